@@ -1,0 +1,1 @@
+"""Who: the actor's specification, photographs, consent and stored artifacts."""

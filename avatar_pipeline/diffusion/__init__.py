@@ -1,0 +1,1 @@
+"""Making: presets, devices, loading, prompts, sampling, LoRA training."""

@@ -1,0 +1,1 @@
+"""Looking: face analyzers, measures, readiness checks, identity, LivePortrait's crop."""

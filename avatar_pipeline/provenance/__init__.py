@@ -1,0 +1,1 @@
+"""Where a picture comes from: seeds, digests, manifests."""

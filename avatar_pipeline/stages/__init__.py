@@ -1,0 +1,1 @@
+"""The pipeline in plain Python: one file per asset, named like it."""
