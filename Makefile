@@ -1,0 +1,50 @@
+# make demo [ACTOR=demo]   all six assets of one actor, then a table and where the portrait lies
+# make test                lint-free install, then every test
+# make ui                  the Dagster UI (with its daemon) on the same instance, http://127.0.0.1:3000
+# make lint                ruff and mypy
+# Nothing but Python >= 3.11, make and git is needed. PIP_FLAGS goes to pip, e.g. to name an index with CPU builds of torch.
+
+ACTOR ?= demo
+PORT ?= 3000
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+PIP_FLAGS ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test ui lint format install clean
+.DEFAULT_GOAL := demo
+
+install: $(STAMP)
+
+# Installed once; again only when what is to be installed changes.
+$(STAMP): pyproject.toml requirements/constraints.txt requirements/no-deps.txt
+	@test -n "$(PYTHON)" || { echo "No python3.11 or python3 on the PATH: install Python 3.11 or newer."; exit 1; }
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version}")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --constraint requirements/constraints.txt --editable '.[dev,insightface]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps --requirement requirements/no-deps.txt
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/avatar-pipeline register
+	$(BIN)/avatar-pipeline run $(ACTOR)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+ui: $(STAMP)
+	$(BIN)/avatar-pipeline register
+	$(BIN)/avatar-pipeline ui --port $(PORT)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
