@@ -1,0 +1,67 @@
+"""Files that appear whole or not at all, on a local disk or in an object store."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path, PurePosixPath
+
+from upath import UPath
+
+TEMPORARY = ".*.tmp"  # what a killed writer may leave behind; never read, removed by the next publish
+
+
+def local(path: UPath) -> Path | None:
+    """The path as an ordinary one when it lies on a local (or mounted) disk; None in an object store."""
+    return Path(path.path) if path.protocol in ("", "file", "local") else None
+
+
+def write_atomic(path: UPath, data: bytes) -> None:
+    """Write a file whole: whoever reads it, or restarts after a crash, finds the old content or the new.
+
+    On a disk: written beside, flushed, renamed. An object store's put is atomic by itself. Parent folders are created.
+    """
+    target = local(path)
+    if target is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: UPath) -> None:
+    """Make the names in a folder survive a power cut: call before writing the file that declares the others complete."""
+    path = local(folder)
+    if path is None or not path.is_dir() or os.name == "nt":  # Windows cannot open folders
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def files_below(folder: UPath) -> dict[str, UPath]:
+    """Every file in a folder and its subfolders, by relative name ("held_out/0001.png"); empty when there is no folder."""
+    folder.fs.invalidate_cache(folder.path)  # another machine may have written since the last listing
+    names = (PurePosixPath(found).relative_to(PurePosixPath(folder.path)) for found in folder.fs.find(folder.path))
+    return {str(name): folder / str(name) for name in sorted(names)}
+
+
+def remove_empty_folders(folder: UPath) -> None:
+    """Remove the subfolders that hold no file. Object stores have no folders."""
+    path = local(folder)
+    if path is None:
+        return
+    for below in sorted((entry for entry in path.rglob("*") if entry.is_dir()), reverse=True):
+        if not any(below.iterdir()):
+            below.rmdir()

@@ -1,0 +1,80 @@
+"""actor.yaml: who an actor is and how it is made, validated."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from upath import UPath
+
+from avatar_pipeline.actors.description import require_description
+from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.errors import ActorError
+from avatar_pipeline.provenance.seeds import SEED_LIMIT
+
+Asset = Literal["base_image", "face_validation", "training_variations", "lora", "validated_avatar", "liveportrait_export"]
+
+
+def _one_line(value: Any) -> Any:
+    """A description folded over several lines of YAML, as one line."""
+    return " ".join(value.split()) if isinstance(value, str) else value
+
+
+class ActorSpec(BaseModel):
+    """The content of one actor.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ActorName = Field(description="the name of the folder; not written in the file")
+    description: Annotated[str, BeforeValidator(_one_line)] = Field(
+        description="the person in words: ethnicity or appearance, age, gender, distinctive features"
+    )
+    likeness: Literal["real", "synthetic"] = Field(description="real: a living person, needs consent.yaml; synthetic: nobody")
+    framing: Literal["full_body", "half_body", "headshot"] = Field("full_body", description="how much of the person is shown")
+    seed: int = Field(-1, ge=-1, lt=SEED_LIMIT, strict=True, description="root seed of every stage; -1 draws one and records it")
+    photos: str = Field(
+        "none",
+        pattern=r"^(none|folder|openpeople:P0(0[1-9]|10))$",
+        description="none, folder (the actor's folder photos/), or openpeople:P001 to openpeople:P010 (synthetic people)",
+    )
+    preset: str = Field("embedded", min_length=1, description="the diffusion model")
+    settings: dict[Asset, dict[str, Any]] = Field({}, description="by asset: settings that differ from the defaults")
+
+    @property
+    def has_photographs(self) -> bool:
+        """Whether photographs show who is meant; else the description alone does."""
+        return self.photos != "none"
+
+
+def load_spec(path: UPath, name: ActorName) -> ActorSpec:
+    """Read and validate an actor.yaml. Raises ActorError naming the file, each wrong field, and what it may be."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ActorError(f"{path} is missing. Create it with: avatar-pipeline new-actor {name}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ActorError(f"{path} cannot be read as YAML: {error}. Compare with the actor demo.") from None
+    if not isinstance(content, dict):
+        raise ActorError(f"{path} must hold fields such as 'description: ...'. Compare with the actor demo.")
+    if content.get("name", name) != name:
+        raise ActorError(f"{path}: field 'name': the actor's name is that of its folder, {name}. Remove the field.")
+    try:
+        spec = ActorSpec.model_validate({**content, "name": name})
+    except ValidationError as error:
+        raise ActorError("\n".join(f"{path}: {_explain(fault)}" for fault in error.errors())) from None
+    if not spec.has_photographs:
+        require_description(spec.description, where=f"{path}: field 'description'")
+    return spec
+
+
+def _explain(fault: Any) -> str:
+    """One fault that pydantic found, with what the field may be."""
+    place = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(field for field in ActorSpec.model_fields if field != "name")
+        return f"field {place!r} is unknown. Known fields: {known}."
+    described = ActorSpec.model_fields.get(str(fault["loc"][0])) if fault["loc"] else None
+    hint = f" It is: {described.description}." if described is not None and described.description else ""
+    given = "" if fault["type"] == "missing" else f", and it is {fault['input']!r}"
+    return f"field {place!r}: {fault['msg']}{given}.{hint}"

@@ -1,0 +1,246 @@
+"""The actor store: every actor's files, every version of them, each with the manifest that tells where it comes from.
+
+    {root}/{actor}/actor.yaml, photos/               what people provide
+    {root}/{actor}/{asset}/                          the current version, for people to look at
+    {root}/{actor}/versions/{asset}/{digest}/        every version; what the pipeline reads
+    {root}/.locks/{actor}.lock                       held while publishing (local disks only)
+
+A version exists if and only if its manifest.json exists, and the asset's own manifest.json points to the current one: both are
+written last. A writer that is killed leaves the old state, and temporary files that the next publish removes.
+
+The limits: an object store has no lock here. Two machines that publish the same asset of one actor at the same moment leave sound
+versions, and the pointer of the later one, but may mix the files of {asset}/, which the pipeline never reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from upath import UPath
+
+from avatar_pipeline.actors.files import TEMPORARY, files_below, local, remove_empty_folders, sync_folder, write_atomic
+from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.actors.photos import Photo, import_openpeople, load_photos, photographs
+from avatar_pipeline.actors.spec import ActorSpec, load_spec
+from avatar_pipeline.errors import ActorError, StoreError
+from avatar_pipeline.provenance.digests import digest_files, sha256_bytes
+from avatar_pipeline.provenance.manifest import FileEntry, Manifest
+
+MANIFEST = "manifest.json"
+ROOT_VARIABLE = "AVATAR_DATA"
+LOCK_SECONDS = 120.0  # publishing a LoRA of some 100 MB to a slow network disk takes a tenth of that
+ASSET = re.compile(r"(?!versions$|photos$)[a-z][a-z0-9_]*")
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+
+logger = logging.getLogger(__name__)
+
+
+def data_root() -> UPath:
+    """Where the actors lie: the variable AVATAR_DATA (a path, or a URL such as s3://bucket/actors), else data/actors."""
+    chosen = os.environ.get(ROOT_VARIABLE)
+    return UPath(chosen) if chosen else UPath(Path(__file__).parents[2] / "data" / "actors")
+
+
+class ActorStore:
+    """The actors below one root: a local path or any fsspec URL."""
+
+    def __init__(self, root: UPath | Path | str | None = None) -> None:
+        root = data_root() if root is None else UPath(root)
+        path = local(root)
+        self.root: UPath = root if path is None else UPath(path.resolve())
+
+    def actor_dir(self, name: str) -> UPath:
+        """The actor's folder, whether it exists or not. Raises ActorError for a bad name, or a link that leads out."""
+        folder = self.root / ActorName(name)
+        if not folder.resolve().is_relative_to(self.root.resolve()):
+            raise ActorError(f"{folder} leads out of {self.root}. Replace the link by a real folder.")
+        return folder
+
+    def names(self) -> list[ActorName]:
+        """The actors, sorted: every folder with an actor.yaml. Raises StoreError when the root is missing."""
+        if not self.root.is_dir():
+            raise StoreError(
+                f"There is no folder {self.root}. Run from a checkout, or set {ROOT_VARIABLE} to the folder of the actors."
+            )
+        names = []
+        for folder in self.root.iterdir():
+            if not (folder / "actor.yaml").is_file():
+                continue
+            try:
+                names.append(ActorName(folder.name))
+            except ActorError as error:
+                logger.warning("%s is left out: %s", folder, error)
+        return sorted(names)
+
+    def spec(self, name: str) -> ActorSpec:
+        """The actor's validated actor.yaml. Raises ActorError for an unknown actor or a bad file."""
+        path = self.actor_dir(name) / "actor.yaml"
+        if not path.is_file():
+            known = ", ".join(self.names()) or "none"
+            raise ActorError(
+                f"There is no actor {name!r}: {path} is missing. Actors: {known}. Make one: avatar-pipeline new-actor {name}"
+            )
+        return load_spec(path, ActorName(name))
+
+    def photos(self, name: str) -> list[Photo]:
+        """The actor's photographs, as `load_photos` gives them, consent checked first.
+
+        The pictures of a synthetic person (photos: openpeople:...) are copied into photos/ at the first call.
+        """
+        spec = self.spec(name)
+        folder = self.actor_dir(name)
+        if spec.photos.startswith("openpeople:") and not photographs(folder / "photos"):
+            with self._lock(spec.name):
+                self._remove_leftovers(folder, ".photos.*.tmp")
+                import_openpeople(spec.photos.removeprefix("openpeople:"), folder / "photos")
+        return load_photos(folder, spec)
+
+    def publish(self, manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
+        """Store one materialization and make it the current version; returns the manifest with `digest` and `files` filled in.
+
+        files: contents by relative name, such as "held_out/0001.png". The same contents again make no second version: their
+        manifest is replaced, since the newest materialization is the one whose inputs and settings hold.
+        Raises StoreError for a name that cannot be stored, or when another process keeps publishing for two minutes.
+        """
+        name = ActorName(manifest.actor)
+        for file in files:
+            if not FILE_NAME.fullmatch(file) or file == MANIFEST:
+                raise StoreError(f"{name}: {file!r} cannot be a file of {manifest.asset}. Use letters, digits, '.', '_' and '-'.")
+        entries = {file: FileEntry(sha256=sha256_bytes(files[file]), bytes=len(files[file])) for file in sorted(files)}
+        digest = _digest(entries)
+        text = manifest.model_copy(update={"digest": digest, "files": entries}).to_json()
+        current = self._asset_dir(name, manifest.asset)
+        with self._lock(name):
+            self._remove_leftovers(self._versions_dir(name, manifest.asset), TEMPORARY)
+            for folder in (self._versions_dir(name, manifest.asset) / digest, current):
+                _fill(folder, files, entries)
+                write_atomic(folder / MANIFEST, text.encode())
+                sync_folder(folder)
+            self._remove_unfinished(name, manifest.asset)
+        return Manifest.from_json(text)
+
+    def current(self, name: str, asset: str) -> Manifest:
+        """The manifest of the asset's current version. Raises StoreError when the asset was never materialized, or is damaged."""
+        path = self._asset_dir(name, asset) / MANIFEST
+        if not path.is_file():
+            self.spec(name)  # an unknown actor is the better explanation
+            raise StoreError(f"{name} has no {asset} yet. Materialize it first: {_command(name, asset)}")
+        return _load_manifest(path, name, asset)
+
+    def versions(self, name: str, asset: str) -> list[Manifest]:
+        """The manifests of all versions of an asset, newest first."""
+        folder = self._versions_dir(name, asset)
+        if not folder.is_dir():
+            return []
+        paths = [version / MANIFEST for version in folder.iterdir()]
+        manifests = [_load_manifest(path, name, asset) for path in paths if path.is_file()]
+        return sorted(manifests, key=lambda manifest: (manifest.created, manifest.digest), reverse=True)
+
+    def read(self, manifest: Manifest, file: str) -> bytes:
+        """The content of one file of a version, its sha256 verified. Raises StoreError when it is missing or was altered."""
+        again = f"materialize again: {_command(manifest.actor, manifest.asset)}"
+        if file not in manifest.files:
+            names = ", ".join(manifest.files)
+            raise StoreError(f"{manifest.asset} of {manifest.actor} has no file {file!r}, only {names}. If it should, {again}")
+        path = self._versions_dir(manifest.actor, manifest.asset) / manifest.digest / file
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"{path} is missing or unreadable ({error}). Restore it from a copy, or {again}") from None
+        found = sha256_bytes(data)
+        if found != manifest.files[file].sha256:
+            recorded = manifest.files[file].sha256
+            raise StoreError(
+                f"{path} was altered after it was stored: its sha256 is {found}, the manifest says {recorded}. "
+                f"Restore it from a copy, or {again}"
+            )
+        return data
+
+    def read_all(self, manifest: Manifest) -> dict[str, bytes]:
+        """All files of a version by name, verified as `read` does."""
+        return {file: self.read(manifest, file) for file in manifest.files}
+
+    def _asset_dir(self, name: str, asset: str) -> UPath:
+        if not ASSET.fullmatch(asset):
+            raise StoreError(f"{asset!r} is not the name of an asset. Use a name such as base_image.")
+        return self.actor_dir(name) / asset
+
+    def _versions_dir(self, name: str, asset: str) -> UPath:
+        return self._asset_dir(name, asset).parent / "versions" / asset
+
+    @contextmanager
+    def _lock(self, name: ActorName) -> Iterator[None]:
+        """One writer for each actor, across processes. The lock lies outside of the actor's folder, which may be deleted."""
+        root = local(self.root)
+        if root is None:
+            yield
+            return
+        path = root / ".locks" / f"{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=LOCK_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise StoreError(
+                f"Another process has been writing to {name} for {LOCK_SECONDS:.0f} s (it holds {path}). Wait for it or end it."
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _remove_leftovers(self, folder: UPath, pattern: str) -> None:
+        """Remove what killed writers left behind. Call with the lock held: then whatever matches is a leftover."""
+        path = local(folder)
+        for leftover in path.rglob(pattern) if path is not None and path.is_dir() else ():
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+    def _remove_unfinished(self, name: ActorName, asset: str) -> None:
+        """Remove version folders without a manifest. Only where the lock excludes that one is being written right now."""
+        path = local(self._versions_dir(name, asset))
+        for version in path.iterdir() if path is not None else ():
+            if version.is_dir() and not (version / MANIFEST).is_file():
+                shutil.rmtree(version)
+
+
+def _fill(folder: UPath, files: Mapping[str, bytes], entries: Mapping[str, FileEntry]) -> None:
+    """Give the folder exactly these files, manifest.json left as it is; files that are right already are not written again."""
+    present = files_below(folder)
+    for file, data in files.items():
+        if file not in present or sha256_bytes(present[file].read_bytes()) != entries[file].sha256:
+            write_atomic(folder / file, data)
+    for file, path in present.items():
+        if file not in files and file != MANIFEST:
+            path.unlink()
+    remove_empty_folders(folder)
+    for parent in {(folder / file).parent for file in files}:
+        sync_folder(parent)
+
+
+def _load_manifest(path: UPath, name: str, asset: str) -> Manifest:
+    """A manifest that fits its place, and whose digest is that of its files."""
+    manifest = Manifest.from_json(path.read_bytes(), name=str(path))
+    if (manifest.actor, manifest.asset) != (name, asset):
+        raise StoreError(
+            f"{path} belongs to {manifest.asset} of {manifest.actor}. Put the right file back: {_command(name, asset)}"
+        )
+    if _digest(manifest.files) != manifest.digest:
+        raise StoreError(
+            f"{path} was altered: its files do not give its digest. Restore it, or materialize again: {_command(name, asset)}"
+        )
+    return manifest
+
+
+def _digest(entries: Mapping[str, FileEntry]) -> str:
+    return digest_files({file: entry.sha256 for file, entry in entries.items()})
+
+
+def _command(name: str, asset: str) -> str:
+    return f"dagster asset materialize -m avatar_pipeline.definitions --select {asset} --partition {name}"
