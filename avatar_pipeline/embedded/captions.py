@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 
+from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.embedded.people import Person
 
 EXPRESSIONS: dict[str, tuple[str, ...]] = {
@@ -88,6 +89,9 @@ def describe(person: Person, rng: random.Random) -> str:
 
 def caption(person: Person, picture: Picture, rng: random.Random) -> str:
     """One caption; different draws of `rng` word the same facts differently."""
+    plain = (picture.expression, picture.view, picture.light) == ("neutral", "front", "even")
+    if plain and picture.background in ("gray", "beige") and rng.random() < 0.5:
+        return base_prompt(describe(person, rng), "headshot")
     lead = rng.choice(
         (
             "Professional headshot studio portrait photograph of a ",

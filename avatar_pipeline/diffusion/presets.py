@@ -1,0 +1,103 @@
+"""Model families and their defaults: one table."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from avatar_pipeline.errors import ModelError
+
+EMBEDDED_MODEL = Path(__file__).parents[1] / "embedded" / "model"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that differs between base models.
+
+    Sizes in pixels; `head_inter_eye` (share of the width) and `head_eye_y` (share of the height) say where the model draws the eyes of a
+    head shot. `lora_*` are the defaults for 10-20 photographs.
+    """
+
+    name: str
+    model: Path
+    model_id: str
+    revision: str
+    licence: str
+    framings: tuple[str, ...]
+    width: int
+    height: int
+    size_multiple: int
+    largest: int
+    steps: int
+    guidance_scale: float
+    head_inter_eye: float
+    head_eye_y: float
+    lora_rank: int
+    lora_alpha: int
+    lora_learning_rate: float
+    lora_steps: int
+    lora_batch_size: int
+    lora_targets: tuple[str, ...]
+
+
+PRESETS: dict[str, Preset] = {
+    "embedded": Preset(
+        name="embedded",
+        model=EMBEDDED_MODEL,
+        model_id="avatar_pipeline/embedded",
+        revision="1",
+        licence="MIT (weights trained by this project on openpeople, MIT, synthetic people only)",
+        framings=("headshot",),
+        width=512,
+        height=512,
+        size_multiple=64,  # 16 for the latents times 4 for the U-Net's two halvings
+        largest=768,
+        steps=16,
+        guidance_scale=2.0,
+        head_inter_eye=104 / 512,
+        head_eye_y=240 / 512,
+        lora_rank=16,
+        lora_alpha=16,
+        lora_learning_rate=2e-3,
+        lora_steps=240,
+        lora_batch_size=4,
+        # A small base has little to say about a new face in its attention alone: its convolutions learn along.
+        lora_targets=("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2", "conv_shortcut"),
+    ),
+}
+
+
+def get_preset(name: str) -> Preset:
+    """The preset called `name`. Raises ModelError naming the ones that exist."""
+    if name not in PRESETS:
+        raise ModelError(f"preset {name!r} does not exist. Choose one of: {', '.join(PRESETS)}.")
+    return PRESETS[name]
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise ModelError when `folder` is not a complete diffusers pipeline folder."""
+    if not folder.is_dir():
+        raise ModelError(
+            f"the model folder {folder} does not exist. Give the folder of a diffusers pipeline, or leave `model` empty to use the preset's own."
+        )
+    if not (folder / "model_index.json").is_file():
+        raise ModelError(f"{folder} is not a diffusers pipeline: it has no model_index.json. Save one there with pipeline.save_pretrained().")
+    for part in ("unet", "vae", "text_encoder"):
+        if not list((folder / part).glob("*.safetensors")):
+            raise ModelError(f"{folder} lacks the weights of its {part}: no .safetensors file in {folder / part}.")
+
+
+@cache
+def model_sha256(folder: Path) -> str:
+    """sha256 over the names and contents of a model folder's files; computed once per process.
+
+    Raises ModelError when the folder is not a complete pipeline.
+    """
+    check_model_folder(folder)
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            total.update(f"{path.relative_to(folder).as_posix()} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()

@@ -1,0 +1,101 @@
+"""Draw pictures with a session's pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.errors import GenerationError
+
+if TYPE_CHECKING:
+    import torch
+
+Progress = Callable[[int, int], None]
+"""Called with (done, of) while pictures are drawn."""
+
+SMALLEST = 256  # pixels a side; below it a face is smaller than the checks need
+
+
+def check_size(preset: Preset, width: int, height: int, steps: int) -> None:
+    """Raise GenerationError when the preset cannot draw `width` x `height` pixels, or `steps` is out of range."""
+    for field, value in (("width", width), ("height", height)):
+        if not SMALLEST <= value <= preset.largest or value % preset.size_multiple:
+            raise GenerationError(
+                f"{field}: {value} is not a size that preset {preset.name} can draw. Give a multiple of {preset.size_multiple} "
+                f"from {SMALLEST} to {preset.largest} pixels, such as {preset.width if field == 'width' else preset.height}."
+            )
+    if not 1 <= steps <= 150:
+        raise GenerationError(f"steps: {steps} is out of range. Give 1 to 150 denoising steps; preset {preset.name} uses {preset.steps}.")
+
+
+def text_to_image(
+    session: GpuSession,
+    prompt: str,
+    seed: int,
+    width: int,
+    height: int,
+    steps: int,
+    guidance_scale: float,
+    negative_prompt: str = "",
+) -> Image.Image:
+    """One RGB picture of `prompt`. The noise is drawn on the CPU from `seed` (uint32), so all devices start from the same."""
+    check_size(session.preset, width, height, steps)
+    with _autocast(session):
+        latents = session.pipeline(
+            prompt,
+            negative_prompt=negative_prompt,
+            width=width,
+            height=height,
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            generator=_generator(seed),
+            output_type="latent",
+        ).images
+    return decode(session, latents)
+
+
+def image_to_image(
+    session: GpuSession, image: Image.Image, prompt: str, seed: int, strength: float, steps: int, guidance_scale: float
+) -> Image.Image:
+    """Redraw `image` by `prompt`; `strength` 0-1 is the share of noise that it starts from."""
+    check_size(session.preset, image.width, image.height, steps)
+    with _autocast(session):
+        latents = session.image_pipeline(
+            prompt,
+            image=image,
+            strength=strength,
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            generator=_generator(seed),
+            output_type="latent",
+        ).images
+    return decode(session, latents)
+
+
+def decode(session: GpuSession, latents: torch.Tensor) -> Image.Image:
+    """The first picture of (N, C, h, w) latents. In the weights' own precision: in bfloat16 flat walls show steps."""
+    import torch
+
+    vae: Any = session.pipeline.vae
+    with torch.no_grad():
+        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
+    image: Image.Image = session.pipeline.image_processor.postprocess(pixels.float(), output_type="pil")[0]
+    return image
+
+
+def _autocast(session: GpuSession) -> Any:
+    import torch
+
+    device = session.device
+    return torch.autocast(device.kind, device.autocast) if device.autocast else nullcontext()
+
+
+def _generator(seed: int) -> torch.Generator:
+    import torch
+
+    return torch.Generator("cpu").manual_seed(seed)

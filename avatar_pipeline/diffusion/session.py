@@ -1,0 +1,110 @@
+"""The loaded models of one run: each is loaded once, whatever number of stages uses it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avatar_pipeline.diffusion.device import Device, Usage, choose_device, turn
+from avatar_pipeline.diffusion.presets import Preset, check_model_folder, model_sha256
+from avatar_pipeline.errors import ModelError
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+
+ADAPTER = "actor"
+
+
+class GpuSession:
+    """A preset's pipeline on a device. Nothing is loaded before it is used; `close` frees it.
+
+    `model` is a folder to use instead of the preset's own.
+    """
+
+    def __init__(self, preset: Preset, device: str = "auto", model: str | None = None) -> None:
+        self.preset = preset
+        self.model = Path(model) if model else preset.model
+        self._wanted = device
+
+    @cached_property
+    def device(self) -> Device:
+        """The device in use. Raises ModelError when the one asked for is not usable."""
+        return choose_device(self._wanted)
+
+    @property
+    def device_name(self) -> str:
+        """The device's kind and name, for people and manifests."""
+        return f"{self.device.kind}: {self.device.name}"
+
+    def turn(self) -> AbstractContextManager[Usage]:
+        """Hold the device alone while the block runs; tells what that took."""
+        return turn(self.device)
+
+    @property
+    def model_sha256(self) -> str:
+        """Digest of the model folder's files."""
+        return model_sha256(self.model)
+
+    @cached_property
+    def pipeline(self) -> StableDiffusionPipeline:
+        """The text-to-image pipeline. Raises ModelError when the folder is not a usable one."""
+        import torch
+        from diffusers import StableDiffusionPipeline
+
+        check_model_folder(self.model)
+        try:
+            pipeline = StableDiffusionPipeline.from_pretrained(
+                self.model, dtype=self.device.dtype, safety_checker=None, local_files_only=True, use_safetensors=True
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(f"the model in {self.model} cannot be loaded: {error}. Fetch or save it again.") from error
+        pipeline.to(self.device.kind)
+        pipeline.unet.to(memory_format=torch.channels_last)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @cached_property
+    def image_pipeline(self) -> StableDiffusionImg2ImgPipeline:
+        """The image-to-image pipeline; it shares every weight with `pipeline`."""
+        from diffusers import AutoPipelineForImage2Image
+
+        pipeline = AutoPipelineForImage2Image.from_pipe(self.pipeline)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @contextmanager
+    def lora(self, weights: bytes) -> Iterator[None]:
+        """Use a LoRA, given as the bytes of its safetensors file, while the block runs.
+
+        Raises ModelError when the bytes are not a LoRA of this model family.
+        """
+        from safetensors import SafetensorError
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "lora.safetensors"
+            path.write_bytes(weights)
+            try:
+                self.pipeline.load_lora_weights(path, adapter_name=ADAPTER)
+            except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
+                raise ModelError(f"the LoRA does not fit the model {self.preset.name}: {error}. Train it again: materialize lora.") from error
+        try:
+            yield
+        finally:
+            self.pipeline.unload_lora_weights()
+
+    def close(self) -> None:
+        """Drop the loaded models and give their memory back."""
+        loaded: dict[str, Any] = self.__dict__
+        if loaded.pop("image_pipeline", None) or loaded.pop("pipeline", None):
+            loaded.pop("pipeline", None)
+            import gc
+
+            import torch
+
+            gc.collect()
+            if self.device.kind == "cuda":
+                torch.cuda.empty_cache()
