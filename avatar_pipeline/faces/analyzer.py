@@ -7,10 +7,17 @@ from typing import Protocol
 
 import numpy as np
 
+from avatar_pipeline.errors import ModelError
+
+ANALYZERS = ("dlib", "insightface")
+
 
 @dataclass(frozen=True)
 class Pose:
-    """Head rotation in degrees. Positive yaw: the head turns to the picture's right; positive pitch: up."""
+    """Head rotation in degrees against the line of sight; all zero for a face looking straight into the camera.
+
+    Positive yaw: the head turns to the picture's right. Positive pitch: up. Positive roll: tilts clockwise in the picture.
+    """
 
     pitch: float
     yaw: float
@@ -21,13 +28,16 @@ class Pose:
 class Face:
     """One face in a picture.
 
-    box: (4,) float32, x0 y0 x1 y1 in pixels. score: the detector's own confidence.
-    landmarks: (68, 2) or (106, 2) float32, pixels. embedding: (D,) float32, the analyzer's identity vector.
+    box: (4,) float32, x0 y0 x1 y1 in pixels. score: the detector's own confidence, comparable within one analyzer only.
+    landmarks: (68, 2) or (106, 2) float32, pixels: the points that LivePortrait's crop is computed from.
+    landmarks68: (68, 2) float32 in the iBUG 300-W order, for the measures of eyes and mouth; the same points with dlib.
+    embedding: (D,) float32, the analyzer's identity vector.
     """
 
     box: np.ndarray
     score: float
     landmarks: np.ndarray
+    landmarks68: np.ndarray
     pose: Pose
     embedding: np.ndarray
 
@@ -44,9 +54,27 @@ class FaceAnalyzer(Protocol):
     name: str
     same_person: float
     """Largest `distance` at which two faces count as the same person."""
+    uncertain: float
+    """Beyond `same_person` and up to this distance the recogniser cannot tell; beyond it, they are two people."""
 
     def analyze(self, image: np.ndarray) -> list[Face]:
         """Faces of an RGB uint8 (H, W, 3) picture, largest box first; an empty list when there is none."""
 
     def distance(self, a: np.ndarray, b: np.ndarray) -> float:
         """Distance of two embeddings; 0 for the same picture, larger for less alike people."""
+
+
+def get_analyzer(name: str = "dlib") -> FaceAnalyzer:
+    """A loaded analyzer: "dlib" (the default, models from PyPI) or "insightface" (as in LivePortrait, models on disk).
+
+    Raises ModelError for another name, or when its models or its package are missing.
+    """
+    if name == "dlib":
+        from avatar_pipeline.faces.dlib_analyzer import DlibAnalyzer
+
+        return DlibAnalyzer()
+    if name == "insightface":
+        from avatar_pipeline.faces.insightface_analyzer import InsightFaceAnalyzer
+
+        return InsightFaceAnalyzer()
+    raise ModelError(f"There is no face analyzer {name!r}. Choose one of: {', '.join(ANALYZERS)}.")

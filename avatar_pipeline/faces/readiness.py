@@ -1,0 +1,158 @@
+"""Is a picture ready for LivePortrait? Every check that a picture and its faces allow, with value, verdict and hint."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
+from avatar_pipeline.faces.crop import black_share, load_scale, source_crop
+from avatar_pipeline.faces.identity import compare
+from avatar_pipeline.faces.measures import (
+    align_face,
+    align_landmarks,
+    dynamic_range,
+    exposure,
+    eye_openness,
+    face_mask,
+    illumination_uniformity,
+    inter_eye_distance,
+    luminance,
+    mouth_opening,
+    sharpness,
+)
+from avatar_pipeline.faces.rules import RULES, Check, Verdict, identity_rule
+
+# Lids and lips are measured on a few pixels only: not below this inter-eye distance, nor on a face turned further than this,
+# where the far half is hidden (proposals; openpeople's full-body pictures, at 29 px, still read within 0.05 of the portraits).
+EXPRESSION_INTER_EYE = 24.0
+EXPRESSION_YAW = 30.0
+# Below this inter-eye distance a nearly closed eye is a warning and no error.
+SURE_EYES_INTER_EYE = 90.0
+
+_FACE_CHECKS = (
+    "confident_face", "single_face", "face_pixels", "inter_eye", "min_face", "crop_inside", "centered_x", "centered_y",
+    "yaw", "pitch", "roll", "eyes_open", "mouth_closed", "sharpness", "exposure_dark", "exposure_bright", "luminance_mean",
+    "illumination", "dynamic_range",
+)  # fmt: skip
+
+_SEVERITY: tuple[Verdict, ...] = ("not_assessed", "pass", "warn", "error")
+
+
+def assess(
+    image: np.ndarray,
+    faces: Sequence[Face],
+    *,
+    analyzer: FaceAnalyzer | None = None,
+    references: Sequence[np.ndarray] = (),
+    data: bytes | None = None,
+) -> list[Check]:
+    """All readiness checks of a picture, in a fixed order.
+
+    image: RGB uint8 (H, W, 3). faces: what the analyzer found in it, largest first.
+    analyzer, references: the analyzer and the embeddings of the person's reference photographs; identity is not assessed without.
+    data: the file's bytes; decodable and alpha are not assessed without. Checks that need a face are not assessed without one.
+    """
+    height, width = image.shape[:2]
+    checks = _file_checks(data)
+    checks.append(RULES["resolution"].judge(min(width, height)))
+    checks.append(RULES["face_found"].judge(len(faces)))
+    if faces:
+        checks += _face_checks(image, faces)
+    else:
+        checks += [RULES[name].skip("No face was found.") for name in _FACE_CHECKS]
+    checks.append(RULES["background"].skip("It takes a mask of the person, which no analyzer here gives: look at it yourself."))
+    checks.append(RULES["occlusion"].skip("No analyzer here sees glasses, hats or hands before the face: look for them."))
+    checks.append(_identity_check(faces, analyzer, references))
+    return checks
+
+
+def worst(checks: Sequence[Check]) -> Verdict:
+    """The most severe verdict: error over warn over pass; not_assessed only when nothing was assessed."""
+    return max((check.verdict for check in checks), key=_SEVERITY.index, default="not_assessed")
+
+
+def reload_check(before: Sequence[Check], after: Sequence[Check]) -> Check:
+    """Did the exported bytes (`after`) get the verdicts of the picture they were made from (`before`), check by check?
+
+    Checks that were not assessed on one of the two are left out.
+    """
+    first = {check.name: check.verdict for check in before if check.verdict != "not_assessed"}
+    changed = [c.name for c in after if c.name in first and c.verdict not in ("not_assessed", first[c.name])]
+    check = RULES["reload"].judge(float(not changed))
+    if changed:
+        return Check(**{**vars(check), "hint": f"{check.hint} Changed: {', '.join(changed)}."})
+    return check
+
+
+def _file_checks(data: bytes | None) -> list[Check]:
+    decodable, alpha = RULES["decodable"], RULES["alpha"]
+    if data is None:
+        return [rule.skip("Only the decoded picture was given, not its file.") for rule in (decodable, alpha)]
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            kind, mode = picture.format, picture.mode
+            has_alpha = "A" in picture.getbands() or "transparency" in picture.info
+            opaque = not has_alpha or picture.convert("RGBA").getchannel("A").getextrema()[0] == 255
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+        return [decodable.judge(0), alpha.skip("The file could not be read.")]
+    return [decodable.judge(float(kind in ("JPEG", "PNG") and mode in ("RGB", "RGBA"))), alpha.judge(float(opaque))]
+
+
+def _face_checks(image: np.ndarray, faces: Sequence[Face]) -> list[Check]:
+    height, width = image.shape[:2]
+    face = faces[0]
+    scale = load_scale(width, height)  # sizes are those after LivePortrait's reduction to 1280 pixels
+    crop = source_crop(face.landmarks)
+    x0, y0, x1, y1 = (float(edge) for edge in face.box)
+    between_eyes = inter_eye_distance(face.landmarks68) * scale / max(float(np.cos(np.radians(face.pose.yaw))), 0.1)
+
+    aligned, points = align_face(image, face.landmarks68), align_landmarks(face.landmarks68)
+    mask, light = face_mask(points), luminance(aligned)
+    dark, bright = exposure(light, mask)
+    values = {
+        "confident_face": float(face.score >= max(other.score for other in faces)),
+        "single_face": faces[1].area / face.area if len(faces) > 1 else 0.0,
+        "face_pixels": crop.face_size * scale,
+        "inter_eye": between_eyes,
+        "min_face": min(x1 - x0, y1 - y0),
+        "crop_inside": black_share(crop, width, height),
+        "centered_x": (x0 + x1) / 2 / width,
+        "centered_y": (y0 + y1) / 2 / height,
+        "yaw": face.pose.yaw,
+        "pitch": face.pose.pitch,
+        "roll": face.pose.roll,
+        "sharpness": sharpness(aligned, mask),
+        "exposure_dark": dark,
+        "exposure_bright": bright,
+        "luminance_mean": float(light[mask].mean() / 255),
+        "illumination": illumination_uniformity(light, points),
+        "dynamic_range": dynamic_range(light, mask),
+    }
+    found = {name: RULES[name].judge(value) for name, value in values.items()}
+    found |= {check.name: check for check in _expression_checks(face, between_eyes)}
+    return [found[name] for name in _FACE_CHECKS]
+
+
+def _expression_checks(face: Face, between_eyes: float) -> list[Check]:
+    eyes, mouth = RULES["eyes_open"], RULES["mouth_closed"]
+    if between_eyes < EXPRESSION_INTER_EYE:
+        return [rule.skip("The face is too small for that.") for rule in (eyes, mouth)]
+    if abs(face.pose.yaw) > EXPRESSION_YAW:
+        return [rule.skip("The head is turned too far for that.") for rule in (eyes, mouth)]
+    check = eyes.judge(eye_openness(face.landmarks68))
+    if check.verdict == "error" and between_eyes < SURE_EYES_INTER_EYE:
+        check = Check(**{**vars(check), "verdict": "warn"})
+    return [check, mouth.judge(mouth_opening(face.landmarks68))]
+
+
+def _identity_check(faces: Sequence[Face], analyzer: FaceAnalyzer | None, references: Sequence[np.ndarray]) -> Check:
+    if analyzer is None or not references:
+        return identity_rule(np.inf, np.inf).skip("No photographs of the person were given to compare with.")
+    rule = identity_rule(analyzer.same_person, analyzer.uncertain)
+    if not faces:
+        return rule.skip("No face was found.")
+    return rule.judge(compare(analyzer, faces[0].embedding, references).median)

@@ -1,0 +1,200 @@
+"""The readiness checks as a table: what is measured, what passes, how bad a failure is, where the number comes from, what to do.
+
+A value inside [low, high] passes, one outside [error_low, error_high] is an error, one between is a warning. A side without a
+limit is infinite; a rule without error limits only warns. "derived" is arithmetic on LivePortrait's code, "proposal" has no
+published source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Literal
+
+Verdict = Literal["pass", "warn", "error", "not_assessed"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. value is None where it could not be measured; hint says what to do about it, and is empty for a pass."""
+
+    name: str
+    value: float | None
+    threshold: str
+    unit: str
+    verdict: Verdict
+    source: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one measure is judged. Hints may use {value}, a printable magnitude; hint_high is for a value that is too large."""
+
+    name: str
+    unit: str
+    source: str
+    hint: str
+    low: float = -inf
+    high: float = inf
+    error_low: float = -inf
+    error_high: float = inf
+    hint_high: str = ""
+
+    @property
+    def threshold(self) -> str:
+        """The limits in words, such as ">= 1024 (error < 512)"."""
+        passing, failing = _words(self.low, self.high, ">=", "<="), _words(self.error_low, self.error_high, "<", ">")
+        return f"{passing} (error {failing})" if failing else passing
+
+    def judge(self, value: float) -> Check:
+        """The check for a measured value in the rule's unit."""
+        verdict: Verdict = "pass"
+        if not self.low <= value <= self.high:
+            verdict = "warn" if self.error_low <= value <= self.error_high else "error"
+        hint = self.hint_high if value > self.high and self.hint_high else self.hint
+        shown = f"{value * 100:.0f} %" if self.unit == "share" else f"{abs(value):.3g}"
+        text = "" if verdict == "pass" else hint.format(value=shown)
+        return Check(self.name, float(value), self.threshold, self.unit, verdict, self.source, text)
+
+    def skip(self, why: str) -> Check:
+        """The check where nothing could be measured, with the reason as its hint."""
+        return Check(self.name, None, self.threshold, self.unit, "not_assessed", self.source, why)
+
+
+def _words(low: float, high: float, below: str, above: str) -> str:
+    if isfinite(low) and low == -high and low != 0:
+        return f"{above} {high:g} either way"
+    parts = [f"{below} {low:g}"] if isfinite(low) else []
+    parts += [f"{above} {high:g}"] if isfinite(high) else []
+    return " and ".join(parts) if below == ">=" else " or ".join(parts)
+
+
+OFIQ = "BSI-OFIQ/OFIQ-Project, image_utils.cpp (ISO/IEC 29794-5)"
+
+_TABLE = (
+    Rule(
+        "decodable", "yes/no", "LivePortrait loads with cv2.imread (io.py)", low=1, error_low=1,
+        hint="The file is no JPG or PNG of 8-bit RGB: save it as one.",
+    ),
+    Rule(
+        "alpha", "yes/no", "cv2.imread drops alpha (io.py)", low=1,
+        hint="The picture has transparent parts, which LivePortrait ignores: flatten it onto a plain background.",
+    ),
+    Rule(
+        "resolution", "px", "seed 1: 1024; derived: 512 is LivePortrait's crop", low=1024, error_low=512,
+        hint="The shorter side has {value} pixels: use a larger original, of at least 1024.",
+    ),
+    Rule(
+        "face_found", "faces", "LivePortrait raises without a face (cropper.py)", low=1, error_low=1,
+        hint="No face was found: choose a picture of one person who looks into the camera.",
+    ),
+    Rule(
+        "confident_face", "yes/no", "LivePortrait takes the largest box (face_analysis_diy.py)", low=1, error_low=1,
+        hint="The largest find, which LivePortrait would animate, is not the surest face: crop the picture to the face you mean.",
+    ),
+    Rule(
+        "single_face", "share", "2nd to 1st face by area, proposal", high=0, error_high=0.25,
+        hint="There is a second face, {value} of the size of the first: crop it away, or choose a picture of one person.",
+    ),
+    Rule(
+        "face_pixels", "px", "derived: 112 fills the network's 256 px, 223 the 512 px crop", low=223, error_low=112,
+        hint="LivePortrait would see a face of {value} pixels and enlarge it: come closer, or use a larger original.",
+    ),
+    Rule(
+        "inter_eye", "px", "derived: 47 for 256 px; ISO/IEC 29794-5: 90", low=90, error_low=47,
+        hint="The eyes are {value} pixels apart: come closer, or use a larger original.",
+    ),
+    Rule(
+        "min_face", "px", "seed 1: 64", low=64, error_low=64,
+        hint="The face is {value} pixels wide or high: come closer, or use a larger original.",
+    ),
+    Rule(
+        # openpeople's studio portraits, all usable, have up to 0.146: a limit of 0.10 would refuse three of ten.
+        "crop_inside", "share", "LivePortrait's crop replayed (crop.py); 0.20 measured on openpeople", high=0, error_high=0.20,
+        hint="{value} of LivePortrait's crop lies outside the picture and turns black: leave more room around the head.",
+    ),
+    Rule(
+        "centered_x", "share of width", "proposal", low=0.35, high=0.65,
+        hint="The face is far to the left: centre it, or crop the picture.",
+        hint_high="The face is far to the right: centre it, or crop the picture.",
+    ),
+    Rule(
+        "centered_y", "share of height", "proposal", low=0.25, high=0.60,
+        hint="The face is at the very top: leave room above the head.",
+        hint_high="The face is low in the picture: crop away the empty space above the head.",
+    ),
+    Rule(
+        "yaw", "deg", "proposal", low=-15, high=15, error_low=-30, error_high=30,
+        hint="The head is turned by {value} degrees to the picture's left: let the person face the camera.",
+        hint_high="The head is turned by {value} degrees to the picture's right: let the person face the camera.",
+    ),
+    Rule(
+        "pitch", "deg", "proposal", low=-15, high=15, error_low=-30, error_high=30,
+        hint="The head is lowered by {value} degrees: hold the camera at eye level and let the person look into it.",
+        hint_high="The head is raised by {value} degrees: hold the camera at eye level and let the person look into it.",
+    ),
+    Rule(
+        "roll", "deg", "proposal", low=-20, high=20,
+        hint="The head is tilted by {value} degrees: let the person hold it upright, or rotate the picture.",
+    ),
+    Rule(
+        "eyes_open", "eye aspect ratio", "Soukupova and Cech 2016; measured on openpeople", low=0.20, error_low=0.15,
+        hint="An eye is nearly closed (ratio {value}, open is 0.3): choose a frame with open eyes.",
+    ),
+    Rule(
+        "mouth_closed", "share", "inner lips to mouth width; measured on openpeople", high=0.10, error_high=0.25,
+        hint="The mouth is open by {value} of its width: close it, or choose another frame.",
+    ),
+    Rule(
+        # openpeople: untouched 0.033 and more, blurred by 1 % of the inter-eye distance 0.010-0.031, by 2 % below 0.007.
+        "sharpness", "ratio", "Laplacian variance of the aligned face, measured on openpeople", low=0.008,
+        hint="The face is blurred: use a sharper picture, or focus on the eyes.",
+    ),
+    Rule(
+        # OFIQ's own map gives 100 of 100 up to 0.6. A limit of 0.25 fires on six of openpeople's ten evenly lit portraits, for
+        # dark skin and beards (up to 0.50); darkened to 60 % of their grey levels, nine of ten pass 0.6.
+        "exposure_dark", "share", OFIQ, high=0.60,
+        hint="{value} of the face is very dark: add light from the front.",
+    ),
+    Rule(
+        "exposure_bright", "share", OFIQ, high=0.02,
+        hint="{value} of the face is burnt out: reduce the light or the exposure.",
+    ),
+    Rule(
+        # 0.2 is where OFIQ's map gives 50 of 100, where half of those portraits fail for their skin; they have 0.165 and more.
+        "luminance_mean", "0-1, linear", OFIQ, low=0.15, high=0.8,
+        hint="The face is dark on the whole ({value}): add light from the front.",
+        hint_high="The face is very bright on the whole ({value}): reduce the light or the exposure.",
+    ),
+    Rule(
+        "illumination", "0-100", OFIQ, low=50,
+        hint="The two cheeks are lit very differently ({value} of 100): light the face from the front, or from both sides.",
+    ),
+    Rule(
+        "dynamic_range", "bits", OFIQ, low=5,
+        hint="The face has little contrast ({value} bits): avoid haze, back light and strong filters.",
+    ),
+    Rule(
+        "background", "Sobel", "seed 1: neutral, not critical",
+        hint="",
+    ),
+    Rule(
+        "occlusion", "share", "LivePortrait warps glasses, hats and hands with the face",
+        hint="",
+    ),
+    Rule(
+        "reload", "yes/no", "verdicts of the exported bytes against those of the picture", low=1, error_low=1,
+        hint="The exported file gets other verdicts than the picture it was made from: export with less compression.",
+    ),
+)  # fmt: skip
+
+RULES: dict[str, Rule] = {rule.name: rule for rule in _TABLE}
+
+
+def identity_rule(same_person: float, uncertain: float) -> Rule:
+    """The rule for the distance to a person's reference photographs, with the thresholds of the analyzer that measured it."""
+    return Rule(
+        "identity", "distance", "the analyzer's operating point", high=same_person, error_high=uncertain,
+        hint="This face is {value} from the actor's photographs and reads as somebody else: choose another picture.",
+    )  # fmt: skip
