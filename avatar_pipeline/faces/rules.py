@@ -64,7 +64,7 @@ class Rule:
 
 def _words(low: float, high: float, below: str, above: str) -> str:
     if isfinite(low) and low == -high and low != 0:
-        return f"{above} {high:g} either way"
+        return f"{'within' if above == '<=' else 'beyond'} {high:g}"
     parts = [f"{below} {low:g}"] if isfinite(low) else []
     parts += [f"{above} {high:g}"] if isfinite(high) else []
     return " and ".join(parts) if below == ">=" else " or ".join(parts)

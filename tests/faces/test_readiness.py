@@ -171,7 +171,7 @@ def test_reload_names_the_checks_whose_verdict_changed(look):
 
 def test_thresholds_read_well():
     assert RULES["resolution"].threshold == ">= 1024 (error < 512)"
-    assert RULES["yaw"].threshold == "<= 15 either way (error > 30 either way)"
+    assert RULES["yaw"].threshold == "within 15 (error beyond 30)"
     assert RULES["centered_x"].threshold == ">= 0.35 and <= 0.65"
 
 
