@@ -83,7 +83,9 @@ def check_model_folder(folder: Path) -> None:
             f"the model folder {folder} does not exist. Give the folder of a diffusers pipeline, or leave `model` empty to use the preset's own."
         )
     if not (folder / "model_index.json").is_file():
-        raise ModelError(f"{folder} is not a diffusers pipeline: it has no model_index.json. Save one there with pipeline.save_pretrained().")
+        raise ModelError(
+            f"{folder} is not a diffusers pipeline: it has no model_index.json. Save one there with pipeline.save_pretrained()."
+        )
     for part in ("unet", "vae", "text_encoder"):
         if not list((folder / part).glob("*.safetensors")):
             raise ModelError(f"{folder} lacks the weights of its {part}: no .safetensors file in {folder / part}.")

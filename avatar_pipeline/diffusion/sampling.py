@@ -30,7 +30,9 @@ def check_size(preset: Preset, width: int, height: int, steps: int) -> None:
                 f"from {SMALLEST} to {preset.largest} pixels, such as {preset.width if field == 'width' else preset.height}."
             )
     if not 1 <= steps <= 150:
-        raise GenerationError(f"steps: {steps} is out of range. Give 1 to 150 denoising steps; preset {preset.name} uses {preset.steps}.")
+        raise GenerationError(
+            f"steps: {steps} is out of range. Give 1 to 150 denoising steps; preset {preset.name} uses {preset.steps}."
+        )
 
 
 def text_to_image(

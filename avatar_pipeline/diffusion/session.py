@@ -90,7 +90,9 @@ class GpuSession:
             try:
                 self.pipeline.load_lora_weights(path, adapter_name=ADAPTER)
             except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
-                raise ModelError(f"the LoRA does not fit the model {self.preset.name}: {error}. Train it again: materialize lora.") from error
+                raise ModelError(
+                    f"the LoRA does not fit the model {self.preset.name}: {error}. Train it again: materialize lora."
+                ) from error
         try:
             yield
         finally:

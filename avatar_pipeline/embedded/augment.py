@@ -32,13 +32,15 @@ def vary(sample: Sample, rng: random.Random, plain: bool) -> Sample:
         if rng.random() < 0.6:
             light = rng.choice(tuple(LIGHTS))
             gains, gamma = LIGHTS[light]
-            image = 255 * np.clip(image / 255 * np.array(gains, np.float32), 0, 1) ** gamma
+            image = (255 * np.clip(image / 255 * np.array(gains), 0, 1) ** gamma).astype(np.float32)
             shows = replace(shows, light=light)
     inside = sample.inside
     if rng.random() < 0.5:
         image, inside, shows = image[:, ::-1], inside[:, ::-1], replace(shows, view=MIRRORED[shows.view])
     pixels = np.clip(image, 0, 255).astype(np.uint8)
-    return replace(sample, image=pixels, inside=inside, shows=Picture(shows.expression, shows.view, shows.light, shows.background))
+    return replace(
+        sample, image=pixels, inside=inside, shows=Picture(shows.expression, shows.view, shows.light, shows.background)
+    )
 
 
 def _repaint_wall(image: np.ndarray, landmarks: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
@@ -57,5 +59,7 @@ def _repaint_wall(image: np.ndarray, landmarks: np.ndarray, colour: tuple[int, i
     likeness = np.exp(-((difference / WALL_TOLERANCE) ** 2))
     face = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), cv2.convexHull(landmarks.astype(np.int32)), 1)
     likeness[face > 0] = 0
-    likeness = cv2.GaussianBlur(cv2.morphologyEx(likeness.astype(np.float32), cv2.MORPH_CLOSE, np.ones((5, 5))), (0, 0), 1.2)[..., None]
+    likeness = cv2.GaussianBlur(cv2.morphologyEx(likeness.astype(np.float32), cv2.MORPH_CLOSE, np.ones((5, 5))), (0, 0), 1.2)[
+        ..., None
+    ]
     return image * (1 - likeness) + image / np.maximum(wall, 1) * np.array(colour, np.float32) * likeness

@@ -35,7 +35,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     `block_out_channels` has five entries only so that pipelines compute a scale factor of 16.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         latent_channels: int = 48,
@@ -50,17 +50,18 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         super().__init__()
         self.encoder = nn.Conv2d(3, latent_channels, patch_size, stride=patch_size)
         self.decoder = nn.ConvTranspose2d(latent_channels, 3, patch_size, stride=patch_size)
+        last = nn.Conv2d(fine_width, 3 * (patch_size // 2) ** 2, 3, padding=1)
+        nn.init.zeros_(last.weight)  # untrained, the decoder is exactly the encoder's inverse
+        nn.init.zeros_(last.bias)
         self.residual = nn.Sequential(
             nn.Conv2d(latent_channels, width, 3, padding=1),
             *(ResidualBlock(width) for _ in range(blocks)),
             nn.Conv2d(width, fine_width * 4, 3, padding=1),
             nn.PixelShuffle(2),
             *(ResidualBlock(fine_width) for _ in range(blocks)),
-            nn.Conv2d(fine_width, 3 * (patch_size // 2) ** 2, 3, padding=1),
+            last,
             nn.PixelShuffle(patch_size // 2),
         )
-        nn.init.zeros_(self.residual[-2].weight)  # untrained, the decoder is exactly the encoder's inverse
-        nn.init.zeros_(self.residual[-2].bias)
 
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderTinyOutput | tuple[torch.Tensor]:
         """Latents of pictures; there is no sampling, the code is deterministic."""

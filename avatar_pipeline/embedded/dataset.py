@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from avatar_pipeline.embedded import captions
 from avatar_pipeline.embedded.captions import Picture
 from avatar_pipeline.embedded.morphs import morph
 from avatar_pipeline.embedded.openpeople import asset_path, emotion_tiles
 from avatar_pipeline.embedded.people import PERSONS, TRAINED, Person
-from avatar_pipeline.embedded import captions
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, frame_head
 
@@ -61,7 +61,9 @@ def photographs(analyzer: FaceAnalyzer, people: tuple[str, ...] = TRAINED) -> li
         selfie = np.asarray(Image.open(asset_path(name, "amateur_selfie")).convert("RGB"))
         framed, inside, yaw = _framed(selfie, analyzer)
         place = "outdoors" if name in ("P004", "P006") else "indoors"
-        samples.append(_sample(framed, inside, analyzer, name, Picture("happy", _view(yaw), "even", place), f"{name}/selfie", 1.0))
+        samples.append(
+            _sample(framed, inside, analyzer, name, Picture("happy", _view(yaw), "even", place), f"{name}/selfie", 1.0)
+        )
     return [sample for sample in samples if sample is not None]
 
 
@@ -99,7 +101,7 @@ def _sample(
     if not faces:  # a hand over the mouth can hide the framed face from the detector; such a picture teaches nothing
         return None
     height, width = inside.shape
-    cells = inside.reshape(height // LATENT_CELL, LATENT_CELL, width // LATENT_CELL, LATENT_CELL).all(axis=(1, 3))
+    cells = inside.reshape(height // LATENT_CELL, LATENT_CELL, width // LATENT_CELL, LATENT_CELL).min(axis=(1, 3))
     return Sample(framed, cells, faces[0].landmarks, PERSONS[name], shows, origin, weight)
 
 

@@ -27,7 +27,10 @@ def morph(canvas: np.ndarray, canvas_points: np.ndarray, face: np.ndarray, face_
     warped_face = _warp(face, face_points, target, border)
 
     inter_eye = float(np.linalg.norm(target[42:48].mean(axis=0) - target[36:42].mean(axis=0)))
-    forehead = target[BROWS] - [0, 0.3 * inter_eye]  # landmarks stop at the brows; the forehead below the hair belongs to the face
+    forehead = target[BROWS] - [
+        0,
+        0.3 * inter_eye,
+    ]  # landmarks stop at the brows; the forehead below the hair belongs to the face
     outline = cv2.convexHull(np.vstack([target[JAW], forehead]).astype(np.int32))
     inner = cv2.fillConvexPoly(np.zeros((height, width), np.uint8), outline, 255)
     feather = int(0.12 * inter_eye)

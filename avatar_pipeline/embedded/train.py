@@ -37,7 +37,9 @@ def build_dataset(build: Path) -> None:
     np.save(build / "photographs.npy", np.stack([sample.image for sample in samples]))
     code = train_autoencoder.linear_code(np.stack([sample.image for sample in samples]), SEED)
     code.save_pretrained(build / "linear_code")
-    print(f"{len(samples)} photographs, {len(mixtures)} morphs; linear code {train_autoencoder.psnr(code, held_out):.2f} dB on {HELD_OUT}")
+    print(
+        f"{len(samples)} photographs, {len(mixtures)} morphs; linear code {train_autoencoder.psnr(code, held_out):.2f} dB on {HELD_OUT}"
+    )
 
     rng = random.Random(SEED)
     latents, inside, people, shows, weights, tiles = [], [], [], [], [], []
@@ -56,7 +58,8 @@ def build_dataset(build: Path) -> None:
                 if rng.random() < 0.02:
                     tiles.append(varied.image[::4, ::4])
     torch.save(
-        train_denoiser.Latents(torch.stack(latents), torch.stack(inside), people, shows, torch.tensor(weights)), build / "latents.pt"
+        train_denoiser.Latents(torch.stack(latents), torch.stack(inside), people, shows, torch.tensor(weights)),
+        build / "latents.pt",
     )
     rows = [np.hstack(tiles[i : i + 12]) for i in range(0, len(tiles) - 11, 12)]
     Image.fromarray(np.vstack(rows)).save(build / "dataset.png")
@@ -79,22 +82,20 @@ def build_denoiser(build: Path, steps: int) -> None:
     unet = train_denoiser.make_unet()
     data = torch.load(build / "latents.pt", weights_only=False)
     train_denoiser.train(data, tokenizer, text_encoder, unet, steps, SEED, build)
-    tokenizer.save_pretrained(build / "tokenizer")
-    text_encoder.save_pretrained(build / "text_encoder")
-    unet.save_pretrained(build / "unet")
 
 
 def export(build: Path, model: Path) -> None:
-    """Write the folder that `StableDiffusionPipeline.from_pretrained` loads, in half precision."""
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTokenizer
-
+    """Write the folder that `StableDiffusionPipeline.from_pretrained` loads, in half precision, from the newest checkpoint."""
+    tokenizer = text.make_tokenizer(SEED)
+    text_encoder = text.make_text_encoder(tokenizer)
+    unet = train_denoiser.make_unet()
+    step = train_denoiser.load_average(build / "denoiser.pt", unet, text_encoder)
     trained = build / "autoencoder"
     pipeline = StableDiffusionPipeline(
         vae=PatchAutoencoder.from_pretrained(trained if trained.exists() else build / "linear_code"),
-        text_encoder=CLIPTextModel.from_pretrained(build / "text_encoder"),
-        tokenizer=CLIPTokenizer.from_pretrained(build / "tokenizer"),
-        unet=UNet2DConditionModel.from_pretrained(build / "unet"),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
         scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, solver_order=2),
         safety_checker=None,
         feature_extractor=None,
@@ -102,6 +103,7 @@ def export(build: Path, model: Path) -> None:
     )
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(model, safe_serialization=True)
+    print(f"step {step} -> {model}")
 
 
 def main() -> None:

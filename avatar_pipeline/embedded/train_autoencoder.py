@@ -30,7 +30,11 @@ def linear_code(images: np.ndarray, seed: int, patches: int = 200_000) -> PatchA
     size, channels = model.config["patch_size"], model.config["latent_channels"]
     rng = np.random.default_rng(seed)
     count, height, width = images.shape[:3]
-    n, y, x = rng.integers(count, size=patches), rng.integers(height - size, size=patches), rng.integers(width - size, size=patches)
+    n, y, x = (
+        rng.integers(count, size=patches),
+        rng.integers(height - size, size=patches),
+        rng.integers(width - size, size=patches),
+    )
     data = np.stack([images[i, v : v + size, u : u + size] for i, v, u in zip(n, y, x, strict=True)])
     flat = to_tensor(data).reshape(patches, -1).double()
     mean = flat.mean(dim=0)
@@ -60,7 +64,9 @@ def psnr(model: PatchAutoencoder, images: np.ndarray) -> float:
     return float(np.mean(ratios))
 
 
-def train_decoder(model: PatchAutoencoder, images: np.ndarray, steps: int, seed: int, held_out: np.ndarray) -> list[dict[str, float]]:
+def train_decoder(
+    model: PatchAutoencoder, images: np.ndarray, steps: int, seed: int, held_out: np.ndarray
+) -> list[dict[str, float]]:
     """Train the residual network on noisy codes of random crops; L1 on pixels and on their gradients. Returns the history."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)

@@ -28,7 +28,9 @@ LEARNING_RATE = 5e-4
 WARMUP = 200
 EMA_DECAY = 0.9995
 CONDITION_DROP = 0.1  # share of empty captions, for classifier-free guidance
-TIMESTEP_MEAN = 0.3  # of the logit-normal; noisier than the usual 0, because 48-channel codes of faces are easy until they are noisy
+TIMESTEP_MEAN = (
+    0.3  # of the logit-normal; noisier than the usual 0, because 48-channel codes of faces are easy until they are noisy
+)
 FACE_WEIGHT = 2.0  # of the loss on the cells that hold eyes, nose and mouth, against 1 elsewhere
 FACE_ROWS, FACE_COLUMNS = slice(11, 27), slice(9, 23)
 
@@ -61,9 +63,15 @@ def make_unet() -> UNet2DConditionModel:
 
 
 def train(
-    data: Latents, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, unet: UNet2DConditionModel, steps: int, seed: int, folder: Path
+    data: Latents,
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    unet: UNet2DConditionModel,
+    steps: int,
+    seed: int,
+    folder: Path,
 ) -> None:
-    """Train for `steps` steps in all, resuming from `folder`/denoiser.pt when it is there; leaves the averaged weights in both models.
+    """Train for `steps` steps in all, resuming from `folder`/denoiser.pt when it is there, where the result is in the end.
 
     The learning rate warms up, stays, and falls linearly over the last 40 % of `steps`. A line of history.jsonl every 50 steps.
     """
@@ -132,4 +140,13 @@ def train(
             }
             torch.save(state, checkpoint.with_suffix(".tmp"))
             checkpoint.with_suffix(".tmp").replace(checkpoint)
+
+
+def load_average(checkpoint: Path, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> int:
+    """Put the averaged weights of a checkpoint into both models; returns its step. It also works while training goes on."""
+    state = torch.load(checkpoint, weights_only=False)
+    parameters = [*unet.parameters(), *text_encoder.parameters()]
+    average = EMAModel(parameters)
+    average.load_state_dict(state["average"])
     average.copy_to(parameters)
+    return int(state["step"])

@@ -25,13 +25,8 @@ class Framing:
 
 
 def eyes_and_mouth(landmarks: np.ndarray) -> np.ndarray:
-    """(3, 2) float32: picture's left eye, right eye and mouth centre, from (68, 2) iBUG or (106, 2) InsightFace landmarks."""
-    if len(landmarks) == 68:
-        parts = (landmarks[36:42], landmarks[42:48], landmarks[48:60])
-    elif len(landmarks) == 106:
-        parts = (landmarks[33:43], landmarks[87:97], landmarks[52:72])
-    else:
-        raise ValueError(f"expected 68 or 106 landmarks, got {len(landmarks)}")
+    """(3, 2) float32: picture's left eye, right eye and mouth centre, from (68, 2) landmarks in the iBUG 300-W order."""
+    parts = (landmarks[36:42], landmarks[42:48], landmarks[48:60])
     return np.stack([part.mean(axis=0) for part in parts]).astype(np.float32)
 
 
@@ -49,7 +44,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def frame_head(image: np.ndarray, landmarks: np.ndarray, framing: Framing) -> tuple[np.ndarray, np.ndarray]:
     """Cut and turn a picture so that its head lies as `framing` says.
 
-    image: (H, W, 3) uint8. Returns the (height, width, 3) uint8 picture and a (height, width) bool mask that is False where the
+    image: (H, W, 3) uint8. landmarks: (68, 2) float32, iBUG order. Returns the (height, width, 3) uint8 picture and a (height, width) bool mask that is False where the
     original did not reach: there the nearest pixels are repeated.
     """
     import cv2

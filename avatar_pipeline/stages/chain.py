@@ -1,0 +1,168 @@
+"""The chain: which stage reads what, and how each one is called. Dagster's assets, `replay` and the service all go through here.
+
+actor_spec ---+
+actor_photos -+-> base_image -> face_validation -> training_variations -> lora -> validated_avatar -> liveportrait_export
+base_model ---+
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from avatar_pipeline.actors.consent import Scope
+from avatar_pipeline.actors.photos import Photo
+from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.faces.rules import RULES
+from avatar_pipeline.stages import (
+    base_image,
+    face_validation,
+    liveportrait_export,
+    lora,
+    training_variations,
+    validated_avatar,
+)
+from avatar_pipeline.stages.result import StageResult
+from avatar_pipeline.stages.tools import Tools
+
+# The external assets: what comes from outside, by the names they have in the asset graph and in manifests.
+SPEC, PHOTOS, MODEL = "actor_spec", "actor_photos", "base_model"
+
+# What a picture is checked for; "reload" compares an exported file with the picture it was made from.
+READINESS = (*(name for name in RULES if name != "reload"), "identity")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage reads. upstream: file contents by asset and file name. provenance: where they come from, for export."""
+
+    spec: ActorSpec
+    photos: Sequence[Photo]
+    upstream: Mapping[str, Mapping[str, bytes]]
+    root_seed: int
+    provenance: Callable[[], dict[str, Any]]
+
+    def file(self, asset: str, name: str) -> bytes:
+        """The content of one upstream file; `{actor}` in its name stands for the actor's name."""
+        return self.upstream[asset][name.format(actor=self.spec.name)]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One asset of the chain.
+
+    code_version: raise it when the stage's results change; downstream of it, everything then counts as stale.
+    upstream: the assets whose files it reads. The first one hands on the root seed.
+    after: assets it waits for without reading them. scopes: what a real person must have consented to.
+    model: whether it uses the diffusion model, and so the GPU.
+    checks: the names of the checks it reports; an error in one of them stops what comes after.
+    """
+
+    name: str
+    code_version: str
+    settings: type[BaseModel]
+    run: Callable[[Inputs, Any, Tools], StageResult]
+    scopes: tuple[Scope, ...]
+    upstream: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    photos: bool = False
+    model: bool = True
+    checks: tuple[str, ...] = ()
+
+    @property
+    def external(self) -> tuple[str, ...]:
+        """The external assets it reads. Each stage reads the spec: for its settings, if nothing else."""
+        return (SPEC, *([PHOTOS] if self.photos else []), *([MODEL] if self.model else []))
+
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            name="base_image",
+            code_version="1",
+            settings=base_image.Settings,
+            run=lambda i, settings, t: base_image.run(
+                i.spec, i.photos, i.root_seed, settings, t.session(i.spec.preset), t.analyzer
+            ),
+            scopes=("embed", "generate"),
+            photos=True,
+        ),
+        Stage(
+            name="face_validation",
+            code_version="1",
+            settings=face_validation.Settings,
+            run=lambda i, settings, t: face_validation.run(
+                i.spec, i.file("base_image", "{actor}_base.png"), settings, t.analyzer
+            ),
+            scopes=("embed",),
+            upstream=("base_image",),
+            model=False,
+            checks=READINESS,
+        ),
+        Stage(
+            name="training_variations",
+            code_version="1",
+            settings=training_variations.Settings,
+            run=lambda i, settings, t: training_variations.run(
+                i.spec,
+                i.file("base_image", "{actor}_base.png"),
+                i.photos,
+                i.root_seed,
+                settings,
+                t.session(i.spec.preset),
+                t.analyzer,
+            ),
+            scopes=("embed", "generate"),
+            upstream=("base_image",),
+            after=("face_validation",),
+            photos=True,
+        ),
+        Stage(
+            name="lora",
+            code_version="1",
+            settings=lora.Settings,
+            run=lambda i, settings, t: lora.run(
+                i.spec, i.upstream["training_variations"], i.root_seed, settings, t.session(i.spec.preset), t.analyzer, t.log
+            ),
+            scopes=("embed", "train"),
+            upstream=("training_variations",),
+        ),
+        Stage(
+            name="validated_avatar",
+            code_version="1",
+            settings=validated_avatar.Settings,
+            run=lambda i, settings, t: validated_avatar.run(
+                i.spec,
+                i.file("lora", "{actor}.safetensors"),
+                i.upstream["training_variations"],
+                i.root_seed,
+                settings,
+                t.session(i.spec.preset),
+                t.analyzer,
+            ),
+            scopes=("embed", "generate"),
+            upstream=("lora", "training_variations"),
+        ),
+        Stage(
+            name="liveportrait_export",
+            code_version="1",
+            settings=liveportrait_export.Settings,
+            run=lambda i, settings, t: liveportrait_export.run(
+                i.spec,
+                i.file("validated_avatar", "{actor}_avatar.png"),
+                i.upstream["training_variations"],
+                i.provenance(),
+                settings,
+                t.analyzer,
+            ),
+            scopes=("embed", "generate"),
+            upstream=("validated_avatar", "training_variations"),
+            model=False,
+            checks=(*READINESS, "reload"),
+        ),
+    )
+}

@@ -1,0 +1,202 @@
+"""One materialization in plain Python: check consent, load the inputs, take the device, call the stage, describe what was made."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from avatar_pipeline.actors.consent import require_consent
+from avatar_pipeline.actors.photos import Photo
+from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.errors import StoreError
+from avatar_pipeline.faces.readiness import worst
+from avatar_pipeline.faces.rules import Verdict
+from avatar_pipeline.provenance.digests import digest_files, sha256_bytes
+from avatar_pipeline.provenance.manifest import Manifest, library_versions
+from avatar_pipeline.provenance.seeds import draw_seed
+from avatar_pipeline.stages.chain import MODEL, PHOTOS, SPEC, STAGES, Inputs, Stage
+from avatar_pipeline.stages.result import StageResult
+from avatar_pipeline.stages.tools import Tools
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a stage made, and its manifest, not yet stored (`store.publish(product.manifest, product.result.files)`)."""
+
+    manifest: Manifest
+    result: StageResult
+
+    @property
+    def digest(self) -> str:
+        """The digest that the store will give it."""
+        return digest_files(self.result.files)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of its checks; "pass" when it has none."""
+        return worst(self.result.checks) if self.result.checks else "pass"
+
+
+def produce(
+    store: ActorStore,
+    stage: Stage,
+    spec: ActorSpec,
+    settings: BaseModel,
+    tools: Tools,
+    *,
+    seed: int = -1,
+    upstream: Mapping[str, Manifest] | None = None,
+    run_id: str = "",
+) -> Product:
+    """Run one stage for one actor. Stores nothing.
+
+    seed: the root seed of a stage at the head of the chain, -1 to draw one; the others take it from their first upstream manifest.
+    upstream: the versions to read, by asset; the current ones when None.
+    Raises any AvatarPipelineError: missing consent, missing inputs, and what the stage itself refuses.
+    """
+    for scope in stage.scopes:
+        require_consent(spec, store.actor_dir(spec.name), scope)
+    manifests = dict(upstream) if upstream is not None else {name: store.current(spec.name, name) for name in stage.upstream}
+    if stage.upstream:
+        seed = manifests[stage.upstream[0]].root_seed
+    root_seed = draw_seed() if seed == -1 else seed
+    photos = store.photos(spec.name) if stage.photos else []
+    inputs = Inputs(
+        spec=spec,
+        photos=photos,
+        upstream={name: store.read_all(manifests[name]) for name in stage.upstream},
+        root_seed=root_seed,
+        provenance=lambda: _provenance(store, manifests),
+    )
+    versions = {SPEC: spec_version(spec)}
+    versions |= {PHOTOS: photos_version(photos)} if stage.photos else {}
+    versions |= {MODEL: tools.model_sha256(spec.preset)} if stage.model else {}
+    versions |= {name: manifests[name].digest for name in stage.upstream}
+    with _device(stage, spec, tools) as used:
+        result = stage.run(inputs, settings, tools)
+    lora = manifests.get("lora")
+    manifest = Manifest(
+        actor=spec.name,
+        asset=stage.name,
+        code_version=stage.code_version,
+        run_id=run_id,
+        inputs=versions,
+        root_seed=root_seed,
+        seeds=result.seeds,
+        settings=settings.model_dump(mode="json"),
+        preset=spec.preset,
+        lora_sha256=lora.files[f"{spec.name}.safetensors"].sha256 if lora else None,
+        libraries=library_versions(),
+        metrics=result.metrics,
+        **used,
+    )
+    return Product(manifest, result)
+
+
+def replay(store: ActorStore, name: str, asset: str, tools: Tools) -> tuple[Manifest, Product]:
+    """Make the current version of an asset again from its manifest: the same settings, seed and versions of the inputs.
+
+    Returns the recorded manifest and the new product; their digests tell whether it came out the same. Stores nothing.
+    """
+    recorded = store.current(name, asset)
+    stage = STAGES[asset]
+    upstream = {parent: version_of(store, name, parent, recorded.inputs[parent]) for parent in stage.upstream}
+    settings = stage.settings.model_validate(recorded.settings)
+    product = produce(store, stage, store.spec(name), settings, tools, seed=recorded.root_seed, upstream=upstream)
+    return recorded, product
+
+
+def differences(recorded: Manifest, product: Product) -> list[str]:
+    """Why a replay may have come out differently: what is not as it was, one line each."""
+    new = product.manifest
+    lines = [
+        f"{name}: {digest[:12]} then, {new.inputs.get(name, 'none')[:12]} now" for name, digest in recorded.inputs.items()
+        if new.inputs.get(name) != digest
+    ]  # fmt: skip
+    lines += [
+        f"{name}: {version} then, {new.libraries.get(name)} now"
+        for name, version in recorded.libraries.items()
+        if new.libraries.get(name) != version
+    ]
+    for name in ("code_version", "device"):
+        if getattr(recorded, name) != getattr(new, name):
+            lines.append(f"{name}: {getattr(recorded, name)} then, {getattr(new, name)} now")
+    made = {file: sha256_bytes(data) for file, data in product.result.files.items()}
+    stored = {file: entry.sha256 for file, entry in recorded.files.items()}
+    lines += [f"file {file} differs" for file in sorted(made.keys() | stored.keys()) if made.get(file) != stored.get(file)]
+    return lines
+
+
+def version_of(store: ActorStore, name: str, asset: str, digest: str) -> Manifest:
+    """The manifest of one version of an asset. Raises StoreError when it is not in the store any more."""
+    for manifest in store.versions(name, asset):
+        if manifest.digest == digest:
+            return manifest
+    raise StoreError(
+        f"Version {digest[:12]} of {name}'s {asset} is not in the store any more. Materialize the chain of {name} again from {asset} on."
+    )
+
+
+def spec_version(spec: ActorSpec) -> str:
+    """The version of a specification: of what it says, so that a comment or the order of its lines changes nothing."""
+    return sha256_bytes(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode())
+
+
+def photos_version(photos: Sequence[Photo]) -> str:
+    """The version of an actor's photographs: of their names and contents."""
+    return digest_files({photo.name: photo.sha256 for photo in photos})
+
+
+def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str, Any]:
+    """Every ancestor's digest, seed, settings and inputs. Nothing that differs between two equal runs: it becomes part of a file."""
+    found: dict[str, Any] = {}
+    queue = list(upstream.values())
+    while queue:
+        manifest = queue.pop()
+        if manifest.asset in found:
+            continue
+        found[manifest.asset] = manifest.model_dump(
+            mode="json",
+            include={
+                "digest",
+                "code_version",
+                "inputs",
+                "root_seed",
+                "settings",
+                "preset",
+                "model_id",
+                "model_revision",
+                "model_sha256",
+            },
+        )
+        queue += [version_of(store, manifest.actor, name, digest) for name, digest in manifest.inputs.items() if name in STAGES]
+    return {name: found[name] for name in STAGES if name in found}
+
+
+@contextmanager
+def _device(stage: Stage, spec: ActorSpec, tools: Tools) -> Iterator[dict[str, Any]]:
+    """Hold the device while the stage runs; the yielded dict is filled with what the manifest says about it."""
+    used: dict[str, Any] = {}
+    if not stage.model:
+        start = time.perf_counter()
+        yield used
+        used.update(device="cpu", seconds=time.perf_counter() - start)
+        return
+    session = tools.session(spec.preset)
+    with session.turn() as usage:
+        yield used
+    used.update(
+        device=session.device_name,
+        seconds=usage.seconds,
+        peak_memory_mb=usage.peak_memory_mb,
+        model_id=session.preset.model_id,
+        model_revision=session.preset.revision,
+        model_sha256=session.model_sha256,
+    )

@@ -1,0 +1,44 @@
+"""The person as the held-out pictures show them: what every identity score is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from avatar_pipeline.errors import PhotoError
+from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
+from avatar_pipeline.faces.identity import compare
+
+
+@dataclass(frozen=True)
+class Score:
+    """How rendered pictures do: the median distance to the person over those with a face, and how many have one."""
+
+    distance: float
+    faces: int
+    pictures: int
+
+    @property
+    def face_rate(self) -> float:
+        """Share of the pictures, 0-1, in which a face was found."""
+        return self.faces / self.pictures
+
+
+def embeddings(images: Sequence[Image.Image], analyzer: FaceAnalyzer) -> list[np.ndarray]:
+    """The identity vector of the largest face of each picture that has one. Raises PhotoError when none has."""
+    found = [analyzer.analyze(np.asarray(image)) for image in images]
+    vectors = [faces[0].embedding for faces in found if faces]
+    if not vectors:
+        raise PhotoError(
+            "none of the held-out pictures shows a face. Materialize training_variations again with clearer photographs."
+        )
+    return vectors
+
+
+def score(found: Sequence[Sequence[Face]], references: Sequence[np.ndarray], analyzer: FaceAnalyzer) -> Score:
+    """Score the faces found in each of some pictures; the distance is infinite when no picture has a face."""
+    distances = [compare(analyzer, faces[0].embedding, references).median for faces in found if faces]
+    return Score(float(np.median(distances)) if distances else float("inf"), len(distances), len(found))

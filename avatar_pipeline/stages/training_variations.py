@@ -1,0 +1,206 @@
+"""training_variations: the LoRA's training set, from curated photographs and generated variations of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from avatar_pipeline.actors.photos import Photo
+from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.diffusion import prompts
+from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.sampling import image_to_image
+from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.errors import GenerationError, PhotoError
+from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
+from avatar_pipeline.faces.framing import Framing, frame_head
+from avatar_pipeline.faces.identity import compare
+from avatar_pipeline.faces.measures import eye_openness, mouth_opening
+from avatar_pipeline.imaging import contact_sheet, open_image
+from avatar_pipeline.provenance.seeds import derive_seed
+from avatar_pipeline.stages.curation import Rejected, curate, face_fault
+from avatar_pipeline.stages.result import StageResult
+from avatar_pipeline.stages.training_set import Member, write_members, write_rejected
+
+FEWEST_PHOTOGRAPHS = 5  # two of them are held out, and three are the least that shows a face and not one picture
+TURNED = 15.0  # degrees of yaw from which a caption says so
+MOUTH_OPEN = 0.25  # the readiness table's error limits, which openpeople's surprised and exhausted tiles exceed
+EYES_CLOSED = 0.15
+
+
+class Settings(BaseModel):
+    """How the training set is made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variations: int = Field(24, ge=0, le=400, description="variations to generate; those that lose the person are rejected")
+    strength: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="how far a variation may leave its source; None: 0.35 from photographs, 0.7 from a generated base",
+    )
+    steps: int | None = Field(None, ge=1, le=150, description="denoising steps of a variation; None: the preset's")
+    guidance_scale: float | None = Field(None, ge=1, le=30, description="how closely a variation follows its prompt")
+    max_distance: float | None = Field(
+        None,
+        gt=0,
+        le=2,
+        description="largest identity distance of a variation to the person; None: the analyzer's same-person limit",
+    )
+    generated_share: float = Field(0.4, ge=0, le=1, description="largest share of generated pictures beside photographs")
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A framed picture of the person, and the face in the original."""
+
+    name: str
+    image: Image.Image
+    face: Face
+
+
+def run(
+    spec: ActorSpec,
+    base_png: bytes,
+    photos: Sequence[Photo],
+    root_seed: int,
+    settings: Settings,
+    session: GpuSession,
+    analyzer: FaceAnalyzer,
+) -> StageResult:
+    """Curate, frame, hold out, vary, caption.
+
+    Raises PhotoError with too few usable photographs, GenerationError when too few variations of a described person keep the person.
+    """
+    framing = _framing(session.preset)
+    curation = curate(photos, analyzer)
+    if photos and len(curation.usable) < FEWEST_PHOTOGRAPHS:
+        raise PhotoError(
+            f"{spec.name}: only {len(curation.usable)} of {len(photos)} photographs are usable, and LoRA training needs at least "
+            f"{FEWEST_PHOTOGRAPHS} (10 to 20 are better).\n{curation.explain()}"
+        )
+    if photos:
+        sources = [_Source(photo.name, _framed(photo.image, photo.face, framing), photo.face) for photo in curation.usable]
+    else:
+        base = open_image(base_png, name=f"{spec.name}_base.png")
+        face = analyzer.analyze(np.asarray(base))[0]  # face_validation has made sure that there is one
+        sources = [_Source("base_image", _framed(base, face, framing), face)]
+
+    wanted = settings.variations
+    if photos:  # generated pictures must not drown the photographs
+        wanted = min(wanted, int(len(sources) * settings.generated_share / max(1 - settings.generated_share, 1e-6)))
+    references = [source.face.embedding for source in sources]
+    generated, rejected, seeds = _vary(spec, sources, references, wanted, root_seed, settings, session, analyzer)
+
+    photographs = [Member(source.name, "photograph", source.image, _caption(spec, source.face), None) for source in sources]
+    candidates = photographs if photos else generated
+    if len(candidates) < FEWEST_PHOTOGRAPHS:
+        raise GenerationError(
+            f"{spec.name}: only {len(candidates)} of {wanted} generated variations keep the person, and LoRA training needs at least "
+            f"{FEWEST_PHOTOGRAPHS}. Raise variations, lower strength, or give photographs. "
+            f"Reasons: {'; '.join(sorted({item.reason.split(':')[0] for item in rejected}))}."
+        )
+    held_out = _hold_out(candidates, root_seed)
+    members = [*photographs, *generated]
+    train = [member for member in members if not any(member is other for other in held_out)]
+    seeds["held_out"] = derive_seed(root_seed, "held_out")
+    rejections = [*curation.rejected, *rejected]
+    return StageResult(
+        files={**write_members(train, held_out), "rejected.csv": write_rejected(rejections)},
+        metrics={
+            "train_photographs": sum(member.source == "photograph" for member in train),
+            "train_generated": sum(member.source == "generated" for member in train),
+            "held_out": len(held_out),
+            "rejected": len(rejections),
+        },
+        seeds=seeds,
+        previews={
+            "training_set": contact_sheet([(m.image, _label(m)) for m in train], 8, (128, 128)),
+            "held_out": contact_sheet([(m.image, _label(m)) for m in held_out], 8, (128, 128)),
+        },
+        tables={"rejected": [{"name": item.name, "reason": item.reason, "distance": item.distance} for item in rejections]},
+    )
+
+
+def _framing(preset: Preset) -> Framing:
+    return Framing(preset.width, preset.height, preset.head_inter_eye, preset.head_eye_y * preset.height / preset.width)
+
+
+def _framed(image: Image.Image, face: Face, framing: Framing) -> Image.Image:
+    return Image.fromarray(frame_head(np.asarray(image), face.landmarks68, framing)[0])
+
+
+def _vary(
+    spec: ActorSpec,
+    sources: Sequence[_Source],
+    references: Sequence[np.ndarray],
+    wanted: int,
+    root_seed: int,
+    settings: Settings,
+    session: GpuSession,
+    analyzer: FaceAnalyzer,
+) -> tuple[list[Member], list[Rejected], dict[str, int]]:
+    """Variations that keep the person, those that do not and why, and the seeds of all."""
+    limit = settings.max_distance or analyzer.same_person
+    strength = settings.strength or (0.7 if len(sources) == 1 else 0.35)
+    steps, guidance = settings.steps or session.preset.steps, settings.guidance_scale or session.preset.guidance_scale
+    kept: list[Member] = []
+    rejected: list[Rejected] = []
+    seeds: dict[str, int] = {}
+    for index in range(wanted):
+        seed = derive_seed(root_seed, "training_variations", index)
+        name = f"variation_{index:03d}"
+        seeds[name] = seed
+        source = sources[index % len(sources)]
+        details = _details(index, seed)
+        prompt = prompts.portrait_prompt(spec.description, *details)
+        image = image_to_image(session, source.image, prompt, seed, strength, steps, guidance)
+        faces = analyzer.analyze(np.asarray(image))
+        fault = face_fault(faces)
+        distance = compare(analyzer, faces[0].embedding, references).median if not fault else None
+        if distance is not None and distance > limit:
+            fault = f"lost the person: distance {distance:.2f}, at most {limit:.2f}"
+        if fault:
+            rejected.append(Rejected(f"{name} of {source.name} ({', '.join(details)})", fault, distance))
+        else:
+            caption = prompts.portrait_prompt(spec.description, *details, trigger=True)
+            kept.append(Member(f"{name} of {source.name}", "generated", image, caption, distance, seed))
+    return kept, rejected, seeds
+
+
+def _details(index: int, seed: int) -> tuple[str, ...]:
+    """What a variation varies: expressions, views, lights and backgrounds in turn, so that each is asked for equally often."""
+    pick = random.Random(seed)
+    kinds = (prompts.EXPRESSIONS, prompts.LIGHTS, prompts.BACKGROUNDS, prompts.EXPRESSIONS, prompts.VIEWS)
+    varied = pick.choice(kinds[index % len(kinds)])
+    return (varied,) if varied in prompts.EXPRESSIONS else (prompts.NEUTRAL, varied)
+
+
+def _hold_out(candidates: Sequence[Member], root_seed: int) -> list[Member]:
+    """A fifth of the pictures, 2 to 4, drawn by the root seed; they are never trained on."""
+    count = min(4, max(2, round(len(candidates) / 5)))
+    return random.Random(derive_seed(root_seed, "held_out")).sample(list(candidates), count)
+
+
+def _caption(spec: ActorSpec, face: Face) -> str:
+    """A photograph's caption, from what its face does."""
+    details = []
+    if mouth_opening(face.landmarks68) > MOUTH_OPEN:
+        details.append("mouth open")
+    if eye_openness(face.landmarks68) < EYES_CLOSED:
+        details.append("eyes closed")
+    if not details:
+        details.append("neutral expression")
+    if abs(face.pose.yaw) > TURNED:
+        details.append("head turned right" if face.pose.yaw > 0 else "head turned left")
+    return prompts.portrait_prompt(spec.description, *details, trigger=True)
+
+
+def _label(member: Member) -> str:
+    return member.name if member.distance is None else f"{member.name}\ndistance {member.distance:.2f}"
