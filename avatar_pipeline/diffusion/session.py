@@ -55,6 +55,9 @@ class GpuSession:
         import torch
         from diffusers import StableDiffusionPipeline
 
+        # diffusers loads the embedded model's own autoencoder class only from a module that is already imported.
+        import avatar_pipeline.embedded.autoencoder  # noqa: F401
+
         check_model_folder(self.model)
         try:
             pipeline = StableDiffusionPipeline.from_pretrained(

@@ -124,7 +124,7 @@ def train(
         if (step + 1) % 50 == 0:
             seconds = (time.monotonic() - began) / (step + 1 - start)
             line = {"step": step + 1, "loss": round(total / 50, 4), "seconds_a_step": round(seconds, 3), "rate": round(rate, 3)}
-            with open(folder / "history.jsonl", "a") as history:
+            with (folder / "history.jsonl").open("a") as history:
                 history.write(json.dumps(line) + "\n")
             print(line, flush=True)
             total = 0.0
