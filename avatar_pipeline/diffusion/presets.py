@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from avatar_pipeline.errors import ModelError
+from avatar_pipeline.provenance.digests import digest_files, sha256_file
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "embedded" / "model"
 
@@ -91,15 +90,10 @@ def check_model_folder(folder: Path) -> None:
             raise ModelError(f"{folder} lacks the weights of its {part}: no .safetensors file in {folder / part}.")
 
 
-@cache
 def model_sha256(folder: Path) -> str:
-    """sha256 over the names and contents of a model folder's files; computed once per process.
+    """sha256 over the names and contents of a model folder's files; within a process an unchanged file is read only once.
 
     Raises ModelError when the folder is not a complete pipeline.
     """
     check_model_folder(folder)
-    total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            total.update(f"{path.relative_to(folder).as_posix()} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()
+    return digest_files({p.relative_to(folder).as_posix(): sha256_file(p) for p in folder.rglob("*") if p.is_file()})
