@@ -146,6 +146,7 @@ STAGES: dict[str, Stage] = {
             ),
             scopes=("embed", "generate"),
             upstream=("lora", "training_variations"),
+            checks=tuple(name for name in READINESS if name not in validated_avatar.JUDGED_ON_EXPORT),
         ),
         Stage(
             name="liveportrait_export",

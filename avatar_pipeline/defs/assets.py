@@ -1,0 +1,88 @@
+"""The six assets: each runs its stage for one actor, stores the product, and reports it."""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of `materialize`, one of which is made on the spot.
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from avatar_pipeline.actors.export import drop_in
+from avatar_pipeline.defs.checks import check_results, check_specs
+from avatar_pipeline.defs.config import config_class, overrides
+from avatar_pipeline.defs.external import record_inputs
+from avatar_pipeline.defs.metadata import stage_metadata
+from avatar_pipeline.defs.partitions import ACTORS
+from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.errors import AvatarPipelineError
+from avatar_pipeline.stages.chain import STAGES, Stage
+from avatar_pipeline.stages.produce import produce
+from avatar_pipeline.stages.settings import resolve_settings
+
+# One step at a time holds the device, over all runs of a host: dagster.yaml limits the pool, GpuSession.turn locks what Dagster
+# does not see.
+GPU_POOL = "gpu"
+
+
+def stage_asset(stage: Stage) -> dg.AssetsDefinition:
+    """The Dagster asset of a stage."""
+    config_type = config_class(stage)
+
+    @dg.asset(
+        name=stage.name,
+        description=inspect.getdoc(inspect.getmodule(stage.settings)),
+        partitions_def=ACTORS,
+        deps=[*stage.external, *stage.upstream, *stage.after],
+        code_version=stage.code_version,
+        check_specs=check_specs(stage),
+        pool=GPU_POOL if stage.model else None,
+        group_name="avatar",
+    )
+    def materialize(
+        context: dg.AssetExecutionContext,
+        config: config_type,  # type: ignore[valid-type]
+        store: StoreResource,
+        tools: ToolsResource,
+    ) -> dg.MaterializeResult:
+        with _as_failure():
+            actors = store.open()
+            spec = actors.spec(context.partition_key)
+            seed = getattr(config, "seed", None)
+            used = tools.open()
+            used.log = context.log.info
+            product = produce(
+                actors,
+                stage,
+                spec,
+                resolve_settings(stage, spec, overrides(config)),
+                used,
+                seed=spec.seed if seed is None else seed,
+                run_id=context.run.run_id,
+            )
+            record_inputs(context, {name: product.manifest.inputs[name] for name in stage.external})
+            manifest = actors.publish(product.manifest, product.result.files)
+            metadata = stage_metadata(manifest, product.result, str(actors.actor_dir(spec.name) / stage.name))
+            if stage.name == "liveportrait_export" and product.verdict != "error":
+                metadata["drop_in"] = dg.MetadataValue.path(str(drop_in(spec.name, product.result.files[f"{spec.name}.jpg"])))
+        for warning in product.result.warnings:
+            context.log.warning(warning)
+        return dg.MaterializeResult(
+            data_version=dg.DataVersion(manifest.digest),
+            metadata=metadata,
+            check_results=check_results(stage, product.result.checks),
+        )
+
+    return materialize
+
+
+@contextmanager
+def _as_failure() -> Iterator[None]:
+    """What the user has to mend becomes the run's failure, in the words of the error, and is not retried."""
+    try:
+        yield
+    except AvatarPipelineError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from None
+
+
+STAGE_ASSETS = [stage_asset(stage) for stage in STAGES.values()]
