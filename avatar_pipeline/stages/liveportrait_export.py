@@ -26,6 +26,7 @@ from avatar_pipeline.stages.training_set import read_training_set
 SIZE = 1024  # pixels a side: what the LivePortrait team asks for
 # Room around the crop as a share of the picture. Detectors disagree on the jaw by a few percent of the face, which the crop takes 2.3-fold.
 MARGIN = 0.06
+NOTICEABLE = 0.3  # share of invented border from which people see where the picture ended (looked at on openpeople)
 FADE = 48  # pixels over which the invented border goes from repeated to blurred
 
 
@@ -83,6 +84,11 @@ def run(
     if enlarged > 1.5:
         warnings.append(
             f"the portrait is enlarged {enlarged:.1f}-fold: the base model draws {avatar.width} px, and {SIZE} are exported."
+        )
+    if invented > NOTICEABLE:
+        warnings.append(
+            f"{invented:.0%} of the portrait lies outside of the avatar's frame and repeats its border: LivePortrait accepts that, but hair and "
+            "clothes end there. An avatar with more room around the head would show them."
         )
     return StageResult(
         files={f"{spec.name}.jpg": jpg, f"{spec.name}.json": json.dumps(about, indent=1).encode()},

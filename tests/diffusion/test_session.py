@@ -1,0 +1,126 @@
+"""The embedded model through the session: loading, drawing, LoRA."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from avatar_pipeline.diffusion.lora_training import Hyperparameters, encode_dataset, train_lora
+from avatar_pipeline.diffusion.presets import get_preset
+from avatar_pipeline.diffusion.prompts import base_prompt
+from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image
+from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
+from avatar_pipeline.errors import GenerationError, ModelError
+
+PROMPT = base_prompt("european 38 year old female with short curly dark hair", "headshot")
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[GpuSession]:
+    session = GpuSession(get_preset("embedded"))
+    yield session
+    session.close()
+
+
+def draw(session: GpuSession, seed: int = 7, steps: int = 4) -> np.ndarray:
+    return np.asarray(text_to_image(session, PROMPT, seed, 512, 512, steps, 2.0))
+
+
+def test_plain_diffusers_loads_the_shipped_model() -> None:
+    from diffusers import StableDiffusionPipeline
+
+    import avatar_pipeline.embedded.autoencoder  # noqa: F401  diffusers wants the class's module imported
+
+    pipeline = StableDiffusionPipeline.from_pretrained(get_preset("embedded").model, safety_checker=None)
+    assert type(pipeline) is StableDiffusionPipeline
+    assert pipeline.vae_scale_factor == 16
+
+
+def test_a_seed_gives_one_picture(session: GpuSession) -> None:
+    first = draw(session)
+    assert first.shape == (512, 512, 3)
+    assert np.array_equal(first, draw(session))
+    assert not np.array_equal(first, draw(session, seed=8))
+
+
+def test_the_pipeline_is_loaded_once(session: GpuSession) -> None:
+    assert session.pipeline is session.pipeline
+    assert session.image_pipeline.unet is session.pipeline.unet
+
+
+def test_little_strength_keeps_the_picture(session: GpuSession) -> None:
+    source = Image.fromarray(draw(session))
+    near = np.asarray(image_to_image(session, source, PROMPT, 3, 0.15, 8, 2.0), dtype=float)
+    far = np.asarray(image_to_image(session, source, PROMPT, 3, 0.9, 8, 2.0), dtype=float)
+    original = np.asarray(source, dtype=float)
+    assert np.abs(near - original).mean() < np.abs(far - original).mean()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "steps", "field"), [(7, 512, 4, "width: 7"), (512, 500, 4, "height: 500"), (512, 512, 0, "steps: 0")]
+)
+def test_impossible_sizes_and_steps_are_refused(session: GpuSession, width: int, height: int, steps: int, field: str) -> None:
+    with pytest.raises(GenerationError, match=field):
+        text_to_image(session, PROMPT, 1, width, height, steps, 2.0)
+
+
+def test_a_missing_model_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="does not exist"):
+        _ = GpuSession(get_preset("embedded"), model=str(tmp_path / "nowhere")).pipeline
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(ModelError, match="lacks the weights"):
+        _ = GpuSession(get_preset("embedded"), model=str(tmp_path)).model_sha256
+    with pytest.raises(ModelError, match="embedded"):
+        get_preset("no_such_preset")
+
+
+def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(session: GpuSession) -> None:
+    plain = draw(session)
+    pictures = [Image.fromarray(draw(session, seed)) for seed in (1, 2, 3)]
+    dataset = encode_dataset(session, pictures, ["a", "b", "c"])
+    settings = Hyperparameters(
+        rank=4, alpha=12, learning_rate=1e-2, steps=3, batch_size=2,
+        targets=session.preset.lora_targets, evaluate_every=3, caption_dropout=0.0,
+    )  # fmt: skip
+    while_training: list[np.ndarray] = []
+
+    def evaluate(step: int) -> float:
+        while_training.append(draw(session))
+        return 0.5
+
+    losses: list[float] = []
+    weights = train_lora(session, dataset, settings, 5, lambda step, loss: losses.append(loss), evaluate)
+    assert len(losses) == 3
+    assert np.array_equal(draw(session), plain)  # training leaves the base model as it was
+
+    with session.lora(weights):
+        config = session.pipeline.unet.peft_config[ADAPTER]
+        assert (config.r, config.lora_alpha) == (4, 12)
+        assert np.array_equal(draw(session), while_training[-1])
+    assert not np.array_equal(while_training[-1], plain)
+    assert np.array_equal(draw(session), plain)
+
+    again = train_lora(session, dataset, settings, 5, lambda step, loss: None, lambda step: 0.5)
+    assert again == weights
+    assert train_lora(session, dataset, settings, 6, lambda step, loss: None, lambda step: 0.5) != weights
+
+
+def test_the_best_evaluation_is_kept_not_the_last(session: GpuSession) -> None:
+    dataset = encode_dataset(session, [Image.fromarray(draw(session))], ["a"])
+    settings = Hyperparameters(
+        rank=2, alpha=2, learning_rate=1e-2, steps=4, batch_size=1,
+        targets=("to_q",), evaluate_every=2, caption_dropout=0.0,
+    )  # fmt: skip
+    def train(scores: dict[int, float]) -> bytes:
+        return train_lora(session, dataset, settings, 1, lambda step, loss: None, lambda step: scores[step])
+
+    early, late = train({2: 0.1, 4: 0.9}), train({2: 0.9, 4: 0.1})
+    assert early != late
+
+
+@pytest.mark.parametrize("content", [b"", b"not a safetensors file", b"\x80\x04pickle"])
+def test_bytes_that_are_no_lora_are_refused(session: GpuSession, content: bytes) -> None:
+    with pytest.raises(ModelError, match="LoRA"), session.lora(content):
+        pass
