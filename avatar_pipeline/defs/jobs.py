@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dagster as dg
 
-from avatar_pipeline.defs.partitions import ACTORS
 from avatar_pipeline.stages.chain import STAGES
 
 AVATAR_JOB = dg.define_asset_job(
     "avatar",
     selection=dg.AssetSelection.assets(*STAGES),
-    partitions_def=ACTORS,
     description="All six assets of one actor, from its description or photographs to the portrait that LivePortrait animates.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -22,15 +23,16 @@ class Registered:
     problems: dict[str, str] = field(default_factory=dict)
 
 
-def register(instance: dg.DagsterInstance, store: ActorStore) -> Registered:
+def register(instance: dg.DagsterInstance, store: ActorStore, only: Sequence[str] | None = None) -> Registered:
     """Add a partition for every actor in the store, and observe each input whose content differs from what Dagster last saw.
 
+    only: these actors, all when None.
     An actor with a problem (a bad actor.yaml, no consent, no photographs) is registered all the same: its run will say why it fails.
     """
     done = Registered()
     name = str(ACTORS.name)
     known = set(instance.get_dynamic_partitions(name))
-    actors = store.names()
+    actors = store.names() if only is None else only
     done.added = [actor for actor in actors if actor not in known]
     instance.add_dynamic_partitions(name, done.added)
     for actor in actors:
