@@ -12,6 +12,7 @@ import pytest
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.definitions import defs
 from avatar_pipeline.defs.config import config_class
+from avatar_pipeline.defs.partitions import ACTORS
 from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.settings import resolve_settings
 
@@ -70,7 +71,7 @@ def test_the_asset_graph() -> None:
         "validated_avatar": ["actor_spec", "base_model", "lora", "training_variations"],
         "liveportrait_export": ["actor_spec", "training_variations", "validated_avatar"],
     }
-    assert all(node.partitions_def is not None and node.partitions_def.name == "actors" for node in graph.asset_nodes)
+    assert all(node.partitions_def == ACTORS for node in graph.asset_nodes)
     for name, stage in STAGES.items():
         node = graph.get(dg.AssetKey(name))
         assert node.code_version == stage.code_version

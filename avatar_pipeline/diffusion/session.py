@@ -92,7 +92,7 @@ class GpuSession:
             path.write_bytes(weights)
             try:
                 self.pipeline.load_lora_weights(path, adapter_name=ADAPTER)
-            except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
+            except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
                 raise ModelError(
                     f"the LoRA does not fit the model {self.preset.name}: {error}. Train it again: materialize lora."
                 ) from error
