@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -135,7 +136,20 @@ def save_adapter(pipeline: Any) -> bytes:
         pipeline.save_lora_weights(
             folder, unet_lora_layers=weights, weight_name="lora.safetensors", unet_lora_adapter_metadata=metadata
         )
-        return (Path(folder) / "lora.safetensors").read_bytes()
+        return _sorted_header((Path(folder) / "lora.safetensors").read_bytes())
+
+
+def _sorted_header(data: bytes) -> bytes:
+    """The same safetensors file with its header's keys in alphabetical order.
+
+    The library keeps metadata in a hash map and writes them in another order each time: the same LoRA would have two digests.
+    A file is the header's length (8 bytes, little endian), the header (JSON, padded with spaces to a multiple of 8), the tensors;
+    offsets count from the end of the header, so that it may change its length.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def _add_adapter(unet: Any, settings: Hyperparameters, seed: int) -> list[Any]:
