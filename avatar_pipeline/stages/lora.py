@@ -101,13 +101,16 @@ def run(
     log(f"{spec.name}: with LoRA distance {after.distance:.3f}, faces {after.faces}/{after.pictures}; kept step {best['step']}")
 
     curves = draw_curves(losses, evaluations, before.distance, best["step"], analyzer.same_person)
-    probes = _probe_sheet(probe_rows, evaluations, before_images, after_images)
+    labelled = [(image, f"step {row['step']}") for row, images in zip(evaluations, probe_rows, strict=True) for image in images]
+    probes = contact_sheet(labelled, settings.probes, (192, 192))
+    comparison = _comparison(before_images, after_images)
     history = [{"step": step, "loss": round(loss, 6)} for step, loss in enumerate(losses, 1)]
     return StageResult(
         files={
             f"{spec.name}.safetensors": weights,
             "curves.png": encode_png(curves),
             "probes.jpg": encode_jpeg(probes, quality=90),
+            "comparison.jpg": encode_jpeg(comparison, quality=90),
             "history.csv": write_csv(history),
             "evaluations.csv": write_csv(evaluations),
         },
@@ -122,7 +125,7 @@ def run(
             "held_out_images": len(data.held_out),
         },
         seeds=seeds,
-        previews={"curves": curves, "probes": probes},
+        previews={"curves": curves, "comparison": comparison, "probes": probes},
         tables={"evaluations": evaluations},
     )
 
@@ -169,14 +172,8 @@ def _nearest(found: Sequence[Sequence[Face]], training: Sequence[Image.Image], a
     return float(np.median(nearest)) if nearest else None
 
 
-def _probe_sheet(
-    rows: Sequence[Sequence[Image.Image]],
-    evaluations: Sequence[Mapping[str, Any]],
-    before: Sequence[Image.Image],
-    after: Sequence[Image.Image],
-) -> Image.Image:
-    """Probes of each evaluation, and the same seeds without and with the finished LoRA."""
-    columns = max(len(rows[0]), 6)
-    labelled = [(image, f"step {row['step']}") for row, images in zip(evaluations, rows, strict=True) for image in images]
-    labelled += [(image, "without LoRA") for image in before[:columns]] + [(image, "with LoRA") for image in after[:columns]]
-    return contact_sheet(labelled, columns, (192, 192))
+def _comparison(before: Sequence[Image.Image], after: Sequence[Image.Image]) -> Image.Image:
+    """The same prompts and seeds without and with the finished LoRA, one above the other."""
+    columns = min(6, len(before))
+    tiles = [(image, "without LoRA") for image in before[:columns]] + [(image, "with LoRA") for image in after[:columns]]
+    return contact_sheet(tiles, columns, (192, 192))

@@ -1,0 +1,76 @@
+"""Time the whole chain of one actor, and check that it is reproducible: `python benchmarks/chain.py [ACTOR]`.
+
+Runs all six assets three times in temporary stores: twice alike, once with another seed. Prints a Markdown table of seconds, the
+digests' agreement, and the LoRA's figures. Exits with 1 when two equal runs differ.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.provenance.manifest import Manifest
+from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.stages.produce import produce
+from avatar_pipeline.stages.settings import resolve_settings
+from avatar_pipeline.stages.tools import Tools
+
+ACTORS = Path(__file__).parents[1] / "data" / "actors"
+
+
+def run_chain(actor: ActorName, seed: int) -> dict[str, Manifest]:
+    """All six assets in a fresh store, by name."""
+    made = {}
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root) / actor
+        folder.mkdir()
+        shutil.copy(ACTORS / actor / "actor.yaml", folder)
+        store = ActorStore(root)
+        spec = store.spec(actor)
+        tools = Tools("auto", None, "dlib", print)
+        for name, stage in STAGES.items():
+            product = produce(store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=seed)
+            made[name] = store.publish(product.manifest, product.result.files)
+        tools.close()
+    return made
+
+
+def main() -> None:
+    """Command line."""
+    actor = ActorName(sys.argv[1] if len(sys.argv) > 1 else "demo")
+    runs, seconds = [], []
+    for seed in (42, 42, 43):
+        began = time.monotonic()
+        runs.append(run_chain(actor, seed))
+        seconds.append(time.monotonic() - began)
+    first, second, other = runs
+    print(f"\n{actor}: {first['lora'].device}, torch {torch.__version__}, {platform.system()} {platform.machine()}\n")
+    print("| asset | seconds | seed 42 again | seed 43 |\n|---|---|---|---|")
+    for name in STAGES:
+        again = "same" if first[name].digest == second[name].digest else "DIFFERENT"
+        changed = "different" if first[name].digest != other[name].digest else "same"
+        print(f"| {name} | {first[name].seconds:.1f} | {again} | {changed} |")
+    print(f"| all, with loading and storing | {seconds[0]:.0f} | | |\n")
+    for name in (
+        "distance_before",
+        "distance_after",
+        "faces_before",
+        "faces_after",
+        "renders_after",
+        "best_step",
+        "nearest_training_distance",
+    ):
+        print(f"- {name}: {first['lora'].metrics[name]}")
+    sys.exit(any(first[name].digest != second[name].digest for name in STAGES))
+
+
+if __name__ == "__main__":
+    main()
