@@ -1,0 +1,194 @@
+"""The whole chain on the embedded model: one materialization through Dagster's own command line, which many tests look at.
+
+The actor is a person whom the base model knows, so that a few steps of LoRA are enough: this is about the chain, not about quality.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+from PIL import Image
+
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.cli import main
+from avatar_pipeline.faces.analyzer import FaceAnalyzer
+from avatar_pipeline.faces.readiness import assess
+from avatar_pipeline.home import PROJECT
+from avatar_pipeline.provenance.manifest import Manifest
+from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.stages.produce import replay
+from avatar_pipeline.stages.tools import Tools
+
+ACTOR = "small"
+SPECIFICATION = """\
+description: indian 40 year old male with long straight light brown hair and an angular jaw
+likeness: synthetic
+photos: openpeople:P008
+framing: headshot
+seed: 11
+settings:
+  training_variations: {variations: 2}
+  lora: {steps: 24, evaluate_every: 12, probes: 2, final_renders: 2}
+  validated_avatar: {candidates: 3}
+"""
+
+
+def command(name: str) -> str:
+    """A console script of this Python's environment."""
+    return str(Path(sys.executable).parent / name)
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder with the store, the exports and the Dagster home after `register` and `dagster asset materialize`."""
+    world = tmp_path_factory.mktemp("chain")
+    (world / "actors" / ACTOR).mkdir(parents=True)
+    (world / "actors" / ACTOR / "actor.yaml").write_text(SPECIFICATION)
+    variables = {"AVATAR_DATA": "actors", "AVATAR_EXPORTS": "exports", "DAGSTER_HOME": "home"}
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, name in variables.items():
+            patch.setenv(variable, str(world / name))
+        for call in (
+            [sys.executable, "-m", "avatar_pipeline.cli", "register"],
+            [
+                command("dagster"),
+                "asset",
+                "materialize",
+                "-m",
+                "avatar_pipeline.definitions",
+                "--select",
+                "*",
+                "--partition",
+                ACTOR,
+            ],
+        ):
+            done = subprocess.run(
+                call, capture_output=True, text=True, timeout=900, check=False, cwd=PROJECT, env=dict(os.environ)
+            )
+            assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+        yield world
+
+
+@pytest.fixture(scope="session")
+def store(chain: Path) -> ActorStore:
+    return ActorStore(chain / "actors")
+
+
+@pytest.fixture(scope="session")
+def manifests(store: ActorStore) -> dict[str, Manifest]:
+    return {asset: store.current(ACTOR, asset) for asset in STAGES}
+
+
+@pytest.fixture(scope="session")
+def tools(analyzer: FaceAnalyzer) -> Iterator[Tools]:
+    tools = Tools("auto", None, "dlib", print)
+    yield tools
+    tools.close()
+
+
+def test_every_asset_has_its_files(chain: Path, manifests: dict[str, Manifest]) -> None:
+    expected = {
+        "base_image": {f"{ACTOR}_base.png"},
+        "face_validation": {"report.json", "annotated.jpg"},
+        "training_variations": {"0001.png", "0001.txt", "metadata.csv", "rejected.csv", "held_out/0001.png"},
+        "lora": {f"{ACTOR}.safetensors", "curves.png", "probes.jpg", "history.csv"},
+        "validated_avatar": {f"{ACTOR}_avatar.png", "candidates.csv", "contact_sheet.jpg"},
+        "liveportrait_export": {f"{ACTOR}.jpg", f"{ACTOR}.json"},
+    }
+    for asset, files in expected.items():
+        assert files <= manifests[asset].files.keys()
+        for file in files:
+            assert (chain / "actors" / ACTOR / asset / file).is_file()
+
+
+def test_the_manifests_form_a_chain(manifests: dict[str, Manifest]) -> None:
+    for asset, stage in STAGES.items():
+        manifest = manifests[asset]
+        assert set(manifest.inputs) == {*stage.external, *stage.upstream}
+        assert all(manifest.inputs[parent] == manifests[parent].digest for parent in stage.upstream)
+        assert manifest.root_seed == 11
+        assert manifest.seconds > 0
+        assert manifest.run_id
+        if stage.model:
+            assert manifest.model_sha256 == manifest.inputs["base_model"]
+            assert manifest.peak_memory_mb > 0
+    lora = manifests["lora"].files[f"{ACTOR}.safetensors"].sha256
+    assert manifests["validated_avatar"].lora_sha256 == lora
+    assert len({manifest.run_id for manifest in manifests.values()}) == 1
+
+
+def test_dagster_knows_it_all(chain: Path, manifests: dict[str, Manifest]) -> None:
+    with dg.DagsterInstance.from_config(str(chain / "home")) as instance:
+        for asset in STAGES:
+            event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+            assert event is not None
+            materialization = event.asset_materialization
+            assert materialization is not None
+            assert materialization.partition == ACTOR
+            assert materialization.tags is not None
+            assert materialization.tags["dagster/data_version"] == manifests[asset].digest
+            assert materialization.metadata["manifest"].value == manifests[asset].model_dump(mode="json")
+            pictures = [value for value in materialization.metadata.values() if "data:image/jpeg;base64," in str(value.value)]
+            assert pictures
+            assert sum(len(str(value.value)) for value in pictures) < 1_000_000, "previews must stay small in the event log"
+
+
+def test_the_export_is_ready_for_liveportrait(chain: Path, manifests: dict[str, Manifest], analyzer: FaceAnalyzer) -> None:
+    data = (chain / "exports" / f"{ACTOR}.jpg").read_bytes()
+    assert data == (chain / "actors" / ACTOR / "liveportrait_export" / f"{ACTOR}.jpg").read_bytes()
+    image = Image.open(io.BytesIO(data))
+    assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (1024, 1024))
+    pixels = np.asarray(image)
+    checks = assess(pixels, analyzer.analyze(pixels), data=data)
+    assert [check for check in checks if check.verdict == "error"] == []
+
+
+def test_the_export_tells_where_it_comes_from(chain: Path, manifests: dict[str, Manifest]) -> None:
+    text = (chain / "actors" / ACTOR / "liveportrait_export" / f"{ACTOR}.json").read_text()
+    told = json.loads(text)["provenance"]
+    for asset in ("base_image", "training_variations", "lora", "validated_avatar"):
+        assert told[asset]["digest"] == manifests[asset].digest
+
+
+@pytest.mark.parametrize("asset", STAGES)
+def test_the_same_inputs_settings_and_seed_give_the_same_digest(asset: str, store: ActorStore, tools: Tools) -> None:
+    recorded, product = replay(store, ACTOR, asset, tools)
+    assert product.digest == recorded.digest
+    assert product.manifest.seeds == recorded.seeds
+
+
+def test_lineage_and_replay_commands(chain: Path, manifests: dict[str, Manifest], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["lineage", ACTOR])
+    assert not stop.value.code
+    printed = capsys.readouterr().out
+    for asset, manifest in manifests.items():
+        assert asset in printed
+        assert manifest.digest[:12] in printed
+    with pytest.raises(SystemExit) as stop:
+        main(["replay", ACTOR, "base_image"])
+    assert not stop.value.code
+    assert "identical" in capsys.readouterr().out
+
+
+def test_replay_tells_a_difference(chain: Path, store: ActorStore, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = chain / "actors" / ACTOR / "photos"
+    spoilt = sorted(photos.iterdir())[0]
+    kept = spoilt.read_bytes()
+    Image.new("RGB", (64, 64)).save(spoilt)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main(["replay", ACTOR, "training_variations"])
+    finally:
+        spoilt.write_bytes(kept)
+    assert stop.value.code == 1
+    assert "actor_photos: " in capsys.readouterr().err
