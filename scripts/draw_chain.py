@@ -31,7 +31,6 @@ def main() -> None:
         sys.exit(f"{actor} is a real person: no picture of a real person is drawn for publication.")
     photographs = [open_image(photo.data, name=photo.name) for photo in store.photos(actor)]
     training = read_training_set(store.read_all(store.current(actor, "training_variations")))
-    variations = [image for image, text in zip(training.images, training.captions, strict=True)][-COLUMNS:]
     comparison = open_image(store.read(store.current(actor, "lora"), "comparison.jpg"), name="comparison.jpg")
     portrait = open_image(store.read(store.current(actor, "liveportrait_export"), f"{actor}.jpg"), name="portrait")
     pixels = np.asarray(portrait)

@@ -79,7 +79,8 @@ def check_model_folder(folder: Path) -> None:
     """Raise ModelError when `folder` is not a complete diffusers pipeline folder."""
     if not folder.is_dir():
         raise ModelError(
-            f"the model folder {folder} does not exist. Give the folder of a diffusers pipeline, or leave `model` empty to use the preset's own."
+            f"the model folder {folder} does not exist. Give the folder of a diffusers pipeline, "
+            "or leave `model` empty to use the preset's own."
         )
     if not (folder / "model_index.json").is_file():
         raise ModelError(

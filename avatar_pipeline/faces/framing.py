@@ -44,8 +44,8 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def frame_head(image: np.ndarray, landmarks: np.ndarray, framing: Framing) -> tuple[np.ndarray, np.ndarray]:
     """Cut and turn a picture so that its head lies as `framing` says.
 
-    image: (H, W, 3) uint8. landmarks: (68, 2) float32, iBUG order. Returns the (height, width, 3) uint8 picture and a (height, width) bool mask that is False where the
-    original did not reach: there the nearest pixels are repeated.
+    image: (H, W, 3) uint8. landmarks: (68, 2) float32, iBUG order. Returns the (height, width, 3) uint8 picture and a
+    (height, width) bool mask that is False where the original did not reach: there the nearest pixels are repeated.
     """
     import cv2
 

@@ -87,8 +87,8 @@ def run(
         )
     if invented > NOTICEABLE:
         warnings.append(
-            f"{invented:.0%} of the portrait lies outside of the avatar's frame and repeats its border: LivePortrait accepts that, but hair and "
-            "clothes end there. An avatar with more room around the head would show them."
+            f"{invented:.0%} of the portrait lies outside of the avatar's frame and repeats its border: LivePortrait accepts that, "
+            "but hair and clothes end there. An avatar with more room around the head would show them."
         )
     return StageResult(
         files={f"{spec.name}.jpg": jpg, f"{spec.name}.json": json.dumps(about, indent=1).encode()},

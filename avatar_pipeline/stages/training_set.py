@@ -19,7 +19,7 @@ HELD_OUT = "held_out/"
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One picture of a training set. name: where it comes from. distance: of a generated one to the person. seed: what it was drawn with."""
+    """One picture of a training set. name: where it comes from. distance, seed: of a generated one, its distance to the person."""
 
     name: str
     source: Literal["photograph", "generated"]
