@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from avatar_pipeline.defs.partitions import ACTORS
-from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.faces.rules import RULES, Check
 from avatar_pipeline.stages.chain import Stage
 
 
@@ -17,7 +17,16 @@ def check_specs(stage: Stage) -> list[dg.AssetCheckSpec]:
     with warnings.catch_warnings():
         # Without partitions_def the last actor's verdict would be everybody's.
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        return [dg.AssetCheckSpec(name, asset=stage.name, blocking=True, partitions_def=ACTORS) for name in stage.checks]
+        return [
+            dg.AssetCheckSpec(name, asset=stage.name, blocking=True, partitions_def=ACTORS, description=_description(name))
+            for name in stage.checks
+        ]
+
+
+def _description(name: str) -> str | None:
+    """What passes, and where that comes from; the limits of identity are the analyzer's, and stand in each result."""
+    rule = RULES.get(name)
+    return f"Passes at {rule.threshold} {rule.unit}. Source: {rule.source}." if rule else None
 
 
 def check_results(stage: Stage, checks: Sequence[Check]) -> list[dg.AssetCheckResult]:
@@ -43,6 +52,6 @@ def _result(name: str, check: Check | None) -> dg.AssetCheckResult:
         check_name=name,
         passed=check.verdict == "pass",
         severity=severity,
-        description=f"{not_assessed}{check.hint}" or f"{check.threshold}: passed",
+        description=f"{not_assessed}{check.hint}" or f"Passed: {check.threshold} {check.unit}",
         metadata=metadata,
     )
