@@ -1,5 +1,5 @@
 # make demo [ACTOR=demo]   all six assets of one actor, then a table and where the portrait lies
-# make test                lint-free install, then every test
+# make test                every test
 # make ui                  the Dagster UI (with its daemon) on the same instance, http://127.0.0.1:3000
 # make lint                ruff and mypy
 # Nothing but Python >= 3.11, make and git is needed. PIP_FLAGS goes to pip, e.g. to name an index with CPU builds of torch.
