@@ -2,12 +2,63 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from avatar_pipeline.faces.analyzer import FaceAnalyzer, get_analyzer
+from avatar_pipeline.home import PROJECT
+
+# The actor of the chain is a person whom the base model knows, so that a few steps of LoRA are enough: it is about the chain, not about
+# quality.
+ACTOR = "small"
+SPECIFICATION = """\
+description: indian 40 year old male with long straight light brown hair and an angular jaw
+likeness: synthetic
+photos: openpeople:P008
+framing: headshot
+seed: 11
+settings:
+  training_variations: {variations: 2}
+  lora: {steps: 24, evaluate_every: 12, probes: 2, final_renders: 2}
+  validated_avatar: {candidates: 3}
+"""
 
 
 @pytest.fixture(scope="session")
 def analyzer() -> FaceAnalyzer:
     """The default face analyzer, loaded once (half a second)."""
     return get_analyzer("dlib")
+
+
+MATERIALIZE = ["dagster", "asset", "materialize", "-m", "avatar_pipeline.definitions", "--select", "*", "--partition", ACTOR]
+
+
+def command(name: str) -> str:
+    """A console script of this Python's environment."""
+    return str(Path(sys.executable).parent / name)
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder with the store, the exports and the Dagster home after `register` and `dagster asset materialize`."""
+    world = tmp_path_factory.mktemp("chain")
+    (world / "actors" / ACTOR).mkdir(parents=True)
+    (world / "actors" / ACTOR / "actor.yaml").write_text(SPECIFICATION)
+    variables = {"AVATAR_DATA": "actors", "AVATAR_EXPORTS": "exports", "DAGSTER_HOME": "home"}
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, name in variables.items():
+            patch.setenv(variable, str(world / name))
+        for call in (
+            [sys.executable, "-m", "avatar_pipeline.cli", "register"],
+            [command(MATERIALIZE[0]), *MATERIALIZE[1:]],
+        ):
+            done = subprocess.run(
+                call, capture_output=True, text=True, timeout=900, check=False, cwd=PROJECT, env=dict(os.environ)
+            )
+            assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
+        yield world

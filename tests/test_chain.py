@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,60 +19,11 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli import main
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
-from avatar_pipeline.home import PROJECT
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.produce import replay
 from avatar_pipeline.stages.tools import Tools
-
-ACTOR = "small"
-SPECIFICATION = """\
-description: indian 40 year old male with long straight light brown hair and an angular jaw
-likeness: synthetic
-photos: openpeople:P008
-framing: headshot
-seed: 11
-settings:
-  training_variations: {variations: 2}
-  lora: {steps: 24, evaluate_every: 12, probes: 2, final_renders: 2}
-  validated_avatar: {candidates: 3}
-"""
-
-
-def command(name: str) -> str:
-    """A console script of this Python's environment."""
-    return str(Path(sys.executable).parent / name)
-
-
-@pytest.fixture(scope="session")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder with the store, the exports and the Dagster home after `register` and `dagster asset materialize`."""
-    world = tmp_path_factory.mktemp("chain")
-    (world / "actors" / ACTOR).mkdir(parents=True)
-    (world / "actors" / ACTOR / "actor.yaml").write_text(SPECIFICATION)
-    variables = {"AVATAR_DATA": "actors", "AVATAR_EXPORTS": "exports", "DAGSTER_HOME": "home"}
-    with pytest.MonkeyPatch.context() as patch:
-        for variable, name in variables.items():
-            patch.setenv(variable, str(world / name))
-        for call in (
-            [sys.executable, "-m", "avatar_pipeline.cli", "register"],
-            [
-                command("dagster"),
-                "asset",
-                "materialize",
-                "-m",
-                "avatar_pipeline.definitions",
-                "--select",
-                "*",
-                "--partition",
-                ACTOR,
-            ],
-        ):
-            done = subprocess.run(
-                call, capture_output=True, text=True, timeout=900, check=False, cwd=PROJECT, env=dict(os.environ)
-            )
-            assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
-        yield world
+from tests.conftest import ACTOR
 
 
 @pytest.fixture(scope="session")

@@ -53,6 +53,8 @@ class GpuSession:
     def pipeline(self) -> StableDiffusionPipeline:
         """The text-to-image pipeline. Raises ModelError when the folder is not a usable one."""
         import torch
+
+        _quiet()
         from diffusers import StableDiffusionPipeline
 
         # diffusers loads the embedded model's own autoencoder class only from a module that is already imported.
@@ -113,3 +115,17 @@ class GpuSession:
             gc.collect()
             if self.device.kind == "cuda":
                 torch.cuda.empty_cache()
+
+
+def _quiet() -> None:
+    """Keep the libraries' warnings about what is meant to be so out of the log: no torchvision, an autoencoder of our own, a LoRA
+    without a text encoder's part. Errors still come through as exceptions.
+    """
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()

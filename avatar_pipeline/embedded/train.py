@@ -24,6 +24,7 @@ from avatar_pipeline.faces.dlib_analyzer import DlibAnalyzer
 
 SEED = 2026
 VARIATIONS = 6  # of each picture: two plain (mirrored or not), four with other light or walls
+FLOW_SHIFT = 3.0
 MODEL = Path(__file__).parent / "model"
 
 
@@ -96,7 +97,10 @@ def export(build: Path, model: Path) -> None:
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, solver_order=2),
+        # A flow shift of 3 spends half of the steps above t = 0.75, where the prompt decides (train_denoiser.TIMESTEP_MEAN).
+        scheduler=DPMSolverMultistepScheduler(
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=FLOW_SHIFT, solver_order=2
+        ),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -13,7 +13,7 @@ from avatar_pipeline.errors import StoreError
 
 # The libraries whose version can change a pixel or a weight.
 LIBRARIES = (
-    "torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow", "opencv-python", "dlib-bin",
+    "torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy", "pillow", "opencv-python-headless", "dlib-bin",
     "onnxruntime", "insightface",
 )  # fmt: skip
 

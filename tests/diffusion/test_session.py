@@ -113,6 +113,7 @@ def test_the_best_evaluation_is_kept_not_the_last(session: GpuSession) -> None:
         rank=2, alpha=2, learning_rate=1e-2, steps=4, batch_size=1,
         targets=("to_q",), evaluate_every=2, caption_dropout=0.0,
     )  # fmt: skip
+
     def train(scores: dict[int, float]) -> bytes:
         return train_lora(session, dataset, settings, 1, lambda step, loss: None, lambda step: scores[step])
 

@@ -1,0 +1,95 @@
+"""Every command in the README is run, or shown to be the one that another test runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from avatar_pipeline.cli import main
+from avatar_pipeline.embedded.openpeople import emotion_tiles
+from avatar_pipeline.home import PROJECT
+from tests.conftest import ACTOR, MATERIALIZE
+
+README = (PROJECT / "README.md").read_text()
+LINES = [
+    line.strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.strip() and not line.startswith("#")
+]
+
+
+def run(line: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Run one `avatar-pipeline` line; its exit code and everything it printed."""
+    program, *arguments = shlex.split(line)
+    assert program == "avatar-pipeline"
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    printed = capsys.readouterr()
+    return int(stop.value.code or 0), printed.out + printed.err
+
+
+def test_every_line_is_of_a_kind_that_is_tested_here() -> None:
+    assert len(LINES) >= 8
+    for line in LINES:
+        assert line.split()[0] in ("make", "avatar-pipeline", "dagster", "export"), line
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("make")])
+def test_make_lines_name_real_targets(line: str) -> None:
+    done = subprocess.run([*shlex.split(line), "--dry-run"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_dagster_line_is_the_one_that_the_chain_test_runs() -> None:
+    (line,) = [line for line in LINES if line.startswith("dagster")]
+    assert [word.replace("demo", ACTOR) for word in shlex.split(line)] == MATERIALIZE
+
+
+def test_bringing_a_real_person(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """new-actor makes the folder; the run refuses without consent, and starts with it."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name, tile in list(emotion_tiles("P002").items())[:6]:
+        tile.save(photos / f"{name}.png")
+    (line,) = [line for line in LINES if line.startswith("avatar-pipeline new-actor")]
+    code, printed = run(line.replace("~/photos/jane", str(photos)), capsys)
+    assert code == 0, printed
+    (line,) = [line for line in LINES if line.startswith("avatar-pipeline run jane_doe")]
+    code, printed = run(line, capsys)
+    assert code == 1
+    assert "consent.yaml" in printed
+
+    folder = chain / "actors" / "jane_doe"
+    (folder / "consent.pdf").write_bytes(b"signed")
+    digest = subprocess.run(["sha256sum", folder / "consent.pdf"], capture_output=True, text=True, check=True).stdout.split()[0]
+    consent = {
+        "subject": "Jane Doe",
+        "scope": ["embed", "train", "generate"],
+        "granted": "2026-01-01",
+        "expires": "2099-01-01",
+        "evidence": {"file": "consent.pdf", "sha256": digest},
+    }
+    (folder / "consent.yaml").write_text(yaml.safe_dump(consent))
+    code, printed = run(f"{line} --only base_image --only face_validation", capsys)
+    assert code == 0, printed
+    assert "base_image" in printed
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in LINES if re.match(r"avatar-pipeline (lineage|replay|doctor|register|run demo)", line)]
+)
+def test_the_other_commands(line: str, chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed = run(line.replace("jane_doe", ACTOR).replace("run demo", f"run {ACTOR} --only liveportrait_export"), capsys)
+    assert code == 0, printed
+
+
+def test_files_and_folders_named_in_the_readme_exist() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (PROJECT / target).exists(), target
