@@ -97,7 +97,8 @@ def train_lora(
             clean, words = dataset.latents[picks], dataset.captions[picks].clone()
             words[torch.rand(len(picks), generator=random) < settings.caption_dropout] = dataset.empty[0]
             noise = torch.randn(clean.shape, generator=random).to(clean.device)
-            t = torch.sigmoid(torch.randn(len(picks), generator=random)).to(clean.device)
+            logits = torch.randn(len(picks), generator=random) * session.preset.timestep_spread + session.preset.timestep_mean
+            t = torch.sigmoid(logits).to(clean.device)
             mixed = torch.lerp(clean, noise, t[:, None, None, None]).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.kind, device.autocast) if device.autocast else nullcontext():
                 prediction = unet(mixed.to(unet.dtype), t * 1000, words.to(unet.dtype)).sample

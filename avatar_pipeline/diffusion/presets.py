@@ -15,8 +15,9 @@ EMBEDDED_MODEL = Path(__file__).parents[1] / "embedded" / "model"
 class Preset:
     """Everything that differs between base models.
 
-    Sizes in pixels; `head_inter_eye` (share of the width) and `head_eye_y` (share of the height) say where the model draws the eyes of a
-    head shot. `lora_*` are the defaults for 10-20 photographs.
+    Sizes in pixels; `head_inter_eye` (share of the width) and `head_eye_y` (share of the height) say where the model draws the eyes of
+    a head shot. `timestep_mean` and `timestep_spread` are those of the logit-normal that training draws noise levels from. `lora_*` are
+    the defaults for 10-20 photographs.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Preset:
     lora_steps: int
     lora_batch_size: int
     lora_targets: tuple[str, ...]
+    timestep_mean: float
+    timestep_spread: float
 
 
 PRESETS: dict[str, Preset] = {
@@ -60,10 +63,12 @@ PRESETS: dict[str, Preset] = {
         lora_rank=16,
         lora_alpha=16,
         lora_learning_rate=2e-3,
-        lora_steps=240,
+        lora_steps=300,
         lora_batch_size=4,
         # A small base has little to say about a new face in its attention alone: its convolutions learn along.
         lora_targets=("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2", "conv_shortcut"),
+        timestep_mean=1.5,
+        timestep_spread=1.3,
     ),
 }
 

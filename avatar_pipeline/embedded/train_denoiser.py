@@ -18,6 +18,7 @@ from diffusers import UNet2DConditionModel
 from diffusers.training_utils import EMAModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.embedded import captions
 from avatar_pipeline.embedded.captions import Picture
 from avatar_pipeline.embedded.people import Person
@@ -28,10 +29,10 @@ LEARNING_RATE = 5e-4
 WARMUP = 200
 EMA_DECAY = 0.9995
 CONDITION_DROP = 0.1  # share of empty captions, for classifier-free guidance
-# Mean and spread of the logit-normal timesteps. 48-channel codes of 32x32 cells stay readable until very high noise: a wall's colour, averaged
-# over its cells, shows through at t = 0.95. Only beyond is there anything to learn from the prompt; with a mean of 0.7 and a spread of 1,
-# one step in 400 went there, and prompts steered nothing after 2500 steps.
-TIMESTEP_MEAN, TIMESTEP_SPREAD = 1.5, 1.3
+# Mean and spread of the logit-normal timesteps, which LoRA training takes over. 48-channel codes of 32x32 cells stay readable until very
+# high noise: a wall's colour, averaged over its cells, shows through at t = 0.95. Only beyond is there anything to learn from the
+# prompt; with a mean of 0.7 and a spread of 1, one step in 400 went there, and prompts steered nothing after 2500 steps.
+TIMESTEP_MEAN, TIMESTEP_SPREAD = get_preset("embedded").timestep_mean, get_preset("embedded").timestep_spread
 FACE_WEIGHT = 2.0  # of the loss on the cells that hold eyes, nose and mouth, against 1 elsewhere
 FACE_ROWS, FACE_COLUMNS = slice(11, 27), slice(9, 23)
 

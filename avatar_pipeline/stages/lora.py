@@ -39,7 +39,7 @@ class Settings(BaseModel):
     learning_rate: float | None = Field(None, gt=0, le=0.1, description="AdamW learning rate")
     steps: int | None = Field(None, ge=1, le=20000, description="optimizer steps")
     batch_size: int | None = Field(None, ge=1, le=64, description="pictures per step")
-    evaluate_every: int = Field(60, ge=1, description="steps between evaluations on held-out pictures")
+    evaluate_every: int = Field(75, ge=1, description="steps between evaluations on held-out pictures")
     caption_dropout: float = Field(0.1, ge=0, le=1, description="share of steps without a caption, for guidance")
     probes: int = Field(6, ge=1, le=64, description="pictures rendered per evaluation")
     final_renders: int = Field(12, ge=1, le=200, description="pictures rendered without and with the finished LoRA, to score it")

@@ -22,7 +22,7 @@ class Member:
     """One picture of a training set. name: where it comes from. distance, seed: of a generated one, its distance to the person."""
 
     name: str
-    source: Literal["photograph", "generated"]
+    source: Literal["photograph", "base_image", "generated"]
     image: Image.Image
     caption: str
     distance: float | None

@@ -43,7 +43,7 @@ class Settings(BaseModel):
         None,
         gt=0,
         lt=1,
-        description="how far a variation may leave its source; None: 0.35 from photographs, 0.7 from a generated base",
+        description="how far a variation may leave its source; None: 0.2 from photographs, 0.7 from a generated base",
     )
     steps: int | None = Field(None, ge=1, le=150, description="denoising steps of a variation; None: the preset's")
     guidance_scale: float | None = Field(None, ge=1, le=30, description="how closely a variation follows its prompt")
@@ -53,7 +53,7 @@ class Settings(BaseModel):
         le=2,
         description="largest identity distance of a variation to the person; None: the analyzer's same-person limit",
     )
-    generated_share: float = Field(0.4, ge=0, le=1, description="largest share of generated pictures beside photographs")
+    generated_share: float = Field(0.2, ge=0, le=1, description="largest share of generated pictures beside photographs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,8 @@ def run(
     references = [source.face.embedding for source in sources]
     generated, rejected, seeds = _vary(spec, sources, references, wanted, root_seed, settings, session, analyzer)
 
-    photographs = [Member(source.name, "photograph", source.image, _caption(spec, source.face), None) for source in sources]
+    kind = "photograph" if photos else "base_image"
+    photographs = [Member(source.name, kind, source.image, _caption(spec, source.face), None) for source in sources]
     candidates = photographs if photos else generated
     if len(candidates) < FEWEST_PHOTOGRAPHS:
         raise GenerationError(
@@ -148,7 +149,7 @@ def _vary(
 ) -> tuple[list[Member], list[Rejected], dict[str, int]]:
     """Variations that keep the person, those that do not and why, and the seeds of all."""
     limit = settings.max_distance or analyzer.same_person
-    strength = settings.strength or (0.7 if len(sources) == 1 else 0.35)
+    strength = settings.strength or (0.7 if len(sources) == 1 else 0.2)
     steps, guidance = settings.steps or session.preset.steps, settings.guidance_scale or session.preset.guidance_scale
     kept: list[Member] = []
     rejected: list[Rejected] = []
