@@ -37,7 +37,7 @@ def main() -> None:
     seen = Image.fromarray(network_input(pixels, get_analyzer().analyze(pixels)[0].landmarks))
     rows = [
         ("photographs", photographs[:COLUMNS]),
-        ("generated variations", training.images[-COLUMNS:]),
+        ("the training set: framed photographs, then generated variations", training.images[-COLUMNS:]),
         ("the exported portrait, and LivePortrait's own crop of it", [portrait, seen]),
     ]
     width = COLUMNS * (TILE + GAP) + GAP

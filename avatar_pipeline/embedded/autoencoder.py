@@ -51,8 +51,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self.encoder = nn.Conv2d(3, latent_channels, patch_size, stride=patch_size)
         self.decoder = nn.ConvTranspose2d(latent_channels, 3, patch_size, stride=patch_size)
         last = nn.Conv2d(fine_width, 3 * (patch_size // 2) ** 2, 3, padding=1)
-        nn.init.zeros_(last.weight)  # untrained, the decoder is exactly the encoder's inverse
-        nn.init.zeros_(last.bias)
+        for parameter in last.parameters():  # untrained, the decoder is exactly the encoder's inverse
+            nn.init.zeros_(parameter)
         self.residual = nn.Sequential(
             nn.Conv2d(latent_channels, width, 3, padding=1),
             *(ResidualBlock(width) for _ in range(blocks)),

@@ -15,6 +15,7 @@ from avatar_pipeline.imaging import encode_png, open_image
 from avatar_pipeline.stages.curation import Rejected
 
 HELD_OUT = "held_out/"
+Source = Literal["photograph", "base_image", "generated"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,7 @@ class Member:
     """One picture of a training set. name: where it comes from. distance, seed: of a generated one, its distance to the person."""
 
     name: str
-    source: Literal["photograph", "base_image", "generated"]
+    source: Source
     image: Image.Image
     caption: str
     distance: float | None

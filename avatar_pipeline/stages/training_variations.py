@@ -25,7 +25,7 @@ from avatar_pipeline.imaging import contact_sheet, open_image
 from avatar_pipeline.provenance.seeds import derive_seed
 from avatar_pipeline.stages.curation import Rejected, curate, face_fault
 from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.training_set import Member, write_members, write_rejected
+from avatar_pipeline.stages.training_set import Member, Source, write_members, write_rejected
 
 FEWEST_PHOTOGRAPHS = 5  # two of them are held out, and three are the least that shows a face and not one picture
 TURNED = 15.0  # degrees of yaw from which a caption says so
@@ -98,7 +98,7 @@ def run(
     references = [source.face.embedding for source in sources]
     generated, rejected, seeds = _vary(spec, sources, references, wanted, root_seed, settings, session, analyzer)
 
-    kind = "photograph" if photos else "base_image"
+    kind: Source = "photograph" if photos else "base_image"
     photographs = [Member(source.name, kind, source.image, _caption(spec, source.face), None) for source in sources]
     candidates = photographs if photos else generated
     if len(candidates) < FEWEST_PHOTOGRAPHS:
