@@ -75,9 +75,10 @@ class GpuSession:
     @cached_property
     def image_pipeline(self) -> StableDiffusionImg2ImgPipeline:
         """The image-to-image pipeline; it shares every weight with `pipeline`."""
+        loaded = self.pipeline
         from diffusers import AutoPipelineForImage2Image
 
-        pipeline = AutoPipelineForImage2Image.from_pipe(self.pipeline)
+        pipeline = AutoPipelineForImage2Image.from_pipe(loaded)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
