@@ -1,0 +1,34 @@
+"""The promise of `make demo`: with its default settings, the LoRA of the actor demo learns a person whom the base model never saw."""
+
+import shutil
+from pathlib import Path
+
+from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.faces.readiness import worst
+from avatar_pipeline.home import PROJECT
+from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.stages.produce import produce
+from avatar_pipeline.stages.settings import resolve_settings
+from avatar_pipeline.stages.tools import Tools
+
+
+def test_the_lora_of_demo_looks_like_the_held_out_photographs(tmp_path: Path) -> None:
+    name = ActorName("demo")
+    (tmp_path / name).mkdir()
+    shutil.copy(PROJECT / "data" / "actors" / name / "actor.yaml", tmp_path / name)
+    store, tools = ActorStore(tmp_path), Tools("auto", None, "dlib", print)
+    spec = store.spec(name)
+    products = {}
+    for asset, stage in STAGES.items():
+        product = produce(store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=spec.seed)
+        store.publish(product.manifest, product.result.files)
+        products[asset] = product
+    tools.close()
+    told = products["lora"].manifest.metrics
+    assert told["renders_before"] == told["renders_after"] == 12
+    assert float(told["distance_before"] or 0) >= 0.60
+    assert float(told["distance_after"] or 9) <= 0.50
+    assert int(told["faces_after"] or 0) >= 11
+    assert float(told["nearest_training_distance"] or 0) > 0.2  # near 0, a photograph would have been copied
+    assert worst(products["liveportrait_export"].result.checks) != "error"
