@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,6 @@ from avatar_pipeline.errors import GenerationError
 
 if TYPE_CHECKING:
     import torch
-
-Progress = Callable[[int, int], None]
-"""Called with (done, of) while pictures are drawn."""
 
 SMALLEST = 256  # pixels a side; below it a face is smaller than the checks need
 
@@ -47,18 +43,8 @@ def text_to_image(
 ) -> Image.Image:
     """One RGB picture of `prompt`. The noise is drawn on the CPU from `seed` (uint32), so all devices start from the same."""
     check_size(session.preset, width, height, steps)
-    with _autocast(session):
-        latents = session.pipeline(
-            prompt,
-            negative_prompt=negative_prompt,
-            width=width,
-            height=height,
-            num_inference_steps=steps,
-            guidance_scale=guidance_scale,
-            generator=_generator(seed),
-            output_type="latent",
-        ).images
-    return decode(session, latents)
+    wanted = {"width": width, "height": height, "negative_prompt": negative_prompt}
+    return _draw(session, session.pipeline, prompt, seed, steps, guidance_scale, wanted)
 
 
 def image_to_image(
@@ -66,17 +52,8 @@ def image_to_image(
 ) -> Image.Image:
     """Redraw `image` by `prompt`; `strength` 0-1 is the share of noise that it starts from."""
     check_size(session.preset, image.width, image.height, steps)
-    with _autocast(session):
-        latents = session.image_pipeline(
-            prompt,
-            image=image,
-            strength=strength,
-            num_inference_steps=steps,
-            guidance_scale=guidance_scale,
-            generator=_generator(seed),
-            output_type="latent",
-        ).images
-    return decode(session, latents)
+    wanted = {"image": image, "strength": strength}
+    return _draw(session, session.image_pipeline, prompt, seed, steps, guidance_scale, wanted)
 
 
 def decode(session: GpuSession, latents: torch.Tensor) -> Image.Image:
@@ -88,6 +65,21 @@ def decode(session: GpuSession, latents: torch.Tensor) -> Image.Image:
         pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
     image: Image.Image = session.pipeline.image_processor.postprocess(pixels.float(), output_type="pil")[0]
     return image
+
+
+def _draw(
+    session: GpuSession, pipeline: Any, prompt: str, seed: int, steps: int, guidance_scale: float, wanted: dict[str, Any]
+) -> Image.Image:
+    with _autocast(session):
+        latents = pipeline(
+            prompt,
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            generator=_generator(seed),
+            output_type="latent",
+            **wanted,
+        ).images
+    return decode(session, latents)
 
 
 def _autocast(session: GpuSession) -> Any:

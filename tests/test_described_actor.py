@@ -1,0 +1,46 @@
+"""An actor of words only: the whole chain from a generated base image, reproducible by its seed and by nothing else."""
+
+from pathlib import Path
+
+from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.provenance.manifest import Manifest
+from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.stages.produce import produce
+from avatar_pipeline.stages.settings import resolve_settings
+from avatar_pipeline.stages.tools import Tools
+
+SPECIFICATION = """\
+description: indian 40 year old male with long straight light brown hair and an angular jaw
+likeness: synthetic
+framing: headshot
+settings:
+  base_image: {candidates: 2}
+  training_variations: {variations: 7}
+  lora: {steps: 6, evaluate_every: 6, probes: 1, final_renders: 1}
+  validated_avatar: {candidates: 3}
+"""
+
+
+def run_chain(root: Path, seed: int, tools: Tools) -> dict[str, Manifest]:
+    name = ActorName("described")
+    (root / name).mkdir(parents=True)
+    (root / name / "actor.yaml").write_text(SPECIFICATION)
+    store = ActorStore(root)
+    spec = store.spec(name)
+    made = {}
+    for asset, stage in STAGES.items():
+        product = produce(store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=seed)
+        made[asset] = store.publish(product.manifest, product.result.files)
+    return made
+
+
+def test_a_seed_decides_all_six_digests(tmp_path: Path) -> None:
+    tools = Tools("auto", None, "dlib", print)
+    first, again, other = (run_chain(tmp_path / run, root, tools) for run, root in (("a", 5), ("b", 5), ("c", 6)))
+    tools.close()
+    for asset in STAGES:
+        assert first[asset].digest == again[asset].digest, asset
+        assert first[asset].digest != other[asset].digest, asset
+    assert first["base_image"].metrics["source"] == "generated"
+    assert first["training_variations"].metrics["train_photographs"] == 0
