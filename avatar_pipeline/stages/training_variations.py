@@ -95,11 +95,15 @@ def run(
     wanted = settings.variations
     if photos:  # generated pictures must not drown the photographs
         wanted = min(wanted, int(len(sources) * settings.generated_share / max(1 - settings.generated_share, 1e-6)))
-    references = [source.face.embedding for source in sources]
-    generated, rejected, seeds = _vary(spec, sources, references, wanted, root_seed, settings, session, analyzer)
-
     kind: Source = "photograph" if photos else "base_image"
     photographs = [Member(source.name, kind, source.image, _caption(spec, source.face), None) for source in sources]
+    # Photographs are held out before anything is drawn from them: a variation of a held-out photograph would be training on it.
+    held_out = _hold_out(photographs, root_seed) if photos else []
+    shown = [
+        source for source, member in zip(sources, photographs, strict=True) if not any(member is other for other in held_out)
+    ]
+    references = [source.face.embedding for source in shown]
+    generated, rejected, seeds = _vary(spec, shown, references, wanted, root_seed, settings, session, analyzer)
     candidates = photographs if photos else generated
     if len(candidates) < FEWEST_PHOTOGRAPHS:
         raise GenerationError(
@@ -107,7 +111,7 @@ def run(
             f"{FEWEST_PHOTOGRAPHS}. Raise variations, lower strength, or give photographs. "
             f"Reasons: {'; '.join(sorted({item.reason.split(':')[0] for item in rejected}))}."
         )
-    held_out = _hold_out(candidates, root_seed)
+    held_out = held_out or _hold_out(generated, root_seed)
     members = [*photographs, *generated]
     train = [member for member in members if not any(member is other for other in held_out)]
     seeds["held_out"] = derive_seed(root_seed, "held_out")
