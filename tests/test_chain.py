@@ -140,3 +140,11 @@ def test_replay_tells_a_difference(chain: Path, store: ActorStore, capsys: pytes
         spoilt.write_bytes(kept)
     assert stop.value.code == 1
     assert "actor_photos: " in capsys.readouterr().err
+
+
+def test_no_variation_is_drawn_from_a_held_out_photograph(store: ActorStore, manifests: dict[str, Manifest]) -> None:
+    rows = store.read(manifests["training_variations"], "metadata.csv").decode().splitlines()[1:]
+    held_out = [row.split(",")[3] for row in rows if ",held_out," in row]
+    trained = [row.split(",")[3] for row in rows if ",train," in row]
+    assert held_out
+    assert not [name for name in trained for photograph in held_out if photograph in name]
