@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError
@@ -40,20 +41,35 @@ def text_to_image(
     steps: int,
     guidance_scale: float,
     negative_prompt: str = "",
+    identity: Identity | None = None,
 ) -> Image.Image:
-    """One RGB picture of `prompt`. The noise is drawn on the CPU from `seed` (uint32), so all devices start from the same."""
+    """One RGB picture of `prompt`, with the face of `identity`.
+
+    The noise is drawn on the CPU from `seed` (uint32), so all devices start from the same. Raises GenerationError for a size or an
+    identity that the model does not take, and ModelError for an identity when it has no adapter.
+    """
     check_size(session.preset, width, height, steps)
     wanted = {"width": width, "height": height, "negative_prompt": negative_prompt}
-    return _draw(session, session.pipeline, prompt, seed, steps, guidance_scale, wanted)
+    return _draw(session, session.pipeline, prompt, seed, steps, guidance_scale, wanted, identity)
 
 
 def image_to_image(
-    session: GpuSession, image: Image.Image, prompt: str, seed: int, strength: float, steps: int, guidance_scale: float
+    session: GpuSession,
+    image: Image.Image,
+    prompt: str,
+    seed: int,
+    strength: float,
+    steps: int,
+    guidance_scale: float,
+    identity: Identity | None = None,
 ) -> Image.Image:
-    """Redraw `image` by `prompt`; `strength` 0-1 is the share of noise that it starts from."""
+    """Redraw `image` by `prompt`, with the face of `identity`; `strength` 0-1 is the share of noise that it starts from.
+
+    Raises as text_to_image does.
+    """
     check_size(session.preset, image.width, image.height, steps)
     wanted = {"image": image, "strength": strength}
-    return _draw(session, session.image_pipeline, prompt, seed, steps, guidance_scale, wanted)
+    return _draw(session, session.image_pipeline, prompt, seed, steps, guidance_scale, wanted, identity)
 
 
 def decode(session: GpuSession, latents: torch.Tensor) -> Image.Image:
@@ -68,9 +84,21 @@ def decode(session: GpuSession, latents: torch.Tensor) -> Image.Image:
 
 
 def _draw(
-    session: GpuSession, pipeline: Any, prompt: str, seed: int, steps: int, guidance_scale: float, wanted: dict[str, Any]
+    session: GpuSession,
+    pipeline: Any,
+    prompt: str,
+    seed: int,
+    steps: int,
+    guidance_scale: float,
+    wanted: dict[str, Any],
+    identity: Identity | None,
 ) -> Image.Image:
-    with _autocast(session):
+    installed: AbstractContextManager[None] = nullcontext()
+    if identity is not None and identity.scale > 0:
+        adapter = session.identity_adapter
+        wanted["ip_adapter_image_embeds"] = [adapter.embeds(identity, guided=guidance_scale > 1)]
+        installed = adapter.installed(pipeline.unet, identity.scale)
+    with installed, _autocast(session):
         latents = pipeline(
             prompt,
             num_inference_steps=steps,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avatar_pipeline.diffusion.device import Device, Usage, choose_device, turn
+from avatar_pipeline.diffusion.identity import IdentityAdapter, load_adapter
 from avatar_pipeline.diffusion.presets import Preset, check_model_folder, model_sha256
 from avatar_pipeline.errors import ModelError
 
@@ -82,6 +83,24 @@ class GpuSession:
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
+    def identity_fault(self, analyzer: str) -> str | None:
+        """Why a face that the analyzer of this name has measured cannot be given to the model; None when it can."""
+        wanted, adapter = self.preset.identity_analyzer, self.preset.identity_adapter
+        if not adapter:
+            return f"the preset {self.preset.name} has no face-identity input"
+        if analyzer != wanted:
+            return f"the preset {self.preset.name} takes faces as {wanted} measures them, and the analyzer is {analyzer}"
+        if not (self.model / adapter).is_file():
+            return f"the model in {self.model} has no {adapter}"
+        return None
+
+    @cached_property
+    def identity_adapter(self) -> IdentityAdapter:
+        """The model's face-identity input. Raises ModelError when it has none."""
+        if not self.preset.identity_adapter:
+            raise ModelError(f"the preset {self.preset.name} has no face-identity input. Draw without an identity.")
+        return load_adapter(self.pipeline, self.model, self.preset.identity_adapter)
+
     @contextmanager
     def lora(self, weights: bytes) -> Iterator[None]:
         """Use a LoRA, given as the bytes of its safetensors file, while the block runs.
@@ -107,6 +126,7 @@ class GpuSession:
     def close(self) -> None:
         """Drop the loaded models and give their memory back."""
         loaded: dict[str, Any] = self.__dict__
+        loaded.pop("identity_adapter", None)
         if loaded.pop("image_pipeline", None) or loaded.pop("pipeline", None):
             loaded.pop("pipeline", None)
             import gc

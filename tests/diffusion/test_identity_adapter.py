@@ -1,0 +1,150 @@
+"""The face-identity input through the session: it steers, and without an identity it leaves no trace."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from avatar_pipeline.diffusion.identity import Identity
+from avatar_pipeline.diffusion.lora_training import Hyperparameters, encode_dataset, train_lora
+from avatar_pipeline.diffusion.presets import get_preset
+from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image
+from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.errors import GenerationError, ModelError
+from tests.diffusion.adapters import EMBEDDING, write_adapter
+
+PRESET = replace(get_preset("embedded"), identity_adapter="ip_adapter/ip_adapter.safetensors", identity_analyzer="dlib")
+PROMPT = "headshot portrait photograph of a european 38 year old female with short curly dark hair"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model's folder with an adapter of random weights."""
+    folder = tmp_path_factory.mktemp("model")
+    for part in PRESET.model.iterdir():
+        if part.name != "ip_adapter":
+            (folder / part.name).symlink_to(part)
+    write_adapter(folder / PRESET.identity_adapter, folder / "unet")
+    return folder
+
+
+@pytest.fixture
+def session(model: Path) -> Iterator[GpuSession]:
+    session = GpuSession(PRESET, model=str(model))
+    yield session
+    session.close()
+
+
+def face(seed: int, scale: float = 1.0) -> Identity:
+    return Identity(np.random.default_rng(seed).normal(0, 0.1, EMBEDDING).astype(np.float32), scale)
+
+
+def draw(session: GpuSession, identity: Identity | None, guidance: float = 2.0) -> np.ndarray:
+    return np.asarray(text_to_image(session, PROMPT, 7, 256, 256, 2, guidance, identity=identity))
+
+
+def redraw(session: GpuSession, identity: Identity | None) -> np.ndarray:
+    image = Image.fromarray(draw(session, None))
+    return np.asarray(image_to_image(session, image, PROMPT, 3, 0.7, 3, 2.0, identity))
+
+
+def test_a_face_steers_the_picture_and_the_next_one_is_as_if_there_had_been_none(session: GpuSession) -> None:
+    plain, redrawn = draw(session, None), redraw(session, None)
+    assert np.array_equal(draw(session, face(1, 0.0)), plain)
+    assert "identity_adapter" not in vars(session)  # nothing has been loaded for a scale of 0
+
+    one = draw(session, face(1))
+    assert not np.array_equal(one, plain)
+    assert np.array_equal(one, draw(session, face(1)))
+    assert not np.array_equal(one, draw(session, face(2)))
+    assert not np.array_equal(one, draw(session, face(1, 0.4)))
+    assert not np.array_equal(draw(session, face(1), guidance=1.0), draw(session, None, guidance=1.0))
+    assert not np.array_equal(redraw(session, face(1)), redrawn)
+    assert not np.array_equal(redraw(session, face(1)), redraw(session, face(2)))
+
+    assert np.array_equal(draw(session, None), plain)
+    assert np.array_equal(redraw(session, None), redrawn)
+    assert session.identity_adapter is session.identity_adapter
+
+
+def test_an_installed_adapter_at_scale_zero_changes_nothing(session: GpuSession) -> None:
+    import torch
+
+    def latents(**identity: object) -> torch.Tensor:
+        random = torch.Generator().manual_seed(7)
+        options = {"num_inference_steps": 2, "guidance_scale": 2.0, "generator": random, "output_type": "latent"}
+        drawn: torch.Tensor = session.pipeline(PROMPT, width=256, height=256, **options, **identity).images
+        return drawn
+
+    adapter, plain = session.identity_adapter, latents()
+    embeds = [adapter.embeds(face(1), guided=True)]
+    with adapter.installed(session.pipeline.unet, 0.0):
+        assert torch.equal(latents(ip_adapter_image_embeds=embeds), plain)
+    with adapter.installed(session.pipeline.unet, 0.5):
+        assert not torch.equal(latents(ip_adapter_image_embeds=embeds), plain)
+
+
+def test_faces_and_loras_go_together_in_any_order(session: GpuSession, model: Path) -> None:
+    pictures = [Image.fromarray(draw(session, None))]
+    plain, steered = draw(session, None), draw(session, face(1))
+    settings = Hyperparameters(
+        rank=2, alpha=2, learning_rate=1e-2, steps=2, batch_size=1,
+        targets=PRESET.lora_targets, evaluate_every=2, caption_dropout=0.0,
+    )  # fmt: skip
+    # Training calls the U-Net without an identity: an adapter that has been loaded must not be in its way.
+    weights = train_lora(
+        session, encode_dataset(session, pictures, ["a"]), settings, 5, lambda step, loss: None, lambda step: 0.5
+    )
+    with session.lora(weights):
+        taught, both = draw(session, None), draw(session, face(1))
+        assert not np.array_equal(taught, plain)
+        assert not np.array_equal(both, steered)
+        assert not np.array_equal(both, taught)
+        assert np.array_equal(draw(session, None), taught)
+    assert np.array_equal(draw(session, None), plain)
+    assert np.array_equal(draw(session, face(1)), steered)
+
+    fresh = GpuSession(PRESET, model=str(model))
+    with fresh.lora(weights):  # the adapter's first use is under the LoRA
+        assert np.array_equal(draw(fresh, face(1)), both)
+        assert np.array_equal(draw(fresh, None), taught)
+    assert np.array_equal(draw(fresh, None), plain)
+    fresh.close()
+
+
+@pytest.mark.parametrize("embedding", [np.zeros(512, np.float32), np.full(EMBEDDING, np.nan, np.float32)])
+def test_another_analyzers_embedding_is_refused(session: GpuSession, embedding: np.ndarray) -> None:
+    with pytest.raises(GenerationError, match=r"takes 128 finite numbers.*identity_analyzer"):
+        draw(session, Identity(embedding, 1.0))
+
+
+def test_a_scale_out_of_range_is_refused() -> None:
+    with pytest.raises(GenerationError, match=r"identity_scale: 2.0 is out of range"):
+        face(1, 2.0)
+
+
+def test_a_model_without_an_adapter_says_so(tmp_path: Path) -> None:
+    for part in PRESET.model.iterdir():
+        if part.name != "ip_adapter":
+            (tmp_path / part.name).symlink_to(part)
+    session = GpuSession(PRESET, model=str(tmp_path))
+    with pytest.raises(ModelError, match=r"ip_adapter\.safetensors is missing.*identity_scale: 0"):
+        draw(session, face(1))
+    assert session.identity_fault("dlib") == f"the model in {tmp_path} has no ip_adapter/ip_adapter.safetensors"
+    file = tmp_path / PRESET.identity_adapter
+    file.parent.mkdir()
+    file.write_bytes(b"not a safetensors file")
+    with pytest.raises(ModelError, match="does not fit"):
+        draw(session, face(1))
+    plain = draw(session, None)  # a failed load leaves nothing behind
+    assert plain.shape == (256, 256, 3)
+    assert session.identity_fault("dlib") is None
+    assert "the analyzer is insightface" in str(session.identity_fault("insightface"))
+    without = GpuSession(replace(PRESET, identity_adapter=""), model=str(tmp_path))
+    with pytest.raises(ModelError, match="no face-identity input"):
+        _ = without.identity_adapter
+    assert "no face-identity input" in str(without.identity_fault("dlib"))
+    session.close()
