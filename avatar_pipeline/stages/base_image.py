@@ -29,7 +29,7 @@ LONGEST = 2048
 
 
 class Settings(BaseModel):
-    """How the base image is made. Sizes and steps are for generated ones; None takes the preset's."""
+    """How the base image is made. Sizes and steps are for generated ones; None takes the preset's, sizes by the actor's framing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -110,7 +110,8 @@ def _from_words(
             f"framing: {spec.framing} is nothing that preset {preset.name} can draw; it knows {', '.join(preset.framings)}. "
             f"Change framing in actor.yaml of {spec.name}, or choose another preset."
         )
-    width, height = settings.width or preset.width, settings.height or preset.height
+    native_width, native_height = preset.sizes[spec.framing]
+    width, height = settings.width or native_width, settings.height or native_height
     steps, guidance = settings.steps or preset.steps, settings.guidance_scale or preset.guidance_scale
     check_size(preset, width, height, steps)
     prompt = base_prompt(spec.description, spec.framing)

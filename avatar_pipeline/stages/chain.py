@@ -93,7 +93,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="face_validation",
-            code_version="1",
+            code_version="2",
             settings=face_validation.Settings,
             run=lambda i, settings, t: face_validation.run(
                 i.spec, i.file("base_image", "{actor}_base.png"), settings, t.analyzer
@@ -105,7 +105,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="training_variations",
-            code_version="1",
+            code_version="2",
             settings=training_variations.Settings,
             run=lambda i, settings, t: training_variations.run(
                 i.spec,

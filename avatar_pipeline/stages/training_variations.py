@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.identity import LARGEST_SCALE, Identity
 from avatar_pipeline.diffusion.sampling import image_to_image
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError, PhotoError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
-from avatar_pipeline.faces.framing import Framing, frame_head
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.faces.measures import eye_openness, mouth_opening
 from avatar_pipeline.imaging import contact_sheet, open_image
 from avatar_pipeline.provenance.seeds import derive_seed
 from avatar_pipeline.stages.curation import Rejected, curate, face_fault
+from avatar_pipeline.stages.heads import BLURRED, RENEWAL, Head, frame, renew
 from avatar_pipeline.stages.result import StageResult
 from avatar_pipeline.stages.training_set import Member, Source, write_members, write_rejected
 
@@ -45,6 +43,12 @@ class Settings(BaseModel):
         lt=1,
         description="how far a variation may leave its source; None: 0.2 from photographs, 0.7 from a generated base",
     )
+    identity_scale: float = Field(
+        0.8,
+        ge=0,
+        le=LARGEST_SCALE,
+        description="how strongly the face of its source steers a variation, where the model takes the analyzer's faces; 0: not at all",
+    )
     steps: int | None = Field(None, ge=1, le=150, description="denoising steps of a variation; None: the preset's")
     guidance_scale: float | None = Field(None, ge=1, le=30, description="how closely a variation follows its prompt")
     max_distance: float | None = Field(
@@ -54,15 +58,6 @@ class Settings(BaseModel):
         description="largest identity distance of a variation to the person; None: the analyzer's same-person limit",
     )
     generated_share: float = Field(0.2, ge=0, le=1, description="largest share of generated pictures beside photographs")
-
-
-@dataclass(frozen=True, eq=False)
-class _Source:
-    """A framed picture of the person, and the face in the original."""
-
-    name: str
-    image: Image.Image
-    face: Face
 
 
 def run(
@@ -78,7 +73,9 @@ def run(
 
     Raises PhotoError with too few usable photographs, GenerationError when too few variations of a described person keep the person.
     """
-    framing = _framing(session.preset)
+    scale, warnings = _identity_scale(settings, session, analyzer)
+    seeds: dict[str, int] = {}
+    renewed: float | None = None
     curation = curate(photos, analyzer)
     if photos and len(curation.usable) < FEWEST_PHOTOGRAPHS:
         raise PhotoError(
@@ -86,11 +83,20 @@ def run(
             f"{FEWEST_PHOTOGRAPHS} (10 to 20 are better).\n{curation.explain()}"
         )
     if photos:
-        sources = [_Source(photo.name, _framed(photo.image, photo.face, framing), photo.face) for photo in curation.usable]
+        sources = [frame(photo.name, photo.image, photo.face, session.preset) for photo in curation.usable]
     else:
         base = open_image(base_png, name=f"{spec.name}_base.png")
         face = analyzer.analyze(np.asarray(base))[0]  # face_validation has made sure that there is one
-        sources = [_Source("base_image", _framed(base, face, framing), face)]
+        head = frame("base_image", base, face, session.preset)
+        if head.magnified > BLURRED:
+            steps, guidance = _drawing(settings, session)
+            head, renewed, seeds = renew(head, spec.description, root_seed, steps, guidance, scale, session, analyzer)
+            if renewed > analyzer.same_person:
+                warnings.append(
+                    f"the head drawn for training is {renewed:.2f} from the small face in the base image, and the same person is at "
+                    f"most {analyzer.same_person:.2f} away: compare the two, or materialize base_image with another seed."
+                )
+        sources = [head]
 
     wanted = settings.variations
     if photos:  # generated pictures must not drown the photographs
@@ -103,7 +109,8 @@ def run(
         source for source, member in zip(sources, photographs, strict=True) if not any(member is other for other in held_out)
     ]
     references = [source.face.embedding for source in shown]
-    generated, rejected, seeds = _vary(spec, shown, references, wanted, root_seed, settings, session, analyzer)
+    generated, rejected, drawn = _vary(spec, shown, references, wanted, root_seed, settings, scale, session, analyzer)
+    seeds |= drawn
     candidates = photographs if photos else generated
     if len(candidates) < FEWEST_PHOTOGRAPHS:
         raise GenerationError(
@@ -123,6 +130,8 @@ def run(
             "train_generated": sum(member.source == "generated" for member in train),
             "held_out": len(held_out),
             "rejected": len(rejections),
+            "identity_scale": scale,
+            **({} if renewed is None else {"renewed_head_distance": renewed}),
         },
         seeds=seeds,
         previews={
@@ -130,31 +139,38 @@ def run(
             "held_out": contact_sheet([(m.image, _label(m)) for m in held_out], 8, (128, 128)),
         },
         tables={"rejected": [{"name": item.name, "reason": item.reason, "distance": item.distance} for item in rejections]},
+        warnings=warnings,
     )
 
 
-def _framing(preset: Preset) -> Framing:
-    return Framing(preset.width, preset.height, preset.head_inter_eye, preset.head_eye_y * preset.height / preset.width)
+def _identity_scale(settings: Settings, session: GpuSession, analyzer: FaceAnalyzer) -> tuple[float, list[str]]:
+    """How strongly faces steer the variations, and a warning when they cannot although they should."""
+    fault = session.identity_fault(analyzer.name) if settings.identity_scale and settings.variations else None
+    if fault is None:
+        return settings.identity_scale, []
+    return 0.0, [f"variations are drawn without the face of their source: {fault}. identity_scale: 0 asks for that."]
 
 
-def _framed(image: Image.Image, face: Face, framing: Framing) -> Image.Image:
-    return Image.fromarray(frame_head(np.asarray(image), face.landmarks68, framing)[0])
+def _drawing(settings: Settings, session: GpuSession) -> tuple[int, float]:
+    """Denoising steps and guidance scale."""
+    return settings.steps or session.preset.steps, settings.guidance_scale or session.preset.guidance_scale
 
 
 def _vary(
     spec: ActorSpec,
-    sources: Sequence[_Source],
+    sources: Sequence[Head],
     references: Sequence[np.ndarray],
     wanted: int,
     root_seed: int,
     settings: Settings,
+    identity_scale: float,
     session: GpuSession,
     analyzer: FaceAnalyzer,
 ) -> tuple[list[Member], list[Rejected], dict[str, int]]:
     """Variations that keep the person, those that do not and why, and the seeds of all."""
     limit = settings.max_distance or analyzer.same_person
-    strength = settings.strength or (0.7 if len(sources) == 1 else 0.2)
-    steps, guidance = settings.steps or session.preset.steps, settings.guidance_scale or session.preset.guidance_scale
+    strength = settings.strength or (RENEWAL if len(sources) == 1 else 0.2)
+    steps, guidance = _drawing(settings, session)
     kept: list[Member] = []
     rejected: list[Rejected] = []
     seeds: dict[str, int] = {}
@@ -165,7 +181,8 @@ def _vary(
         source = sources[index % len(sources)]
         details = _details(index, seed)
         prompt = prompts.portrait_prompt(spec.description, *details)
-        image = image_to_image(session, source.image, prompt, seed, strength, steps, guidance)
+        identity = Identity(source.face.embedding, identity_scale) if identity_scale else None
+        image = image_to_image(session, source.image, prompt, seed, strength, steps, guidance, identity)
         faces = analyzer.analyze(np.asarray(image))
         fault = face_fault(faces)
         distance = compare(analyzer, faces[0].embedding, references).median if not fault else None

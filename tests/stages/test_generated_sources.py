@@ -1,0 +1,202 @@
+"""What is drawn from what: sizes of base images, heads of full bodies, and the faces that variations are drawn with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.actors.photos import Photo
+from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.diffusion.presets import get_preset
+from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.embedded.openpeople import asset_path
+from avatar_pipeline.errors import GenerationError
+from avatar_pipeline.faces.analyzer import FaceAnalyzer
+from avatar_pipeline.faces.measures import inter_eye_distance
+from avatar_pipeline.imaging import encode_png, open_image
+from avatar_pipeline.stages import base_image, face_validation, heads, training_variations
+from avatar_pipeline.stages.result import StageResult
+from avatar_pipeline.stages.training_variations import Settings
+
+SIZES = {"headshot": (512, 512), "half_body": (512, 768), "full_body": (512, 768)}
+PRESET = replace(get_preset("embedded"), sizes=SIZES, identity_adapter="ip/adapter.safetensors", identity_analyzer="dlib")
+SPEC = ActorSpec(
+    name=ActorName("somebody"), description="european 38 year old female with short curly dark hair", likeness="synthetic"
+)
+
+
+def standing(width: int, height: int) -> Image.Image:
+    """P005 from head to toe."""
+    with Image.open(asset_path("P005", "studio_posture")) as opened:
+        picture = opened.convert("RGB").resize((round(height * opened.width / opened.height), height), Image.Resampling.LANCZOS)
+    canvas = Image.new("RGB", (width, height), picture.getpixel((0, 0)))
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
+    return canvas
+
+
+def detail(image: Image.Image) -> float:
+    """Variance of the Laplacian: how sharp a picture is."""
+    import cv2
+
+    return float(cv2.Laplacian(np.asarray(image.convert("L"), np.float32), cv2.CV_32F).var())
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> GpuSession:
+    """A session that is never asked to load anything, whose model folder has an identity adapter."""
+    (tmp_path / "ip").mkdir()
+    (tmp_path / PRESET.identity_adapter).write_bytes(b"")
+    return GpuSession(PRESET, "cpu", str(tmp_path))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer) -> list[dict[str, Any]]:
+    """The calls of image_to_image, which gives back the sharp head of P005 whatever it is asked for."""
+    large = standing(1024, 1836)
+    head = heads.frame("head", large, analyzer.analyze(np.asarray(large))[0], PRESET).image
+    calls: list[dict[str, Any]] = []
+
+    def draw(
+        session: GpuSession,
+        image: Image.Image,
+        prompt: str,
+        seed: int,
+        strength: float,
+        steps: int,
+        guidance: float,
+        identity: Any,
+    ) -> Image.Image:
+        calls.append({"image": image, "seed": seed, "strength": strength, "identity": identity, "made": head})
+        return head
+
+    monkeypatch.setattr(heads, "image_to_image", draw)
+    monkeypatch.setattr(training_variations, "image_to_image", draw)
+    return calls
+
+
+@pytest.fixture
+def vary(session: GpuSession, analyzer: FaceAnalyzer) -> Callable[..., StageResult]:
+    """training_variations of a base image, or of photographs."""
+
+    def run(base: Image.Image, photos: list[Photo] | None = None, session: GpuSession = session, **settings: Any) -> StageResult:
+        chosen = Settings(**{"variations": 7, **settings})
+        return training_variations.run(SPEC, encode_png(base), photos or [], 5, chosen, session, analyzer)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("framing", "settings", "size"),
+    [
+        ("headshot", {}, (512, 512)),
+        ("half_body", {}, (512, 768)),
+        ("full_body", {}, (512, 768)),
+        ("full_body", {"width": 384}, (384, 768)),
+        ("headshot", {"height": 640}, (512, 640)),
+    ],
+)
+def test_a_base_image_has_the_size_of_its_framing(
+    framing: str,
+    settings: dict[str, int],
+    size: tuple[int, int],
+    session: GpuSession,
+    analyzer: FaceAnalyzer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def draw(session: GpuSession, prompt: str, seed: int, width: int, height: int, steps: int, guidance: float) -> Image.Image:
+        return Image.new("RGB", (width, height))
+
+    monkeypatch.setattr(base_image, "text_to_image", draw)
+    spec = SPEC.model_copy(update={"framing": framing})
+    result = base_image.run(spec, [], 5, base_image.Settings(candidates=1, **settings), session, analyzer)
+    assert open_image(result.files["somebody_base.png"], name="base").size == size
+    assert (result.metrics["width"], result.metrics["height"]) == size
+
+
+def test_the_head_of_a_full_body_is_drawn_anew_before_it_is_varied(
+    vary: Callable[..., StageResult], drawn: list[dict[str, Any]], analyzer: FaceAnalyzer
+) -> None:
+    base = standing(512, 768)
+    (small,) = analyzer.analyze(np.asarray(base))
+    assert inter_eye_distance(small.landmarks68) < 32
+    result = vary(base)
+
+    renewals, variations = drawn[: heads.RENEWALS], drawn[heads.RENEWALS :]
+    assert len(variations) == 7
+    assert [call["strength"] for call in renewals] == [0.7] * heads.RENEWALS
+    assert np.array_equal(renewals[0]["identity"].embedding, small.embedding)
+    assert {call["identity"].scale for call in drawn} == {0.8}
+    # What is varied and trained on is the sharp head, and its face is the person from here on.
+    (face,) = analyzer.analyze(np.asarray(drawn[0]["made"]))
+    assert np.array_equal(variations[0]["identity"].embedding, face.embedding)
+    assert detail(variations[0]["image"]) > 3 * detail(renewals[0]["image"])
+    assert detail(open_image(result.files["0001.png"], name="base_image")) > 3 * detail(renewals[0]["image"])
+    assert 0 < result.metrics["renewed_head_distance"] < 0.3  # type: ignore[operator]
+    assert result.seeds.keys() >= {"head_0", "head_3", "variation_000", "variation_006", "held_out"}
+    assert result.warnings == []
+    assert vary(base).files == result.files
+
+
+def test_a_head_shot_is_varied_as_it_is(
+    vary: Callable[..., StageResult], drawn: list[dict[str, Any]], analyzer: FaceAnalyzer
+) -> None:
+    base = standing(1024, 1836).crop((312, 60, 712, 460)).resize((512, 512))
+    result = vary(base, identity_scale=0.5)
+    assert len(drawn) == 7
+    assert {call["identity"].scale for call in drawn} == {0.5}
+    assert result.metrics["identity_scale"] == 0.5
+    assert "renewed_head_distance" not in result.metrics
+
+
+def test_photographs_are_varied_with_their_own_faces(
+    vary: Callable[..., StageResult], drawn: list[dict[str, Any]], portraits: list[Photo], analyzer: FaceAnalyzer
+) -> None:
+    vary(Image.new("RGB", (64, 64)), portraits, generated_share=0.3)
+    own = [analyzer.analyze(np.asarray(open_image(photo.data, name=photo.name)))[0].embedding for photo in portraits]
+    assert len(drawn) == 3
+    for call in drawn:
+        assert call["strength"] == 0.2
+        assert any(np.array_equal(call["identity"].embedding, embedding) for embedding in own)
+
+
+def test_without_a_fitting_adapter_variations_are_drawn_as_before_and_a_warning_says_so(
+    vary: Callable[..., StageResult], drawn: list[dict[str, Any]], session: GpuSession
+) -> None:
+    base = standing(512, 768)
+    others = {
+        "has no face-identity input": GpuSession(replace(PRESET, identity_adapter="", identity_analyzer=""), "cpu"),
+        "and the analyzer is dlib": GpuSession(replace(PRESET, identity_analyzer="insightface"), "cpu", str(session.model)),
+        "has no ip/adapter.safetensors": GpuSession(PRESET, "cpu", str(session.model / "ip")),
+    }
+    for reason, other in others.items():
+        result = vary(base, session=other)
+        assert len(result.warnings) == 1
+        assert reason in result.warnings[0]
+        assert result.metrics["identity_scale"] == 0
+    assert vary(base, identity_scale=0).warnings == []
+    assert {call["identity"] for call in drawn} == {None}
+
+
+def test_a_head_that_cannot_be_drawn_anew_is_an_error(
+    vary: Callable[..., StageResult], drawn: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heads, "image_to_image", lambda *_: Image.new("RGB", (512, 512)))
+    with pytest.raises(GenerationError, match=r"magnified 3\.\d-fold.*none of 4 pictures.*framing: headshot"):
+        vary(standing(512, 768))
+
+
+def test_a_small_face_blocks_photographs_only(analyzer: FaceAnalyzer) -> None:
+    base = encode_png(standing(300, 450))
+    verdicts = {}
+    for photos in ("none", "openpeople:P005"):
+        spec = SPEC.model_copy(update={"photos": photos})
+        checks = face_validation.run(spec, base, face_validation.Settings(), analyzer).checks
+        verdicts[photos] = next(check.verdict for check in checks if check.name == "min_face")
+    assert verdicts == {"none": "warn", "openpeople:P005": "error"}
