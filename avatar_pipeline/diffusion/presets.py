@@ -15,9 +15,11 @@ EMBEDDED_MODEL = Path(__file__).parents[1] / "embedded" / "model"
 class Preset:
     """Everything that differs between base models.
 
-    Sizes in pixels; `head_inter_eye` (share of the width) and `head_eye_y` (share of the height) say where the model draws the eyes of
+    `sizes` gives the width and height in pixels at which each framing is drawn; `width` and `height` are those of a head shot.
+    `head_inter_eye` (share of the width) and `head_eye_y` (share of the height) say where the model draws the eyes of
     a head shot. `timestep_mean` and `timestep_spread` are those of the logit-normal that training draws noise levels from. `lora_*` are
-    the defaults for 10-20 photographs.
+    the defaults for 10-20 photographs. `identity_adapter` is the model folder's IP-Adapter of the FaceID kind, and `identity_analyzer`
+    the analyzer whose embeddings it reads; both are empty where there is none.
     """
 
     name: str
@@ -25,9 +27,7 @@ class Preset:
     model_id: str
     revision: str
     licence: str
-    framings: tuple[str, ...]
-    width: int
-    height: int
+    sizes: dict[str, tuple[int, int]]
     size_multiple: int
     largest: int
     steps: int
@@ -42,6 +42,23 @@ class Preset:
     lora_targets: tuple[str, ...]
     timestep_mean: float
     timestep_spread: float
+    identity_adapter: str
+    identity_analyzer: str
+
+    @property
+    def framings(self) -> tuple[str, ...]:
+        """The framings that the model can draw."""
+        return tuple(self.sizes)
+
+    @property
+    def width(self) -> int:
+        """Width of a head shot in pixels."""
+        return self.sizes["headshot"][0]
+
+    @property
+    def height(self) -> int:
+        """Height of a head shot in pixels."""
+        return self.sizes["headshot"][1]
 
 
 PRESETS: dict[str, Preset] = {
@@ -51,12 +68,10 @@ PRESETS: dict[str, Preset] = {
         model_id="avatar_pipeline/embedded",
         revision="1",
         licence="MIT (weights trained by this project on openpeople, MIT, synthetic people only)",
-        framings=("headshot",),
-        width=512,
-        height=512,
+        sizes={"headshot": (512, 512), "half_body": (512, 768), "full_body": (512, 768)},
         size_multiple=64,  # 16 for the latents times 4 for the U-Net's two halvings
         largest=768,
-        steps=16,
+        steps=12,
         guidance_scale=3.0,
         head_inter_eye=104 / 512,
         head_eye_y=240 / 512,
@@ -69,6 +84,8 @@ PRESETS: dict[str, Preset] = {
         lora_targets=("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2", "conv_shortcut"),
         timestep_mean=1.5,
         timestep_spread=1.3,
+        identity_adapter="ip_adapter/ip_adapter.safetensors",
+        identity_analyzer="dlib",
     ),
 }
 

@@ -1,8 +1,8 @@
-"""The embedded model's autoencoder: a linear patch code, and a decoder that learned what such codes leave out.
+"""The embedded model's autoencoder: an overlapping linear patch code, and a decoder that learned what such codes leave out.
 
-Encoder: principal components of 16x16x3 patches, partially whitened, so latents are 1/16 of the picture a side with 48 channels.
-Decoder: the encoder's inverse plus a residual network on the latents. A learned encoder of this quality needs hours on a GPU; this
-one is computed in a minute.
+Encoder: 80 filters of 32x32 pixels every 16 pixels, which start as the principal components of 16x16 patches and grow over their
+borders in training, so that neighbouring cells agree and no grid shows. Decoder: the linear way back plus a residual network on the
+latents. A deeper encoder was tried and gained less than 0.1 dB in the same minutes of CPU.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTinyOutput
 from diffusers.models.autoencoders.vae import DecoderOutput
 from torch import nn
+from torch.nn import functional
 
 
 class ResidualBlock(nn.Module):
@@ -25,42 +26,50 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.conv2(nn.functional.silu(self.conv1(nn.functional.silu(self.norm(x)))))
+        return x + self.conv2(functional.silu(self.conv1(functional.silu(self.norm(x)))))
 
 
 class PatchAutoencoder(ModelMixin, ConfigMixin):
     """Autoencoder in the shape that diffusers' Stable Diffusion pipelines expect of a VAE.
 
-    Pictures are (N, 3, H, W) in [-1, 1] with H and W multiples of 16; latents are (N, 48, H/16, W/16) of unit variance.
-    `block_out_channels` has five entries only so that pipelines compute a scale factor of 16.
+    Pictures are (N, 3, H, W) in [-1, 1] with H and W multiples of 16; latents are (N, 80, H/16, W/16) of unit variance on average.
+    `widths` are the residual network's channels at 1, 2 and 4 positions a latent cell's side. `block_out_channels` has five entries
+    only so that pipelines compute a scale factor of 16.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
-        latent_channels: int = 48,
+        latent_channels: int = 80,
         patch_size: int = 16,
-        width: int = 192,
-        fine_width: int = 96,
-        blocks: int = 3,
+        widths: tuple[int, int, int] = (192, 96, 48),
         scaling_factor: float = 1.0,
         force_upcast: bool = False,
         block_out_channels: tuple[int, ...] = (1, 1, 1, 1, 1),
     ) -> None:
         super().__init__()
-        self.encoder = nn.Conv2d(3, latent_channels, patch_size, stride=patch_size)
-        self.decoder = nn.ConvTranspose2d(latent_channels, 3, patch_size, stride=patch_size)
-        last = nn.Conv2d(fine_width, 3 * (patch_size // 2) ** 2, 3, padding=1)
-        for parameter in last.parameters():  # untrained, the decoder is exactly the encoder's inverse
+        self.encoder = nn.Conv2d(
+            3, latent_channels, 2 * patch_size, stride=patch_size, padding=patch_size // 2, padding_mode="replicate"
+        )
+        self.decoder = nn.ConvTranspose2d(latent_channels, 3, 2 * patch_size, stride=patch_size, padding=patch_size // 2)
+        coarse, middle, fine = widths
+        last = nn.Conv2d(fine, 3 * (patch_size // 4) ** 2, 3, padding=1)
+        for parameter in last.parameters():  # untrained, the decoder is exactly the linear code's
             nn.init.zeros_(parameter)
         self.residual = nn.Sequential(
-            nn.Conv2d(latent_channels, width, 3, padding=1),
-            *(ResidualBlock(width) for _ in range(blocks)),
-            nn.Conv2d(width, fine_width * 4, 3, padding=1),
+            nn.Conv2d(latent_channels, coarse, 3, padding=1),
+            ResidualBlock(coarse),
+            ResidualBlock(coarse),
+            nn.Conv2d(coarse, 4 * middle, 1),
             nn.PixelShuffle(2),
-            *(ResidualBlock(fine_width) for _ in range(blocks)),
+            ResidualBlock(middle),
+            ResidualBlock(middle),
+            nn.Conv2d(middle, 4 * fine, 1),
+            nn.PixelShuffle(2),
+            ResidualBlock(fine),
+            ResidualBlock(fine),
             last,
-            nn.PixelShuffle(patch_size // 2),
+            nn.PixelShuffle(patch_size // 4),
         )
 
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderTinyOutput | tuple[torch.Tensor]:
@@ -72,9 +81,15 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self, latents: torch.Tensor, generator: torch.Generator | None = None, return_dict: bool = True
     ) -> DecoderOutput | tuple[torch.Tensor]:
         """Pictures of latents. `generator` is accepted because pipelines pass one; nothing is drawn."""
-        pictures = self.decoder(latents) + self.residual(latents)
+        pictures = self._linear(latents) + self.residual(latents)
         return DecoderOutput(sample=pictures) if return_dict else (pictures,)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         latents: torch.Tensor = self.encoder(x)
-        return self.decoder(latents) + self.residual(latents)
+        return self._linear(latents) + self.residual(latents)
+
+    def _linear(self, latents: torch.Tensor) -> torch.Tensor:
+        """The linear decoder. The outermost cells have neighbours beyond the picture too: the filters overlap there as well."""
+        size = self.config["patch_size"]
+        pictures: torch.Tensor = self.decoder(functional.pad(latents, (1, 1, 1, 1), mode="replicate"))
+        return pictures[..., size:-size, size:-size]

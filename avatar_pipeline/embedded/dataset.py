@@ -1,4 +1,4 @@
-"""The embedded model's training pictures: heads of openpeople at a fixed place, morphs between them, light and backgrounds.
+"""The embedded model's training heads: openpeople at a fixed place, morphs between people, and turned heads of both.
 
 Never P005 and never P010 (people.HELD_OUT): identities that LoRA training is shown and scored on must be new to the base model.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -17,74 +17,106 @@ from avatar_pipeline.embedded import captions
 from avatar_pipeline.embedded.captions import Picture
 from avatar_pipeline.embedded.morphs import morph
 from avatar_pipeline.embedded.openpeople import asset_path, emotion_tiles
-from avatar_pipeline.embedded.people import PERSONS, TRAINED, Person
+from avatar_pipeline.embedded.people import MIXED_ONLY, PERSONS, TRAINED, Person
+from avatar_pipeline.embedded.turn import turn
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, frame_head
 
 # An inter-eye distance of 104 px in 512: LivePortrait's crop is 5.0 to 5.4 inter-eye distances wide (measured on the ten studio
 # portraits), so a 512 picture holds nearly all of it, and the tiles (3.2 to 5.2 inter-eye distances high) are not enlarged too much.
 FRAMING = Framing(width=512, height=512, inter_eye=104 / 512, eye_y=240 / 512)
-LATENT_CELL = 16  # pixels a side of one latent
-TURNED = 15.0  # degrees of yaw from which a head counts as turned
-MORPHS_PER_PAIR = 12
+FRONTAL, TURNED = 8.0, 13.0  # degrees of yaw: up to the first a head is frontal, from the second on it is turned
+MORPHS_PER_PAIR = 11
+TURNS = (14.0, 19.0)  # degrees that heads are turned by
 # Hands, tilted heads and closed eyes do not survive a landmark morph.
 UNMORPHABLE = {"thoughtful", "exhausted", "confused", "playful", "flirty"}
+# Men are two of the eight: drawn more often, so that "male" is not learned from a fifth of the pictures.
+MALE_WEIGHT = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One picture: (512, 512, 3) uint8, (32, 32) bool where its content is real, landmarks (68, 2), and what it shows."""
+    """One training picture and what is known of it.
+
+    image: (H, W, 3) uint8. landmarks: (68, 2) float32, pixels. embedding: (128,) float32, dlib's. name: whose photograph it is, empty
+    for a mixture. weight: how often it is drawn within its group.
+    """
 
     image: np.ndarray
-    inside: np.ndarray
     landmarks: np.ndarray
+    embedding: np.ndarray
     person: Person
     shows: Picture
+    name: str
     origin: str
-    weight: float
+    weight: float = 1.0
 
 
-def photographs(analyzer: FaceAnalyzer, people: tuple[str, ...] = TRAINED) -> list[Sample]:
-    """All framed photographs of `people`: 16 emotion tiles, the studio portrait and the selfie of each."""
-    samples = []
+def photographs(analyzer: FaceAnalyzer, people: Sequence[str] = TRAINED) -> list[Sample]:
+    """All framed photographs of `people`: 16 emotion tiles, the studio portrait and the selfie of each, where dlib finds the face."""
+    samples: list[Sample | None] = []
     for name in people:
         portrait = np.asarray(Image.open(asset_path(name, "studio_portrait")).convert("RGB"))
-        framed_portrait, portrait_inside, _ = _framed(portrait, analyzer)
-        sources = {emotion: np.asarray(tile) for emotion, tile in emotion_tiles(name).items()}
-        for emotion, source in sources.items():
-            framed, inside, yaw = _framed(source, analyzer)
+        framed_portrait, inside, _ = _framed(portrait, analyzer)
+        framed_portrait = _grow_top(framed_portrait, inside)
+        for emotion, tile in emotion_tiles(name).items():
+            framed, inside, yaw = _framed(np.asarray(tile), analyzer)
             # The tiles end close to the head. The same person's portrait, framed alike, has the same hair, shirt and wall.
             framed = _fill(framed, inside, framed_portrait)
-            shows = Picture(emotion, view=_view(yaw))
-            samples.append(_sample(framed, inside | portrait_inside, analyzer, name, shows, f"{name}/{emotion}", 1.0))
-        samples.append(_sample(framed_portrait, portrait_inside, analyzer, name, Picture("neutral"), f"{name}/portrait", 3.0))
+            samples.append(_sample(framed, analyzer, name, Picture(emotion, _view(yaw)), emotion, 1.0))
+        samples.append(_sample(framed_portrait, analyzer, name, Picture("neutral"), "portrait", 3.0))
         selfie = np.asarray(Image.open(asset_path(name, "amateur_selfie")).convert("RGB"))
-        framed, inside, yaw = _framed(selfie, analyzer)
+        framed, _, yaw = _framed(selfie, analyzer)
         place = "outdoors" if name in ("P004", "P006") else "indoors"
-        samples.append(
-            _sample(framed, inside, analyzer, name, Picture("happy", _view(yaw), "even", place), f"{name}/selfie", 1.0)
-        )
+        samples.append(_sample(framed, analyzer, name, Picture("happy", _view(yaw), background=place), "selfie", 1.0))
     return [sample for sample in samples if sample is not None]
 
 
-def morphs(samples: list[Sample], seed: int) -> Iterator[Sample]:
+def morphs(samples: Sequence[Sample], analyzer: FaceAnalyzer, seed: int) -> Iterator[Sample]:
     """Mixtures of every ordered pair of people, MORPHS_PER_PAIR each, over their common expressions."""
     rng = random.Random(seed)
     by_origin = {sample.origin: sample for sample in samples}
     for canvas_name, face_name in itertools.permutations(TRAINED, 2):
         shared = [
             key
-            for key in (*captions.EXPRESSIONS, "portrait", "portrait", "portrait")
+            for key in (*captions.EXPRESSIONS, "portrait", "portrait")
             if key not in UNMORPHABLE and f"{canvas_name}/{key}" in by_origin and f"{face_name}/{key}" in by_origin
         ]
         for expression in rng.sample(shared, min(MORPHS_PER_PAIR, len(shared))):
             canvas, face = by_origin[f"{canvas_name}/{expression}"], by_origin[f"{face_name}/{expression}"]
-            share = rng.uniform(0.3, 0.9)
-            picture = morph(canvas.image, canvas.landmarks, face.image, face.landmarks, share)
-            points = (1 - share) * canvas.landmarks + share * face.landmarks
-            person = captions.mix(canvas.person, face.person, share)
-            origin = f"{canvas.origin}+{share:.2f}x{face.origin}"
-            yield Sample(picture, canvas.inside, points, person, canvas.shows, origin, 1.0)
+            mixture = mix(canvas, face, rng.uniform(0.35, 0.9), analyzer)
+            if mixture is not None:
+                yield mixture
+
+
+def mix(canvas: Sample, face: Sample, share: float, analyzer: FaceAnalyzer) -> Sample | None:
+    """The morph of two samples of the same framing; None where dlib finds no face in it."""
+    picture = morph(canvas.image, canvas.landmarks, face.image, face.landmarks, share)
+    faces = analyzer.analyze(picture)
+    if not faces:
+        return None
+    person = captions.mix(canvas.person, face.person, share)
+    origin = f"{canvas.origin}+{share:.2f}x{face.origin}"
+    weight = MALE_WEIGHT if person.sex == "male" else 1.0
+    return Sample(picture, faces[0].landmarks68, faces[0].embedding, person, canvas.shows, "", origin, weight)
+
+
+def turned(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
+    """Each frontal head of `samples` turned to a side; heads with hands or raised chins are left out."""
+    rng = random.Random(seed)
+    for sample in samples:
+        if sample.shows.view != "front" or sample.shows.expression in UNMORPHABLE:
+            continue
+        side = rng.choice((-1, 1))
+        image, landmarks = turn(sample.image, sample.landmarks, side * rng.uniform(*TURNS))
+        shows = replace(sample.shows, view="right" if side > 0 else "left")
+        # The embedding stays that of the frontal picture: turning a head does not change who it is.
+        yield replace(sample, image=image, landmarks=landmarks, shows=shows, origin=f"{sample.origin} turned")
+
+
+def drawable(sample: Sample) -> bool:
+    """Whether a photograph may be learned as it is, and not only in mixtures."""
+    return sample.name not in MIXED_ONLY
 
 
 def _framed(image: np.ndarray, analyzer: FaceAnalyzer) -> tuple[np.ndarray, np.ndarray, float]:
@@ -94,19 +126,48 @@ def _framed(image: np.ndarray, analyzer: FaceAnalyzer) -> tuple[np.ndarray, np.n
     return framed, inside, face.pose.yaw
 
 
-def _sample(
-    framed: np.ndarray, inside: np.ndarray, analyzer: FaceAnalyzer, name: str, shows: Picture, origin: str, weight: float
-) -> Sample | None:
+def _sample(framed: np.ndarray, analyzer: FaceAnalyzer, name: str, shows: Picture, kind: str, weight: float) -> Sample | None:
     faces = analyzer.analyze(framed)
     if not faces:  # a hand over the mouth can hide the framed face from the detector; such a picture teaches nothing
         return None
-    height, width = inside.shape
-    cells = inside.reshape(height // LATENT_CELL, LATENT_CELL, width // LATENT_CELL, LATENT_CELL).min(axis=(1, 3))
-    return Sample(framed, cells, faces[0].landmarks, PERSONS[name], shows, origin, weight)
+    face, person = faces[0], PERSONS[name]
+    weight *= MALE_WEIGHT if person.sex == "male" else 1.0
+    return Sample(framed, face.landmarks68, face.embedding, person, shows, name, f"{name}/{kind}", weight)
 
 
 def _view(yaw: float) -> str:
-    return "front" if abs(yaw) < TURNED else ("right" if yaw > 0 else "left")
+    """The view's word; between FRONTAL and TURNED none is right, and the captions stay silent about it."""
+    if abs(yaw) <= FRONTAL:
+        return "front"
+    if abs(yaw) < TURNED:
+        return ""
+    return "right" if yaw > 0 else "left"
+
+
+def _grow_top(framed: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Hair that a portrait's upper edge has cut off, as a dome of its own mirrored texture; wall beside it.
+
+    A mirrored head on top of the head would be learned as what heads look like.
+    """
+    import cv2
+
+    height, width = inside.shape
+    cut = int(np.argmax(inside[:, width // 2]))
+    if cut < 4:
+        return framed
+    edge = framed[cut + 4 : cut + 8].mean(axis=0)
+    wall = np.linspace(framed[cut : cut + 40, :24].mean(axis=(0, 1)), framed[cut : cut + 40, -24:].mean(axis=(0, 1)), width)
+    hair = np.flatnonzero(np.abs(edge - wall).max(axis=1) > 25)
+    dome = np.zeros((height, width), np.float32)
+    if len(hair):
+        left, right = np.percentile(hair, (4, 96))
+        rise = min(cut - 3, 0.2 * (right - left))
+        centre, axes = (int((left + right) / 2), cut + 3), (int((right - left) / 2), max(1, int(rise)))
+        cv2.ellipse(dome, centre, axes, 0, 180, 360, 1.0, -1)
+    dome[cut + 3 :] = 1
+    weight = cv2.GaussianBlur(dome, (0, 0), 3)[..., None]
+    grain = np.random.default_rng(0).normal(0, 1.5, framed.shape)
+    return np.clip(framed * weight + (wall[None] + grain) * (1 - weight), 0, 255).astype(np.uint8)
 
 
 def _fill(framed: np.ndarray, inside: np.ndarray, portrait: np.ndarray) -> np.ndarray:

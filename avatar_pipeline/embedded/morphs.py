@@ -21,10 +21,9 @@ def morph(canvas: np.ndarray, canvas_points: np.ndarray, face: np.ndarray, face_
 
     height, width = canvas.shape[:2]
     target = (1 - share) * canvas_points + share * face_points
-    xs, ys = np.meshgrid([0, (width - 1) / 2, width - 1], [0, (height - 1) / 2, height - 1])
-    border = np.stack([xs.ravel(), ys.ravel()], axis=1)[[0, 1, 2, 3, 5, 6, 7, 8]]
-    warped_canvas = _warp(canvas, canvas_points, target, border)
-    warped_face = _warp(face, face_points, target, border)
+    border = border_points(height, width)
+    warped_canvas = warp(canvas, canvas_points, target, border)
+    warped_face = warp(face, face_points, target, border)
 
     inter_eye = float(np.linalg.norm(target[42:48].mean(axis=0) - target[36:42].mean(axis=0)))
     forehead = target[BROWS] - [
@@ -43,7 +42,13 @@ def morph(canvas: np.ndarray, canvas_points: np.ndarray, face: np.ndarray, face_
     return np.clip(warped_canvas * (1 - weight) + blend * weight, 0, 255).astype(np.uint8)
 
 
-def _warp(image: np.ndarray, source: np.ndarray, target: np.ndarray, border: np.ndarray) -> np.ndarray:
+def border_points(height: int, width: int) -> np.ndarray:
+    """(8, 2) float64: corners and edge middles of a picture; points that a warp leaves where they are."""
+    xs, ys = np.meshgrid([0, (width - 1) / 2, width - 1], [0, (height - 1) / 2, height - 1])
+    return np.stack([xs.ravel(), ys.ravel()], axis=1)[[0, 1, 2, 3, 5, 6, 7, 8]]
+
+
+def warp(image: np.ndarray, source: np.ndarray, target: np.ndarray, border: np.ndarray) -> np.ndarray:
     """Move `source` points of a picture to `target`, the border staying put; piecewise affine. Returns float32."""
     import cv2
     from scipy.interpolate import LinearNDInterpolator

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 HELD_OUT = ("P005", "P010")
 
 
+# Looks like a known actress: her face is only ever mixed with others, never drawn as it is.
+MIXED_ONLY = ("P003",)
+
+
 @dataclass(frozen=True)
 class Person:
     """Attributes of one person: words for prompts, and an age range in years."""
@@ -21,27 +25,27 @@ class Person:
     ethnicities: tuple[str, ...]
     skin: str
     hair: str
+    hair_colour: str
     features: tuple[str, ...]
 
 
 PERSONS: dict[str, Person] = {
-    "P001": Person("female", (35, 45), ("north african", "middle eastern", "black"), "brown skin", "short curly black hair",
+    "P001": Person("female", (35, 45), ("north african", "middle eastern", "black"), "brown skin", "short curly", "black",
                    ("slim face",)),
-    "P002": Person("female", (35, 45), ("european", "middle eastern"), "fair skin", "short curly dark hair", ("dark eyebrows",)),
-    "P003": Person("female", (25, 35), ("european", "american"), "fair skin", "long wavy brown hair", ("warm smile",)),
-    "P004": Person("female", (25, 35), ("australian", "middle eastern"), "tanned skin", "curly black hair",
+    "P002": Person("female", (35, 45), ("european", "middle eastern"), "fair skin", "short curly", "black", ("dark eyebrows",)),
+    "P003": Person("female", (25, 35), ("european", "american"), "fair skin", "long wavy", "brown", ()),
+    "P004": Person("female", (25, 35), ("australian", "middle eastern"), "tanned skin", "curly", "black",
                    ("thick eyebrows", "freckles")),
-    "P005": Person("male", (55, 65), ("middle eastern", "central american"), "tanned skin", "slicked back black hair",
+    "P005": Person("male", (55, 65), ("middle eastern", "central american"), "tanned skin", "slicked back", "black",
                    ("full dark beard",)),
-    "P006": Person("female", (35, 45), ("asian", "indian", "south asian"), "brown skin", "slicked back black hair",
+    "P006": Person("female", (35, 45), ("asian", "indian", "south asian"), "brown skin", "slicked back", "black",
                    ("thick eyebrows",)),
-    "P007": Person("male", (25, 35), ("european", "latin american", "south american"), "brown skin", "curly dark hair",
+    "P007": Person("male", (25, 35), ("european", "latin american", "south american"), "brown skin", "curly", "black",
                    ("stubble", "freckles")),
-    "P008": Person("male", (35, 45), ("indian", "middle eastern", "european"), "tanned skin", "long straight light brown hair",
+    "P008": Person("male", (35, 45), ("indian", "middle eastern", "european"), "tanned skin", "long straight", "light brown",
                    ("angular jaw",)),
-    "P009": Person("female", (18, 25), ("black", "african", "indian"), "dark skin", "long straight black hair",
-                   ("full lips",)),
-    "P010": Person("female", (25, 35), ("latin american", "middle eastern"), "fair skin", "slicked back black hair",
+    "P009": Person("female", (18, 25), ("black", "african", "indian"), "dark skin", "long straight", "black", ("full lips",)),
+    "P010": Person("female", (25, 35), ("latin american", "middle eastern"), "fair skin", "slicked back", "black",
                    ("thick eyebrows",)),
 }  # fmt: skip
 

@@ -10,10 +10,11 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from avatar_pipeline.embedded import captions
+from avatar_pipeline.embedded.hair import COLOURS
 from avatar_pipeline.embedded.people import PERSONS
 
-# The base-image template of the pipeline is about 100 tokens long; CLIP's usual 77 would cut it.
-MAX_TOKENS = 128
+# The full-body template of the pipeline is about 110 tokens long with a description; CLIP's usual 77 would cut it.
+MAX_TOKENS = 112
 VOCABULARY = 1200
 HIDDEN = 192
 
@@ -32,16 +33,13 @@ def corpus(seed: int, count: int = 4000) -> Iterator[str]:
     """Captions over all attributes, the pipeline's template words, and all numbers up to 99."""
     rng = random.Random(seed)
     people = list(PERSONS.values())
+    tables = (captions.EXPRESSIONS, captions.VIEWS, captions.LIGHTS, captions.BACKGROUNDS, captions.LEADS)
     for _ in range(count):
-        shows = captions.Picture(
-            rng.choice(list(captions.EXPRESSIONS)),
-            rng.choice(list(captions.VIEWS)),
-            rng.choice(list(captions.LIGHTS)),
-            rng.choice(list(captions.BACKGROUNDS)),
-        )
-        yield captions.caption(rng.choice(people), shows, rng)
+        shows = captions.Picture(*(rng.choice(tuple(table)) for table in tables))
+        yield captions.caption(rng.choice(people), shows, rng).text
     for _ in range(50):
         yield EXTRA
+        yield " ".join((*captions.UNKNOWN, *COLOURS))
         yield " ".join(str(number) for number in range(100))
 
 

@@ -1,103 +1,101 @@
 """Train the embedded model from nothing: `python -m avatar_pipeline.embedded.train --build build/embedded`.
 
-Steps: dataset (pictures -> latents), autoencoder (decoder), denoiser (U-Net and text encoder), export (the pipeline folder that ships).
-Each leaves its result in the build folder; `--only` runs one of them, and an interrupted denoiser resumes.
+Steps: dataset (pictures), autoencoder, text (the text encoder), denoiser (latents, U-Net and identity input), export (the pipeline
+folder that ships). Each leaves its result in the build folder, and a step whose result is there is not done again; `--only` runs one
+of them anew, and an interrupted denoiser resumes. With an NVIDIA card the denoiser trains there.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-from PIL import Image
+from safetensors.torch import save_file
+from transformers import CLIPTextModel
 
-from avatar_pipeline.embedded import dataset, text, train_autoencoder, train_denoiser
-from avatar_pipeline.embedded.augment import vary
+from avatar_pipeline.embedded import dataset, latents, pictures, text, train_autoencoder, train_denoiser, train_text, unet
 from avatar_pipeline.embedded.autoencoder import PatchAutoencoder
+from avatar_pipeline.embedded.latents import Latents
 from avatar_pipeline.embedded.people import HELD_OUT
 from avatar_pipeline.faces.dlib_analyzer import DlibAnalyzer
 
 SEED = 2026
-VARIATIONS = 6  # of each picture: two plain (mirrored or not), four with other light or walls
+# A flow shift of 3 spends half of the steps above t = 0.75, where the prompt decides (train_denoiser.TIMESTEP_MEAN).
 FLOW_SHIFT = 3.0
 MODEL = Path(__file__).parent / "model"
+AUTOENCODER_STEPS, TEXT_STEPS, DENOISER_STEPS = 3600, 800, 8000
+ADAPTER = Path("ip_adapter") / "ip_adapter.safetensors"
 
 
 def build_dataset(build: Path) -> None:
-    """Pictures, morphs, linear code and latents; a contact sheet to look at."""
-    analyzer = DlibAnalyzer()
-    samples = dataset.photographs(analyzer)
-    mixtures = list(dataset.morphs(samples, SEED))
-    held_out = np.stack([sample.image for sample in dataset.photographs(analyzer, HELD_OUT)])
-    np.save(build / "held_out.npy", held_out)
-    np.save(build / "photographs.npy", np.stack([sample.image for sample in samples]))
-    code = train_autoencoder.linear_code(np.stack([sample.image for sample in samples]), SEED)
-    code.save_pretrained(build / "linear_code")
-    print(
-        f"{len(samples)} photographs, {len(mixtures)} morphs; linear code {train_autoencoder.psnr(code, held_out):.2f} dB on {HELD_OUT}"
-    )
-
-    rng = random.Random(SEED)
-    latents, inside, people, shows, weights, tiles = [], [], [], [], [], []
-    # Photographs and morphs are drawn equally often, however many there are of each.
-    shares = {id(group): 1 / sum(sample.weight for sample in group) for group in (samples, mixtures)}
-    for group in (samples, mixtures):
-        for sample in group:
-            for number in range(VARIATIONS):
-                varied = vary(sample, rng, plain=number < 2)
-                with torch.no_grad():
-                    latents.append(code.encoder(train_autoencoder.to_tensor(varied.image[None]))[0].half())
-                inside.append(torch.from_numpy(np.ascontiguousarray(varied.inside)))
-                people.append(varied.person)
-                shows.append(varied.shows)
-                weights.append(sample.weight * shares[id(group)])
-                if rng.random() < 0.02:
-                    tiles.append(varied.image[::4, ::4])
-    torch.save(
-        train_denoiser.Latents(torch.stack(latents), torch.stack(inside), people, shows, torch.tensor(weights)),
-        build / "latents.pt",
-    )
-    rows = [np.hstack(tiles[i : i + 12]) for i in range(0, len(tiles) - 11, 12)]
-    Image.fromarray(np.vstack(rows)).save(build / "dataset.png")
+    """The training pictures, with a contact sheet to look at."""
+    pictures.make_pictures(DlibAnalyzer(), build / "dataset", SEED)
 
 
-def build_autoencoder(build: Path, steps: int) -> None:
-    """The decoder's residual network, trained on the photographs."""
-    model = PatchAutoencoder.from_pretrained(build / "linear_code")
-    pictures = np.load(build / "photographs.npy")
-    history = train_autoencoder.train_decoder(model, pictures, steps, SEED, np.load(build / "held_out.npy")[::3])
-    (build / "decoder_history.json").write_text(json.dumps(history, indent=1))
+def build_autoencoder(build: Path, steps: int = AUTOENCODER_STEPS) -> None:
+    """The patch code and its decoder, trained on the photographs and scored on people it never saw."""
+    heads = np.stack([sample.image for sample in pictures.read_pictures(build / "dataset")["photographs"]])
+    held_out = np.stack([sample.image for sample in dataset.photographs(DlibAnalyzer(), HELD_OUT)])
+    model = train_autoencoder.linear_code(heads, SEED)
+    whole = train_autoencoder.whole_pictures()
+    history = train_autoencoder.train_autoencoder(model, heads, whole, steps, SEED, held_out[::3])
+    (build / "autoencoder_history.json").write_text(json.dumps(history, indent=1))
     model.save_pretrained(build / "autoencoder")
 
 
-def build_denoiser(build: Path, steps: int) -> None:
-    """U-Net and text encoder."""
+def build_text(build: Path, steps: int = TEXT_STEPS) -> None:
+    """Tokenizer and text encoder."""
     torch.manual_seed(SEED)
     tokenizer = text.make_tokenizer(SEED)
-    text_encoder = text.make_text_encoder(tokenizer)
-    unet = train_denoiser.make_unet()
-    data = torch.load(build / "latents.pt", weights_only=False)
-    train_denoiser.train(data, tokenizer, text_encoder, unet, steps, SEED, build)
+    encoder = text.make_text_encoder(tokenizer)
+    train_text.train_text(tokenizer, encoder, steps, SEED, build / "text_history.jsonl")
+    encoder.save_pretrained(build / "text_encoder")
 
 
-def export(build: Path, model: Path) -> None:
+def build_latents(build: Path) -> dict[str, Latents]:
+    """Latents of the training pictures and their variations; kept in latents.pt."""
+    kept = build / "latents.pt"
+    if kept.exists():
+        return {size: _latents(entry) for size, entry in torch.load(kept, weights_only=True).items()}
+    groups = pictures.read_pictures(build / "dataset")
+    code = PatchAutoencoder.from_pretrained(build / "autoencoder")
+    data = {
+        size: latents.encode([(share, groups[name]) for name, share in shares.items()], code, SEED)
+        for size, shares in pictures.SIZES.items()
+    }
+    torch.save({size: _plain(entry) for size, entry in data.items()}, kept)
+    return data
+
+
+def build_denoiser(build: Path, steps: int = DENOISER_STEPS) -> None:
+    """U-Net and identity input."""
+    torch.manual_seed(SEED)
+    network = unet.make_unet()
+    unet.add_identity(network)
+    encoder = CLIPTextModel.from_pretrained(build / "text_encoder")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    train_denoiser.train(build_latents(build), text.make_tokenizer(SEED), encoder, network, steps, SEED, build, device)
+
+
+def export(build: Path, model: Path = MODEL) -> None:
     """Write the folder that `StableDiffusionPipeline.from_pretrained` loads, in half precision, from the newest checkpoint."""
-    tokenizer = text.make_tokenizer(SEED)
-    text_encoder = text.make_text_encoder(tokenizer)
-    unet = train_denoiser.make_unet()
-    step = train_denoiser.load_average(build / "denoiser.pt", unet, text_encoder)
-    trained = build / "autoencoder"
+    trained = unet.make_unet()
+    unet.add_identity(trained)
+    step = train_denoiser.load_average(build / "denoiser.pt", trained)
+    plain, adapter = unet.split(trained.state_dict())
+    network = unet.make_unet()
+    network.load_state_dict(plain)
     pipeline = StableDiffusionPipeline(
-        vae=PatchAutoencoder.from_pretrained(trained if trained.exists() else build / "linear_code"),
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        unet=unet,
-        # A flow shift of 3 spends half of the steps above t = 0.75, where the prompt decides (train_denoiser.TIMESTEP_MEAN).
+        vae=PatchAutoencoder.from_pretrained(build / "autoencoder"),
+        text_encoder=CLIPTextModel.from_pretrained(build / "text_encoder"),
+        tokenizer=text.make_tokenizer(SEED),
+        unet=network,
         scheduler=DPMSolverMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=FLOW_SHIFT, solver_order=2
         ),
@@ -107,7 +105,24 @@ def export(build: Path, model: Path) -> None:
     )
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(model, safe_serialization=True)
+    (model / ADAPTER).parent.mkdir(exist_ok=True)
+    save_file({key: value.detach().half().contiguous() for key, value in adapter.items()}, model / ADAPTER)
     print(f"step {step} -> {model}")
+
+
+def _plain(data: Latents) -> dict[str, object]:
+    """Latents as tensors, lists and dictionaries, which load without running code."""
+    entry = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+    return {**entry, "people": [dataclasses.asdict(p) for p in data.people], "shows": [dataclasses.asdict(s) for s in data.shows]}
+
+
+def _latents(entry: dict[str, object]) -> Latents:
+    people, shows = (entry[key] for key in ("people", "shows"))
+    return Latents(**{  # type: ignore[arg-type]
+        **entry,
+        "people": [latents.Person(**fields) for fields in people],  # type: ignore[attr-defined]
+        "shows": [latents.Picture(**fields) for fields in shows],  # type: ignore[attr-defined]
+    })  # fmt: skip
 
 
 def main() -> None:
@@ -115,19 +130,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=Path, default=Path("build/embedded"), help="folder of the intermediate results")
     parser.add_argument("--model", type=Path, default=MODEL, help="folder of the finished pipeline")
-    parser.add_argument("--decoder-steps", type=int, default=3000)
-    parser.add_argument("--steps", type=int, default=7000, help="denoiser steps in all")
-    parser.add_argument("--only", choices=["dataset", "autoencoder", "denoiser", "export"])
+    parser.add_argument("--steps", type=int, default=DENOISER_STEPS, help="denoiser steps in all")
+    parser.add_argument("--only", choices=["dataset", "autoencoder", "text", "denoiser", "export"])
     arguments = parser.parse_args()
-    arguments.build.mkdir(parents=True, exist_ok=True)
-    jobs = {
-        "dataset": lambda: build_dataset(arguments.build),
-        "denoiser": lambda: build_denoiser(arguments.build, arguments.steps),
-        "autoencoder": lambda: build_autoencoder(arguments.build, arguments.decoder_steps),
-        "export": lambda: export(arguments.build, arguments.model),
+    build: Path = arguments.build
+    build.mkdir(parents=True, exist_ok=True)
+    jobs: dict[str, tuple[Path | None, Callable[[], None]]] = {
+        "dataset": (build / "dataset" / "dataset.json", lambda: build_dataset(build)),
+        "autoencoder": (build / "autoencoder" / "config.json", lambda: build_autoencoder(build)),
+        "text": (build / "text_encoder" / "config.json", lambda: build_text(build)),
+        "denoiser": (None, lambda: build_denoiser(build, arguments.steps)),
+        "export": (None, lambda: export(build, arguments.model)),
     }
-    for name, job in jobs.items():
-        if arguments.only in (None, name):
+    for name, (result, job) in jobs.items():
+        if arguments.only == name or (arguments.only is None and not (result and result.exists())):
+            print(f"-- {name}", flush=True)
             job()
 
 

@@ -1,7 +1,8 @@
-"""Train the embedded model's U-Net and text encoder together, by rectified flow on cached latents.
+"""Train the embedded model's U-Net and its identity input together, by rectified flow on cached latents.
 
 x_t = (1 - t) x_0 + t noise, and the network predicts noise - x_0 (Liu et al. 2022); timesteps are given to it as 1000 t, which is what
-DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True) asks of it when sampling.
+DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True) asks of it when sampling. The text encoder has learned
+to read before (train_text) and is not trained any more.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import json
 import math
 import random
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -20,106 +23,69 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.embedded import captions
-from avatar_pipeline.embedded.captions import Picture
-from avatar_pipeline.embedded.people import Person
-from avatar_pipeline.embedded.text import HIDDEN
+from avatar_pipeline.embedded.latents import Latents
+from avatar_pipeline.embedded.unet import identity_scale
 
-BATCH = 8
+BATCH = {"heads": 8, "bodies": 5}  # the same number of latent cells, nearly
+BODIES_SHARE = 0.25  # of the steps
 LEARNING_RATE = 5e-4
 WARMUP = 200
 EMA_DECAY = 0.9995
-CONDITION_DROP = 0.1  # share of empty captions, for classifier-free guidance
-# Mean and spread of the logit-normal timesteps, which LoRA training takes over. 48-channel codes of 32x32 cells stay readable until very
+CONDITION_DROP = 0.1  # share of empty captions, for classifier-free guidance; of identities, half of that again
+IDENTITY_SHARE = 0.5  # of the steps; the other half trains the plain U-Net, which works without the identity input
+# Mean and spread of the logit-normal timesteps, which LoRA training takes over. 80-channel codes of 32x32 cells stay readable until very
 # high noise: a wall's colour, averaged over its cells, shows through at t = 0.95. Only beyond is there anything to learn from the
 # prompt; with a mean of 0.7 and a spread of 1, one step in 400 went there, and prompts steered nothing after 2500 steps.
 TIMESTEP_MEAN, TIMESTEP_SPREAD = get_preset("embedded").timestep_mean, get_preset("embedded").timestep_spread
-FACE_WEIGHT = 2.0  # of the loss on the cells that hold eyes, nose and mouth, against 1 elsewhere
-FACE_ROWS, FACE_COLUMNS = slice(11, 27), slice(9, 23)
-
-
-@dataclass
-class Latents:
-    """The cached training set: (N, 48, 32, 32) float16 latents, (N, 32, 32) bool masks of real content, and what each shows."""
-
-    latents: torch.Tensor
-    inside: torch.Tensor
-    people: list[Person]
-    shows: list[Picture]
-    weights: torch.Tensor
-
-
-def make_unet() -> UNet2DConditionModel:
-    """The untrained U-Net: 13 million parameters. Attention starts at 16x16: at 32x32 it would take half of the time."""
-    return UNet2DConditionModel(
-        sample_size=32,
-        in_channels=48,
-        out_channels=48,
-        block_out_channels=(128, 192, 128),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        layers_per_block=1,
-        cross_attention_dim=HIDDEN,
-        attention_head_dim=8,
-        norm_num_groups=16,
-        # The pooled prompt also steers every layer, through the timestep embedding. Cross-attention alone had learned nothing of the
-        # prompt after 1000 steps: most of its 128 tokens are padding.
-        addition_embed_type="text",
-        addition_embed_type_num_heads=4,
-        resnet_time_scale_shift="scale_shift",
-    )
+# Rows and columns of the latent cells that hold eyes, nose and mouth, and how much more the loss counts there.
+FACES = {
+    "headshot": (slice(11, 27), slice(9, 23), 2.0),
+    "half_body": (slice(7, 17), slice(11, 21), 2.0),
+    "full_body": (slice(2, 8), slice(13, 19), 3.0),
+}
+SAVE_EVERY, REPORT_EVERY = 250, 50
 
 
 def train(
-    data: Latents,
+    data: Mapping[str, Latents],
     tokenizer: CLIPTokenizer,
     text_encoder: CLIPTextModel,
     unet: UNet2DConditionModel,
     steps: int,
     seed: int,
     folder: Path,
+    device: str = "cpu",
 ) -> None:
     """Train for `steps` steps in all, resuming from `folder`/denoiser.pt when it is there, where the result is in the end.
 
-    The learning rate warms up, stays, and falls linearly over the last 40 % of `steps`. A line of history.jsonl every 50 steps.
+    data: "heads" and "bodies". The learning rate warms up, stays, and falls linearly over the last 40 % of `steps`. Every
+    REPORT_EVERY steps a line of denoiser_history.jsonl, every SAVE_EVERY steps a checkpoint.
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    unet.to(memory_format=torch.channels_last)
-    parameters = [*unet.parameters(), *text_encoder.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.99))
+    unet.to(device, memory_format=torch.channels_last)
+    text_encoder.to(device).requires_grad_(False)
+    parameters = list(unet.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     average = EMAModel(parameters, decay=EMA_DECAY, use_ema_warmup=True, power=0.75)
-    face = torch.ones(32, 32)
-    face[FACE_ROWS, FACE_COLUMNS] = FACE_WEIGHT
     checkpoint = folder / "denoiser.pt"
     start = 0
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=False)
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
         unet.load_state_dict(state["unet"])
-        text_encoder.load_state_dict(state["text_encoder"])
         optimizer.load_state_dict(state["optimizer"])
         average.load_state_dict(state["average"])
+        average.to(device)
         start = state["step"]
-        torch.set_rng_state(state["torch_rng"])
-        rng.setstate(state["rng"])
+        torch.set_rng_state(state["torch_rng"].cpu())
+        rng.setstate(_tuples(state["rng"]))
     began, total = time.monotonic(), 0.0
     for step in range(start, steps):
         rate = min(1.0, (step + 1) / WARMUP, max(0.02, (steps - step) / (0.4 * steps)))
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate
-        picks = torch.multinomial(data.weights, BATCH, replacement=True)
-        texts = [
-            "" if rng.random() < CONDITION_DROP else captions.caption(data.people[i], data.shows[i], rng) for i in picks.tolist()
-        ]
-        tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        clean = data.latents[picks].float()
-        noise = torch.randn_like(clean)
-        t = torch.sigmoid(torch.randn(BATCH) * TIMESTEP_SPREAD + TIMESTEP_MEAN)
-        mixed = torch.lerp(clean, noise, t[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            prediction = unet(mixed, t * 1000, text_encoder(tokens)[0]).sample
-        weight = data.inside[picks].float() * face
-        error = (prediction.float() - (noise - clean)).pow(2).mean(dim=1)
-        loss = (error * weight).sum() / weight.sum()
+        size = "bodies" if rng.random() < BODIES_SHARE else "heads"
+        loss = _loss(data[size], BATCH[size], rng, tokenizer, text_encoder, unet, device)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -128,17 +94,17 @@ def train(
         total += loss.item()
         if not math.isfinite(total):
             raise RuntimeError(f"training diverged at step {step}: the loss is not a number")
-        if (step + 1) % 50 == 0:
+        if (step + 1) % REPORT_EVERY == 0:
             seconds = (time.monotonic() - began) / (step + 1 - start)
-            line = {"step": step + 1, "loss": round(total / 50, 4), "seconds_a_step": round(seconds, 3), "rate": round(rate, 3)}
-            with (folder / "history.jsonl").open("a") as history:
+            line = {"step": step + 1, "loss": total / REPORT_EVERY, "seconds_a_step": seconds, "rate": rate}
+            line = {key: round(value, 4) for key, value in line.items()}
+            with (folder / "denoiser_history.jsonl").open("a") as history:
                 history.write(json.dumps(line) + "\n")
             print(line, flush=True)
             total = 0.0
-        if (step + 1) % 500 == 0 or step + 1 == steps:
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             state = {
                 "unet": unet.state_dict(),
-                "text_encoder": text_encoder.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "average": average.state_dict(),
                 "step": step + 1,
@@ -149,11 +115,60 @@ def train(
             checkpoint.with_suffix(".tmp").replace(checkpoint)
 
 
-def load_average(checkpoint: Path, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> int:
-    """Put the averaged weights of a checkpoint into both models; returns its step. It also works while training goes on."""
-    state = torch.load(checkpoint, weights_only=False)
-    parameters = [*unet.parameters(), *text_encoder.parameters()]
+def load_average(checkpoint: Path, unet: UNet2DConditionModel) -> int:
+    """Put the averaged weights of a checkpoint into `unet`; returns its step. It also works while training goes on."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    parameters = list(unet.parameters())
     average = EMAModel(parameters)
     average.load_state_dict(state["average"])
     average.copy_to(parameters)
     return int(state["step"])
+
+
+def _loss(
+    data: Latents,
+    batch: int,
+    rng: random.Random,
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    unet: UNet2DConditionModel,
+    device: str,
+) -> torch.Tensor:
+    """The loss of one random batch, with or without the identity input."""
+    picks = torch.multinomial(data.weights, batch, replacement=True)
+    with_identity = rng.random() < IDENTITY_SHARE
+    texts = [captions.caption(data.people[i], data.shows[i], rng).text for i in picks.tolist()]
+    identities = data.embeddings[picks].clone()
+    for index in range(batch):
+        if rng.random() < CONDITION_DROP:
+            texts[index] = ""
+            identities[index] *= rng.random() < 0.5
+        elif rng.random() < CONDITION_DROP / 2:
+            identities[index] = 0.0
+    tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
+    clean = data.latents[picks].float().to(device)
+    noise = torch.randn(clean.shape).to(device)
+    t = torch.sigmoid(torch.randn(batch) * TIMESTEP_SPREAD + TIMESTEP_MEAN).to(device)
+    mixed = torch.lerp(clean, noise, t[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+    weight = torch.stack([_weight(data.shows[i].framing, clean.shape[2:]) for i in picks.tolist()]).to(device)
+    identity_scale(unet, 1.0 if with_identity else 0.0)
+    conditions: dict[str, Any] = {"image_embeds": [identities[:, None].to(device)]}
+    with torch.autocast(device, torch.bfloat16) if device != "mps" else nullcontext():
+        with torch.no_grad():
+            words = text_encoder(tokens)[0]
+        prediction = unet(mixed, t * 1000, words, added_cond_kwargs=conditions).sample
+    error = (prediction.float() - (noise - clean)).pow(2).mean(dim=1)
+    return (error * weight).sum() / weight.sum()
+
+
+def _weight(framing: str, size: torch.Size) -> torch.Tensor:
+    """(h, w) weights of the latent cells in the loss."""
+    rows, columns, more = FACES[framing]
+    weight = torch.ones(*size)
+    weight[rows, columns] = more
+    return weight
+
+
+def _tuples(state: Any) -> Any:
+    """random's state again as nested tuples, whatever a checkpoint made of them."""
+    return tuple(_tuples(item) for item in state) if isinstance(state, list | tuple) else state

@@ -45,7 +45,7 @@ def frame_head(image: np.ndarray, landmarks: np.ndarray, framing: Framing) -> tu
     """Cut and turn a picture so that its head lies as `framing` says.
 
     image: (H, W, 3) uint8. landmarks: (68, 2) float32, iBUG order. Returns the (height, width, 3) uint8 picture and a
-    (height, width) bool mask that is False where the original did not reach: there the nearest pixels are repeated.
+    (height, width) bool mask that is False where the original did not reach: there it is mirrored.
     """
     import cv2
 
@@ -57,6 +57,6 @@ def frame_head(image: np.ndarray, landmarks: np.ndarray, framing: Framing) -> tu
         ratio = (small.shape[1] / image.shape[1], small.shape[0] / image.shape[0])
         return frame_head(small, landmarks * np.array(ratio, np.float32), framing)
     size = (framing.width, framing.height)
-    framed = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    framed = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     inside = cv2.warpAffine(np.full(image.shape[:2], 255, np.uint8), matrix, size, flags=cv2.INTER_LINEAR)
     return framed, inside > 250
