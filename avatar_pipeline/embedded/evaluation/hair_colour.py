@@ -1,0 +1,83 @@
+"""The colour of the hair above a forehead, and whose it is like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avatar_pipeline.embedded.evaluation.statistics import leave_one_out, nearest_label
+from avatar_pipeline.embedded.evaluation.studio import Drawing, Photograph
+from avatar_pipeline.embedded.evaluation.subjects import COLOURS
+from avatar_pipeline.embedded.hair import recolour_hair
+from avatar_pipeline.embedded.people import PERSONS
+from avatar_pipeline.faces.framing import eyes_and_mouth
+
+# The band above the forehead where hair lies on all training people, in inter-eye distances above the eyes and to the sides.
+LOWEST, HIGHEST, HALF_WIDTH = 1.0, 1.5, 0.6
+APART = 14.0  # Lab distance within which a pixel counts as wall or as skin
+FEWEST = 100  # pixels of hair to speak of a colour
+
+
+@dataclass(frozen=True, eq=False)
+class References:
+    """Hair of the training photographs: (N, 3) mean Lab colours, N colour words, and N names of photographs."""
+
+    colours: np.ndarray
+    words: list[str]
+    origins: list[str]
+
+    def accuracy(self) -> float:
+        """Share of training photographs whose own word the others name: what the classifier can do at best."""
+        return leave_one_out(self.colours, self.words, self.origins)
+
+
+def mean_hair(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+    """(3,) float64 mean Lab colour of hair above the forehead; None where hardly any is found.
+
+    image: (H, W, 3) uint8. landmarks: (68, 2). Hair is what in the band differs both from the wall (the upper corners) and from the skin
+    (under the eyes).
+    """
+    import cv2
+
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    left, right, _ = eyes_and_mouth(landmarks)
+    middle, between = (left + right) / 2, float(np.linalg.norm(right - left))
+    height, width = image.shape[:2]
+    rows = slice(max(0, int(middle[1] - HIGHEST * between)), max(1, int(middle[1] - LOWEST * between)))
+    columns = slice(max(0, int(middle[0] - HALF_WIDTH * between)), min(width, int(middle[0] + HALF_WIDTH * between)))
+    band = lab[rows, columns].reshape(-1, 3)
+    corner = max(8, height // 12)
+    walls = [np.median(lab[4:corner, side].reshape(-1, 3), axis=0) for side in (slice(4, corner), slice(-corner, -4))]
+    cheek = int(middle[1] + 0.55 * between)
+    skin = np.median(lab[cheek : cheek + 8, int(left[0]) : int(right[0])].reshape(-1, 3), axis=0)
+    far = np.min([np.linalg.norm(band - known, axis=1) for known in (*walls, skin)], axis=0)
+    hair = band[far > APART]
+    return np.asarray(hair.mean(axis=0), dtype=np.float64) if len(hair) >= FEWEST else None
+
+
+def references(photographs: Sequence[Photograph]) -> References:
+    """Hair of the photographs, and of the black-haired ones again as the training set recolours them to brown."""
+    colours, words, origins = [], [], []
+    for photograph in photographs:
+        sample, points = photograph.sample, photograph.face.landmarks68
+        own = PERSONS[photograph.person].hair_colour
+        versions = [(own, sample.image)]
+        if own == "black":
+            versions.append(("brown", recolour_hair(sample.image, points, "brown")))
+        for word, image in versions:
+            mean = mean_hair(image, points)
+            if word in COLOURS and mean is not None:
+                colours.append(mean)
+                words.append(word)
+                origins.append(sample.origin)
+    return References(np.stack(colours), words, origins)
+
+
+def classify(drawing: Drawing, known: References) -> str:
+    """The colour word of the nearest training hair; empty without a face or without hair."""
+    if drawing.face is None:
+        return ""
+    mean = mean_hair(np.asarray(drawing.image), drawing.face.landmarks68)
+    return "" if mean is None else nearest_label(mean[None], known.colours, known.words)[0]
