@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from avatar_pipeline.embedded.bodies import full_body, shrink
+from avatar_pipeline.embedded.bodies import HEIGHT, WIDTH, full_body
 from avatar_pipeline.embedded.evaluation.rows import Row
 from avatar_pipeline.embedded.evaluation.sharpness import wall_grain
 from avatar_pipeline.embedded.evaluation.statistics import psnr
@@ -33,11 +33,14 @@ def reconstruct(studio: Studio, image: np.ndarray) -> np.ndarray:
 
 def held_out_bodies() -> list[np.ndarray]:
     """The held-out people's standing pictures, studio and garden, (768, 512, 3) uint8."""
+    import cv2
+
     pictures = []
     for name in HELD_OUT:
         for kind in ("studio_posture", "amateur_posture"):
             with Image.open(asset_path(name, kind)) as opened:
-                pictures.append(shrink(full_body(np.asarray(opened.convert("RGB")))))
+                picture = full_body(np.asarray(opened.convert("RGB")))
+                pictures.append(cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
     return pictures
 
 
