@@ -17,7 +17,19 @@ from typing import Any
 
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.embedded.evaluation import card, copies, faces_found, grid, lora, reconstruction, sharpness, sizes, steering
+from avatar_pipeline.embedded.evaluation import (
+    card,
+    copies,
+    faces_found,
+    few_steps,
+    grid,
+    identity,
+    lora,
+    reconstruction,
+    sharpness,
+    sizes,
+    steering,
+)
 from avatar_pipeline.embedded.evaluation.rows import Row, table
 from avatar_pipeline.embedded.evaluation.studio import Studio
 from avatar_pipeline.faces.dlib_analyzer import DlibAnalyzer
@@ -37,7 +49,9 @@ MEASURES: dict[str, Callable[[Studio], list[Row]]] = {
     "sex_hair": steering.measure_sex_and_hair,
     "view": steering.measure_view,
     "lora": lora.measure,
+    "identity": identity.measure,
     "copies": copies.measure,
+    "steps": few_steps.measure,
     "speed": sizes.measure_speed,
     "sharpness": sharpness.measure,
     "disk": sizes.measure_disk,
@@ -52,7 +66,9 @@ ORDER = (
     "view",
     "lora",
     "lora_expression",
+    "identity",
     "copies",
+    "steps",
     "speed",
     "sharpness",
     "disk",
