@@ -3,8 +3,6 @@
 # No `from __future__ import annotations` here: Dagster reads the annotations of `materialize`, one of which is made on the spot.
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import dagster as dg
 
@@ -12,17 +10,14 @@ from avatar_pipeline.actors.export import drop_in
 from avatar_pipeline.defs.checks import check_results, check_specs
 from avatar_pipeline.defs.config import config_class, overrides
 from avatar_pipeline.defs.external import record_inputs
+from avatar_pipeline.defs.failures import as_failure
 from avatar_pipeline.defs.metadata import stage_metadata
 from avatar_pipeline.defs.partitions import ACTORS
+from avatar_pipeline.defs.pools import GPU_POOL
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
-from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.stages.chain import STAGES, Stage
 from avatar_pipeline.stages.produce import produce
 from avatar_pipeline.stages.settings import resolve_settings
-
-# One step at a time holds the device, over all runs of a host: dagster.yaml limits the pool, GpuSession.turn locks what Dagster
-# does not see.
-GPU_POOL = "gpu"
 
 
 def stage_asset(stage: Stage) -> dg.AssetsDefinition:
@@ -45,7 +40,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         store: StoreResource,
         tools: ToolsResource,
     ) -> dg.MaterializeResult:
-        with _as_failure():
+        with as_failure():
             actors = store.open()
             spec = actors.spec(context.partition_key)
             seed = getattr(config, "seed", None)
@@ -74,15 +69,6 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         )
 
     return materialize
-
-
-@contextmanager
-def _as_failure() -> Iterator[None]:
-    """What the user has to mend becomes the run's failure, in the words of the error, and is not retried."""
-    try:
-        yield
-    except AvatarPipelineError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from None
 
 
 STAGE_ASSETS = [stage_asset(stage) for stage in STAGES.values()]

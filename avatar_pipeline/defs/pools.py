@@ -1,4 +1,4 @@
-"""Give back the pool slots of runs whose process is gone.
+"""The pool of the steps that use the device, and how it gets back the slots of runs whose process is gone.
 
 The threat: a slot is a row in the instance's database. A run that is killed keeps its row, and every later run waits for it.
 The mechanism: a run started by this program carries a tag that says which process it is; before a run, the slots of finished runs
@@ -14,6 +14,9 @@ import platform
 import dagster as dg
 import psutil
 
+# One step at a time holds the device, over all runs of a host: dagster.yaml limits the pool, GpuSession.turn locks what Dagster
+# does not see.
+GPU_POOL = "gpu"
 PROCESS_TAG = "avatar_pipeline/process"
 
 

@@ -40,8 +40,8 @@ def measure(studio: Studio) -> list[Row]:
             f"final quality in <= {MOST_STEPS}",
             f"{preset.steps} steps: {ratio:.0%} of the sharpness at {MANY}, the same faces at distance {distance:.2f}",
             preset.steps <= MOST_STEPS and distance <= MOST_DISTANCE and ratio >= LEAST_SHARPNESS,
-            f"{len(few)} head shots drawn with {preset.steps} and with {MANY} steps from the same noise: median dlib distance between the two at "
-            f"most {MOST_DISTANCE}, sharpness at least {LEAST_SHARPNESS:.0%}",
+            f"{len(few)} head shots drawn with {preset.steps} and with {MANY} steps from the same noise: median dlib distance "
+            f"between the two at most {MOST_DISTANCE}, sharpness at least {LEAST_SHARPNESS:.0%}",
             {"distance": distance, "sharpness_ratio": ratio, "pictures": len(few)},
         )
     ]

@@ -42,7 +42,8 @@ def measure(studio: Studio) -> list[Row]:
     words = {name: (found["words at scale 0"], found["words at scale 1"]) for name, found in numbers.items()}
     varied = {name: (found["variation at scale 0"], found["variation at scale 1"]) for name, found in numbers.items()}
     value = "; ".join(
-        f"{name}: {words[name][0]:.2f} to {words[name][1]:.2f} from words, {varied[name][0]:.2f} to {varied[name][1]:.2f} varying the portrait"
+        f"{name}: {words[name][0]:.2f} to {words[name][1]:.2f} from words, "
+        f"{varied[name][0]:.2f} to {varied[name][1]:.2f} varying the portrait"
         for name in HELD_OUT
     )
     return [
@@ -52,8 +53,8 @@ def measure(studio: Studio) -> list[Row]:
             f"nearer by >= {GAIN}",
             value,
             all(before - after >= GAIN for pairs in (words, varied) for before, after in pairs.values()),
-            f"the embedding of one portrait of P005 and of P010, never seen in training; {SEEDS} seeds, neutral and smiling; variations are "
-            f"image-to-image over that portrait at strength {STRENGTH}",
+            f"the embedding of one portrait of P005 and of P010, never seen in training; {SEEDS} seeds, neutral and smiling; variations "
+            f"are image-to-image over that portrait at strength {STRENGTH}",
             numbers,
         )
     ]
