@@ -60,7 +60,7 @@ def embedded_dataset(folders: TrainingFolders) -> dg.MaterializeResult:
     counts = {name: count for name, count in facts.items() if isinstance(count, int) and name != "seed"}
     sheet = folder / "contact_sheet.jpg"
     metadata: dict[str, dg.MetadataValue] = {
-        "contact_sheet": _preview(sheet, 1200),
+        "contact_sheet": _preview(sheet, 800),
         "contact_sheet_file": dg.MetadataValue.path(str(sheet)),
         "pictures": dg.MetadataValue.int(sum(counts.values())),
         **{name: dg.MetadataValue.int(count) for name, count in counts.items()},
