@@ -16,11 +16,12 @@ import dagster as dg
 from PIL import Image
 from pydantic import Field
 
-from avatar_pipeline.defs.embedded_folders import TrainingFolders, prepare_denoiser, version_of
+from avatar_pipeline.defs.embedded_folders import TrainingFolders
 from avatar_pipeline.defs.failures import as_failure
 from avatar_pipeline.defs.pools import GPU_POOL
 from avatar_pipeline.defs.training_history import History, draw_history, read_history
 from avatar_pipeline.diffusion.presets import check_model_folder, model_sha256
+from avatar_pipeline.embedded.build_folder import DENOISER_INPUTS, version_of
 from avatar_pipeline.errors import ModelError
 from avatar_pipeline.imaging import preview_markdown
 from avatar_pipeline.provenance.digests import sha256_file
@@ -88,7 +89,6 @@ def embedded_text_encoder(config: Steps, folders: TrainingFolders) -> dg.Materia
     from avatar_pipeline.embedded import train
 
     build, began, steps = folders.build_folder(), time.monotonic(), config.steps or train.TEXT_STEPS
-    (build / "text_history.jsonl").unlink(missing_ok=True)  # it is appended to, and nothing resumes here
     train.build_text(build, steps)
     metadata = _training(read_history(build / "text_history.jsonl"), steps)
     return _result(version_of(build, "embedded_text_encoder"), metadata, began, build / "text_encoder", train.SEED)
@@ -106,11 +106,9 @@ def embedded_denoiser(context: dg.AssetExecutionContext, config: Steps, folders:
 
     build, began, steps = folders.build_folder(), time.monotonic(), config.steps or train.DENOISER_STEPS
     with as_failure():
-        needed = ("embedded_dataset", "embedded_autoencoder", "embedded_text_encoder")
-        inputs = {name: version_of(build, name) for name in needed}
-        if told := prepare_denoiser(build, inputs):
+        inputs = {name: version_of(build, name) for name in DENOISER_INPUTS}
+        if told := train.build_denoiser(build, steps):
             context.log.warning(told)
-        train.build_denoiser(build, steps)
     checkpoint = build / "denoiser.pt"
     metadata = _training(read_history(build / "denoiser_history.jsonl"), _step(checkpoint))
     metadata["inputs"] = dg.MetadataValue.json(inputs)

@@ -49,7 +49,7 @@ def encode(groups: Sequence[tuple[float, Sequence[Sample]]], code: PatchAutoenco
             for number in range(VARIATIONS):
                 varied = vary(sample, rng, plain=number < 2)
                 with torch.no_grad():
-                    latents.append(code.encode(to_tensor(varied.image[None])).latents[0].half())
+                    latents.append(code.encode(to_tensor(varied.image[None]), return_dict=False)[0][0].half())
                 witness = rng.choice(same[sample.name or sample.origin]) if number % 2 else sample
                 embeddings.append(torch.from_numpy(np.asarray(witness.embedding, np.float32)))
                 people.append(varied.person)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -50,7 +51,8 @@ def make_pictures(analyzer: FaceAnalyzer, folder: Path, seed: int) -> None:
 def write_pictures(groups: Mapping[str, Sequence[Sample]], folder: Path, seed: int) -> None:
     """Write groups of samples, keyed by the names in HEAD_SHARES and BODY_SHARES, as `make_pictures` describes."""
     folder.mkdir(parents=True, exist_ok=True)
-    digests, lines = {}, []
+    digests: dict[str, bytes | str] = {}
+    lines = []
     for size, shares in SIZES.items():
         samples = [sample for name in shares for sample in groups[name]]
         arrays = {
@@ -82,7 +84,10 @@ def read_pictures(folder: Path) -> dict[str, list[Sample]]:
         size, index = fact["size"], seen[fact["size"]]
         seen[size] += 1
         image, landmarks, embedding = (arrays[size][key][index] for key in ("images", "landmarks", "embeddings"))
-        person = Person(**{key: tuple(value) if isinstance(value, list) else value for key, value in fact["person"].items()})
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in fact["person"].items()
+        }
+        person = Person(**fields)
         sample = Sample(
             image, landmarks, embedding, person, Picture(**fact["shows"]), fact["name"], fact["origin"], fact["weight"]
         )

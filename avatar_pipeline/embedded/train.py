@@ -21,6 +21,7 @@ from transformers import CLIPTextModel
 
 from avatar_pipeline.embedded import dataset, latents, pictures, text, train_autoencoder, train_denoiser, train_text, unet
 from avatar_pipeline.embedded.autoencoder import PatchAutoencoder
+from avatar_pipeline.embedded.build_folder import DENOISER_INPUTS, prepare_denoiser, version_of
 from avatar_pipeline.embedded.latents import Latents
 from avatar_pipeline.embedded.people import HELD_OUT
 from avatar_pipeline.faces.dlib_analyzer import DlibAnalyzer
@@ -73,14 +74,16 @@ def build_latents(build: Path) -> dict[str, Latents]:
     return data
 
 
-def build_denoiser(build: Path, steps: int = DENOISER_STEPS) -> None:
-    """U-Net and identity input."""
+def build_denoiser(build: Path, steps: int = DENOISER_STEPS) -> str:
+    """U-Net and identity input. Tells what was set aside of a training on other inputs; empty when nothing was."""
+    told = prepare_denoiser(build, {name: version_of(build, name) for name in DENOISER_INPUTS})
     torch.manual_seed(SEED)
     network = unet.make_unet()
     unet.add_identity(network)
     encoder = CLIPTextModel.from_pretrained(build / "text_encoder")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     train_denoiser.train(build_latents(build), text.make_tokenizer(SEED), encoder, network, steps, SEED, build, device)
+    return told
 
 
 def export(build: Path, model: Path = MODEL) -> None:
@@ -139,7 +142,7 @@ def main() -> None:
         "dataset": (build / "dataset" / "dataset.json", lambda: build_dataset(build)),
         "autoencoder": (build / "autoencoder" / "config.json", lambda: build_autoencoder(build)),
         "text": (build / "text_encoder" / "config.json", lambda: build_text(build)),
-        "denoiser": (None, lambda: build_denoiser(build, arguments.steps)),
+        "denoiser": (None, lambda: print(build_denoiser(build, arguments.steps))),
         "export": (None, lambda: export(build, arguments.model)),
     }
     for name, (result, job) in jobs.items():

@@ -108,9 +108,9 @@ def train_autoencoder(
             group["lr"] = base * rate
         target = to_tensor(_crops(heads, whole, rng)).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
-            codes = model.encode(target).latents
+            codes = model.encode(target, return_dict=False)[0]
             codes = codes + torch.randn_like(codes) * torch.rand(BATCH, 1, 1, 1) * NOISE
-            decoded = model.decode(codes).sample
+            decoded = model.decode(codes, return_dict=False)[0]
         error = decoded.float() - target
         edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
         loss = error.abs().mean() + 0.5 * edges + 4 * error.pow(2).mean()

@@ -79,7 +79,7 @@ def train(
         start = state["step"]
         torch.set_rng_state(state["torch_rng"].cpu())
         rng.setstate(_tuples(state["rng"]))
-    began, total = time.monotonic(), 0.0
+    began, losses = time.monotonic(), []
     for step in range(start, steps):
         rate = min(1.0, (step + 1) / WARMUP, max(0.02, (steps - step) / (0.4 * steps)))
         for group in optimizer.param_groups:
@@ -91,17 +91,17 @@ def train(
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         average.step(parameters)
-        total += loss.item()
-        if not math.isfinite(total):
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
             raise RuntimeError(f"training diverged at step {step}: the loss is not a number")
-        if (step + 1) % REPORT_EVERY == 0:
+        if (step + 1) % REPORT_EVERY == 0 or step + 1 == steps:
             seconds = (time.monotonic() - began) / (step + 1 - start)
-            line = {"step": step + 1, "loss": total / REPORT_EVERY, "seconds_a_step": seconds, "rate": rate}
+            line = {"step": step + 1, "loss": sum(losses) / len(losses), "seconds_a_step": seconds, "rate": rate}
             line = {key: round(value, 4) for key, value in line.items()}
             with (folder / "denoiser_history.jsonl").open("a") as history:
                 history.write(json.dumps(line) + "\n")
             print(line, flush=True)
-            total = 0.0
+            losses.clear()
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             state = {
                 "unet": unet.state_dict(),

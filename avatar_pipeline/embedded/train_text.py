@@ -61,11 +61,13 @@ def random_caption(rng: random.Random) -> Caption:
         person = Person(**{**vars(person), "ages": (start, start + 5)})
     framing = rng.choice(("headshot", "headshot", "half_body", "full_body"))
     tables = (captions.EXPRESSIONS, captions.VIEWS, captions.LIGHTS, captions.BACKGROUNDS)
-    return captions.caption(person, Picture(*(rng.choice(tuple(table)) for table in tables), framing), rng)
+    expression, view, light, background = (rng.choice(tuple(table)) for table in tables)
+    return captions.caption(person, Picture(expression, view, light, background, framing), rng)
 
 
 def train_text(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, steps: int, seed: int, history: Path) -> None:
     """Train `text_encoder` in place on random captions; writes a line of `history` (JSON lines) every 100 steps."""
+    history.unlink(missing_ok=True)
     torch.manual_seed(seed)
     rng = random.Random(seed)
     questions = answers()

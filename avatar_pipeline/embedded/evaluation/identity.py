@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from PIL import Image
 
@@ -17,9 +15,6 @@ from avatar_pipeline.embedded.evaluation.studio import SEED, Photograph, Studio
 from avatar_pipeline.embedded.evaluation.subjects import NEUTRAL, SMILING
 from avatar_pipeline.embedded.people import HELD_OUT
 from avatar_pipeline.provenance.seeds import derive_seed
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SEEDS = 6
 SCALES = (0.0, 1.0)
@@ -64,7 +59,7 @@ def _distance(studio: Studio, portrait: Photograph, who: str, others: np.ndarray
     """Median over the pictures of the median distance to `others` (N, D); pictures without a single face do not count."""
     session, preset = studio.session, studio.session.preset
     identity = Identity(portrait.face.embedding, scale)
-    found: list[Sequence[float]] = []
+    found: list[np.ndarray] = []
     for index in range(studio.count(SEEDS)):
         seed = derive_seed(SEED, "identity", index)
         prompt = portrait_prompt(who, (NEUTRAL, SMILING)[index % 2])
