@@ -75,6 +75,7 @@ def train_lora(
     Raises ModelError for a base model that was not trained by rectified flow, and GenerationError when training diverges.
     """
     import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
 
     pipeline: Any = session.pipeline
     if pipeline.scheduler.config.prediction_type != "flow_prediction":
@@ -100,7 +101,9 @@ def train_lora(
             logits = torch.randn(len(picks), generator=random) * session.preset.timestep_spread + session.preset.timestep_mean
             t = torch.sigmoid(logits).to(clean.device)
             mixed = torch.lerp(clean, noise, t[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.kind, device.autocast) if device.autocast else nullcontext():
+            # On a CPU the fused attention's gradient works through many tiny products: the plain one is a third faster, in training only.
+            attention = sdpa_kernel(SDPBackend.MATH) if device.kind == "cpu" else nullcontext()
+            with attention, torch.autocast(device.kind, device.autocast) if device.autocast else nullcontext():
                 prediction = unet(mixed.to(unet.dtype), t * 1000, words.to(unet.dtype)).sample
             loss = (prediction.float() - (noise - clean)).pow(2).mean()
             if not torch.isfinite(loss):
