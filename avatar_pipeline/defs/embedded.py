@@ -118,7 +118,24 @@ def embedded_denoiser(context: dg.AssetExecutionContext, config: Steps, folders:
 @dg.asset(
     group_name=GROUP,
     code_version=CODE_VERSION,
-    deps=[embedded_autoencoder, embedded_text_encoder, embedded_denoiser],
+    deps=[embedded_dataset, embedded_autoencoder, embedded_text_encoder, embedded_denoiser],
+)
+def embedded_decoder(config: Steps, folders: TrainingFolders) -> dg.MaterializeResult:
+    """The autoencoder with a decoder refined on what the denoiser predicts. Version: the digest of the weights."""
+    from avatar_pipeline.embedded import train
+
+    build, began, steps = folders.build_folder(), time.monotonic(), config.steps or train.DECODER_STEPS
+    with as_failure():
+        inputs = {name: version_of(build, name) for name in (*DENOISER_INPUTS, "embedded_denoiser")}
+        train.build_decoder(build, steps)
+    metadata = _training(read_history(build / "decoder_history.json"), steps) | {"inputs": dg.MetadataValue.json(inputs)}
+    return _result(version_of(build, "embedded_decoder"), metadata, began, build / "decoder", train.DECODER_SEED)
+
+
+@dg.asset(
+    group_name=GROUP,
+    code_version=CODE_VERSION,
+    deps=[embedded_decoder, embedded_text_encoder, embedded_denoiser],
 )
 def embedded_pipeline(folders: TrainingFolders) -> dg.MaterializeResult:
     """The folder that diffusers loads. Version: as that of `base_model`, so the two agree once this model is the one that ships."""
@@ -126,7 +143,7 @@ def embedded_pipeline(folders: TrainingFolders) -> dg.MaterializeResult:
 
     build, model, began = folders.build_folder(), folders.model_folder(), time.monotonic()
     with as_failure():
-        needed = ("embedded_autoencoder", "embedded_text_encoder", "embedded_denoiser")
+        needed = ("embedded_decoder", "embedded_text_encoder", "embedded_denoiser")
         inputs = {name: version_of(build, name) for name in needed}
         train.export(build, model)
         version = model_sha256(model)
@@ -178,6 +195,7 @@ EMBEDDED_ASSETS = [
     embedded_autoencoder,
     embedded_text_encoder,
     embedded_denoiser,
+    embedded_decoder,
     embedded_pipeline,
     embedded_evaluation,
 ]

@@ -99,7 +99,8 @@ def train_lora(
             words[torch.rand(len(picks), generator=random) < settings.caption_dropout] = dataset.empty[0]
             noise = torch.randn(clean.shape, generator=random).to(clean.device)
             logits = torch.randn(len(picks), generator=random) * session.preset.timestep_spread + session.preset.timestep_mean
-            t = torch.sigmoid(logits).to(clean.device)
+            evenly = torch.rand(len(picks), generator=random) < session.preset.timestep_uniform
+            t = torch.where(evenly, torch.rand(len(picks), generator=random), torch.sigmoid(logits)).to(clean.device)
             mixed = torch.lerp(clean, noise, t[:, None, None, None]).contiguous(memory_format=torch.channels_last)
             # On a CPU the fused attention's gradient works through many tiny products: the plain one is a third faster, in training only.
             attention = sdpa_kernel(SDPBackend.MATH) if device.kind == "cpu" else nullcontext()

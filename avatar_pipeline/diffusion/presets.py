@@ -17,7 +17,8 @@ class Preset:
 
     `sizes` gives the width and height in pixels at which each framing is drawn; `width` and `height` are those of a head shot.
     `head_inter_eye` (share of the width) and `head_eye_y` (share of the height) say where the model draws the eyes of
-    a head shot. `timestep_mean` and `timestep_spread` are those of the logit-normal that training draws noise levels from. `lora_*` are
+    a head shot. Training draws its noise levels from a logit-normal of `timestep_mean` and `timestep_spread`, and the share
+    `timestep_uniform` of them evenly. `lora_*` are
     the defaults for 10-20 photographs. `identity_adapter` is the model folder's IP-Adapter of the FaceID kind, and `identity_analyzer`
     the analyzer whose embeddings it reads; both are empty where there is none.
     """
@@ -42,6 +43,7 @@ class Preset:
     lora_targets: tuple[str, ...]
     timestep_mean: float
     timestep_spread: float
+    timestep_uniform: float
     identity_adapter: str
     identity_analyzer: str
 
@@ -78,12 +80,13 @@ PRESETS: dict[str, Preset] = {
         lora_rank=16,
         lora_alpha=16,
         lora_learning_rate=2e-3,
-        lora_steps=300,
+        lora_steps=500,
         lora_batch_size=4,
         # A small base has little to say about a new face in its attention alone: its convolutions learn along.
         lora_targets=("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2", "conv_shortcut"),
         timestep_mean=1.5,
         timestep_spread=1.3,
+        timestep_uniform=0.3,
         identity_adapter="ip_adapter/ip_adapter.safetensors",
         identity_analyzer="dlib",
     ),

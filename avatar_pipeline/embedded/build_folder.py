@@ -15,6 +15,7 @@ RESULTS = {
     "embedded_autoencoder": Path("autoencoder"),
     "embedded_text_encoder": Path("text_encoder"),
     "embedded_denoiser": Path("denoiser.pt"),
+    "embedded_decoder": Path("decoder"),
 }
 DENOISER_INPUTS = ("embedded_dataset", "embedded_autoencoder", "embedded_text_encoder")
 INPUTS = "denoiser_inputs.json"

@@ -1,8 +1,8 @@
 """Train the embedded model from nothing: `python -m avatar_pipeline.embedded.train --build build/embedded`.
 
-Steps: dataset (pictures), autoencoder, text (the text encoder), denoiser (latents, U-Net and identity input), export (the pipeline
-folder that ships). Each leaves its result in the build folder, and a step whose result is there is not done again; `--only` runs one
-of them anew, and an interrupted denoiser resumes. With an NVIDIA card the denoiser trains there.
+Steps: dataset (pictures), autoencoder, text (the text encoder), denoiser (latents, U-Net and identity input), decoder (refined on the
+denoiser's latents), export (the pipeline folder that ships). Each leaves its result in the build folder, and a step whose result is there
+is not done again; `--only` runs one of them anew, and an interrupted denoiser resumes. With an NVIDIA card the denoiser trains there.
 """
 
 from __future__ import annotations
@@ -10,16 +10,27 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
-from avatar_pipeline.embedded import dataset, latents, pictures, text, train_autoencoder, train_denoiser, train_text, unet
+from avatar_pipeline.embedded import (
+    dataset,
+    latents,
+    pictures,
+    refine_decoder,
+    text,
+    train_autoencoder,
+    train_denoiser,
+    train_text,
+    unet,
+)
 from avatar_pipeline.embedded.autoencoder import PatchAutoencoder
 from avatar_pipeline.embedded.build_folder import DENOISER_INPUTS, prepare_denoiser, version_of
 from avatar_pipeline.embedded.latents import Latents
@@ -30,7 +41,8 @@ SEED = 2026
 # A flow shift of 3 spends half of the steps above t = 0.75, where the prompt decides (train_denoiser.TIMESTEP_MEAN).
 FLOW_SHIFT = 3.0
 MODEL = Path(__file__).parent / "model"
-AUTOENCODER_STEPS, TEXT_STEPS, DENOISER_STEPS = 3600, 800, 8000
+AUTOENCODER_STEPS, TEXT_STEPS, DENOISER_STEPS, DECODER_STEPS = 3600, 800, 7000, 1000
+DECODER_SEED = 1
 ADAPTER = Path("ip_adapter") / "ip_adapter.safetensors"
 
 
@@ -86,16 +98,37 @@ def build_denoiser(build: Path, steps: int = DENOISER_STEPS) -> str:
     return told
 
 
-def export(build: Path, model: Path = MODEL) -> None:
-    """Write the folder that `StableDiffusionPipeline.from_pretrained` loads, in half precision, from the newest checkpoint."""
-    trained = unet.make_unet()
-    unet.add_identity(trained)
-    step = train_denoiser.load_average(build / "denoiser.pt", trained)
-    plain, adapter = unet.split(trained.state_dict())
+def build_decoder(build: Path, steps: int = DECODER_STEPS) -> None:
+    """The decoder once more, on latents as the finished denoiser predicts them; needs the denoiser."""
+    groups, rng = pictures.read_pictures(build / "dataset"), random.Random(DECODER_SEED)
+    picked = [
+        *groups["photographs"] * 2,
+        *rng.sample(groups["morphs"], min(150, len(groups["morphs"]))),
+        *rng.sample(groups["turned"], min(80, len(groups["turned"]))),
+        *groups["bodies"] * 2,
+    ]
+    plain, _ = unet.split(_averaged(build).state_dict())
     network = unet.make_unet()
     network.load_state_dict(plain)
+    network.to(memory_format=torch.channels_last)
+    first, refined = (PatchAutoencoder.from_pretrained(build / "autoencoder") for _ in range(2))
+    words = (text.make_tokenizer(SEED), CLIPTextModel.from_pretrained(build / "text_encoder"))
+    triples = refine_decoder.predicted_latents(picked, first, network, *words, DECODER_SEED)
+    held_out = np.stack([sample.image for sample in dataset.photographs(DlibAnalyzer(), HELD_OUT)])
+    history = refine_decoder.refine(refined, triples, steps, DECODER_SEED, held_out[::4])
+    refine_decoder.blend(first, refined)
+    (build / "decoder_history.json").write_text(json.dumps(history, indent=1))
+    refined.save_pretrained(build / "decoder")
+
+
+def export(build: Path, model: Path = MODEL) -> None:
+    """Write the folder that `StableDiffusionPipeline.from_pretrained` loads, in half precision, from the newest checkpoint."""
+    plain, adapter = unet.split(_averaged(build).state_dict())
+    network = unet.make_unet()
+    network.load_state_dict(plain)
+    decoder = build / "decoder"
     pipeline = StableDiffusionPipeline(
-        vae=PatchAutoencoder.from_pretrained(build / "autoencoder"),
+        vae=PatchAutoencoder.from_pretrained(decoder if decoder.exists() else build / "autoencoder"),
         text_encoder=CLIPTextModel.from_pretrained(build / "text_encoder"),
         tokenizer=text.make_tokenizer(SEED),
         unet=network,
@@ -110,7 +143,16 @@ def export(build: Path, model: Path = MODEL) -> None:
     pipeline.save_pretrained(model, safe_serialization=True)
     (model / ADAPTER).parent.mkdir(exist_ok=True)
     save_file({key: value.detach().half().contiguous() for key, value in adapter.items()}, model / ADAPTER)
-    print(f"step {step} -> {model}")
+    print(f"-> {model}")
+
+
+def _averaged(build: Path) -> UNet2DConditionModel:
+    """The newest checkpoint's averaged U-Net, with its identity input."""
+    network = unet.make_unet()
+    unet.add_identity(network)
+    step = train_denoiser.load_average(build / "denoiser.pt", network)
+    print(f"denoiser: step {step}")
+    return network
 
 
 def _plain(data: Latents) -> dict[str, object]:
@@ -134,7 +176,7 @@ def main() -> None:
     parser.add_argument("--build", type=Path, default=Path("build/embedded"), help="folder of the intermediate results")
     parser.add_argument("--model", type=Path, default=MODEL, help="folder of the finished pipeline")
     parser.add_argument("--steps", type=int, default=DENOISER_STEPS, help="denoiser steps in all")
-    parser.add_argument("--only", choices=["dataset", "autoencoder", "text", "denoiser", "export"])
+    parser.add_argument("--only", choices=["dataset", "autoencoder", "text", "denoiser", "decoder", "export"])
     arguments = parser.parse_args()
     build: Path = arguments.build
     build.mkdir(parents=True, exist_ok=True)
@@ -143,6 +185,7 @@ def main() -> None:
         "autoencoder": (build / "autoencoder" / "config.json", lambda: build_autoencoder(build)),
         "text": (build / "text_encoder" / "config.json", lambda: build_text(build)),
         "denoiser": (None, lambda: print(build_denoiser(build, arguments.steps))),
+        "decoder": (build / "decoder" / "config.json", lambda: build_decoder(build)),
         "export": (None, lambda: export(build, arguments.model)),
     }
     for name, (result, job) in jobs.items():

@@ -40,7 +40,7 @@ IDENTITY_SHARE = 0.5  # of the steps; the other half trains the plain U-Net, whi
 TIMESTEP_MEAN, TIMESTEP_SPREAD = get_preset("embedded").timestep_mean, get_preset("embedded").timestep_spread
 # The logit-normal alone draws one step in fifty below t = 0.23, where the last of twelve sampler steps starts: walls and skin kept
 # some grain. This share of the timesteps is drawn evenly from 0 to 1.
-UNIFORM_SHARE = 0.3
+TIMESTEP_UNIFORM = get_preset("embedded").timestep_uniform
 # Rows and columns of the latent cells that hold eyes, nose and mouth, and how much more the loss counts there.
 FACES = {
     "headshot": (slice(11, 27), slice(9, 23), 2.0),
@@ -153,7 +153,7 @@ def _loss(
     clean = data.latents[picks].float().to(device)
     noise = torch.randn(clean.shape).to(device)
     t = torch.sigmoid(torch.randn(batch) * TIMESTEP_SPREAD + TIMESTEP_MEAN)
-    t = torch.where(torch.rand(batch) < UNIFORM_SHARE, torch.rand(batch), t).to(device)
+    t = torch.where(torch.rand(batch) < TIMESTEP_UNIFORM, torch.rand(batch), t).to(device)
     mixed = torch.lerp(clean, noise, t[:, None, None, None]).contiguous(memory_format=torch.channels_last)
     weight = torch.stack([_weight(data.shows[i].framing, clean.shape[2:]) for i in picks.tolist()]).to(device)
     identity_scale(unet, 1.0 if with_identity else 0.0)

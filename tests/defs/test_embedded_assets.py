@@ -20,7 +20,7 @@ from avatar_pipeline.embedded_definitions import defs
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.home import PROJECT
 
-STEPS = {"embedded_autoencoder": 2, "embedded_text_encoder": 4, "embedded_denoiser": 3}
+STEPS = {"embedded_autoencoder": 2, "embedded_text_encoder": 4, "embedded_denoiser": 3, "embedded_decoder": 2}
 
 
 def test_the_graph() -> None:
@@ -33,7 +33,8 @@ def test_the_graph() -> None:
         "embedded_autoencoder": ["embedded_dataset"],
         "embedded_text_encoder": [],
         "embedded_denoiser": ["embedded_autoencoder", "embedded_dataset", "embedded_text_encoder"],
-        "embedded_pipeline": ["embedded_autoencoder", "embedded_denoiser", "embedded_text_encoder"],
+        "embedded_decoder": ["embedded_autoencoder", "embedded_dataset", "embedded_denoiser", "embedded_text_encoder"],
+        "embedded_pipeline": ["embedded_decoder", "embedded_denoiser", "embedded_text_encoder"],
         "embedded_evaluation": ["embedded_pipeline"],
     }
     for node in graph.asset_nodes:
