@@ -39,6 +39,8 @@ BASE_PROMPTS: dict[str, str] = {
     ),
 }
 
+# What LivePortrait animates best, and what keeps a smile from bringing the background of the smiling training pictures along.
+STUDIO = "neutral gray studio background"
 NEUTRAL = "neutral expression, mouth closed, eyes open"
 EXPRESSIONS = ("smiling", "surprised expression", "sad expression", "angry expression", "serious expression")
 VIEWS = ("head turned left", "head turned right")

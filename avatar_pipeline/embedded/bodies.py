@@ -35,7 +35,7 @@ def body_pictures(analyzer: FaceAnalyzer, people: Sequence[str] = TRAINED) -> li
             with Image.open(asset_path(name, kind)) as opened:
                 picture = np.asarray(opened.convert("RGB"))
             face = analyzer.analyze(picture)[0]
-            half, _ = frame_head(picture, face.landmarks68, HALF_BODY)
+            half, _ = frame_head(picture, face.landmarks68, HALF_BODY, mirrored=True)
             for framing, image in (("full_body", full_body(picture)), ("half_body", half)):
                 shows = Picture("neutral", "front", "even", background, framing)
                 found = analyzer.analyze(image)[0]

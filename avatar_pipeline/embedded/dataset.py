@@ -122,7 +122,7 @@ def drawable(sample: Sample) -> bool:
 def _framed(image: np.ndarray, analyzer: FaceAnalyzer) -> tuple[np.ndarray, np.ndarray, float]:
     """The framed head, where it is real, and its yaw in degrees; fails loudly when no face is found."""
     face = analyzer.analyze(image)[0]
-    framed, inside = frame_head(image, face.landmarks, FRAMING)
+    framed, inside = frame_head(image, face.landmarks, FRAMING, mirrored=True)
     return framed, inside, face.pose.yaw
 
 

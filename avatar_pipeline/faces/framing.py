@@ -41,11 +41,14 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.hstack([linear, (target_mean - linear @ source_mean)[:, None]])
 
 
-def frame_head(image: np.ndarray, landmarks: np.ndarray, framing: Framing) -> tuple[np.ndarray, np.ndarray]:
+def frame_head(
+    image: np.ndarray, landmarks: np.ndarray, framing: Framing, mirrored: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Cut and turn a picture so that its head lies as `framing` says.
 
     image: (H, W, 3) uint8. landmarks: (68, 2) float32, iBUG order. Returns the (height, width, 3) uint8 picture and a
-    (height, width) bool mask that is False where the original did not reach: there it is mirrored.
+    (height, width) bool mask that is False where the original did not reach: there the nearest pixels are repeated, or, `mirrored`,
+    the picture is mirrored at its edge (better for texture, worse for a head whose hair nearly touches the edge: a second one grows there).
     """
     import cv2
 
@@ -55,8 +58,9 @@ def frame_head(image: np.ndarray, landmarks: np.ndarray, framing: Framing) -> tu
         factor = scale * 1.5
         small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
         ratio = (small.shape[1] / image.shape[1], small.shape[0] / image.shape[0])
-        return frame_head(small, landmarks * np.array(ratio, np.float32), framing)
+        return frame_head(small, landmarks * np.array(ratio, np.float32), framing, mirrored)
     size = (framing.width, framing.height)
-    framed = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    border = cv2.BORDER_REFLECT_101 if mirrored else cv2.BORDER_REPLICATE
+    framed = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=border)
     inside = cv2.warpAffine(np.full(image.shape[:2], 255, np.uint8), matrix, size, flags=cv2.INTER_LINEAR)
     return framed, inside > 250

@@ -62,7 +62,7 @@ def renew(
     Returns the nearest of RENEWALS to the person, its distance, and the seeds. Raises GenerationError when none has a usable face.
     """
     identity = Identity(head.face.embedding, identity_scale) if identity_scale else None
-    prompt = prompts.portrait_prompt(description, prompts.NEUTRAL, "frontal view", "neutral gray studio background")
+    prompt = prompts.portrait_prompt(description, prompts.NEUTRAL, "frontal view", prompts.STUDIO)
     seeds = {f"head_{index}": derive_seed(root_seed, "training_variations_head", index) for index in range(RENEWALS)}
     renewed: list[tuple[float, Head]] = []
     for seed in seeds.values():

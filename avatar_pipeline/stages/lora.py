@@ -151,7 +151,7 @@ def _render(
     preset = session.preset
     images = []
     for index, seed in enumerate(seeds):
-        prompt = prompts.portrait_prompt(spec.description, PROBED[index % len(PROBED)], trigger=True)
+        prompt = prompts.portrait_prompt(spec.description, PROBED[index % len(PROBED)], prompts.STUDIO, trigger=True)
         images.append(text_to_image(session, prompt, seed, preset.width, preset.height, preset.steps, preset.guidance_scale))
     return images, [analyzer.analyze(np.asarray(image)) for image in images]
 

@@ -89,9 +89,7 @@ def run(
     limit = settings.max_distance or analyzer.same_person
     preset = session.preset
     steps, guidance = settings.steps or preset.steps, settings.guidance_scale or preset.guidance_scale
-    prompt = prompts.portrait_prompt(
-        spec.description, prompts.NEUTRAL, "frontal view", "neutral gray studio background", trigger=True
-    )
+    prompt = prompts.portrait_prompt(spec.description, prompts.NEUTRAL, "frontal view", prompts.STUDIO, trigger=True)
 
     candidates = []
     with session.lora(lora):
