@@ -124,7 +124,7 @@ def _crops(
     """BATCH crops: pictures (N, 3, 16 CELLS, 16 CELLS) in [-1, 1], and latents (N, 80, CELLS, CELLS), real or predicted."""
     pictures, codes = [], []
     for _ in range(BATCH):
-        image, clean, predicted = triples[rng.integers(len(triples))]
+        image, clean, predicted = triples[int(rng.integers(len(triples)))]
         y, x = (int(rng.integers(side - CELLS + 1)) for side in clean.shape[1:])
         real = rng.random() < REAL_SHARE
         cells = (clean if real else predicted)[:, y : y + CELLS, x : x + CELLS].float()
