@@ -10,10 +10,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from avatar_pipeline.embedded import captions
 from avatar_pipeline.embedded.captions import Picture
-from avatar_pipeline.embedded.dataset import MALE_WEIGHT, Sample
-from avatar_pipeline.embedded.morphs import morph
+from avatar_pipeline.embedded.dataset import Sample, mix, weight_of
 from avatar_pipeline.embedded.openpeople import asset_path
 from avatar_pipeline.embedded.people import PERSONS, TRAINED
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
@@ -22,7 +20,6 @@ from avatar_pipeline.faces.framing import Framing, eyes_and_mouth, frame_head, s
 WIDTH, HEIGHT = 512, 768
 # Head to hips: with 60 px between the eyes the picture is 12.8 inter-eye distances high, 2.6 of them above the eyes.
 HALF_BODY = Framing(WIDTH, HEIGHT, inter_eye=60 / WIDTH, eye_y=156 / WIDTH)
-MORPHS_PER_PAIR = 1  # of each picture kind and framing
 KINDS = {"studio_posture": "gray", "amateur_posture": "outdoors"}
 SCALE = 2  # full bodies are mixed at twice their size: dlib needs larger faces than 25 px between the eyes
 
@@ -39,9 +36,9 @@ def body_pictures(analyzer: FaceAnalyzer, people: Sequence[str] = TRAINED) -> li
             for framing, image in (("full_body", full_body(picture)), ("half_body", half)):
                 shows = Picture("neutral", "front", "even", background, framing)
                 found = analyzer.analyze(image)[0]
-                weight = MALE_WEIGHT if PERSONS[name].sex == "male" else 1.0
+                person, origin = PERSONS[name], f"{name}/{kind} {framing}"
                 points, embedding = found.landmarks68, face.embedding
-                samples.append(Sample(image, points, embedding, PERSONS[name], shows, name, f"{name}/{kind} {framing}", weight))
+                samples.append(Sample(image, points, embedding, person, shows, name, origin, weight_of(person)))
     return samples
 
 
@@ -54,13 +51,9 @@ def body_morphs(samples: Sequence[Sample], analyzer: FaceAnalyzer, seed: int) ->
             canvas = by_origin[f"{canvas_name}/{kind} {framing}"]
             face = by_origin[f"{face_name}/{kind} {framing}"]
             share = rng.uniform(0.5, 0.9)
-            picture = morph(canvas.image, canvas.landmarks, *_laid_over(face, canvas), share)
-            found = analyzer.analyze(picture)
-            if found:
-                person = captions.mix(canvas.person, face.person, share)
-                weight = MALE_WEIGHT if person.sex == "male" else 1.0
-                origin = f"{canvas.origin}+{share:.2f}x{face.origin}"
-                yield Sample(picture, found[0].landmarks68, found[0].embedding, person, canvas.shows, "", origin, weight)
+            mixture = mix(canvas, _laid_over(face, canvas), share, analyzer)
+            if mixture is not None:
+                yield mixture
 
 
 def shrunk(sample: Sample) -> Sample:
@@ -85,11 +78,11 @@ def full_body(picture: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(resized[:, -missing // 2 : -missing // 2 + width])
 
 
-def _laid_over(face: Sample, canvas: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """`face`'s picture moved so that its head lies where that of `canvas` is, and its landmarks there."""
+def _laid_over(face: Sample, canvas: Sample) -> Sample:
+    """`face` with its picture moved so that its head lies where that of `canvas` is."""
     import cv2
 
     matrix = similarity(eyes_and_mouth(face.landmarks), eyes_and_mouth(canvas.landmarks))
     size = (canvas.image.shape[1], canvas.image.shape[0])
     moved = cv2.warpAffine(face.image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    return moved, (face.landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    return replace(face, image=moved, landmarks=(face.landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32))

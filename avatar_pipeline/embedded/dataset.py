@@ -97,8 +97,7 @@ def mix(canvas: Sample, face: Sample, share: float, analyzer: FaceAnalyzer) -> S
         return None
     person = captions.mix(canvas.person, face.person, share)
     origin = f"{canvas.origin}+{share:.2f}x{face.origin}"
-    weight = MALE_WEIGHT if person.sex == "male" else 1.0
-    return Sample(picture, faces[0].landmarks68, faces[0].embedding, person, canvas.shows, "", origin, weight)
+    return Sample(picture, faces[0].landmarks68, faces[0].embedding, person, canvas.shows, "", origin, weight_of(person))
 
 
 def turned(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
@@ -112,6 +111,11 @@ def turned(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
         shows = replace(sample.shows, view="right" if side > 0 else "left")
         # The embedding stays that of the frontal picture: turning a head does not change who it is.
         yield replace(sample, image=image, landmarks=landmarks, shows=shows, origin=f"{sample.origin} turned")
+
+
+def weight_of(person: Person) -> float:
+    """How often a person's pictures are drawn, against a woman's."""
+    return MALE_WEIGHT if person.sex == "male" else 1.0
 
 
 def drawable(sample: Sample) -> bool:
@@ -131,7 +135,7 @@ def _sample(framed: np.ndarray, analyzer: FaceAnalyzer, name: str, shows: Pictur
     if not faces:  # a hand over the mouth can hide the framed face from the detector; such a picture teaches nothing
         return None
     face, person = faces[0], PERSONS[name]
-    weight *= MALE_WEIGHT if person.sex == "male" else 1.0
+    weight *= weight_of(person)
     return Sample(framed, face.landmarks68, face.embedding, person, shows, name, f"{name}/{kind}", weight)
 
 

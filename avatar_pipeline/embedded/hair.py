@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from avatar_pipeline.faces.measures import inter_eye_distance
+
 # Red, green and blue gains on the brightened hair, and the gain of its brightness. Black hair reflects about 3 % of the light.
 COLOURS: dict[str, tuple[tuple[float, float, float], float]] = {
     "brown": ((1.30, 0.92, 0.68), 2.1),
@@ -11,7 +13,7 @@ COLOURS: dict[str, tuple[tuple[float, float, float], float]] = {
     "gray": ((1.0, 1.0, 1.02), 2.7),
 }
 DARK = 62.0  # 8-bit luma under which hair of black-haired people lies, highlights aside; walls and skin are above
-SOFT = 14.0
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 
 
 def recolour_hair(image: np.ndarray, landmarks: np.ndarray, colour: str) -> np.ndarray:
@@ -23,11 +25,10 @@ def recolour_hair(image: np.ndarray, landmarks: np.ndarray, colour: str) -> np.n
 
     height, width = image.shape[:2]
     pixels = image.astype(np.float32)
-    inter_eye = float(np.linalg.norm(landmarks[42:48].mean(axis=0) - landmarks[36:42].mean(axis=0)))
-    luma = cv2.GaussianBlur(pixels @ np.array([0.299, 0.587, 0.114], np.float32), (0, 0), inter_eye * 0.012)
-    dark = 1 / (1 + np.exp((luma - DARK) / (SOFT / 3)))
+    inter_eye = inter_eye_distance(landmarks)
+    luma = cv2.GaussianBlur(pixels @ LUMA, (0, 0), inter_eye * 0.012)
     solid = cv2.morphologyEx(
-        (dark > 0.5).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * int(inter_eye * 0.05) + 1,) * 2, np.uint8)
+        (luma < DARK).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((2 * int(inter_eye * 0.05) + 1,) * 2, np.uint8)
     )
     solid = _largest(solid)
     # Brows, eyes, nostrils and a beard belong to the face: its hull, up to the brows, is left alone.
@@ -42,7 +43,7 @@ def recolour_hair(image: np.ndarray, landmarks: np.ndarray, colour: str) -> np.n
     gleams = np.clip((150 - luma) / 60, 0, 1) * np.clip((42 - warmth) / 18, 0, 1)
     weight = (cv2.GaussianBlur(solid.astype(np.float32), (0, 0), inter_eye * 0.02) * gleams)[..., None]
     tint, gain = COLOURS[colour]
-    gray = (pixels @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    gray = (pixels @ LUMA)[..., None]
     bright = 255 * (1 - np.exp(-gray / 255 * gain * 1.15))
     coloured = bright * np.array(tint, np.float32)
     return np.clip(pixels * (1 - weight) + coloured * weight, 0, 255).astype(np.uint8)

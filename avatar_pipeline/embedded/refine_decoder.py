@@ -21,22 +21,17 @@ from avatar_pipeline.embedded import captions
 from avatar_pipeline.embedded.augment import vary
 from avatar_pipeline.embedded.autoencoder import PatchAutoencoder
 from avatar_pipeline.embedded.dataset import Sample
-from avatar_pipeline.embedded.train_autoencoder import NOISE, psnr, to_tensor
+from avatar_pipeline.embedded.train_autoencoder import NOISE, pixel_loss, psnr, to_tensor
 
 # Noise levels from which the sampler predicts its last latents: twelve steps with a flow shift of 3 end at t = 0.23.
 LAST = (0.1, 0.35)
-BATCH, CELLS, EDGE = (
-    4,
-    16,
-    16,
-)  # crops of 16x16 latent cells; pixels at their edges lack their neighbours' filters, and do not count
+BATCH, CELLS = 4, 16  # crops of 16x16 latent cells
+EDGE = 16  # pixels at a crop's edges that do not count: they lack the filters of their neighbours
 RATE = 5e-4
 REAL_SHARE = 0.4  # of the crops, with the encoder's own latents: the autoencoder must stay as good for photographs
 # Weight of the texture term: matching the local energy of fine detail, wherever exactly it lies. Squared and absolute errors alone answer
 # uncertain detail with blur.
 TEXTURE = 1.5
-
-
 # Share of the way from the old weights to the refined ones. All the way costs 1.4 dB on photographs' own latents; most of the way keeps
 # two thirds of that, and the faces' detail rises from 48 % to 62 % of the photographs' (at all the way, to 72 %).
 BLEND = 0.7
@@ -96,10 +91,8 @@ def refine(
             decoded = model.decode(codes, return_dict=False)[0]
         inner = slice(EDGE, -EDGE)
         output, target = decoded.float()[..., inner, inner], target[..., inner, inner]
-        error = output - target
-        edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
         texture = (_texture(output) - _texture(target)).abs().mean()
-        loss = error.abs().mean() + 0.5 * edges + 4 * error.pow(2).mean() + TEXTURE * texture
+        loss = pixel_loss(output - target) + TEXTURE * texture
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -1,8 +1,9 @@
 """Train the embedded model from nothing: `python -m avatar_pipeline.embedded.train --build build/embedded`.
 
 Steps: dataset (pictures), autoencoder, text (the text encoder), denoiser (latents, U-Net and identity input), decoder (refined on the
-denoiser's latents), export (the pipeline folder that ships). Each leaves its result in the build folder, and a step whose result is there
-is not done again; `--only` runs one of them anew, and an interrupted denoiser resumes. With an NVIDIA card the denoiser trains there.
+denoiser's latents), export (the pipeline folder that ships). Each leaves its result in the build folder; the first three are
+not done again when it is there, `--only` runs one step anew, and an interrupted denoiser resumes. With an NVIDIA card the denoiser
+trains there.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet
 from safetensors.torch import save_file
 from transformers import CLIPTextModel
 
+from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.embedded import (
     dataset,
     latents,
@@ -33,8 +35,9 @@ from avatar_pipeline.embedded import (
 )
 from avatar_pipeline.embedded.autoencoder import PatchAutoencoder
 from avatar_pipeline.embedded.build_folder import DENOISER_INPUTS, prepare_denoiser, version_of
+from avatar_pipeline.embedded.captions import Picture
 from avatar_pipeline.embedded.latents import Latents
-from avatar_pipeline.embedded.people import HELD_OUT
+from avatar_pipeline.embedded.people import HELD_OUT, Person
 from avatar_pipeline.faces.dlib_analyzer import DlibAnalyzer
 
 SEED = 2026
@@ -43,7 +46,7 @@ FLOW_SHIFT = 3.0
 MODEL = Path(__file__).parent / "model"
 AUTOENCODER_STEPS, TEXT_STEPS, DENOISER_STEPS, DECODER_STEPS = 3600, 800, 7000, 1000
 DECODER_SEED = 1
-ADAPTER = Path("ip_adapter") / "ip_adapter.safetensors"
+ADAPTER = get_preset("embedded").identity_adapter
 
 
 def build_dataset(build: Path) -> None:
@@ -126,9 +129,8 @@ def export(build: Path, model: Path = MODEL) -> None:
     plain, adapter = unet.split(_averaged(build).state_dict())
     network = unet.make_unet()
     network.load_state_dict(plain)
-    decoder = build / "decoder"
     pipeline = StableDiffusionPipeline(
-        vae=PatchAutoencoder.from_pretrained(decoder if decoder.exists() else build / "autoencoder"),
+        vae=PatchAutoencoder.from_pretrained(build / "decoder"),
         text_encoder=CLIPTextModel.from_pretrained(build / "text_encoder"),
         tokenizer=text.make_tokenizer(SEED),
         unet=network,
@@ -165,8 +167,8 @@ def _latents(entry: dict[str, object]) -> Latents:
     people, shows = (entry[key] for key in ("people", "shows"))
     return Latents(**{  # type: ignore[arg-type]
         **entry,
-        "people": [latents.Person(**fields) for fields in people],  # type: ignore[attr-defined]
-        "shows": [latents.Picture(**fields) for fields in shows],  # type: ignore[attr-defined]
+        "people": [Person(**fields) for fields in people],  # type: ignore[attr-defined]
+        "shows": [Picture(**fields) for fields in shows],  # type: ignore[attr-defined]
     })  # fmt: skip
 
 
@@ -185,7 +187,7 @@ def main() -> None:
         "autoencoder": (build / "autoencoder" / "config.json", lambda: build_autoencoder(build)),
         "text": (build / "text_encoder" / "config.json", lambda: build_text(build)),
         "denoiser": (None, lambda: print(build_denoiser(build, arguments.steps))),
-        "decoder": (build / "decoder" / "config.json", lambda: build_decoder(build)),
+        "decoder": (None, lambda: build_decoder(build)),  # of the denoiser as it is now
         "export": (None, lambda: export(build, arguments.model)),
     }
     for name, (result, job) in jobs.items():

@@ -89,10 +89,7 @@ def psnr(model: PatchAutoencoder, images: np.ndarray) -> float:
 def train_autoencoder(
     model: PatchAutoencoder, heads: np.ndarray, whole: list[np.ndarray], steps: int, seed: int, held_out: np.ndarray
 ) -> list[dict[str, float]]:
-    """Train code and residual network on random crops of framed `heads` (N, H, W, 3) and `whole` pictures. Returns the history.
-
-    The loss is L1 on pixels and on their gradients (edges), and squared error (what the signal-to-noise ratio counts).
-    """
+    """Train code and residual network on random crops of framed `heads` (N, H, W, 3) and `whole` pictures. Returns the history."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model.to(memory_format=torch.channels_last)
@@ -111,9 +108,7 @@ def train_autoencoder(
             codes = model.encode(target, return_dict=False)[0]
             codes = codes + torch.randn_like(codes) * torch.rand(BATCH, 1, 1, 1) * NOISE
             decoded = model.decode(codes, return_dict=False)[0]
-        error = decoded.float() - target
-        edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-        loss = error.abs().mean() + 0.5 * edges + 4 * error.pow(2).mean()
+        loss = pixel_loss(decoded.float() - target)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -123,6 +118,12 @@ def train_autoencoder(
             history.append(row)
             print(" ".join(f"{key}={value:.4g}" for key, value in row.items()), flush=True)
     return history
+
+
+def pixel_loss(error: torch.Tensor) -> torch.Tensor:
+    """L1 on the (N, 3, H, W) error of pixels and of their gradients (edges), and squared error (what signal-to-noise ratios count)."""
+    edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+    return error.abs().mean() + 0.5 * edges + 4 * error.pow(2).mean()
 
 
 def _crops(heads: np.ndarray, whole: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from avatar_pipeline.embedded.morphs import border_points, warp
 from avatar_pipeline.faces.head_model import HEAD
 
-LARGEST = 20.0  # degrees
 # Depth of the axis that a head turns about, in outer-eye distances behind the outer eye corners: between the ears (0.63) and the neck.
 AXIS = 0.75
 # x, y, z of points beyond the 68: forehead, hairline, crown, neck and the ends of the shoulders, in the units of HEAD.
@@ -27,8 +27,6 @@ def turn(image: np.ndarray, landmarks: np.ndarray, yaw: float) -> tuple[np.ndarr
 
     image: (H, W, 3) uint8 of a frontal head. landmarks: (68, 2) float32, iBUG order. Returns the picture and its landmarks.
     """
-    from avatar_pipeline.embedded.morphs import border_points, warp
-
     width = float(np.linalg.norm(landmarks[45] - landmarks[36]))
     points = np.vstack([HEAD, BEYOND])
     middle = (landmarks[36] + landmarks[45]) / 2 - width * np.array([0, HEAD[36, 1]])
@@ -41,7 +39,7 @@ def turn(image: np.ndarray, landmarks: np.ndarray, yaw: float) -> tuple[np.ndarr
     outline = slice(9, 17) if side > 0 else slice(0, 8)
     corner = target[45 if side > 0 else 36, 0]
     rows = target[outline]
-    reach = (0.62 + 0.38 * np.clip((landmarks[8, 1] - rows[:, 1]) / (landmarks[8, 1] - landmarks[45, 1]), 0, 1)) * 1.0
+    reach = 0.62 + 0.38 * np.clip((landmarks[8, 1] - rows[:, 1]) / (landmarks[8, 1] - landmarks[45, 1]), 0, 1)
     least = middle[0] + (corner + side * FAR_MARGIN * width - middle[0]) * reach
     rows[:, 0] = np.maximum(rows[:, 0], least) if side > 0 else np.minimum(rows[:, 0], least)
     pixels = warp(image, source, target, border_points(*image.shape[:2]))

@@ -212,7 +212,7 @@ def test_the_held_out_photographs_are_drawn_by_the_seed_alone(analyzer: FaceAnal
 
 
 def test_a_standing_person_has_a_face(analyzer: FaceAnalyzer) -> None:
-    picture = reconstruction.held_out_bodies()[0]
+    picture = reconstruction.held_out_bodies(analyzer)[0]
     assert picture.shape == (768, 512, 3)
     request = subjects.Request("", 0, "full_body")
     assert sizes.face_of_body(Drawing(request, Image.fromarray(picture), []), analyzer)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from avatar_pipeline.embedded.bodies import HEIGHT, WIDTH, full_body
+from avatar_pipeline.embedded.bodies import body_pictures, shrunk
 from avatar_pipeline.embedded.evaluation.rows import Row
 from avatar_pipeline.embedded.evaluation.sharpness import wall_grain
 from avatar_pipeline.embedded.evaluation.statistics import psnr
 from avatar_pipeline.embedded.evaluation.studio import Studio
-from avatar_pipeline.embedded.openpeople import asset_path
 from avatar_pipeline.embedded.people import HELD_OUT
+from avatar_pipeline.faces.analyzer import FaceAnalyzer
 
 LEAST_HEADS, LEAST_BODIES = 42.0, 32.0  # dB
 MOST_GRAIN = 1.1  # times the grain of the same walls before
@@ -31,17 +30,9 @@ def reconstruct(studio: Studio, image: np.ndarray) -> np.ndarray:
     return np.asarray(levels.permute(1, 2, 0).cpu().numpy().astype(np.uint8))
 
 
-def held_out_bodies() -> list[np.ndarray]:
+def held_out_bodies(analyzer: FaceAnalyzer) -> list[np.ndarray]:
     """The held-out people's standing pictures, studio and garden, (768, 512, 3) uint8."""
-    import cv2
-
-    pictures = []
-    for name in HELD_OUT:
-        for kind in ("studio_posture", "amateur_posture"):
-            with Image.open(asset_path(name, kind)) as opened:
-                picture = full_body(np.asarray(opened.convert("RGB")))
-                pictures.append(cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
-    return pictures
+    return [shrunk(s).image for s in body_pictures(analyzer, HELD_OUT) if s.shows.framing == "full_body"]
 
 
 def measure(studio: Studio) -> list[Row]:
@@ -56,7 +47,7 @@ def measure(studio: Studio) -> list[Row]:
         ratios.append(psnr(sample.image, again))
         if sample.shows.background == "gray":
             grain.append(wall_grain(again) / max(wall_grain(sample.image), 1e-3))
-    bodies = [psnr(picture, reconstruct(studio, picture)) for picture in held_out_bodies()]
+    bodies = [psnr(picture, reconstruct(studio, picture)) for picture in held_out_bodies(studio.analyzer)]
     head_db, body_db, grain_ratio = float(np.mean(ratios)), float(np.mean(bodies)), float(np.median(grain))
     return [
         Row(
