@@ -156,9 +156,9 @@ def describe(person: Person, rng: random.Random) -> Caption:
     return Caption(" ".join(words) + (" with " + " and ".join(details) if details else ""), facts)
 
 
-def caption(person: Person, picture: Picture, rng: random.Random) -> Caption:
-    """One caption; different draws of `rng` word the same facts differently."""
-    who = describe(person, rng)
+def caption(person: Person, picture: Picture, rng: random.Random, anonymous: bool = False) -> Caption:
+    """One caption; different draws of `rng` word the same facts differently. An anonymous one does not describe the person."""
+    who = Caption("person", {}) if anonymous else describe(person, rng)
     facts = {**who.facts, "framing": picture.framing}
     plain = (picture.expression, picture.view, picture.light) == ("neutral", "front", "even")
     if plain and picture.background in ("gray", "beige") and rng.random() < 0.4:

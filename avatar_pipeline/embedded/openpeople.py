@@ -1,7 +1,8 @@
 """The synthetic people of the PyPI package `openpeople` (MIT), cut into single pictures.
 
-Each of the ten people has an emotions sheet: four by four tiles, each in a white frame with a caption below. Frames and
-captions must not leak into training pictures, so tiles are cut strictly inside their frames.
+Each of the ten people has an emotions sheet, four by four tiles, and a character sheet, four heads above four bodies; each tile is in a
+white frame with a caption below. Frames and captions must not leak into training pictures, so tiles are cut strictly inside their
+frames.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ EMOTIONS = (
     "smug", "flirty", "thoughtful", "pensive",
     "exhausted", "shocked", "playful", "determined",
 )  # fmt: skip
+
+VIEWS = ("front", "left", "back", "right")  # of the character sheet's columns, as its captions say
 
 FRAME_BRIGHTNESS = 215  # the frames are near white (P010's are the darkest); everything around them is grey
 FRAME_INSET = 11  # pixels from the outer edge of a frame to clean picture: up to 6 px of line and a soft edge
@@ -52,8 +55,19 @@ def emotion_tiles(person: str) -> dict[str, Image.Image]:
     return {emotion: picture.crop(box) for emotion, box in zip(EMOTIONS, boxes, strict=True)}
 
 
+def view_tiles(person: str) -> dict[str, Image.Image]:
+    """The 8 tiles of a person's character sheet, RGB: "head_front", "head_left", "head_back", "head_right", "body_front", ..."""
+    with Image.open(asset_path(person, "character_sheet")) as sheet:
+        picture = sheet.convert("RGB")
+    names = [f"{part}_{view}" for part in ("head", "body") for view in VIEWS]
+    boxes = _frames(np.asarray(picture))
+    if len(boxes) != len(names):
+        raise PhotoError(f"The character sheet of {person} has {len(boxes)} framed tiles, not {len(names)}.")
+    return {name: picture.crop(box) for name, box in zip(names, boxes, strict=True)}
+
+
 def _frames(sheet: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Boxes (x0, y0, x1, y1) inside the 4x4 white frames of an RGB uint8 sheet, in reading order."""
+    """Boxes (x0, y0, x1, y1) inside the white frames of an RGB uint8 sheet, four a row, in reading order."""
     import cv2
 
     white = (sheet.min(axis=2) >= FRAME_BRIGHTNESS).astype(np.uint8)
@@ -62,7 +76,7 @@ def _frames(sheet: np.ndarray) -> list[tuple[int, int, int, int]]:
     found = []
     for contour in contours:
         x, y, w, h = cv2.boundingRect(contour)
-        if width / 6 < w < width / 3.5 and height / 7 < h < height / 3.5:
+        if width / 6 < w < width / 3.5 and height / 7 < h < height / 2:
             found.append((x + FRAME_INSET, y + FRAME_INSET, x + w - FRAME_INSET, y + h - FRAME_INSET))
     found.sort(key=lambda box: box[1])
     rows = [sorted(found[i : i + 4]) for i in range(0, len(found), 4)]

@@ -25,7 +25,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.embedded import captions
 from avatar_pipeline.embedded.latents import Latents
-from avatar_pipeline.embedded.unet import identity_scale
+from avatar_pipeline.embedded.unet import fold_standardisation, identity_scale
 
 BATCH = {"heads": 8, "bodies": 5}  # the same number of latent cells, nearly
 BODIES_SHARE = 0.25  # of the steps
@@ -41,6 +41,11 @@ TIMESTEP_MEAN, TIMESTEP_SPREAD = get_preset("embedded").timestep_mean, get_prese
 # The logit-normal alone draws one step in fifty below t = 0.23, where the last of twelve sampler steps starts: walls and skin kept
 # some grain. This share of the timesteps is drawn evenly from 0 to 1.
 TIMESTEP_UNIFORM = get_preset("embedded").timestep_uniform
+# That was not enough: at t = 0.21 the network left a third of the noise in a flat wall, below 0.1 nearly all of it. This share is drawn
+# evenly from where the last steps of a sampler are.
+LOW_SHARE, LOW = 0.35, (0.02, 0.4)
+# Share of the identity's steps whose captions do not tell whom they show: only the embedding does.
+ANONYMOUS_SHARE = 0.5
 # Rows and columns of the latent cells that hold eyes, nose and mouth, and how much more the loss counts there.
 FACES = {
     "headshot": (slice(11, 27), slice(9, 23), 2.0),
@@ -72,6 +77,8 @@ def train(
     parameters = list(unet.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     average = EMAModel(parameters, decay=EMA_DECAY, use_ema_warmup=True, power=0.75)
+    seen = torch.cat([part.embeddings for part in data.values()])
+    standard = (seen.mean(dim=0), seen.std(dim=0))
     checkpoint = folder / "denoiser.pt"
     start = 0
     if checkpoint.exists():
@@ -89,7 +96,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate
         size = "bodies" if rng.random() < BODIES_SHARE else "heads"
-        loss = _loss(data[size], BATCH[size], rng, tokenizer, text_encoder, unet, device)
+        loss = _loss(data[size], BATCH[size], rng, tokenizer, text_encoder, unet, standard, device)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -111,6 +118,8 @@ def train(
                 "unet": unet.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "average": average.state_dict(),
+                "embedding_mean": standard[0],
+                "embedding_std": standard[1],
                 "step": step + 1,
                 "torch_rng": torch.get_rng_state(),
                 "rng": rng.getstate(),
@@ -120,12 +129,16 @@ def train(
 
 
 def load_average(checkpoint: Path, unet: UNet2DConditionModel) -> int:
-    """Put the averaged weights of a checkpoint into `unet`; returns its step. It also works while training goes on."""
+    """Put the averaged weights of a checkpoint into `unet`, whose identity input then takes embeddings as they are; returns its step.
+
+    It also works while training goes on.
+    """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     parameters = list(unet.parameters())
     average = EMAModel(parameters)
     average.load_state_dict(state["average"])
     average.copy_to(parameters)
+    fold_standardisation(unet, state["embedding_mean"], state["embedding_std"])
     return int(state["step"])
 
 
@@ -136,12 +149,16 @@ def _loss(
     tokenizer: CLIPTokenizer,
     text_encoder: CLIPTextModel,
     unet: UNet2DConditionModel,
+    standard: tuple[torch.Tensor, torch.Tensor],
     device: str,
 ) -> torch.Tensor:
-    """The loss of one random batch, with or without the identity input."""
+    """The loss of one random batch, with or without the identity input. standard: mean and deviation (128,) of the embeddings."""
     picks = torch.multinomial(data.weights, batch, replacement=True)
     with_identity = rng.random() < IDENTITY_SHARE
-    texts = [captions.caption(data.people[i], data.shows[i], rng).text for i in picks.tolist()]
+    texts = [
+        captions.caption(data.people[i], data.shows[i], rng, with_identity and rng.random() < ANONYMOUS_SHARE).text
+        for i in picks.tolist()
+    ]
     identities = data.embeddings[picks].clone()
     for index in range(batch):
         if rng.random() < CONDITION_DROP:
@@ -149,11 +166,14 @@ def _loss(
             identities[index] *= rng.random() < 0.5
         elif rng.random() < CONDITION_DROP / 2:
             identities[index] = 0.0
+    identities = (identities - standard[0]) / standard[1]  # without an identity the embedding is zero, before this
     tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(device)
     clean = data.latents[picks].float().to(device)
     noise = torch.randn(clean.shape).to(device)
     t = torch.sigmoid(torch.randn(batch) * TIMESTEP_SPREAD + TIMESTEP_MEAN)
-    t = torch.where(torch.rand(batch) < TIMESTEP_UNIFORM, torch.rand(batch), t).to(device)
+    t = torch.where(torch.rand(batch) < TIMESTEP_UNIFORM, torch.rand(batch), t)
+    low = LOW[0] + (LOW[1] - LOW[0]) * torch.rand(batch)
+    t = torch.where(torch.rand(batch) < LOW_SHARE, low, t).to(device)
     mixed = torch.lerp(clean, noise, t[:, None, None, None]).contiguous(memory_format=torch.channels_last)
     weight = torch.stack([_weight(data.shows[i].framing, clean.shape[2:]) for i in picks.tolist()]).to(device)
     identity_scale(unet, 1.0 if with_identity else 0.0)

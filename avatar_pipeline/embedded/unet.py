@@ -16,8 +16,6 @@ EMBEDDING = 128  # numbers in dlib's face embedding
 # What diffusers' IP-Adapter loader expects of an adapter of the FaceID kind.
 IDENTITY_TOKENS = 4
 PROJECTION_WIDTH = 2  # of the hidden layer, in EMBEDDINGs
-# dlib's embeddings have components of about 0.1: the first layer starts this much larger, to see numbers of about 1.
-EMBEDDING_GAIN = 8.0
 
 
 def make_unet() -> UNet2DConditionModel:
@@ -42,11 +40,11 @@ def make_unet() -> UNet2DConditionModel:
 
 
 def add_identity(unet: UNet2DConditionModel) -> None:
-    """Give `unet` an untrained identity input in place: a projection of (N, 1, 128) embeddings, read by every cross-attention."""
+    """Give `unet` an untrained identity input in place: a projection of (N, 1, 128) embeddings, read by every cross-attention.
+
+    It is trained on standardised embeddings: dlib's share most of their length, and what tells people apart is 0.04 a number.
+    """
     projection = IPAdapterFaceIDImageProjection(EMBEDDING, HIDDEN, PROJECTION_WIDTH, IDENTITY_TOKENS)
-    with torch.no_grad():
-        first: Any = projection.ff.net[0].proj
-        first.weight *= EMBEDDING_GAIN
     processors: dict[str, Any] = {}
     for name in unet.attn_processors:
         if name.endswith("attn1.processor"):
@@ -59,6 +57,15 @@ def add_identity(unet: UNet2DConditionModel) -> None:
     unet.set_attn_processor(processors)
     unet.encoder_hid_proj = MultiIPAdapterImageProjection([projection])
     unet.register_to_config(encoder_hid_dim_type="ip_image_proj")
+
+
+def fold_standardisation(unet: UNet2DConditionModel, mean: torch.Tensor, std: torch.Tensor) -> None:
+    """Let an identity input that was trained on (embedding - mean) / std, both (128,), take the embedding itself, in place."""
+    projection: Any = unet.encoder_hid_proj
+    first = projection.image_projection_layers[0].ff.net[0].proj
+    with torch.no_grad():
+        first.weight /= std.to(first.weight)
+        first.bias -= first.weight @ mean.to(first.weight)
 
 
 def identity_scale(unet: UNet2DConditionModel, scale: float) -> None:

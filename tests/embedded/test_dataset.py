@@ -134,6 +134,15 @@ def test_captions_name_person_and_expression() -> None:
     assert sum("expression" in item.facts for item in drawn) > 40
 
 
+def test_an_anonymous_caption_tells_what_is_shown_and_not_who() -> None:
+    rng, person = random.Random(5), PERSONS["P001"]
+    for _ in range(50):
+        caption = captions.caption(person, captions.Picture("happy", "left"), rng, anonymous=True)
+        assert "person" in caption.text
+        assert not {"sex", "age", "hair_colour", "hair", "ethnicity", "skin", "feature"} & set(caption.facts)
+        assert not any(word in caption.text for word in (person.hair_colour, person.skin, *person.ethnicities))
+
+
 def test_the_pipeline_s_own_prompts_are_captions() -> None:
     rng = random.Random(2)
     for framing in captions.LEADS:

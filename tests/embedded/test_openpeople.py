@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avatar_pipeline.embedded.openpeople import EMOTIONS, PEOPLE, asset_path, emotion_tiles
+from avatar_pipeline.embedded.openpeople import EMOTIONS, PEOPLE, asset_path, emotion_tiles, view_tiles
 from avatar_pipeline.embedded.people import HELD_OUT, TRAINED
 from avatar_pipeline.errors import PhotoError
 
@@ -15,6 +15,17 @@ def test_every_sheet_has_sixteen_tiles_of_like_size(person: str) -> None:
     widths, heights = zip(*(tile.size for tile in tiles.values()), strict=True)
     assert max(widths) - min(widths) <= 12
     assert max(heights) - min(heights) <= 12
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+def test_every_character_sheet_has_four_heads_above_four_bodies(person: str) -> None:
+    tiles = view_tiles(person)
+    assert list(tiles)[::4] == ["head_front", "body_front"]
+    for name, tile in tiles.items():
+        assert (tile.height > 1.3 * tile.width) == name.startswith("body"), name
+        pixels = np.asarray(tile)
+        upper = np.concatenate([pixels[0], pixels[: tile.height // 3, 0], pixels[: tile.height // 3, -1]])
+        assert (upper.min(axis=1) > 200).mean() < 0.02, f"a white frame is left in {person} {name}"
 
 
 @pytest.mark.parametrize("person", ["P002", "P007", "P010"])

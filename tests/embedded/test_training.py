@@ -140,3 +140,16 @@ def test_the_shipped_identity_adapter_has_the_form_that_diffusers_loads() -> Non
     plain, expected = unet.split(network.state_dict())
     assert {key: value.shape for key, value in adapter.items()} == {key: value.shape for key, value in expected.items()}
     assert not any("processor" in key or "hid_proj" in key for key in plain)
+
+
+def test_a_finished_identity_input_takes_embeddings_as_the_analyzer_gives_them() -> None:
+    torch.manual_seed(4)
+    network = unet.make_unet()
+    unet.add_identity(network)
+    mean, std = torch.randn(unet.EMBEDDING) * 0.1, torch.rand(unet.EMBEDDING) * 0.05 + 0.02
+    embedding = torch.randn(3, 1, unet.EMBEDDING) * 0.1
+    with torch.no_grad():
+        trained_on = network.encoder_hid_proj([(embedding - mean) / std])[0]
+        unet.fold_standardisation(network, mean, std)
+        assert torch.allclose(network.encoder_hid_proj([embedding])[0], trained_on, atol=1e-4)
+        assert not torch.allclose(network.encoder_hid_proj([(embedding - mean) / std])[0], trained_on, atol=0.1)

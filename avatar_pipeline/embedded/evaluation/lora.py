@@ -19,7 +19,7 @@ from avatar_pipeline.embedded.evaluation.statistics import pairwise, share
 from avatar_pipeline.embedded.evaluation.steering import EXPRESSIONS, expression_aucs
 from avatar_pipeline.embedded.evaluation.studio import SEED, Drawing, Photograph, Studio
 from avatar_pipeline.embedded.evaluation.subjects import head_shot
-from avatar_pipeline.embedded.openpeople import asset_path
+from avatar_pipeline.embedded.openpeople import asset_path, view_tiles
 from avatar_pipeline.embedded.people import HELD_OUT, PERSONS
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.framing import frame_head
@@ -28,7 +28,7 @@ from avatar_pipeline.provenance.seeds import derive_seed
 TRAINING_PHOTOGRAPHS = 16
 SEEDS = 12  # renders of each expression
 MOST_SECONDS, MOST_DISTANCE, LEAST_FACES, LEAST_AUC = 150.0, 0.45, 0.95, 0.85
-WHOLE = {"character_sheet": "neutral", "studio_posture": "neutral", "amateur_posture": "neutral"}  # more heads, cut and framed
+STANDING = {"studio_posture": "gray", "amateur_posture": "outdoors"}  # pictures with more heads, and what is behind them
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,21 +59,19 @@ def frontal_photographs(analyzer: FaceAnalyzer, name: str) -> list[Photograph]:
     pictures.
     """
     found = [(sample, analyzer.analyze(sample.image)) for sample in dataset.photographs(analyzer, (name,))]
-    for kind, expression in WHOLE.items():
+    wholes = [("character_sheet", "gray", view_tiles(name)["head_front"])]
+    for kind, background in STANDING.items():
         with Image.open(asset_path(name, kind)) as opened:
-            picture = np.asarray(opened.convert("RGB"))
-        # A character sheet shows a head in four views, the front one at the left.
-        width = picture.shape[1] // 4 if kind == "character_sheet" else picture.shape[1]
-        faces = analyzer.analyze(np.ascontiguousarray(picture[: picture.shape[0] // 2, :width]))
+            wholes.append((kind, background, opened.convert("RGB").crop((0, 0, opened.width, opened.height // 2))))
+    for kind, background, whole in wholes:
+        picture = np.ascontiguousarray(whole)
+        faces = analyzer.analyze(picture)
         if faces:
-            framed, _ = frame_head(picture[: picture.shape[0] // 2, :width], faces[0].landmarks68, dataset.FRAMING)
+            framed, _ = frame_head(picture, faces[0].landmarks68, dataset.FRAMING)
             again = analyzer.analyze(framed)
             if again:
-                background = "outdoors" if kind == "amateur_posture" else "gray"
-                shows = captions.Picture(expression, background=background)
-                face = again[0]
-                origin = f"{name}/{kind}"
-                sample = dataset.Sample(framed, face.landmarks68, face.embedding, PERSONS[name], shows, name, origin)
+                shows, face = captions.Picture("neutral", background=background), again[0]
+                sample = dataset.Sample(framed, face.landmarks68, face.embedding, PERSONS[name], shows, name, f"{name}/{kind}")
                 found.append((sample, again))
     return [Photograph(sample, faces[0]) for sample, faces in found if faces and abs(faces[0].pose.yaw) < dataset.TURNED]
 
