@@ -80,7 +80,7 @@ PRESETS: dict[str, Preset] = {
         lora_rank=16,
         lora_alpha=16,
         lora_learning_rate=2e-3,
-        lora_steps=500,
+        lora_steps=560,
         lora_batch_size=4,
         # A small base has little to say about a new face in its attention alone: its convolutions learn along.
         lora_targets=("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2", "conv_shortcut"),

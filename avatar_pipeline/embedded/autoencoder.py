@@ -15,6 +15,8 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from torch import nn
 from torch.nn import functional
 
+from avatar_pipeline.embedded.calm import calm
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around a skip connection; (N, C, H, W) to the same shape."""
@@ -80,13 +82,20 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     def decode(
         self, latents: torch.Tensor, generator: torch.Generator | None = None, return_dict: bool = True
     ) -> DecoderOutput | tuple[torch.Tensor]:
-        """Pictures of latents. `generator` is accepted because pipelines pass one; nothing is drawn."""
-        pictures = self._linear(latents) + self.residual(latents)
+        """Pictures of latents, without the grain that the denoiser leaves in walls (calm).
+
+        `generator` is accepted because pipelines pass one; nothing is drawn.
+        """
+        pictures = self.to_pictures(calm(latents))
         return DecoderOutput(sample=pictures) if return_dict else (pictures,)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        latents: torch.Tensor = self.encoder(x)
-        return self._linear(latents) + self.residual(latents)
+        return self.to_pictures(self.encoder(x))
+
+    def to_pictures(self, latents: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) pictures of exactly these latents."""
+        pictures: torch.Tensor = self._linear(latents) + self.residual(latents)
+        return pictures
 
     def _linear(self, latents: torch.Tensor) -> torch.Tensor:
         """The linear decoder. The outermost cells have neighbours beyond the picture too: the filters overlap there as well."""

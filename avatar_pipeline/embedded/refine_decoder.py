@@ -20,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from avatar_pipeline.embedded import captions
 from avatar_pipeline.embedded.augment import vary
 from avatar_pipeline.embedded.autoencoder import PatchAutoencoder
+from avatar_pipeline.embedded.calm import calm
 from avatar_pipeline.embedded.dataset import Sample
 from avatar_pipeline.embedded.train_autoencoder import NOISE, pixel_loss, psnr, to_tensor
 
@@ -51,7 +52,7 @@ def predicted_latents(
     text_encoder: CLIPTextModel,
     seed: int,
 ) -> list[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
-    """For each sample: a variation (H, W, 3) uint8, its latents, and the latents that the denoiser predicts from a noised copy."""
+    """For each sample: a variation (H, W, 3) uint8, its latents, and the latents that the denoiser predicts from a noised copy, calmed."""
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     triples = []
     for sample in tqdm(samples, desc="predicted latents", unit="picture"):
@@ -64,7 +65,7 @@ def predicted_latents(
             t = torch.tensor([rng.uniform(*LAST)])
             mixed = torch.lerp(clean, noise, t[:, None, None, None]).contiguous(memory_format=torch.channels_last)
             velocity = unet(mixed, t * 1000, text_encoder(tokens)[0]).sample.float()
-        triples.append((varied.image, clean[0].half(), (mixed - t * velocity)[0].half()))
+        triples.append((varied.image, clean[0].half(), calm(mixed - t * velocity)[0].half()))
     return triples
 
 
@@ -88,7 +89,7 @@ def refine(
             group["lr"] = RATE * min(1.0, (step + 1) / 50, max(0.02, (steps - step) / (0.6 * steps)))
         target, codes = _crops(triples, rng)
         with torch.autocast("cpu", torch.bfloat16):
-            decoded = model.decode(codes, return_dict=False)[0]
+            decoded = model.to_pictures(codes)
         inner = slice(EDGE, -EDGE)
         output, target = decoded.float()[..., inner, inner], target[..., inner, inner]
         texture = (_texture(output) - _texture(target)).abs().mean()

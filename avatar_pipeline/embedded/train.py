@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.embedded import (
@@ -44,7 +44,7 @@ SEED = 2026
 # A flow shift of 3 spends half of the steps above t = 0.75, where the prompt decides (train_denoiser.TIMESTEP_MEAN).
 FLOW_SHIFT = 3.0
 MODEL = Path(__file__).parent / "model"
-AUTOENCODER_STEPS, TEXT_STEPS, DENOISER_STEPS, DECODER_STEPS = 3600, 800, 7000, 1000
+AUTOENCODER_STEPS, TEXT_STEPS, DENOISER_STEPS, DECODER_STEPS = 3600, 800, 9500, 1000
 DECODER_SEED = 1
 ADAPTER = get_preset("embedded").identity_adapter
 
@@ -71,6 +71,8 @@ def build_text(build: Path, steps: int = TEXT_STEPS) -> None:
     tokenizer = text.make_tokenizer(SEED)
     encoder = text.make_text_encoder(tokenizer)
     train_text.train_text(tokenizer, encoder, steps, SEED, build / "text_history.jsonl")
+    # Kept, and not made again: of two pairs that are equally frequent, the library merges either first, from run to run.
+    tokenizer.save_pretrained(build / "tokenizer")
     encoder.save_pretrained(build / "text_encoder")
 
 
@@ -97,7 +99,7 @@ def build_denoiser(build: Path, steps: int = DENOISER_STEPS) -> str:
     unet.add_identity(network)
     encoder = CLIPTextModel.from_pretrained(build / "text_encoder")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    train_denoiser.train(build_latents(build), text.make_tokenizer(SEED), encoder, network, steps, SEED, build, device)
+    train_denoiser.train(build_latents(build), _tokenizer(build), encoder, network, steps, SEED, build, device)
     return told
 
 
@@ -115,7 +117,7 @@ def build_decoder(build: Path, steps: int = DECODER_STEPS) -> None:
     network.load_state_dict(plain)
     network.to(memory_format=torch.channels_last)
     first, refined = (PatchAutoencoder.from_pretrained(build / "autoencoder") for _ in range(2))
-    words = (text.make_tokenizer(SEED), CLIPTextModel.from_pretrained(build / "text_encoder"))
+    words = (_tokenizer(build), CLIPTextModel.from_pretrained(build / "text_encoder"))
     triples = refine_decoder.predicted_latents(picked, first, network, *words, DECODER_SEED)
     held_out = np.stack([sample.image for sample in dataset.photographs(DlibAnalyzer(), HELD_OUT)])
     history = refine_decoder.refine(refined, triples, steps, DECODER_SEED, held_out[::4])
@@ -132,7 +134,7 @@ def export(build: Path, model: Path = MODEL) -> None:
     pipeline = StableDiffusionPipeline(
         vae=PatchAutoencoder.from_pretrained(build / "decoder"),
         text_encoder=CLIPTextModel.from_pretrained(build / "text_encoder"),
-        tokenizer=text.make_tokenizer(SEED),
+        tokenizer=_tokenizer(build),
         unet=network,
         scheduler=DPMSolverMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=FLOW_SHIFT, solver_order=2
@@ -146,6 +148,11 @@ def export(build: Path, model: Path = MODEL) -> None:
     (model / ADAPTER).parent.mkdir(exist_ok=True)
     save_file({key: value.detach().half().contiguous() for key, value in adapter.items()}, model / ADAPTER)
     print(f"-> {model}")
+
+
+def _tokenizer(build: Path) -> CLIPTokenizer:
+    """The tokenizer that the text encoder was trained with."""
+    return CLIPTokenizer.from_pretrained(build / "tokenizer")
 
 
 def _averaged(build: Path) -> UNet2DConditionModel:

@@ -107,7 +107,7 @@ def train_autoencoder(
         with torch.autocast("cpu", torch.bfloat16):
             codes = model.encode(target, return_dict=False)[0]
             codes = codes + torch.randn_like(codes) * torch.rand(BATCH, 1, 1, 1) * NOISE
-            decoded = model.decode(codes, return_dict=False)[0]
+            decoded = model.to_pictures(codes)
         loss = pixel_loss(decoded.float() - target)
         optimizer.zero_grad()
         loss.backward()

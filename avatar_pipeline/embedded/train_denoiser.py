@@ -78,7 +78,7 @@ def train(
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     average = EMAModel(parameters, decay=EMA_DECAY, use_ema_warmup=True, power=0.75)
     seen = torch.cat([part.embeddings for part in data.values()])
-    standard = (seen.mean(dim=0), seen.std(dim=0))
+    standard = (seen.mean(dim=0), seen.std(dim=0, correction=0).clamp(min=1e-3))  # one face alone has no deviation
     checkpoint = folder / "denoiser.pt"
     start = 0
     if checkpoint.exists():

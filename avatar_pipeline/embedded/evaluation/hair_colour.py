@@ -1,4 +1,4 @@
-"""The colour of the hair above a forehead, and whose it is like."""
+"""The colour of the hair around a face, and whose it is like."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from avatar_pipeline.embedded.hair import recolour_hair
 from avatar_pipeline.embedded.people import PERSONS
 from avatar_pipeline.faces.framing import eyes_and_mouth
 
-# The band above the forehead where hair lies on all training people, in inter-eye distances above the eyes and to the sides.
-LOWEST, HIGHEST, HALF_WIDTH = 1.0, 1.5, 0.6
+# Where hair lies, in inter-eye distances from the middle of the eyes, (left, top, right, bottom): above the forehead on all training
+# people, beside the face on most. The first zone alone names 93 % of the training photographs rightly, all three 97 %.
+ZONES = ((-0.6, -1.5, 0.6, -1.0), (-1.4, -1.0, -0.9, 1.2), (0.9, -1.0, 1.4, 1.2))
 APART = 14.0  # Lab distance within which a pixel counts as wall or as skin
 FEWEST = 100  # pixels of hair to speak of a colour
 
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """Hair of the training photographs: (N, 3) mean Lab colours, N colour words, and N names of photographs."""
+    """Hair of the training photographs: (N, 3) median Lab colours, N colour words, and N names of photographs."""
 
     colours: np.ndarray
     words: list[str]
@@ -33,28 +34,29 @@ class References:
         return leave_one_out(self.colours, self.words, self.origins)
 
 
-def mean_hair(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
-    """(3,) float64 mean Lab colour of hair above the forehead; None where hardly any is found.
+def median_hair(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+    """(3,) float64 median Lab colour of the hair around the face; None where hardly any is found.
 
-    image: (H, W, 3) uint8. landmarks: (68, 2). Hair is what in the band differs both from the wall (the upper corners) and from the skin
+    image: (H, W, 3) uint8. landmarks: (68, 2). Hair is what in the zones differs both from the wall (the upper corners) and from the skin
     (under the eyes).
     """
     import cv2
 
     lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     left, right, _ = eyes_and_mouth(landmarks)
-    middle, between = (left + right) / 2, float(np.linalg.norm(right - left))
-    height, width = image.shape[:2]
-    rows = slice(max(0, int(middle[1] - HIGHEST * between)), max(1, int(middle[1] - LOWEST * between)))
-    columns = slice(max(0, int(middle[0] - HALF_WIDTH * between)), min(width, int(middle[0] + HALF_WIDTH * between)))
-    band = lab[rows, columns].reshape(-1, 3)
-    corner = max(8, height // 12)
+    (x, y), between = (left + right) / 2, float(np.linalg.norm(right - left))
+    zones = [
+        lab[max(0, int(y + y0 * between)) : max(1, int(y + y1 * between)), max(0, int(x + x0 * between)) : int(x + x1 * between)]
+        for x0, y0, x1, y1 in ZONES
+    ]
+    pixels = np.concatenate([zone.reshape(-1, 3) for zone in zones])
+    corner = max(8, image.shape[0] // 12)
     walls = [np.median(lab[4:corner, side].reshape(-1, 3), axis=0) for side in (slice(4, corner), slice(-corner, -4))]
-    cheek = int(middle[1] + 0.55 * between)
+    cheek = int(y + 0.55 * between)
     skin = np.median(lab[cheek : cheek + 8, int(left[0]) : int(right[0])].reshape(-1, 3), axis=0)
-    far = np.min([np.linalg.norm(band - known, axis=1) for known in (*walls, skin)], axis=0)
-    hair = band[far > APART]
-    return np.asarray(hair.mean(axis=0), dtype=np.float64) if len(hair) >= FEWEST else None
+    far = np.min([np.linalg.norm(pixels - known, axis=1) for known in (*walls, skin)], axis=0)
+    hair = pixels[far > APART]
+    return np.asarray(np.median(hair, axis=0), dtype=np.float64) if len(hair) >= FEWEST else None
 
 
 def references(photographs: Sequence[Photograph]) -> References:
@@ -67,9 +69,9 @@ def references(photographs: Sequence[Photograph]) -> References:
         if own == "black":
             versions.append(("brown", recolour_hair(sample.image, points, "brown")))
         for word, image in versions:
-            mean = mean_hair(image, points)
-            if word in COLOURS and mean is not None:
-                colours.append(mean)
+            median = median_hair(image, points)
+            if word in COLOURS and median is not None:
+                colours.append(median)
                 words.append(word)
                 origins.append(sample.origin)
     return References(np.stack(colours), words, origins)
@@ -79,5 +81,5 @@ def classify(drawing: Drawing, known: References) -> str:
     """The colour word of the nearest training hair; empty without a face or without hair."""
     if drawing.face is None:
         return ""
-    mean = mean_hair(np.asarray(drawing.image), drawing.face.landmarks68)
-    return "" if mean is None else nearest_label(mean[None], known.colours, known.words)[0]
+    median = median_hair(np.asarray(drawing.image), drawing.face.landmarks68)
+    return "" if median is None else nearest_label(median[None], known.colours, known.words)[0]

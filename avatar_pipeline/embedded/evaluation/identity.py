@@ -1,4 +1,4 @@
-"""Row: the face-identity input. Do variations of a picture keep its person better when the face is given beside the words?"""
+"""Row: the face-identity input. Does a face that is given draw its person, where the words do not tell whom, and where they do?"""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ SEEDS = 6  # pictures of each person and way
 OWN = 6  # people of the model's own
 STRENGTH = 0.7  # of image-to-image, as training_variations redraws a single source
 SCALES = (0.0, 0.8)  # without, and with training_variations' default
-GAIN = 0.05  # least by which the identity input must bring variations nearer, in dlib distances
-WAYS = ("words", "variation")
+GAIN = 0.05  # least by which the face alone must bring pictures of people whom the model never saw nearer, in dlib distances
+ANYBODY = "person"
+# By what a picture is drawn: the face alone, words that describe its person, or such words over the person's portrait.
+WAYS = ("face", "words", "variation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,28 +41,28 @@ class Subject:
 
 
 def measure(studio: Studio) -> list[Row]:
-    """Median distances without and with the identity input, from words alone and over the portrait as variations are drawn."""
+    """Median distances without and with the identity input, for each of WAYS."""
     groups = {"its own people": _own(studio), "P005 and P010": _unseen(studio)}
     numbers: dict[str, dict[str, list[float]]] = {
         group: {way: [_distance(studio, subjects, scale, way) for scale in SCALES] for way in WAYS}
         for group, subjects in groups.items()
     }
     parts = [
-        f"{group}: {found['variation'][0]:.2f} to {found['variation'][1]:.2f} as variations, "
-        f"{found['words'][0]:.2f} to {found['words'][1]:.2f} from words alone"
+        f"{group}: {found['face'][0]:.2f} to {found['face'][1]:.2f} by the face alone, {found['words'][0]:.2f} to "
+        f"{found['words'][1]:.2f} with a description, {found['variation'][0]:.2f} to {found['variation'][1]:.2f} as variations"
         for group, found in numbers.items()
     ]
-    before, after = numbers["its own people"]["variation"]
+    before, after = numbers["P005 and P010"]["face"]
     return [
         Row(
             "identity",
             "identity input: median distance to the person, without it and with it",
-            f"variations of its own people nearer by >= {GAIN}",
+            f"people it never saw, by the face alone: nearer by >= {GAIN}",
             "; ".join(parts),
             before - after >= GAIN,
-            f"variations: image-to-image at strength {STRENGTH}, scale {SCALES[1]}; {OWN} people that the model drew, compared with "
-            f"their one picture, and the portraits of two it never saw, compared with their other photographs; {SEEDS} seeds each, "
-            "neutral and smiling",
+            f"by the face alone: prompts of a {ANYBODY!r}; variations: image-to-image at strength {STRENGTH} with the description; scale "
+            f"{SCALES[1]}; {OWN} people that the model drew, compared with their one picture, and the portraits of two it never saw, "
+            f"compared with their other photographs; {SEEDS} seeds each, neutral and smiling",
             numbers,
         )
     ]
@@ -96,12 +98,12 @@ def _distance(studio: Studio, subjects: list[Subject], scale: float, way: str) -
         identity = Identity(subject.embedding, scale)
         for index in range(studio.count(SEEDS)):
             seed = derive_seed(SEED, "identity", index)
-            prompt = portrait_prompt(subject.who, (NEUTRAL, SMILING)[index % 2])
+            prompt = portrait_prompt(ANYBODY if way == "face" else subject.who, (NEUTRAL, SMILING)[index % 2])
             size, steps, guidance = (preset.width, preset.height), preset.steps, preset.guidance_scale
-            if way == "words":
-                image = text_to_image(session, prompt, seed, *size, steps, guidance, identity=identity)
-            else:
+            if way == "variation":
                 image = image_to_image(session, subject.portrait, prompt, seed, STRENGTH, steps, guidance, identity=identity)
+            else:
+                image = text_to_image(session, prompt, seed, *size, steps, guidance, identity=identity)
             faces = studio.analyzer.analyze(np.asarray(image))
             if len(faces) == 1:
                 found.append(float(np.median(pairwise(faces[0].embedding[None], subject.references))))

@@ -127,7 +127,7 @@ def measure_sex_and_hair(studio: Studio) -> list[Row]:
             f"{sex:.0%} / {hair:.0%}",
             min(sex, hair) >= LEAST_RECOVERED,
             f"{len(drawn)} neutral head shots, sex x hair (black, brown, light brown) x age; nearest neighbour on the training "
-            "photographs' embeddings, and on the mean Lab colour of their hair; no face counts as wrong",
+            "photographs' embeddings, and on the median Lab colour of their hair; no face counts as wrong",
             {
                 "sex": sex,
                 "hair": hair,
