@@ -15,6 +15,8 @@ from PIL import Image
 from avatar_pipeline.faces.crop import SCALE, SHIFT_UP, source_crop
 from avatar_pipeline.faces.measures import inter_eye_distance
 
+LASHES = 0.05  # height of a lid's edge above its landmarks, in widths of the eye: it moves, and is not stretched
+UPPER, BROW = 0.65, 0.5  # of the lids' distance: what the upper lid moves, and the brow
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
 
 
@@ -116,19 +118,25 @@ def add_face(image: np.ndarray, landmarks: np.ndarray, size: float) -> np.ndarra
 
 
 def close_eyes(image: np.ndarray, landmarks: np.ndarray, share: float) -> np.ndarray:
-    """The upper lid lowered by `share` of its distance to the lower one, 0 to 1; the skin between it and the brow is stretched."""
+    """The lids brought together by `share` of their distance, 0 to 1, as in blinking hard: the brow comes down, the cheek comes up."""
     for eye, brow in ((landmarks[LEFT_EYE], landmarks[17:22]), (landmarks[RIGHT_EYE], landmarks[22:27])):
         corners = eye[0], eye[3]
         upper, lower = _curve(eye[:4], *corners), _curve(eye[[0, 5, 4, 3]], *corners)
-        ceiling = float(_along(brow, *corners)[:, 1].max())
+        low_brow = float(_along(brow, *corners)[:, 1].max())
 
         def lids(
-            u: np.ndarray, v: np.ndarray, upper: np.poly1d = upper, lower: np.poly1d = lower, ceiling: float = ceiling
+            u: np.ndarray, v: np.ndarray, upper: np.poly1d = upper, lower: np.poly1d = lower, low_brow: float = low_brow
         ) -> tuple[np.ndarray, np.ndarray]:
             inside = np.clip(u, 0, 1)
             top, bottom = upper(inside), np.maximum(lower(inside), upper(inside))
-            sources = np.minimum(ceiling, top - 0.1), top, bottom
-            return _stretch(v, (sources[0], top + share * (bottom - top), bottom), sources), np.zeros((*v.shape, 4), np.float32)
+            # A blink moves corners and brow's ends a little too: without a drop there, the lids would meet at a sharp angle.
+            gap = share * (bottom - top)
+            brow_drop = BROW * share * float((lower - upper)(0.5)) * np.cos(np.pi / 2.4 * np.clip(u - 0.5, -1.2, 1.2)) ** 2
+            brow = np.minimum(low_brow, top - LASHES - 0.05)
+            sources = brow - 1.0, brow, top - LASHES, top, bottom, bottom + 0.9
+            shut = top + UPPER * gap
+            knots = sources[0], brow + brow_drop, shut - LASHES, shut, bottom - (1 - UPPER) * gap, sources[5]
+            return _stretch(v, knots, sources), np.zeros((*v.shape, 4), np.float32)
 
         image = _bend(image, *corners, lids)
     return image
@@ -160,7 +168,7 @@ MOUTH, TEETH = np.array((62.0, 24.0, 22.0)), np.array((205.0, 195.0, 182.0))  # 
 
 
 def _bend(image: np.ndarray, corner: np.ndarray, other: np.ndarray, warp: Warp) -> np.ndarray:
-    """Move pixels across the line between two corners.
+    """Move pixels across the line between two corners, and paint over them.
 
     warp: from (u, v), along and down from the line in units of its length, to the v to fetch from and (..., 4) what is laid over it:
     RGB and its share, 0 to 1.
@@ -168,23 +176,20 @@ def _bend(image: np.ndarray, corner: np.ndarray, other: np.ndarray, warp: Warp) 
     import cv2
 
     width = float(np.linalg.norm(other - corner))
-    height_, width_ = image.shape[:2]
+    limits = np.array([image.shape[1], image.shape[0]])
     middle, reach = (corner + other) / 2, 3 * width
-    x0, y0 = np.maximum(middle - reach, 0).astype(int)
-    x1, y1 = np.minimum(middle + reach, (width_, height_)).astype(int)
+    (x0, y0), (x1, y1) = np.maximum(middle - reach, 0).astype(int), np.minimum(middle + reach, limits).astype(int)
     y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
     right = (other - corner) / width
     down = np.array([-right[1], right[0]])
+
     u = ((x - corner[0]) * right[0] + (y - corner[1]) * right[1]) / width
     v = ((x - corner[0]) * down[0] + (y - corner[1]) * down[1]) / width
     source, cover = warp(u, v)
-    shift = ((source - v) * width)[..., None] * down
-    fetched = cv2.remap(
-        image, (x + shift[..., 0]).astype(np.float32), (y + shift[..., 1]).astype(np.float32), cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REPLICATE,
-    )  # fmt: skip
-    result = image.copy()
+    places = [(corner[axis] + (u * right[axis] + source * down[axis]) * width).astype(np.float32) for axis in (0, 1)]
+    fetched = cv2.remap(image, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     colour, opaque = cover[..., :3], cover[..., 3:]
+    result = image.copy()
     result[y0:y1, x0:x1] = (fetched * (1 - opaque) + colour * opaque).round().astype(np.uint8)
     return result
 

@@ -30,6 +30,7 @@ _HEAD_WIDTH, _HEAD_HEIGHT = 1.35, 2.3
 # Least share of OFIQ's background frame that must be visible background, to say anything about it.
 _LEAST_BACKGROUND = 0.03
 
+_CROP_FACE = 223  # pixels: the landmark box in LivePortrait's 512 crop
 _BLOCKS_SIDE = 320  # pixels: 40 x 40 blocks from the middle of a face are enough to see their edges
 
 
@@ -135,17 +136,28 @@ def sharpness(aligned: np.ndarray, mask: np.ndarray) -> float:
     return float(cv2.Laplacian(gray, cv2.CV_32F)[mask].var() / max(gray[mask].var(), 1.0))
 
 
-def noise(aligned: np.ndarray, mask: np.ndarray) -> float:
-    """Standard deviation of the noise inside the mask in grey levels (Immerkaer 1996, Fast Noise Variance Estimation).
+def noise(image: np.ndarray, landmarks: np.ndarray) -> float:
+    """Standard deviation of the noise in a face in grey levels (Immerkaer 1996, Fast Noise Variance Estimation).
 
-    The median takes the place of his mean, so that lashes and beards do not count as noise.
+    landmarks: (N, 2) pixels. Measured on the picture's own pixels, or on a large face reduced to the size of LivePortrait's crop: what
+    is averaged away then does not matter. The median takes the place of his mean, so that lashes and beards do not count as noise.
     """
     import cv2
 
-    gray = aligned.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)  # unrounded, or the median moves in steps of 0.25
+    low = np.maximum(np.floor(landmarks.min(axis=0)), 0).astype(int)
+    high = np.ceil(landmarks.max(axis=0)).astype(int)
+    face = image[low[1] : high[1], low[0] : high[0]]
+    if min(face.shape[:2]) < 8:
+        return 0.0
+    scale = _CROP_FACE / max(face.shape[:2])
+    scale = scale if scale < 0.67 else 1.0  # a slight reduction blurs instead of averaging
+    face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else face
+    mask = np.zeros(face.shape[:2], np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.round((landmarks - low) * scale).astype(np.int32)), 1)
+    gray = face.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)  # unrounded, or the median moves in steps of 0.25
     kernel = np.array([(1, -2, 1), (-2, 4, -2), (1, -2, 1)], np.float32)
     # The kernel's weights have a square sum of 36; the median of a normal distribution's magnitude is 0.6745 deviations.
-    return float(np.median(np.abs(cv2.filter2D(gray, cv2.CV_32F, kernel)[mask])) / (6 * 0.6745))
+    return float(np.median(np.abs(cv2.filter2D(gray, cv2.CV_32F, kernel)[mask > 0])) / (6 * 0.6745))
 
 
 def blockiness(image: np.ndarray, box: np.ndarray) -> float:

@@ -142,7 +142,7 @@ def _face_checks(image: np.ndarray, faces: Sequence[Face]) -> list[Check]:
         "pitch": face.pose.pitch,
         "roll": face.pose.roll,
         "sharpness": sharpness(aligned, mask),
-        "noise": noise(aligned, mask),
+        "noise": noise(image, face.landmarks68),
         "compression": blockiness(image, face.box),
         "exposure_dark": dark,
         "exposure_bright": bright,
@@ -177,7 +177,8 @@ def _expression_checks(face: Face, between_eyes: float) -> list[Check]:
 
 def _identity_check(faces: Sequence[Face], analyzer: FaceAnalyzer | None, references: Sequence[np.ndarray]) -> Check:
     if analyzer is None or not references:
-        return identity_rule(np.inf, np.inf).skip("No photographs of the person were given to compare with.")
+        check = identity_rule(np.inf, np.inf).skip("No photographs of the person were given to compare with.")
+        return replace(check, threshold="the analyzer's")
     rule = identity_rule(analyzer.same_person, analyzer.uncertain)
     if not faces:
         return rule.skip("No face was found.")
