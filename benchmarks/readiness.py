@@ -45,7 +45,7 @@ DEGRADATIONS = (
     Degradation("JPEG", "quality", ("compression",), (95, 85, 70, 50, 30, 20, 10), degrade.compress),
     Degradation("too dark", "stops", ("luminance_mean", "exposure_dark"), (-0.1, -0.3, -0.5, -1, -1.5, -2, -3), degrade.expose),
     Degradation("over-exposed", "stops", ("luminance_mean", "exposure_bright"), (0.1, 0.5, 1, 1.5, 2, 2.5, 3), degrade.expose),
-    Degradation("side light", "stops", ("illumination",), (0.1, 0.25, 0.5, 0.75, 1, 2, 3), degrade.light_from_the_side),
+    Degradation("side light", "stops", ("illumination",), (0.1, 0.25, 0.5, 1, 2, 3, 4), degrade.light_from_the_side),
     Degradation("rotation", "degrees", ("roll",), (5, 10, 15, 18, 22, 30, 40), degrade.rotate),
     Degradation("shrinking", "px of face", ("face_pixels",), (300, 260, 230, 216, 180, 112, 80), degrade.shrink),
     Degradation("cut off", "of the crop's width", ("crop_inside",), (-0.02, 0.0, 0.02, 0.05, 0.1, 0.2, 0.3), degrade.move_out, True),

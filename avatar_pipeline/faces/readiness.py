@@ -24,6 +24,7 @@ from avatar_pipeline.faces.measures import (
     face_mask,
     illumination_uniformity,
     inter_eye_distance,
+    iris_height,
     lid_opening,
     lip_opening,
     luminance,
@@ -40,6 +41,11 @@ EXPRESSION_INTER_EYE = 24.0
 EXPRESSION_YAW = 30.0
 # Below this inter-eye distance a nearly closed eye is a warning and no error.
 SURE_EYES_INTER_EYE = 90.0
+
+# Where no iris is seen the eyes are closed, whatever the landmarks say: the opening is then at most the iris's height and 0.11, which
+# makes a height under 0.09 a finding. Only on faces that are large and sharp enough to show an iris: the limits are those at which open
+# eyes still do (benchmarks/readiness.py; blurred by 1 % of the inter-eye distance, the median sharpness is 0.017).
+IRIS_MARGIN, IRIS_INTER_EYE, IRIS_SHARPNESS = 0.11, 60.0, 0.015
 
 _FACE_CHECKS = (
     "confident_face", "single_face", "face_pixels", "inter_eye", "min_face", "crop_inside", "centered_x", "centered_y",
@@ -151,7 +157,7 @@ def _face_checks(image: np.ndarray, faces: Sequence[Face]) -> list[Check]:
         "dynamic_range": dynamic_range(light, mask),
     }
     found = {name: replace(RULES[name].judge(value), quality=quality(name, value)) for name, value in values.items()}
-    found |= {check.name: check for check in _expression_checks(face, between_eyes)}
+    found |= {check.name: check for check in _expression_checks(image, face, between_eyes, values["sharpness"])}
     found["background"] = _background_check(image, face)
     return [found[name] for name in _FACE_CHECKS]
 
@@ -162,14 +168,17 @@ def _background_check(image: np.ndarray, face: Face) -> Check:
     return rule.skip("The head fills the picture: there is no background to look at.") if unrest is None else rule.judge(unrest)
 
 
-def _expression_checks(face: Face, between_eyes: float) -> list[Check]:
+def _expression_checks(image: np.ndarray, face: Face, between_eyes: float, sharp: float) -> list[Check]:
     eyes, mouth = RULES["eyes_open"], RULES["mouth_closed"]
     if between_eyes < EXPRESSION_INTER_EYE:
         return [rule.skip("The face is too small for that.") for rule in (eyes, mouth)]
     if abs(face.pose.yaw) > EXPRESSION_YAW:
         return [rule.skip("The head is turned too far for that.") for rule in (eyes, mouth)]
     points = face.landmarks68
-    lids = replace(eyes.judge(eye_openness(points)), quality=quality("eyes_open", lid_opening(points)))
+    seen = opening = eye_openness(points)
+    if between_eyes >= IRIS_INTER_EYE and sharp >= IRIS_SHARPNESS:
+        seen = min(opening, IRIS_MARGIN + iris_height(image, points))
+    lids = replace(eyes.judge(seen), quality=quality("eyes_open", lid_opening(points) * seen / max(opening, 1e-6)))
     if lids.verdict == "error" and between_eyes < SURE_EYES_INTER_EYE:
         lids = replace(lids, verdict="warn")
     return [lids, replace(mouth.judge(mouth_opening(points)), quality=quality("mouth_closed", lip_opening(points)))]
