@@ -1,4 +1,4 @@
-"""The command line: avatar-pipeline register | new-actor | run | lineage | replay | doctor | ui."""
+"""The command line: avatar-pipeline register | new-actor | run | lineage | replay | preflight | doctor | ui."""
 
 from __future__ import annotations
 
@@ -142,6 +142,33 @@ def replay(
     if product.digest != recorded.digest:
         raise StoreError(f"{asset} of {actor} came out differently.\n" + "\n".join(differences(recorded, product)))
     out.print("[green]identical[/green]")
+
+
+@app.command()
+def preflight(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Picture files, or folders, which are searched to their depths.", show_default=False)
+    ],
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/preflight.md) instead of tables.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page with all pictures and hints, one HTML file by itself.")
+    ] = None,
+    annotate: Annotated[Path | None, typer.Option(help="Folder for pictures that show face, landmarks, crop and checks.")] = None,
+    analyzer: Annotated[str, typer.Option(help="dlib, or insightface as in LivePortrait.")] = "dlib",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core, for a folder of that size.")] = None,
+) -> None:
+    """Would LivePortrait animate these pictures well? Judge each by every readiness check, and say how to mend it.
+
+    Exit code: 0 all pass; 1 the worst is a warning; 2 a picture has an error or cannot be read, or the command could not run.
+    """
+    from avatar_pipeline.preflight.run import preflight as look
+
+    try:
+        code = look(paths, as_json=json_, report=report, annotate=annotate, analyzer=analyzer, jobs=jobs)
+    except AvatarPipelineError as error:
+        Console(stderr=True, soft_wrap=True).print(f"Error: {error}", markup=False, highlight=False, style="red")
+        code = 2
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -15,12 +15,15 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
-from upath import UPath
 
 from avatar_pipeline.errors import PhotoError
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BYTES = 64 * 1024 * 1024  # a 50 MP JPEG of best quality has about 30 MB
@@ -54,7 +57,7 @@ def open_image(data: bytes | UPath | Path, *, name: str) -> Image.Image:
     50 megapixels (25 for WebP).
     """
     if not isinstance(data, bytes):
-        data = _read(data, name)
+        data = read_file(data, name=name)
     if not data:
         raise PhotoError(f"{name} is empty (0 bytes). Copy the photograph again, or remove the file.")
     if len(data) > MAX_BYTES:
@@ -77,6 +80,23 @@ def open_image(data: bytes | UPath | Path, *, name: str) -> Image.Image:
         raise PhotoError(f"{name} is damaged or cut off ({error}). Copy the photograph again from its source.") from None
     picture.info = {}  # where Pillow keeps what it would write back: comment, ICC profile, EXIF
     return picture
+
+
+def read_file(path: UPath | Path, *, name: str) -> bytes:
+    """A photograph's bytes, never more than MAX_BYTES of them, and never from a pipe or a device, which may have no end.
+
+    Raises PhotoError, with `name` in its message, when the file is missing, no ordinary file, unreadable or longer than 64 MiB.
+    """
+    try:
+        if not path.is_file():
+            raise PhotoError(f"{name} {_what_it_is(path)}. Give the path of a photograph.")
+        with path.open("rb") as file:
+            data: bytes = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise PhotoError(f"{name} cannot be read ({error}). Check that the file is there and readable.") from None
+    if len(data) > MAX_BYTES:
+        raise _too_long(name)
+    return data
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -132,20 +152,6 @@ def preview_markdown(image: Image.Image, width: int = 320) -> str:
         image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
     encoded = base64.b64encode(encode_jpeg(image.convert("RGB"), quality=85)).decode("ascii")
     return f"![preview](data:image/jpeg;base64,{encoded})"
-
-
-def _read(path: UPath | Path, name: str) -> bytes:
-    """The file's bytes, never more than MAX_BYTES of them, and never from a pipe or a device, which may have no end."""
-    try:
-        if not path.is_file():
-            raise PhotoError(f"{name} {_what_it_is(path)}. Give the path of a photograph.")
-        with path.open("rb") as file:
-            data: bytes = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise PhotoError(f"{name} cannot be read ({error}). Check that the file is there and readable.") from None
-    if len(data) > MAX_BYTES:
-        raise _too_long(name)
-    return data
 
 
 def _what_it_is(path: UPath | Path) -> str:

@@ -33,7 +33,8 @@ def annotate(image: Image.Image, faces: Sequence[Face], checks: Sequence[Check] 
     faces: largest first, as analyzed in `image`; without any, only picture and checks are shown.
     """
     scale = min(1.0, LONGEST / max(image.size))
-    left = image.convert("RGB").resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    left = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     if faces:
         _draw_faces(ImageDraw.Draw(left), faces, scale)
     height = max(left.height, 3 * MARGIN + INPUT_SIZE + ROW * (len(checks) + 1))
