@@ -34,7 +34,8 @@ def annotate(image: Image.Image, faces: Sequence[Face], checks: Sequence[Check] 
     """
     scale = min(1.0, LONGEST / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    left = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    left = rgb.resize(size, Image.Resampling.LANCZOS)
     if faces:
         _draw_faces(ImageDraw.Draw(left), faces, scale)
     height = max(left.height, 3 * MARGIN + INPUT_SIZE + ROW * (len(checks) + 1))
@@ -43,7 +44,7 @@ def annotate(image: Image.Image, faces: Sequence[Face], checks: Sequence[Check] 
     pen, x, y = ImageDraw.Draw(result), left.width + MARGIN, MARGIN
     font = ImageFont.load_default(14)
     if faces:
-        seen = network_input(np.asarray(image.convert("RGB")), faces[0].landmarks)
+        seen = network_input(np.asarray(rgb), faces[0].landmarks)
         result.paste(Image.fromarray(seen), (x, y))
         pen.rectangle((x - 1, y - 1, x + INPUT_SIZE, y + INPUT_SIZE), outline=CROP)
         score = overall(checks)

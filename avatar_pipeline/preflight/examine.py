@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,39 +66,36 @@ def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> 
     """Look at one file. Never raises PhotoError: a file that cannot be read is a result too."""
     try:
         data = read_file(picture.path, name=picture.shown)
-        image = open_image(data, name=picture.shown)
+        pixels = np.asarray(open_image(data, name=picture.shown))
     except PhotoError as error:
         return Examined(picture, "unreadable", problem=str(error))
-    pixels = np.asarray(image)
     faces = analyzer.analyze(pixels)
-    checks = assess(pixels, faces, data=data)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF, when the checks open the file: it does no harm
+        checks = assess(pixels, faces, data=data)
     verdict = worst(checks)
-    del pixels, data  # drawing copies the picture again: at 50 megapixels that counts
+    del data
     return Examined(
         picture,
         "pass" if verdict == "not_assessed" else verdict,
         score=overall(checks),
-        size=image.size,
+        size=(pixels.shape[1], pixels.shape[0]),
         boxes=[(float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3])) for face in faces],
         checks=checks,
-        drawings=_draw(image, faces, checks) if draw else None,
+        drawings=_draw(Image.fromarray(pixels), faces, checks) if draw else None,
     )
 
 
 def _draw(image: Image.Image, faces: Sequence[Face], checks: Sequence[Check]) -> Drawings:
-    from avatar_pipeline.faces.draw import LONGEST, STRIP, annotate
+    from avatar_pipeline.faces.draw import INPUT_SIZE, LONGEST, MARGIN, STRIP, annotate
 
     drawn = annotate(image, faces, checks)
     width = drawn.width - STRIP
     found = drawn.crop((0, 0, width, max(1, round(image.height * min(1.0, LONGEST / max(image.size))))))
-    seen = b""
-    if faces:
-        from avatar_pipeline.faces.crop import network_input
-
-        seen = encode_jpeg(Image.fromarray(network_input(np.asarray(image), faces[0].landmarks)), quality=85)
+    seen = drawn.crop((width + MARGIN, MARGIN, width + MARGIN + INPUT_SIZE, MARGIN + INPUT_SIZE))
     return Drawings(
         encode_jpeg(resize_to_fit(image, THUMBNAIL), quality=80),
         encode_jpeg(resize_to_fit(found, DRAWN), quality=80),
-        seen,
+        encode_jpeg(seen, quality=85) if faces else b"",
         encode_jpeg(drawn, quality=90),
     )
