@@ -2,7 +2,7 @@
 
 First the tiles and views of openpeople whose content is known by looking, then the curves: each way of making a picture worse, by
 strength, against the share of pictures on which its check fires. Prints both as Markdown tables and exits with 1 when a bar is
-missed; --write puts them into docs/readiness.md and draws docs/images/readiness-curves.png. About four minutes on one core.
+missed; --write puts them into docs/readiness.md and draws docs/images/readiness-curves.png. About three minutes on one core.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def plot(curves: Sequence[Curve], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    drawing, axes = pyplot.subplots(3, 4, figsize=(13, 7.2), sharey=True, layout="constrained")
+    drawing, axes = pyplot.subplots(3, 4, figsize=(13, 8), sharey=True, layout="constrained")
     for curve, axis in zip(curves, axes.flat, strict=True):
         d = curve.degradation
         places = range(len(d.levels))
@@ -181,7 +181,7 @@ def plot(curves: Sequence[Curve], path: Path) -> None:
         axis.plot(places, [100 * share for share in curve.shares], marker="o", color="#2b6cb0", clip_on=False)
         axis.set_xticks(places, [f"{level:g}" for level in d.levels], fontsize=8)
         axis.set_xlabel(d.unit, fontsize=9)
-        axis.set_title(f"{d.name} → {' or '.join(d.checks)}", fontsize=10)
+        axis.set_title(f"{d.name}\n{' or '.join(d.checks)}", fontsize=10)
         axis.grid(alpha=0.25)
         axis.set_ylim(-3, 103)
     for axis in axes[:, 0]:
