@@ -16,7 +16,7 @@ from avatar_pipeline.faces.crop import SCALE, SHIFT_UP, source_crop
 from avatar_pipeline.faces.measures import inter_eye_distance
 
 LASHES = 0.05  # height of a lid's edge above its landmarks, in widths of the eye: it moves, and is not stretched
-UPPER, BROW = 0.65, 0.5  # of the lids' distance: what the upper lid moves, and the brow
+UPPER, BROW = 0.65, 0.7  # of the lids' distance: what the upper lid moves, and the brow
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
 
 
@@ -154,7 +154,9 @@ def open_mouth(image: np.ndarray, landmarks: np.ndarray, share: float) -> np.nda
         line, opening = seam(inside), share * np.sin(np.pi * inside)
         top, bottom = line - 0.15 * opening, line + 0.85 * opening
         drop = 0.6 * share * np.cos(np.pi / 3 * np.clip(u - 0.5, -1.5, 1.5)) ** 2  # of the chin; 0 beyond the jaw's sides
-        source = _stretch(v, (np.full_like(v, nose), top, bottom, chin + drop, np.full_like(v, floor)), (nose, line, line, chin, floor))
+        source = _stretch(
+            v, (np.full_like(v, nose), top, bottom, chin + drop, np.full_like(v, floor)), (nose, line, line, chin, floor)
+        )
         cover = np.clip(np.minimum(v - top, bottom - v) / 0.02, 0, 1)  # 2 % of the mouth's width: the lips' soft shadow
         teeth = np.clip((top + 0.3 * opening - v) / 0.02, 0, 1) * (opening > 0.1)
         return source, np.concatenate([MOUTH + teeth[..., None] * (TEETH - MOUTH), cover[..., None]], axis=-1)
@@ -186,8 +188,8 @@ def _bend(image: np.ndarray, corner: np.ndarray, other: np.ndarray, warp: Warp) 
     u = ((x - corner[0]) * right[0] + (y - corner[1]) * right[1]) / width
     v = ((x - corner[0]) * down[0] + (y - corner[1]) * down[1]) / width
     source, cover = warp(u, v)
-    places = [(corner[axis] + (u * right[axis] + source * down[axis]) * width).astype(np.float32) for axis in (0, 1)]
-    fetched = cv2.remap(image, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    from_x, from_y = ((corner[axis] + (u * right[axis] + source * down[axis]) * width).astype(np.float32) for axis in (0, 1))
+    fetched = cv2.remap(image, from_x, from_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     colour, opaque = cover[..., :3], cover[..., 3:]
     result = image.copy()
     result[y0:y1, x0:x1] = (fetched * (1 - opaque) + colour * opaque).round().astype(np.uint8)

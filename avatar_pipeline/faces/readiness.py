@@ -42,10 +42,11 @@ EXPRESSION_YAW = 30.0
 # Below this inter-eye distance a nearly closed eye is a warning and no error.
 SURE_EYES_INTER_EYE = 90.0
 
-# Where no iris is seen the eyes are closed, whatever the landmarks say: the opening is then at most the iris's height and 0.11, which
-# makes a height under 0.09 a finding. Only on faces that are large and sharp enough to show an iris: the limits are those at which open
-# eyes still do (benchmarks/readiness.py; blurred by 1 % of the inter-eye distance, the median sharpness is 0.017).
-IRIS_MARGIN, IRIS_INTER_EYE, IRIS_SHARPNESS = 0.11, 60.0, 0.015
+# Where no iris is seen the eyes are closed, whatever the landmarks say: the opening is then at most the iris's height and 0.10, which
+# makes a height under 0.10 a finding. Only on faces that are large and sharp enough to show an iris: the limits are those at which open
+# eyes still do (benchmarks/readiness.py; blurred by 1 % of the inter-eye distance, the median sharpness is 0.017),
+# and that look into the camera: heads turned by 15 degrees hide the far iris.
+IRIS_MARGIN, IRIS_INTER_EYE, IRIS_SHARPNESS, IRIS_YAW = 0.10, 60.0, 0.015, 12.0
 
 _FACE_CHECKS = (
     "confident_face", "single_face", "face_pixels", "inter_eye", "min_face", "crop_inside", "centered_x", "centered_y",
@@ -115,7 +116,15 @@ def _file_checks(data: bytes | None) -> list[Check]:
             kind, mode = picture.format, picture.mode
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
             opaque = not has_alpha or picture.convert("RGBA").getchannel("A").getextrema()[0] == 255
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ):
         return [decodable.judge(0), alpha.skip("The file could not be read.")]
     found = decodable.judge(float(kind in ("JPEG", "PNG") and mode in ("RGB", "RGBA")))
     if found.verdict == "error":
@@ -176,7 +185,7 @@ def _expression_checks(image: np.ndarray, face: Face, between_eyes: float, sharp
         return [rule.skip("The head is turned too far for that.") for rule in (eyes, mouth)]
     points = face.landmarks68
     seen = opening = eye_openness(points)
-    if between_eyes >= IRIS_INTER_EYE and sharp >= IRIS_SHARPNESS:
+    if between_eyes >= IRIS_INTER_EYE and sharp >= IRIS_SHARPNESS and abs(face.pose.yaw) <= IRIS_YAW:
         seen = min(opening, IRIS_MARGIN + iris_height(image, points))
     lids = replace(eyes.judge(seen), quality=quality("eyes_open", lid_opening(points) * seen / max(opening, 1e-6)))
     if lids.verdict == "error" and between_eyes < SURE_EYES_INTER_EYE:
