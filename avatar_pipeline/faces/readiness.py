@@ -115,7 +115,8 @@ def _file_checks(data: bytes | None) -> list[Check]:
         with Image.open(io.BytesIO(data)) as picture:
             kind, mode = picture.format, picture.mode
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-            opaque = not has_alpha or picture.convert("RGBA").getchannel("A").getextrema()[0] == 255
+            with_alpha = picture.convert("RGBA") if has_alpha and "A" not in picture.getbands() else picture
+            opaque = not has_alpha or with_alpha.getchannel("A").getextrema()[0] == 255
     except (
         OSError,
         SyntaxError,

@@ -19,8 +19,8 @@ from tests.preflight.hostile import FILES
 
 Call = Callable[..., tuple[int, str, str]]
 
-# Runs the command as a user would, then tells the most memory it ever held. VmHWM and not getrusage: Linux hands a forked test process's own
-# peak on to what it starts.
+# Runs the command as a user would, then tells the most memory it ever held. VmHWM and not getrusage: Linux hands the peak of the
+# process that starts another on to it.
 MEASURED = """
 import re, sys
 from pathlib import Path

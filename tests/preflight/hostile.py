@@ -96,6 +96,7 @@ def data(content: bytes) -> Callable[[Path], object]:
 
 JPEG, PNG, WEBP = saved(picture(), "JPEG"), saved(picture(), "PNG"), saved(picture(), "WEBP")
 GREY16 = Image.fromarray(np.linspace(0, 65535, SMALL * SMALL).reshape(SMALL, SMALL).astype(np.uint16))
+TEXT_BOMB = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(80_000_000)))
 NOT_KNOWN = "none of JPEG, PNG, WEBP"
 DAMAGED = "damaged or cut off"
 
@@ -129,7 +130,7 @@ FILES = (
     Hostile("bomb_webp.webp", data(saved(Image.new("RGB", (5_001, 5_000)), "WEBP", method=0)), "at most 25 megapixels"),
     Hostile("largest.png", data(png(7_071, 7_071, 6, 8, bytes(28_284))), size=(7_071, 7_071)),
     Hostile("too_long.jpg", lambda path: os.truncate(path, 70_000_000) if path.touch() is None else None, "more than 64 MiB"),
-    Hostile("bomb_text.png", data(png(SMALL, SMALL, 0, 8, bytes(SMALL), chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(80_000_000))))), DAMAGED),
+    Hostile("bomb_text.png", data(png(SMALL, SMALL, 0, 8, bytes(SMALL), TEXT_BOMB)), DAMAGED),
     Hostile("cmyk.jpg", data(saved(picture().convert("CMYK"), "JPEG"))),
     Hostile("progressive.jpg", data(saved(picture(), "JPEG", progressive=True))),
     Hostile("grey.jpg", data(saved(picture().convert("L"), "JPEG"))),
