@@ -87,7 +87,8 @@ def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> 
 
 
 def _draw(image: Image.Image, faces: Sequence[Face], checks: Sequence[Check]) -> Drawings:
-    from avatar_pipeline.faces.draw import INPUT_SIZE, LONGEST, MARGIN, STRIP, annotate
+    from avatar_pipeline.faces.crop import INPUT_SIZE
+    from avatar_pipeline.faces.draw import LONGEST, MARGIN, STRIP, annotate
 
     drawn = annotate(image, faces, checks)
     width = drawn.width - STRIP

@@ -90,6 +90,11 @@ def archive() -> bytes:
     return buffer.getvalue()
 
 
+def too_long(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 70_000_000)
+
+
 def data(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content)
 
@@ -129,7 +134,7 @@ FILES = (
     Hostile("bomb_7072.png", data(png(7_072, 7_072, 0, 1, bytes(884))), "too large: 7072x7072"),
     Hostile("bomb_webp.webp", data(saved(Image.new("RGB", (5_001, 5_000)), "WEBP", method=0)), "at most 25 megapixels"),
     Hostile("largest.png", data(png(7_071, 7_071, 6, 8, bytes(28_284))), size=(7_071, 7_071)),
-    Hostile("too_long.jpg", lambda path: os.truncate(path, 70_000_000) if path.touch() is None else None, "more than 64 MiB"),
+    Hostile("too_long.jpg", too_long, "more than 64 MiB"),
     Hostile("bomb_text.png", data(png(SMALL, SMALL, 0, 8, bytes(SMALL), TEXT_BOMB)), DAMAGED),
     Hostile("cmyk.jpg", data(saved(picture().convert("CMYK"), "JPEG"))),
     Hostile("progressive.jpg", data(saved(picture(), "JPEG", progressive=True))),
