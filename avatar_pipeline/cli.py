@@ -1,4 +1,4 @@
-"""The command line: avatar-pipeline register | new-actor | run | lineage | replay | doctor | ui."""
+"""The command line: avatar-pipeline register | new-actor | run | lineage | replay | preflight | doctor | ui."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Table
-from upath import UPath
 
-from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.home import PROJECT, dagster_home
+
+if TYPE_CHECKING:
+    from avatar_pipeline.actors.store import ActorStore
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 out = Console(soft_wrap=True)
@@ -35,7 +35,7 @@ def register() -> None:
     from avatar_pipeline.definitions import register as register_actors
 
     home = dagster_home()
-    store = ActorStore()
+    store = _store()
     with DagsterInstance.get() as instance:
         done = register_actors(instance, store)
     out.print(
@@ -56,10 +56,12 @@ def new_actor(
     framing: Annotated[str, typer.Option(help="full_body, half_body or headshot.")] = "headshot",
 ) -> None:
     """Make the folder of a new actor, and register it."""
+    from upath import UPath
+
     from avatar_pipeline.actors.creation import create_actor
 
     folder, warnings = create_actor(
-        ActorStore(), name, description=description, photos=UPath(photos) if photos else None, likeness=likeness, framing=framing
+        _store(), name, description=description, photos=UPath(photos) if photos else None, likeness=likeness, framing=framing
     )
     out.print(f"Made {folder}", highlight=False)
     for warning in warnings:
@@ -84,7 +86,7 @@ def run(
     from avatar_pipeline.stages.chain import STAGES
 
     dagster_home()
-    store = ActorStore()
+    store = _store()
     spec = store.spec(actor)
     settings = _parse_settings(set_ or [], STAGES)
     if seed is not None:
@@ -118,7 +120,7 @@ def lineage(actor: Actor) -> None:
     """Print where an actor's portrait comes from: inputs, seeds, models, digests."""
     from avatar_pipeline.lineage import lineage as lineage_tree
 
-    out.print(lineage_tree(ActorStore(), actor), highlight=False, soft_wrap=False)
+    out.print(lineage_tree(_store(), actor), highlight=False, soft_wrap=False)
 
 
 @app.command()
@@ -137,7 +139,7 @@ def replay(
     if asset not in STAGES:
         raise StoreError(f"There is no asset {asset!r}. Assets: {', '.join(STAGES)}.")
     tools = Tools(device, model, "dlib", lambda line: out.print(line, markup=False, highlight=False))
-    recorded, product = replay_asset(ActorStore(), actor, asset, tools)
+    recorded, product = replay_asset(_store(), actor, asset, tools)
     out.print(f"recorded {recorded.digest}\nreplayed {product.digest}", highlight=False)
     if product.digest != recorded.digest:
         raise StoreError(f"{asset} of {actor} came out differently.\n" + "\n".join(differences(recorded, product)))
@@ -145,11 +147,38 @@ def replay(
 
 
 @app.command()
+def preflight(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Picture files, or folders, which are searched to their depths.", show_default=False)
+    ],
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/preflight.md) instead of tables.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page with all pictures and hints, one HTML file by itself.")
+    ] = None,
+    annotate: Annotated[Path | None, typer.Option(help="Folder for pictures that show face, landmarks, crop and checks.")] = None,
+    analyzer: Annotated[str, typer.Option(help="dlib, or insightface as in LivePortrait.")] = "dlib",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core, for a folder of that size.")] = None,
+) -> None:
+    """Would LivePortrait animate these pictures well? Judge each by every readiness check, and say how to mend it.
+
+    Exit code: 0 all pass; 1 the worst is a warning; 2 a picture has an error or cannot be read, or the command could not run.
+    """
+    from avatar_pipeline.preflight.run import preflight as look
+
+    try:
+        code = look(paths, as_json=json_, report=report, annotate=annotate, analyzer=analyzer, jobs=jobs)
+    except AvatarPipelineError as error:
+        Console(stderr=True, soft_wrap=True).print(f"Error: {error}", markup=False, highlight=False, style="red")
+        code = 2
+    raise typer.Exit(code)
+
+
+@app.command()
 def doctor() -> None:
     """Tell device, models, licences and libraries, what is missing, and the command that mends it."""
     from avatar_pipeline.doctor import examine
 
-    findings = examine(ActorStore())
+    findings = examine(_store())
     for finding in findings:
         mark, colour = ("ok", "green") if not finding.mend else ("missing", "red") if finding.needed else ("optional", "yellow")
         out.print(f"[{colour}]{mark:<8}[/{colour}] [bold]{finding.what}[/bold]: ", end="", highlight=False)
@@ -174,8 +203,17 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> 
     os.execv(dagster, [dagster, "dev", "-w", str(PROJECT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)])
 
 
+def _store() -> ActorStore:
+    """The actors' store. Imported late, like all that is heavy: a command starts with what it needs."""
+    from avatar_pipeline.actors.store import ActorStore
+
+    return ActorStore()
+
+
 def _parse_settings(items: Sequence[str], assets: Any) -> dict[str, dict[str, Any]]:
     """ "lora.steps=40" and the like, values read as YAML."""
+    import yaml
+
     settings: dict[str, dict[str, Any]] = {}
     for item in items:
         place, equals, value = item.partition("=")

@@ -2,28 +2,33 @@
 
 The threat: photographs come from anywhere. A small file may claim a billion pixels, may be cut off, or may be no picture at all;
 a phone stores its pictures lying down, in a colour space of its own, with the place where they were taken.
-The mechanism: `open_image` caps the bytes before parsing and the pixels before decoding, knows three formats only, decodes
-once, and gives upright sRGB pixels without any metadata.
-Its limits: decoders are native code (libjpeg, libpng, libwebp through Pillow); a flaw in those is not caught here.
+The mechanism: `open_image` reads ordinary files only, caps the bytes before parsing and the pixels before decoding, knows three
+formats only, decodes once, gives upright sRGB pixels without any metadata, and stays below 700 MB for the largest picture it takes.
+Its limits: decoders are native code (libjpeg, libpng, libwebp through Pillow); a flaw in those is not caught here. Nor is time
+bounded: a JPEG may ask for thousands of passes.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-import struct
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
-from upath import UPath
+from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from avatar_pipeline.errors import PhotoError
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BYTES = 64 * 1024 * 1024  # a 50 MP JPEG of best quality has about 30 MB
 MAX_PIXELS = 50_000_000  # imgproxy's cap: about 150 MB decoded, and more than any phone camera's default
+MAX_PIXELS_WEBP = 25_000_000  # libwebp's animation decoder holds four copies of the picture, Pillow's PNG and JPEG decoders one
 
 # What shows through transparent pixels: the grey studio background that the prompts ask for. White would pull up every
 # exposure measure, and halos around cut-out hair.
@@ -48,31 +53,50 @@ def open_image(data: bytes | UPath | Path, *, name: str) -> Image.Image:
     data: the file's bytes, or its path. name: what error messages call it.
     Transparency is laid onto mid grey, 16-bit grey is scaled to 8 bit, CMYK and palettes are converted, an embedded colour
     profile is applied; of an animation, the first frame is taken.
-    Raises PhotoError when the file is missing, empty, longer than 64 MiB, of another format, damaged, or above 50 megapixels.
+    Raises PhotoError when the file is missing or no ordinary file, empty, longer than 64 MiB, of another format, damaged, or above
+    50 megapixels (25 for WebP).
     """
     if not isinstance(data, bytes):
-        data = _read(data, name)
+        data = read_file(data, name=name)
     if not data:
         raise PhotoError(f"{name} is empty (0 bytes). Copy the photograph again, or remove the file.")
     if len(data) > MAX_BYTES:
-        raise PhotoError(f"{name} is too long: {len(data)} bytes, at most {MAX_BYTES}. Save a smaller copy of the photograph.")
+        raise _too_long(name)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise _too_large(name, f"{width}x{height} pixels")
-            image.load()
-            picture = _upright(image, _orientation(image))
+        # Not to stderr: Pillow warns of large pictures, which are refused below, and of damaged EXIF, which does no harm.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = _to_srgb(_decode(data, name))
+    except PhotoError:
+        raise
     except UnidentifiedImageError:
         raise PhotoError(
             f"{name} is not a picture that can be read: its content is none of {', '.join(FORMATS)}. "
             "Export the photograph as JPEG or PNG, or remove the file."
         ) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_large(name, "more than 89 megapixels") from None  # Pillow's own cap, reached before ours can be asked
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
+    except Image.DecompressionBombError:
+        raise _too_large(name, "more than 178 megapixels", MAX_PIXELS) from None  # Pillow's own cap, before ours can be asked
+    except Exception as error:  # Pillow's readers raise whatever their parsing runs into: OSError, SyntaxError, struct.error, ...
         raise PhotoError(f"{name} is damaged or cut off ({error}). Copy the photograph again from its source.") from None
-    return _to_srgb(picture)
+    picture.info = {}  # where Pillow keeps what it would write back: comment, ICC profile, EXIF
+    return picture
+
+
+def read_file(path: UPath | Path, *, name: str) -> bytes:
+    """A photograph's bytes, never more than MAX_BYTES of them, and never from a pipe or a device, which may have no end.
+
+    Raises PhotoError, with `name` in its message, when the file is missing, no ordinary file, unreadable or longer than 64 MiB.
+    """
+    try:
+        if not path.is_file():
+            raise PhotoError(f"{name} {_what_it_is(path)}. Give the path of a photograph.")
+        with path.open("rb") as file:
+            data: bytes = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise PhotoError(f"{name} cannot be read ({error}). Check that the file is there and readable.") from None
+    if len(data) > MAX_BYTES:
+        raise _too_long(name)
+    return data
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -130,39 +154,49 @@ def preview_markdown(image: Image.Image, width: int = 320) -> str:
     return f"![preview](data:image/jpeg;base64,{encoded})"
 
 
-def _read(path: UPath | Path, name: str) -> bytes:
-    """The file's bytes; its size is asked first, so that a huge file is never loaded."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise PhotoError(f"{name} is too long: {size} bytes, at most {MAX_BYTES}. Save a smaller copy of the photograph.")
-        return path.read_bytes()
-    except OSError as error:
-        raise PhotoError(f"{name} cannot be read ({error}). Check that the file is there and readable.") from None
+def _what_it_is(path: UPath | Path) -> str:
+    if path.is_dir():
+        return "is a folder"
+    if path.exists():
+        return "is no ordinary file, but a pipe, a socket or a device"
+    return "cannot be read: it is a link to a file that is not there" if path.is_symlink() else "cannot be read: it is not there"
 
 
-def _too_large(name: str, size: str) -> PhotoError:
-    limit = MAX_PIXELS // 1_000_000
-    return PhotoError(f"{name} is too large: {size}, at most {limit} megapixels. Save a smaller copy of the photograph.")
+def _too_long(name: str) -> PhotoError:
+    return PhotoError(f"{name} is too long: more than {MAX_BYTES // 2**20} MiB. Save a smaller copy of the photograph.")
+
+
+def _too_large(name: str, size: str, limit: int) -> PhotoError:
+    return PhotoError(
+        f"{name} is too large: {size}, at most {limit // 1_000_000} megapixels. Save a smaller copy of the photograph."
+    )
+
+
+def _decode(data: bytes, name: str) -> Image.Image:
+    """The picture upright, in the file's own mode. A new picture: Pillow's reader, which holds on to its buffers, is let go."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        limit = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
+        if width * height > limit:
+            raise _too_large(name, f"{width}x{height} pixels", limit)
+        image.load()
+        orientation = _orientation(image)
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image.copy()
 
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 when there is none. Damaged EXIF counts as none: every viewer shows such a picture as stored."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
+    except Exception:  # Pillow's EXIF reader trusts offsets and types as they stand in the file
         return 1
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image.copy()
-
-
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """RGB pixels in sRGB, transparency laid onto BACKDROP, nothing in `info`."""
+    """RGB pixels in sRGB, transparency laid onto BACKDROP. At 50 megapixels a copy has 200 MB: what is no longer needed goes first."""
     profile = image.info.get("icc_profile")
-    if image.mode.startswith("I"):  # 16-bit grey, 0-65535; Pillow's own conversion would clip instead of scale
-        image = Image.fromarray((np.asarray(image).astype(np.float32) / 257.0).round().clip(0, 255).astype(np.uint8))
+    if image.mode.startswith("I"):
+        image = _to_8_bit(image)
     alpha = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -170,10 +204,19 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     if image.mode not in ("RGB", "L", "CMYK"):
         image = image.convert("RGB")
     image = _apply_profile(image, profile) if profile else image
-    image = _bare(image.convert("RGB"))
+    if image.mode != "RGB":
+        image = image.convert("RGB")
     if alpha is not None:
-        image = Image.composite(image, Image.new("RGB", image.size, BACKDROP), alpha)
+        image.paste(BACKDROP, mask=ImageChops.invert(alpha))
     return image
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey, 0-65535, as 8-bit grey; Pillow's own conversion would clip instead of scale. In strips, to save memory."""
+    strips = [np.asarray(image.crop((0, y, image.width, min(y + 256, image.height)))) for y in range(0, image.height, 256)]
+    return Image.fromarray(
+        np.concatenate([(strip.astype(np.float32) / 257.0).round().clip(0, 255).astype(np.uint8) for strip in strips])
+    )
 
 
 def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:

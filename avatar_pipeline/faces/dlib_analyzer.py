@@ -69,7 +69,8 @@ class DlibAnalyzer:
         scale = min(1.0, DETECT_SIDE / max(height, width))
         small = image
         if scale < 1.0:
-            small = cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))  # a long strip would lose its other side
+            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         boxes, scores, _ = self._detector.run(small, 0, DETECT_SCORE)
         if not boxes:  # one upsampling finds faces from 40 px, at four times the cost
             boxes, scores, _ = self._detector.run(small, 1, DETECT_SCORE)

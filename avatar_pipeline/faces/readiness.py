@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.crop import black_share, load_scale, source_crop
@@ -14,16 +16,23 @@ from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.faces.measures import (
     align_face,
     align_landmarks,
+    background_unrest,
+    blockiness,
     dynamic_range,
     exposure,
     eye_openness,
     face_mask,
     illumination_uniformity,
     inter_eye_distance,
+    iris_height,
+    lid_opening,
+    lip_opening,
     luminance,
     mouth_opening,
+    noise,
     sharpness,
 )
+from avatar_pipeline.faces.quality import quality
 from avatar_pipeline.faces.rules import RULES, Check, Verdict, identity_rule
 
 # Lids and lips are measured on a few pixels only: not below this inter-eye distance, nor on a face turned further than this,
@@ -33,11 +42,22 @@ EXPRESSION_YAW = 30.0
 # Below this inter-eye distance a nearly closed eye is a warning and no error.
 SURE_EYES_INTER_EYE = 90.0
 
+# Where no iris is seen the eyes are closed, whatever the landmarks say: the opening is then at most the iris's height and 0.10, which
+# makes a height under 0.10 a finding. Only on faces that are large and sharp enough to show an iris: the limits are those at which open
+# eyes still do (benchmarks/readiness.py; blurred by 1 % of the inter-eye distance, the median sharpness is 0.017),
+# and that look into the camera: heads turned by 15 degrees hide the far iris.
+IRIS_MARGIN, IRIS_INTER_EYE, IRIS_SHARPNESS, IRIS_YAW = 0.10, 60.0, 0.015, 12.0
+
 _FACE_CHECKS = (
     "confident_face", "single_face", "face_pixels", "inter_eye", "min_face", "crop_inside", "centered_x", "centered_y",
-    "yaw", "pitch", "roll", "eyes_open", "mouth_closed", "sharpness", "exposure_dark", "exposure_bright", "luminance_mean",
-    "illumination", "dynamic_range",
+    "yaw", "pitch", "roll", "eyes_open", "mouth_closed", "sharpness", "noise", "compression", "exposure_dark",
+    "exposure_bright", "luminance_mean", "illumination", "dynamic_range", "background",
 )  # fmt: skip
+
+_MODES = {
+    "RGB": "RGB colours", "RGBA": "RGB colours", "L": "grey levels only", "LA": "grey levels only", "P": "a palette of colours",
+    "1": "black and white only", "CMYK": "printing colours (CMYK)", "I;16": "16-bit grey levels",
+}  # fmt: skip
 
 _SEVERITY: tuple[Verdict, ...] = ("not_assessed", "pass", "warn", "error")
 
@@ -64,7 +84,6 @@ def assess(
         checks += _face_checks(image, faces)
     else:
         checks += [RULES[name].skip("No face was found.") for name in _FACE_CHECKS]
-    checks.append(RULES["background"].skip("It takes a mask of the person, which no analyzer here gives: look at it yourself."))
     checks.append(RULES["occlusion"].skip("No analyzer here sees glasses, hats or hands before the face: look for them."))
     checks.append(_identity_check(faces, analyzer, references))
     return checks
@@ -84,7 +103,7 @@ def reload_check(before: Sequence[Check], after: Sequence[Check]) -> Check:
     changed = [c.name for c in after if c.name in first and c.verdict not in ("not_assessed", first[c.name])]
     check = RULES["reload"].judge(float(not changed))
     if changed:
-        return Check(**{**vars(check), "hint": f"{check.hint} Changed: {', '.join(changed)}."})
+        return replace(check, hint=f"{check.hint} Changed: {', '.join(changed)}.")
     return check
 
 
@@ -96,10 +115,23 @@ def _file_checks(data: bytes | None) -> list[Check]:
         with Image.open(io.BytesIO(data)) as picture:
             kind, mode = picture.format, picture.mode
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-            opaque = not has_alpha or picture.convert("RGBA").getchannel("A").getextrema()[0] == 255
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+            with_alpha = picture.convert("RGBA") if has_alpha and "A" not in picture.getbands() else picture
+            opaque = not has_alpha or with_alpha.getchannel("A").getextrema()[0] == 255
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ):
         return [decodable.judge(0), alpha.skip("The file could not be read.")]
-    return [decodable.judge(float(kind in ("JPEG", "PNG") and mode in ("RGB", "RGBA"))), alpha.judge(float(opaque))]
+    found = decodable.judge(float(kind in ("JPEG", "PNG") and mode in ("RGB", "RGBA")))
+    if found.verdict == "error":
+        colours = _MODES.get(mode, f"pixels of mode {mode}")
+        found = replace(found, hint=f"The file is a {kind} with {colours}: save it as a JPG or PNG with 8-bit RGB colours.")
+    return [found, alpha.judge(float(opaque))]
 
 
 def _face_checks(image: np.ndarray, faces: Sequence[Face]) -> list[Check]:
@@ -126,32 +158,46 @@ def _face_checks(image: np.ndarray, faces: Sequence[Face]) -> list[Check]:
         "pitch": face.pose.pitch,
         "roll": face.pose.roll,
         "sharpness": sharpness(aligned, mask),
+        "noise": noise(image, face.landmarks68),
+        "compression": blockiness(image, face.box),
         "exposure_dark": dark,
         "exposure_bright": bright,
         "luminance_mean": float(light[mask].mean() / 255),
         "illumination": illumination_uniformity(light, points),
         "dynamic_range": dynamic_range(light, mask),
     }
-    found = {name: RULES[name].judge(value) for name, value in values.items()}
-    found |= {check.name: check for check in _expression_checks(face, between_eyes)}
+    found = {name: replace(RULES[name].judge(value), quality=quality(name, value)) for name, value in values.items()}
+    found |= {check.name: check for check in _expression_checks(image, face, between_eyes, values["sharpness"])}
+    found["background"] = _background_check(image, face)
     return [found[name] for name in _FACE_CHECKS]
 
 
-def _expression_checks(face: Face, between_eyes: float) -> list[Check]:
+def _background_check(image: np.ndarray, face: Face) -> Check:
+    rule = RULES["background"]
+    unrest = background_unrest(image, face.landmarks68)
+    return rule.skip("The head fills the picture: there is no background to look at.") if unrest is None else rule.judge(unrest)
+
+
+def _expression_checks(image: np.ndarray, face: Face, between_eyes: float, sharp: float) -> list[Check]:
     eyes, mouth = RULES["eyes_open"], RULES["mouth_closed"]
     if between_eyes < EXPRESSION_INTER_EYE:
         return [rule.skip("The face is too small for that.") for rule in (eyes, mouth)]
     if abs(face.pose.yaw) > EXPRESSION_YAW:
         return [rule.skip("The head is turned too far for that.") for rule in (eyes, mouth)]
-    check = eyes.judge(eye_openness(face.landmarks68))
-    if check.verdict == "error" and between_eyes < SURE_EYES_INTER_EYE:
-        check = Check(**{**vars(check), "verdict": "warn"})
-    return [check, mouth.judge(mouth_opening(face.landmarks68))]
+    points = face.landmarks68
+    seen = opening = eye_openness(points)
+    if between_eyes >= IRIS_INTER_EYE and sharp >= IRIS_SHARPNESS and abs(face.pose.yaw) <= IRIS_YAW:
+        seen = min(opening, IRIS_MARGIN + iris_height(image, points))
+    lids = replace(eyes.judge(seen), quality=quality("eyes_open", lid_opening(points) * seen / max(opening, 1e-6)))
+    if lids.verdict == "error" and between_eyes < SURE_EYES_INTER_EYE:
+        lids = replace(lids, verdict="warn")
+    return [lids, replace(mouth.judge(mouth_opening(points)), quality=quality("mouth_closed", lip_opening(points)))]
 
 
 def _identity_check(faces: Sequence[Face], analyzer: FaceAnalyzer | None, references: Sequence[np.ndarray]) -> Check:
     if analyzer is None or not references:
-        return identity_rule(np.inf, np.inf).skip("No photographs of the person were given to compare with.")
+        check = identity_rule(np.inf, np.inf).skip("No photographs of the person were given to compare with.")
+        return replace(check, threshold="the analyzer's")
     rule = identity_rule(analyzer.same_person, analyzer.uncertain)
     if not faces:
         return rule.skip("No face was found.")

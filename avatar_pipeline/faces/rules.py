@@ -16,7 +16,10 @@ Verdict = Literal["pass", "warn", "error", "not_assessed"]
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. value is None where it could not be measured; hint says what to do about it, and is empty for a pass."""
+    """One finding. value is None where it could not be measured; hint says what to do about it, and is empty for a pass.
+
+    quality: BSI-OFIQ's 0 (worst) to 100 for it, None where there is no such map (see faces/quality.py).
+    """
 
     name: str
     value: float | None
@@ -25,6 +28,7 @@ class Check:
     verdict: Verdict
     source: str
     hint: str
+    quality: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Rule:
     def threshold(self) -> str:
         """The limits in words, such as ">= 1024 (error < 512)"."""
         passing, failing = _words(self.low, self.high, ">=", "<="), _words(self.error_low, self.error_high, "<", ">")
+        if not passing:
+            return "for information"
         return f"{passing} (error {failing})" if failing else passing
 
     def judge(self, value: float) -> Check:
@@ -53,13 +59,18 @@ class Rule:
         if not self.low <= value <= self.high:
             verdict = "warn" if self.error_low <= value <= self.error_high else "error"
         hint = self.hint_high if value > self.high and self.hint_high else self.hint
-        shown = f"{value * 100:.0f} %" if self.unit == "share" else f"{abs(value):.3g}"
+        shown = percent(value) if self.unit.startswith("share") else f"{abs(value):.3g}"
         text = "" if verdict == "pass" else hint.format(value=shown)
         return Check(self.name, float(value), self.threshold, self.unit, verdict, self.source, text)
 
     def skip(self, why: str) -> Check:
         """The check where nothing could be measured, with the reason as its hint."""
         return Check(self.name, None, self.threshold, self.unit, "not_assessed", self.source, why)
+
+
+def percent(share: float) -> str:
+    """A share in words: whole percents, and one digit more below one, so that what was found never reads as 0 %."""
+    return f"{share * 100:.1f} %" if 0 < share < 0.01 else f"{share * 100:.0f} %"
 
 
 def _words(low: float, high: float, below: str, above: str) -> str:
@@ -107,11 +118,12 @@ _TABLE = (
     ),
     Rule(
         "min_face", "px", "seed 1: 64", low=64, error_low=64,
-        hint="The face is {value} pixels wide or high: come closer, or use a larger original.",
+        hint="The face is only {value} pixels wide or high: come closer, or use a larger original.",
     ),
     Rule(
-        # openpeople's studio portraits, all usable, have up to 0.146: a limit of 0.10 would refuse three of ten.
-        "crop_inside", "share", "LivePortrait's crop replayed (crop.py); 0.20 measured on openpeople", high=0, error_high=0.20,
+        # 0.005: pictures cut exactly at their crop's edge and analyzed again read up to that, for the landmarks move by a pixel. 0.20:
+        # openpeople's studio portraits, all usable, have up to 0.146, and a limit of 0.10 would refuse three of ten.
+        "crop_inside", "share", "LivePortrait's crop replayed (crop.py); limits measured on openpeople", high=0.005, error_high=0.20,
         hint="{value} of LivePortrait's crop lies outside the picture and turns black: leave more room around the head.",
     ),
     Rule(
@@ -136,11 +148,13 @@ _TABLE = (
     ),
     Rule(
         "roll", "deg", "proposal", low=-20, high=20,
-        hint="The head is tilted by {value} degrees: let the person hold it upright, or rotate the picture.",
+        hint="The head is tilted by {value} degrees to the picture's left: let the person hold it upright, or rotate the picture.",
+        hint_high="The head is tilted by {value} degrees to the picture's right: let the person hold it upright, or rotate the picture.",
     ),
     Rule(
-        "eyes_open", "eye aspect ratio", "Soukupova and Cech 2016; measured on openpeople", low=0.20, error_low=0.15,
-        hint="An eye is nearly closed (ratio {value}, open is 0.3): choose a frame with open eyes.",
+        "eyes_open", "share of the eye's width", "Soukupova and Cech 2016, and the iris seen; measured on openpeople",
+        low=0.20, error_low=0.15,
+        hint="An eye is open by {value} of its width only (30 % is usual): choose a frame with both eyes open.",
     ),
     Rule(
         "mouth_closed", "share", "inner lips to mouth width; measured on openpeople", high=0.10, error_high=0.25,
@@ -149,7 +163,19 @@ _TABLE = (
     Rule(
         # openpeople: untouched 0.033 and more, blurred by 1 % of the inter-eye distance 0.010-0.031, by 2 % below 0.007.
         "sharpness", "ratio", "Laplacian variance of the aligned face, measured on openpeople", low=0.008,
-        hint="The face is blurred: use a sharper picture, or focus on the eyes.",
+        hint="The face is blurred: focus on the eyes, use a shorter exposure, or choose a sharper frame.",
+    ),
+    Rule(
+        # Untouched, openpeople's faces have up to 3.9 (a beard; 3.6 without); Gaussian noise of 4 grey levels reads 2.8 to 4.6, of 8
+        # grey levels 5.4 to 6.8: benchmarks/readiness.py.
+        "noise", "grey levels", "Immerkaer 1996; measured on openpeople", high=5,
+        hint="The face is grainy: photograph with more light or a lower ISO, or choose a cleaner frame.",
+    ),
+    Rule(
+        # Untouched, openpeople's JPEG files have 1.3 to 2.6, those of quality 70 the most; saved anew at LivePortrait's crop size
+        # with quality 50 they have 2.0 to 2.8, with 20 3.0 to 3.9: benchmarks/readiness.py.
+        "compression", "ratio", "jumps at the JPEG grid; measured on openpeople", high=2.8,
+        hint="The picture was compressed until its 8-pixel blocks show: use the original, or save it with a higher quality.",
     ),
     Rule(
         # OFIQ's own map gives 100 of 100 up to 0.6. A limit of 0.25 fires on six of openpeople's ten evenly lit portraits, for
@@ -163,9 +189,9 @@ _TABLE = (
     ),
     Rule(
         # 0.2 is where OFIQ's map gives 50 of 100, where half of those portraits fail for their skin; they have 0.165 and more.
-        "luminance_mean", "0-1, linear", OFIQ, low=0.15, high=0.8,
-        hint="The face is dark on the whole ({value}): add light from the front.",
-        hint_high="The face is very bright on the whole ({value}): reduce the light or the exposure.",
+        "luminance_mean", "share of white", OFIQ, low=0.15, high=0.8,
+        hint="The face is dark on the whole, with {value} of the light of white: add light from the front, or expose longer.",
+        hint_high="The face is very bright on the whole, with {value} of the light of white: reduce the light or the exposure.",
     ),
     Rule(
         "illumination", "0-100", OFIQ, low=50,
@@ -176,7 +202,8 @@ _TABLE = (
         hint="The face has little contrast ({value} bits): avoid haze, back light and strong filters.",
     ),
     Rule(
-        "background", "Sobel", "seed 1: neutral, not critical",
+        # No limit: a restless background does not hurt the animation. openpeople's studio portraits have 12 to 83, the selfies 104 to 635.
+        "background", "Sobel", "BSI-OFIQ BackgroundUniformity.cpp, outside an estimated head; seed 1: not critical",
         hint="",
     ),
     Rule(

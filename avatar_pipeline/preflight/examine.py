@@ -1,0 +1,102 @@
+"""One picture file: read, looked at, judged, and drawn when that is asked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from avatar_pipeline.errors import PhotoError
+from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
+from avatar_pipeline.faces.quality import overall
+from avatar_pipeline.faces.readiness import assess, worst
+from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.imaging import encode_jpeg, open_image, read_file, resize_to_fit
+from avatar_pipeline.preflight.find import Picture
+
+PictureVerdict = Literal["pass", "warn", "error", "unreadable"]
+VERDICTS: tuple[PictureVerdict, ...] = ("pass", "warn", "error", "unreadable")  # from best to worst
+
+# Sizes of what the HTML report holds, longest side in pixels: twice what a screen shows of a thumbnail, the width of a page. Together
+# 60 to 100 kB a picture.
+THUMBNAIL, DRAWN = 192, 720
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """JPEG bytes. thumbnail: the picture. found: the picture with what was found in it. seen: what LivePortrait's network would see,
+    empty without a face. annotated: picture, `seen` and all checks in one."""
+
+    thumbnail: bytes
+    found: bytes
+    seen: bytes
+    annotated: bytes
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found out about one file.
+
+    verdict: that of the worst check, or "unreadable"; then `problem` says why, and there are no checks. score: 0 to 100
+    (faces.quality.overall), None without a face. size: width and height in pixels, upright. boxes: of the faces, largest first, pixels.
+    """
+
+    picture: Picture
+    verdict: PictureVerdict
+    problem: str = ""
+    score: int | None = None
+    size: tuple[int, int] | None = None
+    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    drawings: Drawings | None = None
+    annotated: Path | None = None
+
+    @property
+    def findings(self) -> list[Check]:
+        """The checks that did not pass, errors first."""
+        return [check for verdict in ("error", "warn") for check in self.checks if check.verdict == verdict]
+
+
+def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> Examined:
+    """Look at one file. Never raises PhotoError: a file that cannot be read is a result too."""
+    try:
+        data = read_file(picture.path, name=picture.shown)
+        pixels = np.asarray(open_image(data, name=picture.shown))
+    except PhotoError as error:
+        return Examined(picture, "unreadable", problem=str(error))
+    faces = analyzer.analyze(pixels)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF, when the checks open the file: it does no harm
+        checks = assess(pixels, faces, data=data)
+    verdict = worst(checks)
+    del data
+    return Examined(
+        picture,
+        "pass" if verdict == "not_assessed" else verdict,
+        score=overall(checks),
+        size=(pixels.shape[1], pixels.shape[0]),
+        boxes=[(float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3])) for face in faces],
+        checks=checks,
+        drawings=_draw(Image.fromarray(pixels), faces, checks) if draw else None,
+    )
+
+
+def _draw(image: Image.Image, faces: Sequence[Face], checks: Sequence[Check]) -> Drawings:
+    from avatar_pipeline.faces.crop import INPUT_SIZE
+    from avatar_pipeline.faces.draw import LONGEST, MARGIN, STRIP, annotate
+
+    drawn = annotate(image, faces, checks)
+    width = drawn.width - STRIP
+    found = drawn.crop((0, 0, width, max(1, round(image.height * min(1.0, LONGEST / max(image.size))))))
+    seen = drawn.crop((width + MARGIN, MARGIN, width + MARGIN + INPUT_SIZE, MARGIN + INPUT_SIZE))
+    return Drawings(
+        encode_jpeg(resize_to_fit(image, THUMBNAIL), quality=80),
+        encode_jpeg(resize_to_fit(found, DRAWN), quality=80),
+        encode_jpeg(seen, quality=85) if faces else b"",
+        encode_jpeg(drawn, quality=90),
+    )

@@ -1,0 +1,101 @@
+"""The command `avatar-pipeline preflight`: find, look, print, write."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from avatar_pipeline.errors import StoreError
+from avatar_pipeline.preflight.examine import Examined
+from avatar_pipeline.preflight.find import Picture, find_pictures, printable
+from avatar_pipeline.preflight.pool import examine_all
+
+EXIT = {"pass": 0, "warn": 1, "error": 2, "unreadable": 2}
+NAME_LENGTH = 60  # characters of a file's name that an annotated picture keeps: at most 240 bytes, and a file system takes 255
+
+
+def preflight(
+    paths: Sequence[Path],
+    *,
+    as_json: bool = False,
+    report: Path | None = None,
+    annotate: Path | None = None,
+    analyzer: str = "dlib",
+    jobs: int | None = None,
+) -> int:
+    """Look at the pictures, print what was found, write what was asked for; the exit code is that of the worst verdict.
+
+    Raises PhotoError when there is nothing to look at, ModelError when the analyzer is missing, and StoreError when a result cannot
+    be written.
+    """
+    from avatar_pipeline.preflight import terminal
+
+    if report and report.suffix.lower() not in (".html", ".htm"):
+        raise StoreError(f"--report {printable(str(report))}: give a file that ends in .html. It would be overwritten.")
+    pictures = find_pictures(paths, leave_out=annotate)
+    if annotate:
+        _make_folder(annotate)
+    if report:
+        _make_folder(report.parent)
+    order = {picture: place for place, picture in enumerate(pictures)}
+    names = _annotated_names(pictures) if annotate else {}
+    results: list[Examined] = []
+    looked = examine_all(pictures, analyzer=analyzer, jobs=jobs, draw=bool(report or annotate))
+    for result in terminal.progress(looked, len(pictures)):
+        if annotate and result.drawings:
+            target = annotate / names[result.picture]
+            _write(target, result.drawings.annotated)
+            result = replace(result, annotated=target)
+        if result.drawings:  # written, or not asked for: a thousand of them would fill the memory
+            result = replace(result, drawings=replace(result.drawings, annotated=b"") if report else None)
+        results.append(result)
+    results.sort(key=lambda result: order[result.picture])
+
+    if report:
+        from avatar_pipeline.preflight.html import to_html
+
+        _write(report, to_html(results, analyzer).encode("utf-8", "backslashreplace"))
+    if as_json:
+        from avatar_pipeline.preflight.as_json import to_json
+
+        sys.stdout.write(to_json(results, analyzer) + "\n")
+    else:
+        terminal.show(results)
+        for path in (report, annotate):
+            if path:
+                print(f"Written: {printable(str(path))}")
+    return max(EXIT[result.verdict] for result in results)
+
+
+def _annotated_names(pictures: Sequence[Picture]) -> dict[Picture, Path]:
+    """For each picture a file of its own below the annotated folder: anna.png becomes anna_annotated.jpg, in the same subfolder."""
+    names: dict[Picture, Path] = {}
+    taken: set[str] = set()
+    for picture in pictures:
+        number = 1
+        while True:
+            end = "_annotated.jpg" if number == 1 else f"_annotated_{number}.jpg"
+            name = picture.below.parent / (picture.below.stem[:NAME_LENGTH] + end)
+            if str(name).lower() not in taken:  # a.jpg beside a.png, or A.jpg where case does not count
+                break
+            number += 1
+        taken.add(str(name).lower())
+        names[picture] = name
+    return names
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{printable(str(folder))} cannot be made ({error.strerror}). Choose another folder.") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise StoreError(f"{printable(str(path))} cannot be written ({error.strerror}). Choose another place.") from None
