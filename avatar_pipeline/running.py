@@ -41,7 +41,7 @@ def run_avatar(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     tools: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """Materialize all six assets of an actor, or those in `only`.
+    """Materialize all seven assets of an actor, or those in `only`.
 
     settings: by asset, what to override. tools: configuration of the resource `tools` (device, model, analyzer).
     """
