@@ -16,8 +16,10 @@ from avatar_pipeline.faces.measures import eye_openness, mouth_opening
 
 Expression = Literal["eyes closed", "mouth open", "smiling"]
 
-MOUTH_OPEN = 0.25  # the readiness table's error limits, which openpeople's surprised and exhausted tiles exceed
-EYES_CLOSED = 0.15
+EYES_CLOSED = 0.15  # the readiness table's error limit
+# Shares of the mouth's width. All twenty surprised and shocked tiles are above the first, and no neutral or sad one; a smile shows teeth
+# without an open mouth, up to 0.21.
+MOUTH_OPEN, MOUTH_OPEN_SMILING = 0.14, 0.25
 # In inter-eye distances. Openpeople: happy tiles 0.108 and more, selfies (all smile) 0.089 and more, neutral tiles and studio portraits
 # 0.061 and less; slight smiles (smug, flirty) lie between.
 SMILE = 0.08
@@ -28,9 +30,10 @@ def expressions(landmarks: np.ndarray) -> tuple[Expression, ...]:
     found: list[Expression] = []
     if eye_openness(landmarks) < EYES_CLOSED:
         found.append("eyes closed")
-    if mouth_opening(landmarks) > MOUTH_OPEN:
+    smiling = mouth_lift(landmarks) > SMILE
+    if mouth_opening(landmarks) > (MOUTH_OPEN_SMILING if smiling else MOUTH_OPEN):
         found.append("mouth open")
-    if mouth_lift(landmarks) > SMILE:
+    if smiling:
         found.append("smiling")
     return tuple(found)
 

@@ -14,15 +14,18 @@ from avatar_pipeline.stages.captions import TURNED
 from avatar_pipeline.stages.intake_look import Portrait
 
 View = Literal["front", "three-quarter left", "three-quarter right", "profile left", "profile right"]
-Light = Literal["even", "from the side", "dim", "bright"]
+Light = Literal["even", "from the side", "dim", "bright", "warm", "cool"]
 
 VIEWS: tuple[View, ...] = ("front", "three-quarter left", "three-quarter right", "profile left", "profile right")
 EXPRESSIONS = ("neutral", "smiling", "mouth open", "eyes closed")
-LIGHTS: tuple[Light, ...] = ("even", "from the side", "dim", "bright")
+LIGHTS: tuple[Light, ...] = ("even", "from the side", "dim", "bright", "warm", "cool")
 
 # Degrees of yaw. Dlib reads 32 to 39 for a head turned by 45 degrees, and finds no face in a full profile; InsightFace reads both.
 PROFILE = 45.0
-DIMMER, BRIGHTER = 0.6, 1.6  # of the median brightness of this person's face: skin must not count as light
+# Of the median brightness, and of the median red to blue, of this person's face: skin must not count as light. Openpeople's studio tiles
+# stay within 0.8-1.2 and 0.9-1.2 of their medians; outdoor selfies are as low as 0.77 in colour.
+DIMMER, BRIGHTER = 0.6, 1.6
+COOLER, WARMER = 0.87, 1.3
 MOSTLY = 1 / 3  # more than this share of closed eyes or open mouths is learned as the person's own
 # How many of each a LoRA wants (proposal). Views and expressions that are not named here are welcome and not asked for.
 FRONTAL, TURNED_EACH, NEUTRAL, SMILING = 3, 2, 2, 1
@@ -67,16 +70,18 @@ def view(portrait: Portrait) -> View:
 
 def lights(portraits: Sequence[Portrait]) -> list[Light]:
     """The light of each photograph, against the others'."""
-    usual = float(np.median([portrait.measured("luminance_mean") for portrait in portraits])) if portraits else 0.0
-    return [_light(portrait, usual) for portrait in portraits]
+    if not portraits:
+        return []
+    brightness = np.median([portrait.measured("luminance_mean") for portrait in portraits])
+    warmth = np.median([portrait.warmth for portrait in portraits])
+    return [_light(one, one.measured("luminance_mean") / float(brightness), one.warmth / float(warmth)) for one in portraits]
 
 
-def _light(portrait: Portrait, usual: float) -> Light:
-    brightness = portrait.measured("luminance_mean")
-    if brightness < DIMMER * usual:
-        return "dim"
-    if brightness > BRIGHTER * usual:
-        return "bright"
+def _light(portrait: Portrait, brightness: float, warmth: float) -> Light:
+    if not DIMMER <= brightness <= BRIGHTER:
+        return "dim" if brightness < DIMMER else "bright"
+    if not COOLER <= warmth <= WARMER:
+        return "cool" if warmth < COOLER else "warm"
     # A turned head shows one cheek only: there the light cannot be told from the shape.
     if view(portrait) == "front" and portrait.measured("illumination") < RULES["illumination"].low:
         return "from the side"
@@ -94,7 +99,8 @@ def _missing(found: Coverage, count: int) -> list[str]:
     for name, side in SIDES.items():
         if found.views[name] < TURNED_EACH:
             few = _few(found.views[name], f"three-quarter view to the {side}")
-            texts.append(f"{few}: take {TURNED_EACH} with the head turned by 20 to 45 degrees to the {side} of the picture")
+            more = "another" if found.views[name] else str(TURNED_EACH)
+            texts.append(f"{few}: take {more} with the head turned by 20 to 45 degrees to the {side} of the picture")
     neutral, smiling = found.expressions["neutral"], found.expressions["smiling"]
     if smiling == count:
         texts.append(f"all photographs smile: add {NEUTRAL} or more neutral ones, mouth closed")
@@ -108,7 +114,7 @@ def _missing(found: Coverage, count: int) -> list[str]:
                 f"{fault} in {found.expressions[fault]} of {count} photographs: replace some, or it is learned as the person's own"
             )
     if max(found.lights.values()) == count and count > 1:
-        texts.append("all photographs have the same light: add one beside a window and one outdoors")
+        texts.append("the light on the face is the same in all photographs: take one beside a window and one outdoors")
     return texts
 
 

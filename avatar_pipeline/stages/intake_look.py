@@ -12,7 +12,7 @@ from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.errors import PhotoError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.expressions import Expression, expressions
-from avatar_pipeline.faces.measures import align_face, inter_eye_distance
+from avatar_pipeline.faces.measures import align_face, align_landmarks, face_mask, inter_eye_distance
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import RULES, Check
 from avatar_pipeline.imaging import open_image, orientation_of, resize_to_fit
@@ -36,6 +36,7 @@ class Portrait:
 
     head: the head framed as the preset draws head shots, RGB. inter_eye: pixels in the photograph. expressions: empty for neutral.
     checks: the readiness checks of the whole photograph; they are notes here, and what the base image is chosen by.
+    warmth: red to blue of the face in linear light, which the light's colour changes and an expression does not.
     hash: (HASH * HASH,) bool, of the whole picture. pattern: (PATTERN, PATTERN) float32, of the aligned face, contrast evened out.
     size: of the file in bytes.
     """
@@ -45,6 +46,7 @@ class Portrait:
     inter_eye: float
     expressions: tuple[Expression, ...]
     checks: list[Check]
+    warmth: float
     hash: np.ndarray
     pattern: np.ndarray
     size: int
@@ -90,14 +92,16 @@ def look(photo: Photo, analyzer: FaceAnalyzer, preset: Preset) -> Look:
     if len(faces) > 1:
         notes.append(f"{len(faces) - 1} much smaller faces beside the person's")
     checks = assess(pixels, [face])
+    aligned = align_face(pixels, face.landmarks68)
     portrait = Portrait(
         head=frame(photo.name, image, face, preset).image,
         face=face,
         inter_eye=inter_eye_distance(face.landmarks68),
         expressions=expressions(face.landmarks68),
         checks=checks,
+        warmth=_warmth(aligned, face),
         hash=_hash(image),
-        pattern=_pattern(pixels, face),
+        pattern=_pattern(aligned),
         size=len(photo.data),
     )
     notes += [check.hint for check in checks if check.verdict in ("warn", "error")]
@@ -123,9 +127,14 @@ def _hash(image: Image.Image) -> np.ndarray:
     return np.asarray(grey[:, 1:] > grey[:, :-1]).ravel()
 
 
-def _pattern(pixels: np.ndarray, face: Face) -> np.ndarray:
+def _warmth(aligned: np.ndarray, face: Face) -> float:
+    mean = np.mean((aligned[face_mask(align_landmarks(face.landmarks68))] / 255) ** 2.2, axis=0)  # about sRGB's curve
+    return float(mean[0] / max(mean[2], 1e-6))
+
+
+def _pattern(aligned: np.ndarray) -> np.ndarray:
     import cv2
 
-    grey = cv2.cvtColor(align_face(pixels, face.landmarks68), cv2.COLOR_RGB2GRAY)
+    grey = cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (PATTERN, PATTERN), interpolation=cv2.INTER_AREA).astype(np.float32)
     return np.asarray((small - small.mean()) / max(float(small.std()), 1.0))
