@@ -24,8 +24,8 @@ class Likeness:
     centroid: float
 
 
-# Fewer photographs than this are no basis for a person's own limits: calibrated on 6, they refuse 7 % of the person's other pictures, on
-# 8 and more 4 % and less (benchmarks/identity_thresholds.py).
+# Fewer photographs than this are no basis for a person's own limits: calibrated on 6, they refuse 5.4 % of the person's other pictures, on
+# 8 and more 4.2 % and less (benchmarks/identity_thresholds.py).
 ENOUGH_PHOTOGRAPHS = 8
 RESAMPLES = 1000
 
@@ -91,8 +91,10 @@ def own_interval(analyzer: FaceAnalyzer, embeddings: Sequence[np.ndarray]) -> In
     return Interval(float(low), float(median), float(high), sum(len(row) for row in pairs))
 
 
-def person_thresholds(analyzer: FaceAnalyzer, embeddings: Sequence[np.ndarray], seed: int) -> Thresholds:
-    """The limits of one person, from the person's own photographs; the analyzer's with fewer than ENOUGH_PHOTOGRAPHS.
+def person_thresholds(
+    analyzer: FaceAnalyzer, embeddings: Sequence[np.ndarray], seed: int, enough: int = ENOUGH_PHOTOGRAPHS
+) -> Thresholds:
+    """The limits of one person, from the person's own photographs; the analyzer's with fewer than `enough`.
 
     same_person is the 95th percentile of the distances between the photographs. It is an estimate from few pictures: `uncertain` is the
     upper end of its 95 % confidence interval, by a bootstrap over photographs (not over pairs, which depend on each other).
@@ -100,10 +102,8 @@ def person_thresholds(analyzer: FaceAnalyzer, embeddings: Sequence[np.ndarray], 
     """
     spread = own_interval(analyzer, embeddings)
     count = len(embeddings)
-    if spread is None or count < ENOUGH_PHOTOGRAPHS:
-        few = (
-            f"{count} photographs, and {ENOUGH_PHOTOGRAPHS} are the least for limits of one's own" if count else "no photographs"
-        )
+    if spread is None or count < enough:
+        few = f"{count} photographs, and {enough} are the least for limits of one's own" if count else "no photographs"
         return Thresholds(
             analyzer.same_person, analyzer.uncertain, analyzer.same_person, f"{analyzer.name}'s operating point: {few}", count
         )

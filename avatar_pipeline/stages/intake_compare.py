@@ -21,9 +21,9 @@ ENOUGH_FOR_STRANGERS, ENOUGH_FOR_OWN_SPREAD = 4, 6
 STRANGER = 1.8
 NEVER_STRANGER = 0.6  # of the same-person distance: photographs of one session lie so close that any other would stand out
 
-# The same picture saved again: copies (JPEG of quality 75, shrunk to 0.4, brightened, tinted) differ in at most 18 of 256 bits of the hash
+# The same picture saved again: copies (JPEG of quality 75, shrunk to 0.4, brighter, tinted) differ in at most 18 of 256 bits of the hash
 # and 0.114 of the face's pattern. Different tiles of one sheet share the wall, and with it the hash, but then differ by 0.17 in the face.
-SAME_HASH, SAME_PATTERN = 20, 0.13
+SAME_HASH, SAME_PATTERN = 18, 0.13
 # The same picture cut or turned, or two frames of a burst: no two different pictures of openpeople are as close in both.
 SAME_FACE, SAME_FACE_PATTERN = 1 / 6, 0.09
 # Alike, and worth having both, but not one to train on and one to score with.
