@@ -124,4 +124,4 @@ def _better(one: Portrait, other: Portrait) -> str:
         return ""
     if one.rank[0] != other.rank[0]:
         return "has more around the face" if one.rank[0] < other.rank[0] else ""
-    return "is less compressed" if one.size > other.size else ""
+    return "is the larger file" if one.size > other.size else ""
