@@ -1,4 +1,4 @@
-# make demo [ACTOR=demo]   all six assets of one actor, then a table and where the portrait lies
+# make demo [ACTOR=demo]   all seven assets of one actor, then a table and where the portrait lies
 # make test                every test
 # make ui                  the Dagster UI (with its daemon) on the same instance, http://127.0.0.1:3000
 # make lint                ruff and mypy

@@ -90,7 +90,7 @@ def run(
     spec = store.spec(actor)
     settings = _parse_settings(set_ or [], STAGES)
     if seed is not None:
-        settings.setdefault("base_image", {})["seed"] = seed
+        settings.setdefault(next(iter(STAGES)), {})["seed"] = seed
     if unknown := [asset for asset in only or [] if asset not in STAGES]:
         raise StoreError(f"There is no asset {unknown[0]!r}. Assets: {', '.join(STAGES)}.")
     tools = {"device": device} | ({"model": model} if model else {})

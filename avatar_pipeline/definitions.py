@@ -22,6 +22,6 @@ defs = dg.Definitions(
     sensors=[actors_sensor],
     resources={"store": StoreResource(), "tools": ToolsResource()},
     loggers={"console": console},
-    # One process per run: resources start once, so each model is loaded once for all six assets.
+    # One process per run: resources start once, so each model is loaded once for all seven assets.
     executor=dg.in_process_executor,
 )

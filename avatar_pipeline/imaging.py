@@ -146,6 +146,12 @@ def contact_sheet(tiles: Sequence[tuple[Image.Image, str]], columns: int, tile: 
     return sheet
 
 
+def orientation_of(data: bytes) -> int:
+    """The EXIF orientation, 1 to 8, of a photograph that `open_image` could read; 1 is upright, and what is said without EXIF."""
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return _orientation(image)
+
+
 def preview_markdown(image: Image.Image, width: int = 320) -> str:
     """Markdown that shows the picture by itself: a small JPEG, at most `width` pixels wide, inside a data URL."""
     if image.width > width:

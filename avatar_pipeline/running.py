@@ -12,6 +12,7 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.definitions import AVATAR_JOB, defs, free_slots_of_dead_runs, process_tag, step_error
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.stages.settings import resolve_settings
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,16 @@ def run_avatar(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     tools: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """Materialize all six assets of an actor, or those in `only`.
+    """Materialize all seven assets of an actor, or those in `only`.
 
     settings: by asset, what to override. tools: configuration of the resource `tools` (device, model, analyzer).
+    Raises GenerationError for a setting out of range, whichever asset it is for, before anything is made.
     """
+    wanted = [asset for asset in STAGES if not only or asset in only]
+    spec = store.spec(actor)
+    for asset in wanted:
+        overrides = {name: value for name, value in (settings or {}).get(asset, {}).items() if name != "seed"}
+        resolve_settings(STAGES[asset], spec, overrides)
     run_config: dict[str, Any] = {
         "ops": {asset: {"config": dict(values)} for asset, values in (settings or {}).items()},
         "loggers": {"console": {}},
@@ -60,7 +67,6 @@ def run_avatar(
         asset_selection=[dg.AssetKey(asset) for asset in only] or None,
         raise_on_error=False,
     )
-    wanted = [asset for asset in STAGES if not only or asset in only]
     checks = {asset: [e for e in result.get_asset_check_evaluations() if e.asset_key == dg.AssetKey(asset)] for asset in wanted}
     failed = {str(event.step_key): step_error(event) for event in result.all_events if event.is_step_failure}
     rows = []

@@ -1,6 +1,6 @@
 """Time the whole chain of one actor, and check that it is reproducible: `python benchmarks/chain.py [ACTOR]`.
 
-Runs all six assets three times in temporary stores: twice alike, once with another seed. Prints a Markdown table of seconds, the
+Runs all seven assets three times in temporary stores: twice alike, once with another seed. Prints a Markdown table of seconds, the
 digests' agreement, and the LoRA's figures. Exits with 1 when two equal runs differ.
 """
 
@@ -27,7 +27,7 @@ ACTORS = Path(__file__).parents[1] / "data" / "actors"
 
 
 def run_chain(actor: ActorName, seed: int) -> dict[str, Manifest]:
-    """All six assets in a fresh store, by name."""
+    """All seven assets in a fresh store, by name."""
     made = {}
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / actor

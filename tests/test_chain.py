@@ -45,6 +45,7 @@ def tools(analyzer: FaceAnalyzer) -> Iterator[Tools]:
 
 def test_every_asset_has_its_files(chain: Path, manifests: dict[str, Manifest]) -> None:
     expected = {
+        "photo_intake": {"intake.csv", "coverage.json", "thresholds.json", "heads.json", "heads/0001.png", "contact_sheet.jpg"},
         "base_image": {f"{ACTOR}_base.png"},
         "face_validation": {"report.json", "annotated.jpg"},
         "training_variations": {"0001.png", "0001.txt", "metadata.csv", "rejected.csv", "held_out/0001.png"},
@@ -135,7 +136,7 @@ def test_replay_tells_a_difference(chain: Path, store: ActorStore, capsys: pytes
     Image.new("RGB", (64, 64)).save(spoilt)
     try:
         with pytest.raises(SystemExit) as stop:
-            main(["replay", ACTOR, "training_variations"])
+            main(["replay", ACTOR, "photo_intake"])
     finally:
         spoilt.write_bytes(kept)
     assert stop.value.code == 1

@@ -64,12 +64,13 @@ def test_the_asset_graph() -> None:
         "actor_spec": [],
         "actor_photos": [],
         "base_model": [],
-        "base_image": ["actor_photos", "actor_spec", "base_model"],
+        "photo_intake": ["actor_photos", "actor_spec"],
+        "base_image": ["actor_photos", "actor_spec", "base_model", "photo_intake"],
         "face_validation": ["actor_spec", "base_image"],
-        "training_variations": ["actor_photos", "actor_spec", "base_image", "base_model", "face_validation"],
+        "training_variations": ["actor_spec", "base_image", "base_model", "face_validation", "photo_intake"],
         "lora": ["actor_spec", "base_model", "training_variations"],
-        "validated_avatar": ["actor_spec", "base_model", "lora", "training_variations"],
-        "liveportrait_export": ["actor_spec", "training_variations", "validated_avatar"],
+        "validated_avatar": ["actor_spec", "base_model", "lora", "photo_intake", "training_variations"],
+        "liveportrait_export": ["actor_spec", "photo_intake", "training_variations", "validated_avatar"],
     }
     assert all(node.partitions_def == ACTORS for node in graph.asset_nodes)
     for name, stage in STAGES.items():
@@ -82,7 +83,8 @@ def test_the_asset_graph() -> None:
 def test_checks_belong_to_a_partition_and_block() -> None:
     graph = defs.resolve_asset_graph()
     specs = [graph.get_check_spec(key) for key in graph.asset_check_keys]
-    assert {spec.asset_key.to_user_string() for spec in specs} == {"face_validation", "validated_avatar", "liveportrait_export"}
+    checked = {"photo_intake", "face_validation", "validated_avatar", "liveportrait_export"}
+    assert {spec.asset_key.to_user_string() for spec in specs} == checked
     assert all(spec.blocking and spec.partitions_def is not None for spec in specs)
 
 

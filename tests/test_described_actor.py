@@ -35,12 +35,13 @@ def run_chain(root: Path, seed: int, tools: Tools) -> dict[str, Manifest]:
     return made
 
 
-def test_a_seed_decides_all_six_digests(tmp_path: Path) -> None:
+def test_a_seed_decides_all_digests(tmp_path: Path) -> None:
     tools = Tools("auto", None, "dlib", print)
     first, again, other = (run_chain(tmp_path / run, root, tools) for run, root in (("a", 5), ("b", 5), ("c", 6)))
     tools.close()
     for asset in STAGES:
         assert first[asset].digest == again[asset].digest, asset
-        assert first[asset].digest != other[asset].digest, asset
+        # Without photographs there is nothing to choose or to hold out in photo_intake.
+        assert (first[asset].digest == other[asset].digest) == (asset == "photo_intake"), asset
     assert first["base_image"].metrics["source"] == "generated"
     assert first["training_variations"].metrics["train_photographs"] == 0

@@ -76,7 +76,7 @@ def test_bringing_a_real_person(chain: Path, tmp_path: Path, capsys: pytest.Capt
         "evidence": {"file": "consent.pdf", "sha256": digest},
     }
     (folder / "consent.yaml").write_text(yaml.safe_dump(consent))
-    code, printed = run(f"{line} --only base_image --only face_validation", capsys)
+    code, printed = run(f"{line} --only photo_intake --only base_image --only face_validation", capsys)
     assert code == 0, printed
     assert "base_image" in printed
 

@@ -13,7 +13,9 @@ from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.errors import ActorError
 from avatar_pipeline.provenance.seeds import SEED_LIMIT
 
-Asset = Literal["base_image", "face_validation", "training_variations", "lora", "validated_avatar", "liveportrait_export"]
+Asset = Literal[
+    "photo_intake", "base_image", "face_validation", "training_variations", "lora", "validated_avatar", "liveportrait_export"
+]
 
 
 def _one_line(value: Any) -> Any:

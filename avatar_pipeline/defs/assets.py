@@ -1,4 +1,4 @@
-"""The six assets: each runs its stage for one actor, stores the product, and reports it."""
+"""The seven assets: each runs its stage for one actor, stores the product, and reports it."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of `materialize`, one of which is made on the spot.
 

@@ -10,6 +10,7 @@ import dagster as dg
 from avatar_pipeline.defs.partitions import ACTORS
 from avatar_pipeline.faces.rules import RULES, Check
 from avatar_pipeline.stages.chain import Stage
+from avatar_pipeline.stages.photo_intake import INTAKE_RULES
 
 
 def check_specs(stage: Stage) -> list[dg.AssetCheckSpec]:
@@ -25,7 +26,7 @@ def check_specs(stage: Stage) -> list[dg.AssetCheckSpec]:
 
 def _description(name: str) -> str | None:
     """What passes, and where that comes from; the limits of identity are the analyzer's, and stand in each result."""
-    rule = RULES.get(name)
+    rule = (RULES | INTAKE_RULES).get(name)
     return f"Passes at {rule.threshold} {rule.unit}. Source: {rule.source}." if rule else None
 
 

@@ -1,4 +1,4 @@
-"""The main job: all six assets of one actor."""
+"""The main job: all seven assets of one actor."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from avatar_pipeline.stages.chain import STAGES
 AVATAR_JOB = dg.define_asset_job(
     "avatar",
     selection=dg.AssetSelection.assets(*STAGES),
-    description="All six assets of one actor, from its description or photographs to the portrait that LivePortrait animates.",
+    description="All seven assets of one actor, from its description or photographs to the portrait that LivePortrait animates.",
 )

@@ -24,6 +24,12 @@ class Likeness:
     centroid: float
 
 
+# Fewer photographs than this are no basis for a person's own limits: calibrated on 6, they refuse 5.4 % of the person's other pictures, on
+# 8 and more 4.2 % and less (benchmarks/identity_thresholds.py).
+ENOUGH_PHOTOGRAPHS = 8
+RESAMPLES = 1000
+
+
 @dataclass(frozen=True)
 class Interval:
     """Distances between different photographs of one person: 5th percentile, median, 95th percentile, and how many pairs."""
@@ -32,6 +38,25 @@ class Interval:
     median: float
     high: float
     pairs: int
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Which median distances to reference photographs count as this person.
+
+    same_person: up to here without a doubt; up to `uncertain` a warning; beyond it, somebody else. Never looser than the analyzer's own.
+    limit: the largest distance that is accepted. source: where the numbers come from, in words. photographs: how many there were.
+    spread: distances between the person's own photographs; interval: the 95 % confidence interval of its 95th percentile.
+    Both are None where the analyzer's operating point is used.
+    """
+
+    same_person: float
+    uncertain: float
+    limit: float
+    source: str
+    photographs: int
+    spread: Interval | None = None
+    interval: tuple[float, float] | None = None
 
 
 def centroid(embeddings: Sequence[np.ndarray]) -> np.ndarray:
@@ -64,3 +89,41 @@ def own_interval(analyzer: FaceAnalyzer, embeddings: Sequence[np.ndarray]) -> In
     pairs = [distances(analyzer, one, embeddings[i + 1 :]) for i, one in enumerate(embeddings[:-1])]
     low, median, high = np.percentile(np.concatenate(pairs), (5, 50, 95))
     return Interval(float(low), float(median), float(high), sum(len(row) for row in pairs))
+
+
+def person_thresholds(
+    analyzer: FaceAnalyzer, embeddings: Sequence[np.ndarray], seed: int, enough: int = ENOUGH_PHOTOGRAPHS
+) -> Thresholds:
+    """The limits of one person, from the person's own photographs; the analyzer's with fewer than `enough`.
+
+    same_person is the 95th percentile of the distances between the photographs. It is an estimate from few pictures: `uncertain` is the
+    upper end of its 95 % confidence interval, by a bootstrap over photographs (not over pairs, which depend on each other).
+    seed: of the resampling; the same seed gives the same interval.
+    """
+    spread = own_interval(analyzer, embeddings)
+    count = len(embeddings)
+    if spread is None or count < enough:
+        few = f"{count} photographs, and {enough} are the least for limits of one's own" if count else "no photographs"
+        return Thresholds(
+            analyzer.same_person, analyzer.uncertain, analyzer.same_person, f"{analyzer.name}'s operating point: {few}", count
+        )
+    between = np.stack([distances(analyzer, one, embeddings) for one in embeddings])
+    low, high = _bootstrap(between, np.random.default_rng(seed))
+    same, uncertain = min(spread.high, analyzer.same_person), min(high, analyzer.uncertain)
+    source = f"the person's own {count} photographs: 95 % of their pairs are within {spread.high:.2f} ({low:.2f}-{high:.2f})"
+    return Thresholds(same, uncertain, uncertain, source, count, spread, (low, high))
+
+
+def _bootstrap(between: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """The 95 % confidence interval of the 95th percentile of an (N, N) distance matrix's pairs."""
+    count = len(between)
+    first, second = np.triu_indices(count, 1)
+    found: list[float] = []
+    while len(found) < RESAMPLES:
+        drawn = rng.integers(0, count, count)
+        one, other = drawn[first], drawn[second]
+        pairs = between[one[one != other], other[one != other]]  # a photograph drawn twice is no pair
+        if len(pairs):
+            found.append(float(np.percentile(pairs, 95)))
+    low, high = np.percentile(found, (2.5, 97.5))
+    return float(low), float(high)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,12 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import check_size, text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.errors import GenerationError
+from avatar_pipeline.errors import GenerationError, StoreError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
-from avatar_pipeline.faces.rules import Check
-from avatar_pipeline.imaging import contact_sheet, encode_png, resize_to_fit
+from avatar_pipeline.imaging import contact_sheet, encode_png, open_image, resize_to_fit
 from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages.curation import curate
+from avatar_pipeline.stages.intake_files import Intake, read_intake
 from avatar_pipeline.stages.result import StageResult
 
 # A photograph's longest side as base image: twice the export's, so that a portrait keeps all detail that the export can show.
@@ -42,63 +41,69 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A possible base image and what its face is worth."""
+    """A possible base image. rank: smaller is better: errors, warnings, then how far the head is turned in degrees."""
 
     name: str
     image: Image.Image
-    faces: list[Face]
-    checks: list[Check]
-
-    @property
-    def rank(self) -> tuple[int, int, float]:
-        """Smaller is better: errors, warnings, then how far the head is turned in degrees."""
-        verdicts = [check.verdict for check in self.checks]
-        turned = abs(self.faces[0].pose.yaw) + abs(self.faces[0].pose.pitch) if self.faces else 360.0
-        return verdicts.count("error"), verdicts.count("warn"), turned
+    rank: tuple[int, int, float]
 
 
 def run(
-    spec: ActorSpec, photos: Sequence[Photo], root_seed: int, settings: Settings, session: GpuSession, analyzer: FaceAnalyzer
+    spec: ActorSpec,
+    photos: Sequence[Photo],
+    intake: Mapping[str, bytes],
+    root_seed: int,
+    settings: Settings,
+    session: GpuSession,
+    analyzer: FaceAnalyzer,
 ) -> StageResult:
     """Pick the best photograph, or generate from the description.
 
-    Raises PhotoError when no photograph is usable, GenerationError for a framing or size that the preset cannot draw.
+    intake: the files of photo_intake, which has analyzed the photographs; only the chosen one is opened again, for its full size.
+    Raises StoreError when the photographs are not those of photo_intake any more, GenerationError for a framing or size that the preset
+    cannot draw.
     """
     warnings = check_description(spec.description)
+    seen = read_intake(intake, analyzer)
     if photos:
-        candidates, seeds, facts = _from_photographs(photos, analyzer)
+        candidates, seeds, facts = _from_photographs(seen)
     else:
         candidates, seeds, facts = _from_words(spec, root_seed, settings, session, analyzer)
     best = min(candidates, key=lambda candidate: candidate.rank)
+    picture = _original(best.name, photos, seen) if photos else best.image
     errors, warned, _ = best.rank
     sheet = contact_sheet([(c.image, f"{c.name}\n{c.rank[0]} errors, {c.rank[1]} warnings") for c in candidates], 6, (192, 192))
     return StageResult(
-        files={f"{spec.name}_base.png": encode_png(best.image)},
+        files={f"{spec.name}_base.png": encode_png(picture)},
         metrics={
             **facts,
             "chosen": best.name,
             "candidates": len(candidates),
-            "width": best.image.width,
-            "height": best.image.height,
+            "width": picture.width,
+            "height": picture.height,
             "readiness_errors": errors,
             "readiness_warnings": warned,
         },
         seeds=seeds,
-        previews={"base_image": best.image, "candidates": sheet},
+        previews={"base_image": picture, "candidates": sheet},
         warnings=warnings,
     )
 
 
 def _from_photographs(
-    photos: Sequence[Photo], analyzer: FaceAnalyzer
+    intake: Intake,
 ) -> tuple[list[_Candidate], dict[str, int], dict[str, float | int | str | bool | None]]:
-    curation = curate(photos, analyzer)
-    candidates = []
-    for photo in curation.usable:
-        checks = assess(np.asarray(photo.image), [photo.face])
-        candidates.append(_Candidate(photo.name, resize_to_fit(photo.image, LONGEST), [photo.face], checks))
-    facts: dict[str, float | int | str | bool | None] = {"source": "photograph", "photographs_rejected": len(curation.rejected)}
-    return candidates, {}, facts
+    candidates = [_Candidate(photograph.name, photograph.image, photograph.rank) for photograph in intake.photographs]
+    return candidates, {}, {"source": "photograph", "photographs_rejected": intake.rejected}
+
+
+def _original(name: str, photos: Sequence[Photo], intake: Intake) -> Image.Image:
+    """The photograph of that name at its own size, at most LONGEST; it must be the one that photo_intake has seen."""
+    sha256 = next(photograph.sha256 for photograph in intake.photographs if photograph.name == name)
+    found = next((photo for photo in photos if photo.name == name and photo.sha256 == sha256), None)
+    if found is None:
+        raise StoreError(f"{name} is not the photograph any more that photo_intake has seen. Materialize photo_intake again.")
+    return resize_to_fit(open_image(found.data, name=name), LONGEST)
 
 
 def _from_words(
@@ -121,5 +126,11 @@ def _from_words(
         seeds[name] = derive_seed(root_seed, "base_image", index)
         image = text_to_image(session, prompt, seeds[name], width, height, steps, guidance)
         faces = analyzer.analyze(np.asarray(image))
-        candidates.append(_Candidate(name, image, faces, assess(np.asarray(image), faces)))
+        candidates.append(_Candidate(name, image, _rank(image, faces)))
     return candidates, seeds, {"source": "generated", "prompt": prompt, "steps": steps, "guidance_scale": guidance}
+
+
+def _rank(image: Image.Image, faces: Sequence[Face]) -> tuple[int, int, float]:
+    verdicts = [check.verdict for check in assess(np.asarray(image), faces)]
+    turned = abs(faces[0].pose.yaw) + abs(faces[0].pose.pitch) if faces else 360.0
+    return verdicts.count("error"), verdicts.count("warn"), turned

@@ -1,8 +1,10 @@
 """The chain: which stage reads what, and how each one is called. Dagster's assets, `replay` and the service all go through here.
 
-actor_spec ---+
-actor_photos -+-> base_image -> face_validation -> training_variations -> lora -> validated_avatar -> liveportrait_export
-base_model ---+
+actor_photos -> photo_intake --+
+actor_spec --------------------+-> base_image -> face_validation -> training_variations -> lora -> validated_avatar -> liveportrait_export
+base_model --------------------+
+
+What photo_intake has found out (framed heads, the held-out ones, the person's identity limits) is read by all that judge a likeness.
 """
 
 from __future__ import annotations
@@ -16,12 +18,14 @@ from pydantic import BaseModel
 from avatar_pipeline.actors.consent import Scope
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.stages import (
     base_image,
     face_validation,
     liveportrait_export,
     lora,
+    photo_intake,
     training_variations,
     validated_avatar,
 )
@@ -82,13 +86,26 @@ STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
         Stage(
-            name="base_image",
+            name="photo_intake",
             code_version="1",
+            settings=photo_intake.Settings,
+            run=lambda i, settings, t: photo_intake.run(
+                i.spec, i.photos, i.root_seed, settings, get_preset(i.spec.preset), t.analyzer
+            ),
+            scopes=("embed",),
+            photos=True,
+            model=False,
+            checks=tuple(photo_intake.INTAKE_RULES),
+        ),
+        Stage(
+            name="base_image",
+            code_version="2",
             settings=base_image.Settings,
             run=lambda i, settings, t: base_image.run(
-                i.spec, i.photos, i.root_seed, settings, t.session(i.spec.preset), t.analyzer
+                i.spec, i.photos, i.upstream["photo_intake"], i.root_seed, settings, t.session(i.spec.preset), t.analyzer
             ),
             scopes=("embed", "generate"),
+            upstream=("photo_intake",),
             photos=True,
         ),
         Stage(
@@ -105,21 +122,20 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="training_variations",
-            code_version="2",
+            code_version="3",
             settings=training_variations.Settings,
             run=lambda i, settings, t: training_variations.run(
                 i.spec,
                 i.file("base_image", "{actor}_base.png"),
-                i.photos,
+                i.upstream["photo_intake"],
                 i.root_seed,
                 settings,
                 t.session(i.spec.preset),
                 t.analyzer,
             ),
             scopes=("embed", "generate"),
-            upstream=("base_image",),
+            upstream=("photo_intake", "base_image"),
             after=("face_validation",),
-            photos=True,
         ),
         Stage(
             name="lora",
@@ -133,35 +149,37 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="validated_avatar",
-            code_version="1",
+            code_version="2",
             settings=validated_avatar.Settings,
             run=lambda i, settings, t: validated_avatar.run(
                 i.spec,
                 i.file("lora", "{actor}.safetensors"),
                 i.upstream["training_variations"],
+                i.upstream["photo_intake"],
                 i.root_seed,
                 settings,
                 t.session(i.spec.preset),
                 t.analyzer,
             ),
             scopes=("embed", "generate"),
-            upstream=("lora", "training_variations"),
+            upstream=("lora", "training_variations", "photo_intake"),
             checks=tuple(name for name in READINESS if name not in validated_avatar.JUDGED_ON_EXPORT),
         ),
         Stage(
             name="liveportrait_export",
-            code_version="1",
+            code_version="2",
             settings=liveportrait_export.Settings,
             run=lambda i, settings, t: liveportrait_export.run(
                 i.spec,
                 i.file("validated_avatar", "{actor}_avatar.png"),
                 i.upstream["training_variations"],
+                i.upstream["photo_intake"],
                 i.provenance(),
                 settings,
                 t.analyzer,
             ),
             scopes=("embed", "generate"),
-            upstream=("validated_avatar", "training_variations"),
+            upstream=("validated_avatar", "training_variations", "photo_intake"),
             model=False,
             checks=(*READINESS, "reload"),
         ),

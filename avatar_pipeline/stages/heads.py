@@ -17,7 +17,7 @@ from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, frame_head
 from avatar_pipeline.faces.measures import inter_eye_distance
 from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages.curation import face_fault
+from avatar_pipeline.stages.usable import face_fault
 
 # From this magnification on a framed head is too soft to learn from. A full body of 512x768 (26-29 px between the eyes) is magnified
 # about fourfold, a half body not quite twofold, a head shot not at all.

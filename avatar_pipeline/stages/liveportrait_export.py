@@ -16,10 +16,11 @@ from avatar_pipeline.errors import GenerationError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.crop import CROP_SIZE, source_crop
 from avatar_pipeline.faces.draw import annotate
-from avatar_pipeline.faces.readiness import assess, reload_check
+from avatar_pipeline.faces.readiness import reload_check
 from avatar_pipeline.imaging import encode_jpeg, open_image
 from avatar_pipeline.provenance.digests import sha256_bytes
-from avatar_pipeline.stages.references import embeddings
+from avatar_pipeline.stages.intake_files import read_thresholds
+from avatar_pipeline.stages.references import assess_person, embeddings
 from avatar_pipeline.stages.result import StageResult
 from avatar_pipeline.stages.training_set import read_training_set
 
@@ -42,6 +43,7 @@ def run(
     spec: ActorSpec,
     avatar_png: bytes,
     variations: Mapping[str, bytes],
+    intake: Mapping[str, bytes],
     provenance: dict[str, Any],
     settings: Settings,
     analyzer: FaceAnalyzer,
@@ -52,17 +54,18 @@ def run(
     """
     avatar = open_image(avatar_png, name=f"{spec.name}_avatar.png")
     references = embeddings(read_training_set(variations).held_out, analyzer)
+    thresholds = read_thresholds(intake, analyzer)
     faces = analyzer.analyze(np.asarray(avatar))
     if not faces:
         raise GenerationError(f"{spec.name}: the validated avatar has no face. Materialize validated_avatar again.")
     framed, enlarged, invented = frame_for_liveportrait(np.asarray(avatar), faces[0])
     framed_faces = analyzer.analyze(framed)
-    before = assess(framed, framed_faces, analyzer=analyzer, references=references)
+    before = assess_person(framed, framed_faces, references, thresholds, analyzer)
 
     jpg = encode_jpeg(Image.fromarray(framed), quality=settings.quality)
     exported = open_image(jpg, name=f"{spec.name}.jpg")
     found = analyzer.analyze(np.asarray(exported))
-    checks = assess(np.asarray(exported), found, analyzer=analyzer, references=references, data=jpg)
+    checks = assess_person(np.asarray(exported), found, references, thresholds, analyzer, jpg)
     checks.append(reload_check(before, checks))
     verdicts = [check.verdict for check in checks]
     annotated = annotate(exported, found, checks)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
 from avatar_pipeline.errors import PhotoError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
-from avatar_pipeline.faces.identity import compare
+from avatar_pipeline.faces.identity import Thresholds, compare
+from avatar_pipeline.faces.readiness import assess
+from avatar_pipeline.faces.rules import Check, identity_rule
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,17 @@ def score(found: Sequence[Sequence[Face]], references: Sequence[np.ndarray], ana
     """Score the faces found in each of some pictures; the distance is infinite when no picture has a face."""
     distances = [compare(analyzer, faces[0].embedding, references).median for faces in found if faces]
     return Score(float(np.median(distances)) if distances else float("inf"), len(distances), len(found))
+
+
+def assess_person(
+    image: np.ndarray,
+    faces: Sequence[Face],
+    references: Sequence[np.ndarray],
+    thresholds: Thresholds,
+    analyzer: FaceAnalyzer,
+    data: bytes | None = None,
+) -> list[Check]:
+    """All readiness checks as `readiness.assess` makes them, with the identity judged by this person's own limits."""
+    rule = replace(identity_rule(thresholds.same_person, thresholds.uncertain), source=thresholds.source)
+    identity = rule.judge(compare(analyzer, faces[0].embedding, references).median) if faces else rule.skip("No face was found.")
+    return [identity if check.name == "identity" else check for check in assess(image, faces, data=data)]

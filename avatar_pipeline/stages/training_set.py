@@ -12,7 +12,7 @@ from PIL import Image
 
 from avatar_pipeline.errors import StoreError
 from avatar_pipeline.imaging import encode_png, open_image
-from avatar_pipeline.stages.curation import Rejected
+from avatar_pipeline.stages.usable import Rejected
 
 HELD_OUT = "held_out/"
 Source = Literal["photograph", "base_image", "generated"]

@@ -1,34 +1,32 @@
-"""training_variations: the LoRA's training set, from curated photographs and generated variations of them."""
+"""training_variations: the LoRA's training set, from the photographs that photo_intake chose and generated variations of them."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.diffusion.identity import LARGEST_SCALE, Identity
 from avatar_pipeline.diffusion.sampling import image_to_image
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError, PhotoError
-from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
+from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
-from avatar_pipeline.faces.measures import eye_openness, mouth_opening
 from avatar_pipeline.imaging import contact_sheet, open_image
 from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages.curation import Rejected, curate, face_fault
-from avatar_pipeline.stages.heads import BLURRED, RENEWAL, Head, frame, renew
+from avatar_pipeline.stages.captions import caption_details
+from avatar_pipeline.stages.heads import BLURRED, RENEWAL, frame, renew
+from avatar_pipeline.stages.intake_files import not_enough, read_intake
+from avatar_pipeline.stages.intake_split import FEWEST_PHOTOGRAPHS, held_out_count
 from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.training_set import Member, Source, write_members, write_rejected
-
-FEWEST_PHOTOGRAPHS = 5  # two of them are held out, and three are the least that shows a face and not one picture
-TURNED = 15.0  # degrees of yaw from which a caption says so
-MOUTH_OPEN = 0.25  # the readiness table's error limits, which openpeople's surprised and exhausted tiles exceed
-EYES_CLOSED = 0.15
+from avatar_pipeline.stages.training_set import Member, write_members, write_rejected
+from avatar_pipeline.stages.usable import Rejected, face_fault
 
 
 class Settings(BaseModel):
@@ -55,35 +53,44 @@ class Settings(BaseModel):
         None,
         gt=0,
         le=2,
-        description="largest identity distance of a variation to the person; None: the analyzer's same-person limit",
+        description="largest identity distance of a variation to the person; None: the person's own limit, from photo_intake",
     )
     generated_share: float = Field(0.2, ge=0, le=1, description="largest share of generated pictures beside photographs")
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A framed head to draw variations from, and the identity vector of its face."""
+
+    name: str
+    image: Image.Image
+    embedding: np.ndarray
 
 
 def run(
     spec: ActorSpec,
     base_png: bytes,
-    photos: Sequence[Photo],
+    intake: Mapping[str, bytes],
     root_seed: int,
     settings: Settings,
     session: GpuSession,
     analyzer: FaceAnalyzer,
 ) -> StageResult:
-    """Curate, frame, hold out, vary, caption.
+    """Vary and caption what photo_intake has chosen; or the base image, where there are no photographs.
 
+    intake: the files of photo_intake.
     Raises PhotoError with too few usable photographs, GenerationError when too few variations of a described person keep the person.
     """
     scale, warnings = _identity_scale(settings, session, analyzer)
     seeds: dict[str, int] = {}
     renewed: float | None = None
-    curation = curate(photos, analyzer)
-    if photos and len(curation.usable) < FEWEST_PHOTOGRAPHS:
-        raise PhotoError(
-            f"{spec.name}: only {len(curation.usable)} of {len(photos)} photographs are usable, and LoRA training needs at least "
-            f"{FEWEST_PHOTOGRAPHS} (10 to 20 are better).\n{curation.explain()}"
-        )
+    chosen = read_intake(intake, analyzer)
+    photos = chosen.photographs
+    if photos and len(photos) < FEWEST_PHOTOGRAPHS:
+        raise PhotoError(f"{spec.name}: {not_enough(len(photos), len(photos) + chosen.rejected, FEWEST_PHOTOGRAPHS, [])}")
     if photos:
-        sources = [frame(photo.name, photo.image, photo.face, session.preset) for photo in curation.usable]
+        sources = [_Source(photo.name, photo.image, photo.embedding) for photo in photos]
+        photographs = [Member(photo.name, "photograph", photo.image, _caption(spec, photo.details), None) for photo in photos]
     else:
         base = open_image(base_png, name=f"{spec.name}_base.png")
         face = analyzer.analyze(np.asarray(base))[0]  # face_validation has made sure that there is one
@@ -96,20 +103,19 @@ def run(
                     f"the head drawn for training is {renewed:.2f} from the small face in the base image, and the same person is at "
                     f"most {analyzer.same_person:.2f} away: compare the two, or materialize base_image with another seed."
                 )
-        sources = [head]
+        sources = [_Source(head.name, head.image, head.face.embedding)]
+        photographs = [Member(head.name, "base_image", head.image, _caption(spec, caption_details(head.face)), None)]
 
     wanted = settings.variations
     if photos:  # generated pictures must not drown the photographs
         wanted = min(wanted, int(len(sources) * settings.generated_share / max(1 - settings.generated_share, 1e-6)))
-    kind: Source = "photograph" if photos else "base_image"
-    photographs = [Member(source.name, kind, source.image, _caption(spec, source.face), None) for source in sources]
-    # Photographs are held out before anything is drawn from them: a variation of a held-out photograph would be training on it.
-    held_out = _hold_out(photographs, root_seed) if photos else []
-    shown = [
-        source for source, member in zip(sources, photographs, strict=True) if not any(member is other for other in held_out)
-    ]
-    references = [source.face.embedding for source in shown]
-    generated, rejected, drawn = _vary(spec, shown, references, wanted, root_seed, settings, scale, session, analyzer)
+    # Nothing is drawn from a held-out photograph: a variation of it would be training on it.
+    hidden = {photo.name for photo in photos if photo.held_out}
+    held_out = [member for member in photographs if member.name in hidden]
+    shown = [source for source in sources if source.name not in hidden]
+    references = [source.embedding for source in shown]
+    limit = settings.max_distance or chosen.thresholds.limit
+    generated, rejected, drawn = _vary(spec, shown, references, limit, wanted, root_seed, settings, scale, session, analyzer)
     seeds |= drawn
     candidates = photographs if photos else generated
     if len(candidates) < FEWEST_PHOTOGRAPHS:
@@ -118,19 +124,20 @@ def run(
             f"{FEWEST_PHOTOGRAPHS}. Raise variations, lower strength, or give photographs. "
             f"Reasons: {'; '.join(sorted({item.reason.split(':')[0] for item in rejected}))}."
         )
-    held_out = held_out or _hold_out(generated, root_seed)
+    if not photos:
+        seeds["held_out"] = derive_seed(root_seed, "held_out")
+        held_out = random.Random(seeds["held_out"]).sample(generated, held_out_count(len(generated)))
     members = [*photographs, *generated]
     train = [member for member in members if not any(member is other for other in held_out)]
-    seeds["held_out"] = derive_seed(root_seed, "held_out")
-    rejections = [*curation.rejected, *rejected]
     return StageResult(
-        files={**write_members(train, held_out), "rejected.csv": write_rejected(rejections)},
+        files={**write_members(train, held_out), "rejected.csv": write_rejected(rejected)},
         metrics={
             "train_photographs": sum(member.source == "photograph" for member in train),
             "train_generated": sum(member.source == "generated" for member in train),
             "held_out": len(held_out),
-            "rejected": len(rejections),
+            "rejected": len(rejected),
             "identity_scale": scale,
+            "max_distance": limit,
             **({} if renewed is None else {"renewed_head_distance": renewed}),
         },
         seeds=seeds,
@@ -138,7 +145,7 @@ def run(
             "training_set": contact_sheet([(m.image, _label(m)) for m in train], 8, (128, 128)),
             "held_out": contact_sheet([(m.image, _label(m)) for m in held_out], 8, (128, 128)),
         },
-        tables={"rejected": [{"name": item.name, "reason": item.reason, "distance": item.distance} for item in rejections]},
+        tables={"rejected": [{"name": item.name, "reason": item.reason, "distance": item.distance} for item in rejected]},
         warnings=warnings,
     )
 
@@ -158,8 +165,9 @@ def _drawing(settings: Settings, session: GpuSession) -> tuple[int, float]:
 
 def _vary(
     spec: ActorSpec,
-    sources: Sequence[Head],
+    sources: Sequence[_Source],
     references: Sequence[np.ndarray],
+    limit: float,
     wanted: int,
     root_seed: int,
     settings: Settings,
@@ -168,7 +176,6 @@ def _vary(
     analyzer: FaceAnalyzer,
 ) -> tuple[list[Member], list[Rejected], dict[str, int]]:
     """Variations that keep the person, those that do not and why, and the seeds of all."""
-    limit = settings.max_distance or analyzer.same_person
     strength = settings.strength or (RENEWAL if len(sources) == 1 else 0.2)
     steps, guidance = _drawing(settings, session)
     kept: list[Member] = []
@@ -181,7 +188,7 @@ def _vary(
         source = sources[index % len(sources)]
         details = _details(index, seed)
         prompt = prompts.portrait_prompt(spec.description, *details)
-        identity = Identity(source.face.embedding, identity_scale) if identity_scale else None
+        identity = Identity(source.embedding, identity_scale) if identity_scale else None
         image = image_to_image(session, source.image, prompt, seed, strength, steps, guidance, identity)
         faces = analyzer.analyze(np.asarray(image))
         fault = face_fault(faces)
@@ -204,23 +211,7 @@ def _details(index: int, seed: int) -> tuple[str, ...]:
     return (varied,) if varied in prompts.EXPRESSIONS else (prompts.NEUTRAL, varied)
 
 
-def _hold_out(candidates: Sequence[Member], root_seed: int) -> list[Member]:
-    """A fifth of the pictures, 2 to 4, drawn by the root seed; they are never trained on."""
-    count = min(4, max(2, round(len(candidates) / 5)))
-    return random.Random(derive_seed(root_seed, "held_out")).sample(list(candidates), count)
-
-
-def _caption(spec: ActorSpec, face: Face) -> str:
-    """A photograph's caption, from what its face does."""
-    details = []
-    if mouth_opening(face.landmarks68) > MOUTH_OPEN:
-        details.append("mouth open")
-    if eye_openness(face.landmarks68) < EYES_CLOSED:
-        details.append("eyes closed")
-    if not details:
-        details.append("neutral expression")
-    if abs(face.pose.yaw) > TURNED:
-        details.append("head turned right" if face.pose.yaw > 0 else "head turned left")
+def _caption(spec: ActorSpec, details: Sequence[str]) -> str:
     return prompts.portrait_prompt(spec.description, *details, trigger=True)
 
 

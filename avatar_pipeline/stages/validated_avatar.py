@@ -17,11 +17,11 @@ from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
-from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import Check
 from avatar_pipeline.imaging import contact_sheet, encode_jpeg, encode_png
 from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages.references import embeddings
+from avatar_pipeline.stages.intake_files import read_thresholds
+from avatar_pipeline.stages.references import assess_person, embeddings
 from avatar_pipeline.stages.result import StageResult
 from avatar_pipeline.stages.training_set import read_training_set, write_csv
 
@@ -30,7 +30,7 @@ JUDGED_ON_EXPORT = frozenset({"resolution", "face_pixels", "inter_eye", "crop_in
 
 
 class Settings(BaseModel):
-    """How candidates are drawn and judged; None takes the preset's or the analyzer's default."""
+    """How candidates are drawn and judged; None takes the preset's default, or what photo_intake measured."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,7 +38,10 @@ class Settings(BaseModel):
     steps: int | None = Field(None, ge=1, le=150, description="denoising steps")
     guidance_scale: float | None = Field(None, ge=1, le=30, description="how closely a candidate follows the prompt")
     max_distance: float | None = Field(
-        None, gt=0, le=2, description="largest identity distance to the held-out pictures that passes"
+        None,
+        gt=0,
+        le=2,
+        description="largest identity distance to the held-out pictures that passes; None: the person's own limit",
     )
 
 
@@ -77,6 +80,7 @@ def run(
     spec: ActorSpec,
     lora: bytes,
     variations: Mapping[str, bytes],
+    intake: Mapping[str, bytes],
     root_seed: int,
     settings: Settings,
     session: GpuSession,
@@ -86,7 +90,8 @@ def run(
     data = read_training_set(variations)
     references = embeddings(data.held_out, analyzer)
     training = embeddings(data.images, analyzer)
-    limit = settings.max_distance or analyzer.same_person
+    thresholds = read_thresholds(intake, analyzer)
+    limit = settings.max_distance or thresholds.limit
     preset = session.preset
     steps, guidance = settings.steps or preset.steps, settings.guidance_scale or preset.guidance_scale
     prompt = prompts.portrait_prompt(spec.description, prompts.NEUTRAL, "frontal view", prompts.STUDIO, trigger=True)
@@ -100,7 +105,7 @@ def run(
             faces = analyzer.analyze(pixels)
             checks = [
                 check
-                for check in assess(pixels, faces, analyzer=analyzer, references=references)
+                for check in assess_person(pixels, faces, references, thresholds, analyzer)
                 if check.name not in JUDGED_ON_EXPORT
             ]
             faults = [f"{check.name}: {check.hint}" for check in checks if check.verdict == "error"]

@@ -21,7 +21,7 @@ from avatar_pipeline.errors import GenerationError
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.measures import inter_eye_distance
 from avatar_pipeline.imaging import encode_png, open_image
-from avatar_pipeline.stages import base_image, face_validation, heads, training_variations
+from avatar_pipeline.stages import base_image, face_validation, heads, photo_intake, training_variations
 from avatar_pipeline.stages.result import StageResult
 from avatar_pipeline.stages.training_variations import Settings
 
@@ -87,7 +87,8 @@ def vary(session: GpuSession, analyzer: FaceAnalyzer) -> Callable[..., StageResu
 
     def run(base: Image.Image, photos: list[Photo] | None = None, session: GpuSession = session, **settings: Any) -> StageResult:
         chosen = Settings(**{"variations": 7, **settings})
-        return training_variations.run(SPEC, encode_png(base), photos or [], 5, chosen, session, analyzer)
+        intake = photo_intake.run(SPEC, photos or [], 5, photo_intake.Settings(), PRESET, analyzer).files
+        return training_variations.run(SPEC, encode_png(base), intake, 5, chosen, session, analyzer)
 
     return run
 
@@ -115,7 +116,8 @@ def test_a_base_image_has_the_size_of_its_framing(
 
     monkeypatch.setattr(base_image, "text_to_image", draw)
     spec = SPEC.model_copy(update={"framing": framing})
-    result = base_image.run(spec, [], 5, base_image.Settings(candidates=1, **settings), session, analyzer)
+    intake = photo_intake.run(spec, [], 5, photo_intake.Settings(), PRESET, analyzer).files
+    result = base_image.run(spec, [], intake, 5, base_image.Settings(candidates=1, **settings), session, analyzer)
     assert open_image(result.files["somebody_base.png"], name="base").size == size
     assert (result.metrics["width"], result.metrics["height"]) == size
 

@@ -1,0 +1,100 @@
+"""photo_intake as an asset: for the demo actor, a described one and one with too few photographs; it never asks for a model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.definitions import defs, register
+from avatar_pipeline.embedded.openpeople import emotion_tiles
+from avatar_pipeline.home import PROJECT
+from avatar_pipeline.stages.tools import Tools
+
+ASSETS = ("photo_intake", "base_image")
+Run = Callable[[str], dg.ExecuteInProcessResult]
+
+
+@pytest.fixture
+def intake(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Materialize photo_intake alone, or with what follows: `intake("demo")`, `intake("few photo_intake base_image")`."""
+    monkeypatch.setenv("AVATAR_DATA", str(tmp_path))
+
+    def no_model(self: Tools, preset: str) -> None:
+        raise AssertionError("photo_intake needs no model")
+
+    for name in ("demo", "0100_european_25_male"):
+        (tmp_path / name).mkdir()
+        shutil.copy(PROJECT / "data" / "actors" / name / "actor.yaml", tmp_path / name)
+    (tmp_path / "few" / "photos").mkdir(parents=True)
+    (tmp_path / "few" / "actor.yaml").write_text("description: a 30 year old woman\nlikeness: synthetic\nphotos: folder\n")
+    for emotion, tile in list(emotion_tiles("P002").items())[:4]:
+        tile.save(tmp_path / "few" / "photos" / f"{emotion}.png")
+    register(instance, ActorStore())
+    monkeypatch.setattr(Tools, "session", no_model)
+
+    def run(what: str) -> dg.ExecuteInProcessResult:
+        actor, *assets = what.split()
+        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            partition_key=actor,
+            asset_selection=[dg.AssetKey(asset) for asset in assets or ASSETS[:1]],
+            raise_on_error=False,
+        )
+
+    return run
+
+
+def test_the_demo_actor(intake: Run) -> None:
+    result = intake("demo")
+    assert result.success
+    (event,) = result.asset_materializations_for_node("photo_intake")
+    metadata: dict[str, Any] = {name: value.value for name, value in event.metadata.items()}
+    assert (metadata["photographs"], metadata["used"], metadata["held_out"], metadata["rejected"]) == (18, 14, 4, 0)
+    assert "data:image/jpeg;base64," in metadata["contact_sheet"]
+    assert metadata["own_distance_95_from"] < metadata["own_distance_95"] < metadata["own_distance_95_to"]
+    for name in ("photographs", "coverage", "missing"):
+        assert name in metadata
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert {name: check.passed for name, check in checks.items()} == {
+        "enough_photographs": True,
+        "coverage": False,
+        "strangers": True,
+    }
+    assert checks["coverage"].severity == dg.AssetCheckSeverity.WARN
+    assert "no three-quarter view to the left" in str(checks["coverage"].description)
+    held_out = [row["name"] for row in _heads() if row["held_out"]]
+    assert held_out == ["06_disgusted.png", "08_confused.png", "09_smug.png", "10_flirty.png"], "the split of the demo has moved"
+
+
+def _heads() -> list[dict[str, object]]:
+    store = ActorStore()
+    return list(json.loads(store.read(store.current("demo", "photo_intake"), "heads.json"))["photographs"])
+
+
+def test_a_described_actor(intake: Run) -> None:
+    result = intake("0100_european_25_male")
+    assert result.success
+    (event,) = result.asset_materializations_for_node("photo_intake")
+    assert event.metadata["statement"].value == "no photographs: described actor"
+    assert {check.description for check in result.get_asset_check_evaluations()} == {
+        "Not assessed: no photographs: described actor."
+    }
+
+
+def test_too_few_photographs_stop_the_chain_and_the_report_is_there(intake: Run) -> None:
+    result = intake("few photo_intake base_image")
+    assert not result.success
+    made = [event.asset_key.to_user_string() for event in result.get_asset_materialization_events() if event.asset_key]
+    assert made == ["photo_intake"]
+    failed = [check for check in result.get_asset_check_evaluations() if check.severity == dg.AssetCheckSeverity.ERROR]
+    assert [check.check_name for check in failed] == ["enough_photographs"]
+    assert "only 4 of 4 photographs are usable" in str(failed[0].description)
+    store = ActorStore()
+    assert "contact_sheet.jpg" in store.current("few", "photo_intake").files

@@ -1,0 +1,47 @@
+"""The hold-out split: reproducible, spread over views, never through photographs that look alike."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from avatar_pipeline.provenance.seeds import derive_seed
+from avatar_pipeline.stages.intake_split import held_out_count, hold_out, splits_a_group
+
+NAMES = [f"{number:02d}.jpg" for number in range(15)]
+FRONT = dict.fromkeys(NAMES, "front")
+ALONE = [{name} for name in NAMES]
+SEEDS = range(20)
+
+
+@pytest.mark.parametrize(("photographs", "held_out"), [(4, 0), (5, 2), (10, 2), (15, 3), (20, 4), (100, 4)])
+def test_a_fifth_is_held_out(photographs: int, held_out: int) -> None:
+    names = [str(number) for number in range(photographs)]
+    assert len(hold_out(names, dict.fromkeys(names, "front"), [{name} for name in names], 1)) == held_out
+
+
+def test_photographs_of_one_kind_are_split_by_the_seed_alone() -> None:
+    """As before there was an intake: an actor whose photographs are alike in kind keeps its split."""
+    for seed in SEEDS:
+        drawn = random.Random(derive_seed(seed, "held_out")).sample(NAMES, held_out_count(len(NAMES)))
+        assert hold_out(NAMES, FRONT, ALONE, seed) == set(drawn)
+
+
+def test_alike_photographs_stay_on_one_side() -> None:
+    pairs = [set(NAMES[index : index + 2]) for index in range(0, 14, 2)] + [{NAMES[14]}]
+    assert any(splits_a_group(hold_out(NAMES, FRONT, ALONE, seed), pairs) for seed in SEEDS), "nothing to keep together"
+    assert not any(splits_a_group(hold_out(NAMES, FRONT, pairs, seed), pairs) for seed in SEEDS)
+
+
+def test_large_groups_are_held_out_whole() -> None:
+    sessions = [set(NAMES[:5]), set(NAMES[5:10]), set(NAMES[10:])]
+    for seed in SEEDS:
+        assert hold_out(NAMES, FRONT, sessions, seed) in sessions
+
+
+def test_each_view_is_scored_and_none_is_lost() -> None:
+    views = {**FRONT, **dict.fromkeys(NAMES[:4], "three-quarter left"), NAMES[4]: "three-quarter right"}
+    for seed in SEEDS:
+        held_out = {views[name] for name in hold_out(NAMES, views, ALONE, seed)}
+        assert held_out == {"front", "three-quarter left"}
