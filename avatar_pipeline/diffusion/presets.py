@@ -18,8 +18,8 @@ class Preset:
     `sizes` gives the width and height in pixels at which each framing is drawn; `width` and `height` are those of a head shot.
     `head_inter_eye` (share of the width) and `head_eye_y` (share of the height) say where the model draws the eyes of
     a head shot. Training draws its noise levels from a logit-normal of `timestep_mean` and `timestep_spread`, and the share
-    `timestep_uniform` of them evenly. `lora_*` are
-    the defaults for 10-20 photographs. `identity_adapter` is the model folder's IP-Adapter of the FaceID kind, and `identity_analyzer`
+    `timestep_uniform` of them evenly. `lora_*` are the defaults for 10-20 photographs; in the face the loss counts `lora_face_weight`
+    times as much as around it. `identity_adapter` is the model folder's IP-Adapter of the FaceID kind, and `identity_analyzer`
     the analyzer whose embeddings it reads; both are empty where there is none.
     """
 
@@ -39,6 +39,7 @@ class Preset:
     lora_alpha: int
     lora_learning_rate: float
     lora_steps: int
+    lora_face_weight: float
     lora_batch_size: int
     lora_targets: tuple[str, ...]
     timestep_mean: float
@@ -80,8 +81,9 @@ PRESETS: dict[str, Preset] = {
         lora_rank=16,
         lora_alpha=16,
         lora_learning_rate=2e-3,
-        lora_steps=560,
+        lora_steps=500,
         lora_batch_size=4,
+        lora_face_weight=3.0,
         # A small base has little to say about a new face in its attention alone: its convolutions learn along.
         lora_targets=("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2", "conv_shortcut"),
         timestep_mean=1.5,

@@ -139,7 +139,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="lora",
-            code_version="2",
+            code_version="3",
             settings=lora.Settings,
             run=lambda i, settings, t: lora.run(
                 i.spec, i.upstream["training_variations"], i.root_seed, settings, t.session(i.spec.preset), t.analyzer, t.log

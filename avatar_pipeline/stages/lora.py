@@ -41,6 +41,7 @@ class Settings(BaseModel):
     batch_size: int | None = Field(None, ge=1, le=64, description="pictures per step")
     evaluate_every: int = Field(75, ge=1, description="steps between evaluations on held-out pictures")
     caption_dropout: float = Field(0.1, ge=0, le=1, description="share of steps without a caption, for guidance")
+    face_weight: float | None = Field(None, ge=1, le=20, description="how many times as much the loss counts in the face")
     probes: int = Field(6, ge=1, le=64, description="pictures rendered per evaluation")
     final_renders: int = Field(12, ge=1, le=200, description="pictures rendered without and with the finished LoRA, to score it")
 
@@ -141,6 +142,7 @@ def _hyperparameters(settings: Settings, session: GpuSession) -> Hyperparameters
         targets=preset.lora_targets,
         evaluate_every=settings.evaluate_every,
         caption_dropout=settings.caption_dropout,
+        face_weight=settings.face_weight or preset.lora_face_weight,
     )
 
 

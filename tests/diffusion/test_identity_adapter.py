@@ -92,7 +92,7 @@ def test_faces_and_loras_go_together_in_any_order(session: GpuSession, model: Pa
     plain, steered = draw(session, None), draw(session, face(1))
     settings = Hyperparameters(
         rank=2, alpha=2, learning_rate=1e-2, steps=2, batch_size=1,
-        targets=PRESET.lora_targets, evaluate_every=2, caption_dropout=0.0,
+        targets=PRESET.lora_targets, evaluate_every=2, caption_dropout=0.0, face_weight=2.0,
     )  # fmt: skip
     # Training calls the U-Net without an identity: an adapter that has been loaded must not be in its way.
     weights = train_lora(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avatar_pipeline.diffusion.lora_training import Hyperparameters, encode_dataset, train_lora
+from avatar_pipeline.diffusion.lora_training import Hyperparameters, encode_dataset, face_weights, train_lora
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image
@@ -82,7 +82,7 @@ def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(session
     dataset = encode_dataset(session, pictures, ["a", "b", "c"])
     settings = Hyperparameters(
         rank=4, alpha=12, learning_rate=1e-2, steps=3, batch_size=2,
-        targets=session.preset.lora_targets, evaluate_every=3, caption_dropout=0.0,
+        targets=session.preset.lora_targets, evaluate_every=3, caption_dropout=0.0, face_weight=2.0,
     )  # fmt: skip
     while_training: list[np.ndarray] = []
 
@@ -107,11 +107,21 @@ def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(session
     assert train_lora(session, dataset, settings, 6, lambda step, loss: None, lambda step: 0.5) != weights
 
 
+def test_the_loss_counts_more_in_the_face_and_the_same_on_the_whole() -> None:
+    weights = face_weights(get_preset("embedded"), 32, 32, 3.0)
+    assert weights.mean() == pytest.approx(1.0)
+    eyes, chin, wall, shoulder = weights[15, 13], weights[28, 16], weights[2, 2], weights[31, 3]
+    assert (eyes, wall) == (chin, shoulder)
+    assert eyes == pytest.approx(3 * float(wall))
+    assert 0.15 < float((weights > 1).float().mean()) < 0.35
+    assert (face_weights(get_preset("embedded"), 32, 32, 1.0) == 1).all()
+
+
 def test_the_best_evaluation_is_kept_not_the_last(session: GpuSession) -> None:
     dataset = encode_dataset(session, [Image.fromarray(draw(session))], ["a"])
     settings = Hyperparameters(
         rank=2, alpha=2, learning_rate=1e-2, steps=4, batch_size=1,
-        targets=("to_q",), evaluate_every=2, caption_dropout=0.0,
+        targets=("to_q",), evaluate_every=2, caption_dropout=0.0, face_weight=2.0,
     )  # fmt: skip
 
     def train(scores: dict[int, float]) -> bytes:

@@ -94,6 +94,7 @@ def hyperparameters(preset: Preset, steps: int) -> Hyperparameters:
         preset.lora_targets,
         steps,
         0.1,
+        preset.lora_face_weight,
     )
 
 
