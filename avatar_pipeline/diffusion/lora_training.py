@@ -193,6 +193,7 @@ def _add_adapter(unet: Any, settings: Hyperparameters, seed: int) -> list[Any]:
     )
     unet.add_adapter(config, adapter_name=ADAPTER)
     cast_training_params(unet, dtype=torch.float32)
+    unet.to(memory_format=torch.channels_last)  # the fresh weights too: a tenth of the time on a CPU
     return [parameter for parameter in unet.parameters() if parameter.requires_grad]
 
 
