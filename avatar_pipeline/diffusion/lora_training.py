@@ -110,7 +110,8 @@ def train_lora(
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=1e-4)
     random = torch.Generator("cpu").manual_seed(seed)
     device = session.device
-    weight = face_weights(session.preset, *dataset.latents.shape[2:], settings.face_weight).to(dataset.latents.device)
+    height, width = dataset.latents.shape[2:]
+    weight = face_weights(session.preset, height, width, settings.face_weight).to(dataset.latents.device)
     order = _epochs(len(dataset.latents), settings.batch_size * settings.steps, random)
     best_score, best = float("inf"), b""
     try:
