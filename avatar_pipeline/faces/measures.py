@@ -231,7 +231,8 @@ def background_unrest(image: np.ndarray, landmarks: np.ndarray) -> float | None:
         return None
     light = luminance(framed)
     across, down = (cv2.Sobel(light, cv2.CV_32F, *order, ksize=cv2.FILTER_SCHARR) for order in ((1, 0), (0, 1)))
-    return float(cv2.magnitude(across, down)[background.astype(bool)].mean())
+    # In double precision: the last digits of a float32 sum depend on where in memory the picture lies.
+    return float(np.hypot(across, down, dtype=np.float64)[background.astype(bool)].mean())
 
 
 @cache
