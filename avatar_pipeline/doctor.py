@@ -11,7 +11,8 @@ from pathlib import Path
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.diffusion.device import choose_device
-from avatar_pipeline.diffusion.presets import PRESETS, Preset, check_model_folder
+from avatar_pipeline.diffusion.presets import PRESETS, Preset
+from avatar_pipeline.diffusion.weights import check_model_folder
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.faces.analyzer import get_analyzer
 from avatar_pipeline.provenance.manifest import library_versions
@@ -66,7 +67,7 @@ def examine(store: ActorStore) -> list[Finding]:
 
 
 def _model(preset: Preset) -> str:
-    check_model_folder(preset.model)
+    check_model_folder(Path(preset.model))
     return f"{preset.model_id} revision {preset.revision}"
 
 

@@ -20,7 +20,7 @@ from avatar_pipeline.defs.embedded_folders import TrainingFolders
 from avatar_pipeline.defs.failures import as_failure
 from avatar_pipeline.defs.pools import GPU_POOL
 from avatar_pipeline.defs.training_history import History, draw_history, read_history
-from avatar_pipeline.diffusion.presets import check_model_folder, model_sha256
+from avatar_pipeline.diffusion.weights import check_model_folder, model_sha256
 from avatar_pipeline.embedded.build_folder import DENOISER_INPUTS, version_of
 from avatar_pipeline.errors import ModelError
 from avatar_pipeline.imaging import preview_markdown

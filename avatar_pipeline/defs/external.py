@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 
 import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.partitions import ACTORS
 from avatar_pipeline.defs.resources import StoreResource
-from avatar_pipeline.diffusion.presets import get_preset, model_sha256
+from avatar_pipeline.diffusion.presets import get_preset
+from avatar_pipeline.diffusion.weights import model_sha256
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.stages.chain import MODEL, PHOTOS, SPEC
 from avatar_pipeline.stages.produce import photos_version, spec_version
@@ -34,7 +36,7 @@ def version_of(store: ActorStore, actor: str, asset: str) -> str:
     spec = store.spec(actor)
     if asset == SPEC:
         return spec_version(spec)
-    return photos_version(store.photos(actor)) if asset == PHOTOS else model_sha256(get_preset(spec.preset).model)
+    return photos_version(store.photos(actor)) if asset == PHOTOS else model_sha256(Path(get_preset(spec.preset).model))
 
 
 def observed_version(instance: dg.DagsterInstance, actor: str, asset: str) -> str | None:

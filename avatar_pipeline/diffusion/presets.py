@@ -4,49 +4,66 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from avatar_pipeline.diffusion.families import FamilyName
 from avatar_pipeline.errors import ModelError
-from avatar_pipeline.provenance.digests import digest_files, sha256_file
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "embedded" / "model"
+
+# own: as the model's folder says. dpmpp_2m_karras: DPM-Solver++ 2M on Karras' noise levels. euler_simple: Euler steps of a flow model,
+# noise levels evenly spaced and shifted by a constant, as ComfyUI's sampler "euler" with the scheduler "simple".
+SchedulerName = Literal["own", "dpmpp_2m_karras", "euler_simple"]
 
 
 @dataclass(frozen=True)
 class Preset:
     """Everything that differs between base models.
 
+    model: a diffusers folder, or a model id of the Hugging Face hub, of which `revision` is the commit. accept: what its licence
+    asks a user to accept first; empty when there is nothing. parameters: millions of weights by part of the pipeline.
+    scheduler, flow_shift: how noise levels are stepped through; flow_shift is the exponent mu of FLUX's time shift.
     `sizes` gives the width and height in pixels at which each framing is drawn; `width` and `height` are those of a head shot.
     `head_inter_eye` (share of the width) and `head_eye_y` (share of the height) say where the model draws the eyes of
     a head shot. Training draws its noise levels from a logit-normal of `timestep_mean` and `timestep_spread`, and the share
     `timestep_uniform` of them evenly. `lora_*` are the defaults for 10-20 photographs; in the face the loss counts `lora_face_weight`
-    times as much as around it. `identity_adapter` is the model folder's IP-Adapter of the FaceID kind, and `identity_analyzer`
-    the analyzer whose embeddings it reads; both are empty where there is none.
+    times as much as around it; lora_min_snr: gamma of min-SNR weighting, 0 for none; lora_ema: decay of the averaged weights, 0 for none.
+    `identity_adapter` is the model folder's IP-Adapter, and `identity_analyzer` the analyzer whose embeddings it reads; both are empty
+    where there is none.
     """
 
     name: str
-    model: Path
+    family: FamilyName
+    model: str
     model_id: str
     revision: str
     licence: str
+    parameters: dict[str, float]
     sizes: dict[str, tuple[int, int]]
     size_multiple: int
     largest: int
     steps: int
     guidance_scale: float
-    head_inter_eye: float
-    head_eye_y: float
     lora_rank: int
     lora_alpha: int
     lora_learning_rate: float
     lora_steps: int
-    lora_face_weight: float
     lora_batch_size: int
     lora_targets: tuple[str, ...]
-    timestep_mean: float
-    timestep_spread: float
-    timestep_uniform: float
-    identity_adapter: str
-    identity_analyzer: str
+    accept: str = ""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    scheduler: SchedulerName = "own"
+    flow_shift: float = 0.0
+    head_inter_eye: float = 104 / 512
+    head_eye_y: float = 240 / 512
+    lora_face_weight: float = 3.0
+    lora_min_snr: float = 0.0
+    lora_ema: float = 0.0
+    timestep_mean: float = 0.0
+    timestep_spread: float = 1.0
+    timestep_uniform: float = 1.0
+    identity_adapter: str = ""
+    identity_analyzer: str = ""
 
     @property
     def framings(self) -> tuple[str, ...]:
@@ -64,34 +81,138 @@ class Preset:
         return self.sizes["headshot"][1]
 
 
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+FLUX_SIZES = {"headshot": (1024, 1024), "half_body": (1024, 1536), "full_body": (1024, 1536)}
+FLUX_PARTS = {"transformer": 11_901.0, "text_encoder": 123.0, "text_encoder_2": 4_762.0, "vae": 84.0}
+# attention of both streams, of image and of words: the targets of diffusers' own FLUX script
+FLUX_TARGETS = (*ATTENTION, "add_k_proj", "add_q_proj", "add_v_proj", "to_add_out")
+
 PRESETS: dict[str, Preset] = {
-    "embedded": Preset(
-        name="embedded",
-        model=EMBEDDED_MODEL,
-        model_id="avatar_pipeline/embedded",
-        revision="1",
-        licence="MIT (weights trained by this project on openpeople, MIT, synthetic people only)",
-        sizes={"headshot": (512, 512), "half_body": (512, 768), "full_body": (512, 768)},
-        size_multiple=64,  # 16 for the latents times 4 for the U-Net's two halvings
-        largest=768,
-        steps=12,
-        guidance_scale=3.0,
-        head_inter_eye=104 / 512,
-        head_eye_y=240 / 512,
-        lora_rank=16,
-        lora_alpha=16,
-        lora_learning_rate=2e-3,
-        lora_steps=500,
-        lora_batch_size=4,
-        lora_face_weight=3.0,
-        # A small base has little to say about a new face in its attention alone: its convolutions learn along.
-        lora_targets=("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2", "conv_shortcut"),
-        timestep_mean=1.5,
-        timestep_spread=1.3,
-        timestep_uniform=0.3,
-        identity_adapter="ip_adapter/ip_adapter.safetensors",
-        identity_analyzer="dlib",
-    ),
+    preset.name: preset
+    for preset in (
+        Preset(
+            name="embedded",
+            family="sd",
+            model=str(EMBEDDED_MODEL),
+            model_id="avatar_pipeline/embedded",
+            revision="1",
+            licence="MIT (weights trained by this project on openpeople, MIT, synthetic people only)",
+            parameters={"unet": 11.3, "text_encoder": 0.8, "vae": 2.5},
+            sizes={"headshot": (512, 512), "half_body": (512, 768), "full_body": (512, 768)},
+            size_multiple=64,  # 16 for the latents times 4 for the U-Net's two halvings
+            largest=768,
+            steps=12,
+            guidance_scale=3.0,
+            lora_rank=16,
+            lora_alpha=16,
+            lora_learning_rate=2e-3,
+            lora_steps=500,
+            lora_batch_size=4,
+            # A small base has little to say about a new face in its attention alone: its convolutions learn along.
+            lora_targets=("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2", "conv_shortcut"),
+            timestep_mean=1.5,
+            timestep_spread=1.3,
+            timestep_uniform=0.3,
+            identity_adapter="ip_adapter/ip_adapter.safetensors",
+            identity_analyzer="dlib",
+        ),
+        Preset(
+            name="sd15",
+            family="sd",
+            model="stable-diffusion-v1-5/stable-diffusion-v1-5",
+            model_id="stable-diffusion-v1-5/stable-diffusion-v1-5",
+            revision="451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
+            licence="CreativeML Open RAIL-M (commercial use allowed, with use restrictions)",
+            parameters={"unet": 860.0, "text_encoder": 123.0, "vae": 84.0},
+            sizes={"headshot": (512, 512), "half_body": (512, 768), "full_body": (512, 768)},
+            size_multiple=64,  # 8 for the latents times 8 for the U-Net's three halvings
+            largest=1024,
+            scheduler="dpmpp_2m_karras",
+            steps=25,
+            guidance_scale=7.0,
+            lora_rank=16,
+            lora_alpha=16,
+            lora_learning_rate=1e-4,
+            lora_steps=800,
+            lora_batch_size=4,
+            lora_targets=ATTENTION,
+            lora_min_snr=5.0,
+        ),
+        Preset(
+            name="sdxl",
+            family="sdxl",
+            model="stabilityai/stable-diffusion-xl-base-1.0",
+            model_id="stabilityai/stable-diffusion-xl-base-1.0",
+            revision="462165984030d82259a11f4367a4eed129e94a7b",
+            licence="CreativeML Open RAIL++-M (commercial use allowed, with use restrictions)",
+            parameters={"unet": 2_567.0, "text_encoder": 123.0, "text_encoder_2": 695.0, "vae": 84.0},
+            sizes={"headshot": (1024, 1024), "half_body": (832, 1216), "full_body": (832, 1216)},
+            size_multiple=32,  # 8 for the latents times 4 for the U-Net's two halvings
+            largest=1536,
+            scheduler="dpmpp_2m_karras",
+            steps=30,
+            guidance_scale=6.0,
+            lora_rank=32,
+            lora_alpha=32,
+            lora_learning_rate=1e-4,
+            lora_steps=1200,
+            lora_batch_size=4,
+            lora_targets=ATTENTION,
+            lora_min_snr=5.0,
+        ),
+        # Sizes, steps, sampler and guidance of the Base Image Generation API; ComfyUI shifts FLUX.1-dev by a constant 1.15.
+        Preset(
+            name="flux-dev",
+            family="flux",
+            model="black-forest-labs/FLUX.1-dev",
+            model_id="black-forest-labs/FLUX.1-dev",
+            revision="3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
+            licence="FLUX.1 [dev] Non-Commercial License",
+            accept="non-commercial use only: https://huggingface.co/black-forest-labs/FLUX.1-dev/blob/main/LICENSE.md",
+            parameters=FLUX_PARTS,
+            sizes=FLUX_SIZES,
+            size_multiple=16,  # 8 for the latents times 2 for the tokens
+            largest=2048,
+            scheduler="euler_simple",
+            flow_shift=1.15,
+            steps=25,
+            guidance_scale=3.5,
+            lora_rank=16,
+            lora_alpha=16,
+            lora_learning_rate=1e-4,
+            lora_steps=1200,
+            lora_batch_size=1,
+            lora_targets=FLUX_TARGETS,
+            lora_ema=0.99,
+            timestep_uniform=0.0,
+        ),
+        # Steps and guidance of the face-migration API. schnell is distilled from guidance and has no input for it: the number is
+        # accepted and changes nothing.
+        Preset(
+            name="flux-schnell",
+            family="flux",
+            model="black-forest-labs/FLUX.1-schnell",
+            model_id="black-forest-labs/FLUX.1-schnell",
+            revision="741f7c3ce8b383c54771c7003378a50191e9efe9",
+            licence="Apache-2.0",
+            parameters=FLUX_PARTS,
+            sizes=FLUX_SIZES,
+            size_multiple=16,
+            largest=2048,
+            scheduler="euler_simple",
+            flow_shift=0.0,
+            steps=4,
+            guidance_scale=4.0,
+            lora_rank=16,
+            lora_alpha=16,
+            lora_learning_rate=1e-4,
+            lora_steps=1200,
+            lora_batch_size=1,
+            lora_targets=FLUX_TARGETS,
+            lora_ema=0.99,
+            timestep_uniform=0.0,
+        ),
+    )
 }
 
 
@@ -100,28 +221,3 @@ def get_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ModelError(f"preset {name!r} does not exist. Choose one of: {', '.join(PRESETS)}.")
     return PRESETS[name]
-
-
-def check_model_folder(folder: Path) -> None:
-    """Raise ModelError when `folder` is not a complete diffusers pipeline folder."""
-    if not folder.is_dir():
-        raise ModelError(
-            f"the model folder {folder} does not exist. Give the folder of a diffusers pipeline, "
-            "or leave `model` empty to use the preset's own."
-        )
-    if not (folder / "model_index.json").is_file():
-        raise ModelError(
-            f"{folder} is not a diffusers pipeline: it has no model_index.json. Save one there with pipeline.save_pretrained()."
-        )
-    for part in ("unet", "vae", "text_encoder"):
-        if not list((folder / part).glob("*.safetensors")):
-            raise ModelError(f"{folder} lacks the weights of its {part}: no .safetensors file in {folder / part}.")
-
-
-def model_sha256(folder: Path) -> str:
-    """sha256 over the names and contents of a model folder's files; within a process an unchanged file is read only once.
-
-    Raises ModelError when the folder is not a complete pipeline.
-    """
-    check_model_folder(folder)
-    return digest_files({p.relative_to(folder).as_posix(): sha256_file(p) for p in folder.rglob("*") if p.is_file()})

@@ -76,10 +76,9 @@ def decode(session: GpuSession, latents: torch.Tensor) -> Image.Image:
     """The first picture of (N, C, h, w) latents. In the weights' own precision: in bfloat16 flat walls show steps."""
     import torch
 
-    vae: Any = session.pipeline.vae
     with torch.no_grad():
-        pixels = vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
-    image: Image.Image = session.pipeline.image_processor.postprocess(pixels.float(), output_type="pil")[0]
+        pixels = session.family.decode_latents(session.pipeline, latents)
+    image: Image.Image = session.pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
     return image
 
 

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from avatar_pipeline.diffusion.device import Device, Usage, choose_device, turn
+from avatar_pipeline.diffusion.families import Family, get_family
 from avatar_pipeline.diffusion.identity import IdentityAdapter, load_adapter
-from avatar_pipeline.diffusion.presets import Preset, check_model_folder, model_sha256
+from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.weights import check_model_folder, model_sha256
 from avatar_pipeline.errors import ModelError
-
-if TYPE_CHECKING:
-    from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 
 ADAPTER = "actor"
 
@@ -28,7 +27,7 @@ class GpuSession:
 
     def __init__(self, preset: Preset, device: str = "auto", model: str | None = None) -> None:
         self.preset = preset
-        self.model = Path(model) if model else preset.model
+        self.model = Path(model or preset.model)
         self._wanted = device
 
     @cached_property
@@ -51,30 +50,41 @@ class GpuSession:
         return model_sha256(self.model)
 
     @cached_property
-    def pipeline(self) -> StableDiffusionPipeline:
+    def family(self) -> Family:
+        """What the preset's family does its own way."""
+        return get_family(self.preset.family)
+
+    @property
+    def denoiser(self) -> Any:
+        """The part of the pipeline that is trained: a U-Net or a transformer."""
+        return getattr(self.pipeline, self.family.DENOISER)
+
+    @cached_property
+    def pipeline(self) -> Any:
         """The text-to-image pipeline. Raises ModelError when the folder is not a usable one."""
         import torch
 
         _quiet()
-        from diffusers import StableDiffusionPipeline
+        import diffusers
 
         # diffusers loads the embedded model's own autoencoder class only from a module that is already imported.
         import avatar_pipeline.embedded.autoencoder  # noqa: F401
 
         check_model_folder(self.model)
         try:
-            pipeline = StableDiffusionPipeline.from_pretrained(
-                self.model, dtype=self.device.dtype, safety_checker=None, local_files_only=True, use_safetensors=True
+            pipeline = getattr(diffusers, self.family.PIPELINE).from_pretrained(
+                self.model, dtype=self.device.dtype, local_files_only=True, use_safetensors=True
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelError(f"the model in {self.model} cannot be loaded: {error}. Fetch or save it again.") from error
         pipeline.to(self.device.kind)
-        pipeline.unet.to(memory_format=torch.channels_last)
+        if self.family.DENOISER == "unet":
+            pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
     @cached_property
-    def image_pipeline(self) -> StableDiffusionImg2ImgPipeline:
+    def image_pipeline(self) -> Any:
         """The image-to-image pipeline; it shares every weight with `pipeline`."""
         loaded = self.pipeline
         from diffusers import AutoPipelineForImage2Image

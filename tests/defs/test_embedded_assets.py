@@ -14,7 +14,8 @@ from avatar_pipeline.definitions import defs as actor_defs
 from avatar_pipeline.defs.embedded import GROUP
 from avatar_pipeline.defs.embedded_folders import BUILD, TrainingFolders
 from avatar_pipeline.defs.training_history import draw_history, read_history
-from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL, get_preset, model_sha256
+from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL, get_preset
+from avatar_pipeline.diffusion.weights import model_sha256
 from avatar_pipeline.embedded.build_folder import prepare_denoiser
 from avatar_pipeline.embedded_definitions import defs
 from avatar_pipeline.faces.analyzer import FaceAnalyzer

@@ -99,7 +99,7 @@ def test_a_changed_model_is_observed_for_its_actors(
         (tmp_path / "model" / part).mkdir(parents=True)
         (tmp_path / "model" / part / "model.safetensors").write_bytes(b"weights")
     (tmp_path / "model" / "model_index.json").write_text("{}")
-    preset = dataclasses.replace(presets.PRESETS["embedded"], name="other", model=tmp_path / "model")
+    preset = dataclasses.replace(presets.PRESETS["embedded"], name="other", model=str(tmp_path / "model"))
     monkeypatch.setitem(presets.PRESETS, "other", preset)
     yaml = Path(store.actor_dir("red").path) / "actor.yaml"
     yaml.write_text(yaml.read_text() + "preset: other\n")

@@ -24,7 +24,7 @@ PROMPT = "headshot portrait photograph of a european 38 year old female with sho
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The embedded model's folder with an adapter of random weights."""
     folder = tmp_path_factory.mktemp("model")
-    for part in PRESET.model.iterdir():
+    for part in Path(PRESET.model).iterdir():
         if part.name != "ip_adapter":
             (folder / part.name).symlink_to(part)
     write_adapter(folder / PRESET.identity_adapter, folder / "unet")
@@ -127,7 +127,7 @@ def test_a_scale_out_of_range_is_refused() -> None:
 
 
 def test_a_model_without_an_adapter_says_so(tmp_path: Path) -> None:
-    for part in PRESET.model.iterdir():
+    for part in Path(PRESET.model).iterdir():
         if part.name != "ip_adapter":
             (tmp_path / part.name).symlink_to(part)
     session = GpuSession(PRESET, model=str(tmp_path))

@@ -1,0 +1,49 @@
+"""What differs between model families beyond numbers: one module each, all with the functions of `Family`.
+
+Latents are (N, C, h, w) float32, one cell for 8x8 pixels (16x16 in the embedded model), scaled to about unit variance, on the outside
+of every family; that FLUX packs 2x2 cells into one token stays within its module. Timesteps are the 0-1000 of training, for flow
+models too. Words are the text embeddings by the names of the pipelines' arguments, so that they are passed on as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+if TYPE_CHECKING:
+    import torch
+
+FamilyName = Literal["sd", "sdxl", "flux"]
+Words = Mapping[str, "torch.Tensor"]
+
+
+class Family(Protocol):
+    """The functions of a family's module.
+
+    PIPELINE: name of the diffusers class for text-to-image. DENOISER: the pipeline's part that is trained. TEXT_ENCODERS: its parts that read the prompt.
+    """
+
+    PIPELINE: str
+    DENOISER: str
+    TEXT_ENCODERS: tuple[str, ...]
+
+    def encode_prompts(self, pipeline: Any, prompts: Sequence[str]) -> Words:
+        """Text embeddings of N prompts, each tensor (N, ...)."""
+
+    def encode_pixels(self, pipeline: Any, pixels: torch.Tensor) -> torch.Tensor:
+        """Latents (N, C, h, w) float32 of pictures (N, 3, H, W) in [-1, 1]. The distribution's mode: nothing is drawn."""
+
+    def decode_latents(self, pipeline: Any, latents: torch.Tensor) -> torch.Tensor:
+        """Pictures (N, 3, H, W) float32, about [-1, 1], of latents (N, C, h, w)."""
+
+    def unpack(self, pipeline: Any, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        """Latents (N, C, h, w) of what the pipeline holds while it draws pictures of `height` x `width` pixels."""
+
+    def predict(self, denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words) -> torch.Tensor:
+        """What the denoiser says of noisy latents (N, C, h, w) at timesteps (N,): noise, velocity, as it was trained; same shape."""
+
+
+def get_family(name: FamilyName) -> Family:
+    """The module of a family. Imports torch."""
+    return cast(Family, import_module(f"{__name__}.{name}"))
