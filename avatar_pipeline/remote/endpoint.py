@@ -79,7 +79,13 @@ def _base() -> str:
         host, secret = parts.hostname, parts.username or parts.password
     except ValueError:
         parts, host, secret = None, None, None
-    if parts is None or not host or secret or parts.query or (parts.scheme != "https" and not (parts.scheme == "http" and host in LOCAL)):
+    if (
+        parts is None
+        or not host
+        or secret
+        or parts.query
+        or (parts.scheme != "https" and not (parts.scheme == "http" and host in LOCAL))
+    ):
         raise RemoteError(
             f"RunPod error: {BASE_VARIABLE} is not an address that a key may be sent to. Give https://host/path without a user name "
             f"(http:// only for this machine: {', '.join(LOCAL)}), or unset it to use {API}."
@@ -91,5 +97,7 @@ def _timeout() -> float:
     text = os.environ.get(TIMEOUT_VARIABLE) or str(TIMEOUT)
     # RunPod's own bounds of what a job may be given (policy.ttl): 10 s to a week.
     if not re.fullmatch(r"\d{1,6}(\.\d+)?", text) or not 10 <= float(text) <= 7 * 86400:
-        raise RemoteError(f"RunPod error: {TIMEOUT_VARIABLE} = {text!r} is not usable. Give seconds, 10 to 604800; default {TIMEOUT:.0f}.")
+        raise RemoteError(
+            f"RunPod error: {TIMEOUT_VARIABLE} = {text!r} is not usable. Give seconds, 10 to 604800; default {TIMEOUT:.0f}."
+        )
     return float(text)

@@ -20,6 +20,7 @@ import binascii
 import ipaddress
 import json
 import socket
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,9 +61,8 @@ def _source(output: Any, key: str) -> str:
         found = fields.get("message")
     if isinstance(found, str) and found:
         return found
-    reasons = fields.get("error") or fields.get("details") or fields.get("errors") or fields.get("message")
-    if reasons:
-        said = printable(str(reasons).replace(key, "***"))
+    if reasons := [str(fields[name]) for name in ("error", "errors", "details", "message") if fields.get(name)]:
+        said = printable(", ".join(reasons).replace(key, "***"))
         raise RemoteError(f"Generation failed: the worker says: {said}. {LOOK_AT_WORKER}, or try a simpler description.")
     said = printable(json.dumps(output).replace(key, "***"), 200)
     raise RemoteError(
@@ -95,17 +95,25 @@ def _fetch(url: str, endpoint: Endpoint, patience: Patience) -> bytes:
             "are. Check BUCKET_ENDPOINT_URL of the endpoint, or unset it: pictures then come as base64."
         )
     failed = f"Generation failed: the picture on {printable(host, 100)} could not be fetched"
-    try:
-        timeouts = (patience.connect, patience.read)
-        with requests.get(url, timeout=timeouts, stream=True, allow_redirects=False) as response:
-            if response.status_code != 200:
-                raise RemoteError(f"{failed}: it answers {response.status_code}. Check the endpoint's bucket and its rights.")
-            data = read_capped(response, MAX_BYTES, patience.read)
-    except (requests.exceptions.RequestException, TimeoutError) as error:
-        raise RemoteError(f"{failed} ({type(error).__name__}). Check the endpoint's bucket and the network.") from None
-    if data is None:
-        raise RemoteError(f"{failed}: it is longer than {MAX_BYTES >> 20} MiB. Ask for a smaller one.")
-    return data
+    fault = ""
+    for attempt in range(patience.attempts):
+        time.sleep(patience.backoff * 2 ** (attempt - 1) if attempt else 0)
+        try:
+            timeouts = (patience.connect, patience.read)
+            with requests.get(url, timeout=timeouts, stream=True, allow_redirects=False) as response:
+                code = response.status_code
+                data = read_capped(response, MAX_BYTES, patience.read) if code == 200 else b""
+        except (requests.exceptions.RequestException, TimeoutError) as error:
+            fault = type(error).__name__
+            continue
+        if data is None:
+            raise RemoteError(f"{failed}: it is longer than {MAX_BYTES >> 20} MiB. Ask for a smaller one.")
+        if code == 200:
+            return data
+        fault = f"it answers {code}"
+        if code != 429 and code < 500:
+            break
+    raise RemoteError(f"{failed}: {fault}. Check the endpoint's bucket, its rights and the network.")
 
 
 def _public(host: str, port: int) -> bool:

@@ -27,6 +27,7 @@ from avatar_pipeline.remote.endpoint import ENDPOINT_VARIABLE, KEY_VARIABLE, End
 
 # RunPod hands back at most 20 MB. More is not read into memory.
 LARGEST_ANSWER = 32 * 2**20
+CANCEL_SECONDS = 10.0  # for the answer to a cancellation, of which a stopping run may have to wait for several
 DETAIL = 500  # characters of a server's own words in a message
 
 Log = Callable[[str], None]
@@ -81,7 +82,13 @@ class Client:
         limit = int(self.endpoint.timeout * 1000)
         # RunPod's least values: executionTimeout above 5 s, ttl 10 s.
         policy = {"executionTimeout": max(limit, 5001), "ttl": max(limit, 10_000)}
-        answer = self._call("POST", "run", {"input": {"workflow": nodes}, "policy": policy}, name)
+        try:
+            answer = self._call("POST", "run", {"input": {"workflow": nodes}, "policy": policy}, name)
+        except RemoteError:
+            raise
+        except BaseException:  # interrupted while waiting for the id: what nobody knows, nobody can cancel
+            self._log(self._lost(name))
+            raise
         job_id = answer.get("id")
         if not isinstance(job_id, str) or not 0 < len(job_id) <= 128:
             raise RemoteError(
@@ -97,7 +104,7 @@ class Client:
     def cancel(self, job_id: str) -> None:
         """End a job. A failure is logged, not raised: there is an error, or an interruption, on its way already."""
         try:
-            self._once("POST", f"cancel/{quote(job_id, safe='')}", None)
+            self._once("POST", f"cancel/{quote(job_id, safe='')}", None, min(self.patience.read, CANCEL_SECONDS))
         except (_Fault, RemoteError) as error:
             self._log(
                 f"job {job_id} could not be cancelled ({error}). It may run on and be billed; "
@@ -111,7 +118,7 @@ class Client:
         unsure = 0
         for attempt in range(1, self.patience.attempts + 1):
             try:
-                return self._once(method, path, body)
+                return self._once(method, path, body, self.patience.read)
             except _Fault as fault:
                 unsure += bool(name) and fault.arrived
                 lost = f" {self._lost(name)}" if unsure else ""
@@ -128,14 +135,14 @@ class Client:
             time.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    def _once(self, method: Literal["GET", "POST"], path: str, body: Any) -> dict[str, Any]:
+    def _once(self, method: Literal["GET", "POST"], path: str, body: Any, read: float) -> dict[str, Any]:
         url = f"{self.endpoint.base}/{self.endpoint.id}/{path}"
-        timeouts = (self.patience.connect, self.patience.read)
+        timeouts = (self.patience.connect, read)
         what = f"/{path.partition('/')[0]}"
         try:
             # No redirects: they would carry the request, and maybe the key, to whom the answer names.
             with self._session.request(method, url, json=body, timeout=timeouts, stream=True, allow_redirects=False) as response:
-                text = read_capped(response, LARGEST_ANSWER, self.patience.read)
+                text = read_capped(response, LARGEST_ANSWER, read)
                 return self._parsed(response, text, what, method)
         except requests.exceptions.SSLError as error:
             raise Refused(
@@ -146,7 +153,9 @@ class Client:
             raise _Fault(_silence(f"no connection to {self._host()} within {timeouts[0]:g} s"), arrived=False) from None
         except requests.exceptions.ConnectionError as error:
             if isinstance(getattr(error.args[0] if error.args else None, "reason", None), NewConnectionError):
-                raise _Fault(f"RunPod error: {self._host()} cannot be reached. Check the network connection.", arrived=False) from None
+                raise _Fault(
+                    f"RunPod error: {self._host()} cannot be reached. Check the network connection.", arrived=False
+                ) from None
             raise _Fault(_silence(f"the connection broke before {what} was answered"), arrived=True) from None
         except (requests.exceptions.Timeout, TimeoutError):
             raise _Fault(_silence(f"no answer to {what} within {timeouts[1]:g} s"), arrived=True) from None
@@ -161,7 +170,9 @@ class Client:
         if code == 429:
             raise _Fault("RunPod error: 429, too many requests.", arrived=False, wait=_retry_after(response))
         if code >= 500:
-            raise _Fault(f"RunPod error: {code} to {what}: {said or 'no reason given'}.", arrived=True, wait=_retry_after(response))
+            raise _Fault(
+                f"RunPod error: {code} to {what}: {said or 'no reason given'}.", arrived=True, wait=_retry_after(response)
+            )
         if code in (401, 403):
             raise Refused(
                 f"RunPod error: {code}, the key is not accepted. Check {KEY_VARIABLE}: is it whole, not revoked, and may it use endpoint "
@@ -172,7 +183,9 @@ class Client:
         if code == 404:
             raise RemoteError("RunPod error: 404, RunPod does not know the job any more (it keeps results for 30 minutes).")
         if code >= 300:
-            raise Refused(f"RunPod error: {code} to {what}: {said or 'no reason given'}. Check {ENDPOINT_VARIABLE} and RunPod's log.")
+            raise Refused(
+                f"RunPod error: {code} to {what}: {said or 'no reason given'}. Check {ENDPOINT_VARIABLE} and RunPod's log."
+            )
         if text is None:
             raise RemoteError(
                 f"RunPod error: the answer to {what} is longer than {LARGEST_ANSWER >> 20} MiB, more than RunPod hands back."

@@ -116,7 +116,9 @@ def check_workflow(content: Any, source: str) -> Workflow:
     if isinstance(content, dict) and isinstance(content.get("nodes"), list):
         raise RemoteError(f"the workflow {source} is in the editor's format, which the worker does not read. {EXPORT}")
     if not isinstance(content, dict) or not content or not all(map(_is_node, content.values())):
-        raise RemoteError(f"the workflow {source} is not in ComfyUI's API format (nodes by id, with class_type and inputs). {EXPORT}")
+        raise RemoteError(
+            f"the workflow {source} is not in ComfyUI's API format (nodes by id, with class_type and inputs). {EXPORT}"
+        )
     samplers = [key for key, node in content.items() if node["class_type"] in SAMPLERS]
     if len(samplers) != 1:
         found = ", ".join(f"node {key}" for key in samplers) or "none"
@@ -127,9 +129,12 @@ def check_workflow(content: Any, source: str) -> Workflow:
         raise RemoteError(f"the workflow {source} has no {' or '.join(OUTPUTS)} node: no picture would come back. Add one.")
     sampler = samplers[0]
     places = {
-        field: _find(content, sampler, entry, name, source) for field, (entry, name) in SAMPLERS[content[sampler]["class_type"]].items()
+        field: _find(content, sampler, entry, name, source)
+        for field, (entry, name) in SAMPLERS[content[sampler]["class_type"]].items()
     }
-    weights = next((str(node["inputs"][name]) for node in _upstream(content, sampler) for name in WEIGHTS if name in node["inputs"]), "")
+    weights = next(
+        (str(node["inputs"][name]) for node in _upstream(content, sampler) for name in WEIGHTS if name in node["inputs"]), ""
+    )
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
     return Workflow(source, content, places, Path(weights).stem, sha256_bytes(canonical))
 
