@@ -241,7 +241,7 @@ def read_capped(response: requests.Response, limit: int, seconds: float) -> byte
 
 
 def _silence(what: str) -> str:
-    return f"No response from RunPod: {what}. RunPod may be down (uptime.runpod.io). Check {ENDPOINT_VARIABLE} and the network."
+    return f"No response from RunPod: {what}. RunPod may be down. Check {ENDPOINT_VARIABLE} and the network."
 
 
 def _retry_after(response: requests.Response) -> float | None:

@@ -90,6 +90,16 @@ def test_another_kind_of_sampler_and_one_picture_at_a_time() -> None:
     assert nodes["size"]["inputs"] == {"width": 1024, "height": 1536, "batch_size": 1}
 
 
+def test_the_negative_prompt_is_left_alone() -> None:
+    """A guider that has both: what is not wanted may even be the nearer one."""
+    negative = {"class_type": "CLIPTextEncode", "inputs": {"text": "blurred", "clip": ["clip", 0]}}
+    links = {"negative": ["negative", 0], "positive": ["guidance", 0], "model": ["unet", 0], "cfg": 1}
+    guider = {"class_type": "CFGGuider", "inputs": links}
+    nodes = check_workflow(CUSTOM | {"negative": negative, "guider": guider}, "two prompts").fill(ORDER)
+    assert nodes["negative"]["inputs"]["text"] == "blurred"
+    assert nodes["prompt"]["inputs"]["text"] == "a person"
+
+
 def without(*kinds: str) -> dict[str, Any]:
     return {key: node for key, node in packaged().items() if node["class_type"] not in kinds}
 
