@@ -24,8 +24,9 @@ CONCURRENT = 4
 class Drawn:
     """What came of some orders, by name.
 
-    pictures: RGB. job_ids: of all that were queued. failures: why there is no picture. execution_seconds: RunPod's executionTime of
-    all jobs, failed ones included, the larger part of what it bills; delay_seconds: the longest wait for a worker. warnings: what may have been billed twice.
+    pictures: RGB. job_ids: of all that were queued. failures: why there is no picture. execution_seconds: RunPod's executionTime of all
+    jobs, failed ones included, the larger part of what it bills. delay_seconds: the longest wait for a worker. warnings: what may have
+    been billed twice.
     """
 
     pictures: dict[str, Image.Image] = field(default_factory=dict)
