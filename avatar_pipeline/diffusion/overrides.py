@@ -187,7 +187,9 @@ def _read_yaml(text: str, variable: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ModelError(f"the environment variable {variable} cannot be read as YAML: {text!r}. Write it as in actor.yaml.") from None
+        raise ModelError(
+            f"the environment variable {variable} cannot be read as YAML: {text!r}. Write it as in actor.yaml."
+        ) from None
 
 
 def _key(preset: str) -> str:
