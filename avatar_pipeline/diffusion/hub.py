@@ -38,33 +38,27 @@ def fetch(preset: Preset, log: Callable[[str], None]) -> Path:
         raise ModelError(f"preset {preset.name} uses the folder {preset.model}: there is nothing to fetch.")
     from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
     from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.hf_api import RepoFile
 
-    where = {"repo_id": preset.model, "revision": preset.revision}
+    model, revision = preset.model, preset.revision
     with _explained(preset):
-        listed = {
-            entry.path: entry
-            for entry in HfApi().list_repo_tree(**where, recursive=True)
-            if getattr(entry, "size", None) is not None
-        }
+        entries = HfApi().list_repo_tree(model, revision=revision, recursive=True)
+        listed = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
         if "model_index.json" not in listed:
-            raise ModelError(f"{preset.model} is not a diffusers pipeline: it has no model_index.json. Choose another model.")
-        index = json.loads(Path(hf_hub_download(filename="model_index.json", **where)).read_text(encoding="utf-8"))
+            raise ModelError(f"{model} is not a diffusers pipeline: it has no model_index.json. Choose another model.")
+        index = json.loads(Path(hf_hub_download(model, "model_index.json", revision=revision)).read_text(encoding="utf-8"))
         files = _choose(preset, index, list(listed))
-        missing = [
-            file for file in files if not isinstance(try_to_load_from_cache(preset.model, file, revision=preset.revision), str)
-        ]
+        missing = [file for file in files if not isinstance(try_to_load_from_cache(model, file, revision=revision), str)]
         size = sum(listed[file].size for file in missing)
         _check_disk(Path(HF_HUB_CACHE), size, preset)
-        log(f"{preset.model}: {len(missing)} of {len(files)} files to fetch, {size / 2**30:.2f} GiB")
-        folder = Path(snapshot_download(**where, allow_patterns=files))
-    for file in files:
-        expected = getattr(listed[file].lfs, "sha256", None)
-        if expected and file in missing and sha256_file(folder / file) != expected:
+        log(f"{model}: {len(missing)} of {len(files)} files to fetch, {size / 2**30:.2f} GiB")
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=files))
+    for file in missing:
+        stated = listed[file].lfs
+        if stated is not None and sha256_file(folder / file) != stated.sha256:
             (folder / file).resolve().unlink()
             (folder / file).unlink(missing_ok=True)
-            raise ModelError(
-                f"{file} of {preset.model} came damaged and was deleted. Fetch again: avatar-pipeline fetch {preset.name}"
-            )
+            raise ModelError(f"{file} of {model} came damaged and was deleted. Fetch again: avatar-pipeline fetch {preset.name}")
     check_model_folder(folder, preset)
     return folder
 

@@ -80,7 +80,7 @@ class Plan:
     @property
     def mode(self) -> str:
         """Its name in words, such as "fp8 + model offload, VAE in tiles"."""
-        parts = [self.quantise] if self.quantise != "none" else []
+        parts: list[str] = [self.quantise] if self.quantise != "none" else []
         parts += [f"{self.offload} offload"] if self.offload != "none" else []
         return (" + ".join(parts) or "all on the device") + (", VAE in tiles" if self.tiling else "")
 
@@ -206,26 +206,37 @@ def training_gib(
     quantise: Quantise,
     offload_text: bool,
     pixels: int | None = None,
+    on_cpu: bool = False,
 ) -> float:
-    """Estimated peak in GiB of LoRA training steps. pixels: of one picture, those of a head shot when None."""
+    """Estimated peak in GiB of LoRA training steps. pixels: of one picture, those of a head shot when None. On a CPU all is float32."""
     cost = ACTIVATIONS[preset.name]
-    parts = part_gib(preset, quantise)
+    parts = part_gib(preset, quantise, "float32" if on_cpu else None)
     weights = parts[denoiser_of(preset)] if offload_text else sum(parts.values())
     pixels = pixels or preset.width * preset.height
     activations = (cost.checkpointed if gradient_checkpointing else cost.training) / 1024 * pixels / cost.training_pixels
-    peak = weights + cost.lora * rank * OPTIMISED_BYTES / GIB + activations * batch_size
+    peak = weights + cost.lora * rank * OPTIMISED_BYTES / GIB + activations * batch_size * (2 if on_cpu else 1)
     return peak * (1 + RESERVE_SHARE) + RESERVE_GIB
 
 
 def training_plans(
-    preset: Preset, free_gib: float, *, rank: int, batch_size: int, pixels: int | None = None, nf4: bool = False
+    preset: Preset,
+    free_gib: float,
+    *,
+    rank: int,
+    batch_size: int,
+    pixels: int | None = None,
+    on_cpu: bool = False,
+    nf4: bool = False,
 ) -> Iterator[TrainingPlan]:
     """All plans for training, cheapest in time first, whether they fit or not.
 
     Quantised weights come with checkpointing only: each layer's weights in bfloat16 would be kept for backward otherwise.
     """
     ways: list[tuple[bool, Quantise, bool]] = [(False, "none", False), (False, "none", True), (True, "none", True)]
-    ways += [(True, "fp8", True)] + ([(True, "nf4", True)] if nf4 else [])
+    ways += [(True, "fp8", True)]
+    ways += [(True, "nf4", True)] if nf4 else []
+    if on_cpu:  # parts cannot go anywhere else
+        ways = [(False, "none", False), (True, "none", False), (True, "fp8", False)]
     for checkpointing, quantise, offload_text in ways:
         needs = training_gib(
             preset,
@@ -235,22 +246,30 @@ def training_plans(
             quantise=quantise,
             offload_text=offload_text,
             pixels=pixels,
+            on_cpu=on_cpu,
         )
         yield TrainingPlan(checkpointing, quantise, offload_text, needs, free_gib)
 
 
 def training_plan(
-    preset: Preset, free_gib: float, *, rank: int, batch_size: int, pixels: int | None = None, nf4: bool = False
+    preset: Preset,
+    free_gib: float,
+    *,
+    rank: int,
+    batch_size: int,
+    pixels: int | None = None,
+    on_cpu: bool = False,
+    nf4: bool = False,
 ) -> TrainingPlan:
     """The plan that costs the least time among those that fit. nf4: bitsandbytes is installed.
 
     Raises ModelError with the numbers when none does.
     """
-    plans = list(training_plans(preset, free_gib, rank=rank, batch_size=batch_size, pixels=pixels, nf4=nf4))
+    plans = list(training_plans(preset, free_gib, rank=rank, batch_size=batch_size, pixels=pixels, on_cpu=on_cpu, nf4=nf4))
     fitting = next((plan for plan in plans if plan.needs_gib <= free_gib), None)
     if fitting is None:
         least = min(plans, key=lambda plan: plan.needs_gib)
-        hint = "" if nf4 else " Installing bitsandbytes allows nf4, which needs about half of fp8."
+        hint = "" if nf4 or on_cpu else " Installing bitsandbytes allows nf4, which needs about half of fp8."
         raise ModelError(
             f"training a LoRA of rank {rank} in batches of {batch_size} on preset {preset.name} does not fit: even with "
             f"{replace(least, free_gib=free_gib).describe()}. Take a smaller batch_size, rank or picture, or a smaller preset.{hint}"

@@ -1,4 +1,4 @@
-"""A preset with what differs from the table: the run's configuration beats the environment, which beats actor.yaml, which beats the table."""
+"""A preset with what differs from the table: the run beats the environment, which beats actor.yaml, which beats the table."""
 
 from __future__ import annotations
 
@@ -131,13 +131,10 @@ def environment_values(preset: str, environ: Mapping[str, str] = os.environ) -> 
     return found, {field: f"the environment variable {variable}" for field, variable in origins.items()}
 
 
-def changed_values(preset: Preset) -> dict[str, Any]:
-    """What differs from the table, by field, as plain data for a manifest; the model and its revision aside."""
-    table = get_preset(preset.name)
-    values = {field: getattr(preset, field) for field in Overrides.model_fields if field not in ("model", "revision")}
-    return Overrides(**values).model_dump(
-        mode="json", include={field for field, value in values.items() if value != getattr(table, field)}
-    )
+def preset_by_name(name: str, environ: Mapping[str, str] = os.environ) -> Preset:
+    """A preset as the environment overrides it, without any actor. Raises ModelError as resolve_preset does."""
+    values, origins = environment_values(get_preset(name).name, environ)
+    return _override(get_preset(name), values, origins)
 
 
 def preset_values(preset: Preset) -> dict[str, Any]:
@@ -194,11 +191,6 @@ def _read_yaml(text: str, variable: str) -> Any:
 
 def _key(preset: str) -> str:
     return preset.upper().replace("-", "_")
-
-
-def variable_for(preset: str, field: str) -> str:
-    """The environment variable of a preset's field."""
-    return f"{MODEL_PREFIX}{_key(preset)}" if field == "model" else f"{FIELD_PREFIX}{_key(preset)}_{field.upper()}"
 
 
 def is_table_model(preset: Preset) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import tempfile
 from collections.abc import Sequence
@@ -120,21 +119,21 @@ def weight_files(folder: Path, family: FamilyName, preset: Preset | None = None)
             pickles = [name for name in names if name.endswith(PICKLES)]
             if pickles:
                 raise ModelError(
-                    f"{folder / part} has its weights only as a pickle ({pickles[0]}), which can run any code when it is opened. Convert it "
-                    "where you trust it: load it with diffusers' from_pretrained(use_safetensors=False), and "
+                    f"{folder / part} has its weights only as a pickle ({pickles[0]}), which can run any code when it is opened. "
+                    "Convert it where you trust it: load it with diffusers' from_pretrained(use_safetensors=False), and "
                     "save_pretrained(safe_serialization=True)."
                 )
             raise ModelError(
                 f"{folder} lacks the weights of its {part}: no .safetensors file in {folder / part}. {_mend(folder, preset)}"
             )
-        name = chosen
-        files[part] = [folder / part / name]
-        if name.endswith(".json"):
-            shards = _shards(folder / part / name)
+        files[part] = [folder / part / chosen]
+        if chosen.endswith(".json"):
+            shards = _shards(folder / part / chosen)
             files[part] = [folder / part / shard for shard in shards]
             if missing := [shard for shard in files[part] if not shard.is_file()]:
                 raise ModelError(
-                    f"{folder} lacks {len(missing)} of the {len(shards)} shards of its {part}: {missing[0]} is missing. {_mend(folder, preset)}"
+                    f"{folder} lacks {len(missing)} of the {len(shards)} shards of its {part}: {missing[0]} is missing. "
+                    f"{_mend(folder, preset)}"
                 )
     return files
 
@@ -194,8 +193,8 @@ def check_safetensors(file: Path, mend: str) -> None:
 def model_sha256(folder: Path, preset: Preset | None = None) -> str:
     """sha256 over the names and contents of the files that are loaded from a model folder.
 
-    A large file is read once and its digest remembered by path, size and time of change; a file of the hub's cache has its sha256 for a name.
-    Raises ModelError when the folder is not a complete pipeline.
+    A large file is read once, and its digest remembered by path, size and time of change; a file of the hub's cache is named by its
+    sha256. Raises ModelError when the folder is not a complete pipeline.
     """
     family = check_model_folder(folder, preset)
     index = read_index(folder)
@@ -233,7 +232,7 @@ def write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp", encoding="utf-8") as file:
         json.dump(content, file, indent=1)
-    os.replace(file.name, path)
+    Path(file.name).replace(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -247,7 +246,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _shards(index: Path) -> list[str]:
     try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        if any(Path(shard).name != shard for shard in shards):
+            raise ValueError("it names files of other folders")
+        return shards
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise ModelError(f"{index} is damaged: {error}. Fetch or save the model again.") from None
 
