@@ -20,7 +20,6 @@ from avatar_pipeline.errors import AvatarPipelineError, ModelError
 from avatar_pipeline.faces.analyzer import get_analyzer
 from avatar_pipeline.provenance.manifest import library_versions
 
-
 LARGER = "a device with more free memory, or a smaller preset"
 
 

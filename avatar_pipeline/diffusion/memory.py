@@ -192,8 +192,9 @@ def next_plan(preset: Preset, plan: Plan, *, on_cpu: bool = False) -> Plan | Non
     if plan.quantise == "nf4" and plan.offload == "model":
         return None  # bitsandbytes' weights cannot leave layer by layer
     for offload, quantise in steps[steps.index((plan.offload, plan.quantise)) + (plan.tiling or not tiling) :]:
-        dtype = "float32" if on_cpu else None
-        return Plan(offload, quantise, tiling, drawing_gib(preset, offload, quantise, tiling, None, dtype), plan.free_gib)
+        needs = drawing_gib(preset, offload, quantise, tiling, None, "float32" if on_cpu else None)
+        if needs < plan.needs_gib:
+            return Plan(offload, quantise, tiling, needs, plan.free_gib)
     return None
 
 
