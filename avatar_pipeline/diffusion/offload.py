@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from avatar_pipeline.diffusion.memory import TILE, Plan
 
+if TYPE_CHECKING:
+    import torch
+
 # What layerwise casting leaves in full precision: diffusers' own choice, and a LoRA's layers, whose few weights are trained.
 KEPT = ("pos_embed", "patch_embed", "norm", "^proj_in$", "^proj_out$", "lora_")
-GROUPED = "group_offloading"
 
 
 def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str) -> None:
@@ -54,6 +56,21 @@ def is_fp8(denoiser: Any) -> bool:
     import torch
 
     return any(parameter.dtype == torch.float8_e4m3fn for parameter in denoiser.parameters())
+
+
+def restore_lora(denoiser: Any, layers: Mapping[str, torch.Tensor], adapter: str) -> None:
+    """Give a LoRA its own values back in a denoiser stored in 8 bits, where PEFT puts it in 8 bits too.
+
+    layers: its tensors by diffusers' names, such as "blocks.0.to_q.lora_A.weight".
+    """
+    from diffusers.utils import convert_unet_state_dict_to_peft
+
+    if not any("lora_A" in key for key in layers):
+        layers = convert_unet_state_dict_to_peft(dict(layers))
+    for name, parameter in denoiser.named_parameters():
+        if f".{adapter}." in name:
+            value = layers[name.replace(f".{adapter}.", ".")]
+            parameter.data = value.to(parameter.device, denoiser.dtype)
 
 
 def group_offload(pipeline: Any, device: str) -> None:

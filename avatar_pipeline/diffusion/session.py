@@ -16,7 +16,7 @@ from avatar_pipeline.diffusion.identity import IdentityAdapter, load_adapter
 from avatar_pipeline.diffusion.licences import require_licence
 from avatar_pipeline.diffusion.lora_files import MEND, check_lora
 from avatar_pipeline.diffusion.memory import Plan, drawing_plan, next_plan
-from avatar_pipeline.diffusion.offload import apply_plan, has_nf4, nf4_config
+from avatar_pipeline.diffusion.offload import apply_plan, has_nf4, is_fp8, nf4_config, restore_lora
 from avatar_pipeline.diffusion.presets import Preset, with_model
 from avatar_pipeline.diffusion.schedulers import put_scheduler
 from avatar_pipeline.diffusion.weights import check_model_folder, count_parameters, locate_model, model_sha256, variant_of
@@ -188,8 +188,7 @@ class GpuSession:
         plan = next_plan(self.preset, self._plan, on_cpu=self.device.kind == "cpu") if self._plan else None
         if plan is None:
             raise self._too_large(f"out of memory, and nothing is left that would need less: {fault}")
-        loaded = [self.__dict__[name] for name in ("pipeline", "image_pipeline") if name in self.__dict__]
-        self._hold(loaded, replace(plan, free_gib=free_memory_gib(self.device)))
+        self._hold(self._loaded(), replace(plan, free_gib=free_memory_gib(self.device)))
         return plan.mode
 
     def _too_large(self, fault: str) -> GenerationError:
@@ -237,7 +236,7 @@ class GpuSession:
 
         pipeline = self.pipeline
         try:
-            with tempfile.TemporaryDirectory() as folder:
+            with self._unhooked(), tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "lora.safetensors"
                 path.write_bytes(weights)
                 try:
@@ -262,13 +261,34 @@ class GpuSession:
         finally:
             pipeline.unload_lora_weights()
 
+    @contextmanager
+    def _unhooked(self) -> Iterator[None]:
+        """Model offload's hooks are off while a LoRA is put in: diffusers would hang them up again on one of the pipelines only."""
+        owner = self._shared or self
+        if owner.plan is None or owner.plan.offload != "model":
+            yield
+            return
+        loaded = owner._loaded()
+        for pipeline in loaded:
+            pipeline.remove_all_hooks()
+        try:
+            yield
+        finally:
+            apply_plan(loaded, owner.denoiser, owner.plan, owner.device.where)
+
+    def _loaded(self) -> list[Any]:
+        return [self.__dict__[name] for name in ("pipeline", "image_pipeline") if name in self.__dict__]
+
     def _unloaded(self, path: Path) -> str:
         """What of a LoRA's file has not found its place in the denoiser, in words. diffusers passes over such keys without an error."""
         state: Any = self.pipeline.lora_state_dict(path)
         state = state[0] if isinstance(state, tuple) else state
         prefix = f"{self.family.DENOISER}."
         wanted = [key for key in state if key.startswith(prefix) and "lora" in key]
+        layers = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         placed = sum(f".{ADAPTER}." in name and "lora_" in name for name, _ in self.denoiser.named_parameters())
+        if is_fp8(self.denoiser):
+            restore_lora(self.denoiser, layers, ADAPTER)
         if not wanted or not placed:
             return f"none of its {len(state)} tensors belongs to a layer of the {self.family.DENOISER}"
         return (
