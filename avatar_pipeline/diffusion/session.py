@@ -42,6 +42,7 @@ class GpuSession:
         self._wanted = device
         self._shared = shared
         self._plan: Plan | None = None
+        self._counted = preset  # the preset with the folder's own numbers of weights
 
     @cached_property
     def device(self) -> Device:
@@ -109,9 +110,9 @@ class GpuSession:
         import avatar_pipeline.embedded.autoencoder  # noqa: F401
 
         # the folder's own weights, not the table's: another model of the family may be larger or smaller
-        counted = replace(self.preset, parameters=count_parameters(self.model, family))
+        self._counted = replace(self.preset, parameters=count_parameters(self.model, family))
         on_cpu = self.device.kind == "cpu"
-        plan = drawing_plan(counted, free_memory_gib(self.device), on_cpu=on_cpu, nf4=has_nf4(self.device.kind))
+        plan = drawing_plan(self._counted, free_memory_gib(self.device), on_cpu=on_cpu, nf4=has_nf4(self.device.kind))
         # SD 1.5's safety checker is left out: it is 1.2 GB more that answers false alarms on plain portraits with a black picture.
         # What is drawn here is one described or consenting person, and every picture goes through the checks of the pipeline.
         extra: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False} if family == "sd" else {}
@@ -129,12 +130,25 @@ class GpuSession:
             )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise ModelError(f"the model in {self.model} cannot be loaded: {error}. Fetch or save it again.") from error
+        self._check_whole(pipeline)
         put_scheduler(pipeline, self.preset)
         pipeline.set_progress_bar_config(disable=True)
         if self.family.DENOISER == "unet":
             pipeline.unet.to(memory_format=torch.channels_last)
         self._hold([pipeline], plan)
         return pipeline
+
+    def _check_whole(self, pipeline: Any) -> None:
+        """Raise ModelError when files have fewer weights than their configuration asks for: the libraries fill some up at random."""
+        for part, millions in self._counted.parameters.items():
+            weights = list(getattr(pipeline, part).parameters())
+            wanted = sum(tensor.numel() for tensor in weights) / 1e6
+            quantised = any(not tensor.is_floating_point() for tensor in weights)  # four bits are packed in bytes
+            if any(tensor.is_meta for tensor in weights) or (millions < 0.999 * wanted and not quantised):
+                raise ModelError(
+                    f"the model in {self.model} cannot be loaded: the weights of its {part} do not fit its configuration, which asks for "
+                    f"{wanted:.1f} million numbers; {millions:.1f} are there. Fetch or save it again."
+                )
 
     def _hold(self, pipelines: list[Any], plan: Plan) -> None:
         apply_plan(pipelines, getattr(pipelines[0], self.family.DENOISER), plan, self.device.where)
@@ -185,7 +199,7 @@ class GpuSession:
     def _step_down(self, fault: str) -> str:
         if self._shared:
             return self._shared._step_down(fault)
-        plan = next_plan(self.preset, self._plan, on_cpu=self.device.kind == "cpu") if self._plan else None
+        plan = next_plan(self._counted, self._plan, on_cpu=self.device.kind == "cpu") if self._plan else None
         if plan is None:
             raise self._too_large(f"out of memory, and nothing is left that would need less: {fault}")
         self._hold(self._loaded(), replace(plan, free_gib=free_memory_gib(self.device)))

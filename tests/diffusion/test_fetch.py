@@ -22,7 +22,13 @@ Fetch = Callable[..., subprocess.CompletedProcess[str]]
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny FLUX, with what else lies in such repositories."""
     folder = tiny.build("flux", tmp_path_factory.mktemp("repository") / "flux")
-    for name in ("flux1-dev.safetensors", "ae.safetensors", "README.md", "transformer/diffusion_pytorch_model.bin", "vae/model.onnx"):
+    for name in (
+        "flux1-dev.safetensors",
+        "ae.safetensors",
+        "README.md",
+        "transformer/diffusion_pytorch_model.bin",
+        "vae/model.onnx",
+    ):
         (folder / name).write_bytes(b"not wanted" * 2000)
     vae = folder / "vae" / "diffusion_pytorch_model.safetensors"
     shutil.copy(vae, vae.with_name("diffusion_pytorch_model.fp16.safetensors"))
@@ -76,7 +82,10 @@ def test_what_the_pipeline_needs_is_fetched_once_and_runs_from_the_cache(fetch: 
     assert "Apache-2.0" in done.stdout
     got = {path.relative_to(snapshot(tmp_path)).as_posix() for path in snapshot(tmp_path).rglob("*") if path.is_file()}
     assert "transformer/diffusion_pytorch_model.safetensors" in got
-    assert {name for name in got if name.startswith("vae/")} == {"vae/config.json", "vae/diffusion_pytorch_model.fp16.safetensors"}
+    assert {name for name in got if name.startswith("vae/")} == {
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+    }
     assert not [name for name in got if not name.endswith((".safetensors", ".json", ".txt", ".model"))]
     assert not got & {"flux1-dev.safetensors", "ae.safetensors"}
 
@@ -155,7 +164,9 @@ def test_a_download_that_breaks_off_is_gone_on_with(fetch: Fetch, hub: Hub, tmp_
     done = fetch()
     assert done.returncode == 0, done.stderr
     # what had come whole is not asked for again
-    assert not [request for request in hub.requests if request.startswith("GET") and "text_encoder_2/model.safetensors" in request]
+    assert not [
+        request for request in hub.requests if request.startswith("GET") and "text_encoder_2/model.safetensors" in request
+    ]
 
 
 def test_damaged_bytes_are_noticed_and_deleted(fetch: Fetch, hub: Hub, tmp_path: Path) -> None:

@@ -75,7 +75,12 @@ def test_activations_grow_with_the_pixels() -> None:
 )
 def test_training_estimates_against_published_figures(name: str, rank: int, quantise: str, least: float, most: float) -> None:
     needs = training_gib(
-        get_preset(name), rank=rank, batch_size=1, gradient_checkpointing=True, quantise=quantise, offload_text=True  # type: ignore[arg-type]
+        get_preset(name),
+        rank=rank,
+        batch_size=1,
+        gradient_checkpointing=True,
+        quantise=quantise,
+        offload_text=True,  # type: ignore[arg-type]
     )
     assert least <= needs / GB <= most
 
@@ -124,7 +129,9 @@ def test_the_plan_for_training_on_three_cards(name: str) -> None:
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
-    with pytest.raises(ModelError, match=r"flux-dev does not fit: even with group offload, VAE in tiles it needs about \d\.\d GiB, and 1\.5 GiB"):
+    with pytest.raises(
+        ModelError, match=r"flux-dev does not fit: even with group offload, VAE in tiles it needs about \d\.\d GiB, and 1\.5 GiB"
+    ):
         drawing_plan(get_preset("flux-dev"), 1.5)
 
 

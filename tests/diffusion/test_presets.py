@@ -39,7 +39,10 @@ def test_every_value_of_the_table_is_one_that_may_be_given(name: str) -> None:
     values = preset_values(PRESETS[name])
     assert set(values) == set(Overrides.model_fields) - {"model", "revision"}
     assert resolve(name, values) == PRESETS[name]
-    assert all(width % PRESETS[name].size_multiple == height % PRESETS[name].size_multiple == 0 for width, height in PRESETS[name].sizes.values())
+    assert all(
+        width % PRESETS[name].size_multiple == height % PRESETS[name].size_multiple == 0
+        for width, height in PRESETS[name].sizes.values()
+    )
 
 
 def test_the_seeds_settings_are_the_defaults_of_flux() -> None:
