@@ -18,7 +18,6 @@ from pydantic import BaseModel
 from avatar_pipeline.actors.consent import Scope
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
-from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.stages import (
     base_image,
@@ -91,9 +90,7 @@ STAGES: dict[str, Stage] = {
             name="photo_intake",
             code_version="1",
             settings=photo_intake.Settings,
-            run=lambda i, settings, t: photo_intake.run(
-                i.spec, i.photos, i.root_seed, settings, get_preset(i.spec.preset), t.analyzer
-            ),
+            run=lambda i, settings, t: photo_intake.run(i.spec, i.photos, i.root_seed, settings, t.preset(i.spec), t.analyzer),
             scopes=("embed",),
             photos=True,
             model=False,
@@ -104,7 +101,7 @@ STAGES: dict[str, Stage] = {
             code_version="2",
             settings=base_image.Settings,
             run=lambda i, settings, t: base_image.run(
-                i.spec, i.photos, i.upstream["photo_intake"], i.root_seed, settings, t.session(i.spec.preset), t.analyzer, t.log
+                i.spec, i.photos, i.upstream["photo_intake"], i.root_seed, settings, t.session(i.spec), t.analyzer, t.log
             ),
             scopes=("embed", "generate"),
             upstream=("photo_intake",),
@@ -133,7 +130,7 @@ STAGES: dict[str, Stage] = {
                 i.upstream["photo_intake"],
                 i.root_seed,
                 settings,
-                t.session(i.spec.preset),
+                t.session(i.spec),
                 t.analyzer,
             ),
             scopes=("embed", "generate"),
@@ -145,7 +142,7 @@ STAGES: dict[str, Stage] = {
             code_version="3",
             settings=lora.Settings,
             run=lambda i, settings, t: lora.run(
-                i.spec, i.upstream["training_variations"], i.root_seed, settings, t.session(i.spec.preset), t.analyzer, t.log
+                i.spec, i.upstream["training_variations"], i.root_seed, settings, t.session(i.spec), t.analyzer, t.log
             ),
             scopes=("embed", "train"),
             upstream=("training_variations",),
@@ -161,7 +158,7 @@ STAGES: dict[str, Stage] = {
                 i.upstream["photo_intake"],
                 i.root_seed,
                 settings,
-                t.session(i.spec.preset),
+                t.session(i.spec),
                 t.analyzer,
             ),
             scopes=("embed", "generate"),
