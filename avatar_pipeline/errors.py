@@ -5,6 +5,7 @@ AvatarPipelineError
   PhotoError        an unreadable photograph, no face, too many faces
   ModelError        missing or unusable weights, a licence not accepted
   GenerationError   nothing usable was generated, or it was asked for in a way the model cannot do
+  Cancelled         a drawing was stopped between two steps because somebody asked for it
   StoreError        an artifact is missing, incomplete or altered
 
 Every message says what happened, to which file or field, and what to do next. All of these are the
@@ -30,6 +31,10 @@ class ModelError(AvatarPipelineError):
 
 class GenerationError(AvatarPipelineError):
     """A picture could not be generated as asked, or no generated picture passed its checks."""
+
+
+class Cancelled(AvatarPipelineError):
+    """A drawing was stopped between two steps because somebody asked for it. Nothing is wrong; nothing was stored."""
 
 
 class StoreError(AvatarPipelineError):

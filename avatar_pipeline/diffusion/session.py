@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from avatar_pipeline.diffusion.device import Device, Usage, choose_device, turn
 from avatar_pipeline.diffusion.families import Family, get_family
 from avatar_pipeline.diffusion.identity import IdentityAdapter, load_adapter
 from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.watch import Watch
 from avatar_pipeline.diffusion.weights import check_model_folder, model_sha256
 from avatar_pipeline.errors import ModelError
 
 ADAPTER = "actor"
+T = TypeVar("T")
 
 
 class GpuSession:
@@ -28,6 +30,7 @@ class GpuSession:
     def __init__(self, preset: Preset, device: str = "auto", model: str | None = None) -> None:
         self.preset = preset
         self.model = Path(model or preset.model)
+        self.watch: Watch | None = None  # sees every step of every drawing
         self._wanted = device
 
     @cached_property
@@ -132,6 +135,10 @@ class GpuSession:
             yield
         finally:
             self.pipeline.unload_lora_weights()
+
+    def attempt(self, work: Callable[[], T]) -> T:
+        """What `work` returns."""
+        return work()
 
     def close(self) -> None:
         """Drop the loaded models and give their memory back."""
