@@ -94,7 +94,7 @@ def image_to_image(
     Raises as text_to_image does, and GenerationError when no step is left to draw.
     """
     check_size(session.preset, image.width, image.height, steps)
-    drawn = min(int(steps * strength), steps)
+    drawn = session.family.drawn_steps(steps, strength)
     if drawn < 1:
         raise GenerationError(
             f"strength: {strength:g} of {steps} steps leaves nothing to draw. Raise strength to {1 / steps:.2f} or more, or steps."
@@ -105,16 +105,12 @@ def image_to_image(
 
 def decode(session: GpuSession, latents: torch.Tensor) -> Image.Image:
     """The first picture of (N, C, h, w) latents. In the weights' own precision: in bfloat16 flat walls show steps."""
-    return _decode(session, latents[:1])[0]
-
-
-def _decode(session: GpuSession, latents: torch.Tensor) -> list[Image.Image]:
     import torch
 
     with torch.no_grad():
-        pixels = session.family.decode_latents(session.pipeline, latents)
-    images: list[Image.Image] = session.pipeline.image_processor.postprocess(pixels, output_type="pil")
-    return images
+        pixels = session.family.decode_latents(session.pipeline, latents[:1])
+    image: Image.Image = session.pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
+    return image
 
 
 def _draw(
@@ -146,7 +142,7 @@ def _draw(
             latents = _denoise(
                 session, together, [seeds[i] for i in indices], size, steps, guidance_scale, negative_prompt, wanted, identity
             )
-            images |= dict(zip(indices, _decode(session, latents), strict=True))
+            images |= {index: decode(session, latents[place : place + 1]) for place, index in enumerate(indices)}
         return [images[index] for index in range(len(prompts))]
 
     if len(prompts) != len(seeds):
@@ -182,14 +178,15 @@ def _denoise(
     installed: AbstractContextManager[None] = nullcontext()
     if identity is not None and identity.weight > 0:
         adapter = session.identity_adapter
-        arguments |= adapter.arguments(identity, len(words), guided)
+        arguments |= adapter.arguments(identity, guided)
         scale = identity.weight * session.preset.identity_unit
         installed = adapter.installed(pipeline, 0.0 if identity.start else scale)
         callback.start, callback.on_start = identity.start, lambda: adapter.set_scale(pipeline, scale)
     watched = callback.watch is not None or callback.start > 0
     with installed, autocast(session):
         if "image" in wanted:
-            arguments |= family.start_image(pipeline, wanted["image"])
+            with torch.no_grad():
+                arguments |= family.start_image(pipeline, wanted["image"])
         try:
             latents = pipeline(
                 num_inference_steps=steps,

@@ -101,7 +101,7 @@ class GpuSession:
         wanted, adapter = self.preset.identity_analyzer, self.preset.identity_adapter
         if not adapter:
             return f"the preset {self.preset.name} has no face-identity input"
-        if analyzer != wanted:
+        if wanted and analyzer != wanted:
             return f"the preset {self.preset.name} takes faces as {wanted} measures them, and the analyzer is {analyzer}"
         if not (self.model / adapter).is_file():
             return f"the model in {self.model} has no {adapter}"

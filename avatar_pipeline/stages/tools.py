@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
+from PIL import Image
+
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.faces.analyzer import FaceAnalyzer, get_analyzer
+from avatar_pipeline.stages.progress import Progress
 
 
 class Tools:
@@ -21,6 +24,8 @@ class Tools:
         self.device = device
         self.model = model
         self.log = log
+        self.show: Callable[[Image.Image, str], None] | None = None  # takes previews of pictures that are being drawn
+        self.cancelled: Callable[[], bool] = lambda: False  # asked after every step; a drawing then ends with Cancelled
         self._analyzer_name = analyzer
         self._sessions: dict[str, GpuSession] = {}
 
@@ -33,6 +38,7 @@ class Tools:
         """The session of a preset; its pipeline is loaded at first use and kept until `close`."""
         if preset not in self._sessions:
             self._sessions[preset] = GpuSession(get_preset(preset), self.device, self.model)
+        self._sessions[preset].watch = Progress(self.log, self.show, self.cancelled)
         return self._sessions[preset]
 
     def model_sha256(self, preset: str) -> str:

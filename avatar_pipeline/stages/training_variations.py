@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.identity import LARGEST_SCALE, Identity
+from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.sampling import image_to_image
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError, PhotoError
@@ -27,6 +27,9 @@ from avatar_pipeline.stages.intake_split import FEWEST_PHOTOGRAPHS, held_out_cou
 from avatar_pipeline.stages.result import StageResult
 from avatar_pipeline.stages.training_set import Member, write_members, write_rejected
 from avatar_pipeline.stages.usable import Rejected, face_fault
+
+
+LARGEST_SCALE = 1.5  # of a variation: beyond it the identity drowns the prompt
 
 
 class Settings(BaseModel):

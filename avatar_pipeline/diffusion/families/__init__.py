@@ -47,6 +47,9 @@ class Family(Protocol):
     def start_image(self, pipeline: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
         """The image-to-image pipeline's arguments for pictures of one size: their latents, where it knows latents when it sees them."""
 
+    def drawn_steps(self, steps: int, strength: float) -> int:
+        """How many of `steps` the image-to-image pipeline draws when it starts from this share of noise."""
+
     def encode_pixels(self, pipeline: Any, pixels: torch.Tensor) -> torch.Tensor:
         """Latents (N, C, h, w) float32 of pictures (N, 3, H, W) in [-1, 1]. The distribution's mode: nothing is drawn."""
 

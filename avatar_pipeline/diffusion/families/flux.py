@@ -56,6 +56,10 @@ def start_image(pipeline: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
     return {"image": latents, "width": images[0].width, "height": images[0].height}
 
 
+def drawn_steps(steps: int, strength: float) -> int:
+    return steps - int(max(steps - min(steps * strength, steps), 0))
+
+
 def longest(pipeline: Any) -> int:
     """Tokens of a prompt that the model reads: dev has an input for guidance, schnell has none."""
     return LONGEST if pipeline.transformer.config.guidance_embeds else LONGEST_SCHNELL

@@ -47,6 +47,10 @@ def start_image(pipeline: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
     return {"image": encode_pixels(pipeline, pipeline.image_processor.preprocess(list(images)))}
 
 
+def drawn_steps(steps: int, strength: float) -> int:
+    return min(int(steps * strength), steps)
+
+
 def encode_pixels(pipeline: Any, pixels: torch.Tensor) -> torch.Tensor:
     vae = pipeline.vae
     encoded = vae.encode(pixels.to(vae.device, vae.dtype))

@@ -8,10 +8,18 @@ from typing import Any
 import torch
 
 from avatar_pipeline.diffusion.families import Words
-from avatar_pipeline.diffusion.families.sd import decode_latents, encode_pixels, guidance, is_guided, start_image, unpack
+from avatar_pipeline.diffusion.families.sd import (
+    decode_latents,
+    drawn_steps,
+    encode_pixels,
+    guidance,
+    is_guided,
+    start_image,
+    unpack,
+)
 from avatar_pipeline.diffusion.windows import split_prompt
 
-__all__ = ["decode_latents", "encode_pixels", "guidance", "is_guided", "start_image", "unpack"]
+__all__ = ["decode_latents", "drawn_steps", "encode_pixels", "guidance", "is_guided", "start_image", "unpack"]
 
 PIPELINE = "StableDiffusionXLPipeline"
 DENOISER = "unet"
