@@ -11,6 +11,7 @@ import argparse
 import platform
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,8 @@ def main() -> None:
         print(f"| {start} | {median:.3f} | {share:.0%} |")
     if options.sheet:
         options.sheet.write_bytes(encode_png(contact_sheet(tiles, len(people), (192, 192))))
-    nearer = [earlier[0] + NOISE >= later[0] for earlier, later in zip(by_weight, by_weight[1:], strict=False)]
-    farther = [earlier[0] <= later[0] + NOISE for earlier, later in zip(by_start, by_start[1:], strict=False)]
+    nearer = [earlier[0] + NOISE >= later[0] for earlier, later in pairwise(by_weight)]
+    farther = [earlier[0] <= later[0] + NOISE for earlier, later in pairwise(by_start)]
     sys.exit(not all(nearer + farther))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.errors import GenerationError, ModelError
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ class Identity:
             raise GenerationError(f"id_weight: {self.weight} is out of range. Give 0 (no identity) to {LARGEST_WEIGHT:g}.")
         if self.start < 0:
             raise GenerationError(f"id_timestep_start: {self.start} is out of range. Give the number of a step, from 0 on.")
+
+
+def identity_at(scale: float, embedding: np.ndarray, face: Image.Image, preset: Preset) -> Identity | None:
+    """The identity that a preset's adapter is given at `scale`, its own measure and no `id_weight`; None for a scale of 0."""
+    return Identity(embedding, scale / preset.identity_unit, face=face) if scale else None
 
 
 @dataclass(frozen=True, eq=False)

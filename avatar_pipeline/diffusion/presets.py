@@ -116,6 +116,7 @@ PRESETS: dict[str, Preset] = {
             timestep_uniform=0.3,
             identity_adapter="ip_adapter/ip_adapter.safetensors",
             identity_analyzer="dlib",
+            identity_unit=0.8,  # beyond about 2 faces grow too strong: an id_weight of 2 still draws a person, 3 is too much
         ),
         Preset(
             name="sd15",

@@ -171,8 +171,7 @@ def _denoise(
     arguments |= wanted | family.guidance(guidance_scale, guided)
 
     def preview(latents: torch.Tensor) -> Image.Image:
-        cells = family.unpack(pipeline, latents[:1], height, width)
-        return decode(session, shrunk(cells, height // cells.shape[-2]))
+        return decode(session, shrunk(family.unpack(pipeline, latents[:1], height, width)))
 
     callback = StepCallback(session.watch, preview)
     installed: AbstractContextManager[None] = nullcontext()

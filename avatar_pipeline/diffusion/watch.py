@@ -12,8 +12,9 @@ from PIL import Image
 if TYPE_CHECKING:
     import torch
 
-# Pixels of a preview's shorter side, at least: enough to tell a face, and 1/16 of the work of decoding 1024x1024.
-PREVIEW = 192
+# Latent cells along a preview's shorter side, at least: enough to tell a face. Of 1024x1024 pixels in cells of 8, decoding takes 1/16 of
+# the work then.
+PREVIEW_CELLS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +85,10 @@ def expected(scheduler: Any, before: torch.Tensor | None, latents: torch.Tensor)
     return (latents.float() - now * velocity).to(latents.dtype)
 
 
-def shrunk(latents: torch.Tensor, cell: int) -> torch.Tensor:
-    """Latents (N, C, h, w) averaged over 2x2 cells as long as a picture of `cell` pixels a cell stays large enough for a preview."""
+def shrunk(latents: torch.Tensor) -> torch.Tensor:
+    """Latents (N, C, h, w) averaged over 2x2 cells as long as PREVIEW_CELLS are left."""
     from torch.nn.functional import avg_pool2d
 
-    while min(latents.shape[-2:]) * cell // 2 >= PREVIEW:
+    while min(latents.shape[-2:]) >= 2 * PREVIEW_CELLS:
         latents = avg_pool2d(latents.float(), 2, ceil_mode=True).to(latents.dtype)
     return latents

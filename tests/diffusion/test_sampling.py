@@ -14,7 +14,7 @@ from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image, text_to_images
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.diffusion.watch import Step
+from avatar_pipeline.diffusion.watch import Step, shrunk
 from avatar_pipeline.errors import Cancelled, GenerationError
 from tests.diffusion.sessions import SIZE, TINY, tiny_session
 
@@ -169,12 +169,19 @@ def test_a_preview_shows_what_will_be_drawn(sessions: dict[str, GpuSession]) -> 
     session.watch = lambda step: previews.append(step.preview())
     drawn = text_to_image(session, "headshot portrait photograph of a european 38 year old female", 3, 512, 512, 12, GUIDANCE)
     session.watch = None
-    small = np.asarray(drawn.resize(previews[0].size, Image.Resampling.LANCZOS), float)
-    distances = [float(np.abs(np.asarray(preview, float) - small).mean()) for preview in previews]
-    assert previews[0].size == (256, 256)
-    assert distances[-1] < 8  # of 255 levels; a grey picture is 50 away
-    assert distances[5] < 25
+    distances = [float(np.abs(np.asarray(preview, float) - np.asarray(drawn, float)).mean()) for preview in previews]
+    assert distances[-1] < 1  # of 255 levels; a grey picture is 50 away
+    assert distances[5] < 10
     assert distances[-1] < distances[5] < distances[0]
+
+
+def test_previews_of_large_pictures_are_small_and_look_alike() -> None:
+    ramp = torch.linspace(-1, 1, 96).expand(1, 4, 128, 96)
+    small = shrunk(ramp)
+    assert small.shape == (1, 4, 64, 48)
+    assert torch.allclose(small[0, 0, 0, [0, -1]], ramp[0, 0, 0, [0, -1]], atol=0.02)
+    assert shrunk(torch.zeros(1, 80, 32, 48)).shape == (1, 80, 32, 48)
+    assert shrunk(torch.zeros(2, 16, 128, 192)).shape == (2, 16, 32, 48)
 
 
 @pytest.mark.parametrize("error", [Stop, KeyboardInterrupt, Cancelled])
