@@ -80,7 +80,9 @@ def _preview_into(context: dg.AssetExecutionContext) -> Callable[[Image.Image, s
     def show(image: Image.Image, text: str) -> None:
         preview = dg.MetadataValue.md(preview_markdown(image, width=256))
         context.log_event(
-            dg.AssetObservation(context.asset_key, partition=context.partition_key, description=text, metadata={"preview": preview})
+            dg.AssetObservation(
+                context.asset_key, partition=context.partition_key, description=text, metadata={"preview": preview}
+            )
         )
         context.log.info(text)
 

@@ -200,7 +200,9 @@ def _load_encoder(folder: Path, denoiser: Any) -> Any:
     from transformers import CLIPVisionModelWithProjection
 
     if not folder.is_dir():
-        raise ModelError(f"{folder} is missing: FLUX's identity adapter looks at faces through CLIP. Put the image encoder there.")
+        raise ModelError(
+            f"{folder} is missing: FLUX's identity adapter looks at faces through CLIP. Put the image encoder there."
+        )
     encoder = CLIPVisionModelWithProjection.from_pretrained(
         folder, dtype=denoiser.dtype, local_files_only=True, use_safetensors=True
     )

@@ -32,7 +32,9 @@ class Progress:
     def __call__(self, step: Step) -> None:
         """Report a step. Raises Cancelled when somebody asked for it."""
         if self.cancelled():
-            raise Cancelled(f"cancelled after step {step.number} of {step.total}. Nothing was stored; run it again when you want it.")
+            raise Cancelled(
+                f"cancelled after step {step.number} of {step.total}. Nothing was stored; run it again when you want it."
+            )
         if step.number == 1:
             self._line = time.monotonic()  # a short drawing has no lines
         now = time.monotonic()

@@ -40,7 +40,12 @@ def faceid_weights(unet_folder: Path, seed: int, embedding: int, lora: bool) -> 
             width = attention.to_k.out_features
             shapes |= {f"ip_adapter.{number}.{part}.weight": (width, words) for part in ("to_k_ip", "to_v_ip")}
         if lora:
-            for part, layer in (("q", attention.to_q), ("k", attention.to_k), ("v", attention.to_v), ("out", attention.to_out[0])):
+            for part, layer in (
+                ("q", attention.to_q),
+                ("k", attention.to_k),
+                ("v", attention.to_v),
+                ("out", attention.to_out[0]),
+            ):
                 shapes[f"ip_adapter.{number}.to_{part}_lora.down.weight"] = (RANK, layer.in_features)
                 shapes[f"ip_adapter.{number}.to_{part}_lora.up.weight"] = (layer.out_features, RANK)
     weights = {key: torch.randn(shape, generator=random) / shape[-1] ** 0.5 for key, shape in shapes.items()}

@@ -64,7 +64,9 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 def test_a_prompt_that_fits_gives_exactly_what_the_pipeline_gives(session: GpuSession) -> None:
     extra = {"max_sequence_length": 256} if session.preset.name == "flux-schnell" else {}
-    assert np.array_equal(draw(session, "a man, grey hair"), bare(session, "a man, grey hair", 7, guidance_scale=GUIDANCE, **extra))
+    assert np.array_equal(
+        draw(session, "a man, grey hair"), bare(session, "a man, grey hair", 7, guidance_scale=GUIDANCE, **extra)
+    )
 
 
 def test_a_picture_of_a_batch_is_the_picture_alone(session: GpuSession) -> None:
@@ -206,7 +208,9 @@ def test_prompts_are_encoded_once(sessions: dict[str, GpuSession], monkeypatch: 
     session = sessions["sdxl"]
     calls: list[str] = []
     encode: Callable[..., Any] = session.family.encode_prompt
-    monkeypatch.setattr(session.family, "encode_prompt", lambda pipeline, prompt: calls.append(prompt) or encode(pipeline, prompt))
+    monkeypatch.setattr(
+        session.family, "encode_prompt", lambda pipeline, prompt: calls.append(prompt) or encode(pipeline, prompt)
+    )
     first = draw(session, "somebody new")
     assert np.array_equal(draw(session, "somebody new"), first)
     assert calls.count("somebody new") == 1
