@@ -30,8 +30,8 @@ class Identity:
     """Whose face to draw.
 
     embedding: (D,) float32 of the analyzer that the preset names in `identity_analyzer`, as it gives it. weight: `id_weight`, how strongly
-    the face is injected: 0 (draws as without an identity) to 3. start: `id_timestep_start`, the step from which it enters,
-    counted from 0; the earlier, the more alike. face: the aligned face as a picture, which FLUX's adapter looks at instead of the embedding.
+    the face is injected: 0 (draws as without an identity) to 3. start: `id_timestep_start`, the step from which it enters, counted from
+    0; the earlier, the more alike. face: the face upright in a picture, which FLUX's adapter looks at instead of the embedding.
     Raises GenerationError for another weight or start.
     """
 

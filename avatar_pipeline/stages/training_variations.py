@@ -28,7 +28,6 @@ from avatar_pipeline.stages.result import StageResult
 from avatar_pipeline.stages.training_set import Member, write_members, write_rejected
 from avatar_pipeline.stages.usable import Rejected, face_fault
 
-
 LARGEST_SCALE = 1.5  # of a variation: beyond it the identity drowns the prompt
 
 

@@ -88,7 +88,7 @@ def test_before_its_step_a_face_changes_nothing(session: GpuSession, start: int,
     expected: list[torch.Tensor] = []
     call = watching.StepCallback.__call__
 
-    def record(self, pipeline, index, timestep, tensors):  # type: ignore[no-untyped-def]
+    def record(self, pipeline, index, timestep, tensors):
         expected.append(tensors["latents"])
         return call(self, pipeline, index, timestep, tensors)
 

@@ -113,7 +113,7 @@ def test_an_autoencoder_may_be_more_precise_than_the_rest(session: GpuSession) -
     """As on a GPU: everything in bfloat16 but the autoencoder."""
     source = Image.fromarray(draw(session, "a man"))
     other = GpuSession(session.preset, "cpu", str(session.model))
-    other.device = type(other.device)("cpu", "test", torch.bfloat16, None)  # type: ignore[misc]
+    other.device = type(other.device)("cpu", "test", torch.bfloat16, None)
     other.pipeline.vae.float()
     assert draw(other, "a man").shape == (*SIZE[::-1], 3)
     assert image_to_image(other, source, "a man", 2, 0.7, 4, GUIDANCE).size == SIZE

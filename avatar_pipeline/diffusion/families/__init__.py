@@ -22,7 +22,8 @@ Words = Mapping[str, "torch.Tensor"]
 class Family(Protocol):
     """The functions of a family's module.
 
-    PIPELINE: name of the diffusers class for text-to-image. DENOISER: the pipeline's part that is trained. TEXT_ENCODERS: its parts that read the prompt.
+    PIPELINE: name of the diffusers class for text-to-image. DENOISER: the pipeline's part that is trained. TEXT_ENCODERS: its parts that
+    read the prompt.
     """
 
     PIPELINE: str
@@ -33,7 +34,7 @@ class Family(Protocol):
         """Text embeddings of N prompts, each tensor (N, ...)."""
 
     def encode_prompt(self, pipeline: Any, prompt: str) -> Words:
-        """Text embeddings of one prompt of any length, each tensor (1, ...). Raises GenerationError when the family cannot read it whole."""
+        """Text embeddings of one prompt of any length, each tensor (1, ...). Raises GenerationError for one that cannot be read whole."""
 
     def encode_negative(self, pipeline: Any, prompt: str) -> Words:
         """Text embeddings of what not to draw, as encode_prompt gives them; an empty prompt is what the family takes for none."""
