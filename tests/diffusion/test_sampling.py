@@ -208,9 +208,12 @@ def test_prompts_are_encoded_once(sessions: dict[str, GpuSession], monkeypatch: 
     session = sessions["sdxl"]
     calls: list[str] = []
     encode: Callable[..., Any] = session.family.encode_prompt
-    monkeypatch.setattr(
-        session.family, "encode_prompt", lambda pipeline, prompt: calls.append(prompt) or encode(pipeline, prompt)
-    )
+
+    def count(pipeline: Any, prompt: str) -> Any:
+        calls.append(prompt)
+        return encode(pipeline, prompt)
+
+    monkeypatch.setattr(session.family, "encode_prompt", count)
     first = draw(session, "somebody new")
     assert np.array_equal(draw(session, "somebody new"), first)
     assert calls.count("somebody new") == 1
