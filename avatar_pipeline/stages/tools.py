@@ -38,7 +38,7 @@ class Tools:
         """The session of a preset; its pipeline is loaded at first use and kept until `close`."""
         if preset not in self._sessions:
             self._sessions[preset] = GpuSession(get_preset(preset), self.device, self.model)
-        self._sessions[preset].watch = Progress(self.log, self.show, self.cancelled)
+        self._sessions[preset].watch = Progress(self.log, self.show, lambda: self.cancelled())
         return self._sessions[preset]
 
     def model_sha256(self, preset: str) -> str:
