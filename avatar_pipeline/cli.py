@@ -1,4 +1,4 @@
-"""The command line: avatar-pipeline register | new-actor | run | lineage | replay | preflight | doctor | ui."""
+"""The command line: avatar-pipeline register | new-actor | run | lineage | replay | preflight | fetch | doctor | ui."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 out = Console(soft_wrap=True)
 
 Actor = Annotated[str, typer.Argument(help="The actor's name: the name of its folder.")]
-Device = Annotated[str, typer.Option(help="auto, cuda, mps or cpu.")]
-Model = Annotated[str | None, typer.Option(help="Folder of a diffusers pipeline to use instead of the preset's own.")]
+Device = Annotated[str, typer.Option(help="auto, cuda, cuda:1, mps or cpu.")]
+Model = Annotated[
+    str | None, typer.Option(help="Folder of a diffusers pipeline, or OWNER/NAME@REVISION, instead of the preset's own.")
+]
 
 
 @app.command()
@@ -76,6 +78,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Root seed; -1 draws one. Default: what actor.yaml says.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="ASSET.SETTING=VALUE; may be given several times.")] = None,
     device: Device = "auto",
+    preset: Annotated[str | None, typer.Option(help="Preset to use instead of the one that actor.yaml names.")] = None,
     model: Model = None,
 ) -> None:
     """Make an actor's assets with Dagster, in this process; print what was made and where the portrait lies."""
@@ -93,7 +96,7 @@ def run(
         settings.setdefault(next(iter(STAGES)), {})["seed"] = seed
     if unknown := [asset for asset in only or [] if asset not in STAGES]:
         raise StoreError(f"There is no asset {unknown[0]!r}. Assets: {', '.join(STAGES)}.")
-    tools = {"device": device} | ({"model": model} if model else {})
+    tools = {"device": device} | ({"preset": preset} if preset else {}) | ({"model": model} if model else {})
     with DagsterInstance.get() as instance:
         from avatar_pipeline.definitions import register as register_actors
 
@@ -171,6 +174,28 @@ def preflight(
         Console(stderr=True, soft_wrap=True).print(f"Error: {error}", markup=False, highlight=False, style="red")
         code = 2
     raise typer.Exit(code)
+
+
+@app.command()
+def fetch(
+    preset: Annotated[str, typer.Argument(help="The preset whose weights to fetch.")],
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="I have read the licence of the weights, and accept it.")
+    ] = False,
+) -> None:
+    """Fetch a preset's weights from the Hugging Face hub into its cache. Runs never download anything."""
+    from avatar_pipeline.diffusion.hub import fetch as fetch_weights
+    from avatar_pipeline.diffusion.licences import accept_licence as accept
+    from avatar_pipeline.diffusion.licences import require_licence
+    from avatar_pipeline.diffusion.overrides import preset_by_name
+
+    chosen = preset_by_name(preset)
+    if accept_licence and chosen.accept:
+        out.print(f"Accepted: {chosen.licence}. On record in {accept(chosen)}", highlight=False)
+    require_licence(chosen)
+    out.print(f"licence: {chosen.licence}", markup=False, highlight=False)
+    folder = fetch_weights(chosen, lambda line: out.print(line, markup=False, highlight=False))
+    out.print(f"The weights: {folder}", highlight=False)
 
 
 @app.command()

@@ -6,16 +6,21 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.diffusion.device import choose_device
-from avatar_pipeline.diffusion.presets import PRESETS, Preset
-from avatar_pipeline.diffusion.weights import check_model_folder
-from avatar_pipeline.errors import AvatarPipelineError
+from avatar_pipeline.diffusion.device import choose_device, free_memory_gib
+from avatar_pipeline.diffusion.licences import licence_accepted
+from avatar_pipeline.diffusion.memory import drawing_plan, training_plan
+from avatar_pipeline.diffusion.offload import has_nf4
+from avatar_pipeline.diffusion.overrides import preset_by_name
+from avatar_pipeline.diffusion.presets import PRESETS, Preset, hub_id
+from avatar_pipeline.diffusion.weights import check_model_folder, locate_model
+from avatar_pipeline.errors import AvatarPipelineError, ModelError
 from avatar_pipeline.faces.analyzer import get_analyzer
 from avatar_pipeline.provenance.manifest import library_versions
+
+LARGER = "a device with more free memory, or a smaller preset"
 
 
 @dataclass(frozen=True)
@@ -33,16 +38,8 @@ def examine(store: ActorStore) -> list[Finding]:
     """Look at everything that a run may use. Takes some seconds: models are really opened."""
     findings = [Finding("Python", sys.version.split()[0])]
     findings += [_attempt("device", _device, licence="", mend="make install")]
-    for preset in PRESETS.values():
-        findings.append(
-            _attempt(
-                f"model {preset.name}",
-                partial(_model, preset),
-                licence=preset.licence,
-                mend="git checkout -- avatar_pipeline/embedded/model" if preset.name == "embedded" else "see the README, Models",
-                needed=preset.name == "embedded",
-            )
-        )
+    for name in PRESETS:
+        findings += _model(name)
     findings.append(
         _attempt(
             "face analyzer dlib",
@@ -66,9 +63,52 @@ def examine(store: ActorStore) -> list[Finding]:
     return findings
 
 
-def _model(preset: Preset) -> str:
-    check_model_folder(Path(preset.model))
-    return f"{preset.model_id} revision {preset.revision}"
+def _model(name: str) -> list[Finding]:
+    """A preset's weights and licence, and what of it fits this machine's free memory."""
+    needed = name == "embedded"
+    fetch = f"avatar-pipeline fetch {name}"
+    try:
+        preset = preset_by_name(name)
+    except ModelError as error:
+        return [Finding(f"model {name}", str(error), PRESETS[name].licence, "correct the environment variable", needed)]
+    if hub_id(preset.model) is None:
+        mend = "git checkout -- avatar_pipeline/embedded/model" if needed else f"put the model into {preset.model}"
+    else:
+        mend = fetch
+    weights = _attempt(f"model {name}", lambda: _weights(preset), licence=preset.licence, mend=mend, needed=needed)
+    if not licence_accepted(preset):
+        state = f"{weights.state}; licence not accepted: {preset.accept}"
+        weights = Finding(weights.what, state, weights.licence, f"{fetch} --accept-licence", needed)
+    return [
+        weights,
+        _attempt(f"memory {name}", lambda: f"drawing: {_plan(preset)}", mend=LARGER, needed=needed),
+        _attempt(f"memory {name}", lambda: f"training: {_training_plan(preset)}", mend=LARGER, needed=needed),
+    ]
+
+
+def _weights(preset: Preset) -> str:
+    check_model_folder(locate_model(preset), preset)
+    return " revision ".join([preset.model_id, *([preset.revision] if preset.revision else [])])
+
+
+def _plan(preset: Preset) -> str:
+    """The memory plan for drawing in what is free now. Raises ModelError with the numbers when nothing fits."""
+    device = choose_device("auto")
+    return drawing_plan(preset, free_memory_gib(device), on_cpu=device.kind == "cpu", nf4=has_nf4(device.kind)).describe()
+
+
+def _training_plan(preset: Preset) -> str:
+    """The same for training with the preset's defaults."""
+    device, rank, batch = choose_device("auto"), preset.lora_rank, preset.lora_batch_size
+    plan = training_plan(
+        preset,
+        free_memory_gib(device),
+        rank=rank,
+        batch_size=batch,
+        on_cpu=device.kind == "cpu",
+        nf4=has_nf4(device.kind),
+    )
+    return f"{plan.describe()} (rank {rank}, batch {batch})"
 
 
 def _device() -> str:

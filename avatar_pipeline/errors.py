@@ -7,6 +7,7 @@ AvatarPipelineError
   GenerationError   nothing usable was generated, or it was asked for in a way the model cannot do
   Cancelled         a drawing was stopped between two steps because somebody asked for it
   StoreError        an artifact is missing, incomplete or altered
+  RemoteError       a remote service is not set up, does not answer, refuses, or hands back nothing usable
 
 Every message says what happened, to which file or field, and what to do next. All of these are the
 user's to mend: a run does not retry them.
@@ -39,3 +40,7 @@ class Cancelled(AvatarPipelineError):
 
 class StoreError(AvatarPipelineError):
     """An artifact in the actor store is missing, incomplete or altered."""
+
+
+class RemoteError(AvatarPipelineError):
+    """A remote service is not set up, does not answer, refuses what it is asked for, or hands back nothing usable."""

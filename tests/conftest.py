@@ -13,6 +13,9 @@ import pytest
 from avatar_pipeline.faces.analyzer import FaceAnalyzer, get_analyzer
 from avatar_pipeline.home import PROJECT
 
+# Tests draw with tiny models of random weights, which no licence protects, under the presets of large ones, which some do.
+os.environ.setdefault("AVATAR_ACCEPT_LICENCES", "flux-dev")
+
 # The actor of the chain is a person whom the base model knows, so that a few steps of LoRA are enough: it is about the chain, not about
 # quality.
 ACTOR = "small"

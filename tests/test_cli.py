@@ -15,6 +15,7 @@ from PIL import Image
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli import main
 from avatar_pipeline.embedded.openpeople import asset_path, emotion_tiles
+from tests.diffusion.hollow import hollow_model
 
 DESCRIPTION = "european 25 year old male with short brown hair and blue eyes"
 
@@ -31,11 +32,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     """A folder that looks like a model, for runs that must fail before it is loaded."""
-    for part in ("unet", "vae", "text_encoder"):
-        (tmp_path / "model" / part).mkdir(parents=True)
-        (tmp_path / "model" / part / "model.safetensors").write_bytes(b"weights")
-    (tmp_path / "model" / "model_index.json").write_text("{}")
-    return str(tmp_path / "model")
+    return str(hollow_model(tmp_path / "model"))
 
 
 Call = Callable[..., tuple[int, str, str]]

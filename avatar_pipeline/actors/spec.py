@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from upath import UPath
 
 from avatar_pipeline.actors.description import require_description
 from avatar_pipeline.actors.name import ActorName
-from avatar_pipeline.errors import ActorError
+from avatar_pipeline.diffusion.overrides import check_values
+from avatar_pipeline.diffusion.presets import PRESETS
+from avatar_pipeline.errors import ActorError, ModelError
 from avatar_pipeline.provenance.seeds import SEED_LIMIT
 
 Asset = Literal[
@@ -40,8 +42,16 @@ class ActorSpec(BaseModel):
         pattern=r"^(none|folder|openpeople:P0(0[1-9]|10))$",
         description="none, folder (the actor's folder photos/), or openpeople:P001 to openpeople:P010 (synthetic people)",
     )
-    preset: str = Field("embedded", min_length=1, description="the diffusion model")
+    preset: str = Field("embedded", description="the diffusion model: " + ", ".join(PRESETS))
+    model: dict[str, Any] = Field({}, description="what differs from the preset, such as {model: folder, steps: 40}")
     settings: dict[Asset, dict[str, Any]] = Field({}, description="by asset: settings that differ from the defaults")
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, name: str) -> str:
+        if name not in PRESETS:
+            raise ValueError(f"there is no such preset; choose one of {', '.join(PRESETS)}")
+        return name
 
     @property
     def has_photographs(self) -> bool:
@@ -65,6 +75,10 @@ def load_spec(path: UPath, name: ActorName) -> ActorSpec:
         spec = ActorSpec.model_validate({**content, "name": name})
     except ValidationError as error:
         raise ActorError("\n".join(f"{path}: {_explain(fault)}" for fault in error.errors())) from None
+    try:
+        check_values(spec.preset, spec.model, str(path))
+    except ModelError as error:
+        raise ActorError(str(error)) from None
     if not spec.has_photographs:
         require_description(spec.description, where=f"{path}: field 'description'")
     return spec

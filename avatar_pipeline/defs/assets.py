@@ -58,7 +58,8 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
                 seed=spec.seed if seed is None else seed,
                 run_id=context.run.run_id,
             )
-            record_inputs(context, {name: product.manifest.inputs[name] for name in stage.external})
+            inputs = product.manifest.inputs
+            record_inputs(context, {name: inputs[name] for name in stage.external if name in inputs})
             manifest = actors.publish(product.manifest, product.result.files)
             metadata = stage_metadata(manifest, product.result, str(actors.actor_dir(spec.name) / stage.name))
             if stage.name == "liveportrait_export" and product.verdict != "error":

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 
 import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.partitions import ACTORS
 from avatar_pipeline.defs.resources import StoreResource
-from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.weights import model_sha256
+from avatar_pipeline.diffusion.overrides import resolve_preset
+from avatar_pipeline.diffusion.weights import locate_model, model_sha256
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.stages.chain import MODEL, PHOTOS, SPEC
 from avatar_pipeline.stages.produce import photos_version, spec_version
@@ -27,7 +26,7 @@ DATA_VERSION = "dagster/data_version"  # the tag in which Dagster keeps an obser
 DESCRIPTIONS = {
     SPEC: "actor.yaml: who the actor is and how it is made. Version: of what it says, comments and order aside.",
     PHOTOS: "photos/: the actor's photographs. Version: of their names and contents.",
-    MODEL: "The diffusion model that the actor's preset names. Version: the hash of its weights.",
+    MODEL: "The diffusion model of the actor's preset, as actor.yaml and the environment choose it. Version: the hash of its weights.",
 }
 
 
@@ -36,7 +35,11 @@ def version_of(store: ActorStore, actor: str, asset: str) -> str:
     spec = store.spec(actor)
     if asset == SPEC:
         return spec_version(spec)
-    return photos_version(store.photos(actor)) if asset == PHOTOS else model_sha256(Path(get_preset(spec.preset).model))
+    if asset == PHOTOS:
+        return photos_version(store.photos(actor))
+    # What a run's own configuration chooses is not known here: the run observes it (record_inputs).
+    preset = resolve_preset(spec.preset, spec.model, f"actor.yaml of {actor}")
+    return model_sha256(locate_model(preset), preset)
 
 
 def observed_version(instance: dg.DagsterInstance, actor: str, asset: str) -> str | None:

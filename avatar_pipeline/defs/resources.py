@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
@@ -24,14 +27,21 @@ class ToolsResource(dg.ConfigurableResource):
     """The GPU and the face analyzer. Started once per run by the in-process executor, so a run loads each model once."""
 
     device: str = Field(default="auto", description='"auto" (cuda, else mps, else cpu) or one of them, such as "cuda:1".')
-    model: str | None = Field(default=None, description="Folder of a diffusers pipeline to use instead of the preset's own.")
+    preset: str | None = Field(default=None, description="Preset to use instead of the one that actor.yaml names.")
+    model: str | None = Field(
+        default=None,
+        description="Folder of a diffusers pipeline, or OWNER/NAME@REVISION of the hub, instead of the preset's own.",
+    )
+    overrides: dict[str, Any] = Field(
+        default={}, description='Values to use instead of the preset\'s, by field, such as {"steps": 40}: docs/models.md.'
+    )
     analyzer: str = Field(default="dlib", description='Face analyzer: "dlib", or "insightface" when its weights are on disk.')
 
     _tools: Tools | None = PrivateAttr(None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         log = context.log
-        self._tools = Tools(self.device, self.model, self.analyzer, log.info if log else print)
+        self._tools = self._make(log.info if log else print)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         self.open().close()
@@ -39,5 +49,8 @@ class ToolsResource(dg.ConfigurableResource):
     def open(self) -> Tools:
         """The run's tools; the same ones each time."""
         if self._tools is None:
-            self._tools = Tools(self.device, self.model, self.analyzer, print)
+            self._tools = self._make(print)
         return self._tools
+
+    def _make(self, log: Callable[[str], None]) -> Tools:
+        return Tools(self.device, self.model, self.analyzer, log, self.preset, self.overrides)

@@ -25,12 +25,19 @@ class Device:
     """A device and how to compute on it.
 
     kind: cuda, mps or cpu. dtype: precision of the weights. autocast: lower precision of the heavy layers, or None.
+    index: which of several CUDA devices.
     """
 
     kind: str
     name: str
     dtype: torch.dtype
     autocast: torch.dtype | None
+    index: int = 0
+
+    @property
+    def where(self) -> str:
+        """What torch calls it, such as "cuda:1" or "cpu"."""
+        return f"cuda:{self.index}" if self.kind == "cuda" else self.kind
 
 
 @dataclass
@@ -42,20 +49,28 @@ class Usage:
 
 
 def choose_device(wanted: str = "auto") -> Device:
-    """The device called `wanted` (auto, cuda, mps, cpu); auto takes the first of these that is there.
+    """The device called `wanted` (auto, cuda, cuda:1, mps, cpu); auto takes the first of cuda, mps and cpu that is there.
 
-    Raises ModelError when the one asked for is not usable.
+    A CUDA device becomes the current one, so that "cuda" alone means it. Raises ModelError when the one asked for is not usable.
     """
     import torch
 
     usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    kind = next(name for name in usable if usable[name]) if wanted == "auto" else wanted
+    kind, colon, number = next(name for name in usable if usable[name]) if wanted == "auto" else wanted, "", ""
     if kind not in usable:
-        raise ModelError(f"device {wanted!r} is not known. Use auto, cuda, mps or cpu.")
+        kind, colon, number = wanted.partition(":")
+    if kind not in usable or (colon and not (kind == "cuda" and number.isdecimal())):
+        raise ModelError(f"device {wanted!r} is not known. Use auto, cuda, cuda:1 (another number for another card), mps or cpu.")
     if not usable[kind]:
         raise ModelError(f"device {wanted!r} is not usable on this machine. Use device: auto, or install the torch build for it.")
     if kind == "cuda":
-        return Device("cuda", torch.cuda.get_device_name(), torch.bfloat16, None)
+        index, count = int(number or 0), torch.cuda.device_count()
+        if index >= count:
+            raise ModelError(
+                f"device {wanted!r} is not there: this machine has {count} CUDA devices, cuda:0 to cuda:{count - 1}."
+            )
+        torch.cuda.set_device(index)
+        return Device("cuda", torch.cuda.get_device_name(index), torch.bfloat16, None, index)
     if kind == "mps":
         return Device("mps", platform.processor() or "Apple GPU", torch.float32, torch.float16)
     # Processors with bfloat16 arithmetic run the U-Net about twice as fast in it; emulated on others it is slower than float32.
@@ -64,10 +79,36 @@ def choose_device(wanted: str = "auto") -> Device:
     return Device("cpu", name, torch.float32, torch.bfloat16 if fast else None)
 
 
+def free_memory_gib(device: Device) -> float:
+    """GiB that a new model could take: what nobody uses, and what PyTorch holds without using it."""
+    import torch
+
+    if device.kind == "cuda":
+        unused = torch.cuda.memory_reserved(device.index) - torch.cuda.memory_allocated(device.index)
+        return (torch.cuda.mem_get_info(device.index)[0] + unused) / 2**30
+    if device.kind == "mps":
+        return (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()) / 2**30
+    import psutil
+
+    free = psutil.virtual_memory().available
+    try:  # a container may have less than its machine (control groups, version 2)
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        free = min(free, int(limit) - used) if limit != "max" else free
+    except (OSError, ValueError):
+        pass
+    return free / 2**30
+
+
 def lock_path(device: Device) -> Path:
     """The file that processes of one user lock while they compute on `device`."""
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    return Path(tempfile.gettempdir()) / f"avatar_pipeline-{user}-{device.kind}.lock"
+    name = device.kind
+    if device.kind == "cuda":  # by the card's own number: cuda:0 may be another card in a process that sees only some of them
+        import torch
+
+        name += f"-{torch.cuda.get_device_properties(device.index).uuid}"
+    return Path(tempfile.gettempdir()) / f"avatar_pipeline-{user}-{name}.lock"
 
 
 @contextmanager
@@ -82,14 +123,15 @@ def turn(device: Device) -> Iterator[Usage]:
     usage = Usage()
     with filelock.FileLock(lock_path(device)):
         if device.kind == "cuda":
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.set_device(device.index)  # current devices are a matter of threads
+            torch.cuda.reset_peak_memory_stats(device.index)
         started = time.monotonic()
         try:
             yield usage
         finally:
             usage.seconds = time.monotonic() - started
             if device.kind == "cuda":
-                usage.peak_memory_mb = torch.cuda.max_memory_allocated() / 2**20
+                usage.peak_memory_mb = torch.cuda.max_memory_allocated(device.index) / 2**20
             else:
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
                 usage.peak_memory_mb = peak / (2**20 if sys.platform == "darwin" else 2**10)

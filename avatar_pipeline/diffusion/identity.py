@@ -98,6 +98,8 @@ class IdentityAdapter:
     def installed(self, pipeline: Any, scale: float) -> Iterator[None]:
         """The denoiser takes identities, at `scale`, while the block runs."""
         denoiser = getattr(pipeline, self.denoiser)
+        for module in (*(part for part in self.processors.values() if hasattr(part, "to_k_ip")), self.projection):
+            module.to(pipeline._execution_device)  # memory plans move the denoiser about, and know nothing of these
         with _restored(denoiser):
             denoiser.set_attn_processor(dict(self.processors))
             denoiser.encoder_hid_proj = self.projection

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -229,3 +230,30 @@ def get_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ModelError(f"preset {name!r} does not exist. Choose one of: {', '.join(PRESETS)}.")
     return PRESETS[name]
+
+
+HUB_ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")
+
+
+def hub_id(model: str) -> str | None:
+    """The hub id that `model` is, None when it is a folder: what exists, or what cannot be an OWNER/NAME."""
+    found = None if Path(model).expanduser().is_dir() else HUB_ID.fullmatch(model)
+    return found["id"] if found else None
+
+
+def with_model(preset: Preset, model: str, revision: str | None = None) -> Preset:
+    """The preset with other weights: a folder, or OWNER/NAME@REVISION of the hub.
+
+    A manifest must not claim that a folder holds the preset's own weights, so its id becomes "local:" and the folder's name.
+    Raises ModelError for a hub id without a revision: what it means could change between two runs.
+    """
+    name = hub_id(model)
+    if name is None:
+        folder = Path(model).expanduser()
+        own = str(folder) == preset.model
+        return preset if own else replace(preset, model=str(folder), model_id=f"local:{folder.resolve().name}", revision="")
+    found = HUB_ID.fullmatch(model)
+    revision = revision or (found["revision"] if found else None) or (preset.revision if name == preset.model_id else None)
+    if not revision:
+        raise ModelError(f"the model {model!r} has no revision. Give a folder that exists, or OWNER/NAME@REVISION with a commit.")
+    return replace(preset, model=name, model_id=name, revision=revision)

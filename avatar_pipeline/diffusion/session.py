@@ -5,17 +5,23 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from avatar_pipeline.diffusion.device import Device, Usage, choose_device, turn
+from avatar_pipeline.diffusion.device import Device, Usage, choose_device, free_memory_gib, turn
 from avatar_pipeline.diffusion.families import Family, get_family
 from avatar_pipeline.diffusion.identity import IdentityAdapter, load_adapter
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.licences import require_licence
+from avatar_pipeline.diffusion.lora_files import MEND, check_lora
+from avatar_pipeline.diffusion.memory import Plan, drawing_plan, next_plan
+from avatar_pipeline.diffusion.offload import apply_plan, has_nf4, is_fp8, nf4_config, restore_lora
+from avatar_pipeline.diffusion.presets import Preset, with_model
+from avatar_pipeline.diffusion.schedulers import put_scheduler
 from avatar_pipeline.diffusion.watch import Watch
-from avatar_pipeline.diffusion.weights import check_model_folder, model_sha256
-from avatar_pipeline.errors import ModelError
+from avatar_pipeline.diffusion.weights import check_model_folder, count_parameters, locate_model, model_sha256, variant_of
+from avatar_pipeline.errors import GenerationError, ModelError
 
 ADAPTER = "actor"
 T = TypeVar("T")
@@ -24,19 +30,33 @@ T = TypeVar("T")
 class GpuSession:
     """A preset's pipeline on a device. Nothing is loaded before it is used; `close` frees it.
 
-    `model` is a folder to use instead of the preset's own.
+    `model` is a folder or hub id to use instead of the preset's own. `shared` is a session with the same weights, whose pipelines are used.
+    plan_history: in words, how the pipeline has been held so far; more than one entry after an out-of-memory.
     """
 
-    def __init__(self, preset: Preset, device: str = "auto", model: str | None = None) -> None:
-        self.preset = preset
-        self.model = Path(model or preset.model)
+    def __init__(
+        self, preset: Preset, device: str = "auto", model: str | None = None, *, shared: GpuSession | None = None
+    ) -> None:
+        self.preset = with_model(preset, model) if model else preset
+        self.log: Callable[[str], None] = lambda line: None
         self.watch: Watch | None = None  # sees every step of every drawing
+        self.plan_history: list[str] = shared.plan_history if shared else []
         self._wanted = device
+        self._shared = shared
+        self._plan: Plan | None = None
+        self._counted = preset  # the preset with the folder's own numbers of weights
 
     @cached_property
     def device(self) -> Device:
         """The device in use. Raises ModelError when the one asked for is not usable."""
-        return choose_device(self._wanted)
+        if self._shared:
+            return self._shared.device
+        device = choose_device(self._wanted)
+        if device.kind != "cuda":  # elsewhere the presets' half precisions are slow, or emulated
+            return device
+        import torch
+
+        return replace(device, dtype=getattr(torch, self.preset.dtype))
 
     @property
     def device_name(self) -> str:
@@ -47,10 +67,20 @@ class GpuSession:
         """Hold the device alone while the block runs; tells what that took."""
         return turn(self.device)
 
+    @cached_property
+    def model(self) -> Path:
+        """The folder of the weights. Raises ModelError when they have not been fetched."""
+        return locate_model(self.preset)
+
     @property
     def model_sha256(self) -> str:
-        """Digest of the model folder's files."""
-        return model_sha256(self.model)
+        """Digest of the model's files."""
+        return model_sha256(self.model, self.preset)
+
+    @property
+    def plan(self) -> Plan | None:
+        """How the pipeline is held; None before it is loaded."""
+        return self._shared.plan if self._shared else self._plan
 
     @cached_property
     def family(self) -> Family:
@@ -64,7 +94,15 @@ class GpuSession:
 
     @cached_property
     def pipeline(self) -> Any:
-        """The text-to-image pipeline. Raises ModelError when the folder is not a usable one."""
+        """The text-to-image pipeline, held as the memory plan says.
+
+        Raises ModelError when the licence has not been accepted, the weights are missing or damaged, or nothing fits the device.
+        """
+        return self._shared.pipeline if self._shared else self._load()
+
+    def _load(self) -> Any:
+        require_licence(self.preset)
+        family = check_model_folder(self.model, self.preset)
         import torch
 
         _quiet()
@@ -73,28 +111,116 @@ class GpuSession:
         # diffusers loads the embedded model's own autoencoder class only from a module that is already imported.
         import avatar_pipeline.embedded.autoencoder  # noqa: F401
 
-        check_model_folder(self.model)
+        # the folder's own weights, not the table's: another model of the family may be larger or smaller
+        self._counted = replace(self.preset, parameters=count_parameters(self.model, family))
+        on_cpu = self.device.kind == "cpu"
+        plan = drawing_plan(self._counted, free_memory_gib(self.device), on_cpu=on_cpu, nf4=has_nf4(self.device.kind))
+        # SD 1.5's safety checker is left out: it is 1.2 GB more that answers false alarms on plain portraits with a black picture.
+        # What is drawn here is one described or consenting person, and every picture goes through the checks of the pipeline.
+        extra: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False} if family == "sd" else {}
+        if plan.quantise == "nf4":
+            extra["quantization_config"] = nf4_config(self.family.DENOISER, self.device.dtype)
         try:
             pipeline = getattr(diffusers, self.family.PIPELINE).from_pretrained(
-                self.model, dtype=self.device.dtype, local_files_only=True, use_safetensors=True
+                self.model,
+                # in bfloat16 flat walls show steps: the VAE stays in float32
+                dtype={"vae": torch.float32, "default": self.device.dtype},
+                variant=variant_of(self.model, family).lstrip(".") or None,
+                local_files_only=True,
+                use_safetensors=True,
+                **extra,
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise ModelError(f"the model in {self.model} cannot be loaded: {error}. Fetch or save it again.") from error
-        pipeline.to(self.device.kind)
+        self._check_whole(pipeline)
+        put_scheduler(pipeline, self.preset)
+        pipeline.set_progress_bar_config(disable=True)
         if self.family.DENOISER == "unet":
             pipeline.unet.to(memory_format=torch.channels_last)
-        pipeline.set_progress_bar_config(disable=True)
+        self._hold([pipeline], plan)
         return pipeline
+
+    def _check_whole(self, pipeline: Any) -> None:
+        """Raise ModelError when files have fewer weights than their configuration asks for: the libraries fill some up at random."""
+        for part, millions in self._counted.parameters.items():
+            weights = list(getattr(pipeline, part).parameters())
+            wanted = sum(tensor.numel() for tensor in weights) / 1e6
+            quantised = any(not tensor.is_floating_point() for tensor in weights)  # four bits are packed in bytes
+            if any(tensor.is_meta for tensor in weights) or (millions < 0.999 * wanted and not quantised):
+                raise ModelError(
+                    f"the model in {self.model} cannot be loaded: the weights of its {part} do not fit its configuration, which asks for "
+                    f"{wanted:.1f} million numbers; {millions:.1f} are there. Fetch or save it again."
+                )
+
+    def _hold(self, pipelines: list[Any], plan: Plan) -> None:
+        apply_plan(pipelines, getattr(pipelines[0], self.family.DENOISER), plan, self.device.where)
+        self._plan = plan
+        self.plan_history.append(plan.describe())
+        self.log(f"{self.preset.name} on {self.device_name}: {plan.describe()}")
 
     @cached_property
     def image_pipeline(self) -> Any:
         """The image-to-image pipeline; it shares every weight with `pipeline`."""
+        if self._shared:
+            return self._shared.image_pipeline
         loaded = self.pipeline
         from diffusers import AutoPipelineForImage2Image
 
         pipeline = AutoPipelineForImage2Image.from_pipe(loaded)
         pipeline.set_progress_bar_config(disable=True)
+        if self._plan and self._plan.offload == "model":
+            apply_plan([loaded, pipeline], self.denoiser, self._plan, self.device.where)
         return pipeline
+
+    def attempt(self, work: Callable[[], T], step_down: Callable[[], str] | None = None) -> T:
+        """What `work` returns. When it runs out of memory, step down once to what needs less, and run it again from its start.
+
+        step_down: takes the step and says in words what it was, for work that has its own way of saving memory, as training has;
+        the next memory plan of the pipeline when None. What was done is in `plan_history`.
+        Raises GenerationError when there is nothing to step down to, or memory runs out again.
+        """
+        try:
+            return work()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            fault = _first_line(error)
+        # Here, and not in the handler, whose exception would keep alive the tensors of the frames it came through.
+        self._free()
+        words = step_down() if step_down else self._step_down(fault)
+        self.log(f"out of memory on {self.device_name}: goes on with {words}")
+        try:
+            return work()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            fault = _first_line(error)
+        self._free()
+        raise self._too_large(f"out of memory twice, the second time with {words}: {fault}")
+
+    def _step_down(self, fault: str) -> str:
+        if self._shared:
+            return self._shared._step_down(fault)
+        plan = next_plan(self._counted, self._plan, on_cpu=self.device.kind == "cpu") if self._plan else None
+        if plan is None:
+            raise self._too_large(f"out of memory, and nothing is left that would need less: {fault}")
+        self._hold(self._loaded(), replace(plan, free_gib=free_memory_gib(self.device)))
+        return plan.mode
+
+    def _too_large(self, fault: str) -> GenerationError:
+        return GenerationError(
+            f"{self.device_name}: {fault}. Draw smaller pictures (width, height), train in smaller batches (batch_size), end what else "
+            f"uses the device, or choose a smaller preset than {self.preset.name}."
+        )
+
+    def _free(self) -> None:
+        import gc
+
+        import torch
+
+        gc.collect()
+        if self.device.kind == "cuda":
+            torch.cuda.empty_cache()
 
     def identity_fault(self, analyzer: str) -> str | None:
         """Why a face that the analyzer of this name has measured cannot be given to the model; None when it can."""
@@ -116,43 +242,85 @@ class GpuSession:
 
     @contextmanager
     def lora(self, weights: bytes) -> Iterator[None]:
-        """Use a LoRA, given as the bytes of its safetensors file, while the block runs.
+        """Use a LoRA, given as the bytes of its safetensors file (diffusers' names or kohya's), while the block runs.
 
-        Raises ModelError when the bytes are not a LoRA of this model family.
+        Raises ModelError for a pickle, a damaged file, a LoRA of another family, and one of which something does not fit the model. The
+        session is as before after the block and after any error.
         """
+        check_lora(weights, self.preset)
         from safetensors import SafetensorError
 
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "lora.safetensors"
-            path.write_bytes(weights)
-            try:
-                self.pipeline.load_lora_weights(path, adapter_name=ADAPTER)
-            except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
-                raise ModelError(
-                    f"the LoRA does not fit the model {self.preset.name}: {error}. Train it again: materialize lora."
-                ) from error
+        pipeline = self.pipeline
+        try:
+            with self._unhooked(), tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "lora.safetensors"
+                path.write_bytes(weights)
+                try:
+                    pipeline.load_lora_weights(path, adapter_name=ADAPTER)
+                    fault = self._unloaded(path)
+                except (
+                    SafetensorError,
+                    OSError,
+                    ValueError,
+                    RuntimeError,
+                    KeyError,
+                    TypeError,
+                    AttributeError,
+                    IndexError,
+                ) as error:
+                    if is_out_of_memory(error):
+                        raise
+                    fault = _first_line(error)
+            if fault:
+                raise ModelError(f"the LoRA does not fit the model {self.preset.name}: {fault}. {MEND}")
+            yield
+        finally:
+            pipeline.unload_lora_weights()
+
+    @contextmanager
+    def _unhooked(self) -> Iterator[None]:
+        """Model offload's hooks are off while a LoRA is put in: diffusers would hang them up again on one of the pipelines only."""
+        owner = self._shared or self
+        if owner.plan is None or owner.plan.offload != "model":
+            yield
+            return
+        loaded = owner._loaded()
+        for pipeline in loaded:
+            pipeline.remove_all_hooks()
         try:
             yield
         finally:
-            self.pipeline.unload_lora_weights()
+            apply_plan(loaded, owner.denoiser, owner.plan, owner.device.where)
 
-    def attempt(self, work: Callable[[], T]) -> T:
-        """What `work` returns."""
-        return work()
+    def _loaded(self) -> list[Any]:
+        return [self.__dict__[name] for name in ("pipeline", "image_pipeline") if name in self.__dict__]
+
+    def _unloaded(self, path: Path) -> str:
+        """What of a LoRA's file has not found its place in the denoiser, in words. diffusers passes over such keys without an error."""
+        state: Any = self.pipeline.lora_state_dict(path)
+        state = state[0] if isinstance(state, tuple) else state
+        prefix = f"{self.family.DENOISER}."
+        wanted = [key for key in state if key.startswith(prefix) and "lora" in key]
+        layers = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        placed = sum(f".{ADAPTER}." in name and "lora_" in name for name, _ in self.denoiser.named_parameters())
+        if is_fp8(self.denoiser):
+            restore_lora(self.denoiser, layers, ADAPTER)
+        if not wanted or not placed:
+            return f"none of its {len(state)} tensors belongs to a layer of the {self.family.DENOISER}"
+        return (
+            f"only {placed} of its {len(wanted)} tensors belong to layers of the {self.family.DENOISER}"
+            if placed < len(wanted)
+            else ""
+        )
 
     def close(self) -> None:
         """Drop the loaded models and give their memory back."""
         loaded: dict[str, Any] = self.__dict__
-        loaded.pop("identity_adapter", None)
-        if loaded.pop("image_pipeline", None) or loaded.pop("pipeline", None):
-            loaded.pop("pipeline", None)
-            import gc
-
-            import torch
-
-            gc.collect()
-            if self.device.kind == "cuda":
-                torch.cuda.empty_cache()
+        dropped = [loaded.pop(name, None) for name in ("identity_adapter", "image_pipeline", "pipeline")]
+        self._plan = None
+        if any(part is not None for part in dropped) and not self._shared:
+            del dropped
+            self._free()
 
 
 def _quiet() -> None:
@@ -167,3 +335,17 @@ def _quiet() -> None:
 
     diffusers_logging.set_verbosity_error()
     diffusers_logging.disable_progress_bar()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out: CUDA's own, or those of the other allocators, which have only words for it."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "failed to allocate")
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -48,10 +48,13 @@ class Manifest(BaseModel):
     seeds: dict[str, int] = Field({}, description="sample -> the seed derived for it")
     settings: dict[str, Any] = Field({}, description="the stage's settings, all of them, defaults included")
     preset: str = ""
+    preset_values: dict[str, Any] = Field({}, description="the preset's values, overrides included: what replay uses")
+    model: str = Field("", description="where an overriding model lay: folder, or id@revision; empty for the preset's own")
     model_id: str = ""
     model_revision: str = ""
     model_sha256: str = ""
     lora_sha256: str | None = None
+    memory_plans: list[str] = Field([], description="how the pipeline was held; more than one after an out-of-memory")
     device: str = Field("", description="device name, such as NVIDIA H200 or cpu")
     libraries: dict[str, str] = {}
     seconds: float = 0.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -22,6 +23,7 @@ from avatar_pipeline.imaging import contact_sheet, encode_png, open_image, resiz
 from avatar_pipeline.provenance.seeds import derive_seed
 from avatar_pipeline.stages.face_detail import Detail, detail_face
 from avatar_pipeline.stages.intake_files import Intake, read_intake
+from avatar_pipeline.stages.remote_base_image import remote_base_images
 from avatar_pipeline.stages.result import StageResult
 
 # A photograph's longest side as base image: twice the export's, so that a portrait keeps all detail that the export can show.
@@ -37,6 +39,9 @@ class Settings(BaseModel):
     height: int | None = Field(None, ge=256, le=4096, description="height in pixels of a generated base image")
     steps: int | None = Field(None, ge=1, le=150, description="denoising steps")
     guidance_scale: float | None = Field(None, ge=1, le=30, description="how closely the picture follows the prompt")
+    backend: Literal["local", "runpod"] = Field(
+        "local", description="who draws from a description: the preset's model here, or FLUX at RunPod (docs/remote.md)"
+    )
     candidates: int = Field(4, ge=1, le=64, description="pictures to generate; the one with the best face is kept")
     face_detail: bool = Field(
         True, description="whether a small face in the generated picture that is kept is drawn again, larger"
@@ -60,17 +65,34 @@ def run(
     settings: Settings,
     session: GpuSession,
     analyzer: FaceAnalyzer,
+    log: Callable[[str], None] = print,
 ) -> StageResult:
     """Pick the best photograph, or generate from the description.
 
     intake: the files of photo_intake, which has analyzed the photographs; only the chosen one is opened again, for its full size.
     Raises StoreError when the photographs are not those of photo_intake any more, GenerationError for a framing or size that the preset
-    cannot draw.
+    cannot draw, RemoteError when the remote backend hands back no picture at all.
     """
+    machine: dict[str, str] = {}
     warnings = check_description(spec.description)
     seen = read_intake(intake, analyzer)
     if photos:
         candidates, seeds, facts = _from_photographs(seen)
+    elif is_remote(spec, settings):
+        drawn = remote_base_images(
+            spec.description,
+            spec.framing,
+            {f"candidate_{index}": derive_seed(root_seed, "base_image", index) for index in range(settings.candidates)},
+            width=settings.width,
+            height=settings.height,
+            steps=settings.steps,
+            guidance=settings.guidance_scale,
+            log=log,
+        )
+        looked = {name: analyzer.analyze(np.asarray(image)) for name, image in drawn.images.items()}
+        candidates = [_Candidate(name, image, _rank(image, looked[name])) for name, image in drawn.images.items()]
+        seeds, facts, machine = drawn.seeds, drawn.facts, drawn.machine
+        warnings += drawn.warnings
     else:
         candidates, seeds, facts = _from_words(spec, root_seed, settings, session, analyzer)
     best = min(candidates, key=lambda candidate: candidate.rank)
@@ -78,7 +100,7 @@ def run(
     previews = {"candidates": sheet}
     if photos:
         picture, rank = _original(best.name, photos, seen), best.rank
-    elif settings.face_detail:
+    elif settings.face_detail and not is_remote(spec, settings):  # another model's picture is not for this one to redraw
         detail = _detailed(best.image, spec, root_seed, settings, session, analyzer)
         picture = detail.image
         # The verdicts are about the picture that is handed on.
@@ -103,7 +125,13 @@ def run(
         seeds=seeds,
         previews={"base_image": picture, **previews},
         warnings=warnings,
+        machine=machine,
     )
+
+
+def is_remote(spec: ActorSpec, settings: Settings) -> bool:
+    """Whether another machine draws. Photographs are only chosen among, whatever the backend."""
+    return settings.backend == "runpod" and not spec.has_photographs
 
 
 def _from_photographs(

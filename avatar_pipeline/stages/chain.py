@@ -18,7 +18,6 @@ from pydantic import BaseModel
 from avatar_pipeline.actors.consent import Scope
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
-from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.stages import (
     base_image,
@@ -61,7 +60,8 @@ class Stage:
     code_version: raise it when the stage's results change; downstream of it, everything then counts as stale.
     upstream: the assets whose files it reads. The first one hands on the root seed.
     after: assets it waits for without reading them. scopes: what a real person must have consented to.
-    model: whether it uses the diffusion model, and so the GPU.
+    model: whether it uses the diffusion model, and so the GPU. elsewhere: whether, for an actor and settings, it does so on another
+    machine instead: then it neither waits for this one's device nor reads the base model.
     checks: the names of the checks it reports; an error in one of them stops what comes after.
     """
 
@@ -74,6 +74,7 @@ class Stage:
     after: tuple[str, ...] = ()
     photos: bool = False
     model: bool = True
+    elsewhere: Callable[[ActorSpec, Any], bool] = lambda spec, settings: False
     checks: tuple[str, ...] = ()
 
     @property
@@ -89,9 +90,7 @@ STAGES: dict[str, Stage] = {
             name="photo_intake",
             code_version="1",
             settings=photo_intake.Settings,
-            run=lambda i, settings, t: photo_intake.run(
-                i.spec, i.photos, i.root_seed, settings, get_preset(i.spec.preset), t.analyzer
-            ),
+            run=lambda i, settings, t: photo_intake.run(i.spec, i.photos, i.root_seed, settings, t.preset(i.spec), t.analyzer),
             scopes=("embed",),
             photos=True,
             model=False,
@@ -102,11 +101,12 @@ STAGES: dict[str, Stage] = {
             code_version="3",
             settings=base_image.Settings,
             run=lambda i, settings, t: base_image.run(
-                i.spec, i.photos, i.upstream["photo_intake"], i.root_seed, settings, t.session(i.spec.preset), t.analyzer
+                i.spec, i.photos, i.upstream["photo_intake"], i.root_seed, settings, t.session(i.spec), t.analyzer, t.log
             ),
             scopes=("embed", "generate"),
             upstream=("photo_intake",),
             photos=True,
+            elsewhere=base_image.is_remote,
         ),
         Stage(
             name="face_validation",
@@ -130,7 +130,7 @@ STAGES: dict[str, Stage] = {
                 i.upstream["photo_intake"],
                 i.root_seed,
                 settings,
-                t.session(i.spec.preset),
+                t.session(i.spec),
                 t.analyzer,
             ),
             scopes=("embed", "generate"),
@@ -142,7 +142,7 @@ STAGES: dict[str, Stage] = {
             code_version="3",
             settings=lora.Settings,
             run=lambda i, settings, t: lora.run(
-                i.spec, i.upstream["training_variations"], i.root_seed, settings, t.session(i.spec.preset), t.analyzer, t.log
+                i.spec, i.upstream["training_variations"], i.root_seed, settings, t.session(i.spec), t.analyzer, t.log
             ),
             scopes=("embed", "train"),
             upstream=("training_variations",),
@@ -158,7 +158,7 @@ STAGES: dict[str, Stage] = {
                 i.upstream["photo_intake"],
                 i.root_seed,
                 settings,
-                t.session(i.spec.preset),
+                t.session(i.spec),
                 t.analyzer,
             ),
             scopes=("embed", "generate"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from avatar_pipeline.actors.consent import require_consent
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.diffusion.overrides import MODEL_PREFIX, model_location, preset_values, resolve_preset
+from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.errors import StoreError
 from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.faces.rules import Verdict
@@ -77,10 +80,13 @@ def produce(
     )
     versions = {SPEC: spec_version(spec)}
     versions |= {PHOTOS: photos_version(photos)} if stage.photos else {}
-    versions |= {MODEL: tools.model_sha256(spec.preset)} if stage.model else {}
+    local = stage.model and not stage.elsewhere(spec, settings)
+    versions |= {MODEL: tools.model_sha256(spec)} if local else {}
     versions |= {name: manifests[name].digest for name in stage.upstream}
-    with _device(stage, spec, tools) as used:
+    preset = tools.preset(spec)
+    with _device(local, spec, tools) as used:
         result = stage.run(inputs, settings, tools)
+    used.update(result.machine)
     lora = manifests.get("lora")
     manifest = Manifest(
         actor=spec.name,
@@ -91,7 +97,9 @@ def produce(
         root_seed=root_seed,
         seeds=result.seeds,
         settings=settings.model_dump(mode="json"),
-        preset=spec.preset,
+        preset=preset.name,
+        preset_values=preset_values(preset),
+        model=model_location(preset) if local else "",
         lora_sha256=lora.files[f"{spec.name}.safetensors"].sha256 if lora else None,
         libraries=library_versions(),
         metrics=result.metrics,
@@ -109,8 +117,24 @@ def replay(store: ActorStore, name: str, asset: str, tools: Tools) -> tuple[Mani
     stage = STAGES[asset]
     upstream = {parent: version_of(store, name, parent, recorded.inputs[parent]) for parent in stage.upstream}
     settings = stage.settings.model_validate(recorded.settings)
-    product = produce(store, stage, store.spec(name), settings, tools, seed=recorded.root_seed, upstream=upstream)
+    with tools.pinned(_recorded_preset(recorded, tools)):
+        product = produce(store, stage, store.spec(name), settings, tools, seed=recorded.root_seed, upstream=upstream)
     return recorded, product
+
+
+def _recorded_preset(recorded: Manifest, tools: Tools) -> Preset:
+    """The preset with the values of a manifest, whatever actor.yaml, the table and the environment say now.
+
+    Only where the weights lie is a matter of the machine: the command line and AVATAR_MODEL_<PRESET> may tell another place.
+    """
+    values = {**recorded.preset_values, **({"model": recorded.model} if recorded.model else {})}
+    return resolve_preset(
+        recorded.preset,
+        values,
+        f"the manifest of {recorded.actor}'s {recorded.asset}",
+        run_values={"model": tools.run_values.get("model")},
+        environ={name: value for name, value in os.environ.items() if name.startswith(MODEL_PREFIX)},
+    )
 
 
 def differences(recorded: Manifest, product: Product) -> list[str]:
@@ -146,7 +170,9 @@ def version_of(store: ActorStore, name: str, asset: str, digest: str) -> Manifes
 
 def spec_version(spec: ActorSpec) -> str:
     """The version of a specification: of what it says, so that a comment or the order of its lines changes nothing."""
-    return sha256_bytes(json.dumps(spec.model_dump(mode="json"), sort_keys=True).encode())
+    # Left out when empty: specifications from before the field existed keep their version.
+    said = spec.model_dump(mode="json", exclude=None if spec.model else {"model"})
+    return sha256_bytes(json.dumps(said, sort_keys=True).encode())
 
 
 def photos_version(photos: Sequence[Photo]) -> str:
@@ -171,6 +197,7 @@ def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str
                 "root_seed",
                 "settings",
                 "preset",
+                "preset_values",
                 "model_id",
                 "model_revision",
                 "model_sha256",
@@ -181,16 +208,17 @@ def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str
 
 
 @contextmanager
-def _device(stage: Stage, spec: ActorSpec, tools: Tools) -> Iterator[dict[str, Any]]:
-    """Hold the device while the stage runs; the yielded dict is filled with what the manifest says about it."""
+def _device(model: bool, spec: ActorSpec, tools: Tools) -> Iterator[dict[str, Any]]:
+    """Hold the device while a stage runs that uses the model; the yielded dict is filled with what the manifest says about it."""
     used: dict[str, Any] = {}
-    if not stage.model:
+    if not model:
         start = time.perf_counter()
         yield used
         used.update(device="cpu", seconds=time.perf_counter() - start)
         return
-    session = tools.session(spec.preset)
+    session = tools.session(spec)
     with session.turn() as usage:
+        held = len(session.plan_history)
         yield used
     used.update(
         device=session.device_name,
@@ -199,4 +227,6 @@ def _device(stage: Stage, spec: ActorSpec, tools: Tools) -> Iterator[dict[str, A
         model_id=session.preset.model_id,
         model_revision=session.preset.revision,
         model_sha256=session.model_sha256,
+        # the plan in use at the start of the stage, and each step down in it
+        memory_plans=session.plan_history[max(held - 1, 0) :],
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 from PIL import Image
 
-from avatar_pipeline.diffusion.presets import get_preset
+from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.diffusion.overrides import resolve_preset
+from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.faces.analyzer import FaceAnalyzer, get_analyzer
 from avatar_pipeline.stages.progress import Progress
@@ -16,17 +20,27 @@ from avatar_pipeline.stages.progress import Progress
 class Tools:
     """One set of tools per run.
 
-    device: "auto", "cuda", "mps" or "cpu". model: a folder or model id to load instead of the preset's own.
-    analyzer: "dlib" or "insightface". log: takes one line of progress.
+    device: "auto", "cuda", "cuda:1", "mps" or "cpu". model: a folder or OWNER/NAME@REVISION to load instead of the preset's own.
+    analyzer: "dlib" or "insightface". log: takes one line of progress. preset, overrides: what the run chooses instead of actor.yaml.
     """
 
-    def __init__(self, device: str, model: str | None, analyzer: str, log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        device: str,
+        model: str | None,
+        analyzer: str,
+        log: Callable[[str], None],
+        preset: str | None = None,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> None:
         self.device = device
-        self.model = model
         self.log = log
         self.show: Callable[[Image.Image, str], None] | None = None  # takes previews of pictures that are being drawn
         self.cancelled: Callable[[], bool] = lambda: False  # asked after every step; a drawing then ends with Cancelled
+        self.run_preset = preset
+        self.run_values = {**(overrides or {}), **({"model": model} if model else {})}
         self._analyzer_name = analyzer
+        self._pinned: Preset | None = None
         self._sessions: dict[str, GpuSession] = {}
 
     @cached_property
@@ -34,18 +48,50 @@ class Tools:
         """The face analyzer. Raises ModelError when its models are missing."""
         return get_analyzer(self._analyzer_name)
 
-    def session(self, preset: str) -> GpuSession:
-        """The session of a preset; its pipeline is loaded at first use and kept until `close`."""
-        if preset not in self._sessions:
-            self._sessions[preset] = GpuSession(get_preset(preset), self.device, self.model)
-        self._sessions[preset].watch = Progress(self.log, self.show, lambda: self.cancelled())
-        return self._sessions[preset]
+    def preset(self, spec: ActorSpec) -> Preset:
+        """The preset for an actor: the run's configuration beats the environment, which beats actor.yaml, which beats the table.
 
-    def model_sha256(self, preset: str) -> str:
+        Raises ModelError for what is not usable.
+        """
+        if self._pinned is not None:
+            return self._pinned
+        return resolve_preset(
+            spec.preset, spec.model, f"actor.yaml of {spec.name}", run_preset=self.run_preset, run_values=self.run_values
+        )
+
+    @contextmanager
+    def pinned(self, preset: Preset) -> Iterator[None]:
+        """Use this preset for every actor while the block runs: a replay's."""
+        self._pinned = preset
+        try:
+            yield
+        finally:
+            self._pinned = None
+
+    def session(self, spec: ActorSpec) -> GpuSession:
+        """The session of an actor's preset; its pipeline is loaded at first use and kept until `close`.
+
+        Actors whose presets differ in numbers only, such as steps, share the loaded weights.
+        """
+        preset = self.preset(spec)
+        if repr(preset) not in self._sessions:
+            same = next((session for session in self._sessions.values() if _weights(session.preset) == _weights(preset)), None)
+            self._sessions[repr(preset)] = GpuSession(preset, self.device, shared=same)
+        session = self._sessions[repr(preset)]
+        session.log = self.log
+        session.watch = Progress(self.log, self.show, lambda: self.cancelled())
+        return session
+
+    def model_sha256(self, spec: ActorSpec) -> str:
         """The hash of the weights that `session` would load. Raises ModelError when they are missing."""
-        return self.session(preset).model_sha256
+        return self.session(spec).model_sha256
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Give the memory back. Sessions that use another's weights go before it."""
         while self._sessions:
             self._sessions.popitem()[1].close()
+
+
+def _weights(preset: Preset) -> tuple[str | float, ...]:
+    """What decides which pipeline is loaded, and with which sampler in it."""
+    return (preset.name, preset.model, preset.revision, preset.dtype, preset.scheduler, preset.flow_shift)

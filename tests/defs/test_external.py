@@ -19,6 +19,7 @@ from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.diffusion import presets
 from tests.defs.conftest import CHAIN, Materialize
+from tests.diffusion.hollow import hollow_model, write_weights
 
 
 @pytest.fixture
@@ -95,17 +96,22 @@ def test_a_new_code_version_is_stale(statuses) -> None:
 def test_a_changed_model_is_observed_for_its_actors(
     instance: dg.DagsterInstance, store: ActorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for part in ("unet", "vae", "text_encoder"):
-        (tmp_path / "model" / part).mkdir(parents=True)
-        (tmp_path / "model" / part / "model.safetensors").write_bytes(b"weights")
-    (tmp_path / "model" / "model_index.json").write_text("{}")
+    hollow_model(tmp_path / "model")
     preset = dataclasses.replace(presets.PRESETS["embedded"], name="other", model=str(tmp_path / "model"))
     monkeypatch.setitem(presets.PRESETS, "other", preset)
     yaml = Path(store.actor_dir("red").path) / "actor.yaml"
     yaml.write_text(yaml.read_text() + "preset: other\n")
     assert ("red", "base_model") in register(instance, store).changed
-    (tmp_path / "model" / "unet" / "model.safetensors").write_bytes(b"better weights")
+    write_weights(tmp_path / "model" / "unet" / "model.safetensors", 2.0)
     assert register(instance, store).changed == [("red", "base_model")]
+    # an overriding model is the one that is observed, and actor.yaml may name it
+    hollow_model(tmp_path / "own", 3.0)
+    monkeypatch.setenv("AVATAR_MODEL_OTHER", str(tmp_path / "own"))
+    assert register(instance, store).changed == [("red", "base_model")]
+    monkeypatch.delenv("AVATAR_MODEL_OTHER")
+    assert register(instance, store).changed == [("red", "base_model")]
+    yaml.write_text(yaml.read_text() + f"model: {{model: {tmp_path / 'own'}}}\n")
+    assert register(instance, store).changed == [("red", "actor_spec"), ("red", "base_model")]
 
 
 def test_observe_in_the_ui_gives_the_same_versions(

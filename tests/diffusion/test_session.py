@@ -69,7 +69,7 @@ def test_impossible_sizes_and_steps_are_refused(session: GpuSession, width: int,
 def test_a_missing_model_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist"):
         _ = GpuSession(get_preset("embedded"), model=str(tmp_path / "nowhere")).pipeline
-    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     with pytest.raises(ModelError, match="lacks the weights"):
         _ = GpuSession(get_preset("embedded"), model=str(tmp_path)).model_sha256
     with pytest.raises(ModelError, match="embedded"):

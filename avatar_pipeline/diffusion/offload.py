@@ -1,0 +1,106 @@
+"""Apply a memory plan to a loaded pipeline, at first and when stepping down. Weights are never loaded again for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from avatar_pipeline.diffusion.memory import TILE, Plan
+
+if TYPE_CHECKING:
+    import torch
+
+# What layerwise casting leaves in full precision: diffusers' own choice, and a LoRA's layers, whose few weights are trained.
+KEPT = ("pos_embed", "patch_embed", "norm", "^proj_in$", "^proj_out$", "lora_")
+
+
+def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str) -> None:
+    """Hold pipelines that share their parts as `plan` says, on `device`; from any plan to one below it.
+
+    The VAE stays on the device: our code hands it pictures and latents itself, and it is small.
+    """
+    for pipeline in pipelines:
+        pipeline.remove_all_hooks()
+    if plan.quantise == "fp8":
+        cast_to_fp8(denoiser)
+    first = pipelines[0]
+    if plan.offload == "none":
+        first.to(device)
+    elif plan.offload == "model":
+        for pipeline in pipelines:
+            pipeline.model_cpu_offload_seq = pipeline.model_cpu_offload_seq.replace("->vae", "")
+            pipeline._exclude_from_cpu_offload = [*pipeline._exclude_from_cpu_offload, "vae"]
+            pipeline.enable_model_cpu_offload(device=device)
+    else:
+        group_offload(first, device)
+    if plan.tiling and hasattr(first.vae, "enable_tiling"):
+        # diffusers' tiles are as large as the pictures that the VAE was trained on: 1024 pixels in SDXL, which would be no help
+        first.vae.tile_sample_min_size = TILE
+        first.vae.tile_latent_min_size = TILE // 2 ** (len(first.vae.config.block_out_channels) - 1)
+        first.vae.enable_tiling()
+        first.vae.enable_slicing()
+
+
+def cast_to_fp8(denoiser: Any) -> None:
+    """Store a denoiser's weights in 8 bits (float8 e4m3) and compute in their present precision, layer by layer. Once is enough."""
+    import torch
+    from diffusers.hooks import apply_layerwise_casting
+
+    if is_fp8(denoiser):
+        return
+    apply_layerwise_casting(denoiser, storage_dtype=torch.float8_e4m3fn, compute_dtype=denoiser.dtype, skip_modules_pattern=KEPT)
+
+
+def is_fp8(denoiser: Any) -> bool:
+    """Whether a denoiser's weights are stored in 8 bits."""
+    import torch
+
+    return any(parameter.dtype == torch.float8_e4m3fn for parameter in denoiser.parameters())
+
+
+def restore_lora(denoiser: Any, layers: Mapping[str, torch.Tensor], adapter: str) -> None:
+    """Give a LoRA its own values back in a denoiser stored in 8 bits, where PEFT puts it in 8 bits too.
+
+    layers: its tensors by diffusers' names, such as "blocks.0.to_q.lora_A.weight".
+    """
+    from diffusers.utils import convert_unet_state_dict_to_peft
+
+    if not any("lora_A" in key for key in layers):
+        layers = convert_unet_state_dict_to_peft(dict(layers))
+    for name, parameter in denoiser.named_parameters():
+        if f".{adapter}." in name:
+            value = layers[name.replace(f".{adapter}.", ".")]
+            parameter.data = value.to(parameter.device, denoiser.dtype)
+
+
+def group_offload(pipeline: Any, device: str) -> None:
+    """Keep the weights in main memory and bring each layer to the device when it computes, the next one meanwhile on CUDA."""
+    import torch
+
+    pipeline.to("cpu")
+    pipeline.enable_group_offload(
+        onload_device=torch.device(device),
+        offload_device=torch.device("cpu"),
+        offload_type="leaf_level",
+        use_stream=device.startswith("cuda"),
+        low_cpu_mem_usage=True,  # pinned only while they travel: the whole of FLUX pinned would be 33 GB of locked memory
+        exclude_modules=["vae"],
+    )
+
+
+def has_nf4(kind: str) -> bool:
+    """Whether four-bit weights are possible: bitsandbytes, which is optional, and CUDA."""
+    from importlib.util import find_spec
+
+    return kind == "cuda" and find_spec("bitsandbytes") is not None
+
+
+def nf4_config(denoiser: str, dtype: Any) -> Any:
+    """What diffusers needs to load a pipeline with its denoiser in four bits."""
+    from diffusers import PipelineQuantizationConfig
+
+    return PipelineQuantizationConfig(
+        quant_backend="bitsandbytes_4bit",
+        quant_kwargs={"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
+        components_to_quantize=[denoiser],
+    )

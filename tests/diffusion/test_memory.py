@@ -1,0 +1,162 @@
+"""Memory: the estimates against the real architectures and published figures, and the plans for three cards."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from avatar_pipeline.diffusion.memory import (
+    ACTIVATIONS,
+    BYTES,
+    TILE,
+    drawing_gib,
+    drawing_plan,
+    next_plan,
+    training_gib,
+    training_plan,
+)
+from avatar_pipeline.diffusion.presets import PRESETS, get_preset
+from avatar_pipeline.errors import ModelError
+from benchmarks import full_size
+
+# GiB free on an idle card: its size less the driver's share and the CUDA context
+A6000, CARD_24, CARD_12 = 47.0, 23.2, 11.4
+GB = 1e9 / 2**30
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_parameters_are_those_of_the_published_architectures(name: str) -> None:
+    preset = get_preset(name)
+    for part, millions in preset.parameters.items():
+        counted = full_size.parameters(full_size.build(preset, part)) / 1e6
+        assert millions == pytest.approx(counted, rel=1e-3, abs=0.5 if counted > 50 else 0.05), part
+    assert ACTIVATIONS[name].lora == full_size.lora_parameters(preset)
+
+
+@cache
+def counted(name: str) -> tuple[float, float]:
+    preset = get_preset(name)
+    width, height = max(preset.sizes.values(), key=lambda size: size[0] * size[1])
+    assert ACTIVATIONS[name].pixels == width * height
+    return full_size.drawing(preset, width, height) / 2**20, full_size.decoding(preset, width, height) / 2**20
+
+
+@pytest.mark.parametrize("name", ["embedded", "sd15", "sdxl", "flux-dev"])
+def test_activations_are_those_counted_on_the_architectures(name: str) -> None:
+    drawing, decoding = counted(name)
+    table, preset = ACTIVATIONS[name], get_preset(name)
+    assert (table.drawing, table.decoding) == (pytest.approx(drawing, abs=1), pytest.approx(decoding, abs=1))
+    assert table.training_pixels == preset.width * preset.height
+    checkpointed = full_size.training(preset, preset.width, preset.height, checkpointing=True) / 2**20
+    assert table.checkpointed == pytest.approx(checkpointed, abs=1)
+    if name != "flux-dev":  # its 57 blocks take ten seconds
+        assert table.training == pytest.approx(full_size.training(preset, preset.width, preset.height, False) / 2**20, abs=1)
+
+
+def test_activations_grow_with_the_pixels() -> None:
+    preset = get_preset("sdxl")
+    half = full_size.drawing(preset, 1024, 512) / full_size.drawing(preset, 1024, 1024)
+    assert half == pytest.approx(0.5, abs=0.05)
+    tile = full_size.decoding(preset, TILE, TILE) / full_size.decoding(preset, 1024, 1024)
+    assert tile == pytest.approx(0.25, abs=0.02)
+
+
+# preset, rank, checkpointing, storage -> reported GB (SimpleTuner's quick start for FLUX r=16; diffusers' SDXL example: "< 16 GB")
+@pytest.mark.parametrize(
+    ("name", "rank", "quantise", "least", "most"),
+    [
+        ("flux-dev", 16, "none", 0.8 * 30, 1.1 * 30),
+        ("flux-dev", 16, "fp8", 0.8 * 18, 1.1 * 18),  # int8 has the same size
+        ("flux-dev", 16, "nf4", 0.8 * 9, 13),  # 9 GB for nf4, 13 GB for int4
+        ("flux-dev", 128, "none", 30, 44),  # 44 GB on an A6000, with more layers trained than ours
+        ("sdxl", 32, "none", 5, 16),
+    ],
+)
+def test_training_estimates_against_published_figures(name: str, rank: int, quantise: str, least: float, most: float) -> None:
+    needs = training_gib(
+        get_preset(name),
+        rank=rank,
+        batch_size=1,
+        gradient_checkpointing=True,
+        quantise=quantise,
+        offload_text=True,  # type: ignore[arg-type]
+    )
+    assert least <= needs / GB <= most
+
+
+DRAWING = {
+    "embedded": ("all on the device",) * 3,
+    "sd15": ("all on the device",) * 3,
+    "sdxl": ("all on the device",) * 3,
+    "flux-dev": ("all on the device", "fp8 + model offload", "group offload"),
+    "flux-schnell": ("all on the device", "fp8 + model offload", "group offload"),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_plan_for_drawing_on_three_cards(name: str) -> None:
+    plans = [drawing_plan(get_preset(name), free) for free in (A6000, CARD_24, CARD_12)]
+    assert tuple(plan.mode for plan in plans) == DRAWING[name]
+    for plan, free in zip(plans, (A6000, CARD_24, CARD_12), strict=True):
+        assert plan.needs_gib <= free == plan.free_gib
+        assert f"{plan.needs_gib:.1f} GiB of {free:.1f} GiB free" in plan.describe()
+
+
+# (gradient checkpointing, quantised base, text encoders off the card); None: does not fit, and says what would help
+TRAINING: dict[str, tuple[tuple[bool, str, bool] | None, ...]] = {
+    "embedded": ((False, "none", False),) * 3,
+    "sd15": ((False, "none", False), (False, "none", False), (False, "none", False)),
+    "sdxl": ((False, "none", False), (True, "none", True), (True, "none", True)),
+    "flux-dev": ((True, "none", True), (True, "fp8", True), None),
+    "flux-schnell": ((True, "none", True), (True, "fp8", True), None),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_plan_for_training_on_three_cards(name: str) -> None:
+    preset = get_preset(name)
+    for free, expected in zip((A6000, CARD_24, CARD_12), TRAINING[name], strict=True):
+        if expected is None:
+            with pytest.raises(ModelError, match=r"does not fit.*GiB of 11\.4 GiB free.*bitsandbytes"):
+                training_plan(preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size)
+            plan = training_plan(preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size, nf4=True)
+            expected = (True, "nf4", True)
+        else:
+            plan = training_plan(preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size)
+        assert (plan.gradient_checkpointing, plan.quantise, plan.offload_text) == expected
+        assert plan.needs_gib <= free
+
+
+def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
+    with pytest.raises(
+        ModelError, match=r"flux-dev does not fit: even with group offload, VAE in tiles it needs about \d\.\d GiB, and 1\.5 GiB"
+    ):
+        drawing_plan(get_preset("flux-dev"), 1.5)
+
+
+def test_tiles_come_before_offload_when_only_decoding_is_too_large() -> None:
+    preset = get_preset("sdxl")
+    whole, tiled = (drawing_gib(preset, "none", "none", tiling) for tiling in (False, True))
+    assert whole - tiled > 1
+    plan = drawing_plan(preset, (whole + tiled) / 2)
+    assert (plan.offload, plan.tiling, plan.mode) == ("none", True, "all on the device, VAE in tiles")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("on_cpu", [False, True])
+def test_stepping_down_always_needs_less_and_ends(name: str, on_cpu: bool) -> None:
+    preset = get_preset(name)
+    plan = drawing_plan(preset, 500.0, on_cpu=on_cpu)
+    steps = [plan]
+    while (following := next_plan(preset, steps[-1], on_cpu=on_cpu)) is not None:
+        steps.append(following)
+        assert len(steps) < 9
+    needs = [step.needs_gib for step in steps]
+    assert needs == sorted(needs, reverse=True)
+    assert len(steps) >= 2
+    assert not on_cpu or all(step.offload == "none" for step in steps)
+
+
+def test_bytes_a_parameter() -> None:
+    assert BYTES["nf4"] == 0.5 + 4 / 64
