@@ -1,10 +1,10 @@
 """What drawing through the pipeline costs over a bare diffusers call, and how often ten actors load the model.
 
-`python benchmarks/generation.py [overhead] [actors]`, both by default. `overhead`: the same pipeline, prompt, seed, size and steps, called as
-diffusers' documentation says and through text_to_image, by turns; the median of the pairs' differences. The pictures must be the same bit
-for bit. The embedded model counts; tiny random SDXL and FLUX pipelines, whose steps take milliseconds, show the worst case in absolute
-time. `actors`: one run of the chain's photo_intake and base_image for each of ten described actors with one set of tools, as
-one Dagster process keeps it; pipelines loaded are counted in diffusers. Fails beyond MOST, when pictures differ, or with more than one load.
+`python benchmarks/generation.py [overhead] [actors]`, both by default. `overhead`: the same pipeline, prompt, seed, size and steps, called
+as diffusers' documentation says and through text_to_image, by turns; the median of the pairs' differences. The pictures must be the
+same bit for bit. The embedded model counts; tiny random SDXL and FLUX pipelines show the worst case: there is least to draw. `actors`: the
+stages photo_intake and base_image for each of ten described actors with one set of tools, as one run of Dagster keeps it; pipelines
+loaded are counted in diffusers. Fails beyond MOST, when pictures differ, or with more than one load.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.assets import stage_asset
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS
@@ -26,9 +28,11 @@ from avatar_pipeline.stages.result import StageResult
 from avatar_pipeline.stages.tools import Tools
 from tests.defs.conftest import NoSettings
 
+SPEC = ActorSpec(name=ActorName("somebody"), description="european 25 year old male", likeness="synthetic")
+
 
 def draw(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
-    image = text_to_image(tools.session("embedded"), "a man", 1, 256, 256, 3, 3.0)
+    image = text_to_image(tools.session(inputs.spec), "a man", 1, 256, 256, 3, 3.0)
     return StageResult(files={"drawn.png": encode_png(image)})
 
 
@@ -47,7 +51,7 @@ def test_previews_stand_in_the_event_log(
     assert result.success
     events = instance.fetch_observations(dg.AssetKey("base_image"), limit=10).records
     observations = [record.asset_observation for record in events if record.asset_observation is not None]
-    assert [seen.description.split(",")[0] for seen in reversed(observations)] == [f"step {n} of 3" for n in (1, 2, 3)]
+    assert [str(seen.description).split(",")[0] for seen in reversed(observations)] == [f"step {n} of 3" for n in (1, 2, 3)]
     assert {seen.partition for seen in observations} == {"red"}
     markdown = observations[0].metadata["preview"].value
     assert isinstance(markdown, str)
@@ -74,7 +78,8 @@ def test_short_drawings_are_silent_and_long_ones_are_not_flooded(monkeypatch: py
         drawing(12, 0.05)
     assert lines == []
     assert len(shown) == 2
-    lines.clear(), shown.clear()
+    lines.clear()
+    shown.clear()
     drawing(60, 1.0)
     assert 5 <= len(shown) <= 6
     assert 5 <= len(lines) <= 7
@@ -87,10 +92,11 @@ def test_short_drawings_are_silent_and_long_ones_are_not_flooded(monkeypatch: py
 
 def test_a_drawing_can_be_called_off() -> None:
     tools = Tools("auto", None, "dlib", print)
-    before = text_to_image(tools.session("embedded"), "a man", 1, 256, 256, 3, 3.0)
+    session = tools.session(SPEC)
+    before = text_to_image(session, "a man", 1, 256, 256, 3, 3.0)
     tools.cancelled = lambda: True
     with pytest.raises(Cancelled, match="cancelled after step 1 of 3. Nothing was stored"):
-        text_to_image(tools.session("embedded"), "a man", 1, 256, 256, 3, 3.0)
+        text_to_image(session, "a man", 1, 256, 256, 3, 3.0)
     tools.cancelled = lambda: False
-    assert np.array_equal(np.asarray(text_to_image(tools.session("embedded"), "a man", 1, 256, 256, 3, 3.0)), np.asarray(before))
+    assert np.array_equal(np.asarray(text_to_image(session, "a man", 1, 256, 256, 3, 3.0)), np.asarray(before))
     tools.close()
