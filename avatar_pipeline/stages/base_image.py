@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from avatar_pipeline.actors.description import check_description
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
-from avatar_pipeline.diffusion.prompts import base_prompt
+from avatar_pipeline.diffusion.prompts import NEUTRAL, STUDIO, base_prompt, portrait_prompt
 from avatar_pipeline.diffusion.sampling import check_size, text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError, StoreError
@@ -21,6 +21,7 @@ from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.imaging import contact_sheet, encode_png, open_image, resize_to_fit
 from avatar_pipeline.provenance.seeds import derive_seed
+from avatar_pipeline.stages.face_detail import Detail, detail_face
 from avatar_pipeline.stages.intake_files import Intake, read_intake
 from avatar_pipeline.stages.remote_base_image import remote_base_images
 from avatar_pipeline.stages.result import StageResult
@@ -42,6 +43,9 @@ class Settings(BaseModel):
         "local", description="who draws from a description: the preset's model here, or FLUX at RunPod (docs/remote.md)"
     )
     candidates: int = Field(4, ge=1, le=64, description="pictures to generate; the one with the best face is kept")
+    face_detail: bool = Field(
+        True, description="whether a small face in the generated picture that is kept is drawn again, larger"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +96,21 @@ def run(
     else:
         candidates, seeds, facts = _from_words(spec, root_seed, settings, session, analyzer)
     best = min(candidates, key=lambda candidate: candidate.rank)
-    picture = _original(best.name, photos, seen) if photos else best.image
-    errors, warned, _ = best.rank
     sheet = contact_sheet([(c.image, f"{c.name}\n{c.rank[0]} errors, {c.rank[1]} warnings") for c in candidates], 6, (192, 192))
+    previews = {"candidates": sheet}
+    if photos:
+        picture, rank = _original(best.name, photos, seen), best.rank
+    elif settings.face_detail and not is_remote(spec, settings):  # another model's picture is not for this one to redraw
+        detail = _detailed(best.image, spec, root_seed, settings, session, analyzer)
+        picture = detail.image
+        # The verdicts are about the picture that is handed on.
+        rank = _rank(picture, analyzer.analyze(np.asarray(picture))) if detail.heads else best.rank
+        facts, seeds = {**facts, **detail.metrics}, {**seeds, **detail.seeds}
+        if detail.heads:
+            previews["face_detail"] = contact_sheet(list(zip(detail.heads, ("before", "redrawn"), strict=True)), 2, (320, 320))
+    else:
+        picture, rank = best.image, best.rank
+    errors, warned, _ = rank
     return StageResult(
         files={f"{spec.name}_base.png": encode_png(picture)},
         metrics={
@@ -107,7 +123,7 @@ def run(
             "readiness_warnings": warned,
         },
         seeds=seeds,
-        previews={"base_image": picture, "candidates": sheet},
+        previews={"base_image": picture, **previews},
         warnings=warnings,
         machine=machine,
     )
@@ -156,6 +172,15 @@ def _from_words(
         faces = analyzer.analyze(np.asarray(image))
         candidates.append(_Candidate(name, image, _rank(image, faces)))
     return candidates, seeds, {"source": "generated", "prompt": prompt, "steps": steps, "guidance_scale": guidance}
+
+
+def _detailed(
+    image: Image.Image, spec: ActorSpec, root_seed: int, settings: Settings, session: GpuSession, analyzer: FaceAnalyzer
+) -> Detail:
+    """The chosen picture after the face detail pass. Only this one: a pass costs about as much as a candidate."""
+    steps, guidance = settings.steps or session.preset.steps, settings.guidance_scale or session.preset.guidance_scale
+    prompt = portrait_prompt(spec.description, NEUTRAL, STUDIO)
+    return detail_face(image, prompt, root_seed, steps, guidance, session, analyzer)
 
 
 def _rank(image: Image.Image, faces: Sequence[Face]) -> tuple[int, int, float]:

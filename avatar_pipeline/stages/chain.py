@@ -98,7 +98,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="base_image",
-            code_version="2",
+            code_version="3",
             settings=base_image.Settings,
             run=lambda i, settings, t: base_image.run(
                 i.spec, i.photos, i.upstream["photo_intake"], i.root_seed, settings, t.session(i.spec), t.analyzer, t.log
