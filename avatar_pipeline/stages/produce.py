@@ -54,11 +54,13 @@ def produce(
     seed: int = -1,
     upstream: Mapping[str, Manifest] | None = None,
     run_id: str = "",
+    resume: bool = True,
 ) -> Product:
     """Run one stage for one actor. Stores nothing.
 
     seed: the root seed of a stage at the head of the chain, -1 to draw one; the others take it from their first upstream manifest.
     upstream: the versions to read, by asset; the current ones when None.
+    resume: let a stage that was killed in the middle go on from there.
     Raises any AvatarPipelineError: missing consent, missing inputs, and what the stage itself refuses.
     """
     for scope in stage.scopes:
@@ -74,6 +76,7 @@ def produce(
         upstream={name: store.read_all(manifests[name]) for name in stage.upstream},
         root_seed=root_seed,
         provenance=lambda: _provenance(store, manifests),
+        checkpoints=store.checkpoint(spec.name, stage.name) if resume else None,
     )
     versions = {SPEC: spec_version(spec)}
     versions |= {PHOTOS: photos_version(photos)} if stage.photos else {}
@@ -109,7 +112,7 @@ def replay(store: ActorStore, name: str, asset: str, tools: Tools) -> tuple[Mani
     stage = STAGES[asset]
     upstream = {parent: version_of(store, name, parent, recorded.inputs[parent]) for parent in stage.upstream}
     settings = stage.settings.model_validate(recorded.settings)
-    product = produce(store, stage, store.spec(name), settings, tools, seed=recorded.root_seed, upstream=upstream)
+    product = produce(store, stage, store.spec(name), settings, tools, seed=recorded.root_seed, upstream=upstream, resume=False)
     return recorded, product
 
 
