@@ -19,7 +19,7 @@ def check_model_folder(folder: Path) -> None:
         raise ModelError(
             f"{folder} is not a diffusers pipeline: it has no model_index.json. Save one there with pipeline.save_pretrained()."
         )
-    for part in ("unet", "vae", "text_encoder"):
+    for part in ("transformer" if (folder / "transformer").is_dir() else "unet", "vae", "text_encoder"):
         if not list((folder / part).glob("*.safetensors")):
             raise ModelError(f"{folder} lacks the weights of its {part}: no .safetensors file in {folder / part}.")
 

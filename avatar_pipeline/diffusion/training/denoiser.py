@@ -113,21 +113,18 @@ def parked(session: GpuSession) -> Iterator[None]:
             part.to(session.device.kind)
 
 
-def computing(session: GpuSession) -> AbstractContextManager[Any]:
-    """The precision and the kernels in which the denoiser is trained."""
+def precision(session: GpuSession) -> AbstractContextManager[Any]:
+    """The precision of the forward pass."""
+    device = session.device
+    return torch.autocast(device.kind, device.autocast) if device.autocast else nullcontext()
+
+
+def kernels(session: GpuSession) -> AbstractContextManager[Any]:
+    """The kernels of both passes: the backward one computes the forward one again where gradient checkpointing is on."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    device = session.device
-    if device.kind != "cpu":
-        return torch.autocast(device.kind, device.autocast) if device.autocast else nullcontext()
-    return _on_cpu(sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", device.autocast) if device.autocast else nullcontext())
-
-
-@contextmanager
-def _on_cpu(attention: AbstractContextManager[Any], precision: AbstractContextManager[Any]) -> Iterator[None]:
     # On a CPU the fused attention's gradient works through many tiny products: the plain one is a third faster, in training only.
-    with attention, precision:
-        yield
+    return sdpa_kernel(SDPBackend.MATH) if session.device.kind == "cpu" else nullcontext()
 
 
 def _add_adapter(denoiser: Any, settings: Hyperparameters, seed: int, dtype: torch.dtype) -> list[torch.nn.Parameter]:

@@ -12,7 +12,7 @@ import torch
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.diffusion.training import checkpoint
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, face_weights
-from avatar_pipeline.diffusion.training.denoiser import Trainable, computing
+from avatar_pipeline.diffusion.training.denoiser import Trainable, kernels, precision
 from avatar_pipeline.diffusion.training.distributed import Alone
 from avatar_pipeline.diffusion.training.files import lora_file
 from avatar_pipeline.diffusion.training.objective import Objective
@@ -181,17 +181,18 @@ class Training:
         noisy = question.noisy[mine]
         if type(model.denoiser).__name__.startswith("UNet"):
             noisy = noisy.contiguous(memory_format=torch.channels_last)
-        with computing(self._session):
-            predicted = self._session.family.predict(
-                model.denoiser, noisy, question.timesteps[mine], {name: value[mine] for name, value in words.items()}
-            )
-        error = (predicted.float() - question.target[mine]).pow(2)
-        if weights is not None:
-            error = error * weights[batch[0]][places][mine]
-        if question.weight is not None:
-            error = error * question.weight[mine]
-        loss = error.mean() / settings.accumulation
-        (loss * factor if factor != 1.0 else loss).backward()
+        with kernels(self._session):
+            with precision(self._session):
+                predicted = self._session.family.predict(
+                    model.denoiser, noisy, question.timesteps[mine], {name: value[mine] for name, value in words.items()}
+                )
+            error = (predicted.float() - question.target[mine]).pow(2)
+            if weights is not None:
+                error = error * weights[batch[0]][places][mine]
+            if question.weight is not None:
+                error = error * question.weight[mine]
+            loss = error.mean() / settings.accumulation
+            (loss * factor if factor != 1.0 else loss).backward()
         return loss.detach()
 
     def _exchange(self) -> None:
