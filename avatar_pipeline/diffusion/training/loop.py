@@ -47,7 +47,7 @@ def train_lora(
     dataset, prior = dataset.to(session.device.kind), prior.to(session.device.kind) if prior and settings.prior_weight else None
     key = _key(session, dataset, prior, settings, seed, binding) if checkpoints else None
     kept = checkpoints.load() if checkpoints else None
-    if checkpoints and kept and unpack(key, kept) is None:
+    if checkpoints and kept is not None and unpack(key, kept) is None:
         checkpoints.clear()
         kept = None
     with group(session, dataset, prior, settings, seed, kept) as processes, trainable(session, settings, seed) as model:

@@ -156,7 +156,7 @@ class Training:
         self.steps = [Step(*values) for values in state["steps"]]
         for step, score, facts in state["evaluations"]:
             pictures = tensors[f"pictures.{step}"].numpy() if f"pictures.{step}" in tensors else ()
-            self.evaluations[step] = Evaluation(score, facts, list(pictures))
+            self.evaluations[step] = Evaluation(score, facts, tuple(pictures))
         with torch.no_grad():
             for index, master in enumerate(self._model.masters):
                 master.copy_(tensors[f"weights.{index}"])
