@@ -85,7 +85,7 @@ def test_diffusers_reads_the_kohya_file_and_draws_the_same(each_session: GpuSess
         pipeline = plain(each_session)
         pipeline.load_lora_weights(put(tmp_path, data), adapter_name=ADAPTER)
         pictures.append(draw(pipeline))
-    assert np.allclose(*pictures, atol=1e-5)
+    assert np.allclose(pictures[0], pictures[1], atol=1e-5)
 
 
 def test_diffusers_reads_the_kohya_file_of_flux(tmp_path: Path) -> None:
