@@ -49,7 +49,7 @@ def test_every_asset_has_its_files(chain: Path, manifests: dict[str, Manifest]) 
         "base_image": {f"{ACTOR}_base.png"},
         "face_validation": {"report.json", "annotated.jpg"},
         "training_variations": {"0001.png", "0001.txt", "metadata.csv", "rejected.csv", "held_out/0001.png"},
-        "lora": {f"{ACTOR}.safetensors", "curves.png", "probes.jpg", "history.csv"},
+        "lora": {f"{ACTOR}.safetensors", f"{ACTOR}_kohya.safetensors", "curves.png", "probes.jpg", "history.csv"},
         "validated_avatar": {f"{ACTOR}_avatar.png", "candidates.csv", "contact_sheet.jpg"},
         "liveportrait_export": {f"{ACTOR}.jpg", f"{ACTOR}.json"},
     }

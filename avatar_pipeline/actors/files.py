@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path, PurePosixPath
 
 from upath import UPath
 
+from avatar_pipeline.errors import StoreError
+
+# A full disk, a user's full quota, a file longer than the process or the disk allows.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TEMPORARY = ".*.tmp"  # what a killed writer may leave behind; never read, removed by the next publish
 
 
@@ -20,7 +25,20 @@ def write_atomic(path: UPath, data: bytes) -> None:
     """Write a file whole: whoever reads it, or restarts after a crash, finds the old content or the new.
 
     On a disk: written beside, flushed, renamed. An object store's put is atomic by itself. Parent folders are created.
+    Raises StoreError when the disk is full; then the old content is still there.
     """
+    try:
+        _write_atomic(path, data)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise StoreError(
+            f"{path} cannot be written: {os.strerror(error.errno)} ({len(data) / 2**20:.1f} MiB are needed). "
+            "What was stored before is as it was. Free space there, then run it again."
+        ) from error
+
+
+def _write_atomic(path: UPath, data: bytes) -> None:
     target = local(path)
     if target is None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
     {root}/{actor}/actor.yaml, photos/               what people provide
     {root}/{actor}/{asset}/                          the current version, for people to look at
     {root}/{actor}/versions/{asset}/{digest}/        every version; what the pipeline reads
+    {root}/{actor}/.checkpoints/{asset}.safetensors  the state of a stage that is under way, gone once its asset is published
     {root}/.locks/{actor}.lock                       held while publishing (local disks only)
 
 A version exists if and only if its manifest.json exists, and the asset's own manifest.json points to the current one: both are
@@ -25,6 +26,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from upath import UPath
 
+from avatar_pipeline.actors.checkpoints import CheckpointFile
 from avatar_pipeline.actors.files import TEMPORARY, files_below, local, remove_empty_folders, sync_folder, write_atomic
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import Photo, import_openpeople, load_photos, photographs
@@ -124,7 +126,12 @@ class ActorStore:
                 write_atomic(folder / MANIFEST, text.encode())
                 sync_folder(folder)
             self._remove_unfinished(name, manifest.asset)
+            self.checkpoint(name, manifest.asset).clear()
         return Manifest.from_json(text)
+
+    def checkpoint(self, name: str, asset: str) -> CheckpointFile:
+        """The place for the state of a stage that is under way; `publish` clears it."""
+        return CheckpointFile(self._asset_dir(name, asset).parent / ".checkpoints" / f"{asset}.safetensors")
 
     def current(self, name: str, asset: str) -> Manifest:
         """The manifest of the asset's current version. Raises StoreError when the asset was never materialized, or is damaged."""

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from avatar_pipeline.actors.consent import Scope
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.diffusion.training.checkpoint import Checkpoints
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.stages import (
     base_image,
@@ -40,13 +41,17 @@ READINESS = (*(name for name in RULES if name != "reload"), "identity")
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage reads. upstream: file contents by asset and file name. provenance: where they come from, for export."""
+    """What a stage reads. upstream: file contents by asset and file name. provenance: where they come from, for export.
+
+    checkpoints: where a long stage leaves its state, None when it must start anew.
+    """
 
     spec: ActorSpec
     photos: Sequence[Photo]
     upstream: Mapping[str, Mapping[str, bytes]]
     root_seed: int
     provenance: Callable[[], dict[str, Any]]
+    checkpoints: Checkpoints | None = None
 
     def file(self, asset: str, name: str) -> bytes:
         """The content of one upstream file; `{actor}` in its name stands for the actor's name."""
@@ -139,10 +144,17 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="lora",
-            code_version="3",
+            code_version="4",
             settings=lora.Settings,
             run=lambda i, settings, t: lora.run(
-                i.spec, i.upstream["training_variations"], i.root_seed, settings, t.session(i.spec), t.analyzer, t.log
+                i.spec,
+                i.upstream["training_variations"],
+                i.root_seed,
+                settings,
+                t.session(i.spec),
+                t.analyzer,
+                t.log,
+                i.checkpoints,
             ),
             scopes=("embed", "train"),
             upstream=("training_variations",),

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from avatar_pipeline.diffusion.training.record import Step
+
 SMOOTHING = 20  # steps averaged for the thick line
 
 
 def draw_curves(
-    losses: Sequence[float], evaluations: Sequence[Mapping[str, Any]], before: float, best_step: int, same_person: float
+    history: Sequence[Step], evaluations: Sequence[Mapping[str, Any]], before: float, best_step: int, same_person: float
 ) -> Image.Image:
-    """Loss over steps, and identity distance with face rate over evaluations; RGB, 1000x400 pixels.
+    """Loss and length of the gradient over steps, and identity distance with face rate over evaluations; RGB, 1000x400 pixels.
 
     before: the distance without a LoRA. same_person: the analyzer's limit, drawn as a line.
     """
@@ -25,11 +27,16 @@ def draw_curves(
     figure = Figure(figsize=(10, 4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    steps = np.arange(1, len(losses) + 1)
+    steps, losses = [step.step for step in history], [step.loss for step in history]
     left.plot(steps, losses, color="0.8", linewidth=0.8)
     smooth = [float(np.mean(losses[max(0, i - SMOOTHING) : i + 1])) for i in range(len(losses))]
-    left.plot(steps, smooth, color="tab:blue")
+    left.plot(steps, smooth, color="tab:blue", label="loss")
     left.set(xlabel="step", ylabel="loss", title="training loss")
+    # A gradient that grows says that training is about to diverge, long before the loss does.
+    norms = left.twinx()
+    norms.plot(steps, [step.gradient_norm for step in history], color="tab:orange", linewidth=0.6, alpha=0.6, label="gradient")
+    norms.set(yscale="log", ylabel="gradient norm")
+    left.legend([left.lines[-1], norms.lines[0]], ["loss", "gradient norm"], loc="upper right", fontsize=8)
 
     right.plot(
         [0, *(row["step"] for row in evaluations)], [before, *(row["distance"] for row in evaluations)], "o-", label="distance"

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.lora_training import Hyperparameters, encode_dataset, train_lora
 from avatar_pipeline.diffusion.sampling import text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.training.checkpoint import Checkpoints
+from avatar_pipeline.diffusion.training.record import Evaluation, Step, Trained
+from avatar_pipeline.diffusion.training.settings import Hyperparameters, OptimizerName, Quantisation, from_preset
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.imaging import contact_sheet, encode_jpeg, encode_png
+from avatar_pipeline.provenance.digests import digest_files, sha256_bytes
 from avatar_pipeline.provenance.seeds import derive_seed
 from avatar_pipeline.stages.curves import draw_curves
 from avatar_pipeline.stages.references import Score, embeddings, score
 from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.training_set import read_training_set, write_csv
+from avatar_pipeline.stages.training_set import TrainingSet, read_training_set, write_csv
 
 # What probes show in turn: mostly the neutral face that LivePortrait wants, and two that tell whether prompts still steer.
 PROBED = (prompts.NEUTRAL, "smiling", prompts.NEUTRAL, "serious expression")
 # A checkpoint that shows no face in a quarter of its probes counts like one that is 0.4 further from the person.
 MISSED_FACE_COST = 1.6
+TILE = 192  # pixels a side of a probe on the sheet
 
 
 class Settings(BaseModel):
@@ -36,12 +42,37 @@ class Settings(BaseModel):
 
     rank: int | None = Field(None, ge=1, le=256, description="rank of the LoRA's matrices")
     alpha: int | None = Field(None, ge=1, le=512, description="scale of the LoRA: its strength is alpha / rank")
-    learning_rate: float | None = Field(None, gt=0, le=0.1, description="AdamW learning rate")
+    learning_rate: float | None = Field(None, gt=0, le=10, description="learning rate; with prodigy a factor, 1 if not given")
     steps: int | None = Field(None, ge=1, le=20000, description="optimizer steps")
-    batch_size: int | None = Field(None, ge=1, le=64, description="pictures per step")
+    batch_size: int | None = Field(None, ge=1, le=64, description="pictures per forward pass, over all processes")
+    accumulation: int = Field(
+        1, ge=1, le=64, description="forward passes per step: as a larger batch, in the memory of a small one"
+    )
     evaluate_every: int = Field(75, ge=1, description="steps between evaluations on held-out pictures")
+    patience: int = Field(0, ge=0, le=100, description="stop after this many evaluations without a better likeness; 0: never")
     caption_dropout: float = Field(0.1, ge=0, le=1, description="share of steps without a caption, for guidance")
     face_weight: float | None = Field(None, ge=1, le=20, description="how many times as much the loss counts in the face")
+    min_snr: float | None = Field(None, ge=0, le=20, description="gamma of min-SNR weighting (SD 1.5, SDXL); 0: none")
+    ema: float | None = Field(
+        None, ge=0, lt=1, description="decay of the averaged weights, which are then the ones kept; 0: none"
+    )
+    optimizer: OptimizerName = Field("adamw", description="adamw8bit needs bitsandbytes, prodigy needs prodigyopt")
+    rslora: bool = Field(False, description="scale by alpha / sqrt(rank): for ranks above 32")
+    dora: bool = Field(False, description="learn magnitudes apart from directions: slower, for very low ranks")
+    prior_weight: float = Field(
+        0.0, ge=0, le=10, description="weight of class pictures in the loss, against forgetting others; 0: none"
+    )
+    prior_pictures: int = Field(
+        24, ge=1, le=400, description="class pictures that the base model draws, when prior_weight is not 0"
+    )
+    gradient_checkpointing: bool | None = Field(
+        None, description="compute twice instead of remembering: half of the memory, a third slower; None: as the card needs"
+    )
+    quantise: Quantisation | None = Field(
+        None, description="how the base model is stored while training: none, fp8, nf4 (CUDA); None: as the card needs"
+    )
+    compile: bool = Field(False, description="compile the repeated blocks: pays on a GPU from some hundred steps on")
+    processes: int = Field(1, ge=1, le=16, description="processes that share each batch, each with a GPU of its own")
     probes: int = Field(6, ge=1, le=64, description="pictures rendered per evaluation")
     final_renders: int = Field(12, ge=1, le=200, description="pictures rendered without and with the finished LoRA, to score it")
 
@@ -54,72 +85,72 @@ def run(
     session: GpuSession,
     analyzer: FaceAnalyzer,
     log: Callable[[str], None],
+    checkpoints: Checkpoints | None = None,
 ) -> StageResult:
-    """Train on the training set of training_variations; score on its held-out pictures."""
-    from tqdm import tqdm
+    """Train on the training set of training_variations; score on its held-out pictures.
+
+    checkpoints: where a training that is killed leaves its state, to go on from when the stage runs again.
+    """
+    from avatar_pipeline.diffusion.training.dataset import encode_dataset
+    from avatar_pipeline.diffusion.training.files import annotate
+    from avatar_pipeline.diffusion.training.kohya import kohya_file, training_notes
 
     data = read_training_set(variations)
     references = embeddings(data.held_out, analyzer)
     hyperparameters = _hyperparameters(settings, session)
+    class_pictures = settings.prior_pictures if settings.prior_weight else 0
     seeds = {
         "training": derive_seed(root_seed, "lora.training"),
         **{f"probe_{i}": derive_seed(root_seed, "lora.probe", i) for i in range(settings.probes)},
         **{f"final_{i}": derive_seed(root_seed, "lora.final", i) for i in range(settings.final_renders)},
+        **{f"class_{i}": derive_seed(root_seed, "lora.class", i) for i in range(class_pictures)},
     }
-    probe_seeds = [seeds[f"probe_{i}"] for i in range(settings.probes)]
     final_seeds = [seeds[f"final_{i}"] for i in range(settings.final_renders)]
 
     before_images, before_faces = _render(spec, session, analyzer, final_seeds)
     before = score(before_faces, references, analyzer)
     log(f"{spec.name}: without LoRA distance {before.distance:.3f}, faces {before.faces}/{before.pictures}")
 
-    losses: list[float] = []
-    evaluations: list[dict[str, Any]] = []
-    probe_rows: list[list[Image.Image]] = []
-    with tqdm(total=hyperparameters.steps, desc=f"LoRA {spec.name}", unit="step") as bar:
-
-        def on_step(step: int, loss: float) -> None:
-            losses.append(loss)
-            bar.update()
-            bar.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
-
-        def evaluate(step: int) -> float:
-            images, faces = _render(spec, session, analyzer, probe_seeds)
-            result = score(faces, references, analyzer)
-            probe_rows.append(images)
-            evaluations.append({"step": step, "distance": result.distance, "face_rate": result.face_rate})
-            found = f"distance {result.distance:.3f}, faces {result.faces}/{result.pictures}"
-            log(f"{spec.name}: step {step}, loss {np.mean(losses[-20:]):.3f}, {found}")
-            return _cost(result.distance, result.face_rate)
-
-        dataset = encode_dataset(session, data.images, data.captions)
-        weights = train_lora(session, dataset, hyperparameters, seeds["training"], on_step, evaluate)
-
-    with session.lora(weights):
+    prior = None
+    if class_pictures:
+        words, drawn = _class_pictures(spec, session, [seeds[f"class_{i}"] for i in range(class_pictures)])
+        prior = encode_dataset(session, drawn, words)
+    trained = _train(spec, data, references, prior, hyperparameters, settings, seeds, session, analyzer, log, checkpoints)
+    with session.lora(trained.weights):
         after_images, after_faces = _render(spec, session, analyzer, final_seeds)
     after = score(after_faces, references, analyzer)
-    best = min(evaluations, key=lambda row: _cost(row["distance"], row["face_rate"]))
-    log(f"{spec.name}: with LoRA distance {after.distance:.3f}, faces {after.faces}/{after.pictures}; kept step {best['step']}")
+    log(
+        f"{spec.name}: with LoRA distance {after.distance:.3f}, faces {after.faces}/{after.pictures}; kept step {trained.best_step}"
+    )
 
-    curves = draw_curves(losses, evaluations, before.distance, best["step"], analyzer.same_person)
-    labelled = [(image, f"step {row['step']}") for row, images in zip(evaluations, probe_rows, strict=True) for image in images]
-    probes = contact_sheet(labelled, settings.probes, (192, 192))
+    evaluations: list[dict[str, Any]] = [{"step": step, **found.facts} for step, found in trained.evaluations.items()]
+    curves = draw_curves(trained.steps, evaluations, before.distance, trained.best_step, analyzer.same_person)
+    labelled = [
+        (Image.fromarray(picture), f"step {step}") for step, found in trained.evaluations.items() for picture in found.pictures
+    ]
+    probes = contact_sheet(labelled, settings.probes, (TILE, TILE))
     comparison = _comparison(before_images, after_images)
-    history = [{"step": step, "loss": round(loss, 6)} for step, loss in enumerate(losses, 1)]
+    notes = training_notes(
+        session.preset, hyperparameters, spec.name, prompts.TRIGGER, data.captions, class_pictures, seeds["training"], trained.best_step
+    )  # fmt: skip
+    other = kohya_file(trained.weights, session.preset, getattr(session.denoiser.config, "layers_per_block", 2), notes)
+    losses = [step.loss for step in trained.steps]
     return StageResult(
         files={
-            f"{spec.name}.safetensors": weights,
+            f"{spec.name}.safetensors": annotate(trained.weights, _provenance(spec, variations, session, seeds, trained)),
+            **({f"{spec.name}_kohya.safetensors": other} if other else {}),
             "curves.png": encode_png(curves),
             "probes.jpg": encode_jpeg(probes, quality=90),
             "comparison.jpg": encode_jpeg(comparison, quality=90),
-            "history.csv": write_csv(history),
+            "history.csv": write_csv([_row(step) for step in trained.steps]),
             "evaluations.csv": write_csv(evaluations),
         },
         metrics={
             **_metrics("before", before),
             **_metrics("after", after),
             "nearest_training_distance": _nearest(after_faces, data.images, analyzer),
-            "best_step": best["step"],
+            "best_step": trained.best_step,
+            "steps": len(losses),
             "loss_first": float(np.mean(losses[:20])),
             "loss_last": float(np.mean(losses[-20:])),
             "training_images": len(data.images),
@@ -128,22 +159,158 @@ def run(
         seeds=seeds,
         previews={"curves": curves, "comparison": comparison, "probes": probes},
         tables={"evaluations": evaluations},
+        warnings=[] if other else ["there is no file in kohya's format: it cannot hold DoRA on FLUX. dora: false gives one."],
     )
+
+
+def _train(
+    spec: ActorSpec,
+    data: TrainingSet,
+    references: Sequence[np.ndarray],
+    prior: Any,
+    hyperparameters: Hyperparameters,
+    settings: Settings,
+    seeds: Mapping[str, int],
+    session: GpuSession,
+    analyzer: FaceAnalyzer,
+    log: Callable[[str], None],
+    checkpoints: Checkpoints | None,
+) -> Trained:
+    """Train, with a bar for the terminal and a line in the log for each evaluation."""
+    from tqdm import tqdm
+
+    from avatar_pipeline.diffusion.training.dataset import encode_dataset
+    from avatar_pipeline.diffusion.training.loop import train_lora
+
+    probe_seeds = [seeds[f"probe_{i}"] for i in range(settings.probes)]
+    total = hyperparameters.steps
+    losses: list[float] = []
+    seconds: list[float] = []
+    last = time.monotonic()
+    with tqdm(total=total, desc=f"LoRA {spec.name}", unit="step") as bar:
+
+        def on_step(step: Step) -> None:
+            nonlocal last
+            if not losses and step.step > 1:
+                log(f"{spec.name}: going on after step {step.step - 1} of {total}, where the last run ended")
+            now = time.monotonic()
+            losses.append(step.loss)
+            seconds.append(now - last)
+            last = now
+            bar.update(step.step - bar.n)
+            bar.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
+
+        def evaluate(step: int) -> Evaluation:
+            nonlocal last
+            images, faces = _render(spec, session, analyzer, probe_seeds)
+            result = score(faces, references, analyzer)
+            pace = float(np.median(seconds)) if seconds else 0.0
+            loss = f"loss {np.mean(losses[-20:]):.3f}, " if losses else ""
+            found = f"{loss}distance {result.distance:.3f}, faces {result.faces}/{result.pictures}"
+            log(f"{spec.name}: step {step} of {total}, {found}; {pace:.2f} s a step, {pace * (total - step) / 60:.1f} min to go")
+            last = time.monotonic()
+            return Evaluation(
+                _cost(result.distance, result.face_rate),
+                {"distance": result.distance, "face_rate": result.face_rate},
+                [np.asarray(_tile(image)) for image in images],
+            )
+
+        return train_lora(
+            session,
+            encode_dataset(session, data.images, data.captions, _faces(data, session, analyzer)),
+            hyperparameters,
+            seeds["training"],
+            on_step,
+            evaluate,
+            prior=prior,
+            checkpoints=checkpoints,
+            binding=_binding(spec, data, settings, seeds, analyzer),
+        )
 
 
 def _hyperparameters(settings: Settings, session: GpuSession) -> Hyperparameters:
-    preset = session.preset
-    return Hyperparameters(
-        rank=settings.rank or preset.lora_rank,
-        alpha=settings.alpha or preset.lora_alpha,
-        learning_rate=settings.learning_rate or preset.lora_learning_rate,
-        steps=settings.steps or preset.lora_steps,
-        batch_size=settings.batch_size or preset.lora_batch_size,
-        targets=preset.lora_targets,
+    return from_preset(
+        session.preset,
+        rank=settings.rank,
+        alpha=settings.alpha,
+        learning_rate=settings.learning_rate,
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        accumulation=settings.accumulation,
         evaluate_every=settings.evaluate_every,
+        patience=settings.patience,
         caption_dropout=settings.caption_dropout,
-        face_weight=settings.face_weight or preset.lora_face_weight,
+        face_weight=settings.face_weight,
+        min_snr=settings.min_snr,
+        ema=settings.ema,
+        optimizer=settings.optimizer,
+        rslora=settings.rslora,
+        dora=settings.dora,
+        prior_weight=settings.prior_weight,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        quantise=settings.quantise,
+        compile=settings.compile,
+        processes=settings.processes,
     )
+
+
+def _faces(
+    data: TrainingSet, session: GpuSession, analyzer: FaceAnalyzer
+) -> list[tuple[float, float, float, float] | None] | None:
+    """Where the faces are; None when all pictures are framed heads, which show them where the preset frames heads."""
+    head = (session.preset.width, session.preset.height)
+    if all(image.size == head for image in data.images):
+        return None
+    found = [analyzer.analyze(np.asarray(image)) for image in data.images]
+    return [tuple(float(side) for side in faces[0].box) if faces else None for faces in found]  # type: ignore[misc]
+
+
+def _class_pictures(spec: ActorSpec, session: GpuSession, seeds: Sequence[int]) -> tuple[list[str], list[Image.Image]]:
+    """People like the described one, as the base model draws them without a LoRA: prompts and pictures."""
+    preset = session.preset
+    words = [
+        prompts.portrait_prompt(spec.description, PROBED[index % len(PROBED)], prompts.STUDIO) for index in range(len(seeds))
+    ]
+    return words, [
+        text_to_image(session, text, seed, preset.width, preset.height, preset.steps, preset.guidance_scale)
+        for text, seed in zip(words, seeds, strict=True)
+    ]
+
+
+def _binding(spec: ActorSpec, data: TrainingSet, settings: Settings, seeds: Mapping[str, int], analyzer: FaceAnalyzer) -> str:
+    """What evaluations depend on: with any of it changed, a checkpoint's evaluations would not be those of this run."""
+    held_out = [sha256_bytes(encode_png(image)) for image in data.held_out]
+    about = [spec.name, spec.description, analyzer.name, settings.model_dump(mode="json"), dict(seeds), held_out]
+    return sha256_bytes(json.dumps(about, sort_keys=True).encode())
+
+
+def _provenance(
+    spec: ActorSpec, variations: Mapping[str, bytes], session: GpuSession, seeds: Mapping[str, int], trained: Trained
+) -> dict[str, str]:
+    """What the file itself tells about where it comes from. Nothing that differs between two equal runs."""
+    preset = session.preset
+    facts = {
+        "actor": spec.name,
+        "trigger": prompts.TRIGGER,
+        "preset": preset.name,
+        "base_model": preset.model_id,
+        "base_revision": preset.revision,
+        "base_sha256": session.model_sha256,
+        "training_set": digest_files({name: sha256_bytes(content) for name, content in variations.items()}),
+        "seed": str(seeds["training"]),
+        "step": str(trained.best_step),
+    }
+    return {f"avatar_pipeline.{name}": value for name, value in facts.items()}
+
+
+def _row(step: Step) -> dict[str, Any]:
+    rounded = {"loss": round(step.loss, 6), "learning_rate": float(f"{step.learning_rate:.6g}")}
+    return {"step": step.step, **rounded, "gradient_norm": round(step.gradient_norm, 6)}
+
+
+def _tile(image: Image.Image) -> Image.Image:
+    """A picture as small as the sheet shows it."""
+    return ImageOps.contain(image.convert("RGB"), (TILE, TILE), Image.Resampling.LANCZOS)
 
 
 def _render(

@@ -57,11 +57,13 @@ def produce(
     seed: int = -1,
     upstream: Mapping[str, Manifest] | None = None,
     run_id: str = "",
+    resume: bool = True,
 ) -> Product:
     """Run one stage for one actor. Stores nothing.
 
     seed: the root seed of a stage at the head of the chain, -1 to draw one; the others take it from their first upstream manifest.
     upstream: the versions to read, by asset; the current ones when None.
+    resume: let a stage that was killed in the middle go on from there.
     Raises any AvatarPipelineError: missing consent, missing inputs, and what the stage itself refuses.
     """
     for scope in stage.scopes:
@@ -77,6 +79,7 @@ def produce(
         upstream={name: store.read_all(manifests[name]) for name in stage.upstream},
         root_seed=root_seed,
         provenance=lambda: _provenance(store, manifests),
+        checkpoints=store.checkpoint(spec.name, stage.name) if resume else None,
     )
     versions = {SPEC: spec_version(spec)}
     versions |= {PHOTOS: photos_version(photos)} if stage.photos else {}
@@ -118,7 +121,9 @@ def replay(store: ActorStore, name: str, asset: str, tools: Tools) -> tuple[Mani
     upstream = {parent: version_of(store, name, parent, recorded.inputs[parent]) for parent in stage.upstream}
     settings = stage.settings.model_validate(recorded.settings)
     with tools.pinned(_recorded_preset(recorded, tools)):
-        product = produce(store, stage, store.spec(name), settings, tools, seed=recorded.root_seed, upstream=upstream)
+        product = produce(
+            store, stage, store.spec(name), settings, tools, seed=recorded.root_seed, upstream=upstream, resume=False
+        )
     return recorded, product
 
 

@@ -9,10 +9,13 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.diffusion.identity import Identity
-from avatar_pipeline.diffusion.lora_training import Hyperparameters, encode_dataset, train_lora
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.training.dataset import encode_dataset
+from avatar_pipeline.diffusion.training.loop import train_lora
+from avatar_pipeline.diffusion.training.record import Evaluation
+from avatar_pipeline.diffusion.training.settings import Hyperparameters
 from avatar_pipeline.errors import GenerationError, ModelError
 from tests.diffusion.adapters import EMBEDDING, write_adapter
 
@@ -95,9 +98,8 @@ def test_faces_and_loras_go_together_in_any_order(session: GpuSession, model: Pa
         targets=PRESET.lora_targets, evaluate_every=2, caption_dropout=0.0, face_weight=2.0,
     )  # fmt: skip
     # Training calls the U-Net without an identity: an adapter that has been loaded must not be in its way.
-    weights = train_lora(
-        session, encode_dataset(session, pictures, ["a"]), settings, 5, lambda step, loss: None, lambda step: 0.5
-    )
+    dataset = encode_dataset(session, pictures, ["a"])
+    weights = train_lora(session, dataset, settings, 5, lambda step: None, lambda step: Evaluation(0.5)).weights
     with session.lora(weights):
         taught, both = draw(session, None), draw(session, face(1))
         assert not np.array_equal(taught, plain)

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avatar_pipeline.diffusion.lora_training import Hyperparameters, encode_dataset, face_weights, train_lora
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image
 from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
+from avatar_pipeline.diffusion.training.dataset import encode_dataset, face_weights, framed_face
+from avatar_pipeline.diffusion.training.loop import train_lora
+from avatar_pipeline.diffusion.training.record import Evaluation
+from avatar_pipeline.diffusion.training.settings import Hyperparameters
 from avatar_pipeline.errors import GenerationError, ModelError
 
 PROMPT = base_prompt("european 38 year old female with short curly dark hair", "headshot")
@@ -86,12 +89,12 @@ def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(session
     )  # fmt: skip
     while_training: list[np.ndarray] = []
 
-    def evaluate(step: int) -> float:
+    def evaluate(step: int) -> Evaluation:
         while_training.append(draw(session))
-        return 0.5
+        return Evaluation(0.5)
 
     losses: list[float] = []
-    weights = train_lora(session, dataset, settings, 5, lambda step, loss: losses.append(loss), evaluate)
+    weights = train_lora(session, dataset, settings, 5, lambda step: losses.append(step.loss), evaluate).weights
     assert len(losses) == 3
     assert np.array_equal(draw(session), plain)  # training leaves the base model as it was
 
@@ -102,19 +105,20 @@ def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(session
     assert not np.array_equal(while_training[-1], plain)
     assert np.array_equal(draw(session), plain)
 
-    again = train_lora(session, dataset, settings, 5, lambda step, loss: None, lambda step: 0.5)
+    again = train_lora(session, dataset, settings, 5, lambda step: None, lambda step: Evaluation(0.5)).weights
     assert again == weights
-    assert train_lora(session, dataset, settings, 6, lambda step, loss: None, lambda step: 0.5) != weights
+    assert train_lora(session, dataset, settings, 6, lambda step: None, lambda step: Evaluation(0.5)).weights != weights
 
 
 def test_the_loss_counts_more_in_the_face_and_the_same_on_the_whole() -> None:
-    weights = face_weights(get_preset("embedded"), 32, 32, 3.0)
+    face = framed_face(get_preset("embedded"), 32, 32)
+    weights = face_weights(face, 3.0)
     assert weights.mean() == pytest.approx(1.0)
     eyes, chin, wall, shoulder = weights[15, 13], weights[28, 16], weights[2, 2], weights[31, 3]
     assert (eyes, wall) == (chin, shoulder)
     assert eyes == pytest.approx(3 * float(wall))
     assert 0.15 < float((weights > 1).float().mean()) < 0.35
-    assert (face_weights(get_preset("embedded"), 32, 32, 1.0) == 1).all()
+    assert (face_weights(face, 1.0) == 1).all()
 
 
 def test_the_best_evaluation_is_kept_not_the_last(session: GpuSession) -> None:
@@ -125,7 +129,7 @@ def test_the_best_evaluation_is_kept_not_the_last(session: GpuSession) -> None:
     )  # fmt: skip
 
     def train(scores: dict[int, float]) -> bytes:
-        return train_lora(session, dataset, settings, 1, lambda step, loss: None, lambda step: scores[step])
+        return train_lora(session, dataset, settings, 1, lambda step: None, lambda step: Evaluation(scores[step])).weights
 
     early, late = train({2: 0.1, 4: 0.9}), train({2: 0.9, 4: 0.1})
     assert early != late

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from avatar_pipeline.diffusion.lora_training import Hyperparameters, encode_dataset, train_lora
-from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.prompts import TRIGGER, portrait_prompt
+from avatar_pipeline.diffusion.training.dataset import encode_dataset
+from avatar_pipeline.diffusion.training.loop import train_lora
+from avatar_pipeline.diffusion.training.record import Evaluation
+from avatar_pipeline.diffusion.training.settings import from_preset
 from avatar_pipeline.embedded import captions, dataset
 from avatar_pipeline.embedded.evaluation.rows import Row
 from avatar_pipeline.embedded.evaluation.statistics import pairwise, share
@@ -83,21 +85,6 @@ def split(photographs: Sequence[Photograph], seed: int) -> tuple[list[Photograph
     return shuffled[:TRAINING_PHOTOGRAPHS], shuffled[TRAINING_PHOTOGRAPHS:]
 
 
-def hyperparameters(preset: Preset, steps: int) -> Hyperparameters:
-    """The preset's own. There is one evaluation, at the last step: nothing is chosen by the held-out photographs."""
-    return Hyperparameters(
-        preset.lora_rank,
-        preset.lora_alpha,
-        preset.lora_learning_rate,
-        steps,
-        preset.lora_batch_size,
-        preset.lora_targets,
-        steps,
-        0.1,
-        preset.lora_face_weight,
-    )
-
-
 def train(studio: Studio, name: str) -> Trained:
     """Train on a person, and draw the same requests without and with the LoRA."""
     from tqdm import tqdm
@@ -121,11 +108,12 @@ def train(studio: Studio, name: str) -> Trained:
         weights = train_lora(
             session,
             data,
-            hyperparameters(preset, steps),
+            # One evaluation, at the last step: nothing is chosen by the held-out photographs.
+            from_preset(preset, steps=steps, evaluate_every=steps),
             derive_seed(SEED, f"lora.training.{name}"),
-            lambda _step, _loss: (bar.update(), None)[1],
-            lambda _step: 0.0,
-        )
+            lambda _step: (bar.update(), None)[1],
+            lambda _step: Evaluation(0.0),
+        ).weights
         seconds = time.monotonic() - began
 
     requests = {

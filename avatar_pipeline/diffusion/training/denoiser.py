@@ -1,0 +1,171 @@
+"""The denoiser made trainable, and made as it was again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+
+from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
+from avatar_pipeline.diffusion.training.fp8 import store_in_fp8
+from avatar_pipeline.diffusion.training.optional import optional_package
+from avatar_pipeline.diffusion.training.settings import Hyperparameters
+from avatar_pipeline.errors import GenerationError, ModelError
+
+
+class Trainable:
+    """A denoiser with a fresh LoRA in it.
+
+    masters: the LoRA's weights in float32, which the optimizer changes. Where the model computes in another precision, its own copies
+    are rounded from them after each step (`publish`): updates smaller than the rounding still add up.
+    """
+
+    def __init__(self, denoiser: Any, parameters: list[torch.nn.Parameter]) -> None:
+        self.denoiser = denoiser
+        self.parameters = parameters
+        self.apart = parameters[0].dtype != torch.float32
+        self.masters: list[torch.Tensor] = (
+            [parameter.detach().float().requires_grad_() for parameter in parameters] if self.apart else list(parameters)
+        )
+
+    def collect(self) -> None:
+        """Add the gradients of the model's copies to the masters'."""
+        if not self.apart:
+            return
+        for master, parameter in zip(self.masters, self.parameters, strict=True):
+            if parameter.grad is not None:
+                gradient = parameter.grad.float()
+                master.grad = gradient if master.grad is None else master.grad + gradient
+                parameter.grad = None
+
+    def publish(self) -> None:
+        """Give the model the masters' values."""
+        if self.apart:
+            with torch.no_grad():
+                for master, parameter in zip(self.masters, self.parameters, strict=True):
+                    parameter.copy_(master)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The LoRA's weights in float32 by PEFT's names."""
+        from peft.utils import get_peft_model_state_dict
+
+        names = {id(parameter): master for parameter, master in zip(self.parameters, self.masters, strict=True)}
+        full = {name: names.get(id(value), value) for name, value in self.denoiser.named_parameters()}
+        state = get_peft_model_state_dict(self.denoiser, state_dict=full, adapter_name=ADAPTER)
+        return {name: value.detach().to("cpu").contiguous() for name, value in state.items()}
+
+
+@contextmanager
+def trainable(session: GpuSession, settings: Hyperparameters, seed: int) -> Iterator[Trainable]:
+    """A fresh LoRA in the session's denoiser while the block runs.
+
+    Afterwards the base model is as it was; after a quantised training the session has dropped it, and loads it again when it is used.
+    """
+    if settings.dora and settings.quantise == "fp8":
+        raise GenerationError(
+            "dora and quantise: fp8 do not go together: DoRA needs the base weights in full. Use quantise: none or nf4."
+        )
+    if settings.quantise == "nf4":
+        _load_in_nf4(session)
+    denoiser = session.denoiser
+    compiled: list[Any] = []
+    try:
+        parameters = _add_adapter(denoiser, settings, seed, session.device.dtype)
+        if settings.quantise == "fp8":
+            store_in_fp8(denoiser)
+        if settings.gradient_checkpointing:
+            denoiser.enable_gradient_checkpointing()
+        if settings.compile:
+            denoiser.compile_repeated_blocks()
+            compiled = [module for module in denoiser.modules() if getattr(module, "_compiled_call_impl", None) is not None]
+        yield Trainable(denoiser, parameters)
+    finally:
+        for module in compiled:
+            module._compiled_call_impl = None
+        if settings.quantise != "none":
+            session.close()
+        else:
+            if settings.gradient_checkpointing:
+                denoiser.disable_gradient_checkpointing()
+            if ADAPTER in getattr(denoiser, "peft_config", {}):
+                denoiser.delete_adapters(ADAPTER)
+
+
+@contextmanager
+def parked(session: GpuSession) -> Iterator[None]:
+    """Text encoders and autoencoder off the card while the block runs: training has no use for them.
+
+    Parts that an offload mode moves by itself are left to it. On a CPU there is nowhere to go.
+    """
+    pipeline: Any = session.pipeline
+    parts = [getattr(pipeline, name, None) for name in (*session.family.TEXT_ENCODERS, "vae")]
+    moved = [part for part in parts if part is not None and part.device.type == "cuda" and not hasattr(part, "_hf_hook")]
+    for part in moved:
+        part.to("cpu")
+    if moved:
+        torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        for part in moved:
+            part.to(session.device.kind)
+
+
+def precision(session: GpuSession) -> AbstractContextManager[Any]:
+    """The precision of the forward pass."""
+    device = session.device
+    return torch.autocast(device.kind, device.autocast) if device.autocast else nullcontext()
+
+
+def kernels(session: GpuSession) -> AbstractContextManager[Any]:
+    """The kernels of both passes: the backward one computes the forward one again where gradient checkpointing is on."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    # On a CPU the fused attention's gradient works through many tiny products: the plain one is a third faster, in training only.
+    return sdpa_kernel(SDPBackend.MATH) if session.device.kind == "cpu" else nullcontext()
+
+
+def _add_adapter(denoiser: Any, settings: Hyperparameters, seed: int, dtype: torch.dtype) -> list[torch.nn.Parameter]:
+    """Add a fresh LoRA and return its weights: in the model's precision on a GPU, in float32 elsewhere."""
+    from diffusers.training_utils import cast_training_params
+    from peft import LoraConfig
+
+    denoiser.requires_grad_(False)
+    torch.manual_seed(seed)  # PEFT draws the initial weights from the global generator
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        init_lora_weights="gaussian",
+        target_modules=list(settings.targets),
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
+    )
+    try:
+        denoiser.add_adapter(config, adapter_name=ADAPTER)
+    except ValueError as error:
+        raise ModelError(f"the LoRA cannot be added to {type(denoiser).__name__}: {error}.") from error
+    cast_training_params(denoiser, dtype=dtype)
+    if type(denoiser).__name__.startswith("UNet"):
+        denoiser.to(memory_format=torch.channels_last)  # the fresh weights too: a tenth of the time on a CPU
+    return [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
+
+
+def _load_in_nf4(session: GpuSession) -> None:
+    """Put the denoiser, loaded in four bits, into the session's pipeline. Raises ModelError without CUDA or bitsandbytes."""
+    if session.device.kind != "cuda":
+        raise ModelError("quantise: nf4 needs a CUDA device. Use quantise: fp8, which works everywhere, or none.")
+    optional_package("bitsandbytes", "quantise: nf4", "quantise: fp8")
+    from diffusers import BitsAndBytesConfig
+
+    pipeline: Any = session.pipeline
+    name = session.family.DENOISER
+    kind = type(getattr(pipeline, name))
+    setattr(pipeline, name, None)  # never both at once
+    torch.cuda.empty_cache()
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=session.device.dtype)
+    loaded = kind.from_pretrained(
+        session.model, subfolder=name, quantization_config=config, torch_dtype=session.device.dtype, use_safetensors=True
+    )
+    setattr(pipeline, name, loaded)

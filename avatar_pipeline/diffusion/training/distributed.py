@@ -1,0 +1,203 @@
+"""Several processes share each batch: this one, rank 0, and workers that it starts. Gradients are averaged through accelerate."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.training.dataset import LoraDataset
+from avatar_pipeline.diffusion.training.files import to_bytes
+from avatar_pipeline.diffusion.training.settings import Hyperparameters
+from avatar_pipeline.errors import GenerationError
+
+WORKER = "avatar_pipeline.diffusion.training.worker"
+# Workers wait in the middle of a step while rank 0 evaluates: longer than any evaluation takes.
+TIMEOUT = timedelta(minutes=60)
+
+
+class Alone:
+    """One process has the whole batch."""
+
+    rank = 0
+    size = 1
+
+    def average(self, tensors: Sequence[torch.Tensor], loss: torch.Tensor) -> torch.Tensor:
+        """Average gradients, in place, and the loss over the processes."""
+        return loss
+
+    def decide(self, stop: bool) -> bool:
+        """What rank 0 decided."""
+        return stop
+
+    def share(self, batch: int) -> slice:
+        """This process's part of a batch."""
+        return slice(0, batch)
+
+
+class Group(Alone):
+    """One of several processes, connected through accelerate."""
+
+    def __init__(self, accelerator: Any, workers: Sequence[subprocess.Popen[bytes]] = (), logs: Sequence[Path] = ()) -> None:
+        self._accelerator = accelerator
+        self._workers, self._logs = workers, logs
+        self.rank, self.size = accelerator.process_index, accelerator.num_processes
+
+    def average(self, tensors: Sequence[torch.Tensor], loss: torch.Tensor) -> torch.Tensor:
+        flat = torch.cat([*(tensor.reshape(-1) for tensor in tensors), loss.detach().float().reshape(1)])
+        flat = self._try(lambda: self._accelerator.reduce(flat, "mean"))
+        place = 0
+        for tensor in tensors:
+            tensor.copy_(flat[place : place + tensor.numel()].view_as(tensor))
+            place += tensor.numel()
+        return flat[-1]
+
+    def decide(self, stop: bool) -> bool:
+        flag = torch.tensor([int(stop)], device=self._accelerator.device)
+        return bool(self._try(lambda: self._accelerator.reduce(flag if self.rank == 0 else flag * 0, "sum")).item())
+
+    def share(self, batch: int) -> slice:
+        part = batch // self.size
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+    def _try(self, work: Any) -> Any:
+        """Do something together; what a dead worker leads to becomes an error that says so."""
+        self.check()
+        try:
+            return work()
+        except RuntimeError as error:
+            for worker in self._workers:  # it may still be on its way out
+                try:
+                    worker.wait(5)
+                except subprocess.TimeoutExpired:
+                    continue
+            self.check()
+            raise GenerationError(f"the training processes lost each other: {error}. Materialize lora again.") from error
+
+    def check(self) -> None:
+        """Raise GenerationError when a worker has ended."""
+        for number, (worker, log) in enumerate(zip(self._workers, self._logs, strict=True), 1):
+            if worker.poll() is not None:
+                said = log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise GenerationError(
+                    f"training process {number} of {len(self._workers) + 1} ended early, with exit code {worker.returncode}: "
+                    f"{' / '.join(said) or 'it said nothing'}. Materialize lora again, or use processes: 1."
+                )
+
+
+@contextmanager
+def group(
+    session: GpuSession,
+    dataset: LoraDataset,
+    prior: LoraDataset | None,
+    settings: Hyperparameters,
+    seed: int,
+    checkpoint: bytes | None,
+) -> Iterator[Alone]:
+    """The processes of one training, this one among them. They end with the block, whatever ends it."""
+    if settings.processes == 1:
+        yield Alone()
+        return
+    with tempfile.TemporaryDirectory(prefix="avatar_pipeline-") as name:
+        folder = Path(name)
+        _write_job(folder, session, dataset, prior, settings, seed, checkpoint)
+        port = _free_port()
+        workers, logs = [], []
+        try:
+            for rank in range(1, settings.processes):
+                logs.append(folder / f"{rank}.log")
+                with logs[-1].open("wb") as log:
+                    # It ends when its standard input does: with this process, however that ends.
+                    workers.append(
+                        subprocess.Popen(
+                            [sys.executable, "-m", WORKER, str(folder)],
+                            env={**os.environ, **_environment(rank, settings.processes, port, session.device.kind)},
+                            stdin=subprocess.PIPE,
+                            stdout=log,
+                            stderr=subprocess.STDOUT,
+                        )
+                    )
+            with joined(_environment(0, settings.processes, port, session.device.kind), session.device.kind) as accelerator:
+                yield Group(accelerator, workers, logs)
+                for worker in workers:
+                    worker.wait(60)
+        finally:
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+                if worker.stdin:
+                    worker.stdin.close()
+
+
+@contextmanager
+def joined(environment: Mapping[str, str], kind: str) -> Iterator[Any]:
+    """This process as a member of the group that the environment names; yields its Accelerator. Leaves no trace."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+    from accelerate.utils import InitProcessGroupKwargs
+
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield Accelerator(cpu=kind == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)])
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        for state in (AcceleratorState, GradientState, PartialState):
+            state._reset_state()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _environment(rank: int, size: int, port: int, kind: str) -> dict[str, str]:
+    """What torch.distributed reads. Each process sees one GPU only, its own: then "cuda" means the right one everywhere."""
+    found = {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if kind == "cuda" and rank:
+        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        found["CUDA_VISIBLE_DEVICES"] = (visible or [str(index) for index in range(size)])[rank]
+    if kind == "cpu":
+        found["ACCELERATE_USE_CPU"] = "true"
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _write_job(
+    folder: Path,
+    session: GpuSession,
+    dataset: LoraDataset,
+    prior: LoraDataset | None,
+    settings: Hyperparameters,
+    seed: int,
+    checkpoint: bytes | None,
+) -> None:
+    """What a worker needs to know, as files without pickles."""
+    (folder / "dataset.safetensors").write_bytes(to_bytes(dataset.tensors(), {}))
+    if prior is not None:
+        (folder / "prior.safetensors").write_bytes(to_bytes(prior.tensors(), {}))
+    if checkpoint is not None:
+        (folder / "checkpoint.safetensors").write_bytes(checkpoint)
+    job = {
+        "preset": asdict(session.preset),
+        "model": str(session.model),
+        "device": session.device.kind,
+        "settings": asdict(settings),
+        "seed": seed,
+    }
+    (folder / "job.json").write_text(json.dumps(job))

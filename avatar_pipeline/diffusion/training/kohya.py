@@ -1,0 +1,198 @@
+"""The LoRA under the names of kohya's sd-scripts, which ComfyUI, A1111 and most others read.
+
+SD 1.5 keeps diffusers' module names there. SDXL has those of the original U-Net (`input_blocks_4_1_...`), FLUX those of the original
+transformer, where one layer gives queries, keys and values: the LoRAs of the three become one of three times the rank, block by block
+(networks/lora_flux.py of sd-scripts, split_qkv). rsLoRA's scale alpha / sqrt(rank) is written as the alpha that gives the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from avatar_pipeline import __version__
+from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.training.files import adapter_config, read, to_bytes
+from avatar_pipeline.diffusion.training.settings import Hyperparameters
+
+# What sd-scripts writes for each family: ss_base_model_version, modelspec.architecture, modelspec.implementation, ss_network_module.
+SDXL_CODE, FLUX_CODE = "https://github.com/Stability-AI/generative-models", "https://github.com/black-forest-labs/flux"
+IDENTITY = {
+    "sd15": ("sd_v1", "stable-diffusion-v1/lora", "diffusers", "networks.lora"),
+    "sdxl": ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora", SDXL_CODE, "networks.lora"),
+    "flux-dev": ("flux1", "flux-1-dev/lora", FLUX_CODE, "networks.lora_flux"),
+    "flux-schnell": ("flux1", "flux-1-schnell/lora", FLUX_CODE, "networks.lora_flux"),
+}
+# The original U-Net's names inside a ResNet block, by diffusers'.
+RESNET = {"conv1": "in_layers.2", "conv2": "out_layers.3", "time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection"}
+# FLUX: the original layer, and the places of diffusers' layers in its output rows.
+FLUX_DOUBLE = {
+    "img_attn_qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
+    "img_attn_proj": ("attn.to_out.0",),
+    "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+    "txt_attn_proj": ("attn.to_add_out",),
+}
+FLUX_SINGLE = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
+MLP_WIDTH = 4  # rows of proj_mlp, in widths of the model
+
+Layer = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # down, up, DoRA's magnitudes
+
+
+def kohya_file(weights: bytes, preset: Preset, layers_per_block: int, notes: Mapping[str, str]) -> bytes | None:
+    """The file in kohya's format, from a LoRA in diffusers' format.
+
+    layers_per_block: of the U-Net. notes: further metadata, as `training_notes` gives it.
+    None for DoRA on FLUX: its fused layers would need magnitudes for rows that were not trained.
+    """
+    tensors, metadata = read(weights)
+    config = adapter_config(metadata)
+    if preset.family == "flux" and config["use_dora"]:
+        return None
+    layers = _layers(tensors)
+    rank = config["r"]
+    alpha = config["lora_alpha"] * (math.sqrt(rank) if config["use_rslora"] else 1.0)
+    if preset.family == "flux":
+        named = _flux(layers, rank)
+    elif preset.family == "sdxl":
+        named = {sgm_name(name, layers_per_block): layer for name, layer in layers.items()}
+    else:
+        named = layers
+    found: dict[str, torch.Tensor] = {}
+    for name, (down, up, magnitudes) in named.items():
+        key = "lora_unet_" + name.replace(".", "_")
+        found[f"{key}.lora_down.weight"], found[f"{key}.lora_up.weight"] = down.contiguous(), up.contiguous()
+        found[f"{key}.alpha"] = torch.tensor(alpha * len(down) / rank, dtype=torch.float32)
+        if magnitudes is not None:
+            found[f"{key}.dora_scale"] = magnitudes.reshape(-1, *[1] * (up.ndim - 1))  # one for each row of the output
+    data = to_bytes(found, {})
+    digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
+    about = {"ss_network_dim": str(rank), "ss_network_alpha": str(alpha), "sshs_model_hash": digest}
+    return to_bytes(found, {"format": "pt", **notes, **about, "modelspec.hash_sha256": f"0x{digest}"})
+
+
+def training_notes(
+    preset: Preset,
+    settings: Hyperparameters,
+    actor: str,
+    trigger: str,
+    captions: Sequence[str],
+    class_pictures: int,
+    seed: int,
+    step: int,
+) -> dict[str, str]:
+    """The `ss_*` and `modelspec.*` metadata that other programs show or go by.
+
+    modelspec.date and ss_training_started_at are left out: the same training shall give the same bytes; the manifest has the time.
+    """
+    base = f"avatar-pipeline-{preset.name}"
+    version, architecture, implementation, module = IDENTITY.get(
+        preset.name, (base, f"{base}/lora", "diffusers", "networks.lora")
+    )
+    # As sd-scripts counts tags: by training folder, which it names {repeats}_{subject}, the captions taken apart at the commas.
+    tags = Counter(tag.strip() for caption in captions for tag in caption.split(",") if tag.strip())
+    folder = f"1_{actor}"
+    arguments: dict[str, str] = {"rslora": "True"} if settings.rslora else {}
+    notes = {
+        "ss_network_module": module,
+        "ss_network_args": json.dumps(arguments | ({"use_dora": "True"} if settings.dora else {})),
+        "ss_base_model_version": version,
+        "ss_sd_model_name": preset.model_id,
+        "ss_v2": "False",
+        "ss_output_name": actor,
+        "ss_num_train_images": str(len(captions)),
+        "ss_num_reg_images": str(class_pictures),
+        "ss_prior_loss_weight": str(settings.prior_weight),
+        "ss_learning_rate": str(settings.learning_rate),
+        "ss_optimizer": settings.optimizer,
+        "ss_lr_scheduler": "cosine",
+        "ss_max_train_steps": str(settings.steps),
+        "ss_steps": str(step),
+        "ss_seed": str(seed),
+        "ss_total_batch_size": str(settings.batch_size * settings.accumulation),
+        "ss_gradient_accumulation_steps": str(settings.accumulation),
+        "ss_gradient_checkpointing": str(settings.gradient_checkpointing),
+        "ss_min_snr_gamma": str(settings.min_snr or None),
+        "ss_caption_dropout_rate": str(settings.caption_dropout),
+        "ss_resolution": str((preset.width, preset.height)),
+        "ss_enable_bucket": "True",
+        "ss_tag_frequency": json.dumps({folder: dict(sorted(tags.items()))}),
+        "ss_dataset_dirs": json.dumps({folder: {"n_repeats": 1, "img_count": len(captions)}}),
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": architecture,
+        "modelspec.implementation": implementation,
+        "modelspec.implementation_version": f"avatar_pipeline/{__version__}",
+        "modelspec.title": actor,
+        "modelspec.resolution": f"{preset.width}x{preset.height}",
+        "modelspec.trigger_phrase": trigger,
+        "modelspec.license": preset.licence,
+    }
+    return notes if preset.family == "flux" else {**notes, "modelspec.prediction_type": "epsilon"}
+
+
+def sgm_name(name: str, layers_per_block: int) -> str:
+    """The original U-Net's name of a module that diffusers calls `name`: its blocks are numbered through, with one more a level for the
+    change of size.
+    """
+    found = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.+)", name)
+    if found:
+        way, block, kind, layer, inner = found.groups()
+        number = int(block) * (layers_per_block + 1) + int(layer) + (way == "down")
+        start = f"{'input' if way == 'down' else 'output'}_blocks.{number}.{int(kind == 'attentions')}"
+    else:
+        found = re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", name)
+        if not found:
+            return name
+        kind, layer, inner = found.groups()
+        start = f"middle_block.{1 if kind == 'attentions' else 2 * int(layer)}"
+    return f"{start}.{RESNET.get(inner, inner) if kind == 'resnets' else inner}"
+
+
+def _layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, Layer]:
+    """The LoRA's layers by diffusers' module names, the pipeline's part left out."""
+    found: dict[str, Layer] = {}
+    for key, down in tensors.items():
+        if key.endswith(".lora_A.weight"):
+            whole = key.removesuffix(".lora_A.weight")
+            name = whole.partition(".")[2]
+            found[name] = (down, tensors[f"{whole}.lora_B.weight"], tensors.get(f"{whole}.lora_magnitude_vector"))
+    return found
+
+
+def _flux(layers: Mapping[str, Layer], rank: int) -> dict[str, Layer]:
+    found: dict[str, Layer] = {}
+    for name, layer in layers.items():
+        block = re.fullmatch(r"transformer_blocks\.(\d+)\.(.+)", name)
+        single = re.fullmatch(r"single_transformer_blocks\.(\d+)\.attn\.to_q", name)
+        width = len(layer[1])
+        if single:
+            start = f"single_transformer_blocks.{single[1]}"
+            rows = (width, width, width, MLP_WIDTH * width)
+            parts = [layers.get(f"{start}.{part}") for part in FLUX_SINGLE]
+            found[f"single_blocks.{single[1]}.linear1"] = _fused(parts, rows, rank)
+        elif block:
+            for original, members in FLUX_DOUBLE.items():
+                if block[2] == members[0]:
+                    parts = [layers.get(f"transformer_blocks.{block[1]}.{part}") for part in members]
+                    found[f"double_blocks.{block[1]}.{original}"] = _fused(parts, (width,) * len(parts), rank)
+    return found
+
+
+def _fused(parts: Sequence[Layer | None], rows: Sequence[int], rank: int) -> Layer:
+    """One layer for several that share their input: downs one below the other, ups along the diagonal, zeros for a missing one."""
+    first = next(part for part in parts if part is not None)
+    if len(parts) == 1:
+        return first
+    down = torch.cat([part[0] if part else torch.zeros_like(first[0]) for part in parts])
+    up = torch.zeros(sum(rows), rank * len(parts), dtype=first[1].dtype)
+    top = 0
+    for index, (part, height) in enumerate(zip(parts, rows, strict=True)):
+        if part:
+            up[top : top + height, index * rank : (index + 1) * rank] = part[1]
+        top += height
+    return down, up, None

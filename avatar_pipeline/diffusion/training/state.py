@@ -1,0 +1,232 @@
+"""The state of a training, and one step of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.training import checkpoint
+from avatar_pipeline.diffusion.training.dataset import LoraDataset, face_weights
+from avatar_pipeline.diffusion.training.denoiser import Trainable, kernels, precision
+from avatar_pipeline.diffusion.training.distributed import Alone
+from avatar_pipeline.diffusion.training.files import lora_file
+from avatar_pipeline.diffusion.training.objective import Objective
+from avatar_pipeline.diffusion.training.optimizer import (
+    AveragedWeights,
+    gradient_norm,
+    learning_rate_factor,
+    make_optimizer,
+    pack_optimizer,
+    unpack_optimizer,
+)
+from avatar_pipeline.diffusion.training.record import Evaluation, Step
+from avatar_pipeline.diffusion.training.settings import Hyperparameters
+from avatar_pipeline.errors import GenerationError
+
+Batch = tuple[int, torch.Tensor]  # a bucket, and places in it
+
+
+class Training:
+    """Everything that changes while a LoRA is trained; `pack` and `restore` are each other's inverse.
+
+    step: steps taken so far. best: the file of the best evaluation so far.
+    """
+
+    def __init__(
+        self,
+        session: GpuSession,
+        model: Trainable,
+        dataset: LoraDataset,
+        prior: LoraDataset | None,
+        settings: Hyperparameters,
+        seed: int,
+        processes: Alone,
+    ) -> None:
+        self.step = 0
+        self.steps: list[Step] = []
+        self.evaluations: dict[int, Evaluation] = {}
+        self.best, self.best_step, self.best_score = b"", 0, math.inf
+        self._stopped = False
+        self._session, self._model, self._settings, self._processes = session, model, settings, processes
+        self._dataset, self._prior = dataset, prior
+        self._objective = Objective(session.pipeline.scheduler, settings)
+        self._optimizer = make_optimizer(settings.optimizer, model.masters, settings.learning_rate)
+        self._average = AveragedWeights(model.masters, settings.ema) if settings.ema else None
+        self._random = torch.Generator("cpu").manual_seed(seed)
+        parts = settings.steps * settings.accumulation
+        self._plan = plan_batches(dataset, settings.batch_size, parts, self._random)
+        self._prior_plan = plan_batches(prior, settings.batch_size, parts, self._random) if prior else []
+        self._weights = [face_weights(bucket.faces, settings.face_weight)[:, None] for bucket in dataset.buckets]
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self._stopped or (self.step == self._settings.steps and self.step in self.evaluations)
+
+    @property
+    def next_evaluation(self) -> int:
+        """The step after which to evaluate next; the present one when its evaluation is still due."""
+        every, last = self._settings.evaluate_every, self._settings.steps
+        if self.step and (self.step % every == 0 or self.step == last) and self.step not in self.evaluations:
+            return self.step
+        return min(last, (self.step // every + 1) * every)
+
+    def advance(self) -> Step:
+        """Take one step. Raises GenerationError when the loss is not a number any more."""
+        settings, model = self._settings, self._model
+        self.step += 1
+        rate = settings.learning_rate * learning_rate_factor(self.step, settings.steps)
+        for parameter_group in self._optimizer.param_groups:
+            parameter_group["lr"] = rate
+        loss = torch.zeros(())
+        for part in range((self.step - 1) * settings.accumulation, self.step * settings.accumulation):
+            loss = self._backward(self._dataset, self._plan[part], self._weights, 1.0) + loss.to(self._session.device.kind)
+            if self._prior is not None:
+                self._backward(self._prior, self._prior_plan[part], None, settings.prior_weight)
+        model.collect()
+        gradients = [master.grad for master in model.masters if master.grad is not None]
+        loss = self._processes.average(gradients, loss)
+        if not torch.isfinite(loss):
+            raise GenerationError(f"LoRA training diverged at step {self.step}: the loss is not a number. Lower learning_rate.")
+        norm = gradient_norm(model.masters)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        model.publish()
+        if self._average:
+            self._average.update(model.masters, self.step)
+        self.steps.append(Step(self.step, loss.item(), rate, norm))
+        return self.steps[-1]
+
+    def evaluate(self, evaluate: Callable[[int], Evaluation]) -> None:
+        """Evaluate the averaged weights if there are any, keep them if they are the best so far, and decide whether to go on."""
+        self._exchange()
+        try:
+            found = evaluate(self.step)
+            if found.score < self.best_score or not self.best:
+                self.best_score, self.best_step = found.score, self.step
+                self.best = lora_file(self._model, self._session.family.DENOISER)
+        finally:
+            self._exchange()
+        self.evaluations[self.step] = found
+        since_best = sum(step > self.best_step for step in self.evaluations)
+        self._stopped = self._processes.decide(0 < self._settings.patience <= since_best)
+
+    def wait_for_evaluation(self) -> None:
+        """What a process does that does not evaluate itself."""
+        self.evaluations[self.step] = Evaluation(math.inf)
+        self._stopped = self._processes.decide(False)
+
+    def pack(self, key: str) -> bytes:
+        """All of it as a checkpoint's file."""
+        optimizer, rest = pack_optimizer(self._optimizer)
+        tensors = {f"optimizer.{name}": value for name, value in optimizer.items()}
+        tensors |= {f"weights.{index}": value for index, value in enumerate(self._model.masters)}
+        if self._average:
+            tensors |= {f"average.{index}": value for index, value in enumerate(self._average.values)}
+        tensors |= {"random.own": self._random.get_state(), "random.global": torch.get_rng_state()}
+        if self.best:
+            tensors["best"] = torch.frombuffer(bytearray(self.best), dtype=torch.uint8)
+        for step, found in self.evaluations.items():
+            if found.pictures:
+                tensors[f"pictures.{step}"] = torch.from_numpy(np.stack(found.pictures))
+        state = {
+            "step": self.step,
+            "stopped": self._stopped,
+            "best": [self.best_step, self.best_score],
+            "optimizer": rest,
+            "steps": [list(asdict(step).values()) for step in self.steps],
+            "evaluations": [[step, found.score, dict(found.facts)] for step, found in self.evaluations.items()],
+        }
+        return checkpoint.pack(key, tensors, state)
+
+    def restore(self, data: bytes) -> None:
+        """Go on from what `pack` gave."""
+        found = checkpoint.unpack(None, data)
+        if found is None:
+            raise ValueError("not a checkpoint")
+        tensors, state = found
+        self.step, self._stopped = state["step"], state["stopped"]
+        self.best_step, self.best_score = state["best"]
+        self.best = tensors["best"].numpy().tobytes() if "best" in tensors else b""
+        self.steps = [Step(*values) for values in state["steps"]]
+        for step, score, facts in state["evaluations"]:
+            pictures = tensors[f"pictures.{step}"].numpy() if f"pictures.{step}" in tensors else ()
+            self.evaluations[step] = Evaluation(score, facts, tuple(pictures))
+        with torch.no_grad():
+            for index, master in enumerate(self._model.masters):
+                master.copy_(tensors[f"weights.{index}"])
+            for index, value in enumerate(self._average.values if self._average else ()):
+                value.copy_(tensors[f"average.{index}"])
+        self._model.publish()
+        unpack_optimizer(self._optimizer, checkpoint.below(tensors, "optimizer"), state["optimizer"])
+        self._random.set_state(tensors["random.own"])
+        torch.set_rng_state(tensors["random.global"])
+
+    def _backward(self, dataset: LoraDataset, batch: Batch, weights: list[torch.Tensor] | None, factor: float) -> torch.Tensor:
+        """Add the gradients of one forward pass over this process's share of a batch; returns its loss, detached, before `factor`."""
+        settings, model = self._settings, self._model
+        bucket, places = dataset.buckets[batch[0]], batch[1]
+        clean, members = bucket.latents[places], bucket.members[places]
+        without = torch.rand(len(places), generator=self._random) < settings.caption_dropout
+        question = self._objective.ask(clean, self._random)
+        mine = self._processes.share(len(places))
+        words = {name: value[members].clone() for name, value in dataset.captions.items()}
+        for name, value in words.items():
+            value[without] = dataset.empty[name][0]
+        noisy = question.noisy[mine]
+        if type(model.denoiser).__name__.startswith("UNet"):
+            noisy = noisy.contiguous(memory_format=torch.channels_last)
+        with kernels(self._session):
+            with precision(self._session):
+                predicted = self._session.family.predict(
+                    model.denoiser, noisy, question.timesteps[mine], {name: value[mine] for name, value in words.items()}
+                )
+            error = (predicted.float() - question.target[mine]).pow(2)
+            if weights is not None:
+                error = error * weights[batch[0]][places][mine]
+            if question.weight is not None:
+                error = error * question.weight[mine]
+            loss = error.mean() / settings.accumulation
+            (loss * factor if factor != 1.0 else loss).backward()
+        return loss.detach()
+
+    def _exchange(self) -> None:
+        """Put the averaged weights in the place of the trained ones, or back."""
+        if self._average:
+            self._average.swap(self._model.masters)
+            self._model.publish()
+
+
+def plan_batches(dataset: LoraDataset, size: int, count: int, random: torch.Generator) -> list[Batch]:
+    """`count` batches of `size` pictures, each out of one bucket.
+
+    Buckets take turns by their number of pictures: each time, the one that is furthest behind its share. In a bucket each picture comes
+    once before any comes again.
+    """
+    totals = [len(bucket.members) for bucket in dataset.buckets]
+    taken = [0] * len(totals)
+    turns = []
+    for turn in range(1, count + 1):
+        behind = [turn * total / sum(totals) - done for total, done in zip(totals, taken, strict=True)]
+        chosen = behind.index(max(behind))
+        taken[chosen] += 1
+        turns.append(chosen)
+    orders = [_epochs(total, size * done, random) for total, done in zip(totals, taken, strict=True)]
+    used = [0] * len(totals)
+    batches: list[Batch] = []
+    for chosen in turns:
+        batches.append((chosen, orders[chosen][used[chosen] : used[chosen] + size]))
+        used[chosen] += size
+    return batches
+
+
+def _epochs(count: int, wanted: int, random: torch.Generator) -> torch.Tensor:
+    """`wanted` places below `count`: each once before any comes again."""
+    if not wanted:
+        return torch.empty(0, dtype=torch.int64)
+    return torch.cat([torch.randperm(count, generator=random) for _ in range(-(-wanted // count))])[:wanted]
