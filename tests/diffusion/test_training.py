@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load
+from upath import UPath
 
+from avatar_pipeline.actors.checkpoints import CheckpointFile
 from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
 from avatar_pipeline.diffusion.training.dataset import boxed_face, encode_dataset, from_tensors
 from avatar_pipeline.diffusion.training.objective import Objective
 from avatar_pipeline.diffusion.training.optimizer import make_optimizer
-from avatar_pipeline.diffusion.training.record import Evaluation
+from avatar_pipeline.diffusion.training.record import Evaluation, Step
 from avatar_pipeline.diffusion.training.settings import from_preset
 from avatar_pipeline.diffusion.training.state import plan_batches
 from avatar_pipeline.errors import GenerationError, ModelError
@@ -271,3 +273,37 @@ def test_a_loss_that_is_not_a_number_ends_the_training(sd_session: GpuSession) -
 def test_a_batch_that_cannot_be_shared_is_refused(sd_session: GpuSession) -> None:
     with pytest.raises(GenerationError, match="cannot be shared"):
         settings(sd_session, processes=3)
+
+
+@pytest.mark.parametrize("family", ["sd", "flux"])
+def test_in_half_precision_small_steps_still_add_up(tiny_folder: Callable[[str], Path], tmp_path: Path, family: str) -> None:
+    """As on a GPU: the model, LoRA included, in bfloat16, and what the optimizer changes in float32."""
+    session = tiny_session(family, tiny_folder(family))
+    session.__dict__["device"] = replace(session.device, dtype=torch.bfloat16, autocast=None)
+    dataset = square_set(session)
+    kinds: Counter[torch.dtype] = Counter()
+
+    def evaluate(step: int) -> Evaluation:
+        kinds.update(parameter.dtype for name, parameter in session.denoiser.named_parameters() if "lora_" in name)
+        return Evaluation(-step)
+
+    asked = settings(session, learning_rate=1e-4, steps=6, ema=0.9)
+    trained = train(session, asked, dataset, evaluate)
+    assert set(kinds) == {torch.bfloat16}
+    weights = saved(trained.weights)
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert any(not torch.equal(value, value.bfloat16().float()) for value in weights.values())
+    checkpoints = CheckpointFile(UPath(tmp_path / "lora.safetensors"))
+    with pytest.raises(RuntimeError):
+        train(session, asked, dataset, evaluate, stop_at(5), checkpoints=checkpoints)
+    resumed = train(session, asked, dataset, evaluate, checkpoints=checkpoints)
+    assert (resumed.resumed_at, resumed.weights) == (4, trained.weights)
+    session.close()
+
+
+def stop_at(last: int) -> Callable[[Step], None]:
+    def on_step(step: Step) -> None:
+        if step.step == last:
+            raise RuntimeError("stopped")
+
+    return on_step

@@ -60,11 +60,6 @@ class Hyperparameters:
                 "Give a multiple of processes."
             )
 
-    @property
-    def pictures(self) -> int:
-        """Pictures that all steps see together, the class pictures left out."""
-        return self.steps * self.batch_size * self.accumulation
-
 
 def from_preset(preset: Preset, evaluate_every: int = 75, **changes: Any) -> Hyperparameters:
     """The preset's own settings, with `changes`; a change to None leaves the preset's.
