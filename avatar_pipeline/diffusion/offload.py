@@ -10,9 +10,6 @@ from avatar_pipeline.diffusion.memory import TILE, Plan
 if TYPE_CHECKING:
     import torch
 
-# What layerwise casting leaves in full precision: diffusers' own choice, and a LoRA's layers, whose few weights are trained.
-KEPT = ("pos_embed", "patch_embed", "norm", "^proj_in$", "^proj_out$", "lora_")
-
 
 def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str) -> None:
     """Hold pipelines that share their parts as `plan` says, on `device`; from any plan to one below it.
@@ -22,7 +19,9 @@ def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str)
     for pipeline in pipelines:
         pipeline.remove_all_hooks()
     if plan.quantise == "fp8":
-        cast_to_fp8(denoiser)
+        from avatar_pipeline.diffusion.fp8 import store_in_fp8
+
+        store_in_fp8(denoiser)
     first = pipelines[0]
     if plan.offload == "none":
         first.to(device)
@@ -39,23 +38,6 @@ def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str)
         first.vae.tile_latent_min_size = TILE // 2 ** (len(first.vae.config.block_out_channels) - 1)
         first.vae.enable_tiling()
         first.vae.enable_slicing()
-
-
-def cast_to_fp8(denoiser: Any) -> None:
-    """Store a denoiser's weights in 8 bits (float8 e4m3) and compute in their present precision, layer by layer. Once is enough."""
-    import torch
-    from diffusers.hooks import apply_layerwise_casting
-
-    if is_fp8(denoiser):
-        return
-    apply_layerwise_casting(denoiser, storage_dtype=torch.float8_e4m3fn, compute_dtype=denoiser.dtype, skip_modules_pattern=KEPT)
-
-
-def is_fp8(denoiser: Any) -> bool:
-    """Whether a denoiser's weights are stored in 8 bits."""
-    import torch
-
-    return any(parameter.dtype == torch.float8_e4m3fn for parameter in denoiser.parameters())
 
 
 def restore_lora(denoiser: Any, layers: Mapping[str, torch.Tensor], adapter: str) -> None:

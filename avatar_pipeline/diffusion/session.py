@@ -15,8 +15,8 @@ from avatar_pipeline.diffusion.families import Family, get_family
 from avatar_pipeline.diffusion.identity import IdentityAdapter, load_adapter
 from avatar_pipeline.diffusion.licences import require_licence
 from avatar_pipeline.diffusion.lora_files import MEND, check_lora
-from avatar_pipeline.diffusion.memory import Plan, drawing_plan, next_plan
-from avatar_pipeline.diffusion.offload import apply_plan, has_nf4, is_fp8, nf4_config, restore_lora
+from avatar_pipeline.diffusion.memory import Plan, TrainingPlan, drawing_plan, next_plan, training_plan
+from avatar_pipeline.diffusion.offload import apply_plan, has_nf4, nf4_config, restore_lora
 from avatar_pipeline.diffusion.presets import Preset, with_model
 from avatar_pipeline.diffusion.schedulers import put_scheduler
 from avatar_pipeline.diffusion.watch import Watch
@@ -155,8 +155,7 @@ class GpuSession:
     def _hold(self, pipelines: list[Any], plan: Plan) -> None:
         apply_plan(pipelines, getattr(pipelines[0], self.family.DENOISER), plan, self.device.where)
         self._plan = plan
-        self.plan_history.append(plan.describe())
-        self.log(f"{self.preset.name} on {self.device_name}: {plan.describe()}")
+        self.note(plan.describe())
 
     @cached_property
     def image_pipeline(self) -> Any:
@@ -171,6 +170,26 @@ class GpuSession:
         if self._plan and self._plan.offload == "model":
             apply_plan([loaded, pipeline], self.denoiser, self._plan, self.device.where)
         return pipeline
+
+    def training_plan(self, rank: int, batch_size: int) -> TrainingPlan:
+        """How a LoRA can be trained in the device's memory. Raises ModelError when it cannot."""
+        parts = [part for part in self.pipeline.components.values() if hasattr(part, "parameters")]
+        # what the loaded parts hold on the device is theirs in training too
+        held = sum(w.numel() * w.element_size() for part in parts for w in part.parameters() if w.device.type == self.device.kind)
+        return training_plan(
+            (self._shared or self)._counted,
+            free_memory_gib(self.device) + held / 2**30,
+            rank=rank,
+            batch_size=batch_size,
+            on_cpu=self.device.kind == "cpu",
+            nf4=has_nf4(self.device.kind),
+        )
+
+    def note(self, words: str) -> str:
+        """Record how the device is used, for log and manifest; returns the words."""
+        self.plan_history.append(words)
+        self.log(f"{self.preset.name} on {self.device_name}: {words}")
+        return words
 
     def attempt(self, work: Callable[[], T], step_down: Callable[[], str] | None = None) -> T:
         """What `work` returns. When it runs out of memory, step down once to what needs less, and run it again from its start.
@@ -252,7 +271,7 @@ class GpuSession:
 
         pipeline = self.pipeline
         try:
-            with self._unhooked(), tempfile.TemporaryDirectory() as folder:
+            with self.unhooked(), tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "lora.safetensors"
                 path.write_bytes(weights)
                 try:
@@ -278,8 +297,10 @@ class GpuSession:
             pipeline.unload_lora_weights()
 
     @contextmanager
-    def _unhooked(self) -> Iterator[None]:
-        """Model offload's hooks are off while a LoRA is put in: diffusers would hang them up again on one of the pipelines only."""
+    def unhooked(self) -> Iterator[None]:
+        """Model offload rests while the block runs: a LoRA is put in, for which diffusers would hang its hooks up again on one of the
+        pipelines only, or the denoiser is trained.
+        """
         owner = self._shared or self
         if owner.plan is None or owner.plan.offload != "model":
             yield
@@ -303,6 +324,8 @@ class GpuSession:
         wanted = [key for key in state if key.startswith(prefix) and "lora" in key]
         layers = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         placed = sum(f".{ADAPTER}." in name and "lora_" in name for name, _ in self.denoiser.named_parameters())
+        from avatar_pipeline.diffusion.fp8 import is_fp8
+
         if is_fp8(self.denoiser):
             restore_lora(self.denoiser, layers, ADAPTER)
         if not wanted or not placed:

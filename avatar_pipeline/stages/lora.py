@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def run(
 
     data = read_training_set(variations)
     references = embeddings(data.held_out, analyzer)
-    hyperparameters = _hyperparameters(settings, session)
+    hyperparameters = _as_planned(_hyperparameters(settings, session), settings, session)
     class_pictures = settings.prior_pictures if settings.prior_weight else 0
     seeds = {
         "training": derive_seed(root_seed, "lora.training"),
@@ -215,17 +216,31 @@ def _train(
                 [np.asarray(_tile(image)) for image in images],
             )
 
-        return train_lora(
-            session,
-            encode_dataset(session, data.images, data.captions, _faces(data, session, analyzer)),
-            hyperparameters,
-            seeds["training"],
-            on_step,
-            evaluate,
-            prior=prior,
-            checkpoints=checkpoints,
-            binding=_binding(spec, data, settings, seeds, analyzer),
-        )
+        dataset = encode_dataset(session, data.images, data.captions, _faces(data, session, analyzer))
+
+        def step_down() -> str:
+            nonlocal hyperparameters
+            if hyperparameters.gradient_checkpointing:
+                hyperparameters = replace(hyperparameters, quantise="fp8")
+            else:
+                hyperparameters = replace(hyperparameters, gradient_checkpointing=True)
+            losses.clear()
+            return session.note(_how(hyperparameters))
+
+        def train() -> Trained:
+            return train_lora(
+                session,
+                dataset,
+                hyperparameters,
+                seeds["training"],
+                on_step,
+                evaluate,
+                prior=prior,
+                checkpoints=checkpoints,
+                binding=_binding(spec, data, settings, seeds, analyzer),
+            )
+
+        return session.attempt(train, step_down)
 
 
 def _hyperparameters(settings: Settings, session: GpuSession) -> Hyperparameters:
@@ -252,6 +267,25 @@ def _hyperparameters(settings: Settings, session: GpuSession) -> Hyperparameters
         compile=settings.compile,
         processes=settings.processes,
     )
+
+
+def _as_planned(asked: Hyperparameters, settings: Settings, session: GpuSession) -> Hyperparameters:
+    """What the settings leave open, as the memory of the device allows; what was planned is noted for the manifest."""
+    if settings.gradient_checkpointing is not None and settings.quantise is not None:
+        return asked
+    plan = session.training_plan(asked.rank, asked.batch_size // asked.processes)
+    planned = replace(
+        asked,
+        gradient_checkpointing=plan.gradient_checkpointing if settings.gradient_checkpointing is None else asked.gradient_checkpointing,
+        quantise=plan.quantise if settings.quantise is None else asked.quantise,
+    )
+    session.note(f"training: {plan.describe()}")
+    return planned
+
+
+def _how(asked: Hyperparameters) -> str:
+    """How memory is saved, in words."""
+    return f"gradient checkpointing {'on' if asked.gradient_checkpointing else 'off'}, base model stored as {asked.quantise}"
 
 
 def _faces(

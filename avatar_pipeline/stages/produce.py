@@ -224,6 +224,7 @@ def _device(model: bool, spec: ActorSpec, tools: Tools) -> Iterator[dict[str, An
     session = tools.session(spec)
     with session.turn() as usage:
         held = len(session.plan_history)
+        begun = session.plan.describe() if session.plan else ""
         yield used
     used.update(
         device=session.device_name,
@@ -233,5 +234,5 @@ def _device(model: bool, spec: ActorSpec, tools: Tools) -> Iterator[dict[str, An
         model_revision=session.preset.revision,
         model_sha256=session.model_sha256,
         # the plan in use at the start of the stage, and each step down in it
-        memory_plans=session.plan_history[max(held - 1, 0) :],
+        memory_plans=([begun] if begun else []) + session.plan_history[held:],
     )

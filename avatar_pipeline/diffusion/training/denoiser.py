@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from avatar_pipeline.diffusion.fp8 import store_in_fp8
 from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
-from avatar_pipeline.diffusion.training.fp8 import store_in_fp8
 from avatar_pipeline.diffusion.training.optional import optional_package
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
 from avatar_pipeline.errors import GenerationError, ModelError
@@ -22,12 +22,14 @@ class Trainable:
     are rounded from them after each step (`publish`): updates smaller than the rounding still add up.
     """
 
-    def __init__(self, denoiser: Any, parameters: list[torch.nn.Parameter]) -> None:
+    def __init__(self, denoiser: Any, parameters: list[torch.nn.Parameter], where: str) -> None:
         self.denoiser = denoiser
         self.parameters = parameters
         self.apart = parameters[0].dtype != torch.float32
         self.masters: list[torch.Tensor] = (
-            [parameter.detach().float().requires_grad_() for parameter in parameters] if self.apart else list(parameters)
+            [parameter.detach().to(where, torch.float32).requires_grad_() for parameter in parameters]
+            if self.apart
+            else list(parameters)
         )
 
     def collect(self) -> None:
@@ -70,6 +72,11 @@ def trainable(session: GpuSession, settings: Hyperparameters, seed: int) -> Iter
     if settings.quantise == "nf4":
         _load_in_nf4(session)
     denoiser = session.denoiser
+    if session.plan and session.plan.offload == "group":
+        raise ModelError(
+            f"{session.preset.name} is too large to be trained on {session.device_name}: it only draws there layer by layer. Install "
+            "bitsandbytes, which allows nf4, or choose a smaller preset or a larger card."
+        )
     compiled: list[Any] = []
     try:
         parameters = _add_adapter(denoiser, settings, seed, session.device.dtype)
@@ -80,7 +87,7 @@ def trainable(session: GpuSession, settings: Hyperparameters, seed: int) -> Iter
         if settings.compile:
             denoiser.compile_repeated_blocks()
             compiled = [module for module in denoiser.modules() if getattr(module, "_compiled_call_impl", None) is not None]
-        yield Trainable(denoiser, parameters)
+        yield Trainable(denoiser, parameters, session.device.where)
     finally:
         for module in compiled:
             module._compiled_call_impl = None
@@ -95,22 +102,24 @@ def trainable(session: GpuSession, settings: Hyperparameters, seed: int) -> Iter
 
 @contextmanager
 def parked(session: GpuSession) -> Iterator[None]:
-    """Text encoders and autoencoder off the card while the block runs: training has no use for them.
+    """The denoiser on the card, text encoders and autoencoder off it while the block runs: training has no use for them.
 
-    Parts that an offload mode moves by itself are left to it. On a CPU there is nowhere to go.
+    Model offload, which would bring the denoiser in and out, rests meanwhile. On a CPU there is nowhere to go.
     """
     pipeline: Any = session.pipeline
-    parts = [getattr(pipeline, name, None) for name in (*session.family.TEXT_ENCODERS, "vae")]
-    moved = [part for part in parts if part is not None and part.device.type == "cuda" and not hasattr(part, "_hf_hook")]
-    for part in moved:
-        part.to("cpu")
-    if moved:
-        torch.cuda.empty_cache()
-    try:
-        yield
-    finally:
+    with session.unhooked():
+        parts = [getattr(pipeline, name, None) for name in (*session.family.TEXT_ENCODERS, "vae")]
+        moved = [part for part in parts if part is not None and part.device.type == "cuda"]
         for part in moved:
-            part.to(session.device.kind)
+            part.to("cpu")
+        session.denoiser.to(session.device.where)
+        if moved:
+            torch.cuda.empty_cache()
+        try:
+            yield
+        finally:
+            for part in moved:
+                part.to(session.device.where)
 
 
 def precision(session: GpuSession) -> AbstractContextManager[Any]:

@@ -44,7 +44,8 @@ def train_lora(
     The same arguments give the same bytes on the same device. Raises ModelError for a base model that cannot be trained, GenerationError
     when training diverges or another process of it dies, StoreError when a checkpoint cannot be stored.
     """
-    dataset, prior = dataset.to(session.device.kind), prior.to(session.device.kind) if prior and settings.prior_weight else None
+    where = session.device.where
+    dataset, prior = dataset.to(where), prior.to(where) if prior and settings.prior_weight else None
     key = _key(session, dataset, prior, settings, seed, binding) if checkpoints else None
     kept = checkpoints.load() if checkpoints else None
     if checkpoints and kept is not None and unpack(key, kept) is None:
@@ -82,8 +83,8 @@ def take_part(
     processes: Alone,
 ) -> None:
     """The same steps in a process that neither evaluates nor saves."""
-    kind = session.device.kind
-    dataset, prior = dataset.to(kind), prior.to(kind) if prior else None
+    where = session.device.where
+    dataset, prior = dataset.to(where), prior.to(where) if prior else None
     with trainable(session, settings, seed) as model:
         training = _begin(session, model, dataset, prior, settings, seed, processes, checkpoint)
         with parked(session):

@@ -85,7 +85,7 @@ class Training:
             parameter_group["lr"] = rate
         loss = torch.zeros(())
         for part in range((self.step - 1) * settings.accumulation, self.step * settings.accumulation):
-            loss = self._backward(self._dataset, self._plan[part], self._weights, 1.0) + loss.to(self._session.device.kind)
+            loss = self._backward(self._dataset, self._plan[part], self._weights, 1.0) + loss.to(self._session.device.where)
             if self._prior is not None:
                 self._backward(self._prior, self._prior_plan[part], None, settings.prior_weight)
         model.collect()

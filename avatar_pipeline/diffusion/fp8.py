@@ -1,4 +1,4 @@
-"""A frozen base model with its weights stored in eight bits, half of bfloat16, through which gradients still flow.
+"""A denoiser with its weights stored in eight bits, half of bfloat16, through which it draws and gradients still flow.
 
 diffusers' layerwise casting stores weights so too, but casts them back down after the forward pass, before the backward pass has read
 them: "expected scalar type Float but found Float8_e4m3fn" (diffusers 0.42). Here the eight bits are what is kept for the backward pass.
@@ -25,6 +25,8 @@ def store_in_fp8(denoiser: nn.Module) -> int:
     count = 0
     for name, module in denoiser.named_modules():
         if ".lora_" in name or not BLOCKS.search(name) or not isinstance(module, (nn.Linear, nn.Conv2d)):
+            continue
+        if module.weight.dtype == STORAGE:
             continue
         module.weight.requires_grad_(False)
         module.weight.data = module.weight.data.to(STORAGE)
@@ -67,3 +69,8 @@ class _Convolution(torch.autograd.Function):
         (weight,) = ctx.saved_tensors
         inner = grad.conv2d_input(ctx.shape, weight.to(gradient.dtype), gradient, *ctx.how)
         return inner, None, None, None, None, None, None
+
+
+def is_fp8(denoiser: nn.Module) -> bool:
+    """Whether a denoiser's weights are stored in 8 bits."""
+    return any(parameter.dtype == STORAGE for parameter in denoiser.parameters())
