@@ -28,7 +28,8 @@ lines = []
 session.log = lines.append
 
 def draw(size):
-    return session.pipeline("a man", width=size, height=size, num_inference_steps=1, output_type="np").images[0]
+    with torch.no_grad():
+        return session.family.decode_latents(session.pipeline, torch.zeros(1, 4, size // 8, size // 8))
 
 draw(512)
 size = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
@@ -57,8 +58,8 @@ def run_limited(folder: Path, spare: int) -> dict:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space are Linux's")
 def test_a_real_shortage_steps_down_once_and_the_work_is_done(tiny_models: dict[str, Path]) -> None:
-    told = run_limited(tiny_models["sd15"], 420)
-    assert told["made"] == [1536, 1536, 3], told
+    told = run_limited(tiny_models["sd15"], 280)
+    assert told["made"] == [1, 3, 1536, 1536], told
     assert told["calls"] == ["all on the device", "all on the device, VAE in tiles"]
     assert len(told["history"]) == 2
     assert "VAE in tiles" in told["history"][1]
