@@ -276,7 +276,9 @@ def _as_planned(asked: Hyperparameters, settings: Settings, session: GpuSession)
     plan = session.training_plan(asked.rank, asked.batch_size // asked.processes)
     planned = replace(
         asked,
-        gradient_checkpointing=plan.gradient_checkpointing if settings.gradient_checkpointing is None else asked.gradient_checkpointing,
+        gradient_checkpointing=plan.gradient_checkpointing
+        if settings.gradient_checkpointing is None
+        else asked.gradient_checkpointing,
         quantise=plan.quantise if settings.quantise is None else asked.quantise,
     )
     session.note(f"training: {plan.describe()}")

@@ -233,6 +233,6 @@ def _device(model: bool, spec: ActorSpec, tools: Tools) -> Iterator[dict[str, An
         model_id=session.preset.model_id,
         model_revision=session.preset.revision,
         model_sha256=session.model_sha256,
-        # the plan in use at the start of the stage, and each step down in it
+        # the plan in use at the start of the stage, and what was done in it
         memory_plans=([begun] if begun else []) + session.plan_history[held:],
     )
