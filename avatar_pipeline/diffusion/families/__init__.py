@@ -21,7 +21,8 @@ Words = Mapping[str, "torch.Tensor"]
 class Family(Protocol):
     """The functions of a family's module.
 
-    PIPELINE: name of the diffusers class for text-to-image. DENOISER: the pipeline's part that is trained. TEXT_ENCODERS: its parts that read the prompt.
+    PIPELINE: name of the diffusers class for text-to-image. DENOISER: the pipeline's part that is trained. TEXT_ENCODERS: its parts that
+    read the prompt.
     """
 
     PIPELINE: str
