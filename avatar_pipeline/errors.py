@@ -5,7 +5,9 @@ AvatarPipelineError
   PhotoError        an unreadable photograph, no face, too many faces
   ModelError        missing or unusable weights, a licence not accepted
   GenerationError   nothing usable was generated, or it was asked for in a way the model cannot do
+  Cancelled         a drawing was stopped between two steps because somebody asked for it
   StoreError        an artifact is missing, incomplete or altered
+  RemoteError       a remote service is not set up, does not answer, refuses, or hands back nothing usable
 
 Every message says what happened, to which file or field, and what to do next. All of these are the
 user's to mend: a run does not retry them.
@@ -32,5 +34,13 @@ class GenerationError(AvatarPipelineError):
     """A picture could not be generated as asked, or no generated picture passed its checks."""
 
 
+class Cancelled(AvatarPipelineError):
+    """A drawing was stopped between two steps because somebody asked for it. Nothing is wrong; nothing was stored."""
+
+
 class StoreError(AvatarPipelineError):
     """An artifact in the actor store is missing, incomplete or altered."""
+
+
+class RemoteError(AvatarPipelineError):
+    """A remote service is not set up, does not answer, refuses what it is asked for, or hands back nothing usable."""

@@ -122,6 +122,31 @@ def resize_to_fit(image: Image.Image, longest: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
+def paste_warped(image: np.ndarray, part: np.ndarray, mask: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """`image` with `part` put back where it was cut from.
+
+    image: (H, W, 3) uint8. part: (h, w, 3) uint8. mask: (h, w) float32, 0 to 1: how much of `part` shows. matrix: (2, 3), from pixels of
+    `image` to pixels of `part`, a similarity. Returns a new (H, W, 3) uint8 picture, blended in gamma space; where the mask is 0 its
+    pixels are those of `image`.
+    """
+    import cv2
+
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale > 1:  # warpAffine does not average: shrink first, to what it is in the image
+        size = (max(1, round(part.shape[1] / scale)), max(1, round(part.shape[0] / scale)))
+        shrunk = np.array([size[0] / part.shape[1], size[1] / part.shape[0]])
+        part, mask = (cv2.resize(array, size, interpolation=cv2.INTER_AREA) for array in (part, mask))
+        # pixel centres: a pixel of the shrunk part covers several of the part
+        matrix = np.hstack([matrix[:, :2] * shrunk[:, None], ((matrix[:, 2] + 0.5) * shrunk - 0.5)[:, None]])
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    size = (image.shape[1], image.shape[0])
+    warped = cv2.warpAffine(part, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    weight = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)[..., None]
+    blended = image + weight * (warped.astype(np.float32) - image)
+    pasted: np.ndarray = blended.round().clip(0, 255).astype(np.uint8)
+    return pasted
+
+
 def contact_sheet(tiles: Sequence[tuple[Image.Image, str]], columns: int, tile: tuple[int, int]) -> Image.Image:
     """A labelled grid, row by row: pictures fitted into cells of `tile` = (width, height) pixels, each with its label below.
 

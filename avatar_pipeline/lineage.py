@@ -57,7 +57,8 @@ def _facts(manifest: Manifest) -> str:
         first = ", ".join(f"{sample} {seed}" for sample, seed in list(manifest.seeds.items())[:3])
         facts.append(f"seeds {first}" + (f" and {len(manifest.seeds) - 3} more" if len(manifest.seeds) > 3 else ""))
     if manifest.model_id:
-        facts.append(f"model {manifest.model_id} {manifest.model_revision} ({manifest.model_sha256[:SHORT]})")
+        weights = f" ({manifest.model_sha256[:SHORT]})" if manifest.model_sha256 else ""
+        facts.append(f"model {manifest.model_id} {manifest.model_revision}{weights}")
     if manifest.lora_sha256:
         facts.append(f"LoRA {manifest.lora_sha256[:SHORT]}")
     facts += [f"code {manifest.code_version}", f"{manifest.seconds:.1f} s on {manifest.device}", f"made {manifest.created[:19]}Z"]

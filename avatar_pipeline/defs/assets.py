@@ -3,8 +3,10 @@
 # No `from __future__ import annotations` here: Dagster reads the annotations of `materialize`, one of which is made on the spot.
 
 import inspect
+from collections.abc import Callable
 
 import dagster as dg
+from PIL import Image
 
 from avatar_pipeline.actors.export import drop_in
 from avatar_pipeline.defs.checks import check_results, check_specs
@@ -15,6 +17,7 @@ from avatar_pipeline.defs.metadata import stage_metadata
 from avatar_pipeline.defs.partitions import ACTORS
 from avatar_pipeline.defs.pools import GPU_POOL
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.imaging import preview_markdown
 from avatar_pipeline.stages.chain import STAGES, Stage
 from avatar_pipeline.stages.produce import produce
 from avatar_pipeline.stages.settings import resolve_settings
@@ -45,7 +48,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             spec = actors.spec(context.partition_key)
             seed = getattr(config, "seed", None)
             used = tools.open()
-            used.log = context.log.info
+            used.log, used.show = context.log.info, _preview_into(context)
             product = produce(
                 actors,
                 stage,
@@ -55,7 +58,8 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
                 seed=spec.seed if seed is None else seed,
                 run_id=context.run.run_id,
             )
-            record_inputs(context, {name: product.manifest.inputs[name] for name in stage.external})
+            inputs = product.manifest.inputs
+            record_inputs(context, {name: inputs[name] for name in stage.external if name in inputs})
             manifest = actors.publish(product.manifest, product.result.files)
             metadata = stage_metadata(manifest, product.result, str(actors.actor_dir(spec.name) / stage.name))
             if stage.name == "liveportrait_export" and product.verdict != "error":
@@ -69,6 +73,21 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         )
 
     return materialize
+
+
+def _preview_into(context: dg.AssetExecutionContext) -> Callable[[Image.Image, str], None]:
+    """Previews as observations: the event log, unlike its lines, can show pictures."""
+
+    def show(image: Image.Image, text: str) -> None:
+        preview = dg.MetadataValue.md(preview_markdown(image, width=256))
+        context.log_event(
+            dg.AssetObservation(
+                context.asset_key, partition=context.partition_key, description=text, metadata={"preview": preview}
+            )
+        )
+        context.log.info(text)
+
+    return show
 
 
 STAGE_ASSETS = [stage_asset(stage) for stage in STAGES.values()]

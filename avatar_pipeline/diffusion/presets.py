@@ -30,7 +30,7 @@ class Preset:
     `timestep_uniform` of them evenly. `lora_*` are the defaults for 10-20 photographs; in the face the loss counts `lora_face_weight`
     times as much as around it; lora_min_snr: gamma of min-SNR weighting, 0 for none; lora_ema: decay of the averaged weights, 0 for none.
     `identity_adapter` is the model folder's IP-Adapter, and `identity_analyzer` the analyzer whose embeddings it reads; both are empty
-    where there is none.
+    where there is none, the analyzer's name alone where any will do. `identity_unit` is the adapter's scale at an `id_weight` of 1.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Preset:
     timestep_uniform: float = 1.0
     identity_adapter: str = ""
     identity_analyzer: str = ""
+    identity_unit: float = 1.0
 
     @property
     def framings(self) -> tuple[str, ...]:
@@ -116,6 +117,7 @@ PRESETS: dict[str, Preset] = {
             timestep_uniform=0.3,
             identity_adapter="ip_adapter/ip_adapter.safetensors",
             identity_analyzer="dlib",
+            identity_unit=0.8,  # beyond about 2 faces grow too strong: an id_weight of 2 still draws a person, 3 is too much
         ),
         Preset(
             name="sd15",
@@ -138,6 +140,8 @@ PRESETS: dict[str, Preset] = {
             lora_batch_size=4,
             lora_targets=ATTENTION,
             lora_min_snr=5.0,
+            identity_adapter="ip_adapter/ip-adapter-faceid_sd15.safetensors",
+            identity_analyzer="insightface",
         ),
         Preset(
             name="sdxl",
@@ -160,6 +164,8 @@ PRESETS: dict[str, Preset] = {
             lora_batch_size=4,
             lora_targets=ATTENTION,
             lora_min_snr=5.0,
+            identity_adapter="ip_adapter/ip-adapter-faceid_sdxl.safetensors",
+            identity_analyzer="insightface",
         ),
         # Sizes, steps, sampler and guidance of the Base Image Generation API; ComfyUI shifts FLUX.1-dev by a constant 1.15.
         Preset(
@@ -186,6 +192,7 @@ PRESETS: dict[str, Preset] = {
             lora_targets=FLUX_TARGETS,
             lora_ema=0.99,
             timestep_uniform=0.0,
+            identity_adapter="ip_adapter/ip_adapter.safetensors",
         ),
         # Steps and guidance of the face-migration API. schnell is distilled from guidance and has no input for it: the number is
         # accepted and changes nothing.
@@ -212,6 +219,7 @@ PRESETS: dict[str, Preset] = {
             lora_targets=FLUX_TARGETS,
             lora_ema=0.99,
             timestep_uniform=0.0,
+            identity_adapter="ip_adapter/ip_adapter.safetensors",
         ),
     )
 }

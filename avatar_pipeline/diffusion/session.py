@@ -19,6 +19,7 @@ from avatar_pipeline.diffusion.memory import Plan, drawing_plan, next_plan
 from avatar_pipeline.diffusion.offload import apply_plan, has_nf4, is_fp8, nf4_config, restore_lora
 from avatar_pipeline.diffusion.presets import Preset, with_model
 from avatar_pipeline.diffusion.schedulers import put_scheduler
+from avatar_pipeline.diffusion.watch import Watch
 from avatar_pipeline.diffusion.weights import check_model_folder, count_parameters, locate_model, model_sha256, variant_of
 from avatar_pipeline.errors import GenerationError, ModelError
 
@@ -38,6 +39,7 @@ class GpuSession:
     ) -> None:
         self.preset = with_model(preset, model) if model else preset
         self.log: Callable[[str], None] = lambda line: None
+        self.watch: Watch | None = None  # sees every step of every drawing
         self.plan_history: list[str] = shared.plan_history if shared else []
         self._wanted = device
         self._shared = shared
@@ -225,7 +227,7 @@ class GpuSession:
         wanted, adapter = self.preset.identity_analyzer, self.preset.identity_adapter
         if not adapter:
             return f"the preset {self.preset.name} has no face-identity input"
-        if analyzer != wanted:
+        if wanted and analyzer != wanted:
             return f"the preset {self.preset.name} takes faces as {wanted} measures them, and the analyzer is {analyzer}"
         if not (self.model / adapter).is_file():
             return f"the model in {self.model} has no {adapter}"

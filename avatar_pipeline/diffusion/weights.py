@@ -204,8 +204,14 @@ def model_sha256(folder: Path, preset: Preset | None = None) -> str:
         if (folder / part).is_dir() and _is_used(index, part):
             files += [f for f in (folder / part).rglob("*") if f.suffix in (".json", ".txt", ".model") and f.is_file()]
     adapters = [folder / preset.identity_adapter] if preset and preset.identity_adapter else (folder / "ip_adapter").glob("*")
-    files += [file for file in adapters if file.suffix == ".safetensors" and file.is_file()]
-    return digest_files({file.relative_to(folder).as_posix(): file_sha256(file) for file in files})
+    adapters = [file for file in adapters if file.suffix == ".safetensors" and file.is_file()]
+    files += adapters
+    for file in adapters:  # FLUX's adapter looks at faces through an encoder of its own
+        files += (file.parent / "image_encoder").glob("*.safetensors")
+    # An adapter may lie outside the model's folder, as in the hub's cache nothing can be added.
+    return digest_files(
+        {(f.relative_to(folder) if folder in f.parents else Path(f.name)).as_posix(): file_sha256(f) for f in files}
+    )
 
 
 def file_sha256(file: Path) -> str:

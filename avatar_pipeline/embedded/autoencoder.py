@@ -76,7 +76,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderTinyOutput | tuple[torch.Tensor]:
         """Latents of pictures; there is no sampling, the code is deterministic."""
-        latents = self.encoder(x)
+        # An image-to-image pipeline hands over pictures in its text encoder's precision, which may be a lower one.
+        latents = self.encoder(x) if x.dtype == self.dtype else self.encoder(x.to(self.dtype)).to(x.dtype)
         return AutoencoderTinyOutput(latents=latents) if return_dict else (latents,)
 
     def decode(

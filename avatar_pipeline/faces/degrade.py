@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from avatar_pipeline.faces.crop import SCALE, SHIFT_UP, source_crop
-from avatar_pipeline.faces.measures import inter_eye_distance
+from avatar_pipeline.faces.measures import inter_eye_distance, linear_light
 
 LASHES = 0.05  # height of a lid's edge above its landmarks, in widths of the eye: it moves, and is not stretched
 UPPER, BROW = 0.65, 0.7  # of the lids' distance: what the upper lid moves, and the brow
@@ -224,9 +224,7 @@ def _resized(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _to_linear(image: np.ndarray) -> np.ndarray:
-    levels = np.arange(256) / 255
-    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    return linear.astype(np.float32)[image]
+    return linear_light().astype(np.float32)[image]
 
 
 def _from_linear(light: np.ndarray) -> np.ndarray:

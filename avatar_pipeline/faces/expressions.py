@@ -13,10 +13,11 @@ import numpy as np
 
 from avatar_pipeline.faces.framing import eyes_and_mouth
 from avatar_pipeline.faces.measures import eye_openness, mouth_opening
+from avatar_pipeline.faces.rules import RULES
 
 Expression = Literal["eyes closed", "mouth open", "smiling"]
 
-EYES_CLOSED = 0.15  # the readiness table's error limit
+EYES_CLOSED = RULES["eyes_open"].error_low
 # Shares of the mouth's width. All twenty surprised and shocked tiles are above the first, and no neutral or sad one; a smile shows teeth
 # without an open mouth, up to 0.21.
 MOUTH_OPEN, MOUTH_OPEN_SMILING = 0.14, 0.25

@@ -9,6 +9,11 @@ import numpy as np
 
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 
+# Fewer photographs than this are no basis for a person's own limits: calibrated on 6, they refuse 5.4 % of the person's other pictures, on
+# 8 and more 4.2 % and less (benchmarks/identity_thresholds.py).
+ENOUGH_PHOTOGRAPHS = 8
+RESAMPLES = 1000
+
 
 @dataclass(frozen=True)
 class Likeness:
@@ -22,12 +27,6 @@ class Likeness:
     nearest: float
     nearest_index: int
     centroid: float
-
-
-# Fewer photographs than this are no basis for a person's own limits: calibrated on 6, they refuse 5.4 % of the person's other pictures, on
-# 8 and more 4.2 % and less (benchmarks/identity_thresholds.py).
-ENOUGH_PHOTOGRAPHS = 8
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)

@@ -147,12 +147,16 @@ def luminance(image: np.ndarray) -> np.ndarray:
     return (red[image[..., 0]] + green[image[..., 1]] + blue[image[..., 2]]).astype(np.uint8)
 
 
+def linear_light() -> np.ndarray:
+    """(256,) float64 in [0, 1]: the light that each sRGB level stands for (IEC 61966-2-1)."""
+    levels = np.arange(256) / 255
+    return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+
+
 @cache
 def _light_tables() -> np.ndarray:
     """(3, 256) float32: what each level of each channel adds to the luminance in 0-255; rounding is in the first one."""
-    levels = np.arange(256) / 255
-    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    tables = np.outer([0.2126, 0.7152, 0.0722], linear) * 255
+    tables = np.outer([0.2126, 0.7152, 0.0722], linear_light()) * 255
     tables[0] += 0.5
     return tables.astype(np.float32)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from avatar_pipeline.actors.description import check_description
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
-from avatar_pipeline.diffusion.prompts import base_prompt
+from avatar_pipeline.diffusion.prompts import NEUTRAL, STUDIO, base_prompt, portrait_prompt
 from avatar_pipeline.diffusion.sampling import check_size, text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError, StoreError
@@ -20,7 +21,9 @@ from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.imaging import contact_sheet, encode_png, open_image, resize_to_fit
 from avatar_pipeline.provenance.seeds import derive_seed
+from avatar_pipeline.stages.face_detail import Detail, detail_face
 from avatar_pipeline.stages.intake_files import Intake, read_intake
+from avatar_pipeline.stages.remote_base_image import remote_base_images
 from avatar_pipeline.stages.result import StageResult
 
 # A photograph's longest side as base image: twice the export's, so that a portrait keeps all detail that the export can show.
@@ -36,7 +39,13 @@ class Settings(BaseModel):
     height: int | None = Field(None, ge=256, le=4096, description="height in pixels of a generated base image")
     steps: int | None = Field(None, ge=1, le=150, description="denoising steps")
     guidance_scale: float | None = Field(None, ge=1, le=30, description="how closely the picture follows the prompt")
+    backend: Literal["local", "runpod"] = Field(
+        "local", description="who draws from a description: the preset's model here, or FLUX at RunPod (docs/remote.md)"
+    )
     candidates: int = Field(4, ge=1, le=64, description="pictures to generate; the one with the best face is kept")
+    face_detail: bool = Field(
+        True, description="whether a small face in the generated picture that is kept is drawn again, larger"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,23 +65,52 @@ def run(
     settings: Settings,
     session: GpuSession,
     analyzer: FaceAnalyzer,
+    log: Callable[[str], None] = print,
 ) -> StageResult:
     """Pick the best photograph, or generate from the description.
 
     intake: the files of photo_intake, which has analyzed the photographs; only the chosen one is opened again, for its full size.
     Raises StoreError when the photographs are not those of photo_intake any more, GenerationError for a framing or size that the preset
-    cannot draw.
+    cannot draw, RemoteError when the remote backend hands back no picture at all.
     """
+    machine: dict[str, str] = {}
     warnings = check_description(spec.description)
     seen = read_intake(intake, analyzer)
     if photos:
         candidates, seeds, facts = _from_photographs(seen)
+    elif is_remote(spec, settings):
+        drawn = remote_base_images(
+            spec.description,
+            spec.framing,
+            {f"candidate_{index}": derive_seed(root_seed, "base_image", index) for index in range(settings.candidates)},
+            width=settings.width,
+            height=settings.height,
+            steps=settings.steps,
+            guidance=settings.guidance_scale,
+            log=log,
+        )
+        looked = {name: analyzer.analyze(np.asarray(image)) for name, image in drawn.images.items()}
+        candidates = [_Candidate(name, image, _rank(image, looked[name])) for name, image in drawn.images.items()]
+        seeds, facts, machine = drawn.seeds, drawn.facts, drawn.machine
+        warnings += drawn.warnings
     else:
         candidates, seeds, facts = _from_words(spec, root_seed, settings, session, analyzer)
     best = min(candidates, key=lambda candidate: candidate.rank)
-    picture = _original(best.name, photos, seen) if photos else best.image
-    errors, warned, _ = best.rank
     sheet = contact_sheet([(c.image, f"{c.name}\n{c.rank[0]} errors, {c.rank[1]} warnings") for c in candidates], 6, (192, 192))
+    previews = {"candidates": sheet}
+    if photos:
+        picture, rank = _original(best.name, photos, seen), best.rank
+    elif settings.face_detail and not is_remote(spec, settings):  # another model's picture is not for this one to redraw
+        detail = _detailed(best.image, spec, root_seed, settings, session, analyzer)
+        picture = detail.image
+        # The verdicts are about the picture that is handed on.
+        rank = _rank(picture, analyzer.analyze(np.asarray(picture))) if detail.heads else best.rank
+        facts, seeds = {**facts, **detail.metrics}, {**seeds, **detail.seeds}
+        if detail.heads:
+            previews["face_detail"] = contact_sheet(list(zip(detail.heads, ("before", "redrawn"), strict=True)), 2, (320, 320))
+    else:
+        picture, rank = best.image, best.rank
+    errors, warned, _ = rank
     return StageResult(
         files={f"{spec.name}_base.png": encode_png(picture)},
         metrics={
@@ -85,9 +123,15 @@ def run(
             "readiness_warnings": warned,
         },
         seeds=seeds,
-        previews={"base_image": picture, "candidates": sheet},
+        previews={"base_image": picture, **previews},
         warnings=warnings,
+        machine=machine,
     )
+
+
+def is_remote(spec: ActorSpec, settings: Settings) -> bool:
+    """Whether another machine draws. Photographs are only chosen among, whatever the backend."""
+    return settings.backend == "runpod" and not spec.has_photographs
 
 
 def _from_photographs(
@@ -128,6 +172,15 @@ def _from_words(
         faces = analyzer.analyze(np.asarray(image))
         candidates.append(_Candidate(name, image, _rank(image, faces)))
     return candidates, seeds, {"source": "generated", "prompt": prompt, "steps": steps, "guidance_scale": guidance}
+
+
+def _detailed(
+    image: Image.Image, spec: ActorSpec, root_seed: int, settings: Settings, session: GpuSession, analyzer: FaceAnalyzer
+) -> Detail:
+    """The chosen picture after the face detail pass. Only this one: a pass costs about as much as a candidate."""
+    steps, guidance = settings.steps or session.preset.steps, settings.guidance_scale or session.preset.guidance_scale
+    prompt = portrait_prompt(spec.description, NEUTRAL, STUDIO)
+    return detail_face(image, prompt, root_seed, steps, guidance, session, analyzer)
 
 
 def _rank(image: Image.Image, faces: Sequence[Face]) -> tuple[int, int, float]:

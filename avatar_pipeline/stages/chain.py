@@ -60,7 +60,8 @@ class Stage:
     code_version: raise it when the stage's results change; downstream of it, everything then counts as stale.
     upstream: the assets whose files it reads. The first one hands on the root seed.
     after: assets it waits for without reading them. scopes: what a real person must have consented to.
-    model: whether it uses the diffusion model, and so the GPU.
+    model: whether it uses the diffusion model, and so the GPU. elsewhere: whether, for an actor and settings, it does so on another
+    machine instead: then it neither waits for this one's device nor reads the base model.
     checks: the names of the checks it reports; an error in one of them stops what comes after.
     """
 
@@ -73,6 +74,7 @@ class Stage:
     after: tuple[str, ...] = ()
     photos: bool = False
     model: bool = True
+    elsewhere: Callable[[ActorSpec, Any], bool] = lambda spec, settings: False
     checks: tuple[str, ...] = ()
 
     @property
@@ -96,14 +98,15 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="base_image",
-            code_version="2",
+            code_version="3",
             settings=base_image.Settings,
             run=lambda i, settings, t: base_image.run(
-                i.spec, i.photos, i.upstream["photo_intake"], i.root_seed, settings, t.session(i.spec), t.analyzer
+                i.spec, i.photos, i.upstream["photo_intake"], i.root_seed, settings, t.session(i.spec), t.analyzer, t.log
             ),
             scopes=("embed", "generate"),
             upstream=("photo_intake",),
             photos=True,
+            elsewhere=base_image.is_remote,
         ),
         Stage(
             name="face_validation",

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.identity import Identity
+from avatar_pipeline.diffusion.identity import identity_at
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.sampling import image_to_image
 from avatar_pipeline.diffusion.session import GpuSession
@@ -61,7 +61,7 @@ def renew(
     dlib still knows such a face: openpeople's ten full bodies, shrunk to 512x768, are 0.12-0.18 from themselves at full size.
     Returns the nearest of RENEWALS to the person, its distance, and the seeds. Raises GenerationError when none has a usable face.
     """
-    identity = Identity(head.face.embedding, identity_scale) if identity_scale else None
+    identity = identity_at(identity_scale, head.face.embedding, head.image, session.preset)
     prompt = prompts.portrait_prompt(description, prompts.NEUTRAL, "frontal view", prompts.STUDIO)
     seeds = {f"head_{index}": derive_seed(root_seed, "training_variations_head", index) for index in range(RENEWALS)}
     renewed: list[tuple[float, Head]] = []

@@ -80,11 +80,13 @@ def produce(
     )
     versions = {SPEC: spec_version(spec)}
     versions |= {PHOTOS: photos_version(photos)} if stage.photos else {}
-    versions |= {MODEL: tools.model_sha256(spec)} if stage.model else {}
+    local = stage.model and not stage.elsewhere(spec, settings)
+    versions |= {MODEL: tools.model_sha256(spec)} if local else {}
     versions |= {name: manifests[name].digest for name in stage.upstream}
     preset = tools.preset(spec)
-    with _device(stage, spec, tools) as used:
+    with _device(local, spec, tools) as used:
         result = stage.run(inputs, settings, tools)
+    used.update(result.machine)
     lora = manifests.get("lora")
     manifest = Manifest(
         actor=spec.name,
@@ -97,7 +99,7 @@ def produce(
         settings=settings.model_dump(mode="json"),
         preset=preset.name,
         preset_values=preset_values(preset),
-        model=model_location(preset) if stage.model else "",
+        model=model_location(preset) if local else "",
         lora_sha256=lora.files[f"{spec.name}.safetensors"].sha256 if lora else None,
         libraries=library_versions(),
         metrics=result.metrics,
@@ -206,10 +208,10 @@ def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str
 
 
 @contextmanager
-def _device(stage: Stage, spec: ActorSpec, tools: Tools) -> Iterator[dict[str, Any]]:
-    """Hold the device while the stage runs; the yielded dict is filled with what the manifest says about it."""
+def _device(model: bool, spec: ActorSpec, tools: Tools) -> Iterator[dict[str, Any]]:
+    """Hold the device while a stage runs that uses the model; the yielded dict is filled with what the manifest says about it."""
     used: dict[str, Any] = {}
-    if not stage.model:
+    if not model:
         start = time.perf_counter()
         yield used
         used.update(device="cpu", seconds=time.perf_counter() - start)

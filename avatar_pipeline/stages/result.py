@@ -17,6 +17,7 @@ class StageResult:
     files: contents by name below the asset's folder; the same inputs, settings and seed give the same bytes.
     metrics: numbers and words for the manifest and the UI. seeds: every seed that was drawn from, by sample.
     previews: pictures to show. tables: rows to show. checks: verdicts; one of severity error blocks what lies downstream.
+    machine: of a stage that ran elsewhere, what the manifest says in place of this machine's: device, model_id, model_revision.
     """
 
     files: dict[str, bytes]
@@ -26,3 +27,4 @@ class StageResult:
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    machine: dict[str, str] = field(default_factory=dict)

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+from PIL import Image
+
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion.overrides import resolve_preset
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.faces.analyzer import FaceAnalyzer, get_analyzer
+from avatar_pipeline.stages.progress import Progress
 
 
 class Tools:
@@ -32,6 +35,8 @@ class Tools:
     ) -> None:
         self.device = device
         self.log = log
+        self.show: Callable[[Image.Image, str], None] | None = None  # takes previews of pictures that are being drawn
+        self.cancelled: Callable[[], bool] = lambda: False  # asked after every step; a drawing then ends with Cancelled
         self.run_preset = preset
         self.run_values = {**(overrides or {}), **({"model": model} if model else {})}
         self._analyzer_name = analyzer
@@ -74,6 +79,7 @@ class Tools:
             self._sessions[repr(preset)] = GpuSession(preset, self.device, shared=same)
         session = self._sessions[repr(preset)]
         session.log = self.log
+        session.watch = Progress(self.log, self.show, lambda: self.cancelled())
         return session
 
     def model_sha256(self, spec: ActorSpec) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.identity import LARGEST_SCALE, Identity
+from avatar_pipeline.diffusion.identity import identity_at
 from avatar_pipeline.diffusion.sampling import image_to_image
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError, PhotoError
@@ -27,6 +27,8 @@ from avatar_pipeline.stages.intake_split import FEWEST_PHOTOGRAPHS, held_out_cou
 from avatar_pipeline.stages.result import StageResult
 from avatar_pipeline.stages.training_set import Member, write_members, write_rejected
 from avatar_pipeline.stages.usable import Rejected, face_fault
+
+LARGEST_SCALE = 1.5  # of a variation: beyond it the identity drowns the prompt
 
 
 class Settings(BaseModel):
@@ -188,7 +190,7 @@ def _vary(
         source = sources[index % len(sources)]
         details = _details(index, seed)
         prompt = prompts.portrait_prompt(spec.description, *details)
-        identity = Identity(source.embedding, identity_scale) if identity_scale else None
+        identity = identity_at(identity_scale, source.embedding, source.image, session.preset)
         image = image_to_image(session, source.image, prompt, seed, strength, steps, guidance, identity)
         faces = analyzer.analyze(np.asarray(image))
         fault = face_fault(faces)

@@ -38,8 +38,8 @@ def session(model: Path) -> Iterator[GpuSession]:
     session.close()
 
 
-def face(seed: int, scale: float = 1.0) -> Identity:
-    return Identity(np.random.default_rng(seed).normal(0, 0.1, EMBEDDING).astype(np.float32), scale)
+def face(seed: int, weight: float = 1.0, start: int = 0) -> Identity:
+    return Identity(np.random.default_rng(seed).normal(0, 0.1, EMBEDDING).astype(np.float32), weight, start)
 
 
 def draw(session: GpuSession, identity: Identity | None, guidance: float = 2.0) -> np.ndarray:
@@ -80,11 +80,11 @@ def test_an_installed_adapter_at_scale_zero_changes_nothing(session: GpuSession)
         return drawn
 
     adapter, plain = session.identity_adapter, latents()
-    embeds = [adapter.embeds(face(1), guided=True)]
-    with adapter.installed(session.pipeline.unet, 0.0):
-        assert torch.equal(latents(ip_adapter_image_embeds=embeds), plain)
-    with adapter.installed(session.pipeline.unet, 0.5):
-        assert not torch.equal(latents(ip_adapter_image_embeds=embeds), plain)
+    embeds = adapter.arguments(face(1), guided=True)
+    with adapter.installed(session.pipeline, 0.0):
+        assert torch.equal(latents(**embeds), plain)
+    with adapter.installed(session.pipeline, 0.5):
+        assert not torch.equal(latents(**embeds), plain)
 
 
 def test_faces_and_loras_go_together_in_any_order(session: GpuSession, model: Path) -> None:
@@ -121,9 +121,13 @@ def test_another_analyzers_embedding_is_refused(session: GpuSession, embedding: 
         draw(session, Identity(embedding, 1.0))
 
 
-def test_a_scale_out_of_range_is_refused() -> None:
-    with pytest.raises(GenerationError, match=r"identity_scale: 2.0 is out of range"):
-        face(1, 2.0)
+def test_a_weight_or_a_start_out_of_range_is_refused(session: GpuSession) -> None:
+    with pytest.raises(GenerationError, match=r"id_weight: 3.5 is out of range. Give 0 \(no identity\) to 3"):
+        face(1, 3.5)
+    with pytest.raises(GenerationError, match="id_timestep_start: -1 is out of range"):
+        face(1, 1.0, -1)
+    with pytest.raises(GenerationError, match="id_timestep_start: 2 is beyond the last of 2 steps.*Give 0 to 1"):
+        draw(session, face(1, 1.0, 2))
 
 
 def test_a_model_without_an_adapter_says_so(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_the_head_of_a_full_body_is_drawn_anew_before_it_is_varied(
     assert len(variations) == 7
     assert [call["strength"] for call in renewals] == [0.7] * heads.RENEWALS
     assert np.array_equal(renewals[0]["identity"].embedding, small.embedding)
-    assert {call["identity"].scale for call in drawn} == {0.8}
+    assert {call["identity"].weight * PRESET.identity_unit for call in drawn} == {0.8}
     # What is varied and trained on is the sharp head, and its face is the person from here on.
     (face,) = analyzer.analyze(np.asarray(drawn[0]["made"]))
     assert np.array_equal(variations[0]["identity"].embedding, face.embedding)
@@ -152,7 +152,7 @@ def test_a_head_shot_is_varied_as_it_is(
     base = standing(1024, 1836).crop((312, 60, 712, 460)).resize((512, 512))
     result = vary(base, identity_scale=0.5)
     assert len(drawn) == 7
-    assert {call["identity"].scale for call in drawn} == {0.5}
+    assert {call["identity"].weight * PRESET.identity_unit for call in drawn} == {0.5}
     assert result.metrics["identity_scale"] == 0.5
     assert "renewed_head_distance" not in result.metrics
 

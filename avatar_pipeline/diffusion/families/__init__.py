@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
 FamilyName = Literal["sd", "sdxl", "flux"]
 Words = Mapping[str, "torch.Tensor"]
@@ -31,6 +32,24 @@ class Family(Protocol):
 
     def encode_prompts(self, pipeline: Any, prompts: Sequence[str]) -> Words:
         """Text embeddings of N prompts, each tensor (N, ...)."""
+
+    def encode_prompt(self, pipeline: Any, prompt: str) -> Words:
+        """Text embeddings of one prompt of any length, each tensor (1, ...). Raises GenerationError for one that cannot be read whole."""
+
+    def encode_negative(self, pipeline: Any, prompt: str) -> Words:
+        """Text embeddings of what not to draw, as encode_prompt gives them; an empty prompt is what the family takes for none."""
+
+    def is_guided(self, guidance_scale: float, negative_prompt: str) -> bool:
+        """Whether each step asks the denoiser twice, with the prompt and with the negative prompt."""
+
+    def guidance(self, guidance_scale: float, guided: bool) -> dict[str, Any]:
+        """The pipeline's arguments for a guidance scale."""
+
+    def start_image(self, pipeline: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
+        """The image-to-image pipeline's arguments for pictures of one size: their latents, where it knows latents when it sees them."""
+
+    def drawn_steps(self, steps: int, strength: float) -> int:
+        """How many of `steps` the image-to-image pipeline draws when it starts from this share of noise."""
 
     def encode_pixels(self, pipeline: Any, pixels: torch.Tensor) -> torch.Tensor:
         """Latents (N, C, h, w) float32 of pictures (N, 3, H, W) in [-1, 1]. The distribution's mode: nothing is drawn."""

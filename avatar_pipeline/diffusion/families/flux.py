@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 
 from avatar_pipeline.diffusion.families import Words
+from avatar_pipeline.diffusion.windows import count_tokens, split_prompt
+from avatar_pipeline.errors import GenerationError
 
 PIPELINE = "FluxPipeline"
 DENOISER = "transformer"
@@ -15,10 +18,60 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 # dev is distilled from guidance, which it takes as a number. Trained at 1.0 a LoRA leaves the guidance scale's meaning as it is
 # (diffusers' train_dreambooth_lora_flux.py: --guidance_scale 1 is recommended over its default of 3.5).
 TRAINING_GUIDANCE = 1.0
+# How far the picture is pushed away from a negative prompt: what diffusers' own examples of FLUX with true CFG take.
+TRUE_CFG_SCALE = 4.0
+# Tokens that T5 reads. schnell was trained on 256 (black-forest-labs/flux, src/flux/cli.py).
+LONGEST, LONGEST_SCHNELL = 512, 256
 
 
 def encode_prompts(pipeline: Any, prompts: Sequence[str]) -> Words:
-    embeds, pooled, _ = pipeline.encode_prompt(list(prompts), None, device=pipeline._execution_device)
+    return _encode(pipeline, prompts, None)
+
+
+def encode_prompt(pipeline: Any, prompt: str) -> Words:
+    limit, tokens = longest(pipeline), count_tokens([pipeline.tokenizer_2], prompt) + 1  # T5 marks the end
+    if tokens > limit:
+        raise GenerationError(
+            f"the prompt is too long: {tokens} tokens, and this FLUX model reads {limit}. Shorten it; it begins {prompt[:60]!r}."
+        )
+    # CLIP only gives a pooled vector, of its first window, as in ComfyUI.
+    return _encode(pipeline, [split_prompt(prompt, [pipeline.tokenizer])[0]], [prompt])
+
+
+def encode_negative(pipeline: Any, prompt: str) -> Words:
+    return encode_prompt(pipeline, prompt)
+
+
+def is_guided(guidance_scale: float, negative_prompt: str) -> bool:
+    return bool(negative_prompt)
+
+
+def guidance(guidance_scale: float, guided: bool) -> dict[str, Any]:
+    return {"guidance_scale": guidance_scale, "true_cfg_scale": TRUE_CFG_SCALE if guided else 1.0}
+
+
+def start_image(pipeline: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
+    latents = encode_pixels(pipeline, pipeline.image_processor.preprocess(list(images)))
+    # Without them the pipeline draws 1024x1024, whatever the picture's size.
+    return {"image": latents, "width": images[0].width, "height": images[0].height}
+
+
+def drawn_steps(steps: int, strength: float) -> int:
+    return steps - int(max(steps - min(steps * strength, steps), 0))
+
+
+def longest(pipeline: Any) -> int:
+    """Tokens of a prompt that the model reads: dev has an input for guidance, schnell has none."""
+    return LONGEST if pipeline.transformer.config.guidance_embeds else LONGEST_SCHNELL
+
+
+def _encode(pipeline: Any, for_clip: Sequence[str], for_t5: Sequence[str] | None) -> Words:
+    embeds, pooled, _ = pipeline.encode_prompt(
+        list(for_clip),
+        None if for_t5 is None else list(for_t5),
+        device=pipeline._execution_device,
+        max_sequence_length=longest(pipeline),
+    )
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 

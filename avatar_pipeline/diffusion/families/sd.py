@@ -6,17 +6,49 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 
 from avatar_pipeline.diffusion.families import Words
+from avatar_pipeline.diffusion.windows import split_prompt
 
 PIPELINE = "StableDiffusionPipeline"
 DENOISER = "unet"
 TEXT_ENCODERS = ("text_encoder",)
+PIPELINE_LATENTS = 4  # channels by which StableDiffusionImg2ImgPipeline tells latents from pictures
 
 
 def encode_prompts(pipeline: Any, prompts: Sequence[str]) -> Words:
     embeds, _ = pipeline.encode_prompt(list(prompts), pipeline._execution_device, 1, False)
     return {"prompt_embeds": embeds}
+
+
+def encode_prompt(pipeline: Any, prompt: str) -> Words:
+    windows = [encode_prompts(pipeline, [part]) for part in split_prompt(prompt, [pipeline.tokenizer])]
+    return {"prompt_embeds": torch.cat([window["prompt_embeds"] for window in windows], dim=1)}
+
+
+def encode_negative(pipeline: Any, prompt: str) -> Words:
+    return encode_prompt(pipeline, prompt)
+
+
+def is_guided(guidance_scale: float, negative_prompt: str) -> bool:
+    return guidance_scale > 1
+
+
+def guidance(guidance_scale: float, guided: bool) -> dict[str, Any]:
+    return {"guidance_scale": guidance_scale}
+
+
+def start_image(pipeline: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
+    # The pipeline would hand the pictures to an autoencoder in another precision than its own. The embedded model's own class minds that
+    # itself, and its latents the pipeline would take for pictures.
+    if pipeline.vae.config.latent_channels != PIPELINE_LATENTS:
+        return {"image": list(images)}
+    return {"image": encode_pixels(pipeline, pipeline.image_processor.preprocess(list(images)))}
+
+
+def drawn_steps(steps: int, strength: float) -> int:
+    return min(int(steps * strength), steps)
 
 
 def encode_pixels(pipeline: Any, pixels: torch.Tensor) -> torch.Tensor:

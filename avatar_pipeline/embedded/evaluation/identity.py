@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from avatar_pipeline.diffusion.identity import Identity
+from avatar_pipeline.diffusion.identity import identity_at
 from avatar_pipeline.diffusion.prompts import portrait_prompt
 from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image
 from avatar_pipeline.embedded.evaluation.lora import describe, frontal_photographs
@@ -95,7 +95,7 @@ def _distance(studio: Studio, subjects: list[Subject], scale: float, way: str) -
     session, preset = studio.session, studio.session.preset
     found: list[float] = []
     for subject in subjects:
-        identity = Identity(subject.embedding, scale)
+        identity = identity_at(scale, subject.embedding, subject.portrait, preset)
         for index in range(studio.count(SEEDS)):
             seed = derive_seed(SEED, "identity", index)
             prompt = portrait_prompt(ANYBODY if way == "face" else subject.who, (NEUTRAL, SMILING)[index % 2])

@@ -1,0 +1,28 @@
+"""Long prompts in windows."""
+
+import pytest
+
+from avatar_pipeline.diffusion.windows import count_tokens, split_prompt
+from tests.diffusion.tiny import _tokenizer
+
+TOKENIZERS = [_tokenizer()]  # one token a letter, 75 to a window
+
+
+def test_a_prompt_that_fits_stays_as_it_is() -> None:
+    prompt = "a  man,\nwith hair"
+    assert split_prompt(prompt, TOKENIZERS) == [prompt]
+    assert split_prompt("", TOKENIZERS) == [""]
+
+
+def test_parts_end_at_a_comma_that_is_near_and_else_between_words() -> None:
+    near = "a" * 40 + " " + "b" * 20 + ", " + "c" * 30
+    assert split_prompt(near, TOKENIZERS) == ["a" * 40 + " " + "b" * 20 + ",", "c" * 30]
+    far = "aaaa, " + "b" * 60 + " " + "c" * 8 + " " + "d" * 30
+    assert split_prompt(far, TOKENIZERS) == ["aaaa, " + "b" * 60 + " " + "c" * 8, "d" * 30]
+
+
+@pytest.mark.parametrize("prompt", ["x" * 400, "one, two. " * 60, "word " * 99, ", ".join("y" * n for n in range(1, 90))])
+def test_every_letter_is_in_one_part_and_every_part_fits(prompt: str) -> None:
+    parts = split_prompt(prompt, TOKENIZERS)
+    assert "".join(parts).replace(" ", "") == prompt.replace(" ", "")
+    assert all(0 < count_tokens(TOKENIZERS, part) <= 75 for part in parts)
