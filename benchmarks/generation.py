@@ -93,7 +93,14 @@ def measure_overhead() -> bool:
         for name, family in (("sdxl", "sdxl"), ("flux-dev", "flux")):
             tiny.build(family, Path(folder) / name)
             model = str(Path(folder) / name)
-            cases.append((f"tiny {name}, 256x256, 12 steps", GpuSession(replace(get_preset(name), accept=""), "cpu", model), (256, 256), 12))
+            cases.append(
+                (
+                    f"tiny {name}, 256x256, 12 steps",
+                    GpuSession(replace(get_preset(name), accept=""), "cpu", model),
+                    (256, 256),
+                    12,
+                )
+            )
         for label, session, size, steps in cases:
             # The tiny tokenizers know single letters: what they read in one window is short.
             prompt = base_prompt(PEOPLE[0], "headshot") if session.preset.name == "embedded" else "a man, grey hair"

@@ -87,7 +87,9 @@ def _plain_diffusers_takes(lora: bytes, model: Path, family: str) -> None:
 
     def draw() -> torch.Tensor:
         random = torch.Generator().manual_seed(1)
-        latents: torch.Tensor = pipeline("a man", num_inference_steps=1, height=64, width=64, generator=random, output_type="latent").images
+        latents: torch.Tensor = pipeline(
+            "a man", num_inference_steps=1, height=64, width=64, generator=random, output_type="latent"
+        ).images
         return latents
 
     without = draw()
