@@ -181,7 +181,7 @@ def test_a_manifest_says_where_an_overriding_model_lay(tmp_path: Path, monkeypat
     shutil.copytree(EMBEDDED_MODEL, tmp_path / "own")
     tools = Tools("cpu", str(tmp_path / "own"), "dlib", print)
     spec = actor("anna")
-    with _device(STAGES["base_image"], spec, tools) as used:
+    with _device(True, spec, tools) as used:
         pass
     assert (used["model_id"], used["model_revision"]) == ("local:own", "")
     manifest = Manifest(
