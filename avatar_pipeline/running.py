@@ -13,6 +13,7 @@ from avatar_pipeline.definitions import AVATAR_JOB, defs, free_slots_of_dead_run
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.settings import resolve_settings
+from avatar_pipeline.stages.tools import Tools
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,17 @@ def run_avatar(
 ) -> Outcome:
     """Materialize all seven assets of an actor, or those in `only`.
 
-    settings: by asset, what to override. tools: configuration of the resource `tools` (device, model, analyzer).
-    Raises GenerationError for a setting out of range, whichever asset it is for, before anything is made.
+    settings: by asset, what to override. tools: configuration of the resource `tools` (device, preset, model, overrides, analyzer).
+    Raises GenerationError for a setting out of range, whichever asset it is for, and ModelError for a preset or an override that is
+    not usable, before anything is made.
     """
     wanted = [asset for asset in STAGES if not only or asset in only]
     spec = store.spec(actor)
     for asset in wanted:
         overrides = {name: value for name, value in (settings or {}).get(asset, {}).items() if name != "seed"}
         resolve_settings(STAGES[asset], spec, overrides)
+    chosen = {name: value for name, value in (tools or {}).items() if name in ("model", "preset", "overrides")}
+    Tools(**{"device": "auto", "model": None, "analyzer": "dlib", "log": print, **chosen}).preset(spec)  # loads nothing
     run_config: dict[str, Any] = {
         "ops": {asset: {"config": dict(values)} for asset, values in (settings or {}).items()},
         "loggers": {"console": {}},

@@ -87,6 +87,14 @@ def test_register_is_repeatable_and_makes_the_home(call: Call, world: Path) -> N
     assert out.startswith("1 actors, 0 new, 0 changed inputs")
 
 
+def test_a_preset_that_does_not_exist_stops_a_run_before_it_starts(call: Call, world: Path) -> None:
+    new_actor(world, "anna")
+    assert_one_error(
+        call("run", "anna", "--preset", "sd3"), "preset 'sd3' does not exist", "flux-schnell", "the run's configuration"
+    )
+    assert not (world / "actors" / "anna" / "photo_intake").exists()
+
+
 def test_new_actor_from_words(call: Call, world: Path) -> None:
     code, out, _ = call("new-actor", "anna", "--description", DESCRIPTION)
     assert code == 0

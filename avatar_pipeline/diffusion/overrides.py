@@ -57,6 +57,7 @@ class Overrides(BaseModel):
     timestep_uniform: float | None = Field(None, ge=0, le=1, description="share of training noise levels drawn evenly")
     identity_adapter: str | None = Field(None, description="file of the IP-Adapter in the model's folder, empty for none")
     identity_analyzer: Literal["", "dlib", "insightface"] | None = Field(None, description="analyzer that the adapter reads")
+    identity_unit: float | None = Field(None, gt=0, le=3, description="the adapter's scale at an id_weight of 1")
 
 
 def resolve_preset(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from avatar_pipeline.diffusion.device import choose_device, turn
+from avatar_pipeline.diffusion.device import choose_device, free_memory_gib, turn
 from avatar_pipeline.errors import ModelError
 
 HOLDER = """
@@ -29,6 +29,35 @@ def test_auto_finds_a_device_and_an_absent_one_is_refused() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ModelError, match="not usable on this machine"):
             choose_device("cuda")
+
+
+@pytest.mark.parametrize("wanted", ["cuda:x", "cpu:1", "cuda:", "gpu", "cuda:-1"])
+def test_what_is_no_device(wanted: str) -> None:
+    with pytest.raises(ModelError, match=f"{wanted}' is not known.*cuda:1"):
+        choose_device(wanted)
+
+
+def test_a_numbered_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with two cards, or what torch would say there."""
+    import torch
+
+    current: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"card {index}")
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    device = choose_device("cuda:1")
+    assert (device.where, device.kind, device.name, device.index) == ("cuda:1", "cuda", "card 1", 1)
+    assert choose_device("cuda").where == choose_device("auto").where == "cuda:0"
+    assert current == [1, 0, 0]
+    with pytest.raises(ModelError, match="'cuda:2' is not there: this machine has 2 CUDA devices, cuda:0 to cuda:1"):
+        choose_device("cuda:2")
+
+
+def test_free_memory_is_a_part_of_the_machines() -> None:
+    import psutil
+
+    assert 0.1 < free_memory_gib(choose_device("cpu")) <= psutil.virtual_memory().total / 2**30
 
 
 def test_two_processes_take_turns(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from avatar_pipeline.diffusion.memory import (
     ACTIVATIONS,
     BYTES,
     TILE,
+    Quantise,
     drawing_gib,
     drawing_plan,
     next_plan,
@@ -46,7 +47,7 @@ def counted(name: str) -> tuple[float, float]:
 def test_activations_are_those_counted_on_the_architectures(name: str) -> None:
     drawing, decoding = counted(name)
     table, preset = ACTIVATIONS[name], get_preset(name)
-    assert (table.drawing, table.decoding) == (pytest.approx(drawing, abs=1), pytest.approx(decoding, abs=1))
+    assert [table.drawing, table.decoding] == pytest.approx([drawing, decoding], abs=1)
     assert table.training_pixels == preset.width * preset.height
     checkpointed = full_size.training(preset, preset.width, preset.height, checkpointing=True) / 2**20
     assert table.checkpointed == pytest.approx(checkpointed, abs=1)
@@ -73,14 +74,16 @@ def test_activations_grow_with_the_pixels() -> None:
         ("sdxl", 32, "none", 5, 16),
     ],
 )
-def test_training_estimates_against_published_figures(name: str, rank: int, quantise: str, least: float, most: float) -> None:
+def test_training_estimates_against_published_figures(
+    name: str, rank: int, quantise: Quantise, least: float, most: float
+) -> None:
     needs = training_gib(
         get_preset(name),
         rank=rank,
         batch_size=1,
         gradient_checkpointing=True,
         quantise=quantise,
-        offload_text=True,  # type: ignore[arg-type]
+        offload_text=True,
     )
     assert least <= needs / GB <= most
 

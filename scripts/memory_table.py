@@ -1,0 +1,109 @@
+"""Write the tables of docs/models.md: presets, memory by mode, plans for three cards. A test compares them with the file.
+
+python -m scripts.memory_table
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from avatar_pipeline.diffusion.memory import Plan, TrainingPlan, drawing_plan, drawing_plans, training_plan, training_plans
+from avatar_pipeline.diffusion.presets import PRESETS, Preset
+from avatar_pipeline.errors import ModelError
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"
+# GiB free on an idle card: its size less the driver's share and the CUDA context
+CARDS = {"RTX A6000, 48 GB": 47.0, "24 GB": 23.2, "12 GB": 11.4}
+
+
+def tables() -> dict[str, str]:
+    """Markdown by the name of the table."""
+    return {"presets": _presets(), "drawing": _drawing(), "training": _training(), "cards": _cards()}
+
+
+def written(text: str, name: str) -> str:
+    """The table of that name in the document."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    return found[1] if found else ""
+
+
+def _presets() -> str:
+    rows = []
+    for preset in PRESETS.values():
+        head, full = preset.sizes["headshot"], preset.sizes["full_body"]
+        size = sum(preset.parameters.values()) / 1000
+        model = preset.model_id if preset.name == "embedded" else f"{preset.model_id} @ {preset.revision[:8]}"
+        rows.append(
+            f"| `{preset.name}` | {model} | {size:.2f} | {preset.licence}{' (**to be accepted**)' if preset.accept else ''} | "
+            f"{head[0]}x{head[1]}, {full[0]}x{full[1]} | {preset.steps} | {preset.guidance_scale:g} | {preset.scheduler} | "
+            f"{preset.lora_rank} / {preset.lora_alpha} / {preset.lora_learning_rate:g} / {preset.lora_steps} / {preset.lora_batch_size} |"
+        )
+    return _markdown(
+        "| preset | model | 10^9 weights | licence | sizes: head, body | steps | guidance | sampler | "
+        "LoRA: rank / alpha / rate / steps / batch |",
+        rows,
+    )
+
+
+def _drawing() -> str:
+    modes = list(dict.fromkeys(plan.mode for plan in drawing_plans(PRESETS["sdxl"], 0.0, nf4=True)))
+    rows = []
+    for preset in PRESETS.values():
+        needs = {plan.mode: plan.needs_gib for plan in drawing_plans(preset, 0.0, nf4=True)}
+        rows.append(f"| `{preset.name}` | " + " | ".join(f"{needs[mode]:.1f}" if mode in needs else "-" for mode in modes) + " |")
+    return _markdown("| preset | " + " | ".join(modes) + " |", rows)
+
+
+def _training() -> str:
+    plans = [(preset, _all_training(preset)) for preset in PRESETS.values()]
+    names = [plan.describe().partition(":")[0] for plan in plans[0][1]]
+    rows = [
+        f"| `{preset.name}`, rank {preset.lora_rank}, batch {preset.lora_batch_size} | "
+        + " | ".join(f"{plan.needs_gib:.1f}" for plan in each)
+        + " |"
+        for preset, each in plans
+    ]
+    return _markdown("| preset | " + " | ".join(names) + " |", rows)
+
+
+def _all_training(preset: Preset) -> list[TrainingPlan]:
+    return list(training_plans(preset, 0.0, rank=preset.lora_rank, batch_size=preset.lora_batch_size, nf4=True))
+
+
+def _cards() -> str:
+    rows = []
+    for preset in PRESETS.values():
+        cells = []
+        for free in CARDS.values():
+            cells.append(f"{_short(drawing_plan(preset, free))}; training: {_trained(preset, free)}")
+        rows.append(f"| `{preset.name}` | " + " | ".join(cells) + " |")
+    return _markdown("| preset | " + " | ".join(CARDS) + " |", rows)
+
+
+def _short(plan: Plan) -> str:
+    return f"{plan.mode} ({plan.needs_gib:.1f} GiB)"
+
+
+def _trained(preset: Preset, free: float) -> str:
+    rank, batch = preset.lora_rank, preset.lora_batch_size
+    try:
+        plan, extra = training_plan(preset, free, rank=rank, batch_size=batch), ""
+    except ModelError:
+        plan, extra = training_plan(preset, free, rank=rank, batch_size=batch, nf4=True), ", needs bitsandbytes"
+    return f"{plan.describe().partition(':')[0]} ({plan.needs_gib:.1f} GiB{extra})"
+
+
+def _markdown(head: str, rows: list[str]) -> str:
+    return "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows]) + "\n"
+
+
+def main() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name, table in tables().items():
+        text = text.replace(f"<!-- {name} -->\n{written(text, name)}<!-- end -->", f"<!-- {name} -->\n{table}<!-- end -->")
+    DOCUMENT.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
