@@ -9,6 +9,7 @@ import io
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -23,6 +24,7 @@ from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.running import run_avatar
 from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.stages.liveportrait_export import frame_for_liveportrait
 from tests.diffusion import tiny
 from tests.stand_in import standing_in
 
@@ -41,8 +43,10 @@ settings:
 """
 
 
-def portrait(photos: list[Photo]) -> Image.Image:
-    return Image.open(io.BytesIO(photos[0].data)).convert("RGB")
+def portrait(photos: list[Photo], analyzer: FaceAnalyzer) -> Image.Image:
+    """The actor's first photograph, framed as the export frames avatars."""
+    photo = np.asarray(Image.open(io.BytesIO(photos[0].data)).convert("RGB"))
+    return Image.fromarray(frame_for_liveportrait(photo, analyzer.analyze(photo)[0])[0])
 
 
 @pytest.mark.parametrize("preset", ["sd15", "sdxl", "flux-dev", "flux-schnell"])
@@ -58,7 +62,7 @@ def test_the_chain_passes_on_every_family(
     (tmp_path / "actors" / actor / "actor.yaml").write_text(SPECIFICATION.format(preset=preset))
     monkeypatch.setenv("AVATAR_DATA", str(tmp_path / "actors"))
     store = ActorStore()
-    with dg.DagsterInstance.ephemeral() as instance, standing_in(analyzer, portrait(store.photos(actor))) as stand_in:
+    with dg.DagsterInstance.ephemeral() as instance, standing_in(analyzer, portrait(store.photos(actor), analyzer)) as stand_in:
         register(instance, store)
         outcome = run_avatar(instance, store, actor)
     assert outcome.problems == []
@@ -67,7 +71,7 @@ def test_the_chain_passes_on_every_family(
     for asset, stage in STAGES.items():
         if stage.model:
             assert manifests[asset].preset == preset
-            assert manifests[asset].model_id == str(model)
+            assert manifests[asset].model_id == f"local:{model.name}"
 
     lora = store.read(manifests["lora"], f"{actor}.safetensors")
     _plain_diffusers_takes(lora, model, family)
