@@ -64,8 +64,8 @@ def overhead(session: GpuSession, prompt: str, size: tuple[int, int], steps: int
     scale = session.preset.guidance_scale
     session.watch = Progress(lambda line: None, lambda image, text: None, lambda: False)  # as in a run of Dagster
     calls: tuple[Callable[[int], Image.Image], ...] = (
-        lambda seed: bare(session, prompt, seed, size, steps),
-        lambda seed: text_to_image(session, prompt, seed, *size, steps, scale),
+        lambda seed: bare(session, f"{prompt} {seed}", seed, size, steps),  # a new prompt each time: ours keeps embeddings
+        lambda seed: text_to_image(session, f"{prompt} {seed}", seed, *size, steps, scale),
     )
     taken: tuple[list[float], list[float]] = ([], [])
     same = True

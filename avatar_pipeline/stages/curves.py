@@ -29,13 +29,13 @@ def draw_curves(
     left, right = figure.subplots(1, 2)
     steps, losses = [step.step for step in history], [step.loss for step in history]
     left.plot(steps, losses, color="0.8", linewidth=0.8)
-    smooth = [float(np.mean(losses[max(0, i - SMOOTHING) : i + 1])) for i in range(len(losses))]
-    left.plot(steps, smooth, color="tab:blue", label="loss")
+    left.plot(steps, _smooth(losses), color="tab:blue", label="loss")
     left.set(xlabel="step", ylabel="loss", title="training loss")
     # A gradient that grows says that training is about to diverge, long before the loss does.
     norms = left.twinx()
-    norms.plot(steps, [step.gradient_norm for step in history], color="tab:orange", linewidth=0.6, alpha=0.6, label="gradient")
-    norms.set(yscale="log", ylabel="gradient norm")
+    norms.plot(steps, _smooth([step.gradient_norm for step in history]), color="tab:orange", linewidth=1)
+    norms.set(ylabel="gradient norm")
+    norms.set_ylim(bottom=0)
     left.legend([left.lines[-1], norms.lines[0]], ["loss", "gradient norm"], loc="upper right", fontsize=8)
 
     right.plot(
@@ -53,3 +53,8 @@ def draw_curves(
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Each value averaged with those before it."""
+    return [float(np.mean(values[max(0, i - SMOOTHING) : i + 1])) for i in range(len(values))]
