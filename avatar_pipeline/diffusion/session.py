@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -14,16 +13,18 @@ from avatar_pipeline.diffusion.device import Device, Usage, choose_device, free_
 from avatar_pipeline.diffusion.families import Family, get_family
 from avatar_pipeline.diffusion.identity import IdentityAdapter, load_adapter
 from avatar_pipeline.diffusion.licences import require_licence
-from avatar_pipeline.diffusion.lora_files import MEND, check_lora
+from avatar_pipeline.diffusion.lora_loading import ADAPTER, lora_in
 from avatar_pipeline.diffusion.memory import Plan, TrainingPlan, drawing_plan, next_plan, training_plan
-from avatar_pipeline.diffusion.offload import apply_plan, has_nf4, nf4_config, restore_lora
+from avatar_pipeline.diffusion.offload import apply_plan, has_nf4, nf4_config
+from avatar_pipeline.diffusion.out_of_memory import first_line, is_out_of_memory
 from avatar_pipeline.diffusion.presets import Preset, with_model
+from avatar_pipeline.diffusion.quiet import quiet_libraries
 from avatar_pipeline.diffusion.schedulers import put_scheduler
 from avatar_pipeline.diffusion.watch import Watch
 from avatar_pipeline.diffusion.weights import check_model_folder, count_parameters, locate_model, model_sha256, variant_of
 from avatar_pipeline.errors import GenerationError, ModelError
 
-ADAPTER = "actor"
+__all__ = ["ADAPTER", "GpuSession"]
 T = TypeVar("T")
 
 
@@ -105,7 +106,7 @@ class GpuSession:
         family = check_model_folder(self.model, self.preset)
         import torch
 
-        _quiet()
+        quiet_libraries()
         import diffusers
 
         # diffusers loads the embedded model's own autoencoder class only from a module that is already imported.
@@ -203,7 +204,7 @@ class GpuSession:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            fault = _first_line(error)
+            fault = first_line(error)
         # Here, and not in the handler, whose exception would keep alive the tensors of the frames it came through.
         self._free()
         words = step_down() if step_down else self._step_down(fault)
@@ -213,7 +214,7 @@ class GpuSession:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            fault = _first_line(error)
+            fault = first_line(error)
         self._free()
         raise self._too_large(f"out of memory twice, the second time with {words}: {fault}")
 
@@ -259,42 +260,13 @@ class GpuSession:
             raise ModelError(f"the preset {self.preset.name} has no face-identity input. Draw without an identity.")
         return load_adapter(self.pipeline, self.model, self.preset.identity_adapter)
 
-    @contextmanager
-    def lora(self, weights: bytes) -> Iterator[None]:
+    def lora(self, weights: bytes) -> AbstractContextManager[None]:
         """Use a LoRA, given as the bytes of its safetensors file (diffusers' names or kohya's), while the block runs.
 
         Raises ModelError for a pickle, a damaged file, a LoRA of another family, and one of which something does not fit the model. The
         session is as before after the block and after any error.
         """
-        check_lora(weights, self.preset)
-        from safetensors import SafetensorError
-
-        pipeline = self.pipeline
-        try:
-            with self.unhooked(), tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "lora.safetensors"
-                path.write_bytes(weights)
-                try:
-                    pipeline.load_lora_weights(path, adapter_name=ADAPTER)
-                    fault = self._unloaded(path)
-                except (
-                    SafetensorError,
-                    OSError,
-                    ValueError,
-                    RuntimeError,
-                    KeyError,
-                    TypeError,
-                    AttributeError,
-                    IndexError,
-                ) as error:
-                    if is_out_of_memory(error):
-                        raise
-                    fault = _first_line(error)
-            if fault:
-                raise ModelError(f"the LoRA does not fit the model {self.preset.name}: {fault}. {MEND}")
-            yield
-        finally:
-            pipeline.unload_lora_weights()
+        return lora_in(self, weights)
 
     @contextmanager
     def unhooked(self) -> Iterator[None]:
@@ -316,26 +288,6 @@ class GpuSession:
     def _loaded(self) -> list[Any]:
         return [self.__dict__[name] for name in ("pipeline", "image_pipeline") if name in self.__dict__]
 
-    def _unloaded(self, path: Path) -> str:
-        """What of a LoRA's file has not found its place in the denoiser, in words. diffusers passes over such keys without an error."""
-        state: Any = self.pipeline.lora_state_dict(path)
-        state = state[0] if isinstance(state, tuple) else state
-        prefix = f"{self.family.DENOISER}."
-        wanted = [key for key in state if key.startswith(prefix) and "lora" in key]
-        layers = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        placed = sum(f".{ADAPTER}." in name and "lora_" in name for name, _ in self.denoiser.named_parameters())
-        from avatar_pipeline.diffusion.fp8 import is_fp8
-
-        if is_fp8(self.denoiser):
-            restore_lora(self.denoiser, layers, ADAPTER)
-        if not wanted or not placed:
-            return f"none of its {len(state)} tensors belongs to a layer of the {self.family.DENOISER}"
-        return (
-            f"only {placed} of its {len(wanted)} tensors belong to layers of the {self.family.DENOISER}"
-            if placed < len(wanted)
-            else ""
-        )
-
     def close(self) -> None:
         """Drop the loaded models and give their memory back."""
         loaded: dict[str, Any] = self.__dict__
@@ -344,31 +296,3 @@ class GpuSession:
         if any(part is not None for part in dropped) and not self._shared:
             del dropped
             self._free()
-
-
-def _quiet() -> None:
-    """Keep the libraries' warnings about what is meant to be so out of the log: no torchvision, an autoencoder of our own, a LoRA
-    without a text encoder's part. Errors still come through as exceptions.
-    """
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    from diffusers.utils import logging as diffusers_logging
-
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out: CUDA's own, or those of the other allocators, which have only words for it."""
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    words = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "failed to allocate")
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -9,31 +9,24 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.sampling import text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.diffusion.training.checkpoint import Checkpoints
 from avatar_pipeline.diffusion.training.record import Evaluation, Step, Trained
 from avatar_pipeline.diffusion.training.settings import Hyperparameters, OptimizerName, Quantisation, from_preset
-from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
-from avatar_pipeline.faces.identity import compare
+from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.imaging import contact_sheet, encode_jpeg, encode_png
 from avatar_pipeline.provenance.digests import digest_files, sha256_bytes
 from avatar_pipeline.provenance.seeds import derive_seed
 from avatar_pipeline.stages.curves import draw_curves
+from avatar_pipeline.stages.lora_renders import TILE, compare_renders, cost, draw_class, nearest, render, tile
 from avatar_pipeline.stages.references import Score, embeddings, score
 from avatar_pipeline.stages.result import StageResult
 from avatar_pipeline.stages.training_set import TrainingSet, read_training_set, write_csv
-
-# What probes show in turn: mostly the neutral face that LivePortrait wants, and two that tell whether prompts still steer.
-PROBED = (prompts.NEUTRAL, "smiling", prompts.NEUTRAL, "serious expression")
-# A checkpoint that shows no face in a quarter of its probes counts like one that is 0.4 further from the person.
-MISSED_FACE_COST = 1.6
-TILE = 192  # pixels a side of a probe on the sheet
 
 
 class Settings(BaseModel):
@@ -108,17 +101,17 @@ def run(
     }
     final_seeds = [seeds[f"final_{i}"] for i in range(settings.final_renders)]
 
-    before_images, before_faces = _render(spec, session, analyzer, final_seeds)
+    before_images, before_faces = render(spec, session, analyzer, final_seeds)
     before = score(before_faces, references, analyzer)
     log(f"{spec.name}: without LoRA distance {before.distance:.3f}, faces {before.faces}/{before.pictures}")
 
     prior = None
     if class_pictures:
-        words, drawn = _class_pictures(spec, session, [seeds[f"class_{i}"] for i in range(class_pictures)])
+        words, drawn = draw_class(spec, session, [seeds[f"class_{i}"] for i in range(class_pictures)])
         prior = encode_dataset(session, drawn, words)
     trained = _train(spec, data, references, prior, hyperparameters, settings, seeds, session, analyzer, log, checkpoints)
     with session.lora(trained.weights):
-        after_images, after_faces = _render(spec, session, analyzer, final_seeds)
+        after_images, after_faces = render(spec, session, analyzer, final_seeds)
     after = score(after_faces, references, analyzer)
     log(
         f"{spec.name}: with LoRA distance {after.distance:.3f}, faces {after.faces}/{after.pictures}; kept step {trained.best_step}"
@@ -130,7 +123,7 @@ def run(
         (Image.fromarray(picture), f"step {step}") for step, found in trained.evaluations.items() for picture in found.pictures
     ]
     probes = contact_sheet(labelled, settings.probes, (TILE, TILE))
-    comparison = _comparison(before_images, after_images)
+    comparison = compare_renders(before_images, after_images)
     notes = training_notes(
         session.preset, hyperparameters, spec.name, prompts.TRIGGER, data.captions, class_pictures, seeds["training"], trained.best_step
     )  # fmt: skip
@@ -149,7 +142,7 @@ def run(
         metrics={
             **_metrics("before", before),
             **_metrics("after", after),
-            "nearest_training_distance": _nearest(after_faces, data.images, analyzer),
+            "nearest_training_distance": nearest(after_faces, data.images, analyzer),
             "best_step": trained.best_step,
             "steps": len(losses),
             "loss_first": float(np.mean(losses[:20])),
@@ -203,7 +196,7 @@ def _train(
 
         def evaluate(step: int) -> Evaluation:
             nonlocal last
-            images, faces = _render(spec, session, analyzer, probe_seeds)
+            images, faces = render(spec, session, analyzer, probe_seeds)
             result = score(faces, references, analyzer)
             pace = float(np.median(seconds)) if seconds else 0.0
             loss = f"loss {np.mean(losses[-20:]):.3f}, " if losses else ""
@@ -211,9 +204,9 @@ def _train(
             log(f"{spec.name}: step {step} of {total}, {found}; {pace:.2f} s a step, {pace * (total - step) / 60:.1f} min to go")
             last = time.monotonic()
             return Evaluation(
-                _cost(result.distance, result.face_rate),
+                cost(result.distance, result.face_rate),
                 {"distance": result.distance, "face_rate": result.face_rate},
-                [np.asarray(_tile(image)) for image in images],
+                [np.asarray(tile(image)) for image in images],
             )
 
         dataset = encode_dataset(session, data.images, data.captions, _faces(data, session, analyzer))
@@ -301,18 +294,6 @@ def _faces(
     return [tuple(float(side) for side in faces[0].box) if faces else None for faces in found]  # type: ignore[misc]
 
 
-def _class_pictures(spec: ActorSpec, session: GpuSession, seeds: Sequence[int]) -> tuple[list[str], list[Image.Image]]:
-    """People like the described one, as the base model draws them without a LoRA: prompts and pictures."""
-    preset = session.preset
-    words = [
-        prompts.portrait_prompt(spec.description, PROBED[index % len(PROBED)], prompts.STUDIO) for index in range(len(seeds))
-    ]
-    return words, [
-        text_to_image(session, text, seed, preset.width, preset.height, preset.steps, preset.guidance_scale)
-        for text, seed in zip(words, seeds, strict=True)
-    ]
-
-
 def _binding(spec: ActorSpec, data: TrainingSet, settings: Settings, seeds: Mapping[str, int], analyzer: FaceAnalyzer) -> str:
     """What evaluations depend on: with any of it changed, a checkpoint's evaluations would not be those of this run."""
     held_out = [sha256_bytes(encode_png(image)) for image in data.held_out]
@@ -344,41 +325,5 @@ def _row(step: Step) -> dict[str, Any]:
     return {"step": step.step, **rounded, "gradient_norm": round(step.gradient_norm, 6)}
 
 
-def _tile(image: Image.Image) -> Image.Image:
-    """A picture as small as the sheet shows it."""
-    return ImageOps.contain(image.convert("RGB"), (TILE, TILE), Image.Resampling.LANCZOS)
-
-
-def _render(
-    spec: ActorSpec, session: GpuSession, analyzer: FaceAnalyzer, seeds: Sequence[int]
-) -> tuple[list[Image.Image], list[list[Face]]]:
-    """The actor's picture for each seed, and the faces in it. Seed and prompt belong together, so that renders compare."""
-    preset = session.preset
-    images = []
-    for index, seed in enumerate(seeds):
-        prompt = prompts.portrait_prompt(spec.description, PROBED[index % len(PROBED)], prompts.STUDIO, trigger=True)
-        images.append(text_to_image(session, prompt, seed, preset.width, preset.height, preset.steps, preset.guidance_scale))
-    return images, [analyzer.analyze(np.asarray(image)) for image in images]
-
-
-def _cost(distance: float, face_rate: float) -> float:
-    """What checkpoints are compared by; smaller is better."""
-    return distance + MISSED_FACE_COST * (1 - face_rate)
-
-
 def _metrics(when: str, result: Score) -> dict[str, float | int | str | bool | None]:
     return {f"distance_{when}": result.distance, f"faces_{when}": result.faces, f"renders_{when}": result.pictures}
-
-
-def _nearest(found: Sequence[Sequence[Face]], training: Sequence[Image.Image], analyzer: FaceAnalyzer) -> float | None:
-    """Median distance of the renders to their nearest training picture: near 0, pictures are copied and not drawn."""
-    references = embeddings(training, analyzer)
-    nearest = [compare(analyzer, faces[0].embedding, references).nearest for faces in found if faces]
-    return float(np.median(nearest)) if nearest else None
-
-
-def _comparison(before: Sequence[Image.Image], after: Sequence[Image.Image]) -> Image.Image:
-    """The same prompts and seeds without and with the finished LoRA, one above the other."""
-    columns = min(6, len(before))
-    tiles = [(image, "without LoRA") for image in before[:columns]] + [(image, "with LoRA") for image in after[:columns]]
-    return contact_sheet(tiles, columns, (192, 192))

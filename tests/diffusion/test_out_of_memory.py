@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from avatar_pipeline.diffusion.session import GpuSession, is_out_of_memory
+from avatar_pipeline.diffusion.out_of_memory import is_out_of_memory
+from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError
 from tests.diffusion.test_loading import draw, open_session
 
