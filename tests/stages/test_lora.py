@@ -120,7 +120,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
     history = list(csv.DictReader(io.StringIO(whole.files["history.csv"].decode())))
     assert [row["step"] for row in history] == ["1", "2", "3", "4"]
     assert all(float(row["gradient_norm"]) > 0 for row in history)
-    assert float(history[0]["learning_rate"]) < float(history[2]["learning_rate"]) <= 2e-3
+    assert 0 < float(history[0]["learning_rate"]) < float(history[1]["learning_rate"]) <= 2e-3  # warming up
     told = read(whole.files[f"{NAME}.safetensors"])[1]
     assert told["avatar_pipeline.base_sha256"] == session.model_sha256
     assert told["avatar_pipeline.step"] == str(whole.metrics["best_step"])
