@@ -1,11 +1,12 @@
 # make demo [ACTOR=demo]   all seven assets of one actor, then a table and where the portrait lies
-# make test                every test
+# make test [WORKERS=2]    every test, in so many processes of one thread and up to 3 GB each
 # make ui                  the Dagster UI (with its daemon) on the same instance, http://127.0.0.1:3000
 # make lint                ruff and mypy
 # Nothing but Python >= 3.11, make and git is needed. PIP_FLAGS goes to pip, e.g. to name an index with CPU builds of torch.
 
 ACTOR ?= demo
 PORT ?= 3000
+WORKERS ?= 2
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 PIP_FLAGS ?=
@@ -31,7 +32,7 @@ demo: $(STAMP)
 	$(BIN)/avatar-pipeline run $(ACTOR)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 ui: $(STAMP)
 	$(BIN)/avatar-pipeline register

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from avatar_pipeline.home import PROJECT
 
 # Tests draw with tiny models of random weights, which no licence protects, under the presets of large ones, which some do.
 os.environ.setdefault("AVATAR_ACCEPT_LICENCES", "flux-dev")
+
+# Processes of one test run need not wait for each other's turn on the device, whose lock lies in the folder for temporary files.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    own = Path(tempfile.gettempdir()) / f"avatar_pipeline-tests-{os.getuid()}-{worker}"
+    own.mkdir(exist_ok=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = str(own)
 
 # The actor of the chain is a person whom the base model knows, so that a few steps of LoRA are enough: it is about the chain, not about
 # quality.
