@@ -32,7 +32,7 @@ demo: $(STAMP)
 	$(BIN)/avatar-pipeline run $(ACTOR)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 ui: $(STAMP)
 	$(BIN)/avatar-pipeline register

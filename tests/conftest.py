@@ -39,6 +39,11 @@ settings:
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test, minutes of LoRA training, comes first, so that with several processes none is left alone with it."""
+    items.sort(key=lambda item: item.path.name != "test_demo.py")
+
+
 @pytest.fixture(scope="session")
 def analyzer() -> FaceAnalyzer:
     """The default face analyzer, loaded once (half a second)."""
