@@ -91,7 +91,7 @@ def run(
 
     data = read_training_set(variations)
     references = embeddings(data.held_out, analyzer)
-    hyperparameters = _as_planned(_hyperparameters(settings, session), settings, session)
+    hyperparameters = as_planned(hyperparameters_of(settings, session), settings, session)
     class_pictures = settings.prior_pictures if settings.prior_weight else 0
     seeds = {
         "training": derive_seed(root_seed, "lora.training"),
@@ -236,7 +236,8 @@ def _train(
         return session.attempt(train, step_down)
 
 
-def _hyperparameters(settings: Settings, session: GpuSession) -> Hyperparameters:
+def hyperparameters_of(settings: Settings, session: GpuSession) -> Hyperparameters:
+    """The preset's hyperparameters with the settings that are given."""
     return from_preset(
         session.preset,
         rank=settings.rank,
@@ -262,7 +263,7 @@ def _hyperparameters(settings: Settings, session: GpuSession) -> Hyperparameters
     )
 
 
-def _as_planned(asked: Hyperparameters, settings: Settings, session: GpuSession) -> Hyperparameters:
+def as_planned(asked: Hyperparameters, settings: Settings, session: GpuSession) -> Hyperparameters:
     """What the settings leave open, as the memory of the device allows; what was planned is noted for the manifest."""
     if settings.gradient_checkpointing is not None and settings.quantise is not None:
         return asked

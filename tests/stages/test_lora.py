@@ -160,3 +160,42 @@ def test_a_full_disk_while_storing_a_lora_keeps_the_old_one(tmp_path: Path) -> N
     assert store.checkpoint(NAME, "lora").load() == b"state"  # the training is not lost: the next run stores it
     store.publish(manifest, {f"{NAME}.safetensors": b"new"})
     assert store.checkpoint(NAME, "lora").load() is None
+
+
+class Short(Remembered):
+    """Checkpoints whose first one does not fit into the memory."""
+
+    def save(self, data: bytes) -> None:
+        super().save(data)
+        if self.saves == 1:
+            raise MemoryError("cannot allocate memory")
+
+
+def test_a_shortage_of_memory_in_training_steps_down_once(
+    spec: ActorSpec, variations: dict[str, bytes], session: GpuSession, analyzer: FaceAnalyzer
+) -> None:
+    held = len(session.plan_history)
+    made = run(spec, variations, session, analyzer, Short())
+    assert [line for line in session.plan_history[held:] if "gradient checkpointing on, base model stored as none" in line]
+    assert made.metrics["steps"] == 4
+    assert made.files[f"{NAME}.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("free", "asked", "planned"),
+    [
+        (8.0, {}, (False, "none")),
+        (0.98, {}, (True, "none")),
+        (0.88, {}, (True, "fp8")),
+        (0.98, {"quantise": "fp8", "gradient_checkpointing": False}, (False, "fp8")),
+    ],
+)
+def test_what_settings_leave_open_is_as_the_memory_allows(
+    free: float, asked: dict[str, Any], planned: tuple[bool, str], session: GpuSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [part for part in session.pipeline.components.values() if hasattr(part, "parameters")]
+    held = sum(weight.numel() * weight.element_size() for part in parts for weight in part.parameters()) / 2**30
+    monkeypatch.setattr("avatar_pipeline.diffusion.session.free_memory_gib", lambda device: free - held)
+    settings = lora.Settings(**asked)
+    found = lora.as_planned(lora.hyperparameters_of(settings, session), settings, session)
+    assert (found.gradient_checkpointing, found.quantise) == planned
