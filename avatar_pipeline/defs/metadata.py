@@ -13,11 +13,14 @@ from avatar_pipeline.stages.result import StageResult
 
 
 def stage_metadata(manifest: Manifest, result: StageResult, folder: str) -> dict[str, dg.MetadataValue]:
-    """What the UI shows of one materialization. folder: where its files lie. Pictures come first: people look before they read."""
+    """What the UI shows of one materialization. folder: where its files lie. Pictures come first: people look before they read.
+
+    A table is called {name}_table, as a metric may have its name: how many candidates, and which.
+    """
     metadata: dict[str, dg.MetadataValue] = {
         name: dg.MetadataValue.md(preview_markdown(image, width=640)) for name, image in result.previews.items()
     }
-    metadata |= {name: dg.MetadataValue.table(*_table(rows)) for name, rows in result.tables.items() if rows}
+    metadata |= {f"{name}_table": dg.MetadataValue.table(*_table(rows)) for name, rows in result.tables.items() if rows}
     metadata |= {name: _value(value) for name, value in manifest.metrics.items()}
     metadata |= {
         "seconds": dg.MetadataValue.float(manifest.seconds),
@@ -28,7 +31,7 @@ def stage_metadata(manifest: Manifest, result: StageResult, folder: str) -> dict
         "manifest": dg.MetadataValue.json(manifest.model_dump(mode="json")),
     }
     if result.warnings:
-        metadata["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in result.warnings))
+        metadata["warnings_in_words"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in result.warnings))
     return metadata
 
 

@@ -97,7 +97,7 @@ def run(
         candidates, seeds, facts = _from_words(spec, root_seed, settings, session, analyzer)
     best = min(candidates, key=lambda candidate: candidate.rank)
     sheet = contact_sheet([(c.image, f"{c.name}\n{c.rank[0]} errors, {c.rank[1]} warnings") for c in candidates], 6, (192, 192))
-    previews = {"candidates": sheet}
+    previews = {"candidate_sheet": sheet}
     if photos:
         picture, rank = _original(best.name, photos, seen), best.rank
     elif settings.face_detail and not is_remote(spec, settings):  # another model's picture is not for this one to redraw
@@ -107,7 +107,7 @@ def run(
         rank = _rank(picture, analyzer.analyze(np.asarray(picture))) if detail.heads else best.rank
         facts, seeds = {**facts, **detail.metrics}, {**seeds, **detail.seeds}
         if detail.heads:
-            previews["face_detail"] = contact_sheet(list(zip(detail.heads, ("before", "redrawn"), strict=True)), 2, (320, 320))
+            previews["face_detail_heads"] = contact_sheet(list(zip(detail.heads, ("before", "redrawn"), strict=True)), 2, (320, 320))
     else:
         picture, rank = best.image, best.rank
     errors, warned, _ = rank

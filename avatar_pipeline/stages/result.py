@@ -28,3 +28,8 @@ class StageResult:
     checks: list[Check] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     machine: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """The UI has one list of names for both, where one would hide the other."""
+        if shared := self.metrics.keys() & self.previews.keys():
+            raise ValueError(f"metrics and previews share the names {', '.join(sorted(shared))}")

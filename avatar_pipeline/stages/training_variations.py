@@ -145,7 +145,7 @@ def run(
         seeds=seeds,
         previews={
             "training_set": contact_sheet([(m.image, _label(m)) for m in train], 8, (128, 128)),
-            "held_out": contact_sheet([(m.image, _label(m)) for m in held_out], 8, (128, 128)),
+            "held_out_set": contact_sheet([(m.image, _label(m)) for m in held_out], 8, (128, 128)),
         },
         tables={"rejected": [{"name": item.name, "reason": item.reason, "distance": item.distance} for item in rejected]},
         warnings=warnings,

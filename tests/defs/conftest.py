@@ -43,7 +43,7 @@ def picture(inputs: Inputs, settings: Settings, tools: Tools) -> StageResult:
     tools.log("picture made")
     return StageResult(
         files={f"{inputs.spec.name}_base.png": encode_png(image.resize((settings.width, settings.width)))},
-        metrics={"distance": 0.25, "count": 3, "usable": True, "source": "test", "missing": None},
+        metrics={"distance": 0.25, "count": 3, "candidates": 2, "usable": True, "source": "test", "missing": None},
         seeds={"picture": derive_seed(inputs.root_seed, "picture")},
         previews={"picture": image},
         tables={"candidates": [{"name": "a", "score": 1.23456}, {"name": "b", "note": "later"}]},

@@ -46,8 +46,9 @@ def test_metadata_shows_pictures_tables_numbers_and_the_manifest(materialize: Ma
     assert metadata["missing"].value is None
     assert metadata["root_seed"].value == 7
     assert isinstance(metadata["seconds"].value, float)
-    assert metadata["warnings"].value == "- a warning"
-    table = metadata["candidates"]
+    assert metadata["warnings_in_words"].value == "- a warning"
+    assert metadata["candidates"].value == 2  # the number does not hide the table of the same name
+    table = metadata["candidates_table"]
     assert isinstance(table, dg.TableMetadataValue)
     assert [column.name for column in table.schema.columns] == ["name", "score", "note"]
     assert [record.data for record in table.records] == [

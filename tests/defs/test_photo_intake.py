@@ -59,7 +59,7 @@ def test_the_demo_actor(intake: Run) -> None:
     assert (metadata["photographs"], metadata["used"], metadata["held_out"], metadata["rejected"]) == (18, 14, 4, 0)
     assert "data:image/jpeg;base64," in metadata["contact_sheet"]
     assert metadata["own_distance_95_from"] < metadata["own_distance_95"] < metadata["own_distance_95_to"]
-    for name in ("photographs", "coverage", "missing"):
+    for name in ("photographs_table", "coverage_table", "missing_table"):
         assert name in metadata
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert {name: check.passed for name, check in checks.items()} == {

@@ -64,7 +64,7 @@ def test_a_small_face_is_drawn_again_and_the_rest_stays(session: GpuSession, bod
     before, after = result.metrics["inter_eye"], result.metrics["inter_eye_redrawn"]
     assert isinstance(before, float) and isinstance(after, float)
     assert before < 32 < 90 < after
-    assert set(result.previews) == {"base_image", "candidates", "face_detail"}
+    assert set(result.previews) == {"base_image", "candidate_sheet", "face_detail_heads"}
     assert result.seeds["detail_0"] == derive_seed(5, "base_image.detail", 0)
 
     (face,), (old,) = find_faces(detailed, analyzer), find_faces(plain, analyzer)
