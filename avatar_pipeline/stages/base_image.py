@@ -107,7 +107,9 @@ def run(
         rank = _rank(picture, analyzer.analyze(np.asarray(picture))) if detail.heads else best.rank
         facts, seeds = {**facts, **detail.metrics}, {**seeds, **detail.seeds}
         if detail.heads:
-            previews["face_detail_heads"] = contact_sheet(list(zip(detail.heads, ("before", "redrawn"), strict=True)), 2, (320, 320))
+            previews["face_detail_heads"] = contact_sheet(
+                list(zip(detail.heads, ("before", "redrawn"), strict=True)), 2, (320, 320)
+            )
     else:
         picture, rank = best.image, best.rank
     errors, warned, _ = rank
