@@ -9,8 +9,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    text = str(error).strip().lower()
     words = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "failed to allocate")
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    # oneDNN's words when there is no memory left for a compiled kernel; what it cannot do at all is "... a primitive descriptor ...".
+    return isinstance(error, RuntimeError) and (any(word in text for word in words) or text == "could not create a primitive")
 
 
 def first_line(error: BaseException) -> str:
