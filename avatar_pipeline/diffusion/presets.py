@@ -89,6 +89,34 @@ FLUX_PARTS = {"transformer": 11_901.0, "text_encoder": 123.0, "text_encoder_2": 
 # attention of both streams, of image and of words: the targets of diffusers' own FLUX script
 FLUX_TARGETS = (*ATTENTION, "add_k_proj", "add_q_proj", "add_v_proj", "to_add_out")
 
+# Sizes, steps, sampler and guidance of the Base Image Generation API; ComfyUI shifts FLUX.1-dev by a constant 1.15.
+FLUX_DEV = Preset(
+    name="flux-dev",
+    family="flux",
+    model="black-forest-labs/FLUX.1-dev",
+    model_id="black-forest-labs/FLUX.1-dev",
+    revision="3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
+    licence="FLUX.1 [dev] Non-Commercial License",
+    accept="non-commercial use only: https://huggingface.co/black-forest-labs/FLUX.1-dev/blob/main/LICENSE.md",
+    parameters=FLUX_PARTS,
+    sizes=FLUX_SIZES,
+    size_multiple=16,  # 8 for the latents times 2 for the tokens
+    largest=2048,
+    scheduler="euler_simple",
+    flow_shift=1.15,
+    steps=25,
+    guidance_scale=3.5,
+    lora_rank=16,
+    lora_alpha=16,
+    lora_learning_rate=1e-4,
+    lora_steps=1200,
+    lora_batch_size=1,
+    lora_targets=FLUX_TARGETS,
+    lora_ema=0.99,
+    timestep_uniform=0.0,
+    identity_adapter="ip_adapter/ip_adapter.safetensors",
+)
+
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -167,59 +195,20 @@ PRESETS: dict[str, Preset] = {
             identity_adapter="ip_adapter/ip-adapter-faceid_sdxl.safetensors",
             identity_analyzer="insightface",
         ),
-        # Sizes, steps, sampler and guidance of the Base Image Generation API; ComfyUI shifts FLUX.1-dev by a constant 1.15.
-        Preset(
-            name="flux-dev",
-            family="flux",
-            model="black-forest-labs/FLUX.1-dev",
-            model_id="black-forest-labs/FLUX.1-dev",
-            revision="3de623fc3c33e44ffbe2bad470d0f45bccf2eb21",
-            licence="FLUX.1 [dev] Non-Commercial License",
-            accept="non-commercial use only: https://huggingface.co/black-forest-labs/FLUX.1-dev/blob/main/LICENSE.md",
-            parameters=FLUX_PARTS,
-            sizes=FLUX_SIZES,
-            size_multiple=16,  # 8 for the latents times 2 for the tokens
-            largest=2048,
-            scheduler="euler_simple",
-            flow_shift=1.15,
-            steps=25,
-            guidance_scale=3.5,
-            lora_rank=16,
-            lora_alpha=16,
-            lora_learning_rate=1e-4,
-            lora_steps=1200,
-            lora_batch_size=1,
-            lora_targets=FLUX_TARGETS,
-            lora_ema=0.99,
-            timestep_uniform=0.0,
-            identity_adapter="ip_adapter/ip_adapter.safetensors",
-        ),
+        FLUX_DEV,
         # Steps and guidance of the face-migration API. schnell is distilled from guidance and has no input for it: the number is
         # accepted and changes nothing.
-        Preset(
+        replace(
+            FLUX_DEV,
             name="flux-schnell",
-            family="flux",
             model="black-forest-labs/FLUX.1-schnell",
             model_id="black-forest-labs/FLUX.1-schnell",
             revision="741f7c3ce8b383c54771c7003378a50191e9efe9",
             licence="Apache-2.0",
-            parameters=FLUX_PARTS,
-            sizes=FLUX_SIZES,
-            size_multiple=16,
-            largest=2048,
-            scheduler="euler_simple",
+            accept="",
             flow_shift=0.0,
             steps=4,
             guidance_scale=4.0,
-            lora_rank=16,
-            lora_alpha=16,
-            lora_learning_rate=1e-4,
-            lora_steps=1200,
-            lora_batch_size=1,
-            lora_targets=FLUX_TARGETS,
-            lora_ema=0.99,
-            timestep_uniform=0.0,
-            identity_adapter="ip_adapter/ip_adapter.safetensors",
         ),
     )
 }
