@@ -12,6 +12,8 @@ VENV ?= .venv
 PIP_FLAGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests and lint need more: Ray, a PostgreSQL and an S3 server, linters.
+DEV_STAMP := $(VENV)/.installed-dev
 
 .PHONY: demo test ui lint format install clean
 .DEFAULT_GOAL := demo
@@ -23,27 +25,31 @@ $(STAMP): pyproject.toml requirements/constraints.txt requirements/no-deps.txt
 	@test -n "$(PYTHON)" || { echo "No python3.11 or python3 on the PATH: install Python 3.11 or newer."; exit 1; }
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version}")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --constraint requirements/constraints.txt --editable '.[dev,insightface]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --constraint requirements/constraints.txt --editable '.[insightface]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --no-deps --requirement requirements/no-deps.txt
+	touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --constraint requirements/constraints.txt --editable '.[dev]'
 	touch $@
 
 demo: $(STAMP)
 	$(BIN)/avatar-pipeline register
 	$(BIN)/avatar-pipeline run $(ACTOR)
 
-test: $(STAMP)
+test: $(DEV_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 ui: $(STAMP)
 	$(BIN)/avatar-pipeline register
 	$(BIN)/avatar-pipeline ui --port $(PORT)
 
-lint: $(STAMP)
+lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(STAMP)
+format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
