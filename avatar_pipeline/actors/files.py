@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 from pathlib import Path, PurePosixPath
@@ -10,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from upath import UPath
 
 from avatar_pipeline.errors import StoreError
+from avatar_pipeline.faults import KEPT, explain_os
 
-# A full disk, a user's full quota, a file longer than the process or the disk allows.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+VANISHED = "Mount its disk again or put the folder back, then run it again: it goes on from what is stored there."
 TEMPORARY = ".*.tmp"  # what a killed writer may leave behind; never read, removed by the next publish
 
 
@@ -25,17 +24,17 @@ def write_atomic(path: UPath, data: bytes) -> None:
     """Write a file whole: whoever reads it, or restarts after a crash, finds the old content or the new.
 
     On a disk: written beside, flushed, renamed. An object store's put is atomic by itself. Parent folders are created.
-    Raises StoreError when the disk is full; then the old content is still there.
+    Raises StoreError when the disk is full, read-only or gone; then the old content is still there.
     """
     try:
         _write_atomic(path, data)
     except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise StoreError(
-            f"{path} cannot be written: {os.strerror(error.errno)} ({len(data) / 2**20:.1f} MiB are needed). "
-            "What was stored before is as it was. Free space there, then run it again."
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: UPath | Path, error: OSError) -> StoreError:
+    """An error of the disk below `path` as the error that says what to do."""
+    return StoreError(explain_os(error, path) or f"{path} cannot be read or written: {error}. {KEPT} Mend that, then run it again.")
 
 
 def _write_atomic(path: UPath, data: bytes) -> None:
