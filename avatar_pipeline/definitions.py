@@ -8,13 +8,13 @@ from avatar_pipeline.defs.assets import STAGE_ASSETS
 from avatar_pipeline.defs.console import console, step_error
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS
 from avatar_pipeline.defs.jobs import AVATAR_JOB
-from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag
+from avatar_pipeline.defs.pools import free_slots_of_dead_runs
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.defs.sensors import actors_sensor
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
-__all__ = ["AVATAR_JOB", "defs", "free_slots_of_dead_runs", "process_tag", "register", "step_error"]
+__all__ = ["AVATAR_JOB", "defs", "free_slots_of_dead_runs", "register", "step_error"]
 
 defs = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],

@@ -21,7 +21,10 @@ def explain_os(error: OSError, path: object = None) -> str | None:
     for codes, mend in (
         (FULL, "Free space there, then run it again."),
         (READ_ONLY, "Its disk is mounted read-only: mount it writable, then run it again."),
-        (FORBIDDEN, f"Let the user who runs this (uid {os.getuid() if hasattr(os, 'getuid') else '?'}) do so, then run it again."),
+        (
+            FORBIDDEN,
+            f"Let the user who runs this (uid {os.getuid() if hasattr(os, 'getuid') else '?'}) do so, then run it again.",
+        ),
         (GONE, "Look whether its disk is mounted and its server answers, then run it again."),
     ):
         if error.errno in codes:
@@ -45,13 +48,17 @@ def _explain_one(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno != errno.ENOENT:  # a missing file without further words may be our own fault
         return explain_os(error)
     kind = f"{type(error).__module__}.{type(error).__name__}"  # by name: neither library is imported for it
-    if kind.startswith("sqlite3.") or kind.startswith("psycopg2."):
+    if kind.startswith(("sqlite3.", "psycopg2.")):
         return f"Dagster's database below {_home()} cannot be used: {str(error).strip()}. {_mend_database(str(error))}"
     if kind == "dagster._core.errors.DagsterInvalidConfigError" and "dagster.yaml" in str(error):
         first = str(error).strip().splitlines()
-        return f"dagster.yaml of {_home()} is not valid: {' '.join(line.strip() for line in first[:3])}. Correct it, or remove it: the next command makes a new one."
+        reason = " ".join(line.strip() for line in first[:3])
+        return f"dagster.yaml of {_home()} is not valid: {reason}. Correct it, or remove it: the next command makes a new one."
     if kind.startswith("yaml."):
-        return f"a YAML file cannot be read: {' '.join(str(error).split())}. Correct it; dagster.yaml of {_home()} may also be removed."
+        return (
+            f"a YAML file cannot be read: {' '.join(str(error).split())}. "
+            f"Correct it; dagster.yaml of {_home()} may also be removed: the next command makes a new one."
+        )
     return None
 
 
@@ -62,8 +69,8 @@ def _mend_database(words: str) -> str:
         return "Make the folder writable for the user who runs this, then run it again."
     if "malformed" in words or "not a database" in words or "no such table" in words:
         return (
-            "It is damaged: restore the folder from a copy, or move it away. The next command makes a new one; the actors' assets and their "
-            "manifests do not lie there and are kept, only the history of runs is."
+            "It is damaged: restore the folder from a copy, or move it away. The next command makes a new one; the actors' assets and "
+            "their manifests lie elsewhere and are kept, only the history of runs lies there."
         )
     if "locked" in words:
         return "Another process keeps it locked: wait or end it. For many runs at once use Postgres (docs/deployment.md)."

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.definitions import AVATAR_JOB, defs, free_slots_of_dead_runs, process_tag, step_error
+from avatar_pipeline.definitions import AVATAR_JOB, defs, free_slots_of_dead_runs, step_error
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.settings import resolve_settings
@@ -67,7 +67,6 @@ def run_avatar(
         run_config=run_config,
         instance=instance,
         partition_key=actor,
-        tags=process_tag(),
         asset_selection=[dg.AssetKey(asset) for asset in only] or None,
         raise_on_error=False,
     )

@@ -25,7 +25,9 @@ class CheckpointFile:
         """Replace what was saved. Raises StoreError when the disk is full, read-only or gone; then the last one is still there."""
         self._remove_leftovers()
         actor = self.path.parent.parent
-        if not (actor / "actor.yaml").is_file() and local(actor) is not None:  # not to be made anew on whatever lies below a mount
+        if (
+            not (actor / "actor.yaml").is_file() and local(actor) is not None
+        ):  # not to be made anew on whatever lies below a mount
             raise StoreError(f"{actor} is gone in the middle of its run. {VANISHED}")
         write_atomic(self.path, data)
 

@@ -7,8 +7,9 @@
     {root}/.locks/{actor}.lock                       held while publishing (local and mounted disks only)
     {root}/.locks/{actor}.turn.lock                  held while a stage of the actor runs; beside it, .json: by whom
 
-A version exists if and only if its manifest.json exists, and the asset's own manifest.json points to the current one: both are
-written last. A writer that is killed leaves the old state, and temporary files that the next publish removes.
+A version exists if and only if its manifest.json exists, which is written last; then the asset's own folder, whose manifest.json tells
+which version is the current one, is exchanged whole. A writer that is killed leaves the old state, and temporary files that the next
+publish removes.
 
 The limits: an object store has no lock here. Two runs of one actor are then not kept apart: both do the work. Two machines that publish
 the same asset of one actor at the same moment leave sound versions, and the pointer of the later one, but may mix the files of
@@ -29,7 +30,16 @@ from filelock import FileLock, Timeout
 from upath import UPath
 
 from avatar_pipeline.actors.checkpoints import CheckpointFile
-from avatar_pipeline.actors.files import TEMPORARY, files_below, local, remove_empty_folders, sync_folder, unwritable, write_atomic
+from avatar_pipeline.actors.files import (
+    TEMPORARY,
+    files_below,
+    local,
+    put_folder,
+    remove_empty_folders,
+    sync_folder,
+    unwritable,
+    write_atomic,
+)
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import Photo, import_openpeople, load_photos, photographs
 from avatar_pipeline.actors.spec import ActorSpec, load_spec
@@ -124,14 +134,29 @@ class ActorStore:
         text = manifest.model_copy(update={"digest": digest, "files": entries}).to_json()
         current = self._asset_dir(name, manifest.asset)
         with self._lock(name), self._written(current):
-            self._remove_leftovers(self._versions_dir(name, manifest.asset), TEMPORARY)
-            for folder in (self._versions_dir(name, manifest.asset) / digest, current):
-                _fill(folder, files, entries)
-                write_atomic(folder / MANIFEST, text.encode())
-                sync_folder(folder)
+            for folder, depth in ((current.parent, ""), (current, "**/"), (self._versions_dir(name, manifest.asset), "**/")):
+                self._remove_leftovers(folder, depth + TEMPORARY)
+            version = self._versions_dir(name, manifest.asset) / digest
+            _fill(version, files)
+            write_atomic(version / MANIFEST, text.encode())
+            sync_folder(version)
+            self._put_current(current, {**files, MANIFEST: text.encode()})
             self._remove_unfinished(name, manifest.asset)
             self.checkpoint(name, manifest.asset).clear()
         return Manifest.from_json(text)
+
+    def _put_current(self, current: UPath, files: Mapping[str, bytes]) -> None:
+        """Make these files the current version, all at once on a disk; in an object store the manifest comes last."""
+        path = local(current)
+        contents = {file: data for file, data in files.items() if file != MANIFEST}
+        present = files_below(current)
+        same = present.keys() - {MANIFEST} == contents.keys()
+        if path is not None and not (same and all(present[file].read_bytes() == data for file, data in contents.items())):
+            put_folder(path, files)
+            return
+        _fill(current, contents)
+        write_atomic(current / MANIFEST, files[MANIFEST])
+        sync_folder(current)
 
     def checkpoint(self, name: str, asset: str) -> CheckpointFile:
         """The place for the state of a stage that is under way; `publish` clears it."""
@@ -245,8 +270,8 @@ class ActorStore:
     def _remove_leftovers(self, folder: UPath, pattern: str) -> None:
         """Remove what killed writers left behind. Call with the lock held: then whatever matches is a leftover."""
         path = local(folder)
-        for leftover in path.rglob(pattern) if path is not None and path.is_dir() else ():
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        for leftover in list(path.glob(pattern)) if path is not None and path.is_dir() else ():
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
     def _remove_unfinished(self, name: ActorName, asset: str) -> None:
         """Remove version folders without a manifest. Only where the lock excludes that one is being written right now."""
@@ -256,11 +281,11 @@ class ActorStore:
                 shutil.rmtree(version)
 
 
-def _fill(folder: UPath, files: Mapping[str, bytes], entries: Mapping[str, FileEntry]) -> None:
+def _fill(folder: UPath, files: Mapping[str, bytes]) -> None:
     """Give the folder exactly these files, manifest.json left as it is; files that are right already are not written again."""
     present = files_below(folder)
     for file, data in files.items():
-        if file not in present or sha256_bytes(present[file].read_bytes()) != entries[file].sha256:
+        if file not in present or present[file].read_bytes() != data:
             write_atomic(folder / file, data)
     for file, path in present.items():
         if file not in files and file != MANIFEST:

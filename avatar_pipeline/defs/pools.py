@@ -28,50 +28,50 @@ import psutil
 GPU_POOL = "gpu"
 PROCESS_TAG = "avatar_pipeline/process"
 EVERY = 15.0  # seconds between two looks: what Dagster itself waits at most between two tries for a slot
+LIVING = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 CLOCK = 60.0  # seconds by which the time of a process' start may seem to move, when the clock is set
 
 logger = logging.getLogger(__name__)
 
 
-def process_tag() -> dict[str, str]:
-    """The tag of a run that this process executes: host, process id, and when it started, since ids are used again."""
+def process_tag(run_id: str) -> dict[str, str]:
+    """The tag of a run that this process executes: host, process id, and when that started, since ids are used again.
+
+    The run's own id is part of it: Dagster copies tags to the run that is made when somebody starts one again.
+    """
     parent = multiprocessing.parent_process()  # a step of Dagster's multiprocess executor: the run is its parent's
     pid = os.getpid() if parent is None or parent.pid is None else parent.pid
-    return {PROCESS_TAG: f"{platform.node()}:{pid}:{psutil.Process(pid).create_time()}"}
+    return {PROCESS_TAG: f"{run_id}:{platform.node()}:{pid}:{psutil.Process(pid).create_time()}"}
 
 
 def tag_own_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Tag a run that this process executes, unless it was started for one step of it (`dagster api execute_step`: Ray, Kubernetes)."""
     if "execute_step" in sys.argv or not instance.has_run(run.run_id):
         return
-    tag = process_tag()
+    tag = process_tag(run.run_id)
     if run.tags.get(PROCESS_TAG) != tag[PROCESS_TAG]:
         instance.add_run_tags(run.run_id, tag)
 
 
 def free_slots_of_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Free slots and places in the queue, in all pools; returns the ids of the runs that had died."""
+    """Mark runs as failed whose process is gone, and free slots and places in the queue of all pools; returns the ids of those runs."""
+    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=LIVING)) if _is_dead(run)]
+    for run in dead:
+        instance.report_run_failed(run, "The process that executed this run is gone.")
     storage = instance.event_log_storage
-    freed = []
-    for pool in storage.get_concurrency_keys():
-        info = storage.get_concurrency_info(pool)
-        for run_id in {row.run_id for row in (*info.claimed_slots, *info.pending_steps)}:
-            run = instance.get_run_by_id(run_id)
-            if run is None or run.is_finished:
-                storage.free_concurrency_slots_for_run(run_id)
-            elif _is_dead(run.tags.get(PROCESS_TAG, "")):
-                instance.report_run_failed(run, "The process that executed this run is gone.")
-                storage.free_concurrency_slots_for_run(run_id)
-                freed.append(run_id)
-    return freed
+    if storage.supports_global_concurrency_limits:
+        for pool in storage.get_concurrency_keys():
+            info = storage.get_concurrency_info(pool)
+            for run_id in {slot.run_id for slot in info.claimed_slots} | {step.run_id for step in info.pending_steps}:
+                run_now = instance.get_run_by_id(run_id)
+                if run_now is None or run_now.is_finished:
+                    storage.free_concurrency_slots_for_run(run_id)
+    return [run.run_id for run in dead]
 
 
 @contextmanager
 def slots_watched(instance: dg.DagsterInstance) -> Iterator[None]:
     """Free the slots of dead runs now, and again and again while the block runs: a run that waits for one may outlive its holder."""
-    if not instance.event_log_storage.supports_global_concurrency_limits:
-        yield
-        return
     done = threading.Event()
 
     def watch() -> None:
@@ -103,13 +103,13 @@ def seconds_in_pool(context: dg.AssetExecutionContext) -> float:
     return 0.0
 
 
-def _is_dead(tag: str) -> bool:
-    """Whether the process named by a tag ran on this host and does not any more."""
-    parts = tag.rsplit(":", 2)
-    if len(parts) != 3 or parts[0] != platform.node():
+def _is_dead(run: dg.DagsterRun) -> bool:
+    """Whether the process that its tag names ran on this host and does not any more."""
+    parts = run.tags.get(PROCESS_TAG, "").split(":")
+    if len(parts) != 4 or parts[:2] != [run.run_id, platform.node()]:
         return False
     try:
-        process = psutil.Process(int(parts[1]))
-        return abs(process.create_time() - float(parts[2])) > CLOCK or process.status() == psutil.STATUS_ZOMBIE
+        process = psutil.Process(int(parts[2]))
+        return abs(process.create_time() - float(parts[3])) > CLOCK or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True

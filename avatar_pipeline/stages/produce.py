@@ -216,7 +216,7 @@ def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str
 
 
 @contextmanager
-def _device(model: bool, spec: ActorSpec, tools: Tools, work: str) -> Iterator[dict[str, Any]]:
+def _device(model: bool, spec: ActorSpec, tools: Tools, work: str = "") -> Iterator[dict[str, Any]]:
     """Hold the device while a stage runs that uses the model; the yielded dict is filled with what the manifest says about it."""
     used: dict[str, Any] = {}
     if not model:
