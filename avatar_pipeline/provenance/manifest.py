@@ -63,6 +63,7 @@ class Manifest(BaseModel):
     device_since: str = Field("", description="when the device was taken, UTC; empty when none was")
     device_until: str = Field("", description="when it was given back")
     files: dict[str, FileEntry] = {}
+    checks: dict[str, str] = Field({}, description="check -> verdict: pass, warn, error, not_assessed")
     metrics: dict[str, float | int | str | bool | None] = {}
 
     def to_json(self) -> str:
