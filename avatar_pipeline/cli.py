@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from avatar_pipeline.commands import actors, looking, making, setup
+from avatar_pipeline.commands import actors, looking, making, metrics, setup
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.faults import explain
 
@@ -26,6 +26,7 @@ COMMANDS = (
     looking.lineage,
     looking.preflight,
     looking.doctor,
+    metrics.metrics,
     setup.fetch,
     setup.ui,
 )

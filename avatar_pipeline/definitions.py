@@ -12,10 +12,11 @@ from avatar_pipeline.defs.logs import chosen_logger, json_lines
 from avatar_pipeline.defs.pools import free_slots_of_dead_runs
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.defs.run_counts import run_counts
 from avatar_pipeline.defs.sensors import actors_sensor
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
-__all__ = ["AVATAR_JOB", "chosen_logger", "defs", "free_slots_of_dead_runs", "register", "step_error"]
+__all__ = ["AVATAR_JOB", "chosen_logger", "defs", "free_slots_of_dead_runs", "register", "run_counts", "step_error"]
 
 defs = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],

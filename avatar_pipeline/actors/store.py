@@ -162,6 +162,10 @@ class ActorStore:
         """The place for the state of a stage that is under way; `publish` clears it."""
         return CheckpointFile(self._asset_dir(name, asset).parent / ".checkpoints" / f"{asset}.safetensors")
 
+    def has(self, name: str, asset: str) -> bool:
+        """Whether the actor has a current version of the asset."""
+        return (self._asset_dir(name, asset) / MANIFEST).is_file()
+
     def current(self, name: str, asset: str) -> Manifest:
         """The manifest of the asset's current version. Raises StoreError when the asset was never materialized, or is damaged."""
         path = self._asset_dir(name, asset) / MANIFEST
