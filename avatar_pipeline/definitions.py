@@ -9,6 +9,7 @@ from avatar_pipeline.defs.console import console, step_error
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS
 from avatar_pipeline.defs.jobs import AVATAR_JOB
 from avatar_pipeline.defs.logs import chosen_logger, json_lines
+from avatar_pipeline.defs.patience import wait_patiently
 from avatar_pipeline.defs.pools import free_slots_of_dead_runs
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
@@ -17,6 +18,8 @@ from avatar_pipeline.defs.sensors import actors_sensor
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = ["AVATAR_JOB", "chosen_logger", "defs", "free_slots_of_dead_runs", "register", "run_counts", "step_error"]
+
+wait_patiently()
 
 defs = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 import psutil
+from dagster import DagsterEventType
 
 # One step at a time holds the device, over all runs of a host: dagster.yaml limits the pool, GpuSession.turn locks what Dagster
 # does not see.
@@ -92,15 +93,22 @@ def slots_watched(instance: dg.DagsterInstance) -> Iterator[None]:
 
 
 def seconds_in_pool(context: dg.AssetExecutionContext) -> float:
-    """Seconds that the present step waited for its pool's slot; 0 without a pool or a queue."""
+    """Seconds that the present attempt of a step waited for its pool's slot: from the first time that Dagster said so to its start."""
     step = context.get_step_execution_context().step
-    pool, storage = step.pool, context.instance.event_log_storage
-    if not pool or not storage.supports_global_concurrency_limits:
+    if not step.pool:
         return 0.0
-    for row in storage.get_concurrency_info(pool).pending_steps:
-        if (row.run_id, row.step_key) == (context.run.run_id, step.key) and row.assigned_timestamp:
-            return max(0.0, (row.assigned_timestamp - row.enqueued_timestamp).total_seconds())
-    return 0.0
+    blocked = waited = 0.0
+    for entry in context.instance.all_logs(
+        context.run.run_id, of_type={DagsterEventType.ENGINE_EVENT, DagsterEventType.STEP_START}
+    ):
+        event = entry.dagster_event
+        if event is None or event.step_key != step.key:
+            continue
+        if event.event_type == DagsterEventType.STEP_START:
+            blocked, waited = 0.0, entry.timestamp - blocked if blocked else 0.0
+        elif not blocked and "blocked by limit for pool" in (event.message or ""):
+            blocked = entry.timestamp
+    return waited
 
 
 def _is_dead(run: dg.DagsterRun) -> bool:
