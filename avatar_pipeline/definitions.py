@@ -8,20 +8,25 @@ from avatar_pipeline.defs.assets import STAGE_ASSETS
 from avatar_pipeline.defs.console import console, step_error
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS
 from avatar_pipeline.defs.jobs import AVATAR_JOB
-from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag
+from avatar_pipeline.defs.logs import chosen_logger, json_lines
+from avatar_pipeline.defs.patience import wait_patiently
+from avatar_pipeline.defs.pools import free_slots_of_dead_runs
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.defs.run_counts import run_counts
 from avatar_pipeline.defs.sensors import actors_sensor
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
-__all__ = ["AVATAR_JOB", "defs", "free_slots_of_dead_runs", "process_tag", "register", "step_error"]
+__all__ = ["AVATAR_JOB", "chosen_logger", "defs", "free_slots_of_dead_runs", "register", "run_counts", "step_error"]
+
+wait_patiently()
 
 defs = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],
     jobs=[AVATAR_JOB],
     sensors=[actors_sensor],
     resources={"store": StoreResource(), "tools": ToolsResource()},
-    loggers={"console": console},
+    loggers={"console": console, "json": json_lines},
     # One process per run: resources start once, so each model is loaded once for all seven assets.
     executor=dg.in_process_executor,
 )

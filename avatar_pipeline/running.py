@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.definitions import AVATAR_JOB, defs, free_slots_of_dead_runs, process_tag, step_error
+from avatar_pipeline.definitions import AVATAR_JOB, chosen_logger, defs, free_slots_of_dead_runs, step_error
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.settings import resolve_settings
@@ -58,7 +58,7 @@ def run_avatar(
     Tools(**{"device": "auto", "model": None, "analyzer": "dlib", "log": print, **chosen}).preset(spec)  # loads nothing
     run_config: dict[str, Any] = {
         "ops": {asset: {"config": dict(values)} for asset, values in (settings or {}).items()},
-        "loggers": {"console": {}},
+        "loggers": {chosen_logger(): {}},
     }
     if tools:
         run_config["resources"] = {"tools": {"config": dict(tools)}}
@@ -67,7 +67,6 @@ def run_avatar(
         run_config=run_config,
         instance=instance,
         partition_key=actor,
-        tags=process_tag(),
         asset_selection=[dg.AssetKey(asset) for asset in only] or None,
         raise_on_error=False,
     )

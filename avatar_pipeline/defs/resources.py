@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.defs.pools import slots_watched, tag_own_run
 from avatar_pipeline.stages.tools import Tools
 
 
@@ -39,12 +41,17 @@ class ToolsResource(dg.ConfigurableResource):
 
     _tools: Tools | None = PrivateAttr(None)
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        log = context.log
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[ToolsResource]:
+        """Start with a run: before any of its steps asks for a slot in a pool."""
+        log, instance, run = context.log, context.instance, context.run
         self._tools = self._make(log.info if log else print)
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        self.open().close()
+        with ExitStack() as stack:
+            stack.callback(self._tools.close)
+            if instance is not None and run is not None and instance.is_persistent:
+                tag_own_run(instance, run)
+                stack.enter_context(slots_watched(instance))
+            yield self
 
     def open(self) -> Tools:
         """The run's tools; the same ones each time."""
