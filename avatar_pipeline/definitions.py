@@ -5,19 +5,20 @@ from __future__ import annotations
 import dagster as dg
 
 from avatar_pipeline.defs.assets import STAGE_ASSETS
-from avatar_pipeline.defs.batch import Done, Report, batch_job, summary
-from avatar_pipeline.defs.console import console, silent
-from avatar_pipeline.defs.external import EXTERNAL_ASSETS
+from avatar_pipeline.defs.batch import Done, Report, batch_job, duration, summary
+from avatar_pipeline.defs.console import console, silent, step_error
+from avatar_pipeline.defs.external import EXTERNAL_ASSETS, observed_versions
 from avatar_pipeline.defs.jobs import AVATAR_JOB
 from avatar_pipeline.defs.one_actor import Outcome, run_actor
-from avatar_pipeline.defs.pools import free_slots_of_dead_runs
+from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.defs.sensors import actors_sensor
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
-    "AVATAR_JOB", "Done", "Outcome", "Report", "batch_job", "defs", "free_slots_of_dead_runs", "register", "run_actor", "summary",
+    "AVATAR_JOB", "Done", "Outcome", "Report", "batch_job", "defs", "duration", "free_slots_of_dead_runs", "observed_versions",
+    "process_tag", "register", "run_actor", "step_error", "summary",
 ]  # fmt: skip
 
 defs = dg.Definitions(

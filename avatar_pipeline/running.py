@@ -28,7 +28,9 @@ def run_avatar(
     not usable, before anything is made.
     """
     chosen = {name: value for name, value in (tools or {}).items() if name in ("model", "preset", "overrides")}
-    Tools(**{"device": "auto", "model": None, "analyzer": "dlib", "log": print, **chosen}).preset(store.spec(actor))  # loads nothing
+    Tools(**{"device": "auto", "model": None, "analyzer": "dlib", "log": print, **chosen}).preset(
+        store.spec(actor)
+    )  # loads nothing
     free_slots_of_dead_runs(instance)
     job = defs.resolve_job_def(AVATAR_JOB.name)
     return run_actor(job, instance, store, actor, only=only, settings=settings, tools=tools)

@@ -36,7 +36,8 @@ class BatchConfig(dg.Config):
     )
     only: list[str] = Field(default=[], description=f"Only these assets: {', '.join(STAGES)}. Empty: all.")
     keep_unchanged: bool = Field(
-        default=False, description="Keep what is up to date and make the rest, so that a batch that was ended goes on where it stopped."
+        default=False,
+        description="Keep what is up to date and make the rest, so that a batch that was ended goes on where it stopped.",
     )
     settings: dict[str, Any] = Field(
         default={}, description="By asset: settings that beat actor.yaml, such as {lora: {steps: 40}}, for every actor."
@@ -61,8 +62,8 @@ class Done:
             return "cancelled"
         if self.problems:
             return "failed"
-        warned = sum("warnings" in row.verdict for row in self.outcome.rows) if self.outcome else 0
-        return f"pass, warnings in {warned}" if warned else "pass"
+        warnings = sum(row.warnings for row in self.outcome.rows) if self.outcome else 0
+        return f"pass, {warnings} warnings" if warnings else "pass"
 
     @property
     def made(self) -> list[str]:
@@ -87,14 +88,22 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def batch_job(avatar_job: Callable[[], dg.JobDefinition], report: Report | None = None, logger: str = "console") -> dg.JobDefinition:
+def batch_job(
+    avatar_job: Callable[[], dg.JobDefinition], report: Report | None = None, logger: str = "console"
+) -> dg.JobDefinition:
     """The job. avatar_job: gives the main job. report: is told each actor's end, and the seconds that are left, beside the log.
 
     logger: who hears what the actors' runs say, beside their event logs.
     """
 
-    @dg.op(name="batch", out=dg.Out(dg.Nothing), description="Makes every actor in a run of its own; see their table in the metadata.")
-    def batch(context: dg.OpExecutionContext, config: BatchConfig, store: StoreResource, tools: ToolsResource) -> Iterator[dg.Output]:
+    @dg.op(
+        name="batch",
+        out=dg.Out(dg.Nothing),
+        description="Makes every actor in a run of its own; see their table in the metadata.",
+    )
+    def batch(
+        context: dg.OpExecutionContext, config: BatchConfig, store: StoreResource, tools: ToolsResource
+    ) -> Iterator[dg.Output]:
         _check(config)
         began = time.monotonic()
         done: list[Done] = []
@@ -225,5 +234,9 @@ def _metadata(done: Sequence[Done]) -> Mapping[str, dg.MetadataValue]:
         "failed": dg.MetadataValue.int(len(failed)),
         "seconds": dg.MetadataValue.float(sum(actor.seconds for actor in done)),
         "seconds_per_actor": dg.MetadataValue.float(sum(actor.seconds for actor in done) / len(done)),
-        **{f"failed {actor.actor}": dg.MetadataValue.dagster_run(actor.outcome.run_id) for actor in failed[:TOLD] if actor.outcome},
+        **{
+            f"failed {actor.actor}": dg.MetadataValue.dagster_run(actor.outcome.run_id)
+            for actor in failed[:TOLD]
+            if actor.outcome
+        },
     }

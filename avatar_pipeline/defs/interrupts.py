@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 STOPPING = {signal.SIGINT, signal.SIGTERM}
 
@@ -31,10 +31,8 @@ def noticed_interrupts() -> Iterator[Callable[[], bool]]:
 
     def interrupted() -> bool:
         nonlocal came
-        try:
+        with suppress(BlockingIOError):  # no signal since the last look
             came = came or any(number in STOPPING for number in os.read(reading, 4096))
-        except BlockingIOError:  # no signal since the last look
-            pass
         return came
 
     try:

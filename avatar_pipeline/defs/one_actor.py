@@ -22,11 +22,15 @@ Settings = Mapping[str, Mapping[str, Any]]  # by asset: what overrides actor.yam
 
 @dataclass(frozen=True)
 class Row:
-    """One asset of a run. manifest: what it made, None when it made nothing. verdict: its worst check, or why there is none."""
+    """One asset of a run. manifest: what it made, None when it made nothing. verdict: its worst check, or why there is none.
+
+    warnings: how many checks gave a warning.
+    """
 
     asset: str
     manifest: Manifest | None
     verdict: str
+    warnings: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,9 @@ def run_actor(
 ) -> Outcome:
     """Materialize the assets of `job` for an actor, or those in `only`.
 
-    tools: configuration of the resource `tools`. logger: who hears what the run says, beside the event log. interrupted: whether a signal asks this process to stop; the run is then marked as cancelled, where
-    Dagster, which knows of no request from the UI, would call it a failure.
+    tools: configuration of the resource `tools`. logger: who hears what the run says, beside the event log. interrupted: whether a
+    signal asks this process to stop; the run is then marked as cancelled, where Dagster, which knows of no request from the UI, would
+    call it a failure.
     Raises GenerationError for a setting out of range, whichever asset it is for, before anything is made.
     """
     in_job = job.asset_layer.executable_asset_keys
@@ -111,9 +116,7 @@ def _is_interrupt(entry: dg.EventLogEntry) -> bool:
     return source is not None and source.value == "INTERRUPT"
 
 
-def _outcome(
-    result: dg.ExecuteInProcessResult, store: ActorStore, actor: str, wanted: Sequence[str], seconds: float
-) -> Outcome:
+def _outcome(result: dg.ExecuteInProcessResult, store: ActorStore, actor: str, wanted: Sequence[str], seconds: float) -> Outcome:
     checks = {asset: [e for e in result.get_asset_check_evaluations() if e.asset_key == dg.AssetKey(asset)] for asset in wanted}
     failed = {str(event.step_key): step_error(event) for event in result.all_events if event.is_step_failure}
     made = {event.asset_key for event in result.get_asset_materialization_events()}
@@ -121,7 +124,8 @@ def _outcome(
     for asset in wanted:
         is_made = dg.AssetKey(asset) in made
         verdict = _verdict(checks[asset]) if is_made else "failed" if asset in failed else "not run"
-        rows.append(Row(asset, store.current(actor, asset) if is_made else None, verdict))
+        warnings = sum(not check.passed and not _is_error(check) for check in checks[asset])
+        rows.append(Row(asset, store.current(actor, asset) if is_made else None, verdict, warnings))
     cancelled = result.dagster_run.status == dg.DagsterRunStatus.CANCELED
     if cancelled:
         return Outcome(result.run_id, rows, ["the run was cancelled; what it had stored before stays"], True, seconds)
