@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from avatar_pipeline.commands import actors, looking, making, metrics, setup
+from avatar_pipeline.commands import actors, batch, looking, making, metrics, setup
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.faults import explain
 
@@ -22,6 +22,7 @@ COMMANDS = (
     actors.register,
     actors.new_actor,
     making.run,
+    batch.batch,
     making.replay,
     looking.lineage,
     looking.preflight,

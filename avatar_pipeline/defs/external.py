@@ -51,6 +51,17 @@ def observed_version(instance: dg.DagsterInstance, actor: str, asset: str) -> st
     return observation.tags.get(DATA_VERSION) if observation else None
 
 
+def observed_versions(instance: dg.DagsterInstance) -> dict[str, dict[str, str]]:
+    """The versions that Dagster last saw of all actors, by external asset and actor: one query an asset."""
+    found = {}
+    for asset in (SPEC, PHOTOS, MODEL):
+        tags = instance.event_log_storage.get_latest_tags_by_partition(
+            dg.AssetKey(asset), dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION]
+        )
+        found[asset] = {actor: values[DATA_VERSION] for actor, values in tags.items()}
+    return found
+
+
 def observation(actor: str, asset: str, version: str) -> dg.AssetObservation:
     """The event that tells Dagster a version."""
     return dg.AssetObservation(asset, partition=actor, tags={DATA_VERSION: version})

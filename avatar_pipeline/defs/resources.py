@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,9 @@ from pydantic import Field, PrivateAttr
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.pools import slots_watched, tag_own_run
 from avatar_pipeline.stages.tools import Tools
+
+# The tools of a batch, for the runs inside of its own. Dagster makes a resource anew for every run, and lets no run replace one.
+_LENT: ContextVar[Tools | None] = ContextVar("lent_tools", default=None)
 
 
 class StoreResource(dg.ConfigurableResource):
@@ -45,12 +49,15 @@ class ToolsResource(dg.ConfigurableResource):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[ToolsResource]:
         """Start with a run: before any of its steps asks for a slot in a pool."""
         log, instance, run = context.log, context.instance, context.run
-        self._tools = self._make(log.info if log else print)
+        lent = _LENT.get()
+        self._tools = lent or self._make(log.info if log else print)
         with ExitStack() as stack:
-            stack.callback(self._tools.close)
+            if lent is None:
+                stack.callback(self._tools.close)
             if instance is not None and run is not None and instance.is_persistent:
                 tag_own_run(instance, run)
-                stack.enter_context(slots_watched(instance))
+                if lent is None:  # else the batch watches
+                    stack.enter_context(slots_watched(instance))
             yield self
 
     def open(self) -> Tools:
@@ -58,6 +65,15 @@ class ToolsResource(dg.ConfigurableResource):
         if self._tools is None:
             self._tools = self._make(print)
         return self._tools
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Runs that start within this block, in this process, use these very tools, and leave them open: what has been loaded stays."""
+        token = _LENT.set(self.open())
+        try:
+            yield
+        finally:
+            _LENT.reset(token)
 
     def _make(self, log: Callable[[str], None]) -> Tools:
         return Tools(self.device, self.model, self.analyzer, log, self.preset, self.overrides)
