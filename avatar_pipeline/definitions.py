@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from avatar_pipeline.defs.assets import STAGE_ASSETS
+from avatar_pipeline.defs.automation import automation_sensor
 from avatar_pipeline.defs.console import console, step_error
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS
 from avatar_pipeline.defs.jobs import AVATAR_JOB
@@ -19,7 +20,7 @@ __all__ = ["AVATAR_JOB", "defs", "free_slots_of_dead_runs", "process_tag", "regi
 defs = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],
     jobs=[AVATAR_JOB],
-    sensors=[actors_sensor],
+    sensors=[actors_sensor, automation_sensor],
     resources={"store": StoreResource(), "tools": ToolsResource()},
     loggers={"console": console},
     # One process per run: resources start once, so each model is loaded once for all seven assets.

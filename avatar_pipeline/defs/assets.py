@@ -9,6 +9,7 @@ import dagster as dg
 from PIL import Image
 
 from avatar_pipeline.actors.export import drop_in
+from avatar_pipeline.defs.automation import regenerate_when_changed
 from avatar_pipeline.defs.checks import check_results, check_specs
 from avatar_pipeline.defs.config import config_class, overrides
 from avatar_pipeline.defs.external import record_inputs
@@ -36,6 +37,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         check_specs=check_specs(stage),
         pool=GPU_POOL if stage.model else None,
         group_name="avatar",
+        automation_condition=regenerate_when_changed(),
     )
     def materialize(
         context: dg.AssetExecutionContext,
