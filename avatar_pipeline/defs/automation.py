@@ -48,10 +48,9 @@ def regenerate_when_changed() -> dg.AutomationCondition:
     new_code = dg.AutomationCondition.code_version_changed()
     missing = dg.AutomationCondition.missing().newly_true() & ~dg.AutomationCondition.execution_failed()
     changed = (new_input | with_input | new_code | missing).with_label("changed")
-    handled = (
-        (~new_code & dg.AutomationCondition.newly_requested() & ~new_input)
-        | (dg.AutomationCondition.newly_updated() & ~with_input & ~Differs())
-    ).with_label("handled")
+    asked = ~new_code & dg.AutomationCondition.newly_requested() & ~new_input
+    up_to_date = dg.AutomationCondition.newly_updated() & ~Differs()
+    handled = ((asked | up_to_date) & ~with_input).with_label("handled")
     blocked = dg.AutomationCondition.any_deps_match(BlockingCheckFailed() & ~dg.AutomationCondition.will_be_requested())
     return (
         changed.since(handled)

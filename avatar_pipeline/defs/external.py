@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -37,9 +38,14 @@ def version_of(store: ActorStore, actor: str, asset: str) -> str:
         return spec_version(spec)
     if asset == PHOTOS:
         return photos_version(store.photos(actor))
+    return model_version(spec.preset, spec.model, actor)
+
+
+def model_version(preset: str, values: Mapping[str, Any], actor: str) -> str:
+    """The version of the base model that an actor.yaml's `preset` and `model` choose here and now. Raises ModelError."""
     # What a run's own configuration chooses is not known here: the run observes it (record_inputs).
-    preset = resolve_preset(spec.preset, spec.model, f"actor.yaml of {actor}")
-    return model_sha256(locate_model(preset), preset)
+    resolved = resolve_preset(preset, values, f"actor.yaml of {actor}")
+    return model_sha256(locate_model(resolved), resolved)
 
 
 def observed_version(instance: dg.DagsterInstance, actor: str, asset: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The sensor that keeps Dagster's picture of the actor store up to date. It asks for no runs."""
+"""The sensor that keeps Dagster's picture of the actor store up to date, and the one that writes down what failed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,25 @@ import dagster as dg
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource
 
+# Actors read in one look: a tick takes a few seconds at most, also the first one over thousands; the rest follows in the next ticks.
+PORTION = 200
+
 
 @dg.sensor(
-    minimum_interval_seconds=60, description="Registers new actors, and observes changed specifications, photographs and models."
+    minimum_interval_seconds=30,
+    description="Registers new actors, unregisters those whose folder is gone, and observes changed specifications, photographs and models.",
 )
 def actors_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SkipReason:
-    """Off in a fresh instance: whoever wants it switches it on in the UI."""
-    done = register(context.instance, store.open())
+    """It asks for no runs: the sensor `automation` does, for what this one has observed."""
+    done = register(context.instance, store.open(), settle=True, limit=PORTION)
     for actor, problem in done.problems.items():
         context.log.warning(f"{actor}: {problem}")
-    return dg.SkipReason(f"{len(done.added)} new actors, {len(done.changed)} changed inputs, {len(done.problems)} with problems.")
+    facts = [
+        f"{len(done.added)} new actors",
+        f"{len(done.removed)} gone",
+        f"{len(done.changed)} changed inputs",
+        f"{len(done.problems)} with problems",
+        *([f"still being copied: {', '.join(done.waiting)}"] if done.waiting else []),
+        *([f"{done.later} more to read at the next tick"] if done.later else []),
+    ]
+    return dg.SkipReason(", ".join(facts) + ".")
