@@ -86,21 +86,16 @@ def register(
     done.added = [actor for actor in read if actor not in known]
     for names in _chunks(done.added):
         instance.add_dynamic_partitions(name, names)
-    told = index.actors
-    index.actors = {**told, **read}
+    models = {actor: entry.model for actor, entry in index.actors.items()}
+    index.actors |= read
     _look_at_models({actor: index.actors[actor] for actor in seen if actor in index.actors})
-    for asset, version in _VERSIONS.items():
-        changed = {
-            actor: said
-            for actor in sorted(seen)
-            if actor in index.actors
-            and (said := version(index.actors[actor]))
-            and (actor in read or said != Known.model_validate(before["actors"][actor]).model)
-        }
-        observed = observed_versions(instance, asset, changed)
-        for actor, said in changed.items():
-            if observed.get(actor) != said:
-                instance.report_runless_asset_event(observation(actor, asset, said))
+    remodelled = [a for a in seen if a in index.actors and a not in read and index.actors[a].model != models[a]]
+    for asset, actors in ((SPEC, list(read)), (PHOTOS, list(read)), (MODEL, [*read, *remodelled])):
+        observed = observed_versions(instance, asset, actors)
+        for actor in actors:
+            version = _VERSIONS[asset](index.actors[actor])
+            if version is not None and observed.get(actor) != version:
+                instance.report_runless_asset_event(observation(actor, asset, version))
                 done.changed.append((actor, asset))
     done.changed.sort(key=lambda pair: (pair[0], (SPEC, PHOTOS, MODEL).index(pair[1])))
     done.problems = {

@@ -9,6 +9,7 @@ from avatar_pipeline.defs.resources import StoreResource
 
 # Actors read in one look: a tick takes a few seconds at most, also the first one over thousands; the rest follows in the next ticks.
 PORTION = 200
+SHOWN = 20  # problems told in one tick's log; `avatar-pipeline register` tells them all
 
 
 @dg.sensor(
@@ -18,7 +19,7 @@ PORTION = 200
 def actors_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SkipReason:
     """It asks for no runs: the sensor `automation` does, for what this one has observed."""
     done = register(context.instance, store.open(), settle=True, limit=PORTION)
-    for actor, problem in done.problems.items():
+    for actor, problem in list(done.problems.items())[:SHOWN]:
         context.log.warning(f"{actor}: {problem}")
     facts = [
         f"{len(done.added)} new actors",

@@ -108,6 +108,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ActorStore:
     """Two actors with photographs: `red` and `blue`."""
     monkeypatch.setenv("AVATAR_DATA", str(tmp_path / "actors"))
     monkeypatch.setenv("AVATAR_EXPORTS", str(tmp_path / "exports"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     (tmp_path / "actors").mkdir()
     store = ActorStore()
     for name in ("red", "blue"):
