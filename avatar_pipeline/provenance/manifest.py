@@ -61,6 +61,9 @@ class Manifest(BaseModel):
     peak_memory_mb: float = 0.0
     files: dict[str, FileEntry] = {}
     metrics: dict[str, float | int | str | bool | None] = {}
+    person: str = Field("", description="version of what actor.yaml said, its `settings` aside; empty before this was recorded")
+    analyzer: str = Field("", description="the face analyzer")
+    checks: list[dict[str, Any]] = Field([], description="the verdicts, as faces/rules.py's Check")
 
     def to_json(self) -> str:
         """The text of manifest.json, ending with a newline. A NaN or infinity in it becomes null."""
