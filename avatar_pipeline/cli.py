@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from avatar_pipeline.commands import actors, looking, making, setup
+from avatar_pipeline.commands import actors, batch, looking, making, setup
 from avatar_pipeline.errors import AvatarPipelineError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ COMMANDS = (
     actors.register,
     actors.new_actor,
     making.run,
+    batch.batch,
     making.replay,
     looking.lineage,
     looking.preflight,

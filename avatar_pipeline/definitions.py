@@ -6,23 +6,28 @@ import dagster as dg
 
 from avatar_pipeline.defs.assets import STAGE_ASSETS
 from avatar_pipeline.defs.automation import automation_sensor
-from avatar_pipeline.defs.console import console, step_error
-from avatar_pipeline.defs.external import EXTERNAL_ASSETS
+from avatar_pipeline.defs.batch import Done, Report, batch_job, duration, summary
+from avatar_pipeline.defs.console import console, silent, step_error
+from avatar_pipeline.defs.external import EXTERNAL_ASSETS, observed_versions
 from avatar_pipeline.defs.jobs import AVATAR_JOB
+from avatar_pipeline.defs.one_actor import Outcome, run_actor
 from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.defs.sensors import actors_sensor
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
-__all__ = ["AVATAR_JOB", "defs", "free_slots_of_dead_runs", "process_tag", "register", "step_error"]
+__all__ = [
+    "AVATAR_JOB", "Done", "Outcome", "Report", "batch_job", "defs", "duration", "free_slots_of_dead_runs", "observed_versions",
+    "process_tag", "register", "run_actor", "step_error", "summary",
+]  # fmt: skip
 
 defs = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],
-    jobs=[AVATAR_JOB],
+    jobs=[AVATAR_JOB, batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name))],
     sensors=[actors_sensor, automation_sensor],
     resources={"store": StoreResource(), "tools": ToolsResource()},
-    loggers={"console": console},
+    loggers={"console": console, "silent": silent},
     # One process per run: resources start once, so each model is loaded once for all seven assets.
     executor=dg.in_process_executor,
 )

@@ -50,3 +50,12 @@ def _console(init_context: dg.InitLoggerContext) -> logging.Logger:
 
 
 console = dg.LoggerDefinition(_console, config_schema={}, description="Brief lines on stderr.")
+
+
+def _silent(init_context: dg.InitLoggerContext) -> logging.Logger:
+    logger = logging.Logger("avatar_pipeline.silent", logging.CRITICAL + 1)
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
+silent = dg.LoggerDefinition(_silent, config_schema={}, description="Nothing: where a progress bar is drawn instead.")

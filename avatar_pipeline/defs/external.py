@@ -8,7 +8,7 @@ preset decides which model is its base model, so a new version of one model make
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -55,6 +55,19 @@ def observed_version(instance: dg.DagsterInstance, actor: str, asset: str) -> st
     ).records
     observation = records[0].asset_observation if records else None
     return observation.tags.get(DATA_VERSION) if observation else None
+
+
+def observed_versions(instance: dg.DagsterInstance) -> dict[str, dict[str, str]]:
+    """The versions that Dagster last saw of all actors, by external asset and actor: one query an asset."""
+    return {asset: observed_in(instance, asset) for asset in (SPEC, PHOTOS, MODEL)}
+
+
+def observed_in(instance: dg.DagsterInstance, asset: str, actors: Sequence[str] | None = None) -> dict[str, str]:
+    """The versions of an external asset that Dagster last saw, of these actors or of all: one query."""
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        dg.AssetKey(asset), dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION], asset_partitions=actors
+    )
+    return {actor: values[DATA_VERSION] for actor, values in tags.items()}
 
 
 def observation(actor: str, asset: str, version: str) -> dg.AssetObservation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ import dagster as dg
 from avatar_pipeline.actors.scan import SETTLE, UNFINISHED, Seen, is_whole, look, sweep
 from avatar_pipeline.actors.store import ROOT_VARIABLE, ActorStore
 from avatar_pipeline.defs.actor_index import Index, Known, read_index, write_index
-from avatar_pipeline.defs.external import DATA_VERSION, model_version, observation
+from avatar_pipeline.defs.external import model_version, observation, observed_in
 from avatar_pipeline.defs.partitions import ACTORS
 from avatar_pipeline.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.stages.chain import MODEL, PHOTOS, SPEC
@@ -91,7 +91,7 @@ def register(
     _look_at_models({actor: index.actors[actor] for actor in seen if actor in index.actors})
     remodelled = [a for a in seen if a in index.actors and a not in read and index.actors[a].model != models[a]]
     for asset, actors in ((SPEC, list(read)), (PHOTOS, list(read)), (MODEL, [*read, *remodelled])):
-        observed = observed_versions(instance, asset, actors)
+        observed = {name: version for names in _chunks(actors) for name, version in observed_in(instance, asset, names).items()}
         for actor in actors:
             version = _VERSIONS[asset](index.actors[actor])
             if version is not None and observed.get(actor) != version:
@@ -103,17 +103,6 @@ def register(
     }
     write_index(index, before)
     return done
-
-
-def observed_versions(instance: dg.DagsterInstance, asset: str, actors: Iterable[str]) -> dict[str, str]:
-    """By actor, the version of an external asset that Dagster last saw: one query for many, as a sweep must not ask for each."""
-    found = {}
-    for names in _chunks(list(actors)):
-        tags = instance.event_log_storage.get_latest_tags_by_partition(
-            dg.AssetKey(asset), dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION], asset_partitions=names
-        )
-        found |= {actor: values[DATA_VERSION] for actor, values in tags.items() if DATA_VERSION in values}
-    return found
 
 
 _VERSIONS: dict[str, Callable[[Known], str | None]] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import dagster as dg
@@ -10,6 +12,9 @@ from pydantic import Field, PrivateAttr
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.stages.tools import Tools
+
+# The tools of a batch, for the runs inside of its own. Dagster makes a resource anew for every run, and lets no run replace one.
+_LENT: ContextVar[Tools | None] = ContextVar("lent_tools", default=None)
 
 
 class StoreResource(dg.ConfigurableResource):
@@ -41,16 +46,26 @@ class ToolsResource(dg.ConfigurableResource):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         log = context.log
-        self._tools = self._make(log.info if log else print)
+        self._tools = _LENT.get() or self._make(log.info if log else print)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        self.open().close()
+        if self._tools is not _LENT.get():
+            self.open().close()
 
     def open(self) -> Tools:
         """The run's tools; the same ones each time."""
         if self._tools is None:
             self._tools = self._make(print)
         return self._tools
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Runs that start within this block, in this process, use these very tools, and leave them open: what has been loaded stays."""
+        token = _LENT.set(self.open())
+        try:
+            yield
+        finally:
+            _LENT.reset(token)
 
     def _make(self, log: Callable[[str], None]) -> Tools:
         return Tools(self.device, self.model, self.analyzer, log, self.preset, self.overrides)
