@@ -14,7 +14,9 @@ from avatar_pipeline.defs.one_actor import Outcome, run_actor
 from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
-from avatar_pipeline.defs.sensors import actors_sensor
+from avatar_pipeline.defs.revalidation import revalidate_job
+from avatar_pipeline.defs.schedules import nightly_refresh, weekly_revalidation
+from avatar_pipeline.defs.sensors import actors_sensor, failures_sensor
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
@@ -24,8 +26,9 @@ __all__ = [
 
 defs = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],
-    jobs=[AVATAR_JOB, batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name))],
-    sensors=[actors_sensor, automation_sensor],
+    jobs=[AVATAR_JOB, batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name)), revalidate_job],
+    sensors=[actors_sensor, automation_sensor, failures_sensor],
+    schedules=[nightly_refresh, weekly_revalidation],
     resources={"store": StoreResource(), "tools": ToolsResource()},
     loggers={"console": console, "silent": silent},
     # One process per run: resources start once, so each model is loaded once for all seven assets.
