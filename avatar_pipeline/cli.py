@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from avatar_pipeline.commands import actors, batch, looking, making, metrics, setup
+from avatar_pipeline.commands import actors, automation, batch, looking, making, metrics, setup
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.faults import explain
 
@@ -24,6 +24,7 @@ COMMANDS = (
     making.run,
     batch.batch,
     making.replay,
+    automation.automation,
     looking.lineage,
     looking.preflight,
     looking.doctor,

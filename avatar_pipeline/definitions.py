@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from avatar_pipeline.defs.assets import STAGE_ASSETS
+from avatar_pipeline.defs.automation import automation_sensor
 from avatar_pipeline.defs.batch import Done, Report, batch_job, duration, summary
 from avatar_pipeline.defs.console import console, silent, step_error
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS, observed_versions
@@ -15,8 +16,10 @@ from avatar_pipeline.defs.patience import wait_patiently
 from avatar_pipeline.defs.pools import free_slots_of_dead_runs
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.defs.revalidation import revalidate_job
 from avatar_pipeline.defs.run_counts import run_counts
-from avatar_pipeline.defs.sensors import actors_sensor
+from avatar_pipeline.defs.schedules import nightly_refresh, weekly_revalidation
+from avatar_pipeline.defs.sensors import actors_sensor, failures_sensor
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
@@ -28,8 +31,9 @@ wait_patiently()
 
 defs = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],
-    jobs=[AVATAR_JOB, batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name))],
-    sensors=[actors_sensor],
+    jobs=[AVATAR_JOB, batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name)), revalidate_job],
+    sensors=[actors_sensor, automation_sensor, failures_sensor],
+    schedules=[nightly_refresh, weekly_revalidation],
     resources={"store": StoreResource(), "tools": ToolsResource()},
     loggers={"console": console, "json": json_lines, "silent": silent},
     # One process per run: resources start once, so each model is loaded once for all seven assets.

@@ -48,7 +48,7 @@ def figures(manifest: Manifest) -> dict[str, float]:
     elif isinstance(candidates, int) and isinstance(passed, int):
         found["rejected"] = candidates - passed
     if manifest.checks:
-        verdicts = list(manifest.checks.values())
+        verdicts = list(manifest.verdicts.values())
         found |= {"checks_failed": verdicts.count("error"), "checks_warned": verdicts.count("warn")}
     return found
 

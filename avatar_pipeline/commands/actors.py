@@ -11,7 +11,9 @@ from avatar_pipeline.commands.shared import Actor, actor_store, out
 from avatar_pipeline.home import dagster_home
 
 
-def register() -> None:
+def register(
+    removed: Annotated[bool, typer.Option("--removed", help="Most actors are really gone: unregister them.")] = False,
+) -> None:
     """Tell Dagster which actors there are, and in which version their inputs are. Run it again at any time."""
     from dagster import DagsterInstance
 
@@ -20,9 +22,10 @@ def register() -> None:
     home = dagster_home()
     store = actor_store()
     with DagsterInstance.get() as instance:
-        done = register_actors(instance, store)
+        done = register_actors(instance, store, remove_many=removed)
     out.print(
-        f"{len(store.names())} actors, {len(done.added)} new, {len(done.changed)} changed inputs. DAGSTER_HOME={home}",
+        f"{len(store.names())} actors, {len(done.added)} new, {len(done.removed)} gone, {len(done.changed)} changed inputs. "
+        f"DAGSTER_HOME={home}",
         highlight=False,
     )
     for actor, problem in done.problems.items():
@@ -48,4 +51,4 @@ def new_actor(
     out.print(f"Made {folder}", highlight=False)
     for warning in warnings:
         out.print(f"warning: {warning}", markup=False, highlight=False)
-    register()
+    register(removed=False)

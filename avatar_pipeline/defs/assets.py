@@ -9,9 +9,10 @@ import dagster as dg
 from PIL import Image
 
 from avatar_pipeline.actors.export import drop_in
+from avatar_pipeline.defs.automation import KEEP_UNCHANGED_TAG, regenerate_when_changed
 from avatar_pipeline.defs.checks import check_results, check_specs
 from avatar_pipeline.defs.config import config_class, overrides
-from avatar_pipeline.defs.external import record_inputs
+from avatar_pipeline.defs.external import DATA_VERSION, record_inputs
 from avatar_pipeline.defs.failures import as_failure
 from avatar_pipeline.defs.metadata import stage_metadata
 from avatar_pipeline.defs.partitions import ACTORS
@@ -21,6 +22,7 @@ from avatar_pipeline.imaging import preview_markdown
 from avatar_pipeline.stages.chain import STAGES, Stage
 from avatar_pipeline.stages.produce import produce
 from avatar_pipeline.stages.settings import resolve_settings
+from avatar_pipeline.stages.unchanged import keep
 
 
 def stage_asset(stage: Stage) -> dg.AssetsDefinition:
@@ -36,6 +38,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         check_specs=check_specs(stage),
         pool=GPU_POOL if stage.model else None,
         group_name="avatar",
+        automation_condition=regenerate_when_changed(),
     )
     def materialize(
         context: dg.AssetExecutionContext,
@@ -49,13 +52,16 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             seed = getattr(config, "seed", None)
             used = tools.open()
             used.log, used.show = context.log.info, _preview_into(context)
-            product = produce(
+            settings = resolve_settings(stage, spec, overrides(config))
+            root = spec.seed if seed is None else seed
+            kept = keep(actors, stage, spec, settings, used, seed=root) if _keeps_unchanged(context) else None
+            product = kept or produce(
                 actors,
                 stage,
                 spec,
-                resolve_settings(stage, spec, overrides(config)),
+                settings,
                 used,
-                seed=spec.seed if seed is None else seed,
+                seed=root,
                 run_id=context.run.run_id,
                 waited={"pool": seconds_in_pool(context), "actor": waited},
             )
@@ -63,6 +69,8 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             record_inputs(context, {name: inputs[name] for name in stage.external if name in inputs}, stage.upstream)
             manifest = actors.publish(product.manifest, product.result.files)
             metadata = stage_metadata(manifest, product.result, str(actors.actor_dir(spec.name) / stage.name))
+            if kept:
+                metadata = _last_metadata(context, manifest.digest) | metadata | {"kept_unchanged": dg.MetadataValue.bool(True)}
             if stage.name == "liveportrait_export" and product.verdict != "error":
                 metadata["drop_in"] = dg.MetadataValue.path(str(drop_in(spec.name, product.result.files[f"{spec.name}.jpg"])))
             for warning in product.result.warnings:
@@ -79,6 +87,18 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
 
 def _work(context: dg.AssetExecutionContext) -> str:
     return f"{context.asset_key.to_user_string()} of {context.partition_key}, run {context.run.run_id[:8]},"
+
+
+def _keeps_unchanged(context: dg.AssetExecutionContext) -> bool:
+    return context.run.tags.get(KEEP_UNCHANGED_TAG) == "true"
+
+
+def _last_metadata(context: dg.AssetExecutionContext, digest: str) -> dict[str, dg.MetadataValue]:
+    """What was shown when this version was made: pictures and tables, which no file holds. Empty when that is not on record."""
+    wanted = dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[context.partition_key])
+    records = context.instance.fetch_materializations(wanted, limit=1).records
+    last = records[0].asset_materialization if records else None
+    return dict(last.metadata) if last and (last.tags or {}).get(DATA_VERSION) == digest else {}
 
 
 def _preview_into(context: dg.AssetExecutionContext) -> Callable[[Image.Image, str], None]:

@@ -35,10 +35,10 @@ def check_results(stage: Stage, checks: Sequence[Check]) -> list[dg.AssetCheckRe
     found = {check.name: check for check in checks}
     if unknown := set(found) - set(stage.checks):
         raise ValueError(f"{stage.name} reports checks that chain.py does not promise: {', '.join(sorted(unknown))}")
-    return [_result(name, found.get(name)) for name in stage.checks]
+    return [check_result(name, found.get(name)) for name in stage.checks]
 
 
-def _result(name: str, check: Check | None) -> dg.AssetCheckResult:
+def check_result(name: str, check: Check | None) -> dg.AssetCheckResult:
     """pass is a pass; what could not be assessed is never a silent pass, but a warning that says why."""
     if check is None:
         return dg.AssetCheckResult(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -37,9 +38,14 @@ def version_of(store: ActorStore, actor: str, asset: str) -> str:
         return spec_version(spec)
     if asset == PHOTOS:
         return photos_version(store.photos(actor))
+    return model_version(spec.preset, spec.model, actor)
+
+
+def model_version(preset: str, values: Mapping[str, Any], actor: str) -> str:
+    """The version of the base model that an actor.yaml's `preset` and `model` choose here and now. Raises ModelError."""
     # What a run's own configuration chooses is not known here: the run observes it (record_inputs).
-    preset = resolve_preset(spec.preset, spec.model, f"actor.yaml of {actor}")
-    return model_sha256(locate_model(preset), preset)
+    resolved = resolve_preset(preset, values, f"actor.yaml of {actor}")
+    return model_sha256(locate_model(resolved), resolved)
 
 
 def observed_version(instance: dg.DagsterInstance, actor: str, asset: str) -> str | None:
@@ -53,13 +59,15 @@ def observed_version(instance: dg.DagsterInstance, actor: str, asset: str) -> st
 
 def observed_versions(instance: dg.DagsterInstance) -> dict[str, dict[str, str]]:
     """The versions that Dagster last saw of all actors, by external asset and actor: one query an asset."""
-    found = {}
-    for asset in (SPEC, PHOTOS, MODEL):
-        tags = instance.event_log_storage.get_latest_tags_by_partition(
-            dg.AssetKey(asset), dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION]
-        )
-        found[asset] = {actor: values[DATA_VERSION] for actor, values in tags.items()}
-    return found
+    return {asset: observed_in(instance, asset) for asset in (SPEC, PHOTOS, MODEL)}
+
+
+def observed_in(instance: dg.DagsterInstance, asset: str, actors: Sequence[str] | None = None) -> dict[str, str]:
+    """The versions of an external asset that Dagster last saw, of these actors or of all: one query."""
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        dg.AssetKey(asset), dg.DagsterEventType.ASSET_OBSERVATION, [DATA_VERSION], asset_partitions=actors
+    )
+    return {actor: values[DATA_VERSION] for actor, values in tags.items()}
 
 
 def observation(actor: str, asset: str, version: str) -> dg.AssetObservation:

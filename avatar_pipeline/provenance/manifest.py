@@ -63,8 +63,15 @@ class Manifest(BaseModel):
     device_since: str = Field("", description="when the device was taken, UTC; empty when none was")
     device_until: str = Field("", description="when it was given back")
     files: dict[str, FileEntry] = {}
-    checks: dict[str, str] = Field({}, description="check -> verdict: pass, warn, error, not_assessed")
     metrics: dict[str, float | int | str | bool | None] = {}
+    person: str = Field("", description="version of what actor.yaml said, its `settings` aside; empty before this was recorded")
+    analyzer: str = Field("", description="the face analyzer")
+    checks: list[dict[str, Any]] = Field([], description="the verdicts, as faces/rules.py's Check")
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """Check -> verdict: pass, warn, error, not_assessed. Empty in manifests from before checks were recorded."""
+        return {check["name"]: check["verdict"] for check in self.checks}
 
     def to_json(self) -> str:
         """The text of manifest.json, ending with a newline. A NaN or infinity in it becomes null."""

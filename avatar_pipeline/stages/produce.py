@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -83,11 +84,8 @@ def produce(
         provenance=lambda: _provenance(store, manifests),
         checkpoints=store.checkpoint(spec.name, stage.name) if resume else None,
     )
-    versions = {SPEC: spec_version(spec)}
-    versions |= {PHOTOS: photos_version(photos)} if stage.photos else {}
     local = stage.model and not stage.elsewhere(spec, settings)
-    versions |= {MODEL: tools.model_sha256(spec)} if local else {}
-    versions |= {name: manifests[name].digest for name in stage.upstream}
+    versions = input_versions(stage, spec, settings, tools, photos, manifests)
     preset = tools.preset(spec)
     with _device(local, spec, tools, f"{stage.name} of {spec.name}") as used:
         result = stage.run(inputs, settings, tools)
@@ -108,8 +106,10 @@ def produce(
         model=model_location(preset) if local else "",
         lora_sha256=lora.files[f"{spec.name}.safetensors"].sha256 if lora else None,
         libraries=library_versions(),
-        checks={check.name: check.verdict for check in result.checks},
         metrics=result.metrics,
+        person=person_version(spec),
+        analyzer=tools.analyzer_name,
+        checks=[dataclasses.asdict(check) for check in result.checks],
         **used,
     )
     return Product(manifest, result)
@@ -175,6 +175,22 @@ def version_of(store: ActorStore, name: str, asset: str, digest: str) -> Manifes
     raise StoreError(
         f"Version {digest[:12]} of {name}'s {asset} is not in the store any more. Materialize the chain of {name} again from {asset} on."
     )
+
+
+def input_versions(
+    stage: Stage, spec: ActorSpec, settings: BaseModel, tools: Tools, photos: Sequence[Photo], upstream: Mapping[str, Manifest]
+) -> dict[str, str]:
+    """The versions of everything that a stage reads, by asset. Raises ModelError when the base model's weights are missing."""
+    versions = {SPEC: spec_version(spec)}
+    versions |= {PHOTOS: photos_version(photos)} if stage.photos else {}
+    local = stage.model and not stage.elsewhere(spec, settings)
+    versions |= {MODEL: tools.model_sha256(spec)} if local else {}
+    return versions | {name: upstream[name].digest for name in stage.upstream}
+
+
+def person_version(spec: ActorSpec) -> str:
+    """The version of what a specification says of the person: all but `settings`, of which each stage reads its own."""
+    return spec_version(spec.model_copy(update={"settings": {}}))
 
 
 def spec_version(spec: ActorSpec) -> str:

@@ -39,14 +39,14 @@ class Tools:
         self.cancelled: Callable[[], bool] = lambda: False  # asked after every step; a drawing then ends with Cancelled
         self.run_preset = preset
         self.run_values = {**(overrides or {}), **({"model": model} if model else {})}
-        self._analyzer_name = analyzer
+        self.analyzer_name = analyzer
         self._pinned: Preset | None = None
         self._sessions: dict[str, GpuSession] = {}
 
     @cached_property
     def analyzer(self) -> FaceAnalyzer:
         """The face analyzer. Raises ModelError when its models are missing."""
-        return get_analyzer(self._analyzer_name)
+        return get_analyzer(self.analyzer_name)
 
     def preset(self, spec: ActorSpec) -> Preset:
         """The preset for an actor: the run's configuration beats the environment, which beats actor.yaml, which beats the table.

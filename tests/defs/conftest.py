@@ -8,6 +8,8 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -108,6 +110,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ActorStore:
     """Two actors with photographs: `red` and `blue`."""
     monkeypatch.setenv("AVATAR_DATA", str(tmp_path / "actors"))
     monkeypatch.setenv("AVATAR_EXPORTS", str(tmp_path / "exports"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     (tmp_path / "actors").mkdir()
     store = ActorStore()
     for name in ("red", "blue"):
@@ -147,3 +150,15 @@ def materialize(small_defs: dg.Definitions, instance: dg.DagsterInstance, store:
         )
 
     return run
+
+
+@pytest.fixture
+def statuses(small_defs: dg.Definitions, instance: dg.DagsterInstance):
+    """What the UI says of each asset of an actor: "FRESH", "STALE" or "MISSING"."""
+
+    def look(actor: str, defs: dg.Definitions = small_defs) -> dict[str, str]:
+        resolver = CachingStaleStatusResolver(instance, defs.resolve_asset_graph(), LoadingContextForTest(instance))
+        assets = ("base_image", "face_validation", "training_variations")
+        return {asset: resolver.get_status(dg.AssetKey(asset), actor).value for asset in assets}
+
+    return look

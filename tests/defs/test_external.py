@@ -8,8 +8,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.data_version import CachingStaleStatusResolver
-from dagster._core.loader import LoadingContextForTest
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
@@ -20,18 +18,6 @@ from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.diffusion import presets
 from tests.defs.conftest import CHAIN, Materialize
 from tests.diffusion.hollow import hollow_model, write_weights
-
-
-@pytest.fixture
-def statuses(small_defs: dg.Definitions, instance: dg.DagsterInstance):
-    """What the UI says of each asset of an actor: "FRESH", "STALE" or "MISSING"."""
-
-    def look(actor: str, defs: dg.Definitions = small_defs) -> dict[str, str]:
-        resolver = CachingStaleStatusResolver(instance, defs.resolve_asset_graph(), LoadingContextForTest(instance))
-        assets = ("base_image", "face_validation", "training_variations")
-        return {asset: resolver.get_status(dg.AssetKey(asset), actor).value for asset in assets}
-
-    return look
 
 
 @pytest.fixture(autouse=True)
