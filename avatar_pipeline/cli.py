@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from avatar_pipeline.commands import actors, looking, making, setup
+from avatar_pipeline.commands import actors, history, looking, making, setup
 from avatar_pipeline.errors import AvatarPipelineError
 
 app = typer.Typer(
@@ -23,6 +23,10 @@ COMMANDS = (
     making.run,
     making.replay,
     looking.lineage,
+    history.history,
+    history.diff,
+    history.restore,
+    history.prune,
     looking.preflight,
     looking.doctor,
     setup.fetch,

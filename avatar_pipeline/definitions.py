@@ -11,10 +11,20 @@ from avatar_pipeline.defs.jobs import AVATAR_JOB
 from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.defs.restored import report_restored, runs_under_way
 from avatar_pipeline.defs.sensors import actors_sensor
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
-__all__ = ["AVATAR_JOB", "defs", "free_slots_of_dead_runs", "process_tag", "register", "step_error"]
+__all__ = [
+    "AVATAR_JOB",
+    "defs",
+    "free_slots_of_dead_runs",
+    "process_tag",
+    "register",
+    "report_restored",
+    "runs_under_way",
+    "step_error",
+]
 
 defs = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],

@@ -61,6 +61,7 @@ class Manifest(BaseModel):
     peak_memory_mb: float = 0.0
     files: dict[str, FileEntry] = {}
     metrics: dict[str, float | int | str | bool | None] = {}
+    verdict: str = Field("", description="the worst verdict of its checks; empty without checks, and in older manifests")
 
     def to_json(self) -> str:
         """The text of manifest.json, ending with a newline. A NaN or infinity in it becomes null."""

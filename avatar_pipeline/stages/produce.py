@@ -106,6 +106,7 @@ def produce(
         lora_sha256=lora.files[f"{spec.name}.safetensors"].sha256 if lora else None,
         libraries=library_versions(),
         metrics=result.metrics,
+        verdict=worst(result.checks) if result.checks else "",
         **used,
     )
     return Product(manifest, result)
