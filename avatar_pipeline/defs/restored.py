@@ -83,21 +83,24 @@ def _lineage(instance: dg.DagsterInstance, manifest: Manifest) -> dict[str, str]
     They are those of the event of when it was made. Where that is not in this instance's log, they are found by the manifest.
     """
     prefixes = (f"{INPUT_DATA_VERSION_TAG_PREFIX}/", f"{INPUT_EVENT_POINTER_TAG_PREFIX}/")
+    newest: dict[str, str] = {}
     for record in _events(instance, manifest.asset, manifest.actor):
         made = record.asset_materialization
-        tags = dict(made.tags or {}) if made else {}
-        if made is None or tags.get(DATA_VERSION_TAG) != manifest.digest:
+        if made is None or made.tags is None:
             continue
+        lineage = {name: value for name, value in made.tags.items() if name.startswith(prefixes)}
         recorded = made.metadata.get("manifest")
-        if recorded is not None and isinstance(recorded.value, dict) and recorded.value.get("inputs") == manifest.inputs:
-            return {name: value for name, value in tags.items() if name.startswith(prefixes)}
+        inputs = recorded.value.get("inputs") if recorded is not None and isinstance(recorded.value, dict) else None
+        if made.tags.get(DATA_VERSION_TAG) == manifest.digest and inputs == manifest.inputs:
+            return lineage
+        newest = newest or lineage
     stage = STAGES[manifest.asset]
+    known = [name.removeprefix(prefixes[0]) for name in newest if name.startswith(prefixes[0])]
     tags = {}
-    for parent in (*stage.external, *stage.upstream, *stage.after):
+    for parent in known or (*stage.external, *stage.upstream, *stage.after):
         version, pointer = _find_input(instance, manifest, parent)
-        tags[f"{INPUT_DATA_VERSION_TAG_PREFIX}/{parent}"] = sha256_bytes(
-            version.encode()
-        )  # of a partition, Dagster keeps the hash of its version
+        # Of a partition, Dagster keeps the hash of its version.
+        tags[f"{INPUT_DATA_VERSION_TAG_PREFIX}/{parent}"] = sha256_bytes(version.encode())
         tags[f"{INPUT_EVENT_POINTER_TAG_PREFIX}/{parent}"] = str(pointer)
     return tags
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,10 @@ from avatar_pipeline.history.versions import SHORT, differing, find_version, req
 from avatar_pipeline.imaging import contact_sheet
 from avatar_pipeline.provenance.manifest import Manifest
 
-PICTURE_TILE = (560, 560)  # pixels that a picture of a pair is fitted into
+SIDE = 560  # pixels, width and largest height of a picture of a pair
+FEW = 6  # names on one line
 LINES = 12  # of a file's changes that are told one by one
+NUMBERED = re.compile(r"(held_out/|heads/)?\d{4}\.(png|txt)")
 LEAVES = ("landmarks", "corners", "embedding")  # fields of JSON reports that are long lists of coordinates
 
 
@@ -100,8 +103,12 @@ def compare(store: ActorStore, old: Manifest, new: Manifest) -> Difference:
         "costs": [(name, getattr(old, name), getattr(new, name)) for name in ("seconds", "peak_memory_mb")],
     }
     files, same = [], 0
+    renumbered = 0
     for name in sorted(old.files.keys() | new.files.keys()):
-        if name not in old.files:
+        if NUMBERED.fullmatch(name):  # their numbers say nothing: metadata.csv tells which pictures came and went
+            renumbered += name not in old.files or name not in new.files or old.files[name].sha256 != new.files[name].sha256
+            same += name in old.files and name in new.files and old.files[name].sha256 == new.files[name].sha256
+        elif name not in old.files:
             files.append(FileChange(name, "new", []))
         elif name not in new.files:
             files.append(FileChange(name, "gone", []))
@@ -109,6 +116,15 @@ def compare(store: ActorStore, old: Manifest, new: Manifest) -> Difference:
             files.append(FileChange(name, "changed", _lines(store, old, new, name)))
         else:
             same += 1
+    if renumbered:
+        before, after = ({entry.sha256 for file, entry in made.files.items() if _is_picture(file)} for made in (old, new))
+        files.append(
+            FileChange(
+                "numbered pictures and captions",
+                "changed",
+                [f"{len(after - before)} pictures are new, {len(before - after)} gone, {len(before & after)} in both"],
+            )
+        )
     return Difference(old, new, {kind: [Value(*each) for each in found] for kind, found in values.items() if found}, files, same)
 
 
@@ -118,13 +134,27 @@ def side_by_side(store: ActorStore, old: Manifest, new: Manifest) -> Image.Image
     Raises StoreError when a picture is missing or was altered.
     """
     before, after = loaders(store, old), loaders(store, new)
-    tiles = []
+    rows = []
     for name in dict.fromkeys([*before, *after]):
+        tiles = []
         for when, found, manifest in (("old", before, old), ("new", after, new)):
-            picture = found[name]() if name in found else Image.new("RGB", (64, 64), (225, 225, 225))
+            picture = found[name]() if name in found else Image.new("RGB", (64, 16), (225, 225, 225))
             label = f"{when} {manifest.digest[:SHORT]}: {name}" if name in found else f"{when}: no {name}"
             tiles.append((picture, label))
-    return contact_sheet(tiles, 2, PICTURE_TILE) if tiles else None
+        height = max(min(SIDE, round(picture.height * SIDE / picture.width)) for picture, _ in tiles)
+        rows.append(contact_sheet(tiles, 2, (SIDE, height)))
+    if not rows:
+        return None
+    sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet
+
+
+def _is_picture(file: str) -> bool:
+    return NUMBERED.fullmatch(file) is not None and file.endswith(".png")
 
 
 def _lines(store: ActorStore, old: Manifest, new: Manifest, name: str) -> list[str]:
@@ -153,18 +183,39 @@ def _csv_lines(old: bytes, new: bytes) -> list[str]:
         return []
     key = "name" if "name" in rows[0] else next(iter(rows[0]))
     before, now = ({str(row.get(key)): row for row in table} for table in tables)
-    lines = [f"gone: {name}" for name in before if name not in now] + [f"new: {name}" for name in now if name not in before]
+    lines = _some("gone", [name for name in before if name not in now]) + _some(
+        "new", [name for name in now if name not in before]
+    )
     for name in before:
         if name in now:
             fields = [field for field in differing(before[name], now[name]) if field[0] != "file"]  # numbered by place
             if fields:
-                lines.append(f"{key} {name}: " + ", ".join(f"{field} {was or '-'} -> {is_ or '-'}" for field, was, is_ in fields))
+                changed = ", ".join(f"{field} {_cell(was)} -> {_cell(is_)}" for field, was, is_ in fields)
+                lines.append(f"{key} {name}: {changed}")
     return lines
+
+
+def _some(what: str, names: list[str]) -> list[str]:
+    """The first few of many, on one line."""
+    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
+    return [f"{what}: {', '.join(names[:FEW])}{more}"] if names else []
+
+
+def _cell(text: str | None) -> str:
+    """A cell of a CSV, numbers rounded."""
+    try:
+        return show(float(text)) if text and "." in text else _brief(text or "-")
+    except ValueError:
+        return _brief(text)
 
 
 def _json_lines(old: bytes, new: bytes) -> list[str]:
     before, now = _flat(json.loads(old)), _flat(json.loads(new))
-    return [f"{name}: {_brief(was)} -> {_brief(is_)}" for name, was, is_ in differing(before, now)]
+    found = sorted(differing(before, now), key=lambda each: not each[0].endswith(".verdict"))  # verdicts first
+    return [
+        f"{name}: {'other coordinates' if isinstance(is_, list) else f'{_brief(was)} -> {_brief(is_)}'}"
+        for name, was, is_ in found
+    ]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

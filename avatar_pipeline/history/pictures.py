@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 
 from PIL import Image
@@ -51,6 +53,8 @@ def read_picture(store: ActorStore, manifest: Manifest, file: str) -> Image.Imag
     return open_image(store.read(manifest, file), name=f"{manifest.asset}/{file}")
 
 
-def sheet_of(store: ActorStore, manifest: Manifest, files: list[str], columns: int = 8) -> Image.Image:
-    """Several pictures of a version on one sheet, labelled with their file names."""
-    return contact_sheet([(read_picture(store, manifest, file), file) for file in files], columns, TILE)
+def sheet_of(store: ActorStore, manifest: Manifest, files: list[str], columns: int = 5) -> Image.Image:
+    """Several pictures of a training set on one sheet, labelled with what they were made from."""
+    table = csv.DictReader(io.StringIO(store.read(manifest, "metadata.csv").decode())) if "metadata.csv" in manifest.files else ()
+    names = {row["file"]: row["name"].replace(" of ", "\nof ") for row in table}
+    return contact_sheet([(read_picture(store, manifest, file), names.get(file, file)) for file in files], columns, TILE)
