@@ -98,7 +98,9 @@ def matching_downstream(store: ActorStore, name: str, asset: str) -> tuple[list[
         if not current and not versions:
             continue
         inputs = {parent: wanted.get(parent) or _current_digest(store, name, parent) for parent in stage.upstream}
-        fit = [version for version in versions if all(version.inputs.get(parent, "") == digest for parent, digest in inputs.items())]
+        fit = [
+            version for version in versions if all(version.inputs.get(parent, "") == digest for parent, digest in inputs.items())
+        ]
         chosen = next((version for version in fit if version.digest == current), fit[0] if fit else None)
         if chosen is None:
             stale.append(stage.name)

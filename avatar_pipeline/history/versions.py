@@ -86,7 +86,7 @@ def asset_history(store: ActorStore, name: str, asset: str) -> AssetHistory:
         entries = restorations(store, name, asset)
     except StoreError as error:
         entries, damaged["restored.json"] = [], str(error)
-    older: list[Manifest | None] = [*manifests[1:], None]
+    older: list[Manifest | None] = [*manifests, None][1:]
     versions = [
         Version(
             manifest,

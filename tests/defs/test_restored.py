@@ -56,9 +56,7 @@ def report(instance: dg.DagsterInstance, store: ActorStore) -> Report:
 
 
 @pytest.fixture
-def two_versions(
-    materialize: Materialize, store: ActorStore, instance: dg.DagsterInstance
-) -> list[dict[str, Manifest]]:
+def two_versions(materialize: Materialize, store: ActorStore, instance: dg.DagsterInstance) -> list[dict[str, Manifest]]:
     """The small chain of `red` in two versions, and of `blue` in one; the older one first."""
     made = []
     register(instance, store)
