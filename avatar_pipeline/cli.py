@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from avatar_pipeline.commands import actors, automation, batch, looking, making, metrics, setup
+from avatar_pipeline.commands import actors, automation, batch, history, looking, making, metrics, setup
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.faults import explain
 
@@ -26,6 +26,10 @@ COMMANDS = (
     making.replay,
     automation.automation,
     looking.lineage,
+    history.history,
+    history.diff,
+    history.restore,
+    history.prune,
     looking.preflight,
     looking.doctor,
     metrics.metrics,

@@ -16,6 +16,7 @@ from avatar_pipeline.defs.patience import wait_patiently
 from avatar_pipeline.defs.pools import free_slots_of_dead_runs
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.defs.restored import report_restored, runs_under_way
 from avatar_pipeline.defs.revalidation import revalidate_job
 from avatar_pipeline.defs.run_counts import run_counts
 from avatar_pipeline.defs.schedules import nightly_refresh, weekly_revalidation
@@ -24,7 +25,7 @@ from avatar_pipeline.defs.sensors import actors_sensor, failures_sensor
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
     "AVATAR_JOB", "Done", "Outcome", "Report", "batch_job", "chosen_logger", "defs", "duration", "free_slots_of_dead_runs",
-    "observed_versions", "register", "run_actor", "run_counts", "step_error", "summary",
+    "observed_versions", "register", "report_restored", "run_actor", "run_counts", "runs_under_way", "step_error", "summary",
 ]  # fmt: skip
 
 wait_patiently()

@@ -3,6 +3,7 @@
     {root}/{actor}/actor.yaml, photos/               what people provide
     {root}/{actor}/{asset}/                          the current version, for people to look at
     {root}/{actor}/versions/{asset}/{digest}/        every version; what the pipeline reads
+    {root}/{actor}/versions/{asset}/restored.json    which older versions were made current again, when and by whom
     {root}/{actor}/.checkpoints/{asset}.safetensors  the state of a stage that is under way, gone once its asset is published
     {root}/.locks/{actor}.lock                       held while publishing (local and mounted disks only)
     {root}/.locks/{actor}.turn.lock                  held while a stage of the actor runs; beside it, .json: by whom
@@ -182,6 +183,58 @@ class ActorStore:
         paths = [version / MANIFEST for version in folder.iterdir()]
         manifests = [_load_manifest(path, name, asset) for path in paths if path.is_file()]
         return sorted(manifests, key=lambda manifest: (manifest.created, manifest.digest), reverse=True)
+
+    def readable_versions(self, name: str, asset: str) -> tuple[list[Manifest], dict[str, str]]:
+        """As `versions`, but damage hides nothing else: the manifests that can be read, and by folder what is wrong with the others."""
+        folder = self._versions_dir(name, asset)
+        manifests, damaged = [], {}
+        for version in sorted(folder.iterdir(), key=lambda path: path.name) if folder.is_dir() else ():
+            try:
+                if (version / MANIFEST).is_file():
+                    manifests.append(_load_manifest(version / MANIFEST, name, asset))
+            except (StoreError, OSError) as error:
+                damaged[version.name] = str(error)
+        return sorted(manifests, key=lambda manifest: (manifest.created, manifest.digest), reverse=True), damaged
+
+    def manifest_file(self, name: str, asset: str, digest: str) -> UPath:
+        """Where a version's manifest lies, whether it is there or not."""
+        return self._versions_dir(name, asset) / digest / MANIFEST
+
+    def restored_file(self, name: str, asset: str) -> UPath:
+        """Where avatar_pipeline.history.restorations keeps what was made current again."""
+        return self._versions_dir(name, asset) / "restored.json"
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[None]:
+        """Hold the actor's lock: nobody else publishes, restores or prunes. What `make_current` and `remove` want held."""
+        with self._lock(ActorName(name)):
+            yield
+
+    def make_current(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+        """Make a version that exists the current one. files: its contents, verified (`read_all`). Call while `writing`."""
+        current = self._asset_dir(manifest.actor, manifest.asset)
+        _fill(current, files, manifest.files)
+        write_atomic(current / MANIFEST, manifest.to_json().encode())
+        sync_folder(current)
+
+    def remove(self, name: str, asset: str, digest: str) -> None:
+        """Remove a version for good. Call while `writing`, for a version that no manifest refers to.
+
+        Its manifest goes first: killed in the middle, the version is gone, and the next publish or prune removes the rest of its files.
+        """
+        folder = self._versions_dir(name, asset) / digest
+        (folder / MANIFEST).unlink(missing_ok=True)
+        sync_folder(folder)
+        for path in files_below(folder).values():
+            path.unlink(missing_ok=True)
+        if (disk := local(folder)) is not None and disk.is_dir():
+            shutil.rmtree(disk)
+
+    def remove_unfinished(self, name: str, asset: str) -> None:
+        """Remove what killed writers of an asset's versions left behind. Call while `writing`."""
+        if self._versions_dir(name, asset).is_dir():
+            self._remove_leftovers(self._versions_dir(name, asset), TEMPORARY)
+            self._remove_unfinished(ActorName(name), asset)
 
     def read(self, manifest: Manifest, file: str) -> bytes:
         """The content of one file of a version, its sha256 verified. Raises StoreError when it is missing or was altered."""
