@@ -6,6 +6,7 @@ import dagster as dg
 
 from avatar_pipeline.defs.assets import STAGE_ASSETS
 from avatar_pipeline.defs.console import console, step_error
+from avatar_pipeline.defs.executors import chosen_executor
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS
 from avatar_pipeline.defs.jobs import AVATAR_JOB
 from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag
@@ -22,6 +23,6 @@ defs = dg.Definitions(
     sensors=[actors_sensor],
     resources={"store": StoreResource(), "tools": ToolsResource()},
     loggers={"console": console},
-    # One process per run: resources start once, so each model is loaded once for all seven assets.
-    executor=dg.in_process_executor,
+    # One process per run, unless AVATAR_EXECUTOR says otherwise: resources start once, so each model is loaded once for all seven assets.
+    executor=chosen_executor(),
 )

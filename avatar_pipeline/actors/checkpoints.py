@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from upath import UPath
 
-from avatar_pipeline.actors.files import TEMPORARY, local, write_atomic
+from avatar_pipeline.actors.files import TEMPORARY, local, read_whole, write_atomic
 
 
 class CheckpointFile:
@@ -15,7 +15,10 @@ class CheckpointFile:
 
     def load(self) -> bytes | None:
         """What was saved last, None when nothing was."""
-        return self.path.read_bytes() if self.path.is_file() else None
+        try:
+            return read_whole(self.path)
+        except FileNotFoundError:
+            return None
 
     def save(self, data: bytes) -> None:
         """Replace what was saved. Raises StoreError when the disk is full; then the last one is still there."""

@@ -27,7 +27,16 @@ from filelock import FileLock, Timeout
 from upath import UPath
 
 from avatar_pipeline.actors.checkpoints import CheckpointFile
-from avatar_pipeline.actors.files import TEMPORARY, files_below, local, remove_empty_folders, sync_folder, write_atomic
+from avatar_pipeline.actors.files import (
+    TEMPORARY,
+    files_below,
+    local,
+    read_whole,
+    remove_empty_folders,
+    shared,
+    sync_folder,
+    write_atomic,
+)
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import Photo, import_openpeople, load_photos, photographs
 from avatar_pipeline.actors.spec import ActorSpec, load_spec
@@ -54,7 +63,7 @@ class ActorStore:
     """The actors below one root: a local path or any fsspec URL."""
 
     def __init__(self, root: UPath | Path | str | None = None) -> None:
-        root = data_root() if root is None else UPath(root)
+        root = shared(data_root() if root is None else root)
         path = local(root)
         self.root: UPath = root if path is None else UPath(path.resolve())
 
@@ -158,7 +167,7 @@ class ActorStore:
             raise StoreError(f"{manifest.asset} of {manifest.actor} has no file {file!r}, only {names}. If it should, {again}")
         path = self._versions_dir(manifest.actor, manifest.asset) / manifest.digest / file
         try:
-            data = path.read_bytes()
+            data = read_whole(path)
         except OSError as error:
             raise StoreError(f"{path} is missing or unreadable ({error}). Restore it from a copy, or {again}") from None
         found = sha256_bytes(data)
@@ -218,10 +227,14 @@ class ActorStore:
 
 
 def _fill(folder: UPath, files: Mapping[str, bytes], entries: Mapping[str, FileEntry]) -> None:
-    """Give the folder exactly these files, manifest.json left as it is; files that are right already are not written again."""
+    """Give the folder exactly these files, manifest.json left as it is.
+
+    On a disk files that are right already are not written again; in an object store writing costs less than comparing.
+    """
     present = files_below(folder)
+    on_disk = local(folder) is not None
     for file, data in files.items():
-        if file not in present or sha256_bytes(present[file].read_bytes()) != entries[file].sha256:
+        if not on_disk or file not in present or sha256_bytes(present[file].read_bytes()) != entries[file].sha256:
             write_atomic(folder / file, data)
     for file, path in present.items():
         if file not in files and file != MANIFEST:
@@ -233,7 +246,7 @@ def _fill(folder: UPath, files: Mapping[str, bytes], entries: Mapping[str, FileE
 
 def _load_manifest(path: UPath, name: str, asset: str) -> Manifest:
     """A manifest that fits its place, and whose digest is that of its files."""
-    manifest = Manifest.from_json(path.read_bytes(), name=str(path))
+    manifest = Manifest.from_json(read_whole(path), name=str(path))
     if (manifest.actor, manifest.asset) != (name, asset):
         raise StoreError(
             f"{path} belongs to {manifest.asset} of {manifest.actor}. Put the right file back: {_command(name, asset)}"
