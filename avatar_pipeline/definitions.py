@@ -8,6 +8,7 @@ from avatar_pipeline.defs.assets import STAGE_ASSETS
 from avatar_pipeline.defs.automation import automation_sensor
 from avatar_pipeline.defs.batch import Done, Report, batch_job, duration, summary
 from avatar_pipeline.defs.console import console, silent, step_error
+from avatar_pipeline.defs.executors import chosen_executor
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS, observed_versions
 from avatar_pipeline.defs.jobs import AVATAR_JOB
 from avatar_pipeline.defs.logs import chosen_logger, json_lines
@@ -37,6 +38,6 @@ defs = dg.Definitions(
     schedules=[nightly_refresh, weekly_revalidation],
     resources={"store": StoreResource(), "tools": ToolsResource()},
     loggers={"console": console, "json": json_lines, "silent": silent},
-    # One process per run: resources start once, so each model is loaded once for all seven assets.
-    executor=dg.in_process_executor,
+    # One process per run, unless AVATAR_EXECUTOR says otherwise: resources start once, so each model is loaded once for all seven assets.
+    executor=chosen_executor(),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from upath import UPath
 
-from avatar_pipeline.actors.files import TEMPORARY, VANISHED, local, unwritable, write_atomic
+from avatar_pipeline.actors.files import TEMPORARY, VANISHED, local, read_whole, unwritable, write_atomic
 from avatar_pipeline.errors import StoreError
 
 
@@ -17,7 +17,9 @@ class CheckpointFile:
     def load(self) -> bytes | None:
         """What was saved last, None when nothing was. Raises StoreError when it cannot be read."""
         try:
-            return self.path.read_bytes() if self.path.is_file() else None
+            return read_whole(self.path)
+        except FileNotFoundError:
+            return None
         except OSError as error:
             raise unwritable(self.path, error) from error
 

@@ -23,6 +23,22 @@ def local(path: UPath) -> Path | None:
     return Path(path.path) if path.protocol in ("", "file", "local") else None
 
 
+def shared(location: UPath | Path | str) -> UPath:
+    """A path or URL as a path on which writes of other machines are seen at once.
+
+    fsspec keeps listings of object stores in memory and would show a long-lived process, such as a code server, old ones.
+    """
+    path = UPath(location)
+    return path if local(path) is not None else UPath(location, use_listings_cache=False)
+
+
+def read_whole(path: UPath) -> bytes:
+    """The content of a file, in one request to an object store. Raises OSError, FileNotFoundError when there is none."""
+    if local(path) is not None:
+        return path.read_bytes()
+    return bytes(path.fs.cat_file(path.path, max_concurrency=1))  # in pieces, s3fs would ask for the length first
+
+
 def write_atomic(path: UPath, data: bytes) -> None:
     """Write a file whole: whoever reads it, or restarts after a crash, finds the old content or the new.
 
@@ -44,9 +60,8 @@ def unwritable(path: UPath | Path, error: OSError) -> StoreError:
 
 def _write_atomic(path: UPath, data: bytes) -> None:
     target = local(path)
-    if target is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    if target is None:  # no mkdir: there are no folders, and it would ask for the bucket each time, or make a mistyped one
+        path.fs.pipe_file(path.path, data)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
@@ -109,9 +124,22 @@ def _exchange(one: Path, other: Path) -> bool:
 
 def files_below(folder: UPath) -> dict[str, UPath]:
     """Every file in a folder and its subfolders, by relative name ("held_out/0001.png"); empty when there is no folder."""
-    folder.fs.invalidate_cache(folder.path)  # another machine may have written since the last listing
     names = (PurePosixPath(found).relative_to(PurePosixPath(folder.path)) for found in folder.fs.find(folder.path))
     return {str(name): folder / str(name) for name in sorted(names)}
+
+
+def files_in(folder: UPath) -> list[UPath]:
+    """The files in a folder itself, sorted by name, in one request to an object store; empty when there is no folder."""
+    path = local(folder)
+    if path is not None:
+        names = [entry.name for entry in path.iterdir() if entry.is_file()] if path.is_dir() else []
+    else:
+        try:
+            entries = folder.fs.ls(folder.path, detail=True)
+        except FileNotFoundError:
+            return []
+        names = [PurePosixPath(entry["name"]).name for entry in entries if entry["type"] == "file"]
+    return [folder / name for name in sorted(names)]
 
 
 def remove_empty_folders(folder: UPath) -> None:

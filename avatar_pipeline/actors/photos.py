@@ -10,7 +10,7 @@ from pathlib import Path
 from upath import UPath
 
 from avatar_pipeline.actors.consent import require_consent
-from avatar_pipeline.actors.files import local, write_atomic
+from avatar_pipeline.actors.files import files_in, local, read_whole, write_atomic
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.embedded.openpeople import asset_path, emotion_tiles
 from avatar_pipeline.errors import PhotoError
@@ -53,7 +53,7 @@ def load_photos(actor_dir: UPath, spec: ActorSpec) -> list[Photo]:
         size = file.stat().st_size
         if size > MAX_BYTES:
             raise PhotoError(f"{file} is too long: {size} bytes, at most {MAX_BYTES}. Save a smaller copy of the photograph.")
-        data = file.read_bytes()
+        data = read_whole(file)
         photos.append(Photo(file.name, data, sha256_bytes(data)))
     return photos
 
@@ -98,11 +98,9 @@ def photographs(folder: UPath) -> list[UPath]:
 
     Raises PhotoError for a picture of a type that is not read, such as HEIC.
     """
-    if not folder.is_dir():
-        return []
     found = []
-    for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        if file.name.startswith(".") or not file.is_file():
+    for file in files_in(folder):
+        if file.name.startswith("."):
             continue
         if file.suffix.lower() in OTHER_PICTURES:
             raise PhotoError(f"{file} is of a type that is not read. Export it as JPEG, PNG or WebP, or remove it.")

@@ -36,7 +36,9 @@ from avatar_pipeline.actors.files import (
     files_below,
     local,
     put_folder,
+    read_whole,
     remove_empty_folders,
+    shared,
     sync_folder,
     unwritable,
     write_atomic,
@@ -68,7 +70,7 @@ class ActorStore:
     """The actors below one root: a local path or any fsspec URL."""
 
     def __init__(self, root: UPath | Path | str | None = None) -> None:
-        root = data_root() if root is None else UPath(root)
+        root = shared(data_root() if root is None else root)
         path = local(root)
         self.root: UPath = root if path is None else UPath(path.resolve())
 
@@ -213,9 +215,7 @@ class ActorStore:
     def make_current(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
         """Make a version that exists the current one. files: its contents, verified (`read_all`). Call while `writing`."""
         current = self._asset_dir(manifest.actor, manifest.asset)
-        _fill(current, files, manifest.files)
-        write_atomic(current / MANIFEST, manifest.to_json().encode())
-        sync_folder(current)
+        self._put_current(current, {**files, MANIFEST: manifest.to_json().encode()})
 
     def remove(self, name: str, asset: str, digest: str) -> None:
         """Remove a version for good. Call while `writing`, for a version that no manifest refers to.
@@ -244,7 +244,7 @@ class ActorStore:
             raise StoreError(f"{manifest.asset} of {manifest.actor} has no file {file!r}, only {names}. If it should, {again}")
         path = self._versions_dir(manifest.actor, manifest.asset) / manifest.digest / file
         try:
-            data = path.read_bytes()
+            data = read_whole(path)
         except OSError as error:
             raise StoreError(f"{path} is missing or unreadable ({error}). Restore it from a copy, or {again}") from None
         found = sha256_bytes(data)
@@ -339,10 +339,14 @@ class ActorStore:
 
 
 def _fill(folder: UPath, files: Mapping[str, bytes]) -> None:
-    """Give the folder exactly these files, manifest.json left as it is; files that are right already are not written again."""
+    """Give the folder exactly these files, manifest.json left as it is.
+
+    On a disk files that are right already are not written again; in an object store writing costs less than comparing.
+    """
     present = files_below(folder)
+    on_disk = local(folder) is not None
     for file, data in files.items():
-        if file not in present or present[file].read_bytes() != data:
+        if not on_disk or file not in present or present[file].read_bytes() != data:
             write_atomic(folder / file, data)
     for file, path in present.items():
         if file not in files and file != MANIFEST:
@@ -355,7 +359,7 @@ def _fill(folder: UPath, files: Mapping[str, bytes]) -> None:
 def _load_manifest(path: UPath, name: str, asset: str) -> Manifest:
     """A manifest that fits its place, and whose digest is that of its files."""
     try:
-        text = path.read_bytes()
+        text = read_whole(path)
     except OSError as error:
         raise unwritable(path, error) from error
     manifest = Manifest.from_json(text, name=str(path))

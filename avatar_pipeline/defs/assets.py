@@ -12,8 +12,11 @@ from avatar_pipeline.actors.export import drop_in
 from avatar_pipeline.defs.automation import KEEP_UNCHANGED_TAG, regenerate_when_changed
 from avatar_pipeline.defs.checks import check_results, check_specs
 from avatar_pipeline.defs.config import config_class, overrides
+from avatar_pipeline.defs.executors import step_retries
 from avatar_pipeline.defs.external import DATA_VERSION, record_inputs
 from avatar_pipeline.defs.failures import as_failure
+from avatar_pipeline.defs.gpu_tags import gpu_tags
+from avatar_pipeline.defs.machine import machine
 from avatar_pipeline.defs.metadata import stage_metadata
 from avatar_pipeline.defs.partitions import ACTORS
 from avatar_pipeline.defs.pools import GPU_POOL, seconds_in_pool
@@ -37,6 +40,8 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         code_version=stage.code_version,
         check_specs=check_specs(stage),
         pool=GPU_POOL if stage.model else None,
+        op_tags=gpu_tags() if stage.model else None,
+        retry_policy=step_retries(),
         group_name="avatar",
         automation_condition=regenerate_when_changed(),
     )
@@ -69,6 +74,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             record_inputs(context, {name: inputs[name] for name in stage.external if name in inputs}, stage.upstream)
             manifest = actors.publish(product.manifest, product.result.files)
             metadata = stage_metadata(manifest, product.result, str(actors.actor_dir(spec.name) / stage.name))
+            metadata |= {name: dg.MetadataValue.text(value) for name, value in machine().items()}
             if kept:
                 metadata = _last_metadata(context, manifest.digest) | metadata | {"kept_unchanged": dg.MetadataValue.bool(True)}
             if stage.name == "liveportrait_export" and product.verdict != "error":

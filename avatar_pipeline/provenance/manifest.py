@@ -76,7 +76,7 @@ class Manifest(BaseModel):
     @property
     def verdict(self) -> str:
         """The worst of the verdicts; empty without checks."""
-        order = ("error", "warn", "not_assessed", "pass")
+        order = ("error", "warn", "pass", "not_assessed")
         return min(self.verdicts.values(), key=order.index, default="")
 
     def to_json(self) -> str:

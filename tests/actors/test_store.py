@@ -15,6 +15,7 @@ from upath import UPath
 
 from avatar_pipeline.actors import files as files_module
 from avatar_pipeline.actors import store as store_module
+from avatar_pipeline.actors.files import files_below
 from avatar_pipeline.actors.store import ActorStore, data_root
 from avatar_pipeline.errors import ActorError, StoreError
 from avatar_pipeline.provenance.digests import digest_files, sha256_bytes
@@ -31,8 +32,7 @@ def manifest(**changes: Any) -> Manifest:
 
 
 def tree(folder: UPath | Path) -> dict[str, bytes]:
-    root = Path(str(folder))
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+    return {name: path.read_bytes() for name, path in files_below(UPath(folder)).items()}
 
 
 @pytest.fixture
