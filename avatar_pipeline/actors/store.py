@@ -174,6 +174,11 @@ class ActorStore:
             raise StoreError(f"{name} has no {asset} yet. Materialize it first: {_command(name, asset)}")
         return _load_manifest(path, name, asset)
 
+    def version(self, name: str, asset: str, digest: str) -> Manifest | None:
+        """The manifest of one version, None when there is none; the others, which may be damaged, are not looked at."""
+        path = self._versions_dir(name, asset) / digest / MANIFEST
+        return _load_manifest(path, name, asset) if path.is_file() else None
+
     def versions(self, name: str, asset: str) -> list[Manifest]:
         """The manifests of all versions of an asset, newest first."""
         folder = self._versions_dir(name, asset)
