@@ -203,7 +203,9 @@ def prepare(folder: Path, assets: Sequence[str]) -> tuple[dict[str, Path], dict[
     log = folder / "run.log"
     if wait(world.run([], log, "--seed", str(OLDER))) != 0:
         raise SystemExit(f"the older versions could not be made:\n{log.read_text()}")
-    before, spans, digests = {}, {}, {}
+    before: dict[str, Path] = {}
+    spans: dict[str, float] = {}
+    digests: dict[str, str] = {}
     for asset in assets:
         before[asset] = folder / "before" / asset
         shutil.copytree(world.actor, before[asset])
