@@ -29,7 +29,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from upath import UPath
 
-from avatar_pipeline.actors.checkpoints import CheckpointFile
+from avatar_pipeline.actors.checkpoints import FOLDER, CheckpointFile
 from avatar_pipeline.actors.files import (
     TEMPORARY,
     files_below,
@@ -160,7 +160,7 @@ class ActorStore:
 
     def checkpoint(self, name: str, asset: str) -> CheckpointFile:
         """The place for the state of a stage that is under way; `publish` clears it."""
-        return CheckpointFile(self._asset_dir(name, asset).parent / ".checkpoints" / f"{asset}.safetensors")
+        return CheckpointFile(self._asset_dir(name, asset).parent / FOLDER / f"{asset}.safetensors")
 
     def has(self, name: str, asset: str) -> bool:
         """Whether the actor has a current version of the asset."""
