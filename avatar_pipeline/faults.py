@@ -63,8 +63,8 @@ def _explain_one(error: BaseException) -> str | None:
 
 
 def _mend_database(words: str) -> str:
-    if "full" in words:
-        return "Free space on its disk, then run it again."
+    if "full" in words or "disk I/O error" in words:  # SQLite says the second too of a full disk
+        return "Free space on its disk, or look whether that is broken, then run it again."
     if "readonly" in words or "unable to open" in words:
         return "Make the folder writable for the user who runs this, then run it again."
     if "malformed" in words or "not a database" in words or "no such table" in words:

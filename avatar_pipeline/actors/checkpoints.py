@@ -7,6 +7,8 @@ from upath import UPath
 from avatar_pipeline.actors.files import TEMPORARY, VANISHED, local, read_whole, unwritable, write_atomic
 from avatar_pipeline.errors import StoreError
 
+FOLDER = ".checkpoints"  # of an actor
+
 
 class CheckpointFile:
     """One file, replaced whole. It has the form that avatar_pipeline.diffusion.training.checkpoint.Checkpoints asks for."""
@@ -26,10 +28,9 @@ class CheckpointFile:
     def save(self, data: bytes) -> None:
         """Replace what was saved. Raises StoreError when the disk is full, read-only or gone; then the last one is still there."""
         self._remove_leftovers()
-        actor = self.path.parent.parent
-        if (
-            not (actor / "actor.yaml").is_file() and local(actor) is not None
-        ):  # not to be made anew on whatever lies below a mount
+        actor = local(self.path.parent.parent)
+        # not to be made anew on whatever lies below a mount that is gone
+        if self.path.parent.name == FOLDER and actor is not None and not (actor / "actor.yaml").is_file():
             raise StoreError(f"{actor} is gone in the middle of its run. {VANISHED}")
         write_atomic(self.path, data)
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from upath import UPath
 
-from avatar_pipeline.actors.checkpoints import CheckpointFile
+from avatar_pipeline.actors.checkpoints import FOLDER, CheckpointFile
 from avatar_pipeline.actors.files import (
     TEMPORARY,
     files_below,
@@ -163,7 +163,7 @@ class ActorStore:
 
     def checkpoint(self, name: str, asset: str) -> CheckpointFile:
         """The place for the state of a stage that is under way; `publish` clears it."""
-        return CheckpointFile(self._asset_dir(name, asset).parent / ".checkpoints" / f"{asset}.safetensors")
+        return CheckpointFile(self._asset_dir(name, asset).parent / FOLDER / f"{asset}.safetensors")
 
     def has(self, name: str, asset: str) -> bool:
         """Whether the actor has a current version of the asset."""
@@ -176,6 +176,11 @@ class ActorStore:
             self.spec(name)  # an unknown actor is the better explanation
             raise StoreError(f"{name} has no {asset} yet. Materialize it first: {_command(name, asset)}")
         return _load_manifest(path, name, asset)
+
+    def version(self, name: str, asset: str, digest: str) -> Manifest | None:
+        """The manifest of one version, None when there is none; the others, which may be damaged, are not looked at."""
+        path = self._versions_dir(name, asset) / digest / MANIFEST
+        return _load_manifest(path, name, asset) if path.is_file() else None
 
     def versions(self, name: str, asset: str) -> list[Manifest]:
         """The manifests of all versions of an asset, newest first."""

@@ -181,7 +181,7 @@ def _train(
     losses: list[float] = []
     seconds: list[float] = []
     last = time.monotonic()
-    with tqdm(total=total, desc=f"LoRA {spec.name}", unit="step") as bar:
+    with tqdm(total=total, desc=f"LoRA {spec.name}", unit="step", disable=None) as bar:  # only on a terminal
 
         def on_step(step: Step) -> None:
             nonlocal last

@@ -168,10 +168,10 @@ def differences(recorded: Manifest, product: Product) -> list[str]:
 
 
 def version_of(store: ActorStore, name: str, asset: str, digest: str) -> Manifest:
-    """The manifest of one version of an asset. Raises StoreError when it is not in the store any more."""
-    for manifest in store.versions(name, asset):
-        if manifest.digest == digest:
-            return manifest
+    """The manifest of one version of an asset. Raises StoreError when it is not in the store any more, or damaged."""
+    found = store.version(name, asset, digest)
+    if found is not None:
+        return found
     raise StoreError(
         f"Version {digest[:12]} of {name}'s {asset} is not in the store any more. Materialize the chain of {name} again from {asset} on."
     )

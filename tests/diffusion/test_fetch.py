@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from avatar_pipeline.diffusion.weights import file_sha256
+from avatar_pipeline.errors import ModelError
 from tests.diffusion import tiny
 from tests.diffusion.hub_server import Hub, serving
 
@@ -176,6 +178,15 @@ def test_damaged_bytes_are_noticed_and_deleted(fetch: Fetch, hub: Hub, tmp_path:
     assert not (snapshot(tmp_path) / name).exists()
     hub.fault.clear()
     assert fetch().returncode == 0
+    # What is damaged later, on the disk, is noticed when it is used, and fetched anew.
+    blob = (snapshot(tmp_path) / name).resolve()
+    whole = blob.read_bytes()
+    for damaged in (whole[:-1] + bytes([whole[-1] ^ 1]), whole[:-10]):
+        blob.write_bytes(damaged)
+        with pytest.raises(ModelError, match=r"is damaged: its sha256 is .* Fetch it again"):
+            file_sha256(snapshot(tmp_path) / name)
+        assert fetch().returncode == 0
+        assert (snapshot(tmp_path) / name).read_bytes() == whole
 
 
 def test_another_family_and_pickles_are_refused_before_anything_large_is_fetched(fetch: Fetch, hub: Hub) -> None:

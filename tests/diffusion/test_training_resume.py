@@ -128,7 +128,8 @@ def test_a_checkpoint_of_something_else_is_not_used(sd_session: GpuSession, tmp_
         checkpoints.save(left)
         given = {"asked": asked, **more}
         assert train(sd_session, checkpoints=checkpoints, **given).resumed_at == 0  # type: ignore[arg-type]
-    for damaged in (b"", left[:-1], b"\x80\x04pickle", pack("key", {}, {})):
+    flipped = left[:-1] + bytes([left[-1] ^ 1])  # one bit of one number
+    for damaged in (b"", left[:-1], b"\x80\x04pickle", pack("key", {}, {}), flipped):
         checkpoints.save(damaged)
         assert train(sd_session, asked, checkpoints=checkpoints).resumed_at == 0
     checkpoints.save(left)
