@@ -25,6 +25,8 @@ from avatar_pipeline.stages.chain import STAGES
 
 BATCH_TAG = "avatar_pipeline/batch"  # on each actor's run: the id of the batch's
 KEEP_UNCHANGED_TAG = "avatar_pipeline/keep_unchanged"
+# Dagster's own: "Re-execute from failure" in the UI, and automatic retries, set the first two.
+RESUME_TAG, PARENT_TAG, PARTITION_TAG = "dagster/is_resume_retry", "dagster/parent_run_id", "dagster/partition"
 TOLD = 20  # failed actors that the summary names; the table has them all
 
 
@@ -167,10 +169,16 @@ def _make(
     tell: Callable[[Done], None],
 ) -> None:
     """Make the actors until all are told or a signal comes."""
+    before = _made_before(context.instance, context.run)
     tags = {BATCH_TAG: context.run.run_id} | ({KEEP_UNCHANGED_TAG: "true"} if config.keep_unchanged else {})
-    actors = list(dict.fromkeys(config.actors))
+    actors = [actor for actor in dict.fromkeys(config.actors) if actor not in before]
+    if before:
+        context.log.info(
+            f"Goes on with {len(actors)} actors; made by the batch that this one resumes: {', '.join(sorted(before))}."
+        )
     # The actors' runs record the batch's configuration of the tools, so that one that is executed again by itself uses the same.
-    configured = context.run.run_config.get("resources", {}).get("tools", {}).get("config", {})
+    run_config: Mapping[str, Any] = context.run.run_config
+    configured = run_config.get("resources", {}).get("tools", {}).get("config", {})
     for number, actor in enumerate(actors, 1):
         if interrupted():
             return
@@ -202,9 +210,21 @@ def _make(
             return
 
 
+def _made_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
+    """The actors that the batches made that this one resumes: those before it in a chain of re-executions from failure."""
+    made: set[str] = set()
+    before: dg.DagsterRun | None = run
+    while before is not None and before.tags.get(RESUME_TAG) == "true":
+        before = instance.get_run_by_id(before.tags.get(PARENT_TAG, ""))
+        if before is not None:
+            succeeded = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], tags={BATCH_TAG: before.run_id})
+            made |= {child.tags[PARTITION_TAG] for child in instance.get_runs(succeeded)}
+    return made
+
+
 def _end_cancelled(context: dg.OpExecutionContext, done: int, total: int) -> None:
     """End the batch's own run as a cancelled one, whether the request came from the UI or as a signal."""
-    context.log.warning(f"Cancelled after {done} of {total} actors. With keep_unchanged, the same batch goes on from here.")
+    context.log.warning(f"Cancelled after {done} of {total} actors. Re-execute it from failure to go on from here.")
     run = context.instance.get_run_by_id(context.run.run_id)
     if run is not None and run.status == dg.DagsterRunStatus.STARTED:
         context.instance.report_run_canceling(run, "A signal asked this process to stop.")
@@ -213,6 +233,8 @@ def _end_cancelled(context: dg.OpExecutionContext, done: int, total: int) -> Non
 
 def _metadata(done: Sequence[Done]) -> Mapping[str, dg.MetadataValue]:
     """The table of the actors, the runs of those that failed as links, and numbers that plot over batches."""
+    if not done:  # a batch was resumed of which nothing was left
+        return {"actors": dg.MetadataValue.int(0), "failed": dg.MetadataValue.int(0)}
     records = [
         dg.TableRecord(
             {

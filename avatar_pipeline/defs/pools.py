@@ -29,10 +29,10 @@ def free_slots_of_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Free them, in all pools, and mark as failed whatever run has died; returns the ids of those runs."""
     storage = instance.event_log_storage
     freed = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])):
-        if _is_dead(run.tags.get(PROCESS_TAG, "")):
-            instance.report_run_failed(run, "The process that executed this run is gone.")
-            freed.append(run.run_id)
+    for under_way in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])):
+        if _is_dead(under_way.tags.get(PROCESS_TAG, "")):
+            instance.report_run_failed(under_way, "The process that executed this run is gone.")
+            freed.append(under_way.run_id)
     for pool in storage.get_concurrency_keys():
         for run_id in {slot.run_id for slot in storage.get_concurrency_info(pool).claimed_slots}:
             run = instance.get_run_by_id(run_id)
