@@ -21,7 +21,7 @@ __all__ = [
     "process_tag", "register", "run_actor", "step_error", "summary",
 ]  # fmt: skip
 
-defs = dg.Definitions(
+defs: dg.Definitions = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],
     jobs=[AVATAR_JOB, batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name))],
     sensors=[actors_sensor],

@@ -119,7 +119,7 @@ COLOURS = {"failed": "red", "cancelled": "yellow"}
 
 def _line(done: Done) -> str:
     colour = COLOURS.get(done.verdict, "green")
-    reason = f": {escape(done.problems[0].splitlines()[0])}" if done.problems else ""
+    reason = f": {escape(done.reason)}" if done.reason else ""
     return f"{done.number:>4} of {done.total}  {done.actor}  [{colour}]{done.verdict}[/{colour}], {done.seconds:.1f} s{reason}"
 
 

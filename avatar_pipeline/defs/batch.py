@@ -72,9 +72,14 @@ class Done:
         """The assets that were made."""
         return [row.asset for row in self.outcome.rows if row.manifest] if self.outcome else []
 
+    @property
+    def reason(self) -> str:
+        """Why it failed, in one line; empty when it did not."""
+        return " ".join(self.problems[0].split()) if self.problems else ""
+
     def line(self, left: float) -> str:
         """What to tell about it. left: the seconds that the rest will take, as far as is known."""
-        reason = f": {self.problems[0]}" if self.problems else ""
+        reason = f": {self.reason}" if self.reason else ""
         run = f" (run {self.outcome.run_id[:8]})" if self.outcome else ""
         more = f"; about {duration(left)} left" if self.number < self.total else ""
         return f"{self.number} of {self.total}  {self.actor}: {self.verdict}, {self.seconds:.1f} s{run}{more}{reason}"
@@ -99,7 +104,7 @@ def batch_job(
     """
 
     @dg.op(
-        name="batch",
+        name="make_actors",
         out=dg.Out(dg.Nothing),
         description="Makes every actor in a run of its own; see their table in the metadata.",
     )
@@ -134,14 +139,14 @@ def batch_job(
         f"run of its own in the job `avatar`; find them by the tag {BATCH_TAG}.",
     )
     def job() -> None:
-        batch()
+        batch.alias("batch")()  # the definition may not be called like the job
 
     return job
 
 
 def summary(failed: Sequence[Done], total: int) -> str:
     """Which actors failed and why, in a few lines."""
-    lines = [f"{actor.actor}: {actor.problems[0]}" for actor in failed[:TOLD]]
+    lines = [f"{actor.actor}: {actor.reason}" for actor in failed[:TOLD]]
     lines += [f"and {len(failed) - TOLD} more"] if len(failed) > TOLD else []
     others = "; the others are made" if len(failed) < total else ""
     return "\n".join([f"{len(failed)} of {total} actors failed{others}.", *lines])
@@ -242,7 +247,7 @@ def _metadata(done: Sequence[Done]) -> Mapping[str, dg.MetadataValue]:
                 "made": ", ".join(actor.made),
                 "verdict": actor.verdict,
                 "seconds": round(actor.seconds, 1),
-                "reason": actor.problems[0] if actor.problems else "",
+                "reason": actor.reason,
                 "run": actor.outcome.run_id if actor.outcome else "",
             }
         )

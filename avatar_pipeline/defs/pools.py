@@ -26,18 +26,18 @@ def process_tag() -> dict[str, str]:
 
 
 def free_slots_of_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Free them, in all pools, and mark as failed whatever run has died; returns the ids of those runs."""
+    """Free them, in all pools; returns the ids of the runs that had died."""
     storage = instance.event_log_storage
     freed = []
-    for under_way in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])):
-        if _is_dead(under_way.tags.get(PROCESS_TAG, "")):
-            instance.report_run_failed(under_way, "The process that executed this run is gone.")
-            freed.append(under_way.run_id)
     for pool in storage.get_concurrency_keys():
         for run_id in {slot.run_id for slot in storage.get_concurrency_info(pool).claimed_slots}:
             run = instance.get_run_by_id(run_id)
             if run is None or run.is_finished:
                 storage.free_concurrency_slots_for_run(run_id)
+            elif _is_dead(run.tags.get(PROCESS_TAG, "")):
+                instance.report_run_failed(run, "The process that executed this run is gone.")
+                storage.free_concurrency_slots_for_run(run_id)
+                freed.append(run_id)
     return freed
 
 
