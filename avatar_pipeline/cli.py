@@ -7,8 +7,9 @@ import sys
 import typer
 from rich.console import Console
 
-from avatar_pipeline.commands import actors, batch, looking, making, setup
+from avatar_pipeline.commands import actors, batch, looking, making, metrics, setup
 from avatar_pipeline.errors import AvatarPipelineError
+from avatar_pipeline.faults import explain
 
 app = typer.Typer(
     help="From a description or photographs of a person to a validated, traceable avatar.",
@@ -26,6 +27,7 @@ COMMANDS = (
     looking.lineage,
     looking.preflight,
     looking.doctor,
+    metrics.metrics,
     setup.fetch,
     setup.ui,
 )
@@ -38,8 +40,16 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except AvatarPipelineError as error:
-        Console(stderr=True, soft_wrap=True).print(f"Error: {error}", markup=False, highlight=False, style="red")
-        sys.exit(1)
+        _fail(str(error))
+    except Exception as error:
+        if words := explain(error):
+            _fail(words)
+        raise
+
+
+def _fail(words: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"Error: {words}", markup=False, highlight=False, style="red")
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -9,24 +9,29 @@ from avatar_pipeline.defs.batch import Done, Report, batch_job, duration, summar
 from avatar_pipeline.defs.console import console, silent, step_error
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS, observed_versions
 from avatar_pipeline.defs.jobs import AVATAR_JOB
+from avatar_pipeline.defs.logs import chosen_logger, json_lines
 from avatar_pipeline.defs.one_actor import Outcome, run_actor
-from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag
+from avatar_pipeline.defs.patience import wait_patiently
+from avatar_pipeline.defs.pools import free_slots_of_dead_runs
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.defs.run_counts import run_counts
 from avatar_pipeline.defs.sensors import actors_sensor
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
-    "AVATAR_JOB", "Done", "Outcome", "Report", "batch_job", "defs", "duration", "free_slots_of_dead_runs", "observed_versions",
-    "process_tag", "register", "run_actor", "step_error", "summary",
+    "AVATAR_JOB", "Done", "Outcome", "Report", "batch_job", "chosen_logger", "defs", "duration", "free_slots_of_dead_runs",
+    "observed_versions", "register", "run_actor", "run_counts", "step_error", "summary",
 ]  # fmt: skip
+
+wait_patiently()
 
 defs: dg.Definitions = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],
     jobs=[AVATAR_JOB, batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name))],
     sensors=[actors_sensor],
     resources={"store": StoreResource(), "tools": ToolsResource()},
-    loggers={"console": console, "silent": silent},
+    loggers={"console": console, "json": json_lines, "silent": silent},
     # One process per run: resources start once, so each model is loaded once for all seven assets.
     executor=dg.in_process_executor,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from upath import UPath
 
-from avatar_pipeline.actors.files import TEMPORARY, local, write_atomic
+from avatar_pipeline.actors.files import TEMPORARY, VANISHED, local, unwritable, write_atomic
+from avatar_pipeline.errors import StoreError
 
 
 class CheckpointFile:
@@ -14,12 +15,20 @@ class CheckpointFile:
         self.path = path
 
     def load(self) -> bytes | None:
-        """What was saved last, None when nothing was."""
-        return self.path.read_bytes() if self.path.is_file() else None
+        """What was saved last, None when nothing was. Raises StoreError when it cannot be read."""
+        try:
+            return self.path.read_bytes() if self.path.is_file() else None
+        except OSError as error:
+            raise unwritable(self.path, error) from error
 
     def save(self, data: bytes) -> None:
-        """Replace what was saved. Raises StoreError when the disk is full; then the last one is still there."""
+        """Replace what was saved. Raises StoreError when the disk is full, read-only or gone; then the last one is still there."""
         self._remove_leftovers()
+        actor = self.path.parent.parent
+        if (
+            not (actor / "actor.yaml").is_file() and local(actor) is not None
+        ):  # not to be made anew on whatever lies below a mount
+            raise StoreError(f"{actor} is gone in the middle of its run. {VANISHED}")
         write_atomic(self.path, data)
 
     def clear(self) -> None:

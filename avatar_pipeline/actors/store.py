@@ -4,13 +4,16 @@
     {root}/{actor}/{asset}/                          the current version, for people to look at
     {root}/{actor}/versions/{asset}/{digest}/        every version; what the pipeline reads
     {root}/{actor}/.checkpoints/{asset}.safetensors  the state of a stage that is under way, gone once its asset is published
-    {root}/.locks/{actor}.lock                       held while publishing (local disks only)
+    {root}/.locks/{actor}.lock                       held while publishing (local and mounted disks only)
+    {root}/.locks/{actor}.turn.lock                  held while a stage of the actor runs; beside it, .json: by whom
 
-A version exists if and only if its manifest.json exists, and the asset's own manifest.json points to the current one: both are
-written last. A writer that is killed leaves the old state, and temporary files that the next publish removes.
+A version exists if and only if its manifest.json exists, which is written last; then the asset's own folder, whose manifest.json tells
+which version is the current one, is exchanged whole. A writer that is killed leaves the old state, and temporary files that the next
+publish removes.
 
-The limits: an object store has no lock here. Two machines that publish the same asset of one actor at the same moment leave sound
-versions, and the pointer of the later one, but may mix the files of {asset}/, which the pipeline never reads.
+The limits: an object store has no lock here. Two runs of one actor are then not kept apart: both do the work. Two machines that publish
+the same asset of one actor at the same moment leave sound versions, and the pointer of the later one, but may mix the files of
+{asset}/, which the pipeline never reads.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,11 +30,21 @@ from filelock import FileLock, Timeout
 from upath import UPath
 
 from avatar_pipeline.actors.checkpoints import CheckpointFile
-from avatar_pipeline.actors.files import TEMPORARY, files_below, local, remove_empty_folders, sync_folder, write_atomic
+from avatar_pipeline.actors.files import (
+    TEMPORARY,
+    files_below,
+    local,
+    put_folder,
+    remove_empty_folders,
+    sync_folder,
+    unwritable,
+    write_atomic,
+)
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import Photo, import_openpeople, load_photos, photographs
 from avatar_pipeline.actors.spec import ActorSpec, load_spec
 from avatar_pipeline.errors import ActorError, StoreError
+from avatar_pipeline.locks import hold
 from avatar_pipeline.provenance.digests import digest_files, sha256_bytes
 from avatar_pipeline.provenance.manifest import FileEntry, Manifest
 
@@ -109,7 +122,8 @@ class ActorStore:
 
         files: contents by relative name, such as "held_out/0001.png". The same contents again make no second version: their
         manifest is replaced, since the newest materialization is the one whose inputs and settings hold.
-        Raises StoreError for a name that cannot be stored, or when another process keeps publishing for two minutes.
+        Raises StoreError for a name that cannot be stored, when the disk is full, read-only or gone, or when another process keeps
+        publishing for two minutes. What was stored before is then as it was.
         """
         name = ActorName(manifest.actor)
         for file in files:
@@ -119,19 +133,38 @@ class ActorStore:
         digest = _digest(entries)
         text = manifest.model_copy(update={"digest": digest, "files": entries}).to_json()
         current = self._asset_dir(name, manifest.asset)
-        with self._lock(name):
-            self._remove_leftovers(self._versions_dir(name, manifest.asset), TEMPORARY)
-            for folder in (self._versions_dir(name, manifest.asset) / digest, current):
-                _fill(folder, files, entries)
-                write_atomic(folder / MANIFEST, text.encode())
-                sync_folder(folder)
+        with self._lock(name), self._written(current):
+            for folder, depth in ((current.parent, ""), (current, "**/"), (self._versions_dir(name, manifest.asset), "**/")):
+                self._remove_leftovers(folder, depth + TEMPORARY)
+            version = self._versions_dir(name, manifest.asset) / digest
+            _fill(version, files)
+            write_atomic(version / MANIFEST, text.encode())
+            sync_folder(version)
+            self._put_current(current, {**files, MANIFEST: text.encode()})
             self._remove_unfinished(name, manifest.asset)
             self.checkpoint(name, manifest.asset).clear()
         return Manifest.from_json(text)
 
+    def _put_current(self, current: UPath, files: Mapping[str, bytes]) -> None:
+        """Make these files the current version, all at once on a disk; in an object store the manifest comes last."""
+        path = local(current)
+        contents = {file: data for file, data in files.items() if file != MANIFEST}
+        present = files_below(current)
+        same = present.keys() - {MANIFEST} == contents.keys()
+        if path is not None and not (same and all(present[file].read_bytes() == data for file, data in contents.items())):
+            put_folder(path, files)
+            return
+        _fill(current, contents)
+        write_atomic(current / MANIFEST, files[MANIFEST])
+        sync_folder(current)
+
     def checkpoint(self, name: str, asset: str) -> CheckpointFile:
         """The place for the state of a stage that is under way; `publish` clears it."""
         return CheckpointFile(self._asset_dir(name, asset).parent / ".checkpoints" / f"{asset}.safetensors")
+
+    def has(self, name: str, asset: str) -> bool:
+        """Whether the actor has a current version of the asset."""
+        return (self._asset_dir(name, asset) / MANIFEST).is_file()
 
     def current(self, name: str, asset: str) -> Manifest:
         """The manifest of the asset's current version. Raises StoreError when the asset was never materialized, or is damaged."""
@@ -140,6 +173,11 @@ class ActorStore:
             self.spec(name)  # an unknown actor is the better explanation
             raise StoreError(f"{name} has no {asset} yet. Materialize it first: {_command(name, asset)}")
         return _load_manifest(path, name, asset)
+
+    def version(self, name: str, asset: str, digest: str) -> Manifest | None:
+        """The manifest of one version, None when there is none; the others, which may be damaged, are not looked at."""
+        path = self._versions_dir(name, asset) / digest / MANIFEST
+        return _load_manifest(path, name, asset) if path.is_file() else None
 
     def versions(self, name: str, asset: str) -> list[Manifest]:
         """The manifests of all versions of an asset, newest first."""
@@ -183,14 +221,41 @@ class ActorStore:
         return self._asset_dir(name, asset).parent / "versions" / asset
 
     @contextmanager
-    def _lock(self, name: ActorName) -> Iterator[None]:
-        """One writer for each actor, across processes. The lock lies outside of the actor's folder, which may be deleted."""
+    def turn(self, name: str, work: str = "", log: Callable[[str], None] = logger.info) -> Iterator[float]:
+        """Work on this actor alone while the block runs; yields the seconds that were waited for it.
+
+        work: what for, for those who wait. Stages read, checkpoint and publish within it; whoever wants a pool's slot takes that before,
+        and the device after. Raises StoreError when the lock cannot be made. An object store has no such lock.
+        """
+        path = self._lock_path(ActorName(name), "turn.lock")
+        if path is None:
+            yield 0.0
+            return
+        with hold(path, f"the actor {name}", work, log) as waited:
+            yield waited
+
+    def _lock_path(self, name: ActorName, suffix: str) -> Path | None:
+        """A lock outside of the actor's folder, which may be deleted; None in an object store."""
         root = local(self.root)
         if root is None:
+            return None
+        if not (root / name / "actor.yaml").is_file():
+            self.spec(name)  # says what is missing
+        path = root / ".locks" / f"{name}.{suffix}"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        except OSError as error:
+            raise unwritable(path, error) from error
+        return path
+
+    @contextmanager
+    def _lock(self, name: ActorName) -> Iterator[None]:
+        """One writer for each actor, across processes."""
+        path = self._lock_path(name, "lock")
+        if path is None:
             yield
             return
-        path = root / ".locks" / f"{name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=LOCK_SECONDS)
         try:
             lock.acquire()
@@ -203,11 +268,19 @@ class ActorStore:
         finally:
             lock.release()
 
+    @contextmanager
+    def _written(self, folder: UPath) -> Iterator[None]:
+        """What the disk refuses while the block writes below `folder`, as StoreError."""
+        try:
+            yield
+        except OSError as error:
+            raise unwritable(error.filename or folder, error) from error
+
     def _remove_leftovers(self, folder: UPath, pattern: str) -> None:
         """Remove what killed writers left behind. Call with the lock held: then whatever matches is a leftover."""
         path = local(folder)
-        for leftover in path.rglob(pattern) if path is not None and path.is_dir() else ():
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        for leftover in list(path.glob(pattern)) if path is not None and path.is_dir() else ():
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
 
     def _remove_unfinished(self, name: ActorName, asset: str) -> None:
         """Remove version folders without a manifest. Only where the lock excludes that one is being written right now."""
@@ -217,11 +290,11 @@ class ActorStore:
                 shutil.rmtree(version)
 
 
-def _fill(folder: UPath, files: Mapping[str, bytes], entries: Mapping[str, FileEntry]) -> None:
+def _fill(folder: UPath, files: Mapping[str, bytes]) -> None:
     """Give the folder exactly these files, manifest.json left as it is; files that are right already are not written again."""
     present = files_below(folder)
     for file, data in files.items():
-        if file not in present or sha256_bytes(present[file].read_bytes()) != entries[file].sha256:
+        if file not in present or present[file].read_bytes() != data:
             write_atomic(folder / file, data)
     for file, path in present.items():
         if file not in files and file != MANIFEST:
@@ -233,7 +306,11 @@ def _fill(folder: UPath, files: Mapping[str, bytes], entries: Mapping[str, FileE
 
 def _load_manifest(path: UPath, name: str, asset: str) -> Manifest:
     """A manifest that fits its place, and whose digest is that of its files."""
-    manifest = Manifest.from_json(path.read_bytes(), name=str(path))
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise unwritable(path, error) from error
+    manifest = Manifest.from_json(text, name=str(path))
     if (manifest.actor, manifest.asset) != (name, asset):
         raise StoreError(
             f"{path} belongs to {manifest.asset} of {manifest.actor}. Put the right file back: {_command(name, asset)}"

@@ -3,7 +3,7 @@
 # No `from __future__ import annotations` here: Dagster reads the annotations of `materialize`, one of which is made on the spot.
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 from PIL import Image
@@ -15,7 +15,7 @@ from avatar_pipeline.defs.external import record_inputs
 from avatar_pipeline.defs.failures import as_failure
 from avatar_pipeline.defs.metadata import stage_metadata
 from avatar_pipeline.defs.partitions import ACTORS
-from avatar_pipeline.defs.pools import GPU_POOL
+from avatar_pipeline.defs.pools import GPU_POOL, seconds_in_pool
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.imaging import preview_markdown
 from avatar_pipeline.stages.chain import STAGES, Stage
@@ -42,9 +42,9 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         config: config_type,  # type: ignore[valid-type]
         store: StoreResource,
         tools: ToolsResource,
-    ) -> dg.MaterializeResult:
-        with as_failure():
-            actors = store.open()
+    ) -> Iterator[dg.MaterializeResult]:
+        actors = store.open()
+        with as_failure(), actors.turn(context.partition_key, _work(context), context.log.info) as waited:
             spec = actors.spec(context.partition_key)
             seed = getattr(config, "seed", None)
             used = tools.open()
@@ -57,22 +57,28 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
                 used,
                 seed=spec.seed if seed is None else seed,
                 run_id=context.run.run_id,
+                waited={"pool": seconds_in_pool(context), "actor": waited},
             )
             inputs = product.manifest.inputs
-            record_inputs(context, {name: inputs[name] for name in stage.external if name in inputs})
+            record_inputs(context, {name: inputs[name] for name in stage.external if name in inputs}, stage.upstream)
             manifest = actors.publish(product.manifest, product.result.files)
             metadata = stage_metadata(manifest, product.result, str(actors.actor_dir(spec.name) / stage.name))
             if stage.name == "liveportrait_export" and product.verdict != "error":
                 metadata["drop_in"] = dg.MetadataValue.path(str(drop_in(spec.name, product.result.files[f"{spec.name}.jpg"])))
-        for warning in product.result.warnings:
-            context.log.warning(warning)
-        return dg.MaterializeResult(
-            data_version=dg.DataVersion(manifest.digest),
-            metadata=metadata,
-            check_results=check_results(stage, product.result.checks),
-        )
+            for warning in product.result.warnings:
+                context.log.warning(warning)
+            # Yielded, not returned: Dagster then records it before another run of this actor may go on.
+            yield dg.MaterializeResult(
+                data_version=dg.DataVersion(manifest.digest),
+                metadata=metadata,
+                check_results=check_results(stage, product.result.checks),
+            )
 
     return materialize
+
+
+def _work(context: dg.AssetExecutionContext) -> str:
+    return f"{context.asset_key.to_user_string()} of {context.partition_key}, run {context.run.run_id[:8]},"
 
 
 def _preview_into(context: dg.AssetExecutionContext) -> Callable[[Image.Image, str], None]:

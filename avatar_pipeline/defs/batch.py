@@ -16,8 +16,8 @@ from pydantic import Field
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.interrupts import noticed_interrupts
+from avatar_pipeline.defs.logs import chosen_logger
 from avatar_pipeline.defs.one_actor import Outcome, run_actor
-from avatar_pipeline.defs.pools import free_slots_of_dead_runs
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.errors import AvatarPipelineError
@@ -96,11 +96,11 @@ def duration(seconds: float) -> str:
 
 
 def batch_job(
-    avatar_job: Callable[[], dg.JobDefinition], report: Report | None = None, logger: str = "console"
+    avatar_job: Callable[[], dg.JobDefinition], report: Report | None = None, logger: str | None = None
 ) -> dg.JobDefinition:
     """The job. avatar_job: gives the main job. report: is told each actor's end, and the seconds that are left, beside the log.
 
-    logger: who hears what the actors' runs say, beside their event logs.
+    logger: who hears what the actors' runs say, beside their event logs; chosen_logger when None.
     """
 
     @dg.op(
@@ -123,9 +123,8 @@ def batch_job(
             if report is not None:
                 report(actor, left)
 
-        free_slots_of_dead_runs(context.instance)
         with noticed_interrupts() as interrupted, tools.lent():
-            _make(context, config, store.open(), avatar_job(), logger, interrupted, tell)
+            _make(context, config, store.open(), avatar_job(), logger or chosen_logger(), interrupted, tell)
             if interrupted() or (done and done[-1].verdict == "cancelled"):
                 _end_cancelled(context, len(done), len(config.actors))
         metadata = _metadata(done)

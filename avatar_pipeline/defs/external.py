@@ -8,7 +8,7 @@ preset decides which model is its base model, so a new version of one model make
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
@@ -67,16 +67,18 @@ def observation(actor: str, asset: str, version: str) -> dg.AssetObservation:
     return dg.AssetObservation(asset, partition=actor, tags={DATA_VERSION: version})
 
 
-def record_inputs(context: dg.AssetExecutionContext, versions: Mapping[str, str]) -> None:
-    """Record, within a run, the versions of external assets that it consumed, by asset.
+def record_inputs(context: dg.AssetExecutionContext, versions: Mapping[str, str], upstream: Sequence[str] = ()) -> None:
+    """Record, within a run, the versions of external assets that it consumed, by asset; those of `upstream` are read again.
 
     Dagster reads the inputs' versions when a step starts. What changed between the last registration and now would leave the
-    result stale as soon as it is there: so what was consumed is observed, and Dagster made to read again, before the result.
+    result stale as soon as it is there: so what was consumed is observed, and Dagster made to read again, before the result. The same holds
+    for what another run of the actor has made of the upstream assets while this one waited for it.
     """
     step = context.get_step_execution_context()
     for asset, version in versions.items():
         if observed_version(context.instance, context.partition_key, asset) != version:
             context.log_event(observation(context.partition_key, asset, version))
+    for asset in (*versions, *upstream):
         key = dg.AssetKey(asset)
         step.wipe_input_asset_version_info(key)
         step.maybe_fetch_and_get_input_asset_version_info(key)

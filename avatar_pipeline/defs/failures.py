@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from avatar_pipeline.errors import AvatarPipelineError
+from avatar_pipeline.faults import explain_os
 
 
 @contextmanager
@@ -17,3 +18,7 @@ def as_failure() -> Iterator[None]:
         yield
     except AvatarPipelineError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
+    except OSError as error:
+        if words := explain_os(error):
+            raise dg.Failure(description=words, allow_retries=False) from error
+        raise

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from avatar_pipeline.imaging import preview_markdown
+from avatar_pipeline.metrics import figures
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.result import StageResult
 
@@ -23,8 +24,7 @@ def stage_metadata(manifest: Manifest, result: StageResult, folder: str) -> dict
     metadata |= {f"{name}_table": dg.MetadataValue.table(*_table(rows)) for name, rows in result.tables.items() if rows}
     metadata |= {name: _value(value) for name, value in manifest.metrics.items()}
     metadata |= {
-        "seconds": dg.MetadataValue.float(manifest.seconds),
-        "peak_memory_mb": dg.MetadataValue.float(manifest.peak_memory_mb),
+        **{name: dg.MetadataValue.float(float(value)) for name, value in figures(manifest).items()},
         "root_seed": dg.MetadataValue.int(manifest.root_seed),
         "digest": dg.MetadataValue.text(manifest.digest),
         "files": dg.MetadataValue.path(folder),

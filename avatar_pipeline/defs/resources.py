@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -11,6 +11,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.defs.pools import slots_watched, tag_own_run
 from avatar_pipeline.stages.tools import Tools
 
 # The tools of a batch, for the runs inside of its own. Dagster makes a resource anew for every run, and lets no run replace one.
@@ -44,13 +45,20 @@ class ToolsResource(dg.ConfigurableResource):
 
     _tools: Tools | None = PrivateAttr(None)
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        log = context.log
-        self._tools = _LENT.get() or self._make(log.info if log else print)
-
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        if self._tools is not _LENT.get():
-            self.open().close()
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[ToolsResource]:
+        """Start with a run: before any of its steps asks for a slot in a pool."""
+        log, instance, run = context.log, context.instance, context.run
+        lent = _LENT.get()
+        self._tools = lent or self._make(log.info if log else print)
+        with ExitStack() as stack:
+            if lent is None:
+                stack.callback(self._tools.close)
+            if instance is not None and run is not None and instance.is_persistent:
+                tag_own_run(instance, run)
+                if lent is None:  # else whoever lends them watches
+                    stack.enter_context(slots_watched(instance))
+            yield self
 
     def open(self) -> Tools:
         """The run's tools; the same ones each time."""

@@ -8,13 +8,15 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatar_pipeline.errors import ModelError
+from avatar_pipeline.locks import hold
+from avatar_pipeline.provenance.manifest import utc_now
 
 if TYPE_CHECKING:
     import torch
@@ -42,10 +44,16 @@ class Device:
 
 @dataclass
 class Usage:
-    """What one turn on a device took: wall seconds, and peak memory in MiB (the process's own peak so far when on a CPU)."""
+    """What one turn on a device took: wall seconds, and peak memory in MiB (the process's own peak so far when on a CPU).
+
+    waited: seconds before the turn, not part of `seconds`. since, until: when it was held, UTC.
+    """
 
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+    waited: float = 0.0
+    since: str = ""
+    until: str = ""
 
 
 def choose_device(wanted: str = "auto") -> Device:
@@ -112,16 +120,17 @@ def lock_path(device: Device) -> Path:
 
 
 @contextmanager
-def turn(device: Device) -> Iterator[Usage]:
+def turn(device: Device, work: str = "", log: Callable[[str], None] = lambda line: None) -> Iterator[Usage]:
     """Hold `device` alone among this user's processes, and measure what that takes.
 
-    The operating system releases the lock when its process dies. Waiting for it is not part of the seconds.
+    The operating system releases the lock when its process dies. Waiting for it is not part of the seconds, and told to `log`, to other
+    waiters as `work`.
     """
-    import filelock
     import torch
 
     usage = Usage()
-    with filelock.FileLock(lock_path(device)):
+    with hold(lock_path(device), f"the device {device.where}", work, log) as usage.waited:
+        usage.since = utc_now()
         if device.kind == "cuda":
             torch.cuda.set_device(device.index)  # current devices are a matter of threads
             torch.cuda.reset_peak_memory_stats(device.index)
@@ -130,8 +139,14 @@ def turn(device: Device) -> Iterator[Usage]:
             yield usage
         finally:
             usage.seconds = time.monotonic() - started
+            usage.until = utc_now()
             if device.kind == "cuda":
                 usage.peak_memory_mb = torch.cuda.max_memory_allocated(device.index) / 2**20
             else:
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                usage.peak_memory_mb = peak / (2**20 if sys.platform == "darwin" else 2**10)
+                usage.peak_memory_mb = process_peak_mb()
+
+
+def process_peak_mb() -> float:
+    """The most memory, in MiB, that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avatar_pipeline.diffusion.presets import Preset, hub_id
 from avatar_pipeline.diffusion.weights import (
@@ -22,6 +22,9 @@ from avatar_pipeline.diffusion.weights import (
 )
 from avatar_pipeline.errors import ModelError
 from avatar_pipeline.provenance.digests import sha256_file
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoFile
 
 SPARE = 2**30  # bytes that must stay free on the disk
 
@@ -48,19 +51,31 @@ def fetch(preset: Preset, log: Callable[[str], None]) -> Path:
             raise ModelError(f"{model} is not a diffusers pipeline: it has no model_index.json. Choose another model.")
         index = json.loads(Path(hf_hub_download(model, "model_index.json", revision=revision)).read_text(encoding="utf-8"))
         files = _choose(preset, index, list(listed))
+        for file in files:
+            _drop_damaged(try_to_load_from_cache(model, file, revision=revision), listed[file])
         missing = [file for file in files if not isinstance(try_to_load_from_cache(model, file, revision=revision), str)]
         size = sum(listed[file].size for file in missing)
         _check_disk(Path(HF_HUB_CACHE), size, preset)
         log(f"{model}: {len(missing)} of {len(files)} files to fetch, {size / 2**30:.2f} GiB")
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=files))
     for file in missing:
-        stated = listed[file].lfs
-        if stated is not None and sha256_file(folder / file) != stated.sha256:
-            (folder / file).resolve().unlink()
-            (folder / file).unlink(missing_ok=True)
+        if _drop_damaged(str(folder / file), listed[file]):
             raise ModelError(f"{file} of {model} came damaged and was deleted. Fetch again: avatar-pipeline fetch {preset.name}")
     check_model_folder(folder, preset)
     return folder
+
+
+def _drop_damaged(cached: object, listed: RepoFile) -> bool:
+    """Delete a file of the cache that is not what the hub lists, so that it is fetched again; True when it was deleted."""
+    if not isinstance(cached, str):
+        return False
+    path = Path(cached)
+    stated = listed.lfs
+    if path.stat().st_size == listed.size and (stated is None or sha256_file(path) == stated.sha256):
+        return False
+    path.resolve().unlink()
+    path.unlink(missing_ok=True)
+    return True
 
 
 def _choose(preset: Preset, index: Mapping[str, Any], listed: list[str]) -> list[str]:

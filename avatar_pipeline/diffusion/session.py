@@ -64,9 +64,9 @@ class GpuSession:
         """The device's kind and name, for people and manifests."""
         return f"{self.device.kind}: {self.device.name}"
 
-    def turn(self) -> AbstractContextManager[Usage]:
-        """Hold the device alone while the block runs; tells what that took."""
-        return turn(self.device)
+    def turn(self, work: str = "") -> AbstractContextManager[Usage]:
+        """Hold the device alone while the block runs; tells what that took. work: what for, in words, for those who wait."""
+        return turn(self.device, work, self.log)
 
     @cached_property
     def model(self) -> Path:

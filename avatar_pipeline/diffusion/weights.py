@@ -215,19 +215,31 @@ def model_sha256(folder: Path, preset: Preset | None = None) -> str:
 
 
 def file_sha256(file: Path) -> str:
-    """The sha256 of a file, without reading 24 GB again each time."""
+    """The sha256 of a file, without reading 24 GB again each time.
+
+    The hub's cache names its files by their sha256 (snapshots/COMMIT/unet/x.safetensors links to blobs/<sha256>). Raises ModelError when
+    one of them holds something else: it was altered since it was fetched.
+    """
     target = file.resolve()
-    # The hub's cache: snapshots/COMMIT/unet/x.safetensors links to blobs/<sha256>, which `fetch` has verified.
-    if file.is_symlink() and target.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", target.name):
-        return target.name
+    digest = _remembered_sha256(target)
+    named = file.is_symlink() and target.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", target.name)
+    if named and digest != target.name:
+        raise ModelError(
+            f"{file} is damaged: its sha256 is {digest}, and it was fetched as {target.name}. Fetch it again (it is replaced): "
+            "avatar-pipeline fetch and the name of its preset."
+        )
+    return digest
+
+
+def _remembered_sha256(target: Path) -> str:
     state = target.stat()
     if state.st_size < REMEMBERED:
         return sha256_file(target)
     store = home_folder() / "digests.json"
     entry = [state.st_size, state.st_mtime_ns]
-    known = _read_json(store)
-    if known.get(str(target), [])[:2] == entry:
-        return str(known[str(target)][2])
+    known = _read_json(store).get(str(target))
+    if isinstance(known, list) and len(known) == 3 and known[:2] == entry and re.fullmatch(r"[0-9a-f]{64}", str(known[2])):
+        return str(known[2])
     digest = sha256_file(target)
     write_json(store, {**_read_json(store), str(target): [*entry, digest]})
     return digest

@@ -59,7 +59,11 @@ class Manifest(BaseModel):
     libraries: dict[str, str] = {}
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
+    waited_seconds: dict[str, float] = Field({}, description="for the pool's slot, the actor, the device; no part of seconds")
+    device_since: str = Field("", description="when the device was taken, UTC; empty when none was")
+    device_until: str = Field("", description="when it was given back")
     files: dict[str, FileEntry] = {}
+    checks: dict[str, str] = Field({}, description="check -> verdict: pass, warn, error, not_assessed")
     metrics: dict[str, float | int | str | bool | None] = {}
 
     def to_json(self) -> str:

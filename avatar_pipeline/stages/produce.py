@@ -16,6 +16,7 @@ from avatar_pipeline.actors.consent import require_consent
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.diffusion.device import process_peak_mb
 from avatar_pipeline.diffusion.overrides import MODEL_PREFIX, model_location, preset_values, resolve_preset
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.errors import StoreError
@@ -58,12 +59,13 @@ def produce(
     upstream: Mapping[str, Manifest] | None = None,
     run_id: str = "",
     resume: bool = True,
+    waited: Mapping[str, float] | None = None,
 ) -> Product:
     """Run one stage for one actor. Stores nothing.
 
     seed: the root seed of a stage at the head of the chain, -1 to draw one; the others take it from their first upstream manifest.
     upstream: the versions to read, by asset; the current ones when None.
-    resume: let a stage that was killed in the middle go on from there.
+    resume: let a stage that was killed in the middle go on from there. waited: seconds already waited, by what for.
     Raises any AvatarPipelineError: missing consent, missing inputs, and what the stage itself refuses.
     """
     for scope in stage.scopes:
@@ -87,9 +89,10 @@ def produce(
     versions |= {MODEL: tools.model_sha256(spec)} if local else {}
     versions |= {name: manifests[name].digest for name in stage.upstream}
     preset = tools.preset(spec)
-    with _device(local, spec, tools) as used:
+    with _device(local, spec, tools, f"{stage.name} of {spec.name}") as used:
         result = stage.run(inputs, settings, tools)
     used.update(result.machine)
+    used["waited_seconds"] = {**(waited or {}), **used.get("waited_seconds", {})}
     lora = manifests.get("lora")
     manifest = Manifest(
         actor=spec.name,
@@ -105,6 +108,7 @@ def produce(
         model=model_location(preset) if local else "",
         lora_sha256=lora.files[f"{spec.name}.safetensors"].sha256 if lora else None,
         libraries=library_versions(),
+        checks={check.name: check.verdict for check in result.checks},
         metrics=result.metrics,
         **used,
     )
@@ -164,10 +168,10 @@ def differences(recorded: Manifest, product: Product) -> list[str]:
 
 
 def version_of(store: ActorStore, name: str, asset: str, digest: str) -> Manifest:
-    """The manifest of one version of an asset. Raises StoreError when it is not in the store any more."""
-    for manifest in store.versions(name, asset):
-        if manifest.digest == digest:
-            return manifest
+    """The manifest of one version of an asset. Raises StoreError when it is not in the store any more, or damaged."""
+    found = store.version(name, asset, digest)
+    if found is not None:
+        return found
     raise StoreError(
         f"Version {digest[:12]} of {name}'s {asset} is not in the store any more. Materialize the chain of {name} again from {asset} on."
     )
@@ -213,16 +217,17 @@ def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str
 
 
 @contextmanager
-def _device(model: bool, spec: ActorSpec, tools: Tools) -> Iterator[dict[str, Any]]:
+def _device(model: bool, spec: ActorSpec, tools: Tools, work: str = "") -> Iterator[dict[str, Any]]:
     """Hold the device while a stage runs that uses the model; the yielded dict is filled with what the manifest says about it."""
     used: dict[str, Any] = {}
     if not model:
         start = time.perf_counter()
         yield used
-        used.update(device="cpu", seconds=time.perf_counter() - start)
+        peak = process_peak_mb()
+        used.update(device="cpu", seconds=time.perf_counter() - start, peak_memory_mb=peak)
         return
     session = tools.session(spec)
-    with session.turn() as usage:
+    with session.turn(work) as usage:
         held = len(session.plan_history)
         begun = session.plan.describe() if session.plan else ""
         yield used
@@ -230,6 +235,9 @@ def _device(model: bool, spec: ActorSpec, tools: Tools) -> Iterator[dict[str, An
         device=session.device_name,
         seconds=usage.seconds,
         peak_memory_mb=usage.peak_memory_mb,
+        waited_seconds={"device": usage.waited},
+        device_since=usage.since,
+        device_until=usage.until,
         model_id=session.preset.model_id,
         model_revision=session.preset.revision,
         model_sha256=session.model_sha256,

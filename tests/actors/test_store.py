@@ -6,12 +6,14 @@ import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from upath import UPath
 
+from avatar_pipeline.actors import files as files_module
 from avatar_pipeline.actors import store as store_module
 from avatar_pipeline.actors.store import ActorStore, data_root
 from avatar_pipeline.errors import ActorError, StoreError
@@ -185,19 +187,22 @@ def kill_at(store: ActorStore, moment: int, files: dict[str, bytes]) -> bool:
     child = os.fork()
     if child == 0:
         renames = 0
-        replace = Path.replace
 
-        def dying(self: Path, target: Any) -> Any:
-            nonlocal renames
-            renames += 1
-            if renames * 2 - 1 == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
-            result = replace(self, target)
-            if renames * 2 == moment:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+        def dying(rename: Callable[..., Any]) -> Callable[..., Any]:
+            def call(one: Path, other: Path) -> Any:
+                nonlocal renames
+                renames += 1
+                if renames * 2 - 1 == moment:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                result = rename(one, other)
+                if renames * 2 == moment:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return result
 
-        Path.replace = dying  # type: ignore[method-assign]
+            return call
+
+        Path.replace = dying(Path.replace)  # type: ignore[method-assign]
+        files_module._exchange = dying(files_module._exchange)
         store.publish(manifest(), files)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -208,17 +213,20 @@ def test_killed_writers_leave_the_old_state_or_the_new(store: ActorStore, demo: 
     moments, leftovers, news = 0, 0, 0
     while kill_at(store, moments + 1, new := {"demo.png": b"new %d" % moments, "new.txt": b"%d" % moments}):
         moments += 1
-        state = store.read_all(store.current("demo", "lora"))
+        current = store.current("demo", "lora")
+        state = store.read_all(current)
         assert state in (ONE, new)
+        assert tree(demo / "lora") == {**state, "manifest.json": current.to_json().encode()}  # never a mixture
         assert all(store.read_all(version) for version in store.versions("demo", "lora"))
         news += state == new
-        leftovers += sum(path.endswith(".tmp") for path in tree(store.root))
+        leftovers += any(store.root.rglob("*.tmp"))
         store.publish(one, ONE)
-        assert not [path for path in tree(store.root) if path.endswith(".tmp")]
+        assert not list(store.root.rglob("*.tmp"))
         assert set(tree(demo / "lora")) == {*ONE, "manifest.json"}
         assert all((version / "manifest.json").is_file() for version in (demo / "versions" / "lora").iterdir())
-    assert moments == 2 * 2 * 3  # before and after each rename, in two folders, of two files and a manifest
-    assert leftovers == moments / 2
+    # before and after each rename: in two folders of two files and a manifest, and of the folder itself
+    assert moments == 2 * (2 * 3 + 1)
+    assert leftovers == moments - 3  # none between the files of the version's folder, which has its own name
     assert news == 1  # only the very last rename makes the new version current
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,11 +34,12 @@ def pack(key: str, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]
     from avatar_pipeline.diffusion.training.files import to_bytes
 
     contents = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    return to_bytes(contents, {"format": FORMAT, "key": key, "state": json.dumps(state)})
+    words = json.dumps(state)
+    return to_bytes(contents, {"format": FORMAT, "key": key, "state": words, "sha256": _sha256(contents, words)})
 
 
 def unpack(key: str | None, data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """Tensors and state of a checkpoint; None when it is bound to another `key`, or is no checkpoint. A `key` of None fits all."""
+    """Tensors and state of a checkpoint; None when it is bound to another `key`, damaged, or no checkpoint. A `key` of None fits all."""
     from safetensors import SafetensorError
 
     from avatar_pipeline.diffusion.training.files import read
@@ -46,9 +48,22 @@ def unpack(key: str | None, data: bytes) -> tuple[dict[str, torch.Tensor], dict[
         tensors, metadata = read(data)
         if metadata.get("format") != FORMAT or key not in (None, metadata.get("key")):
             return None
+        if metadata["sha256"] != _sha256(tensors, metadata["state"]):
+            return None
         return tensors, json.loads(metadata["state"])
     except (SafetensorError, ValueError, KeyError):
         return None
+
+
+def _sha256(tensors: Mapping[str, torch.Tensor], state: str) -> str:
+    """Of everything in it: the format itself would not notice a bit that was lost on a disk."""
+    import torch
+
+    digest = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -1,0 +1,57 @@
+"""Runs that their tests start in processes of their own: `python -m tests.defs.slow KIND ACTOR GATE`, instance and store by environment.
+
+KIND "actor": a stage of the actor that is under way until the file GATE exists. KIND "pool": the same in the pool gpu.
+Says "working" when it is under way.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+
+from avatar_pipeline.defs import pools
+from avatar_pipeline.defs.assets import stage_asset
+from avatar_pipeline.defs.console import console
+from avatar_pipeline.defs.external import EXTERNAL_ASSETS
+from avatar_pipeline.defs.patience import wait_patiently
+from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.stages.chain import Inputs, Stage
+from avatar_pipeline.stages.result import StageResult
+from avatar_pipeline.stages.tools import Tools
+from tests.defs.conftest import NoSettings
+
+
+def main(kind: str, actor: str, gate: Path) -> int:
+    def work(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
+        print("working", flush=True)
+        while not gate.exists():
+            time.sleep(0.05)
+        return StageResult(files={"made.txt": gate.read_bytes()})
+
+    pools.EVERY = 0.5
+    wait_patiently()
+    # "elsewhere": in the pool of the device, without the device
+    stage = Stage("base_image", "1", NoSettings, work, scopes=("embed",), model=kind == "pool", elsewhere=lambda *_: True)
+    defs = dg.Definitions(
+        assets=[*EXTERNAL_ASSETS, stage_asset(stage)],
+        resources={"store": StoreResource(), "tools": ToolsResource()},
+        loggers={"console": console},
+        executor=dg.in_process_executor,
+    )
+    with dg.DagsterInstance.get() as instance:
+        instance.add_dynamic_partitions("actors", [actor])
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            partition_key=actor,
+            run_config={"loggers": {"console": {}}},
+            asset_selection=[dg.AssetKey("base_image")],
+            raise_on_error=False,
+        )
+    return int(not result.success)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
