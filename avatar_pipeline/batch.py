@@ -14,6 +14,7 @@ from avatar_pipeline.definitions import (
     Done,
     Report,
     batch_job,
+    chosen_logger,
     defs,
     observed_versions,
     step_error,
