@@ -14,6 +14,7 @@ from avatar_pipeline.definitions import (
     Done,
     Report,
     batch_job,
+    chosen_logger,
     defs,
     observed_versions,
     step_error,
@@ -79,15 +80,16 @@ def run_batch(
         "keep_unchanged": keep_unchanged,
         "settings": {asset: dict(values) for asset, values in (settings or {}).items()},
     }
+    logger = "silent" if chosen_logger() == "console" else chosen_logger()  # where a program reads the lines, no bar is looked at
     own = dg.Definitions(
-        jobs=[batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name), tell, logger="silent")],
+        jobs=[batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name), tell, logger)],
         resources=defs.resources,
         loggers=defs.loggers,
     )
     result = own.resolve_job_def("batch").execute_in_process(
         run_config={
             "ops": {"batch": {"config": config}},
-            "loggers": {"silent": {}},
+            "loggers": {logger: {}},
             **({"resources": {"tools": {"config": dict(tools)}}} if tools else {}),
         },
         instance=instance,

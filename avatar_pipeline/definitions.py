@@ -31,7 +31,7 @@ __all__ = [
 
 wait_patiently()
 
-defs = dg.Definitions(
+defs: dg.Definitions = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],
     jobs=[AVATAR_JOB, batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name)), revalidate_job],
     sensors=[actors_sensor, automation_sensor, failures_sensor],

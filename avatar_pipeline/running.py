@@ -28,9 +28,8 @@ def run_avatar(
     not usable, before anything is made.
     """
     chosen = {name: value for name, value in (tools or {}).items() if name in ("model", "preset", "overrides")}
-    Tools(**{"device": "auto", "model": None, "analyzer": "dlib", "log": print, **chosen}).preset(
-        store.spec(actor)
-    )  # loads nothing
+    spec = store.spec(actor)
+    Tools(**{"device": "auto", "model": None, "analyzer": "dlib", "log": print, **chosen}).preset(spec)  # loads nothing
     free_slots_of_dead_runs(instance)
     job = defs.resolve_job_def(AVATAR_JOB.name)
     return run_actor(job, instance, store, actor, only=only, settings=settings, tools=tools, logger=chosen_logger())

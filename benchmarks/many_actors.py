@@ -5,8 +5,8 @@ embedded: up to 20 described actors whose base image the embedded model draws, w
 
 Each number of actors is a batch in a fresh Dagster home and store (`dagster job execute -j batch`). Between the batches, one actor at
 a time is made in a process of its own, as `dagster asset materialize --partition` and as `avatar-pipeline run` do it; of the stub, also
-in a home that holds 200 actors already. Every process computes on one thread. Prints tables; --plot draws docs/images/many-actors.png. Exits with 1
-when a batch is not 3 times cheaper per base image than one run each. 5 minutes on an idle core for each of the two.
+in a home that holds 200 actors already. Every process computes on one thread. Prints tables; --plot draws docs/images/many-actors.png.
+Exits with 1 when a batch is not 3 times cheaper per base image than one run each. 5 minutes on an idle core for each of the two.
 """
 
 from __future__ import annotations

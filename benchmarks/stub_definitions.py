@@ -36,7 +36,7 @@ def picture(inputs: Inputs, settings: Settings, tools: Tools) -> StageResult:
 STUB = stage_asset(Stage("base_image", "1", Settings, picture, scopes=("embed",), model=False))
 AVATAR = dg.define_asset_job("avatar", selection=dg.AssetSelection.assets(STUB))
 
-defs = dg.Definitions(
+defs: dg.Definitions = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, STUB],
     jobs=[AVATAR, batch_job(lambda: defs.resolve_job_def(AVATAR.name))],
     resources={"store": StoreResource(), "tools": ToolsResource()},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
@@ -43,6 +45,7 @@ def batch(
 
     from avatar_pipeline.batch import choose_actors, run_batch
     from avatar_pipeline.definitions import register as register_actors
+    from avatar_pipeline.diffusion.overrides import preset_by_name
     from avatar_pipeline.stages.chain import STAGES
 
     dagster_home()
@@ -52,6 +55,8 @@ def batch(
         raise StoreError(f"There is no asset {unknown[0]!r}. Assets: {', '.join(STAGES)}.")
     if not (actors or all_ or missing or stale):
         raise StoreError("Which actors? Give names, or --all, --missing, --stale, or several of them.")
+    if preset is not None:
+        preset_by_name(preset)  # else every actor would fail by it
     tools = {"device": device} | ({"preset": preset} if preset else {}) | ({"model": model} if model else {})
     with DagsterInstance.get() as instance:
         chosen = [
@@ -66,11 +71,7 @@ def batch(
         if not chosen:
             out.print("Nothing to make: no actor is missing or stale." if missing or stale else "There are no actors.")
             return
-        # Dagster captures what goes to stdout and stderr while a run executes: the bar goes past it.
-        with (
-            os.fdopen(os.dup(sys.stderr.fileno()), "w") if _has_descriptor() else sys.stderr as terminal,
-            _bar(Console(file=terminal, soft_wrap=True)) as progress,
-        ):
+        with _terminal() as terminal, _bar(Console(file=terminal, soft_wrap=True)) as progress:
             task = progress.add_task("", total=len(chosen), left="")
 
             def report(done: Done, left: float) -> None:
@@ -96,11 +97,16 @@ def batch(
         raise AvatarPipelineError(outcome.problems)
 
 
-def _has_descriptor() -> bool:
+@contextmanager
+def _terminal() -> Iterator[TextIO]:
+    """Where stderr goes now. Dagster captures stdout and stderr while a run executes: a progress bar has to go past it."""
     try:
-        return sys.stderr.fileno() >= 0
+        own = os.dup(sys.stderr.fileno())
     except (OSError, ValueError):  # replaced by an object in memory, as tests do
-        return False
+        yield sys.stderr
+        return
+    with os.fdopen(own, "w") as terminal:
+        yield terminal
 
 
 def _bar(console: Console) -> Progress:
@@ -113,7 +119,7 @@ COLOURS = {"failed": "red", "cancelled": "yellow"}
 
 def _line(done: Done) -> str:
     colour = COLOURS.get(done.verdict, "green")
-    reason = f": {escape(done.problems[0].splitlines()[0])}" if done.problems else ""
+    reason = f": {escape(done.reason)}" if done.reason else ""
     return f"{done.number:>4} of {done.total}  {done.actor}  [{colour}]{done.verdict}[/{colour}], {done.seconds:.1f} s{reason}"
 
 

@@ -16,8 +16,8 @@ from pydantic import Field
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.interrupts import noticed_interrupts
+from avatar_pipeline.defs.logs import chosen_logger
 from avatar_pipeline.defs.one_actor import Outcome, run_actor
-from avatar_pipeline.defs.pools import free_slots_of_dead_runs
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.errors import AvatarPipelineError
@@ -25,6 +25,8 @@ from avatar_pipeline.stages.chain import STAGES
 
 BATCH_TAG = "avatar_pipeline/batch"  # on each actor's run: the id of the batch's
 KEEP_UNCHANGED_TAG = "avatar_pipeline/keep_unchanged"
+# Dagster's own: "Re-execute from failure" in the UI, and automatic retries, set the first two.
+RESUME_TAG, PARENT_TAG, PARTITION_TAG = "dagster/is_resume_retry", "dagster/parent_run_id", "dagster/partition"
 TOLD = 20  # failed actors that the summary names; the table has them all
 
 
@@ -70,9 +72,14 @@ class Done:
         """The assets that were made."""
         return [row.asset for row in self.outcome.rows if row.manifest] if self.outcome else []
 
+    @property
+    def reason(self) -> str:
+        """Why it failed, in one line; empty when it did not."""
+        return " ".join(self.problems[0].split()) if self.problems else ""
+
     def line(self, left: float) -> str:
         """What to tell about it. left: the seconds that the rest will take, as far as is known."""
-        reason = f": {self.problems[0]}" if self.problems else ""
+        reason = f": {self.reason}" if self.reason else ""
         run = f" (run {self.outcome.run_id[:8]})" if self.outcome else ""
         more = f"; about {duration(left)} left" if self.number < self.total else ""
         return f"{self.number} of {self.total}  {self.actor}: {self.verdict}, {self.seconds:.1f} s{run}{more}{reason}"
@@ -89,15 +96,15 @@ def duration(seconds: float) -> str:
 
 
 def batch_job(
-    avatar_job: Callable[[], dg.JobDefinition], report: Report | None = None, logger: str = "console"
+    avatar_job: Callable[[], dg.JobDefinition], report: Report | None = None, logger: str | None = None
 ) -> dg.JobDefinition:
     """The job. avatar_job: gives the main job. report: is told each actor's end, and the seconds that are left, beside the log.
 
-    logger: who hears what the actors' runs say, beside their event logs.
+    logger: who hears what the actors' runs say, beside their event logs; chosen_logger when None.
     """
 
     @dg.op(
-        name="batch",
+        name="make_actors",
         out=dg.Out(dg.Nothing),
         description="Makes every actor in a run of its own; see their table in the metadata.",
     )
@@ -116,9 +123,8 @@ def batch_job(
             if report is not None:
                 report(actor, left)
 
-        free_slots_of_dead_runs(context.instance)
         with noticed_interrupts() as interrupted, tools.lent():
-            _make(context, config, store.open(), avatar_job(), logger, interrupted, tell)
+            _make(context, config, store.open(), avatar_job(), logger or chosen_logger(), interrupted, tell)
             if interrupted() or (done and done[-1].verdict == "cancelled"):
                 _end_cancelled(context, len(done), len(config.actors))
         metadata = _metadata(done)
@@ -136,11 +142,15 @@ def batch_job(
         description="Many actors, one after the other in one process, so that each model is loaded once for all of them. Each actor has a "
         f"run of its own in the job `avatar`; find them by the tag {BATCH_TAG}.",
     )
+    def job() -> None:
+        batch.alias("batch")()  # the definition may not be called like the job
+
+    return job
 
 
 def summary(failed: Sequence[Done], total: int) -> str:
     """Which actors failed and why, in a few lines."""
-    lines = [f"{actor.actor}: {actor.problems[0]}" for actor in failed[:TOLD]]
+    lines = [f"{actor.actor}: {actor.reason}" for actor in failed[:TOLD]]
     lines += [f"and {len(failed) - TOLD} more"] if len(failed) > TOLD else []
     others = "; the others are made" if len(failed) < total else ""
     return "\n".join([f"{len(failed)} of {total} actors failed{others}.", *lines])
@@ -168,10 +178,16 @@ def _make(
     tell: Callable[[Done], None],
 ) -> None:
     """Make the actors until all are told or a signal comes."""
+    before = _made_before(context.instance, context.run)
     tags = {BATCH_TAG: context.run.run_id} | ({KEEP_UNCHANGED_TAG: "true"} if config.keep_unchanged else {})
-    actors = list(dict.fromkeys(config.actors))
+    actors = [actor for actor in dict.fromkeys(config.actors) if actor not in before]
+    if before:
+        context.log.info(
+            f"Goes on with {len(actors)} actors; made by the batch that this one resumes: {', '.join(sorted(before))}."
+        )
     # The actors' runs record the batch's configuration of the tools, so that one that is executed again by itself uses the same.
-    configured = context.run.run_config.get("resources", {}).get("tools", {}).get("config", {})
+    run_config: Mapping[str, Any] = context.run.run_config
+    configured = run_config.get("resources", {}).get("tools", {}).get("config", {})
     for number, actor in enumerate(actors, 1):
         if interrupted():
             return
@@ -203,9 +219,21 @@ def _make(
             return
 
 
+def _made_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
+    """The actors that the batches made that this one resumes: those before it in a chain of re-executions from failure."""
+    made: set[str] = set()
+    before: dg.DagsterRun | None = run
+    while before is not None and before.tags.get(RESUME_TAG) == "true":
+        before = instance.get_run_by_id(before.tags.get(PARENT_TAG, ""))
+        if before is not None:
+            succeeded = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], tags={BATCH_TAG: before.run_id})
+            made |= {child.tags[PARTITION_TAG] for child in instance.get_runs(succeeded)}
+    return made
+
+
 def _end_cancelled(context: dg.OpExecutionContext, done: int, total: int) -> None:
     """End the batch's own run as a cancelled one, whether the request came from the UI or as a signal."""
-    context.log.warning(f"Cancelled after {done} of {total} actors. With keep_unchanged, the same batch goes on from here.")
+    context.log.warning(f"Cancelled after {done} of {total} actors. Re-execute it from failure to go on from here.")
     run = context.instance.get_run_by_id(context.run.run_id)
     if run is not None and run.status == dg.DagsterRunStatus.STARTED:
         context.instance.report_run_canceling(run, "A signal asked this process to stop.")
@@ -214,6 +242,8 @@ def _end_cancelled(context: dg.OpExecutionContext, done: int, total: int) -> Non
 
 def _metadata(done: Sequence[Done]) -> Mapping[str, dg.MetadataValue]:
     """The table of the actors, the runs of those that failed as links, and numbers that plot over batches."""
+    if not done:  # a batch was resumed of which nothing was left
+        return {"actors": dg.MetadataValue.int(0), "failed": dg.MetadataValue.int(0)}
     records = [
         dg.TableRecord(
             {
@@ -221,7 +251,7 @@ def _metadata(done: Sequence[Done]) -> Mapping[str, dg.MetadataValue]:
                 "made": ", ".join(actor.made),
                 "verdict": actor.verdict,
                 "seconds": round(actor.seconds, 1),
-                "reason": actor.problems[0] if actor.problems else "",
+                "reason": actor.reason,
                 "run": actor.outcome.run_id if actor.outcome else "",
             }
         )

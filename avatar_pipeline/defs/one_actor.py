@@ -12,7 +12,6 @@ import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.console import step_error
-from avatar_pipeline.defs.pools import process_tag
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.settings import resolve_settings
@@ -83,7 +82,7 @@ def run_actor(
         run_config=run_config,
         instance=instance,
         partition_key=actor,
-        tags={**process_tag(run_id), **(tags or {})},
+        tags=dict(tags or {}),
         asset_selection=[dg.AssetKey(asset) for asset in wanted],
         run_id=run_id,
         raise_on_error=False,

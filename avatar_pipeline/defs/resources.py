@@ -56,7 +56,7 @@ class ToolsResource(dg.ConfigurableResource):
                 stack.callback(self._tools.close)
             if instance is not None and run is not None and instance.is_persistent:
                 tag_own_run(instance, run)
-                if lent is None:  # else the batch watches
+                if lent is None:  # else whoever lends them watches
                     stack.enter_context(slots_watched(instance))
             yield self
 
