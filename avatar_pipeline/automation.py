@@ -58,7 +58,9 @@ def _repository(instance: dg.DagsterInstance) -> Iterator[RemoteRepository]:
         workspace = process.create_request_context()
         error = workspace.get_code_location_entries()[LOCATION].load_error
         if error is not None:
-            raise AvatarPipelineError(f"The definitions cannot be loaded: {error.message.strip()} Mend it: avatar-pipeline doctor")
+            raise AvatarPipelineError(
+                f"The definitions cannot be loaded: {error.message.strip()} Mend it: avatar-pipeline doctor"
+            )
         (repository,) = workspace.get_code_location(LOCATION).get_repositories().values()
         yield repository
 

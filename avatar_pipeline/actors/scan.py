@@ -110,7 +110,9 @@ def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, Seen]:
             continue
         if _counts(rest[-1], in_photos=len(rest) == 2):
             # An object is put whole or not at all: nothing is half-copied, and a new content has another ETag.
-            state = about.get("ETag") or about.get("etag") or about.get("mtime") or about.get("LastModified") or about.get("created")
+            state = (
+                about.get("ETag") or about.get("etag") or about.get("mtime") or about.get("LastModified") or about.get("created")
+            )
             entries.setdefault(name, []).append(("/".join(rest), about.get("size"), str(state), 0, 0.0))
     return {name: _seen(found) for name, found in entries.items()}
 

@@ -54,7 +54,11 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             used.log, used.show = context.log.info, _preview_into(context)
             settings = resolve_settings(stage, spec, overrides(config))
             root = spec.seed if seed is None else seed
-            kept = keep(actors, stage, spec, settings, used, seed=root) if context.run.tags.get(KEEP_UNCHANGED_TAG) == "true" else None
+            kept = (
+                keep(actors, stage, spec, settings, used, seed=root)
+                if context.run.tags.get(KEEP_UNCHANGED_TAG) == "true"
+                else None
+            )
             product = kept or produce(actors, stage, spec, settings, used, seed=root, run_id=context.run.run_id)
             inputs = product.manifest.inputs
             record_inputs(context, {name: inputs[name] for name in stage.external if name in inputs})

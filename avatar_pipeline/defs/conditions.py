@@ -38,9 +38,7 @@ class Differs(SubsetAutomationCondition):
     def compute_subset(self, context: dg.AutomationContext) -> EntitySubset:
         view = context.asset_graph_view
         resolver = CachingStaleStatusResolver(view.instance, view.asset_graph, view)
-        return _only(
-            context, lambda actor: resolver.get_status(context.key, actor) in (StaleStatus.STALE, StaleStatus.MISSING)
-        )
+        return _only(context, lambda actor: resolver.get_status(context.key, actor) in (StaleStatus.STALE, StaleStatus.MISSING))
 
 
 @record

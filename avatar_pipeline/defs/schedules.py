@@ -17,7 +17,10 @@ from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.currency import stale_assets
 
 NIGHTLY, WEEKLY = "AVATAR_NIGHTLY_ACTORS", "AVATAR_WEEKLY_EXPORTS"
-BUDGETS = {NIGHTLY: 20, WEEKLY: 200}  # actors a night: a few hours with the embedded model; exports a week: about two seconds each
+BUDGETS = {
+    NIGHTLY: 20,
+    WEEKLY: 200,
+}  # actors a night: a few hours with the embedded model; exports a week: about two seconds each
 LOOKING = 30.0  # seconds a schedule may look for stale actors: Dagster ends its evaluation after 60
 
 

@@ -12,8 +12,9 @@ from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource
 from avatar_pipeline.home import home_folder
 
-# Actors read in one look: a tick takes a few seconds at most, also the first one over thousands; the rest follows in the next ticks.
-PORTION = 200
+# Seconds after which a tick begins with no further actor: the rest follows in the next ticks, also of the first thousands. An event costs
+# Dagster 10 to 100 ms on SQLite, and its daemon ends a sensor's tick after 60 s.
+SECONDS = 3.0
 SHOWN = 20  # problems told in one tick's log; `avatar-pipeline register` tells them all
 
 
@@ -23,7 +24,7 @@ SHOWN = 20  # problems told in one tick's log; `avatar-pipeline register` tells 
 )
 def actors_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SkipReason:
     """It asks for no runs: the sensor `automation` does, for what this one has observed."""
-    done = register(context.instance, store.open(), settle=True, limit=PORTION)
+    done = register(context.instance, store.open(), settle=True, seconds=SECONDS)
     for actor, problem in list(done.problems.items())[:SHOWN]:
         context.log.warning(f"{actor}: {problem}")
     facts = [
@@ -63,7 +64,9 @@ def failure_line(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str)
     actor = run.tags.get("dagster/partition", "")
     kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
     events = [entry.dagster_event for entry in instance.all_logs(run.run_id, of_type=kinds) if entry.dagster_event]
-    checks = [event.asset_check_evaluation_data for event in events if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION]
+    checks = [
+        event.asset_check_evaluation_data for event in events if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
+    ]
     errors = [check for check in checks if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR]
     reasons = [f"{check.asset_key.to_user_string()}: check {check.check_name}: {check.description}" for check in errors]
     judged = {check.asset_key.to_user_string() for check in errors}

@@ -38,9 +38,7 @@ def keep(store: ActorStore, stage: Stage, spec: ActorSpec, settings: BaseModel, 
     except StoreError:
         return None
     upstream = {name: store.current(spec.name, name) for name in stage.upstream}
-    inputs = input_versions(
-        stage, spec, settings, tools, store.photos(spec.name) if stage.photos else [], upstream
-    )
+    inputs = input_versions(stage, spec, settings, tools, store.photos(spec.name) if stage.photos else [], upstream)
     if stage.upstream:
         seed = upstream[stage.upstream[0]].root_seed
     different = _differences(current, stage, spec, settings, tools, inputs, seed)

@@ -82,7 +82,9 @@ def test_a_changed_photograph_requests_its_readers_and_what_follows_for_that_act
     assert made.tick() == {}
 
 
-def test_what_lies_upstream_of_the_change_is_left_alone(made: Ticks, instance, store: ActorStore, materialize: Materialize) -> None:
+def test_what_lies_upstream_of_the_change_is_left_alone(
+    made: Ticks, instance, store: ActorStore, materialize: Materialize
+) -> None:
     assert materialize("red", only=["base_image"], base_image={"width": 32}).success
     assert made.tick() == {"red": {"face_validation", "training_variations"}}
 
@@ -126,9 +128,7 @@ def test_a_changed_code_version_requests_all_actors_once_also_those_who_are_busy
     assert made.tick() == {}
 
 
-def test_an_upstream_error_blocks_until_it_is_mended(
-    ticks: Ticks, instance, store: ActorStore, materialize: Materialize
-) -> None:
+def test_an_upstream_error_blocks_until_it_is_mended(ticks: Ticks, instance, store: ActorStore, materialize: Materialize) -> None:
     add_actor(store, "dark", "black")
     register(instance, store, only=["dark"])
     assert ticks.tick() == {"dark": ALL}

@@ -28,7 +28,9 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     def move(seconds: float) -> None:
         now = time.time()
-        monkeypatch.setattr("avatar_pipeline.defs.registration.time", SimpleNamespace(time=lambda: now + seconds))
+        monkeypatch.setattr(
+            "avatar_pipeline.defs.registration.time", SimpleNamespace(time=lambda: now + seconds, monotonic=time.monotonic)
+        )
 
     return move
 
@@ -143,7 +145,9 @@ def test_a_stalled_copy_is_known_by_its_missing_end(
     later(60)
     assert register(instance, store, settle=True).waiting == ["red"]
     later(700)
-    assert register(instance, store, settle=True).changed == [("red", "actor_photos")], "nobody is copying any more: it is damaged"
+    assert register(instance, store, settle=True).changed == [("red", "actor_photos")], (
+        "nobody is copying any more: it is damaged"
+    )
 
 
 def test_the_command_takes_what_is_there(instance: dg.DagsterInstance, store: ActorStore) -> None:
@@ -221,12 +225,11 @@ def test_nothing_of_a_real_person_is_opened_before_there_is_consent(
     assert read == []
 
 
-def test_a_tick_reads_a_portion_and_goes_on(instance: dg.DagsterInstance, store: ActorStore) -> None:
-    add_actor(store, "green", "green")
-    first = register(instance, store, limit=2)
-    assert (first.added, first.later) == (["blue", "green"], 1)
-    second = register(instance, store, limit=2)
-    assert (second.added, second.later) == (["red"], 0)
+def test_a_tick_ends_in_time_and_the_next_one_goes_on(instance: dg.DagsterInstance, store: ActorStore) -> None:
+    first = register(instance, store, seconds=0)
+    assert (first.added, first.later) == ([], 2)
+    second = register(instance, store, seconds=60)
+    assert (second.added, second.later) == (["blue", "red"], 0)
 
 
 def test_an_object_store_is_swept_too(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

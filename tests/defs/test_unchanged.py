@@ -74,7 +74,9 @@ def test_nothing_changed_keeps_all_and_reports_as_before(keeping: Run, store: Ac
     assert "data:image/jpeg;base64," in str(event.metadata["picture"].value), "the picture is still shown"
 
 
-def test_one_asset_s_settings_in_actor_yaml_make_it_and_what_reads_it(keeping: Run, store: ActorStore, instance, statuses) -> None:
+def test_one_asset_s_settings_in_actor_yaml_make_it_and_what_reads_it(
+    keeping: Run, store: ActorStore, instance, statuses
+) -> None:
     add = "settings: {training_variations: {}}\n"
     edit(store, lambda text: text + add)
     assert register(instance, store, only=["red"]).changed == [("red", "actor_spec")]
@@ -88,7 +90,8 @@ def test_one_asset_s_settings_in_actor_yaml_make_it_and_what_reads_it(keeping: R
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("brown", "black"), ("seed: 7", "seed: 8"), ("seed: 7", "preset: sd15\nseed: 7"), ("seed: 7", "framing: headshot")]
+    ("old", "new"),
+    [("brown", "black"), ("seed: 7", "seed: 8"), ("seed: 7", "preset: sd15\nseed: 7"), ("seed: 7", "framing: headshot")],
 )
 def test_what_is_said_of_the_person_makes_all_again(keeping: Run, store: ActorStore, old: str, new: str) -> None:
     edit(store, lambda text: text.replace(old, new))
