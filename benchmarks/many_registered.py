@@ -29,12 +29,15 @@ CHROMIUM = "chromium"
 YAML = "description: european 25 year old male with short brown hair\nlikeness: synthetic\nphotos: {photos}\nseed: {seed}\n"
 
 
-def timed(rows: list[tuple[str, float, str]], what: str, work: Callable[[], object]) -> object:
-    """Run it, and add a row with its seconds."""
-    start = time.perf_counter()
+Rows = list[tuple[str, float, float, str]]
+
+
+def timed(rows: Rows, what: str, work: Callable[[], object]) -> object:
+    """Run it, and add a row with its wall seconds and this process's CPU seconds: on a busy machine the first say little."""
+    start, cpu = time.perf_counter(), time.process_time()
     result = work()
-    rows.append((what, time.perf_counter() - start, str(result)[:90]))
-    print(f"{rows[-1][0]:<62}{rows[-1][1]:>9.2f} s   {rows[-1][2]}", flush=True)
+    rows.append((what, time.perf_counter() - start, time.process_time() - cpu, str(result)[:90]))
+    print(f"| {what} | {rows[-1][1]:.2f} | {rows[-1][2]:.2f} | {rows[-1][3]} |", flush=True)
     return result
 
 
@@ -137,7 +140,8 @@ def main() -> None:
     from avatar_pipeline.defs.schedules import due_actors
     from avatar_pipeline.defs.sensors import SECONDS
 
-    rows: list[tuple[str, float, str]] = []
+    rows: Rows = []
+    print("| what | wall, s | CPU, s | came of it |\n|---|---|---|---|")
     with_photos = min(1000, options.actors)
     if not root.exists():
         add_actors(root, 0, with_photos, photos=options.photos)
@@ -149,10 +153,11 @@ def main() -> None:
             done = register(instance, store, settle=True, seconds=SECONDS)
             return f"{len(done.added)} new, {len(done.changed)} changed, {len(done.waiting)} waiting, {done.later} later"
 
-        time.sleep(11)
-        timed(rows, f"the sensor's first tick (begins with no further actor after {SECONDS:.0f} s)", tick)
-        timed(rows, "its second", tick)
-        timed(rows, "preparing: the others' events, written past Dagster", lambda: tell_past_dagster(instance, home, store))
+        if not instance.get_dynamic_partitions("actors"):
+            time.sleep(11)
+            timed(rows, f"the sensor's first tick (of 10,000 unknown, {SECONDS:.0f} s for reading)", tick)
+            timed(rows, "its second", tick)
+            timed(rows, "(preparing the others' events past Dagster)", lambda: tell_past_dagster(instance, home, store))
         timed(rows, "a look at everybody with the index lost", lambda: f"{len(register(instance, store).changed)} changed")
         for _ in range(3):
             timed(rows, "a tick, nothing changed", tick)
@@ -165,14 +170,17 @@ def main() -> None:
         timed(rows, "a tick, 100 new actors", tick)
 
         cursor = None
-        for what in ("first (everything is missing)", "second", "third"):
-            start = time.perf_counter()
+
+        def evaluate() -> str:
+            nonlocal cursor
             result = dg.evaluate_automation_conditions(defs, instance, cursor=cursor)
             cursor = result.cursor
-            rows.append(
-                (f"automation, {what}", time.perf_counter() - start, f"{result.total_requested} asset partitions requested")
+            return (
+                f"{result.total_requested} asset partitions requested, cursor {len(dg.serialize_value(cursor)) / 2**20:.1f} MiB"
             )
-            print(f"{rows[-1][0]:<62}{rows[-1][1]:>9.2f} s   {rows[-1][2]}", flush=True)
+
+        for what in ("first (everything is missing)", "second", "third, nothing new"):
+            timed(rows, f"automation's tick: {what}", evaluate)
         timed(rows, "the night's choice of 20 actors", lambda: len(due_actors(instance, store, 20)))
     if shutil.which(CHROMIUM):
         port = 3479

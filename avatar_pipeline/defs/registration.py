@@ -54,11 +54,10 @@ def register(
     from what Dagster last saw. Unchanged actors cost one look at their folder; nothing in the store or the event log is deleted.
 
     only: these actors, all when None. settle: leave actors alone whose files are still being copied; a person who says "register"
-    means now. seconds: begin with no further actor after that time. remove_many: believe it when most actors are gone.
+    means now. seconds: after the look, begin with no further actors once that time is over. remove_many: believe it when most are gone.
     An actor with a problem (a bad actor.yaml, no consent, no photographs) is registered all the same: its run will say why it fails.
     Raises StoreError when the root is missing, or when so many actors are gone that it is more likely that a disk is.
     """
-    end = time.monotonic() + seconds
     done = Registered()
     index = read_index(store)
     before = index.model_dump()
@@ -77,10 +76,11 @@ def register(
         due = [actor for actor in due if actor not in set(done.waiting)]
     else:
         index.moving = {actor: state for actor, state in index.moving.items() if actor not in seen}
+    end = time.monotonic() + seconds
     _look_at_models(instance, index, seen, done, end)
     done.later = len(due)
-    for group in _groups(due):
-        if time.monotonic() >= end:
+    for number, group in enumerate(_groups(due)):
+        if number and time.monotonic() >= end:
             break
         done.later -= len(group)
         read = {actor: _read(store, actor, seen[actor], patient=settle) for actor in group}
@@ -173,8 +173,8 @@ def _look_at_models(
             changed[actor] = version
         if entry.photos is not None:  # else the problem is with what comes before the model
             entry.problem = problem.replace("{actor}", actor) or None
-    for group in _groups(changed):
-        if time.monotonic() >= end:
+    for number, group in enumerate(_groups(changed)):
+        if number and time.monotonic() >= end:
             return
         _tell(instance, MODEL, {actor: changed[actor] for actor in group}, done)
         for actor in group:
