@@ -133,6 +133,7 @@ def main() -> None:
 
     dagster_home()
     import dagster as dg
+    from dagster_shared.serdes import serialize_value
 
     from avatar_pipeline.actors.store import ActorStore
     from avatar_pipeline.definitions import defs
@@ -176,7 +177,7 @@ def main() -> None:
             result = dg.evaluate_automation_conditions(defs, instance, cursor=cursor)
             cursor = result.cursor
             return (
-                f"{result.total_requested} asset partitions requested, cursor {len(dg.serialize_value(cursor)) / 2**20:.1f} MiB"
+                f"{result.total_requested} asset partitions requested, cursor {len(serialize_value(cursor)) / 2**20:.1f} MiB"
             )
 
         for what in ("first (everything is missing)", "second", "third, nothing new"):
