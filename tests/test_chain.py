@@ -5,6 +5,7 @@ The actor is a person whom the base model knows, so that a few steps of LoRA are
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli import main
+from avatar_pipeline.definitions import defs
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
+from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.produce import replay
@@ -149,3 +152,29 @@ def test_no_variation_is_drawn_from_a_held_out_photograph(store: ActorStore, man
     trained = [row.split(",")[3] for row in rows if ",train," in row]
     assert held_out
     assert not [name for name in trained for photograph in held_out if photograph in name]
+
+
+def test_revalidation_judges_the_stored_export_by_the_rules_of_today(
+    chain: Path, store: ActorStore, manifests: dict[str, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule became stricter since: the run fails and names it, and what is stored is as it was."""
+    stricter = dataclasses.replace(RULES["resolution"], low=4096, error_low=2048)
+    monkeypatch.setitem(RULES, "resolution", stricter)
+    for variable, folder in (("AVATAR_DATA", "actors"), ("DAGSTER_HOME", "home")):
+        monkeypatch.setenv(variable, str(chain / folder))
+    with dg.DagsterInstance.get() as instance:
+        result = defs.resolve_job_def("revalidate").execute_in_process(
+            instance=instance, run_config={"ops": {"revalidate": {"config": {"actors": [ACTOR]}}}}, raise_on_error=False
+        )
+        assert not result.success
+        (failure,) = [event for event in result.all_events if event.is_step_failure]
+        assert f"{ACTOR}: liveportrait_export: resolution: The shorter side has" in str(failure.step_failure_data)
+        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey("liveportrait_export"), asset_partitions=[ACTOR])
+        observed = instance.fetch_observations(wanted, limit=1).records[0].asset_observation
+        assert observed is not None
+        assert observed.metadata["errors"].value == 1
+        assert "resolution was pass and is error" in str(observed.description)
+        key = dg.AssetCheckKey(dg.AssetKey("liveportrait_export"), "resolution")
+        (last,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+        assert (last.partition, last.status.value) == (ACTOR, "FAILED")
+    assert {asset: store.current(ACTOR, asset) for asset in STAGES} == manifests

@@ -1,7 +1,7 @@
 """What has changed in the actor store since the last look, told from names, sizes and times: no file is opened.
 
-A sweep asks the file system for the entries of two folders per actor, the actor's own and photos/. An object store is asked for all its keys
-at once, which costs in proportion to all that it holds.
+A sweep asks the file system for the entries of two folders per actor, the actor's own and photos/. An object store is asked for all its
+keys at once, which costs in proportion to all that it holds.
 
 Which files count as still: those whose size, time and inode were the same at an earlier look SETTLE seconds ago, and, on a disk, those
 whose inode was last touched (ctime) SETTLE seconds ago. Size and mtime alone would not do: `cp -p` and `rsync -t` give a copy the

@@ -76,7 +76,7 @@ class BlockingCheckFailed(SubsetAutomationCondition):
     def name(self) -> str:
         return "blocking_check_failed"
 
-    async def compute_subset(self, context: dg.AutomationContext) -> EntitySubset:
+    async def compute_subset(self, context: dg.AutomationContext) -> EntitySubset:  # type: ignore[override]
         view, graph = context.asset_graph_view, context.asset_graph
         blocked = context.get_empty_subset()
         for key in sorted(graph.get(context.key).check_keys):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 
 import dagster as dg
 
@@ -21,14 +22,14 @@ from avatar_pipeline.stages.produce import photos_version, spec_version
 
 # So many may go at once without a question; more than half of all looks like a disk that is not there.
 FEW = 10
-CHUNK = 1000  # names in one query: SQLite takes 32766 parameters, older builds 999 and a bit
+GROUP = 10  # actors between two looks at the clock
 
 
 @dataclass
 class Registered:
     """What a registration found. added: new actors. removed: those whose folder is gone. changed: (actor, asset) pairs.
 
-    waiting: actors whose files are still being copied. later: how many did not fit into `limit`.
+    waiting: actors whose files are still being copied. later: how many did not fit into `seconds`.
     problems: by actor, what its owner must mend.
     """
 
@@ -46,14 +47,14 @@ def register(
     only: Sequence[str] | None = None,
     *,
     settle: bool = False,
-    limit: int | None = None,
+    seconds: float = inf,
     remove_many: bool = False,
 ) -> Registered:
     """Add a partition for every actor in the store, remove those of actors who are gone, and observe each input whose content differs
     from what Dagster last saw. Unchanged actors cost one look at their folder; nothing in the store or the event log is deleted.
 
     only: these actors, all when None. settle: leave actors alone whose files are still being copied; a person who says "register"
-    means now. limit: read so many actors at most. remove_many: believe it when most actors are gone.
+    means now. seconds: after the look, begin with no further actors once that time is over. remove_many: believe it when most are gone.
     An actor with a problem (a bad actor.yaml, no consent, no photographs) is registered all the same: its run will say why it fails.
     Raises StoreError when the root is missing, or when so many actors are gone that it is more likely that a disk is.
     """
@@ -75,28 +76,23 @@ def register(
         due = [actor for actor in due if actor not in set(done.waiting)]
     else:
         index.moving = {actor: state for actor, state in index.moving.items() if actor not in seen}
-    done.later = len(due[limit:]) if limit is not None else 0
-    read: dict[str, Known] = {}
-    for actor in due[:limit]:
-        entry = _read(store, actor, seen[actor], patient=settle)
-        if entry is None:
-            done.waiting.append(actor)
-        else:
-            read[actor] = entry
-    done.added = [actor for actor in read if actor not in known]
-    for names in _chunks(done.added):
-        instance.add_dynamic_partitions(name, names)
-    models = {actor: entry.model for actor, entry in index.actors.items()}
-    index.actors |= read
-    _look_at_models({actor: index.actors[actor] for actor in seen if actor in index.actors})
-    remodelled = [a for a in seen if a in index.actors and a not in read and index.actors[a].model != models[a]]
-    for asset, actors in ((SPEC, list(read)), (PHOTOS, list(read)), (MODEL, [*read, *remodelled])):
-        observed = {name: version for names in _chunks(actors) for name, version in observed_in(instance, asset, names).items()}
-        for actor in actors:
-            version = _VERSIONS[asset](index.actors[actor])
-            if version is not None and observed.get(actor) != version:
-                instance.report_runless_asset_event(observation(actor, asset, version))
-                done.changed.append((actor, asset))
+    end = time.monotonic() + seconds
+    _look_at_models(instance, index, seen, done, end)
+    done.later = len(due)
+    for number, group in enumerate(_groups(due)):
+        if number and time.monotonic() >= end:
+            break
+        done.later -= len(group)
+        read = {actor: _read(store, actor, seen[actor], patient=settle) for actor in group}
+        done.waiting += [actor for actor, entry in read.items() if entry is None]
+        entries = {actor: entry for actor, entry in read.items() if entry is not None}
+        new = [actor for actor in entries if actor not in known]
+        instance.add_dynamic_partitions(name, new)
+        done.added += new
+        index.actors |= entries
+        _look_at_models(instance, index, entries, done)
+        _tell(instance, SPEC, {actor: entry.spec for actor, entry in entries.items()}, done)
+        _tell(instance, PHOTOS, {actor: entry.photos for actor, entry in entries.items()}, done)
     done.changed.sort(key=lambda pair: (pair[0], (SPEC, PHOTOS, MODEL).index(pair[1])))
     done.problems = {
         actor: entry.problem for actor in sorted(seen) if (entry := index.actors.get(actor)) is not None and entry.problem
@@ -105,11 +101,13 @@ def register(
     return done
 
 
-_VERSIONS: dict[str, Callable[[Known], str | None]] = {
-    SPEC: lambda entry: entry.spec,
-    PHOTOS: lambda entry: entry.photos,
-    MODEL: lambda entry: entry.model,
-}
+def _tell(instance: dg.DagsterInstance, asset: str, versions: Mapping[str, str | None], done: Registered) -> None:
+    """Observe the versions, by actor, that differ from what Dagster last saw. One query for all, as a look must not ask for each."""
+    observed = observed_in(instance, asset, list(versions)) if versions else {}
+    for actor, version in versions.items():
+        if version is not None and observed.get(actor) != version:
+            instance.report_runless_asset_event(observation(actor, asset, version))
+            done.changed.append((actor, asset))
 
 
 def _is_due(index: Index, known: set[str], seen: Mapping[str, Seen], actor: str) -> bool:
@@ -151,12 +149,18 @@ def _read(store: ActorStore, actor: str, seen: Seen, *, patient: bool) -> Known 
     return entry
 
 
-def _look_at_models(entries: Mapping[str, Known]) -> None:
-    """Fill in the version of each actor's base model: found once for all who use the same one, as the environment has it now."""
+def _look_at_models(
+    instance: dg.DagsterInstance, index: Index, actors: Iterable[str], done: Registered, end: float = inf
+) -> None:
+    """The version of each actor's base model, found once for all who use the same one, as the environment has it now; told if new.
+
+    end: when to stop telling, on the clock `monotonic`; who is left is told at the next look.
+    """
     found: dict[str, tuple[str | None, str]] = {}
-    for actor, entry in entries.items():
-        if entry.preset is None:
-            entry.model = None
+    changed: dict[str, str | None] = {}
+    for actor in actors:
+        entry = index.actors.get(actor)
+        if entry is None or entry.preset is None:
             continue
         key = json.dumps([entry.preset, entry.values], sort_keys=True)
         if key not in found:
@@ -164,11 +168,17 @@ def _look_at_models(entries: Mapping[str, Known]) -> None:
                 found[key] = model_version(entry.preset, entry.values, "{actor}"), ""
             except AvatarPipelineError as error:
                 found[key] = None, str(error)
-        entry.model, problem = found[key]
-        if problem and entry.photos is not None:
-            entry.problem = problem.replace("{actor}", actor)
-        elif entry.photos is not None:
-            entry.problem = None
+        version, problem = found[key]
+        if version != entry.model:
+            changed[actor] = version
+        if entry.photos is not None:  # else the problem is with what comes before the model
+            entry.problem = problem.replace("{actor}", actor) or None
+    for number, group in enumerate(_groups(changed)):
+        if number and time.monotonic() >= end:
+            return
+        _tell(instance, MODEL, {actor: changed[actor] for actor in group}, done)
+        for actor in group:
+            index.actors[actor].model = changed[actor]
 
 
 def _require_belief(store: ActorStore, seen: Mapping[str, Seen], known: set[str], gone: Sequence[str], remove_many: bool) -> None:
@@ -190,6 +200,7 @@ def _today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
-def _chunks(names: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(names), CHUNK):
-        yield list(names[start : start + CHUNK])
+def _groups(names: Iterable[str]) -> Iterator[list[str]]:
+    waiting = list(names)
+    for start in range(0, len(waiting), GROUP):
+        yield waiting[start : start + GROUP]

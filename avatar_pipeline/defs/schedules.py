@@ -69,6 +69,22 @@ def exports_by_age(instance: dg.DagsterInstance, limit: int) -> list[str]:
     return sorted(actors, key=lambda actor: (max(made[actor], judged.get(actor, 0)), actor))[:limit]
 
 
+def refresh_request(instance: dg.DagsterInstance, store: ActorStore) -> dg.RunRequest | dg.SkipReason:
+    """One batch with the actors that are due."""
+    actors = due_actors(instance, store, budget(NIGHTLY))
+    if not actors:
+        return dg.SkipReason("Every actor is up to date.")
+    return dg.RunRequest(run_config={"ops": {"batch": {"config": {"actors": actors, "only": [], "keep_unchanged": True}}}})
+
+
+def revalidation_request(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+    """One run of `revalidate` with the exports that were judged longest ago."""
+    actors = exports_by_age(instance, budget(WEEKLY))
+    if not actors:
+        return dg.SkipReason("There is no export yet.")
+    return dg.RunRequest(run_config={"ops": {"revalidate": {"config": {"actors": actors}}}})
+
+
 @dg.schedule(
     cron_schedule="0 2 * * *",
     job_name="batch",
@@ -77,11 +93,7 @@ def exports_by_age(instance: dg.DagsterInstance, limit: int) -> list[str]:
 )
 def nightly_refresh(context: dg.ScheduleEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
     """What automation missed: what changed while it was off, and once a night what failed."""
-    actors = due_actors(context.instance, store.open(), budget(NIGHTLY))
-    if not actors:
-        return dg.SkipReason("Every actor is up to date.")
-    context.log.info(f"{len(actors)} actors: {', '.join(actors)}")
-    return dg.RunRequest(run_config={"ops": {"batch": {"config": {"actors": actors, "only": [], "keep_unchanged": True}}}})
+    return refresh_request(context.instance, store.open())
 
 
 @dg.schedule(
@@ -92,10 +104,7 @@ def nightly_refresh(context: dg.ScheduleEvaluationContext, store: StoreResource)
 )
 def weekly_revalidation(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """The rules, their limits or the face analyzer may have changed since an export was made."""
-    actors = exports_by_age(context.instance, budget(WEEKLY))
-    if not actors:
-        return dg.SkipReason("There is no export yet.")
-    return dg.RunRequest(run_config={"ops": {"revalidate": {"config": {"actors": actors}}}})
+    return revalidation_request(context.instance)
 
 
 def _latest(instance: dg.DagsterInstance, asset: str, kind: dg.DagsterEventType) -> dict[str, int]:

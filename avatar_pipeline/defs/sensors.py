@@ -12,18 +12,19 @@ from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource
 from avatar_pipeline.home import home_folder
 
-# Actors read in one look: a tick takes a few seconds at most, also the first one over thousands; the rest follows in the next ticks.
-PORTION = 200
+# Seconds for reading and telling, after which a tick begins with no further actor: the rest follows in the next ticks, also of the
+# first thousands. An event costs Dagster 10 to 100 ms on SQLite, and its daemon ends a sensor's tick after 60 s.
+SECONDS = 2.0
 SHOWN = 20  # problems told in one tick's log; `avatar-pipeline register` tells them all
 
 
 @dg.sensor(
     minimum_interval_seconds=30,
-    description="Registers new actors, unregisters those whose folder is gone, and observes changed specifications, photographs and models.",
+    description="Registers new actors, unregisters those whose folder is gone, observes changed specifications, photographs and models.",
 )
 def actors_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SkipReason:
     """It asks for no runs: the sensor `automation` does, for what this one has observed."""
-    done = register(context.instance, store.open(), settle=True, limit=PORTION)
+    done = register(context.instance, store.open(), settle=True, seconds=SECONDS)
     for actor, problem in list(done.problems.items())[:SHOWN]:
         context.log.warning(f"{actor}: {problem}")
     facts = [

@@ -3,8 +3,9 @@
 actor.yaml is one input with one version, and every asset reads it: after a change of one asset's settings, all seven are due. All the
 others come out as they are, a LoRA after minutes or hours. Comparing first what they are made from takes seconds.
 
-The verdicts of the checks come from the manifest, where they were recorded with the files: an error stays an error, and stops what lies
-downstream as it did. They are not judged anew, as new rules are a new code version, which is made again; `revalidate` judges what is stored.
+The verdicts of the checks come from the manifest, where they were recorded with the files: an error stays an error, and stops what
+lies downstream as it did. They are not judged anew: new rules are a new code version, and so made again; the job `revalidate` judges
+what is stored.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.definitions import defs
 from avatar_pipeline.defs.assets import stage_asset
-from avatar_pipeline.defs.external import EXTERNAL_ASSETS
+from avatar_pipeline.defs.external import EXTERNAL_ASSETS, observation
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.stages.chain import STAGES
 from tests.defs.conftest import CHAIN, Materialize, add_actor
 
 ALL = {stage.name for stage in CHAIN}
@@ -268,3 +270,52 @@ def test_the_sensor_of_the_real_chain(instance: dg.DagsterInstance) -> None:
     assert automation_sensor.default_status == dg.DefaultSensorStatus.STOPPED
     assert automation_sensor.run_tags == {KEEP_UNCHANGED_TAG: "true"}
     assert not automation_sensor.emit_backfills
+
+
+@pytest.fixture
+def real(instance: dg.DagsterInstance) -> Ticks:
+    """The real definitions, with two actors whose inputs are known; `report` makes assets without a run."""
+    instance.add_dynamic_partitions("actors", ["anna", "ben"])
+    for actor in ("anna", "ben"):
+        for asset in ("actor_spec", "actor_photos", "base_model"):
+            instance.report_runless_asset_event(observation(actor, asset, "1"))
+    return Ticks(defs, instance)
+
+
+def report(instance: dg.DagsterInstance, actor: str, version: str, assets: Sequence[str] = tuple(STAGES)) -> None:
+    """Materializations as a run's, with versions of inputs as Dagster knows them now."""
+    for asset in assets:
+        stage = STAGES[asset]
+        tags = {"dagster/data_version": f"{asset}-{version}", "dagster/code_version": stage.code_version}
+        for name in (*stage.external, *stage.upstream, *stage.after):
+            last = instance.get_latest_data_version_record(dg.AssetKey(name), partition_key=actor)
+            assert last is not None
+            event = last.asset_materialization or last.asset_observation
+            assert event is not None
+            tags[f"dagster/input_data_version/{name}"] = (event.tags or {})["dagster/data_version"]
+            tags[f"dagster/input_event_pointer/{name}"] = str(last.storage_id)
+        instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=actor, tags=tags))
+
+
+def after(asset: str) -> set[str]:
+    """An asset of the real chain and all that lies downstream of it."""
+    keys = dg.AssetSelection.assets(asset).downstream().resolve(defs.resolve_asset_graph())
+    return {key.to_user_string() for key in keys}
+
+
+def test_the_real_chain(real: Ticks, instance: dg.DagsterInstance) -> None:
+    assert real.tick() == {"anna": set(STAGES), "ben": set(STAGES)}
+    for actor in ("anna", "ben"):
+        report(instance, actor, "1")
+    assert real.tick() == {}
+    instance.report_runless_asset_event(observation("anna", "actor_photos", "1"))
+    assert real.tick() == {}, "the same content"
+    instance.report_runless_asset_event(observation("anna", "actor_photos", "2"))
+    assert real.tick() == {"anna": set(STAGES)}
+    report(instance, "anna", "2")
+    assert real.tick() == {}
+    report(instance, "ben", "2", ["training_variations"])  # by hand
+    assert real.tick() == {"ben": after("training_variations") - {"training_variations"}}
+    report(instance, "ben", "2", ["lora", "validated_avatar", "liveportrait_export"])
+    instance.report_runless_asset_event(observation("ben", "base_model", "2"))
+    assert real.tick() == {"ben": after("base_image")}

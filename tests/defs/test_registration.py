@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 from PIL import Image
 
+from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource
@@ -28,7 +29,9 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
     def move(seconds: float) -> None:
         now = time.time()
-        monkeypatch.setattr("avatar_pipeline.defs.registration.time", SimpleNamespace(time=lambda: now + seconds))
+        monkeypatch.setattr(
+            "avatar_pipeline.defs.registration.time", SimpleNamespace(time=lambda: now + seconds, monotonic=time.monotonic)
+        )
 
     return move
 
@@ -79,7 +82,12 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The actors whose files were read since."""
     names: list[str] = []
     spec = ActorStore.spec
-    monkeypatch.setattr(ActorStore, "spec", lambda self, name: names.append(name) or spec(self, name))
+
+    def noted(self: ActorStore, name: str) -> ActorSpec:
+        names.append(name)
+        return spec(self, name)
+
+    monkeypatch.setattr(ActorStore, "spec", noted)
     return names
 
 
@@ -216,19 +224,22 @@ def test_nothing_of_a_real_person_is_opened_before_there_is_consent(
 ) -> None:
     yaml = Path(store.actor_dir("red").path) / "actor.yaml"
     yaml.write_text(yaml.read_text().replace("synthetic", "real"))
-    read: list[str] = []
-    monkeypatch.setattr("avatar_pipeline.actors.photos.sha256_bytes", lambda data: read.append("red") or "0")
+
+    def touched(folder: object) -> None:
+        pytest.fail("photos/ was looked into")
+
+    monkeypatch.setattr("avatar_pipeline.actors.photos.photographs", touched)
     done = register(instance, store, only=["red"])
     assert "consent" in done.problems["red"]
-    assert read == []
 
 
-def test_a_tick_reads_a_portion_and_goes_on(instance: dg.DagsterInstance, store: ActorStore) -> None:
-    add_actor(store, "green", "green")
-    first = register(instance, store, limit=2)
-    assert (first.added, first.later) == (["blue", "green"], 1)
-    second = register(instance, store, limit=2)
-    assert (second.added, second.later) == (["red"], 0)
+def test_a_tick_ends_in_time_and_the_next_one_goes_on(instance: dg.DagsterInstance, store: ActorStore) -> None:
+    for number in range(20):
+        add_actor(store, f"many_{number:02d}", None)
+    first = register(instance, store, seconds=0)
+    assert (len(first.added), first.later) == (10, 12)
+    second = register(instance, store)
+    assert (len(second.added), second.later) == (12, 0)
 
 
 def test_an_object_store_is_swept_too(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
