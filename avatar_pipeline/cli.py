@@ -27,6 +27,7 @@ COMMANDS = (
     history.diff,
     history.restore,
     history.prune,
+    history.report,
     looking.preflight,
     looking.doctor,
     setup.fetch,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import StoreError
+from avatar_pipeline.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.history.restorations import Restoration, restorations
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import MODEL, PHOTOS, SPEC, STAGES
@@ -79,7 +79,7 @@ def asset_history(store: ActorStore, name: str, asset: str) -> AssetHistory:
     current = ""
     try:
         current = store.current(name, asset).digest
-    except StoreError as error:
+    except AvatarPipelineError as error:  # of actor.yaml too, where there is no version
         if manifests or damaged:
             damaged["manifest.json"] = str(error)
     try:
