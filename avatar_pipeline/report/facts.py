@@ -93,6 +93,8 @@ class ActorFacts:
         """The actor in one word (a key of STATES) and in a few."""
         if self.spec is None:
             return "damaged", "actor.yaml cannot be used"
+        if self.problem:
+            return "error", "no valid consent"
         worst = min((asset.state for asset in self.assets), key=list(STATES).index)
         if not self.made and worst == "missing":
             return "missing", "nothing made yet"
@@ -152,7 +154,7 @@ def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) 
             text = (
                 f"{EXTERNAL[parent]} changed"
                 if parent in EXTERNAL
-                else f"made from {parent} {digest[:SHORT]}, which is {present[parent][:SHORT]} now"
+                else f"made from {parent} {digest[:SHORT]}; the current one is {present[parent][:SHORT]}"
             )
             reasons.append(text)
     verdict = verdict_of(manifest)

@@ -14,10 +14,11 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup, escape
 from PIL import Image
 
+from avatar_pipeline import __version__
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.history.pictures import loaders, read_picture
@@ -62,11 +63,20 @@ def _templates() -> tuple[Environment, str, str]:
     environment = Environment(
         loader=PackageLoader("avatar_pipeline.report", "."),
         autoescape=True,
-        undefined=StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
     style = (files(__package__) / "style.css").read_text(encoding="utf-8")
     return environment, style, base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+
+
+@lru_cache(maxsize=1)
+def templates_state() -> str:
+    """The sha256 of the program's version and the templates: with another, pages are written anew."""
+    state = hashlib.sha256(__version__.encode())
+    for name in ("base.html", "actor.html", "style.css"):
+        state.update((files(__package__) / name).read_bytes())
+    return state.hexdigest()
 
 
 def _render(template: str, fingerprint: str, **values: Any) -> str:
@@ -118,7 +128,11 @@ def actor_page(store: ActorStore, facts: ActorFacts, price: float, fingerprint: 
         "checks": checks,
         "candidates": tried(lambda: rows_of(store, made.get("validated_avatar"), "candidates.csv"), []),
         "evaluations": [
-            {"step": row["step"], "distance": _rounded(row["distance"]), "faces": _rounded(row["face_rate"])}
+            {
+                "step": row.get("step", ""),
+                "distance": _rounded(row.get("distance", "")),
+                "faces": _rounded(row.get("face_rate", "")),
+            }
             for row in evaluations
         ],
         "best_step": str(made["lora"].metrics.get("best_step")) if "lora" in made else "",
@@ -148,7 +162,7 @@ def index_page(store: ActorStore, actors: Sequence[ActorFacts], pages: dict[str,
                 "page": pages.get(facts.name, ""),
                 "thumb": _portrait(store, facts, SMALL, f"Portrait of {facts.name}") if shown else Inline("", ""),
                 "words": words if len(words) <= 160 else words[:157] + "...",
-                "cost": _cost(facts.device_seconds, price),
+                "cost": _cost(facts.device_seconds, price) if facts.made else "-",
             }
         )
     counted = Counter(facts.summary[0] for facts in actors)
@@ -165,7 +179,7 @@ def _arcs() -> list[dict[str, str]]:
         sources = sorted(names.index(parent) for parent in stage.upstream if target - names.index(parent) > 1)
         for place, source in enumerate(sources):
             x0, x1 = source * 100 + 58, target * 100 + 42 - 10 * (len(sources) - 1 - place)
-            top = 42 - 9.5 * (target - source) + 2 * place
+            top = 42 - 8.6 * (target - source) + 2 * place
             found.append(
                 {
                     "line": f"M{x0} 45 C{x0} {top:.1f} {x1} {top:.1f} {x1} 40",
@@ -236,12 +250,13 @@ def _checks(found: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dic
     """Checks as rows of a table: those that do not pass, the worst first, and those that do."""
     rows = []
     for check in by_severity(found):
-        unit = "" if check["unit"] in ("yes/no", "share", "ratio") else f" {check['unit']}"
-        value = check["value"]
-        if check["unit"] == "yes/no":
+        kind = check.get("unit", "")
+        unit = "" if kind in ("yes/no", "share", "ratio", "") else f" {kind}"
+        value = check.get("value")
+        if kind == "yes/no":
             shown, limit = "" if value is None else "yes" if value else "no", ""
         else:
-            shown, limit = "" if value is None else f"{value:.3g}{unit}", f"{check['threshold']}{unit}"
+            shown, limit = "" if value is None else f"{value:.3g}{unit}", f"{check.get('threshold', '')}{unit}"
         rows.append({**check, "shown": shown, "limit": limit})
     return [row for row in rows if row["verdict"] != "pass"], [row for row in rows if row["verdict"] == "pass"]
 

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from upath import UPath
 
-from avatar_pipeline import __version__
 from avatar_pipeline.actors.consent import require_consent
 from avatar_pipeline.actors.files import write_atomic
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.report.facts import ActorFacts, actor_facts
-from avatar_pipeline.report.page import actor_page, index_page
+from avatar_pipeline.report.page import actor_page, index_page, templates_state
 
 STATE = re.compile(rb'<meta name="state" content="([0-9a-f]{64})">')
 HEAD = 2000  # bytes of a page in which its state stands
@@ -69,7 +68,7 @@ def _write(store: ActorStore, facts: ActorFacts, folder: Path, price: float) -> 
 
 def _fingerprint(store: ActorStore, facts: ActorFacts, price: float) -> str:
     """The sha256 of what a page depends on: manifests, restorations, specification, photographs' names, price, program."""
-    state = hashlib.sha256(f"{__version__} {price:g} {facts.problem} {facts.spec!r}\n".encode())
+    state = hashlib.sha256(f"{templates_state()} {price:g} {facts.problem} {facts.spec!r}\n".encode())
     folder = store.actor_dir(facts.name)
     for asset in facts.assets:
         state.update(
