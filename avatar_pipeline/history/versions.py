@@ -139,14 +139,17 @@ def find_version(store: ActorStore, name: str, asset: str, digest: str) -> Manif
 
 
 def verdict_of(manifest: Manifest) -> str:
-    """The worst verdict of a version's checks, from its manifest, or from the counts that older manifests hold."""
-    errors, warnings = (manifest.metrics.get(name) for name in ("errors", "warnings"))
-    verdict = manifest.verdict
-    if not verdict and isinstance(errors, int) and isinstance(warnings, int):
-        verdict = "error" if errors else "warn" if warnings else "pass"
-    if verdict == "warn" and isinstance(warnings, int) and warnings:
-        return f"{warnings} warning{'s' if warnings != 1 else ''}"
-    return "warnings" if verdict == "warn" else verdict.replace("_", " ")
+    """ "pass", "error" or "2 warnings": of a version's checks, or from the counts that older manifests hold; empty without any."""
+    verdicts = list(manifest.checks.values())
+    errors, warnings = verdicts.count("error"), verdicts.count("warn")
+    if not verdicts:
+        counts = [manifest.metrics.get(name) for name in ("errors", "warnings")]
+        if not all(isinstance(count, int) for count in counts):
+            return ""
+        errors, warnings = (int(count or 0) for count in counts)
+    if errors:
+        return "error"
+    return f"{warnings} warning{'s' if warnings != 1 else ''}" if warnings else "pass"
 
 
 def main_metrics(manifest: Manifest) -> dict[str, Any]:

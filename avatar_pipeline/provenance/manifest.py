@@ -60,8 +60,8 @@ class Manifest(BaseModel):
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
     files: dict[str, FileEntry] = {}
+    checks: dict[str, str] = Field({}, description="check -> verdict: pass, warn, error, not_assessed")
     metrics: dict[str, float | int | str | bool | None] = {}
-    verdict: str = Field("", description="the worst verdict of its checks; empty without checks, and in older manifests")
 
     def to_json(self) -> str:
         """The text of manifest.json, ending with a newline. A NaN or infinity in it becomes null."""

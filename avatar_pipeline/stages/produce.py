@@ -105,8 +105,8 @@ def produce(
         model=model_location(preset) if local else "",
         lora_sha256=lora.files[f"{spec.name}.safetensors"].sha256 if lora else None,
         libraries=library_versions(),
+        checks={check.name: check.verdict for check in result.checks},
         metrics=result.metrics,
-        verdict=worst(result.checks) if result.checks else "",
         **used,
     )
     return Product(manifest, result)
