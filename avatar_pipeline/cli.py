@@ -30,6 +30,7 @@ COMMANDS = (
     history.diff,
     history.restore,
     history.prune,
+    history.report,
     looking.preflight,
     looking.doctor,
     metrics.metrics,

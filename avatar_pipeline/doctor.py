@@ -17,7 +17,7 @@ from avatar_pipeline.diffusion.overrides import preset_by_name
 from avatar_pipeline.diffusion.presets import PRESETS, Preset, hub_id
 from avatar_pipeline.diffusion.weights import check_model_folder, locate_model
 from avatar_pipeline.errors import AvatarPipelineError, ModelError
-from avatar_pipeline.faces.analyzer import get_analyzer
+from avatar_pipeline.faces.analyzer import LICENCES, get_analyzer
 from avatar_pipeline.provenance.manifest import library_versions
 
 LARGER = "a device with more free memory, or a smaller preset"
@@ -44,7 +44,7 @@ def examine(store: ActorStore) -> list[Finding]:
         _attempt(
             "face analyzer dlib",
             lambda: get_analyzer("dlib").name + ": models present",
-            licence="dlib: Boost; its 68-point predictor excludes commercial use",
+            licence=LICENCES["dlib"],
             mend="make install",
         )
     )
@@ -52,7 +52,7 @@ def examine(store: ActorStore) -> list[Finding]:
         _attempt(
             "face analyzer insightface",
             lambda: get_analyzer("insightface").name + ": pack present",
-            licence="code MIT; weights for non-commercial research only",
+            licence=LICENCES["insightface"],
             mend="",
             needed=False,
         )

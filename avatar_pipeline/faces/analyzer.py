@@ -10,6 +10,10 @@ import numpy as np
 from avatar_pipeline.errors import ModelError
 
 ANALYZERS = ("dlib", "insightface")
+LICENCES = {
+    "dlib": "dlib: Boost; its 68-point predictor excludes commercial use",
+    "insightface": "code MIT; weights for non-commercial research only",
+}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import StoreError
+from avatar_pipeline.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.history.restorations import Restoration, restorations
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import MODEL, PHOTOS, SPEC, STAGES
@@ -79,7 +79,7 @@ def asset_history(store: ActorStore, name: str, asset: str) -> AssetHistory:
     current = ""
     try:
         current = store.current(name, asset).digest
-    except StoreError as error:
+    except AvatarPipelineError as error:  # of actor.yaml too, where there is no version
         if manifests or damaged:
             damaged["manifest.json"] = str(error)
     try:
@@ -139,14 +139,17 @@ def find_version(store: ActorStore, name: str, asset: str, digest: str) -> Manif
 
 
 def verdict_of(manifest: Manifest) -> str:
-    """The worst verdict of a version's checks, from its manifest, or from the counts that older manifests hold."""
-    errors, warnings = (manifest.metrics.get(name) for name in ("errors", "warnings"))
-    verdict = manifest.verdict
-    if not verdict and isinstance(errors, int) and isinstance(warnings, int):
-        verdict = "error" if errors else "warn" if warnings else "pass"
-    if verdict == "warn" and isinstance(warnings, int) and warnings:
-        return f"{warnings} warning{'s' if warnings != 1 else ''}"
-    return "warnings" if verdict == "warn" else verdict.replace("_", " ")
+    """ "pass", "error" or "2 warnings": of a version's checks, or from the counts that older manifests hold; empty without any."""
+    verdicts = list(manifest.verdicts.values())
+    errors, warnings = verdicts.count("error"), verdicts.count("warn")
+    if not verdicts:
+        counts = [manifest.metrics.get(name) for name in ("errors", "warnings")]
+        if not all(isinstance(count, int) for count in counts):
+            return ""
+        errors, warnings = (int(count or 0) for count in counts)
+    if errors:
+        return "error"
+    return f"{warnings} warning{'s' if warnings != 1 else ''}" if warnings else "pass"
 
 
 def main_metrics(manifest: Manifest) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_only_with_yes(call: Call, store: ActorStore, twice: Twice) -> None:
     for asset in STAGES:
         assert store.versions("anna", asset) == [store.current("anna", asset)] == [twice[1][asset]]
         assert store.read_all(twice[1][asset])
-    assert not [path for path in Path(store.root.path).rglob(f"*{twice[0]['lora'].digest}*")]
+    assert not list(Path(store.root.path).rglob(f"*{twice[0]['lora'].digest}*"))
     assert "0 versions" in call("prune", "anna", "--keep", "1", "--yes")[1]
 
 
@@ -55,7 +55,7 @@ def test_what_a_kept_version_was_made_from_stays(call: Call, store: ActorStore, 
     restore(store, "anna", "liveportrait_export", twice[0]["liveportrait_export"].digest, silent)
     planned = plan(store, "anna", 1)
     assert [manifest.asset for manifest in planned.gone] == ["face_validation"], "no portrait is made from that"
-    code, out, _ = call("prune", "anna", "--keep", "1", "--yes")
+    _, out, _ = call("prune", "anna", "--keep", "1", "--yes")
     assert out.count("stays") == 6
     with pytest.raises(SystemExit) as stop:
         main(["lineage", "anna"])
@@ -129,8 +129,7 @@ def test_a_run_under_way_is_waited_for(call: Call, store: ActorStore, twice: Twi
         assert f"A run is working on anna ({run.run_id[:8]})" in err
         assert everything(Path(store.root.path)) == before
         instance.report_run_failed(run)
-    code, out, _ = call("prune", "anna", "--keep", "1", "--yes")
-    assert code == 0
+    assert call("prune", "anna", "--keep", "1", "--yes")[0] == 0
     assert checkpoint.load() == b"state"
 
 

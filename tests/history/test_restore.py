@@ -77,7 +77,7 @@ def test_downstream_is_offered_and_follows(call: Call, store: ActorStore, twice:
     assert code == 0
     assert {asset: store.current("anna", asset) for asset in STAGES} == twice[0]
     code, out, _ = call("restore", "anna", "lora", twice[1]["lora"].digest)
-    assert f"was made from {twice[1]['training_variations'].digest[:12]}" in out
+    assert f"was made from training_variations {twice[1]['training_variations'].digest[:12]}" in out
     assert "stale" in out
 
 
