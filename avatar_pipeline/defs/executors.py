@@ -34,7 +34,9 @@ def chosen_executor() -> dg.ExecutorDefinition:
 
             return k8s_job_executor
     except ImportError as error:
-        raise ImportError(f"{VARIABLE}={name} needs packages: pip install 'avatar-pipeline[{EXTRAS[name]}]' ({error}).") from error
+        raise ImportError(
+            f"{VARIABLE}={name} needs packages: pip install 'avatar-pipeline[{EXTRAS[name]}]' ({error})."
+        ) from error
     raise ValueError(f"{VARIABLE}={name!r} is not known. Use in_process, ray or k8s.")
 
 

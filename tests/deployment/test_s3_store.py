@@ -149,5 +149,3 @@ def test_killed_writers_leave_the_old_state_or_the_new(store: ActorStore, demo: 
         complete = store.versions("demo", "lora")
         assert len(complete) == (2 if moment >= 6 else 1)
         assert all(store.read_all(version) for version in complete)
-
-
