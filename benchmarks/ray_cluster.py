@@ -46,37 +46,36 @@ def table(found: list[Span], begin: float) -> str:
     return "\n".join(lines)
 
 
-def measure(world: World, actors: int, step_by_step: int, seconds: float) -> None:
+def measure(world: World, instance: dg.DagsterInstance, actors: int, step_by_step: int, seconds: float) -> None:
     names = [f"actor_{number}" for number in range(actors)]
     store = ActorStore(world.store)
-    with dg.DagsterInstance.get() as instance:
-        begin = time.time()
-        world.request(names)
-        wait_for(lambda: complete(store, names[:2]), seconds, "the first actor")  # both nodes have worked by then
-        victim = world.lose_when_busy("node-2", instance, seconds)
-        lost = time.time()
-        print(f"node-2 was lost after {lost - begin:.0f} s, while it made {victim}", flush=True)
-        wait_for(lambda: len(complete(store, names)) == actors, seconds, "all actors")
-        wait_for(lambda: all(run.is_finished for run in instance.get_runs()), 60, "the last run")
-        whole = time.time() - begin
-        found = spans(world, instance)
-        retried = [run for run in instance.get_runs() if run.tags.get("dagster/parent_run_id")]
-        print(table(found, begin))
-        print(
-            f"\n{actors} actors in {whole:.0f} s; {len(found)} holds of a GPU, {len(overlaps(found))} overlaps on one GPU; "
-            f"{len(retried)} runs retried ({', '.join(run.tags['dagster/partition'] for run in retried)}); "
-            f"{len(complete(store, names))} actors complete, no half-written version counted."
-        )
-        assert not overlaps(found)
-        assert victim in {run.tags["dagster/partition"] for run in retried}
-        for name in names[:step_by_step]:
-            started = time.time()
-            world.step_by_step(name)
-            holds = [span for span in spans(world, instance) if span.what != "whole run" and span.begin > started]
-            held = sum(span.end - span.begin for span in holds)
-            print(f"{name} step by step: {time.time() - started:.0f} s, of which it held a GPU for {held:.0f} s", flush=True)
-        runs = [span.end - span.begin for span in found if not span.failed]
-        print(f"whole runs: {sum(runs) / len(runs):.0f} s each, a GPU held all the time")
+    begin = time.time()
+    world.request(names)
+    wait_for(lambda: complete(store, names[:2]), seconds, "the first actor")  # both nodes have worked by then
+    victim = world.lose_when_busy("node-2", instance, seconds)
+    lost = time.time()
+    print(f"node-2 was lost after {lost - begin:.0f} s, while it made {victim}", flush=True)
+    wait_for(lambda: len(complete(store, names)) == actors, seconds, "all actors")
+    wait_for(lambda: all(run.is_finished for run in instance.get_runs()), 60, "the last run")
+    whole = time.time() - begin
+    found = spans(world, instance)
+    retried = [run for run in instance.get_runs() if run.tags.get("dagster/parent_run_id")]
+    print(table(found, begin))
+    print(
+        f"\n{actors} actors in {whole:.0f} s; {len(found)} holds of a GPU, {len(overlaps(found))} overlaps on one GPU; "
+        f"{len(retried)} runs retried ({', '.join(run.tags['dagster/partition'] for run in retried)}); "
+        f"{len(complete(store, names))} actors complete, no half-written version counted."
+    )
+    assert not overlaps(found)
+    assert victim in {run.tags["dagster/partition"] for run in retried}
+    for name in names[:step_by_step]:
+        started = time.time()
+        world.step_by_step(name)
+        holds = [span for span in spans(world, instance) if span.what != "whole run" and span.begin > started]
+        held = sum(span.end - span.begin for span in holds)
+        print(f"{name} step by step: {time.time() - started:.0f} s, of which it held a GPU for {held:.0f} s", flush=True)
+    runs = [span.end - span.begin for span in found if not span.failed]
+    print(f"whole runs: {sum(runs) / len(runs):.0f} s each, a GPU held all the time")
 
 
 def main() -> None:
@@ -86,11 +85,15 @@ def main() -> None:
     parser.add_argument("--step-by-step", type=int, default=2, help="so many actors again, each step as a job of its own")
     parser.add_argument("--seconds", type=float, default=900, help="patience for each part")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, ray_world(Path(folder), arguments.actors, steps=arguments.steps) as world:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ray_world(Path(folder), arguments.actors, steps=arguments.steps) as world,
+        dg.DagsterInstance.get() as instance,
+    ):
         try:
-            measure(world, arguments.actors, arguments.step_by_step, arguments.seconds)
+            measure(world, instance, arguments.actors, arguments.step_by_step, arguments.seconds)
         except BaseException:
-            print(world.log())
+            print(world.log(instance))
             raise
 
 

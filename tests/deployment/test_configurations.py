@@ -15,9 +15,9 @@ import pytest
 import yaml
 from dagster._config import process_config
 
+from avatar_pipeline.definitions import defs
 from avatar_pipeline.defs.executors import chosen_executor, step_retries
 from avatar_pipeline.defs.gpu_tags import gpu_tags
-from avatar_pipeline.definitions import defs
 from avatar_pipeline.home import PROJECT
 from avatar_pipeline.stages.chain import STAGES
 
@@ -44,7 +44,9 @@ def test_ray_and_kubernetes_understand_the_tags() -> None:
     assert job.get_user_defined_k8s_config(tags).container_config["resources"]["limits"] == {"nvidia.com/gpu": 1}
 
 
-@pytest.mark.parametrize(("name", "module"), [("", "dagster"), ("in_process", "dagster"), ("ray", "dagster_ray"), ("k8s", "dagster_k8s")])
+@pytest.mark.parametrize(
+    ("name", "module"), [("", "dagster"), ("in_process", "dagster"), ("ray", "dagster_ray"), ("k8s", "dagster_k8s")]
+)
 def test_the_executor_is_chosen(name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(module)
     monkeypatch.setenv("AVATAR_EXECUTOR", name)
@@ -79,7 +81,11 @@ def test_dagster_accepts_its_configuration(kind: str, tmp_path: Path, monkeypatc
     reference = InstanceRef.from_dir(str(tmp_path))
     assert reference.run_launcher is not None
     settings = reference.settings
-    assert settings["run_retries"] == {"enabled": True, "max_retries": settings["run_retries"]["max_retries"], "retry_on_asset_or_op_failure": False}
+    assert settings["run_retries"] == {
+        "enabled": True,
+        "max_retries": settings["run_retries"]["max_retries"],
+        "retry_on_asset_or_op_failure": False,
+    }
     assert settings["run_monitoring"]["enabled"]
     # a limit would hold for all machines of a cluster together
     assert settings["concurrency"]["pools"].get("default_limit") == (1 if kind == "gpu-host" else None)

@@ -36,7 +36,9 @@ def test_runs_of_two_processes_and_dead_runs(tmp_path: Path, monkeypatch: pytest
         cli = [sys.executable, "-m", "avatar_pipeline.cli"]
         subprocess.run([*cli, "register"], cwd=PROJECT, check=True, capture_output=True, timeout=120)
         runs = [
-            subprocess.Popen([*cli, "run", name, "--only", "photo_intake"], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            subprocess.Popen(
+                [*cli, "run", name, "--only", "photo_intake"], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
             for name in NAMES
         ]
         said = [run.communicate(timeout=180)[0].decode() for run in runs]
@@ -46,8 +48,6 @@ def test_runs_of_two_processes_and_dead_runs(tmp_path: Path, monkeypatch: pytest
             assert {(run.tags["dagster/partition"], run.status.value) for run in instance.get_runs()} == {
                 (name, "SUCCESS") for name in NAMES
             }
-            for name in NAMES:
-                assert instance.get_latest_materialization_event(dg.AssetKey("photo_intake")) is not None
             started = dg.DagsterRunStatus.STARTED
             dead = create_run_for_test(instance, status=started)
             alive = create_run_for_test(instance, status=started, tags=process_tag())

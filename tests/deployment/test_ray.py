@@ -31,7 +31,7 @@ def test_a_node_is_lost_and_its_run_goes_on_elsewhere(tmp_path: Path) -> None:
             wait_for(lambda: all(run.is_finished for run in instance.get_runs()), 60, "the end of the last run")
             found = spans(world, instance)
         except BaseException:
-            print(world.log())
+            print(world.log(instance))
             raise
         by_outcome = {(span.actor, span.node, span.failed) for span in found}
         (other,) = set(ACTORS) - {victim}

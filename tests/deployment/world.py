@@ -97,9 +97,14 @@ class World:
         assert run is not None
         return run.tags["dagster/partition"]
 
-    def log(self) -> str:
-        """The ends of all logs, for the message of a failed test."""
-        return "\n".join(f"--- {path.name}\n{path.read_text()[-1500:]}" for path in sorted(self.folder.glob("*.log")))
+    def log(self, instance: dg.DagsterInstance) -> str:
+        """What became of each run, and the ends of all logs, for the message of a failed test."""
+        lines = []
+        for run in instance.get_runs():
+            lines.append(f"--- {run.tags.get('dagster/partition')} {run.run_id} {run.status.value}")
+            lines += [f"    {entry.message or entry.dagster_event}"[:600] for entry in instance.all_logs(run.run_id)[-6:]]
+        lines += [f"--- {path.name}\n{path.read_text()[-1500:]}" for path in sorted(self.folder.glob("*.log"))]
+        return "\n".join(lines)
 
 
 def add_actor(store: UPath, number: int, steps: int) -> str:
