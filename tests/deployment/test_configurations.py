@@ -80,7 +80,7 @@ def test_dagster_accepts_its_configuration(kind: str, tmp_path: Path, monkeypatc
     shutil.copyfile(DEPLOY / kind / "dagster.yaml", tmp_path / "dagster.yaml")
     reference = InstanceRef.from_dir(str(tmp_path))
     assert reference.run_launcher is not None
-    settings = reference.settings
+    settings: Any = reference.settings
     assert settings["run_retries"] == {
         "enabled": True,
         "max_retries": settings["run_retries"]["max_retries"],

@@ -81,13 +81,13 @@ class World:
         return self.run("dagster", "job", "execute", "-m", MODULE, "-j", JOB, "--tags", tags, AVATAR_EXECUTOR="ray")
 
     def lose_when_busy(self, node: str, instance: dg.DagsterInstance, seconds: float) -> str:
-        """Lose the node as soon as a run that it executes has begun with a step; returns the actor whose run that is."""
+        """Lose the node in the middle of a step that it executes; returns the actor whose run that is."""
 
         def busy() -> str | None:
             for job in self.cluster.jobs().values():
                 if job.driver_node_id and self.names[job.driver_node_id] == node and not job.status.is_terminal():
                     run_id = job.metadata["dagster/run-id"]
-                    if instance.get_run_step_stats(run_id):
+                    if any(step.start_time and not step.end_time for step in instance.get_run_step_stats(run_id)):
                         return run_id
             return None
 
