@@ -99,6 +99,26 @@ def test_a_mistyped_bucket_is_an_error_and_is_not_made(bucket: str) -> None:
     assert not UPath("s3://mistyped", use_listings_cache=False).exists()
 
 
+def test_wrong_credentials_and_a_vanished_store_are_said_plainly(store: ActorStore, demo: UPath) -> None:
+    code = f"""
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.errors import StoreError
+for call in (ActorStore({str(store.root)!r}).names, lambda: ActorStore({str(store.root)!r}).spec("demo")):
+    try:
+        call()
+    except StoreError as error:
+        print(error)
+"""
+    nobody = elsewhere("import os\nos.environ['AWS_EC2_METADATA_DISABLED'] = 'true'\ndel os.environ['AWS_SECRET_ACCESS_KEY']\n"
+                       "del os.environ['AWS_ACCESS_KEY_ID']\n" + code)  # fmt: skip
+    gone = elsewhere(
+        "import os, s3fs\nos.environ.update(AWS_ENDPOINT_URL_S3='http://127.0.0.1:9', AWS_MAX_ATTEMPTS='1')\ns3fs.S3FileSystem.retries = 1\n" + code
+    )
+    for said, reason in ((nobody, "Unable to locate credentials"), (gone, "Could not connect")):
+        assert [line.count("cannot be reached") for line in said.splitlines()] == [1, 1]
+        assert reason in said
+
+
 def test_requests_are_few(store: ActorStore, demo: UPath, s3_folder: Path) -> None:
     def requests(call: str) -> int:
         before = len(requests_in(s3_folder))

@@ -83,17 +83,19 @@ class World:
     def lose_when_busy(self, node: str, instance: dg.DagsterInstance, seconds: float) -> str:
         """Lose the node in the middle of a step that it executes; returns the actor whose run that is."""
 
-        def busy() -> str | None:
+        busy: list[str] = []
+
+        def found() -> bool:
             for job in self.cluster.jobs().values():
                 if job.driver_node_id and self.names[job.driver_node_id] == node and not job.status.is_terminal():
                     run_id = job.metadata["dagster/run-id"]
                     if any(step.start_time and not step.end_time for step in instance.get_run_step_stats(run_id)):
-                        return run_id
-            return None
+                        busy.append(run_id)
+            return bool(busy)
 
-        wait_for(busy, seconds, f"a run on {node}")
-        run = instance.get_run_by_id(str(busy()))
+        wait_for(found, seconds, f"a run on {node}")
         self.cluster.lose(node)
+        run = instance.get_run_by_id(busy[0])
         assert run is not None
         return run.tags["dagster/partition"]
 
