@@ -109,11 +109,17 @@ for call in (ActorStore({str(store.root)!r}).names, lambda: ActorStore({str(stor
     except StoreError as error:
         print(error)
 """
-    nobody = elsewhere("import os\nos.environ['AWS_EC2_METADATA_DISABLED'] = 'true'\ndel os.environ['AWS_SECRET_ACCESS_KEY']\n"
-                       "del os.environ['AWS_ACCESS_KEY_ID']\n" + code)  # fmt: skip
-    gone = elsewhere(
-        "import os, s3fs\nos.environ.update(AWS_ENDPOINT_URL_S3='http://127.0.0.1:9', AWS_MAX_ATTEMPTS='1')\ns3fs.S3FileSystem.retries = 1\n" + code
-    )
+    no_credentials = """
+import os
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+del os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+"""
+    no_store = """
+import os, s3fs
+os.environ |= {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+s3fs.S3FileSystem.retries = 1
+"""
+    nobody, gone = elsewhere(no_credentials + code), elsewhere(no_store + code)
     for said, reason in ((nobody, "Unable to locate credentials"), (gone, "Could not connect")):
         assert [line.count("cannot be reached") for line in said.splitlines()] == [1, 1]
         assert reason in said
