@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from avatar_pipeline.defs.pools import process_tag
 from avatar_pipeline.home import PROJECT
-from tests.deployment.servers import postgres_server
+from tests.deployment.servers import postgres_server, running
 
 ACTOR = "description: european {age} year old male with short brown hair\nlikeness: synthetic\nframing: headshot\nseed: 7\n"
 NAMES = ("anna", "bert")
@@ -51,10 +52,16 @@ def test_runs_of_two_processes_and_dead_runs(tmp_path: Path, monkeypatch: pytest
             started = dg.DagsterRunStatus.STARTED
             dead = create_run_for_test(instance, status=started)
             alive = create_run_for_test(instance, status=started, tags=process_tag())
-            script = subprocess.run(
-                [sys.executable, "deploy/gpu-host/lost_runs.py"], cwd=PROJECT, capture_output=True, text=True, timeout=120,
-                check=False, env={**os.environ, "PYTHONPATH": str(PROJECT)},
-            )  # fmt: skip
+            socket = tmp_path / "code.sock"
+            unit = (PROJECT / "deploy" / "gpu-host" / "avatar-code.service").read_text()
+            command = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)[0]
+            command = command.replace("/opt/avatar-pipeline/.venv/bin", str(Path(sys.executable).parent))
+            server = command.replace("/run/avatar-pipeline/code.sock", str(socket)).split()
+            with running(server, tmp_path / "code.log", cwd=PROJECT):
+                script = subprocess.run(
+                    [sys.executable, "deploy/gpu-host/lost_runs.py", "-s", str(socket)], cwd=PROJECT, capture_output=True,
+                    text=True, timeout=180, check=False, env={**os.environ, "PYTHONPATH": str(PROJECT)},
+                )  # fmt: skip
             assert script.returncode == 0, script.stderr
             assert script.stdout.strip() == f"run {dead.run_id} had died"
             after = [instance.get_run_by_id(run.run_id) for run in (dead, alive)]
