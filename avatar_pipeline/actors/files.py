@@ -6,7 +6,8 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from upath import UPath
@@ -30,6 +31,21 @@ def shared(location: UPath | Path | str) -> UPath:
     """
     path = UPath(location)
     return path if local(path) is not None else UPath(location, use_listings_cache=False)
+
+
+@contextmanager
+def answering(path: UPath) -> Iterator[None]:
+    """What an object store's client raises when the store is not there, or refuses, as a StoreError that names the place."""
+    try:
+        yield
+    except Exception as error:
+        library = type(error).__module__.split(".")[0]
+        if local(path) is not None or not (library in ("botocore", "aiohttp") or isinstance(error, PermissionError)):
+            raise
+        raise StoreError(
+            f"{path} cannot be reached ({error}). Check the bucket's name, its address (AWS_ENDPOINT_URL_S3) and the credentials: "
+            "docs/deployment.md."
+        ) from error
 
 
 def read_whole(path: UPath) -> bytes:

@@ -33,6 +33,7 @@ from upath import UPath
 from avatar_pipeline.actors.checkpoints import FOLDER, CheckpointFile
 from avatar_pipeline.actors.files import (
     TEMPORARY,
+    answering,
     files_below,
     local,
     put_folder,
@@ -83,6 +84,10 @@ class ActorStore:
 
     def names(self) -> list[ActorName]:
         """The actors, sorted: every folder with an actor.yaml. Raises StoreError when the root is missing."""
+        with answering(self.root):
+            return self._names()
+
+    def _names(self) -> list[ActorName]:
         if not self.root.is_dir():
             raise StoreError(
                 f"There is no folder {self.root}. Run from a checkout, or set {ROOT_VARIABLE} to the folder of the actors."
@@ -100,7 +105,9 @@ class ActorStore:
     def spec(self, name: str) -> ActorSpec:
         """The actor's validated actor.yaml. Raises ActorError for an unknown actor or a bad file."""
         path = self.actor_dir(name) / "actor.yaml"
-        if not path.is_file():
+        with answering(path):
+            there = path.is_file()
+        if not there:
             known = ", ".join(self.names()) or "none"
             raise ActorError(
                 f"There is no actor {name!r}: {path} is missing. Actors: {known}. Make one: avatar-pipeline new-actor {name}"

@@ -73,12 +73,6 @@ class Manifest(BaseModel):
         """Check -> verdict: pass, warn, error, not_assessed. Empty in manifests from before checks were recorded."""
         return {check["name"]: check["verdict"] for check in self.checks}
 
-    @property
-    def verdict(self) -> str:
-        """The worst of the verdicts; empty without checks."""
-        order = ("error", "warn", "pass", "not_assessed")
-        return min(self.verdicts.values(), key=order.index, default="")
-
     def to_json(self) -> str:
         """The text of manifest.json, ending with a newline. A NaN or infinity in it becomes null."""
         return self.model_dump_json(indent=2) + "\n"

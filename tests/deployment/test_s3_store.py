@@ -99,6 +99,32 @@ def test_a_mistyped_bucket_is_an_error_and_is_not_made(bucket: str) -> None:
     assert not UPath("s3://mistyped", use_listings_cache=False).exists()
 
 
+def test_wrong_credentials_and_a_vanished_store_are_said_plainly(store: ActorStore, demo: UPath) -> None:
+    code = f"""
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.errors import StoreError
+for call in (ActorStore({str(store.root)!r}).names, lambda: ActorStore({str(store.root)!r}).spec("demo")):
+    try:
+        call()
+    except StoreError as error:
+        print(error)
+"""
+    no_credentials = """
+import os
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+del os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+"""
+    no_store = """
+import os, s3fs
+os.environ |= {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+s3fs.S3FileSystem.retries = 1
+"""
+    nobody, gone = elsewhere(no_credentials + code), elsewhere(no_store + code)
+    for said, reason in ((nobody, "Unable to locate credentials"), (gone, "Could not connect")):
+        assert [line.count("cannot be reached") for line in said.splitlines()] == [1, 1]
+        assert reason in said
+
+
 def test_requests_are_few(store: ActorStore, demo: UPath, s3_folder: Path) -> None:
     def requests(call: str) -> int:
         before = len(requests_in(s3_folder))
