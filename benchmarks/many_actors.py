@@ -6,7 +6,7 @@ embedded: up to 20 described actors whose base image the embedded model draws, w
 Each number of actors is a batch in a fresh Dagster home and store (`dagster job execute -j batch`). Between the batches, one actor at
 a time is made in a process of its own, as `dagster asset materialize --partition` and as `avatar-pipeline run` do it; of the stub, also
 in a home that holds 200 actors already. Every process computes on one thread. Prints tables; --plot draws docs/images/many-actors.png.
-Exits with 1 when a batch is not 3 times cheaper per base image than one run each. 5 minutes on an idle core for each of the two.
+Exits with 1 when a batch is not 3 times cheaper in processor seconds. 5 minutes on an idle core for each of the two.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def main() -> None:
     print(json.dumps(results))
     if "--plot" in sys.argv:
         plot(results, PROJECT / "docs" / "images" / "many-actors.png")
-    sys.exit(any(max(result["factors"].values()) < BAR for result in results.values()))
+    sys.exit(any(result["factors"]["cpu"] < BAR for result in results.values()))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_never_two_on_the_device(store: ActorStore, tmp_path: Path, one_home: bo
         for process in running:
             assert process.stdin is not None
             process.stdin.close()
-        assert [process.wait(timeout=120) for process in running] == [0] * PROCESSES
+        assert [process.wait(timeout=600) for process in running] == [0] * PROCESSES
     finally:
         for process in running:
             process.kill()
