@@ -1,12 +1,13 @@
-"""What one actor costs when there are many: `python benchmarks/many_actors.py [stub] [embedded] [--plot]`.
+"""What one actor costs when there are many: `python benchmarks/many_actors.py [stub] [embedded] [--candidates=1] [--plot]`.
 
 stub: up to 200 synthetic actors whose base image is a small picture without a model (stub_definitions.py): what Dagster and the store cost.
-embedded: up to 20 described actors whose base image the embedded model draws, with its defaults (4 candidates).
+embedded: up to 20 described actors whose base image the embedded model draws, with its defaults (4 candidates)
+unless --candidates says otherwise.
 
 Each number of actors is a batch in a fresh Dagster home and store (`dagster job execute -j batch`). Between the batches, one actor at
 a time is made in a process of its own, as `dagster asset materialize --partition` and as `avatar-pipeline run` do it; of the stub, also
 in a home that holds 200 actors already. Every process computes on one thread. Prints tables; --plot draws docs/images/many-actors.png.
-Exits with 1 when a batch is not 3 times cheaper per base image than one run each. 5 minutes on an idle core for each of the two.
+Exits with 1 when a batch is not 3 times cheaper in processor seconds. 5 minutes on an idle core for each of the two.
 """
 
 from __future__ import annotations
@@ -63,7 +64,14 @@ def world(root: Path, count: int) -> dict[str, str]:
     for number in range(count):
         folder = root / "actors" / f"actor_{number:03d}"
         folder.mkdir(parents=True)
-        spec = {"description": PEOPLE[number % len(PEOPLE)], "likeness": "synthetic", "framing": "headshot", "seed": number}
+        spec: dict[str, object] = {
+            "description": PEOPLE[number % len(PEOPLE)],
+            "likeness": "synthetic",
+            "framing": "headshot",
+            "seed": number,
+        }
+        if chosen := [word.partition("=")[2] for word in sys.argv if word.startswith("--candidates=")]:
+            spec["settings"] = {"base_image": {"candidates": int(chosen[0])}}
         (folder / "actor.yaml").write_text(yaml.safe_dump(spec))
     (root / "home").mkdir()
     shutil.copy(PROJECT / "avatar_pipeline" / "defs" / "dagster.yaml", root / "home")
@@ -228,7 +236,7 @@ def main() -> None:
     print(json.dumps(results))
     if "--plot" in sys.argv:
         plot(results, PROJECT / "docs" / "images" / "many-actors.png")
-    sys.exit(any(max(result["factors"].values()) < BAR for result in results.values()))
+    sys.exit(any(result["factors"]["cpu"] < BAR for result in results.values()))
 
 
 if __name__ == "__main__":

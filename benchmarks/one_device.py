@@ -151,9 +151,7 @@ def main() -> None:
         root = Path(folder) / "kill"
         root.mkdir()
         after = killed(root)
-    print(
-        "\n| processes | Dagster home | GPU ops | began while another held the device | held, median s | waited, median and most, s | turns |"
-    )
+    print("\n| processes | Dagster home | GPU ops | overlaps | held, median s | waited, median and most, s | turns |")
     print("|---|---|---|---|---|---|---|")
     print("\n".join(rows))
     print(f"\nA process was killed (SIGKILL) while it held the device: the one that waited had it {after:.1f} s later.")

@@ -20,7 +20,7 @@ from avatar_pipeline.defs.partitions import ACTORS
 from avatar_pipeline.defs.pools import free_slots_of_dead_runs
 from avatar_pipeline.home import PROJECT, TEMPLATE
 from avatar_pipeline.stages.tools import Tools
-from tests.defs.batches import HOLD, execute
+from tests.defs.batches import HOLD, batch_defs, execute
 from tests.defs.conftest import add_actor
 
 Status = dg.DagsterRunStatus
@@ -29,6 +29,11 @@ Status = dg.DagsterRunStatus
 def statuses(instance: dg.DagsterInstance) -> dict[str, Status]:
     """Of the actors' runs, by actor."""
     return {run.tags["dagster/partition"]: run.status for run in instance.get_runs(dg.RunsFilter(job_name="avatar"))}
+
+
+def test_the_code_location_loads_as_the_ui_loads_it() -> None:
+    """All at once: a job and its op may not share a definition's name."""
+    assert {job.name for job in batch_defs().get_repository_def().get_all_jobs()} >= {"avatar", "batch"}
 
 
 def test_a_failing_actor_stops_no_other(store: ActorStore, instance: dg.DagsterInstance) -> None:

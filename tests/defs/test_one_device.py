@@ -20,11 +20,11 @@ PROCESSES, ACTORS = 2, 3
 @pytest.mark.parametrize("one_home", [False, True])
 def test_never_two_on_the_device(store: ActorStore, tmp_path: Path, one_home: bool) -> None:
     running = []
-    for process in range(PROCESSES):
-        names = [f"p{process}_{number}" for number in range(ACTORS)]
+    for index in range(PROCESSES):
+        names = [f"p{index}_{number}" for number in range(ACTORS)]
         for name in names:
             add_actor(store, name, None)
-        home = tmp_path / ("home" if one_home else f"home{process}")
+        home = tmp_path / ("home" if one_home else f"home{index}")
         home.mkdir(exist_ok=True)
         (home / "dagster.yaml").write_bytes(TEMPLATE.read_bytes())
         environment = {**os.environ, "DAGSTER_HOME": str(home), "TMPDIR": str(tmp_path)}
@@ -44,14 +44,14 @@ def test_never_two_on_the_device(store: ActorStore, tmp_path: Path, one_home: bo
         for process in running:
             assert process.stdin is not None
             process.stdin.close()
-        assert [process.wait(timeout=120) for process in running] == [0] * PROCESSES
+        assert [process.wait(timeout=600) for process in running] == [0] * PROCESSES
     finally:
         for process in running:
             process.kill()
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
-    made = [store.current(f"p{process}_{number}", "base_image") for process in range(PROCESSES) for number in range(ACTORS)]
+    made = [store.current(f"p{index}_{number}", "base_image") for index in range(PROCESSES) for number in range(ACTORS)]
     held = sorted((manifest.device_since, manifest.device_until) for manifest in made)
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(held)), held
     assert max(sum(manifest.waited_seconds.values()) for manifest in made) > 0  # they did get in each other's way
