@@ -52,12 +52,12 @@ def regenerate_when_changed() -> dg.AutomationCondition:
     asked = ~new_code & dg.AutomationCondition.newly_requested() & ~new_input
     up_to_date = dg.AutomationCondition.newly_updated() & ~Differs()
     handled = ((asked | up_to_date) & ~with_input).with_label("handled")
-    blocked = dg.AutomationCondition.any_deps_match(BlockingCheckFailed() & ~dg.AutomationCondition.will_be_requested())
+    blocked = dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.will_be_requested() & BlockingCheckFailed())
     return (
         changed.since(handled)
         & ~dg.AutomationCondition.in_progress()
         & ~dg.AutomationCondition.any_deps_in_progress()
-        & ~dg.AutomationCondition.any_deps_match(NeverSeen() & ~dg.AutomationCondition.will_be_requested()).with_label(
+        & ~dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.will_be_requested() & NeverSeen()).with_label(
             "an input is missing"
         )
         & (with_input | InPortion())
