@@ -6,7 +6,7 @@ import warnings
 
 import dagster as dg
 
-from avatar_pipeline.defs.conditions import BlockingCheckFailed, ChangedByRunOfTarget, Differs
+from avatar_pipeline.defs.conditions import BlockingCheckFailed, ChangedByRunOfTarget, Differs, InPortion, NeverSeen
 from avatar_pipeline.stages.chain import STAGES
 
 # A run with this tag keeps the versions of assets that would come out as they are: stages/unchanged.py.
@@ -34,7 +34,8 @@ def regenerate_when_changed() -> dg.AutomationCondition:
     The rest decides whether now:
 
     - `in_progress`, of the asset or an input: wait, the run may bring what is asked for.
-    - a *missing* input that is not requested either: an actor whose photographs may not be read, or cannot be, has no observed ones.
+    - an input that was `NeverSeen` and is not requested either: photographs that may not or cannot be read were never observed.
+    - `InPortion`: after an upgrade everybody may be due; then about a hundred actors go in each tick.
     - `BlockingCheckFailed`: Dagster stops downstream of a failed check in the same run only; from outside, eager() would go
       past it (dagster-io/dagster#17332). The latch stays: it goes on when the check passes.
     - `Differs`: contents are compared at last. A photograph changed and changed back, or an event that Dagster saw twice, asks for nothing.
@@ -51,12 +52,15 @@ def regenerate_when_changed() -> dg.AutomationCondition:
     asked = ~new_code & dg.AutomationCondition.newly_requested() & ~new_input
     up_to_date = dg.AutomationCondition.newly_updated() & ~Differs()
     handled = ((asked | up_to_date) & ~with_input).with_label("handled")
-    blocked = dg.AutomationCondition.any_deps_match(BlockingCheckFailed() & ~dg.AutomationCondition.will_be_requested())
+    blocked = dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.will_be_requested() & BlockingCheckFailed())
     return (
         changed.since(handled)
         & ~dg.AutomationCondition.in_progress()
         & ~dg.AutomationCondition.any_deps_in_progress()
-        & ~dg.AutomationCondition.any_deps_missing()
+        & ~dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.will_be_requested() & NeverSeen()).with_label(
+            "an input is missing"
+        )
+        & (with_input | InPortion())
         & ~blocked.with_label("a blocking check of an input failed")
         & (with_input | Differs())
     ).with_label("regenerate_when_changed")
