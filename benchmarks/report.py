@@ -53,9 +53,8 @@ def main() -> None:
     parser.add_argument("--chain", type=Path, required=True, help="folder of an actor whose chain is made")
     parser.add_argument("--actors", type=int, nargs="+", default=[20, 200])
     arguments = parser.parse_args()
-    print(
-        "| actors | first time, CPU s | nothing changed, CPU s | one actor changed, CPU s | index, KB | a page, KB |\n|---|---|---|---|---|---|"
-    )
+    print("| actors | first time, CPU s | nothing changed, CPU s | one actor changed, CPU s | index, KB | a page, KB |")
+    print("|---|---|---|---|---|---|", flush=True)
     for count in arguments.actors:
         with tempfile.TemporaryDirectory() as temporary:
             root, pages = Path(temporary) / "actors", Path(temporary) / "pages"
