@@ -326,16 +326,21 @@ def main(arguments: list[str] | None = None) -> int:
                 changes[asset] = max(1, changes[asset] - 3)
                 continue
             kills.append(done)
+            if chosen.csv:
+                write_csv(chosen.csv, kills)  # as they come: it takes half an hour
             facts = f"{done.asset:20} {done.moment:28} {done.found:40}"
             print(f"{number + 1:3} {facts} next run {done.seconds:5.1f} s {done.faults}", flush=True)
-    if chosen.csv:
-        with chosen.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(asdict(kills[0])))
-            writer.writeheader()
-            writer.writerows(asdict(done) for done in kills)
     print(table(kills, assets, spans))
     print(f"\n{len(kills)} kills in {time.monotonic() - began:.0f} s on {platform.machine()}, {os.cpu_count()} cores")
     return int(any(done.faults for done in kills))
+
+
+def write_csv(path: Path, kills: Sequence[Kill]) -> None:
+    """A line for every kill so far."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(asdict(kills[0])), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(done) for done in kills)
 
 
 def table(kills: Sequence[Kill], assets: Sequence[str], spans: dict[str, float]) -> str:

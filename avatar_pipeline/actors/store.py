@@ -149,7 +149,8 @@ class ActorStore:
             version = self._versions_dir(name, manifest.asset) / digest
             _fill(version, files)
             write_atomic(version / MANIFEST, text.encode())
-            sync_folder(version)
+            for folder in (version, version.parent, version.parent.parent):
+                sync_folder(folder)
             self._put_current(current, {**files, MANIFEST: text.encode()})
             self._remove_unfinished(name, manifest.asset)
             self.checkpoint(name, manifest.asset).clear()

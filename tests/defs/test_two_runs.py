@@ -17,7 +17,7 @@ import pytest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.home import PROJECT, TEMPLATE
 
-LONGEST = 120  # seconds: a run that waits for ever is ended then
+LONGEST = 300  # seconds: a run that waits for ever is ended then
 
 
 class Run:
