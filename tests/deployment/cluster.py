@@ -77,10 +77,10 @@ def ray_cluster(folder: Path, environment: Mapping[str, str], *, nodes: int = 2,
                     )
                 )
                 if number == 1:
-                    wait_for(lambda: answers(port), 60, "the head of Ray")
-            wait_for(lambda: answers(dashboard), 60, "Ray's dashboard")
+                    wait_for(lambda: answers(port), 180, "the head of Ray")
+            wait_for(lambda: answers(dashboard), 180, "Ray's dashboard")
             cluster = Cluster(f"http://127.0.0.1:{dashboard}", processes)
-            wait_for(lambda: len(cluster.nodes()) == nodes, 60, f"{nodes} nodes of Ray")
+            wait_for(lambda: len(cluster.nodes()) == nodes, 180, f"{nodes} nodes of Ray")
             yield cluster
     finally:
         shutil.rmtree(state, ignore_errors=True)
