@@ -91,6 +91,34 @@ def test_dagster_accepts_its_configuration(kind: str, tmp_path: Path, monkeypatc
     assert settings["concurrency"]["pools"].get("default_limit") == (1 if kind == "gpu-host" else None)
 
 
+def test_the_ray_launcher_leaves_runs_of_other_processes_alone() -> None:
+    pytest.importorskip("dagster_ray")
+    from dagster._core.launcher.base import WorkerStatus
+    from dagster._core.test_utils import create_run_for_test
+
+    from avatar_pipeline.definitions import process_tag
+    from avatar_pipeline.ray_launcher import ClusterRunLauncher
+
+    launcher = {
+        "module": "avatar_pipeline.ray_launcher",
+        "class": "ClusterRunLauncher",
+        "config": {"ray": {"address": "http://127.0.0.1:9"}},
+    }
+    with dg.instance_for_test(overrides={"run_launcher": launcher}) as instance:
+        assert isinstance(instance.run_launcher, ClusterRunLauncher)
+        instance.run_launcher.__dict__["client"] = NoJobs()
+        for tags, status in ((process_tag(), WorkerStatus.RUNNING), ({}, WorkerStatus.UNKNOWN)):
+            run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags=tags)
+            assert instance.run_launcher.check_run_worker_health(run).status == status
+
+
+class NoJobs:
+    """What Ray's client says of a job that it does not know."""
+
+    def get_job_status(self, job: str) -> None:
+        raise RuntimeError(f"Request failed with status code 404: Job {job} does not exist.")
+
+
 def test_no_secret_lies_in_a_file() -> None:
     for path in DEPLOY.rglob("*"):
         if not path.is_file():
