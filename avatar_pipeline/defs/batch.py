@@ -15,6 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.defs.automation import KEEP_UNCHANGED_TAG
 from avatar_pipeline.defs.interrupts import noticed_interrupts
 from avatar_pipeline.defs.logs import chosen_logger
 from avatar_pipeline.defs.one_actor import Outcome, run_actor
@@ -24,7 +25,6 @@ from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.stages.chain import STAGES
 
 BATCH_TAG = "avatar_pipeline/batch"  # on each actor's run: the id of the batch's
-KEEP_UNCHANGED_TAG = "avatar_pipeline/keep_unchanged"
 # Dagster's own: "Re-execute from failure" in the UI, and automatic retries, set the first two.
 RESUME_TAG, PARENT_TAG, PARTITION_TAG = "dagster/is_resume_retry", "dagster/parent_run_id", "dagster/partition"
 TOLD = 20  # failed actors that the summary names; the table has them all
