@@ -176,9 +176,7 @@ def main() -> None:
             nonlocal cursor
             result = dg.evaluate_automation_conditions(defs, instance, cursor=cursor)
             cursor = result.cursor
-            return (
-                f"{result.total_requested} asset partitions requested, cursor {len(serialize_value(cursor)) / 2**20:.1f} MiB"
-            )
+            return f"{result.total_requested} asset partitions requested, cursor {len(serialize_value(cursor)) / 2**20:.1f} MiB"
 
         for what in ("first (everything is missing)", "second", "third, nothing new"):
             timed(rows, f"automation's tick: {what}", evaluate)

@@ -221,14 +221,15 @@ class ActorStore:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[None]:
-        """Hold the actor's lock: nobody else publishes, restores or prunes. What `make_current` and `remove` want held."""
-        with self._lock(ActorName(name)):
+        """Have the actor to oneself: no run works on it, nobody else restores or prunes. What `make_current` and `remove` want held."""
+        with self.turn(name, "history", logger.warning), self._lock(ActorName(name)):
             yield
 
     def make_current(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
         """Make a version that exists the current one. files: its contents, verified (`read_all`). Call while `writing`."""
         current = self._asset_dir(manifest.actor, manifest.asset)
-        self._put_current(current, {**files, MANIFEST: manifest.to_json().encode()})
+        with self._written(current):
+            self._put_current(current, {**files, MANIFEST: manifest.to_json().encode()})
 
     def remove(self, name: str, asset: str, digest: str) -> None:
         """Remove a version for good. Call while `writing`, for a version that no manifest refers to.
@@ -246,7 +247,7 @@ class ActorStore:
     def remove_unfinished(self, name: str, asset: str) -> None:
         """Remove what killed writers of an asset's versions left behind. Call while `writing`."""
         if self._versions_dir(name, asset).is_dir():
-            self._remove_leftovers(self._versions_dir(name, asset), TEMPORARY)
+            self._remove_leftovers(self._versions_dir(name, asset), f"**/{TEMPORARY}")
             self._remove_unfinished(ActorName(name), asset)
 
     def read(self, manifest: Manifest, file: str) -> bytes:

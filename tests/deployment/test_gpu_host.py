@@ -51,7 +51,8 @@ def test_runs_of_two_processes_and_dead_runs(tmp_path: Path, monkeypatch: pytest
             }
             started = dg.DagsterRunStatus.STARTED
             dead = create_run_for_test(instance, status=started)
-            alive = create_run_for_test(instance, status=started, tags=process_tag())
+            alive = create_run_for_test(instance, status=started)
+            instance.add_run_tags(alive.run_id, process_tag(alive.run_id))
             socket = tmp_path / "code.sock"
             unit = (PROJECT / "deploy" / "gpu-host" / "avatar-code.service").read_text()
             command = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)[0]

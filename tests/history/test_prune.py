@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli import main
@@ -156,7 +157,8 @@ def test_all_actors_and_refusals(call: Call, store: ActorStore, twice: Twice) ->
 
 def test_the_lock_is_that_of_publish(store: ActorStore, twice: Twice, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("avatar_pipeline.actors.store.LOCK_SECONDS", 0.2)
-    with store.writing("anna"), pytest.raises(StoreError, match="Another process has been writing to anna"):
+    publishing = FileLock(Path(store.root.path) / ".locks" / "anna.lock")
+    with publishing, pytest.raises(StoreError, match="Another process has been writing to anna"):
         prune(ActorStore(), "anna", 1)
     assert plan(store, "anna", 1).gone
 

@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from filelock import FileLock
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.errors import ActorError, StoreError
@@ -132,7 +133,8 @@ def test_a_real_person_must_have_consented(store: ActorStore) -> None:
 
 def test_the_lock_is_that_of_publish(store: ActorStore, twice: Twice, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("avatar_pipeline.actors.store.LOCK_SECONDS", 0.2)
-    with store.writing("anna"), pytest.raises(StoreError, match="Another process has been writing to anna"):
+    publishing = FileLock(Path(store.root.path) / ".locks" / "anna.lock")
+    with publishing, pytest.raises(StoreError, match="Another process has been writing to anna"):
         restore(ActorStore(), "anna", "lora", twice[0]["lora"].digest, silent)
     assert store.current("anna", "lora") == twice[1]["lora"]
 
