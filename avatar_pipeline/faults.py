@@ -28,7 +28,8 @@ def explain_os(error: OSError, path: object = None) -> str | None:
         (GONE, "Look whether its disk is mounted and its server answers, then run it again."),
     ):
         if error.errno in codes:
-            return f"{place} cannot be read or written: {reason}. {KEPT} {mend}"
+            done = "written" if codes in (FULL, READ_ONLY) else "read or written"
+            return f"{place} cannot be {done}: {reason}. {KEPT} {mend}"
     return None
 
 
