@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import socket
@@ -133,10 +134,9 @@ def main() -> None:
 
     dagster_home()
     import dagster as dg
-    from dagster_shared.serdes import serialize_value
-
     from avatar_pipeline.actors.store import ActorStore
     from avatar_pipeline.definitions import defs
+    from avatar_pipeline.defs.automation import automation_sensor
     from avatar_pipeline.defs.registration import register
     from avatar_pipeline.defs.schedules import due_actors
     from avatar_pipeline.defs.sensors import SECONDS
@@ -170,15 +170,18 @@ def main() -> None:
         time.sleep(11)
         timed(rows, "a tick, 100 new actors", tick)
 
-        cursor = None
+        logging.getLogger("dagster").setLevel(logging.WARNING)
+        repository, cursor = defs.get_repository_def(), None
 
         def evaluate() -> str:
+            """What the daemon asks the code location for. (`evaluate_automation_conditions`, for tests, loads all keys anew each time.)"""
             nonlocal cursor
-            result = dg.evaluate_automation_conditions(defs, instance, cursor=cursor)
+            context = dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=repository)
+            result = automation_sensor.evaluate_tick(context)
             cursor = result.cursor
-            return f"{result.total_requested} asset partitions requested, cursor {len(serialize_value(cursor)) / 2**20:.1f} MiB"
+            return f"{len(result.run_requests or [])} runs requested, cursor {len(cursor or '') / 2**20:.1f} MiB"
 
-        for what in ("first (everything is missing)", "second", "third, nothing new"):
+        for what in ("first, everything of everybody is missing", "second", "third"):
             timed(rows, f"automation's tick: {what}", evaluate)
         timed(rows, "the night's choice of 20 actors", lambda: len(due_actors(instance, store, 20)))
     if shutil.which(CHROMIUM):
