@@ -82,10 +82,20 @@ def test_bringing_a_real_person(chain: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in LINES if re.match(r"avatar-pipeline (lineage|replay|doctor|register|run demo)", line)]
+    "line", [line for line in LINES if re.match(r"avatar-pipeline (lineage|replay|doctor|register|run demo|history|report|automation)", line)]
 )
-def test_the_other_commands(line: str, chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_other_commands(
+    line: str, chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where `report` writes
     code, printed = run(line.replace("jane_doe", ACTOR).replace("run demo", f"run {ACTOR} --only liveportrait_export"), capsys)
+    assert code == 0, printed
+
+
+def test_a_batch(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The options choose by themselves; here one actor and its cheapest asset stand for them."""
+    (line,) = [line for line in LINES if line.startswith("avatar-pipeline batch")]
+    code, printed = run(f"{line} --only photo_intake", capsys)
     assert code == 0, printed
 
 
