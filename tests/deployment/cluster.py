@@ -54,17 +54,29 @@ def ray_cluster(folder: Path, environment: Mapping[str, str], *, nodes: int = 2,
     """
     ray = str(Path(sys.executable).parent / "ray")
     port, dashboard = free_port(), free_port()
-    state = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: Ray's sockets lie below, and their names may have 107 characters
+    state = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: sockets lie below, whose names may have 107 characters
     common = ["--block", "--disable-usage-stats", f"--num-gpus={gpus}", "--num-cpus=4", "--object-store-memory=80000000"]
     processes: dict[str, subprocess.Popen] = {}
+
+    def up(number: int) -> bool:
+        for name, process in processes.items():
+            if process.poll() is not None:
+                raise RuntimeError(f"{name} did not start: {(folder / f'{name}.log').read_text()[-2000:]}")
+        return answers(number)
+
     try:
         with contextlib.ExitStack() as stack:
             for number in range(1, nodes + 1):
                 name = f"node-{number}"
-                own = folder / name
+                own = Path(state) / name
                 own.mkdir()
                 where = (
-                    ["--head", f"--port={port}", f"--dashboard-port={dashboard}", f"--temp-dir={state}"]
+                    [
+                        "--head",
+                        f"--port={port}",
+                        f"--dashboard-port={dashboard}",
+                        f"--temp-dir={state}/ray",
+                    ]
                     if number == 1
                     else [f"--address=127.0.0.1:{port}"]
                 )
@@ -77,8 +89,8 @@ def ray_cluster(folder: Path, environment: Mapping[str, str], *, nodes: int = 2,
                     )
                 )
                 if number == 1:
-                    wait_for(lambda: answers(port), 180, "the head of Ray")
-            wait_for(lambda: answers(dashboard), 180, "Ray's dashboard")
+                    wait_for(lambda: up(port), 180, "the head of Ray")
+            wait_for(lambda: up(dashboard), 180, "Ray's dashboard")
             cluster = Cluster(f"http://127.0.0.1:{dashboard}", processes)
             wait_for(lambda: len(cluster.nodes()) == nodes, 180, f"{nodes} nodes of Ray")
             yield cluster
