@@ -134,6 +134,7 @@ def main() -> None:
 
     dagster_home()
     import dagster as dg
+
     from avatar_pipeline.actors.store import ActorStore
     from avatar_pipeline.definitions import defs
     from avatar_pipeline.defs.automation import automation_sensor

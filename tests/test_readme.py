@@ -82,7 +82,12 @@ def test_bringing_a_real_person(chain: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in LINES if re.match(r"avatar-pipeline (lineage|replay|doctor|register|run demo|history|report|automation)", line)]
+    "line",
+    [
+        line
+        for line in LINES
+        if re.match(r"avatar-pipeline (lineage|replay|doctor|register|run demo|history|report|automation)", line)
+    ],
 )
 def test_the_other_commands(
     line: str, chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

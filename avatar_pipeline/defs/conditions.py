@@ -6,7 +6,8 @@ Dagster evaluates conditions of one's own in the code location only: the policy'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 from zlib import crc32
 
 import dagster as dg
@@ -18,6 +19,10 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionResolvedStatus,
 )
 from dagster._record import record
+
+# An input is observed or made.
+_AssetEvent = Literal[dg.DagsterEventType.ASSET_OBSERVATION, dg.DagsterEventType.ASSET_MATERIALIZATION]
+KINDS: tuple[_AssetEvent, ...] = (dg.DagsterEventType.ASSET_OBSERVATION, dg.DagsterEventType.ASSET_MATERIALIZATION)
 
 if TYPE_CHECKING:
     from dagster._core.asset_graph_view.entity_subset import EntitySubset
@@ -62,7 +67,7 @@ class ChangedByRunOfTarget(SubsetAutomationCondition):
         before = context.previous_temporal_context.last_event_id if context.previous_temporal_context else None
         run_of = {
             event.partition: (event.storage_id, event.run_id)
-            for kind in (dg.DagsterEventType.ASSET_OBSERVATION, dg.DagsterEventType.ASSET_MATERIALIZATION)
+            for kind in KINDS
             for event in _events(instance, context.key, kind, before)
         }
         by_target = {run: target in _planned(instance, run) for run in {run for _, run in run_of.values()}}
@@ -128,9 +133,7 @@ class BlockingCheckFailed(SubsetAutomationCondition):
             everybody = view.get_full_subset(key=key)
             failed = await view.compute_subset_with_status(key, AssetCheckExecutionResolvedStatus.FAILED, everybody)
             names = set(failed.expensively_compute_partition_keys()) if not failed.is_empty else set()
-            blocked = blocked.compute_union(
-                _only(context, lambda actor, key=key, names=names: actor in names and _is_error(view.instance, key, actor))
-            )
+            blocked = blocked.compute_union(_only(context, partial(_has_error, view.instance, key, names)))
         return blocked
 
 
@@ -143,16 +146,20 @@ def _only(context: dg.AutomationContext, holds: Callable[[str], bool]) -> Entity
 
 
 def _events(
-    instance: dg.DagsterInstance, key: dg.AssetKey, kind: dg.DagsterEventType, after: int | None
+    instance: dg.DagsterInstance, key: dg.AssetKey, kind: _AssetEvent, after: int | None
 ) -> Sequence[AssetEventSummaryRecord]:
     """The events of an asset after the one with this number, oldest first: one query, whoever they are about."""
     return instance.get_asset_event_summary_records(kind, asset_key=key, after_storage_id=after, ascending=True)
 
 
-def _planned(instance: dg.DagsterInstance, run_id: str) -> set[dg.AssetKey]:
+def _planned(instance: dg.DagsterInstance, run_id: str | None) -> set[dg.AssetKey]:
     """The assets that a run was to make; none for an event that no run reported."""
     planned = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED) if run_id else []
     return {entry.dagster_event.asset_key for entry in planned if entry.dagster_event and entry.dagster_event.asset_key}
+
+
+def _has_error(instance: dg.DagsterInstance, key: dg.AssetCheckKey, failed: set[str], actor: str) -> bool:
+    return actor in failed and _is_error(instance, key, actor)
 
 
 def _is_error(instance: dg.DagsterInstance, key: dg.AssetCheckKey, actor: str) -> bool:

@@ -56,7 +56,7 @@ def tag_own_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
 
 def free_slots_of_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark runs as failed whose process is gone, and free slots and places in the queue of all pools; returns the ids of those runs."""
-    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=LIVING)) if _is_dead(run)]
+    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=LIVING)) if is_dead(run)]
     for run in dead:
         instance.report_run_failed(run, "The process that executed this run is gone.")
     storage = instance.event_log_storage
@@ -111,7 +111,7 @@ def seconds_in_pool(context: dg.AssetExecutionContext) -> float:
     return waited
 
 
-def _is_dead(run: dg.DagsterRun) -> bool:
+def is_dead(run: dg.DagsterRun) -> bool:
     """Whether the process that its tag names ran on this host and does not any more."""
     parts = run.tags.get(PROCESS_TAG, "").split(":")
     if len(parts) != 4 or parts[:2] != [run.run_id, platform.node()]:

@@ -96,8 +96,7 @@ def test_the_ray_launcher_leaves_runs_of_other_processes_alone() -> None:
     from dagster._core.launcher.base import WorkerStatus
     from dagster._core.test_utils import create_run_for_test
 
-    from avatar_pipeline.definitions import process_tag
-    from avatar_pipeline.ray_launcher import ClusterRunLauncher
+    from avatar_pipeline.ray_launcher import LAUNCHED_TAG, ClusterRunLauncher
 
     launcher = {
         "module": "avatar_pipeline.ray_launcher",
@@ -107,8 +106,11 @@ def test_the_ray_launcher_leaves_runs_of_other_processes_alone() -> None:
     with dg.instance_for_test(overrides={"run_launcher": launcher}) as instance:
         assert isinstance(instance.run_launcher, ClusterRunLauncher)
         instance.run_launcher.__dict__["client"] = NoJobs()
-        for tags, status in ((process_tag(), WorkerStatus.RUNNING), ({}, WorkerStatus.UNKNOWN)):
-            run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED, tags=tags)
+        for by_launcher, status in ((False, WorkerStatus.RUNNING), (True, WorkerStatus.UNKNOWN)):
+            run = create_run_for_test(instance, status=dg.DagsterRunStatus.STARTED)
+            if by_launcher:
+                instance.add_run_tags(run.run_id, {LAUNCHED_TAG: run.run_id})
+                run = instance.get_run_by_id(run.run_id)
             assert instance.run_launcher.check_run_worker_health(run).status == status
 
 

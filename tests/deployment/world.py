@@ -17,7 +17,6 @@ import dagster as dg
 import pytest
 from upath import UPath
 
-from avatar_pipeline.definitions import process_tag
 from avatar_pipeline.home import PROJECT
 from tests.deployment.cluster import Cluster, ray_cluster
 from tests.deployment.servers import BUCKET, postgres_server, running, s3_server, wait_for
@@ -78,7 +77,7 @@ class World:
 
     def step_by_step(self, actor: str) -> str:
         """Run the job here, each step as a job of its own in the cluster."""
-        tags = json.dumps({"dagster/partition": actor, **process_tag()})
+        tags = json.dumps({"dagster/partition": actor})
         return self.run("dagster", "job", "execute", "-m", MODULE, "-j", JOB, "--tags", tags, AVATAR_EXECUTOR="ray")
 
     def lose_when_busy(self, node: str, instance: dg.DagsterInstance, seconds: float) -> str:
