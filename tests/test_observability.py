@@ -145,5 +145,6 @@ def test_figures_have_one_name_for_all_assets() -> None:
         "seconds": 0, "peak_memory_mb": 0, "identity_distance": 0.3, "rejected": 3,
     }  # fmt: skip
     assert figures(made(metrics={"rejected": 2, "distance": None}))["rejected"] == 2
-    found = figures(made(checks={"a": "error", "b": "warn", "c": "pass"}, waited_seconds={"pool": 1.5}))
+    checks = [{"name": name, "verdict": verdict} for name, verdict in (("a", "error"), ("b", "warn"), ("c", "pass"))]
+    found = figures(made(checks=checks, waited_seconds={"pool": 1.5}))
     assert (found["checks_failed"], found["checks_warned"], found["waited_pool_seconds"]) == (1, 1, 1.5)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from avatar_pipeline.actors.files import local
+from avatar_pipeline.actors.files import answering, local
 from avatar_pipeline.actors.name import PATTERN
 from avatar_pipeline.actors.photos import EXTENSIONS, OTHER_PICTURES
 from avatar_pipeline.actors.store import ActorStore
@@ -51,6 +51,8 @@ def sweep(store: ActorStore) -> dict[str, Seen]:
     try:
         folders = [entry for entry in os.scandir(root) if PATTERN.fullmatch(entry.name) and entry.is_dir()]
     except OSError as error:
+        if not root.exists():
+            store.names()  # says what is missing
         raise StoreError(f"The folder of the actors, {root}, cannot be read: {error.strerror}. Is its disk mounted?") from None
     return {folder.name: _look(Path(folder.path)) for folder in folders}
 
@@ -100,11 +102,11 @@ def _counts(name: str, *, in_photos: bool) -> bool:
 
 def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, Seen]:
     folder = store.root / actor if actor else store.root
-    fs = folder.fs
-    fs.invalidate_cache(folder.path)
+    with answering(folder):
+        found = folder.fs.find(folder.path, detail=True)
     root = PurePosixPath(store.root.path)
     entries: dict[str, list[tuple[Any, ...]]] = {}
-    for path, about in fs.find(folder.path, detail=True).items():
+    for path, about in found.items():
         name, *rest = PurePosixPath(path).relative_to(root).parts
         if not PATTERN.fullmatch(name) or not rest or len(rest) > 2 or (len(rest) == 2 and rest[0] != "photos"):
             continue
@@ -114,7 +116,7 @@ def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, Seen]:
                 about.get("ETag") or about.get("etag") or about.get("mtime") or about.get("LastModified") or about.get("created")
             )
             entries.setdefault(name, []).append(("/".join(rest), about.get("size"), str(state), 0, 0.0))
-    return {name: _seen(found) for name, found in entries.items()}
+    return {name: _seen(states) for name, states in entries.items()}
 
 
 def _seen(entries: Iterable[tuple[Any, ...]]) -> Seen:

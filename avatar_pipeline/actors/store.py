@@ -160,9 +160,7 @@ class ActorStore:
         """Make these files the current version, all at once on a disk; in an object store the manifest comes last."""
         path = local(current)
         contents = {file: data for file, data in files.items() if file != MANIFEST}
-        present = files_below(current)
-        same = present.keys() - {MANIFEST} == contents.keys()
-        if path is not None and not (same and all(present[file].read_bytes() == data for file, data in contents.items())):
+        if path is not None and not _holds(current, contents):
             put_folder(path, files)
             return
         _fill(current, contents)
@@ -350,6 +348,12 @@ class ActorStore:
         for version in path.iterdir() if path is not None else ():
             if version.is_dir() and not (version / MANIFEST).is_file():
                 shutil.rmtree(version)
+
+
+def _holds(folder: UPath, files: Mapping[str, bytes]) -> bool:
+    """Whether the folder has exactly these files beside its manifest."""
+    present = files_below(folder)
+    return present.keys() - {MANIFEST} == files.keys() and all(present[file].read_bytes() == data for file, data in files.items())
 
 
 def _fill(folder: UPath, files: Mapping[str, bytes]) -> None:

@@ -94,7 +94,7 @@ def test_a_mistyped_bucket_is_an_error_and_is_not_made(bucket: str) -> None:
     wrong = "s3://mistyped/actors"
     with pytest.raises(StoreError, match="There is no folder s3://mistyped/actors"):
         ActorStore(wrong).names()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StoreError, match="mistyped.*bucket does not exist"):
         ActorStore(wrong).publish(manifest(), ONE)
     assert not UPath("s3://mistyped", use_listings_cache=False).exists()
 
