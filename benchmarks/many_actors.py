@@ -6,8 +6,8 @@ unless --candidates says otherwise.
 
 Each number of actors is a batch in a fresh Dagster home and store (`dagster job execute -j batch`). Between the batches, one actor at
 a time is made in a process of its own, as `dagster asset materialize --partition` and as `avatar-pipeline run` do it; of the stub, also
-in a home that holds 200 actors already. Every process computes on one thread. Prints tables; --plot draws docs/images/many-actors.png.
-Exits with 1 when a batch is not 3 times cheaper in processor seconds. 5 minutes on an idle core for each of the two.
+in a home that holds 200 actors already. On an idle machine, with as many threads as PyTorch takes there. Prints tables; --plot
+draws docs/images/many-actors.png. Exits with 1 when a batch is not 3 times cheaper in seconds. 4 minutes for each of the two.
 """
 
 from __future__ import annotations
@@ -80,7 +80,6 @@ def world(root: Path, count: int) -> dict[str, str]:
     return {
         **os.environ,
         **{name: str(root / folder) for name, folder in variables.items()},
-        "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]),
     }
 
@@ -205,7 +204,7 @@ def report(batches: list[Batch], singles: dict[str, list[Cost]], against: str) -
 
 
 def plot(results: dict[str, dict], target: Path) -> None:
-    """Seconds of processor per actor over the number of actors."""
+    """Seconds per actor over the number of actors."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -213,14 +212,14 @@ def plot(results: dict[str, dict], target: Path) -> None:
     figure = Figure(figsize=(5 * len(results), 3.6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (name, result) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
-        counts, _, cpu = zip(*result["batches"], strict=True)
-        axes.loglog(counts, cpu, "o-", color="tab:blue", label="batch")
-        axes.axhline(result["alone"][1], color="tab:red", linestyle="--", label="one process each")
+        counts, wall, _ = zip(*result["batches"], strict=True)
+        axes.loglog(counts, wall, "o-", color="tab:blue", label="batch")
+        axes.axhline(result["alone"][0], color="tab:red", linestyle="--", label="one process each")
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.minorticks_off()
-        ticks = [tick for tick in (0.2, 0.5, 1, 2, 5, 10, 20) if min(cpu) / 2 < tick < 2 * max(*cpu, result["alone"][1])]
+        ticks = [tick for tick in (0.2, 0.5, 1, 2, 5, 10, 20) if min(wall) / 2 < tick < 2 * max(*wall, result["alone"][0])]
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.set(xlabel="actors", ylabel="processor seconds per actor", title=titles[name], ylim=(min(cpu) / 1.6, None))
+        axes.set(xlabel="actors", ylabel="seconds per actor", title=titles[name], ylim=(min(wall) / 1.6, None))
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(target, format="png")
@@ -236,7 +235,7 @@ def main() -> None:
     print(json.dumps(results))
     if "--plot" in sys.argv:
         plot(results, PROJECT / "docs" / "images" / "many-actors.png")
-    sys.exit(any(result["factors"]["cpu"] < BAR for result in results.values()))
+    sys.exit(any(result["factors"]["wall"] < BAR for result in results.values()))
 
 
 if __name__ == "__main__":
