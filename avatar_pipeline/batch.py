@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from avatar_pipeline.definitions import (
     chosen_logger,
     defs,
     observed_versions,
+    process_tag,
     step_error,
     summary,
 )
@@ -86,7 +88,10 @@ def run_batch(
         resources=defs.resources,
         loggers=defs.loggers,
     )
+    run_id = str(uuid.uuid4())
     result = own.resolve_job_def("batch").execute_in_process(
+        run_id=run_id,
+        tags=process_tag(run_id),
         run_config={
             "ops": {"batch": {"config": config}},
             "loggers": {logger: {}},

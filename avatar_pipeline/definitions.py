@@ -14,7 +14,7 @@ from avatar_pipeline.defs.jobs import AVATAR_JOB
 from avatar_pipeline.defs.logs import chosen_logger, json_lines
 from avatar_pipeline.defs.one_actor import Outcome, run_actor
 from avatar_pipeline.defs.patience import wait_patiently
-from avatar_pipeline.defs.pools import free_slots_of_dead_runs
+from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.defs.restored import report_restored, runs_under_way
@@ -26,7 +26,8 @@ from avatar_pipeline.defs.sensors import actors_sensor, failures_sensor
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
     "AVATAR_JOB", "Done", "Outcome", "Report", "batch_job", "chosen_logger", "defs", "duration", "free_slots_of_dead_runs",
-    "observed_versions", "register", "report_restored", "run_actor", "run_counts", "runs_under_way", "step_error", "summary",
+    "observed_versions", "process_tag", "register", "report_restored", "run_actor", "run_counts", "runs_under_way", "step_error",
+    "summary",
 ]  # fmt: skip
 
 wait_patiently()

@@ -118,6 +118,7 @@ class World:
 
     def faults(self, expected: set[tuple[str, str]]) -> list[str]:
         """What is wrong in the store. expected: the versions (asset, digest) that must be there."""
+        from avatar_pipeline.actors.files import TEMPORARY
         from avatar_pipeline.actors.store import MANIFEST, ActorStore
         from avatar_pipeline.errors import AvatarPipelineError
         from avatar_pipeline.imaging import open_image
@@ -133,7 +134,9 @@ class World:
                 folder = self.actor / asset
                 if folder.exists():
                     current = store.current(ACTOR, asset)
-                    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+                    # A temporary file may lie beside them until the next publish; `leftovers` sees to that.
+                    found = [path for path in folder.rglob("*") if path.is_file() and not path.match(TEMPORARY)]
+                    files = {str(path.relative_to(folder)): path.read_bytes() for path in found}
                     files.pop(MANIFEST)
                     if files != store.read_all(current):
                         faults.append(f"{asset}/ is not what its manifest says")

@@ -12,6 +12,7 @@ import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.console import step_error
+from avatar_pipeline.defs.pools import process_tag
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.settings import resolve_settings
@@ -82,7 +83,8 @@ def run_actor(
         run_config=run_config,
         instance=instance,
         partition_key=actor,
-        tags=dict(tags or {}),
+        # From its first moment: killed before its resources start, it would count as living for ever.
+        tags={**process_tag(run_id), **(tags or {})},
         asset_selection=[dg.AssetKey(asset) for asset in wanted],
         run_id=run_id,
         raise_on_error=False,
