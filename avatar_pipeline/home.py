@@ -11,6 +11,7 @@ from pathlib import Path
 
 VARIABLE = "DAGSTER_HOME"
 PROJECT = Path(__file__).parents[1]
+MADE = ".made"  # says that the home folder is complete
 TEMPLATE = Path(__file__).parent / "defs" / "dagster.yaml"
 
 
@@ -20,10 +21,29 @@ def home_folder() -> Path:
 
 
 def dagster_home() -> Path:
-    """The home folder, made ready: it exists, has a dagster.yaml, and DAGSTER_HOME names it for this process and its children."""
+    """The home folder, made ready: with a dagster.yaml and Dagster's databases; DAGSTER_HOME names it for this process and its children."""
     home = home_folder()
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shutil.copyfile(TEMPLATE, home / "dagster.yaml")
     os.environ[VARIABLE] = str(home)
+    if not _is_made(home):
+        _make(home)
     return home
+
+
+def _is_made(home: Path) -> bool:
+    return (home / MADE).exists() and (home / "dagster.yaml").exists()
+
+
+def _make(home: Path) -> None:
+    """One process makes it and others wait: two that make the same SQLite tables at once fail."""
+    from dagster import DagsterInstance
+    from filelock import FileLock
+
+    with FileLock(home / f"{MADE}.lock"):
+        if _is_made(home):
+            return
+        if not (home / "dagster.yaml").exists():
+            shutil.copyfile(TEMPLATE, home / "dagster.yaml")
+        with DagsterInstance.get():
+            pass
+        (home / MADE).touch()
