@@ -12,6 +12,7 @@ from avatar_pipeline.defs.assets import stage_asset
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.home import dagster_home
 from avatar_pipeline.stages.chain import Inputs, Stage
 from avatar_pipeline.stages.result import StageResult
 from avatar_pipeline.stages.tools import Tools
@@ -29,6 +30,7 @@ TAKES = stage_asset(Stage("base_image", "1", NoSettings, take, scopes=("embed",)
 if __name__ == "__main__":
     import torch  # noqa: F401  the slow part, before the others are told that this process is ready
 
+    dagster_home()  # of two processes, one makes it
     with dg.DagsterInstance.get() as instance:
         register(instance, ActorStore(), only=sys.argv[1:])
         print("ready", flush=True)
