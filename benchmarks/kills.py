@@ -280,7 +280,9 @@ def attempt(
     published = world.digests([asset])[asset] == digest
     versions |= {(asset, digest)}
     began = time.monotonic()
-    code = wait(world.run([asset], log, *OPTIONS.get(asset, ())))
+    again = world.run([asset], log, *OPTIONS.get(asset, ()))
+    if (code := wait(again)) is None:  # it would go on writing under the next kill
+        kill(again)
     seconds = time.monotonic() - began
     text = log.read_text(errors="replace")
     if code != 0:
