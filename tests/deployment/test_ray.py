@@ -1,6 +1,6 @@
 """Two Ray nodes with PostgreSQL and S3, all real: each run holds one GPU, and a lost node's work is done elsewhere.
 
-Eight actors and steps as jobs of their own: benchmarks/ray_cluster.py.
+Eight actors: benchmarks/ray_cluster.py.
 """
 
 from __future__ import annotations
@@ -30,9 +30,20 @@ def test_a_node_is_lost_and_its_run_goes_on_elsewhere(tmp_path: Path) -> None:
             wait_for(lambda: complete(store, ACTORS) == ACTORS, 240, "both actors")
             wait_for(lambda: all(run.is_finished for run in instance.get_runs()), 60, "the end of the last run")
             found = spans(world, instance)
+            # On the node that is left, once more, each step as a Ray job of its own.
+            before = set(world.cluster.jobs())
+            world.step_by_step(ACTORS[0])
+
+            def steps() -> list[str]:
+                return [job.status.value for name, job in world.cluster.jobs().items() if name not in before]
+
+            # Ray tells a moment later that a job has ended.
+            wait_for(lambda: steps() == ["SUCCEEDED", "SUCCEEDED"], 30, "the jobs of both steps")
+            newest = instance.get_runs(limit=1)[0]
         except BaseException:
             print(world.log(instance))
             raise
+        assert newest.is_success
         by_outcome = {(span.actor, span.node, span.failed) for span in found}
         (other,) = set(ACTORS) - {victim}
         assert by_outcome == {(victim, "node-2", True), (victim, "node-1", False), (other, "node-1", False)}
