@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.definitions import AVATAR_JOB, Outcome, chosen_logger, defs, free_slots_of_dead_runs, run_actor
+from avatar_pipeline.definitions import AVATAR_JOB, Outcome, chosen_logger, defs, run_actor
 from avatar_pipeline.stages.tools import Tools
 
 
@@ -30,6 +30,5 @@ def run_avatar(
     chosen = {name: value for name, value in (tools or {}).items() if name in ("model", "preset", "overrides")}
     spec = store.spec(actor)
     Tools(**{"device": "auto", "model": None, "analyzer": "dlib", "log": print, **chosen}).preset(spec)  # loads nothing
-    free_slots_of_dead_runs(instance)
     job = defs.resolve_job_def(AVATAR_JOB.name)
     return run_actor(job, instance, store, actor, only=only, settings=settings, tools=tools, logger=chosen_logger())
