@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from avatar_pipeline.commands import actors, automation, batch, history, looking, making, metrics, setup
+from avatar_pipeline.commands import actors, automation, batch, history, looking, making, metrics, serving, setup
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.faults import explain
 
@@ -36,6 +36,7 @@ COMMANDS = (
     metrics.metrics,
     setup.fetch,
     setup.ui,
+    serving.serve,
 )
 for command in COMMANDS:
     app.command()(command)

@@ -14,7 +14,7 @@ from avatar_pipeline.defs.jobs import AVATAR_JOB
 from avatar_pipeline.defs.logs import chosen_logger, json_lines
 from avatar_pipeline.defs.one_actor import Outcome, run_actor
 from avatar_pipeline.defs.patience import wait_patiently
-from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag
+from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag, slots_watched
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.defs.restored import report_restored, runs_under_way
@@ -22,19 +22,25 @@ from avatar_pipeline.defs.revalidation import revalidate_job
 from avatar_pipeline.defs.run_counts import run_counts
 from avatar_pipeline.defs.schedules import nightly_refresh, weekly_revalidation
 from avatar_pipeline.defs.sensors import actors_sensor, failures_sensor
+from avatar_pipeline.defs.service import SERVICE_TAG, run_task, service_job
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
-    "AVATAR_JOB", "Done", "Outcome", "Report", "batch_job", "chosen_logger", "defs", "duration", "free_slots_of_dead_runs",
-    "observed_versions", "process_tag", "register", "report_restored", "run_actor", "run_counts", "runs_under_way", "step_error",
-    "summary",
+    "AVATAR_JOB", "SERVICE_TAG", "Done", "Outcome", "Report", "StoreResource", "ToolsResource", "batch_job", "chosen_logger", "defs",
+    "duration", "free_slots_of_dead_runs", "observed_versions", "process_tag", "register", "report_restored", "run_actor", "run_counts",
+    "run_task", "runs_under_way", "slots_watched", "step_error", "summary",
 ]  # fmt: skip
 
 wait_patiently()
 
 defs: dg.Definitions = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],
-    jobs=[AVATAR_JOB, batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name)), revalidate_job],
+    jobs=[
+        AVATAR_JOB,
+        batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name)),
+        revalidate_job,
+        service_job(lambda: defs.resolve_job_def(AVATAR_JOB.name)),
+    ],
     sensors=[actors_sensor, automation_sensor, failures_sensor],
     schedules=[nightly_refresh, weekly_revalidation],
     resources={"store": StoreResource(), "tools": ToolsResource()},

@@ -8,6 +8,14 @@ AvatarPipelineError
   Cancelled         a drawing was stopped between two steps because somebody asked for it
   StoreError        an artifact is missing, incomplete or altered
   RemoteError       a remote service is not set up, does not answer, refuses, or hands back nothing usable
+  ServiceError      a request to the HTTP service cannot be served; each has a status and a code
+    RequestError      a field is missing, of the wrong kind or out of range (422)
+    Unauthorized      no token, or an unknown one (401)
+    NotFound          there is no such job, picture or path (404)
+    Conflict          an Idempotency-Key is used again while its first request is under way (409)
+    TooLarge          the body is longer than the service takes (413)
+    TooMany           a client asks more often than it may (429)
+    Unavailable       the queue is full, or the service is stopping (503)
 
 Every message says what happened, to which file or field, and what to do next. All of these are the
 user's to mend: a run does not retry them.
@@ -44,3 +52,71 @@ class StoreError(AvatarPipelineError):
 
 class RemoteError(AvatarPipelineError):
     """A remote service is not set up, does not answer, refuses what it is asked for, or hands back nothing usable."""
+
+
+class ServiceError(AvatarPipelineError):
+    """A request to the HTTP service cannot be served.
+
+    status: of HTTP. code: for programs, in snake case. field: of the request, where one is at fault. retry_after: seconds, where it makes
+    sense to ask again.
+    """
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(
+        self, message: str, *, field: str | None = None, retry_after: int | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.retry_after = retry_after
+        self.code = code or self.code
+
+
+class RequestError(ServiceError):
+    """A field is missing, of the wrong kind or out of range."""
+
+    status = 422
+    code = "invalid_request"
+
+
+class Unauthorized(ServiceError):
+    """No token, or an unknown one."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class NotFound(ServiceError):
+    """There is no such job, picture or path."""
+
+    status = 404
+    code = "not_found"
+
+
+class Conflict(ServiceError):
+    """An Idempotency-Key is used again while its first request is under way."""
+
+    status = 409
+    code = "conflict"
+
+
+class TooLarge(ServiceError):
+    """The body is longer than the service takes."""
+
+    status = 413
+    code = "too_large"
+
+
+class TooMany(ServiceError):
+    """A client asks more often than it may."""
+
+    status = 429
+    code = "rate_limited"
+
+
+class Unavailable(ServiceError):
+    """The queue is full, or the service is stopping."""
+
+    status = 503
+    code = "queue_full"

@@ -19,14 +19,20 @@ class Progress:
     """A watcher of drawings.
 
     log: takes one line. show: takes a small RGB picture and what it is, or is None where nobody can look. cancelled: whether to stop.
+    stepped: is told every step, its number and of how many.
     """
 
     def __init__(
-        self, log: Callable[[str], None], show: Callable[[Image.Image, str], None] | None, cancelled: Callable[[], bool]
+        self,
+        log: Callable[[str], None],
+        show: Callable[[Image.Image, str], None] | None,
+        cancelled: Callable[[], bool],
+        stepped: Callable[[int, int], None] | None = None,
     ) -> None:
         self.log = log
         self.show = show
         self.cancelled = cancelled
+        self.stepped = stepped
         self._line = self._preview = time.monotonic()
 
     def __call__(self, step: Step) -> None:
@@ -35,6 +41,8 @@ class Progress:
             raise Cancelled(
                 f"cancelled after step {step.number} of {step.total}. Nothing was stored; run it again when you want it."
             )
+        if self.stepped is not None:
+            self.stepped(step.number, step.total)
         if step.number == 1:
             self._line = time.monotonic()  # a short drawing has no lines
         now = time.monotonic()

@@ -37,6 +37,7 @@ class Tools:
         self.log = log
         self.show: Callable[[Image.Image, str], None] | None = None  # takes previews of pictures that are being drawn
         self.cancelled: Callable[[], bool] = lambda: False  # asked after every step; a drawing then ends with Cancelled
+        self.stepped: Callable[[int, int], None] | None = None  # told every step: its number, and of how many
         self.run_preset = preset
         self.run_values = {**(overrides or {}), **({"model": model} if model else {})}
         self.analyzer_name = analyzer
@@ -79,7 +80,7 @@ class Tools:
             self._sessions[repr(preset)] = GpuSession(preset, self.device, shared=same)
         session = self._sessions[repr(preset)]
         session.log = self.log
-        session.watch = Progress(self.log, self.show, lambda: self.cancelled())
+        session.watch = Progress(self.log, self.show, lambda: self.cancelled(), self.stepped)
         return session
 
     def model_sha256(self, spec: ActorSpec) -> str:

@@ -1,0 +1,114 @@
+"""The job `service`: one task that somebody asked the HTTP service for, as a Dagster run, with what it was made from and its pictures."""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of the op.
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from PIL import Image
+from pydantic import Field
+
+from avatar_pipeline.defs.failures import as_failure
+from avatar_pipeline.defs.logs import chosen_logger
+from avatar_pipeline.defs.one_actor import run_actor
+from avatar_pipeline.defs.pools import process_tag
+from avatar_pipeline.defs.registration import register
+from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.errors import GenerationError
+from avatar_pipeline.imaging import preview_markdown
+from avatar_pipeline.tasks.folder import read_inputs, write_result
+from avatar_pipeline.tasks.table import TASKS
+from avatar_pipeline.tasks.task import TaskRequest, TaskResult
+
+SERVICE_TAG = "avatar_pipeline/service"  # on every run of the job, and on those that it starts: the id of the service's job
+Progress = Callable[[float, str, Image.Image | None], None]
+_PROGRESS: ContextVar[Progress | None] = ContextVar("task_progress", default=None)
+
+
+class TaskConfig(dg.Config):
+    """What the launchpad shows."""
+
+    task: str = Field(description=f"The kind of task: {', '.join(TASKS)}.")
+    params: dict[str, Any] = Field(default={}, description="Its parameters, by name.")
+    folder: str = Field(description="The job's folder: its input pictures lie in inputs/, its results go to outputs/.")
+
+
+def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
+    """The job. avatar_job: gives the main job, for tasks that make assets of an actor."""
+
+    @dg.op(name="answer", out=dg.Out(dg.Nothing), description="Does one task; its pictures and figures stand in the metadata.")
+    def answer(context: dg.OpExecutionContext, config: TaskConfig, store: StoreResource, tools: ToolsResource) -> None:
+        with as_failure():
+            task = TASKS[config.task]
+            actors, used, folder = store.open(), tools.open(), Path(config.folder)
+            used.log = context.log.info
+
+            def make_assets(actor: str, only: list[str], settings: dict[str, dict[str, Any]]) -> str:
+                register(context.instance, actors, only=[actor])
+                tags = {SERVICE_TAG: context.run.tags.get(SERVICE_TAG, context.run.run_id)}
+                outcome = run_actor(
+                    avatar_job(), context.instance, actors, actor, only=only, settings=settings, logger=chosen_logger(), tags=tags
+                )
+                if outcome.problems:
+                    raise GenerationError("\n".join(outcome.problems))
+                return outcome.run_id
+
+            progress = _PROGRESS.get() or (lambda share, what, preview: context.log.info(f"{what}: {share:.0%}"))
+            params = task.params.model_validate(config.params)
+            result = task.run(TaskRequest(params, read_inputs(folder), actors, used, progress, make_assets))
+            write_result(folder, result)
+            for warning in result.warnings:
+                context.log.warning(warning)
+            context.log_event(
+                dg.AssetMaterialization(["service", task.name], description=task.description, metadata=_metadata(result, folder))
+            )
+
+    @dg.job(name="service", description="One task of the HTTP service: a picture, a face swap, a base image.")
+    def job() -> None:
+        answer()
+
+    return job
+
+
+def run_task(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    tools: ToolsResource,
+    *,
+    run_id: str,
+    task: str,
+    params: Mapping[str, Any],
+    folder: Path,
+    tags: Mapping[str, str],
+    progress: Progress,
+) -> dg.ExecuteInProcessResult:
+    """Run the job `service` in this process, with tools that stay loaded. Does not raise for what the task refuses: look at the result."""
+    token = _PROGRESS.set(progress)
+    try:
+        with tools.lent():
+            return job.execute_in_process(
+                run_config={
+                    "ops": {"answer": {"config": {"task": task, "params": dict(params), "folder": str(folder)}}},
+                    "loggers": {"silent": {}},
+                },
+                instance=instance,
+                tags={**process_tag(run_id), **tags},
+                run_id=run_id,
+                raise_on_error=False,
+            )
+    finally:
+        _PROGRESS.reset(token)
+
+
+def _metadata(result: TaskResult, folder: Path) -> dict[str, dg.MetadataValue]:
+    return {
+        **{name: dg.MetadataValue.md(preview_markdown(image, width=640)) for name, image in result.previews.items()},
+        "facts": dg.MetadataValue.json(result.facts),
+        "seeds": dg.MetadataValue.json(result.seeds),
+        "made_from": dg.MetadataValue.json(result.made_from),
+        "actor": dg.MetadataValue.text(result.actor or ""),
+        "files": dg.MetadataValue.path(str(folder)),
+    }

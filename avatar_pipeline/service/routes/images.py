@@ -1,0 +1,30 @@
+"""GET /api/images/...: finished pictures, by their signed addresses."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from fastapi.responses import FileResponse
+
+from avatar_pipeline.errors import NotFound
+from avatar_pipeline.service.context import ServiceDep
+from avatar_pipeline.service.pictures import check_signature
+
+router = APIRouter(tags=["pictures"])
+
+
+@router.get("/api/images/{job_id}/{file}", response_class=FileResponse)
+def picture(
+    service: ServiceDep,
+    job_id: Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")],
+    file: Annotated[str, Path(pattern=r"^[a-z0-9_]{1,40}\.(png|jpg|webp|mp4)$")],
+    expires: Annotated[int, Query()],
+    signature: Annotated[str, Query(max_length=64)],
+) -> FileResponse:
+    """A picture that a job made. The address comes with the job's answer; it needs no token, and works until it expires."""
+    check_signature(service.key, job_id, file, expires, signature)
+    path = service.queue.folder / job_id / "outputs" / file
+    if not path.is_file():
+        raise NotFound("There is no such picture any more.")
+    return FileResponse(path, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"})

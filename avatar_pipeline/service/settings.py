@@ -1,0 +1,29 @@
+"""What the service is told at its start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from avatar_pipeline.home import dagster_home
+
+
+class Settings(BaseModel):
+    """folder: where jobs, pictures and the signing key lie; `service` in the home folder by default."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    folder: Path = Field(default_factory=lambda: dagster_home() / "service")
+    preset: str = "embedded"
+    device: str = "auto"
+    analyzer: str = "dlib"
+    public_url: str | None = Field(
+        None, description="how clients reach the service, such as https://image-agent.hfu.edu; None: as they asked"
+    )
+    queue_limit: int = Field(32, ge=1, description="jobs that may wait; more are answered 503 with Retry-After")
+    wait_seconds: float = Field(110.0, gt=0, description="how long a dialect's call waits for its job: below its clients' 120")
+    image_hours: float = Field(24.0, gt=0, description="how long the address of a picture works")
+    job_days: float = Field(7.0, gt=0, description="how long finished jobs and their pictures are kept")

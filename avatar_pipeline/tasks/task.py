@@ -1,0 +1,64 @@
+"""What a task is: parameters and pictures in, files and facts out. It knows no HTTP and no Dagster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from PIL import Image
+from pydantic import BaseModel
+
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.stages.tools import Tools
+
+
+class MakeAssets(Protocol):
+    """Materializes assets of an actor in a Dagster run of their own. Raises AvatarPipelineError when one cannot be made."""
+
+    def __call__(self, actor: str, only: list[str], settings: dict[str, dict[str, Any]]) -> str:
+        """Returns the id of that run."""
+
+
+@dataclass(frozen=True)
+class TaskRequest:
+    """What a task works on.
+
+    params: validated by the task's own model. files: the pictures (or videos) that came with the request, by field name; pictures are PNG,
+    upright RGB, as open_image gives them. progress: takes a share from 0 to 1, what is being done, and a preview or None.
+    """
+
+    params: Any
+    files: Mapping[str, bytes]
+    store: ActorStore
+    tools: Tools
+    progress: Callable[[float, str, Image.Image | None], None]
+    make_assets: MakeAssets
+
+
+@dataclass
+class TaskResult:
+    """What a task made.
+
+    files: contents by name, such as 0.jpg. facts: whatever the answer needs, JSON-able; `images` in it lists the pictures in order, each
+    with `file`, `width`, `height`, `seed`. previews: for Dagster's UI. seeds: all that were drawn from. made_from: digests of what went
+    in, by what it is, such as lora, base_model, source_face. actor: whose likeness it shows, if anybody's. warnings: in words.
+    """
+
+    files: dict[str, bytes]
+    facts: dict[str, Any] = field(default_factory=dict)
+    previews: dict[str, Image.Image] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
+    made_from: dict[str, str] = field(default_factory=dict)
+    actor: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of task. params: its model; what is accepted is validated by it before anything is queued."""
+
+    name: str
+    params: type[BaseModel]
+    run: Callable[[TaskRequest], TaskResult]
+    description: str
