@@ -34,5 +34,5 @@ def _fault(error: AvatarPipelineError) -> dict[str, str]:
 def step_fault(event: dg.DagsterEvent) -> tuple[str | None, str | None]:
     """Code and field of a failed step whose error was a ServiceError; (None, None) for others."""
     data = event.step_failure_data.user_failure_data
-    found = {name: entry.value for name, entry in data.metadata.items()} if data is not None else {}
+    found = {name: str(entry.value) for name, entry in data.metadata.items()} if data is not None else {}
     return found.get("code"), found.get("field")
