@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import avatar_pipeline
 from avatar_pipeline.errors import AvatarPipelineError
-from avatar_pipeline.service.context import Service
+from avatar_pipeline.service.context import Accepted, Service
 from avatar_pipeline.service.dialects import handle
+from avatar_pipeline.service.idempotency import Known, idempotent
+from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, images
+from avatar_pipeline.service.routes import agent, images, jobs
 from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.service.views import accepted, replayed, request_at, view
+from avatar_pipeline.service.webhook import deliver
 
-ROUTERS = (agent.router, images.router)
+ROUTERS = (agent.router, jobs.router)  # accept jobs: an Idempotency-Key counts
+PLAIN = (images.router,)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -27,15 +34,59 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = Service(settings, JobQueue(settings))
         app.state.service = service
-        service.queue.start()
+
+        async def tell(job: Job) -> None:
+            body = await view(service, request_at(job.base_url), job)
+            await deliver(service.queue, job, body.model_dump_json(exclude={"webhook"}).encode())
+
+        service.queue.on_finished = tell
+        await service.queue.start()
         try:
             yield
         finally:
-            service.queue.stop()
+            await service.queue.stop()
 
     app = FastAPI(title="avatar_pipeline", version=avatar_pipeline.__version__, lifespan=lifespan)
     for kind in (AvatarPipelineError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
+    app.add_exception_handler(Accepted, _accepted)
+    app.add_exception_handler(Known, _known)
+    app.add_middleware(AnswerHeaders)
     for router in ROUTERS:
+        app.include_router(router, dependencies=[Depends(idempotent)])
+    for router in PLAIN:
         app.include_router(router)
     return app
+
+
+class AnswerHeaders:
+    """Adds what request.state.answer_headers holds to the answer, whatever that is: a route's, an error's, a file's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                found = scope.get("state", {}).get("answer_headers", {})
+                more = [(name.lower().encode(), value.encode()) for name, value in found.items()]
+                message = {**message, "headers": [*message.get("headers", []), *more]}
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+async def _accepted(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Accepted)
+    return await accepted(request.app.state.service, request, error.job, error.headers)
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    """The answer of an earlier request, said again."""
+    assert isinstance(error, Known)
+    try:
+        return JSONResponse(await replayed(request.app.state.service, request, error.job))
+    except AvatarPipelineError as fault:
+        return await handle(request, fault)

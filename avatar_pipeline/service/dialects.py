@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from avatar_pipeline.errors import AvatarPipelineError, Cancelled, NotFound, RequestError, ServiceError
+from avatar_pipeline.errors import AvatarPipelineError, NotFound, RequestError, ServiceError, StoreError
+from avatar_pipeline.faults import is_full
 
 Render = Callable[[ServiceError], Any]
 
@@ -80,16 +82,24 @@ def as_service_error(error: Exception) -> ServiceError:
     if isinstance(error, HTTPException):
         if error.status_code == 404:
             return NotFound("There is nothing at this path. GET /openapi.json lists what there is.")
-        found = ServiceError(str(error.detail), code="http_error")
-        found.status = error.status_code
-        return found
-    if isinstance(error, Cancelled):
-        found = ServiceError("The job was cancelled.", code="cancelled")
-        found.status = 409
-        return found
+        return ServiceError(str(error.detail), code="http_error", status=error.status_code)
+    if isinstance(error, StoreError):  # its words name folders of this machine
+        logging.getLogger(__name__).error("%s", error)
+        return storage_error(full=is_full(error))
     if isinstance(error, AvatarPipelineError):
-        return RequestError(str(error), code="generation_failed")
+        return ServiceError(str(error), code=error.code, status=error.status)
     raise error
+
+
+def storage_error(full: bool) -> ServiceError:
+    """What a client hears when the service cannot write or read its files."""
+    if full:
+        return ServiceError(
+            "The disk of this service is full: nothing was accepted or stored. Ask again when its operator has made room.",
+            code="storage_full",
+            status=507,
+        )
+    return ServiceError("This service cannot use its files at the moment; its operator's log says why.", code="storage_failed")
 
 
 async def handle(request: Request, error: Exception) -> JSONResponse:

@@ -1,12 +1,21 @@
-"""What the service is told at its start."""
+"""What the service is told at its start: by options of `avatar-pipeline serve`, else by the environment.
+
+AVATAR_SERVICE_<FIELD> sets any field, such as AVATAR_SERVICE_QUEUE_LIMIT=8; lists are JSON, such as [80, 443].
+"""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from avatar_pipeline.errors import ServiceError
 from avatar_pipeline.home import dagster_home
+
+PREFIX = "AVATAR_SERVICE_"
 
 
 class Settings(BaseModel):
@@ -27,6 +36,16 @@ class Settings(BaseModel):
     wait_seconds: float = Field(110.0, gt=0, description="how long a dialect's call waits for its job: below its clients' 120")
     image_hours: float = Field(24.0, gt=0, description="how long the address of a picture works")
     job_days: float = Field(7.0, gt=0, description="how long finished jobs and their pictures are kept")
+    jobs_kept: int = Field(10_000, ge=1, description="finished jobs that are kept at most; the oldest go first")
+    idempotency_hours: float = Field(24.0, gt=0, description="how long an Idempotency-Key stands for its first request")
+    webhook_secret: SecretStr | None = Field(
+        None,
+        min_length=24,
+        description="what webhooks are signed with, base64 after whsec_ or any text; without one none are sent",
+    )
+    webhook_wait: float = Field(
+        2.0, gt=0, description="seconds until a webhook that failed is tried again; then five times as long, three times in all"
+    )
 
     # fetching what addresses in requests name (fetching.py)
     allow_private_hosts: bool = Field(
@@ -34,3 +53,30 @@ class Settings(BaseModel):
     )
     fetch_ports: tuple[int, ...] = Field((80, 443), description="ports that addresses in requests may name")
     fetch_seconds: float = Field(20.0, gt=0, description="for one address, from the lookup of its name to the last byte")
+
+
+def from_environment(**options: Any) -> Settings:
+    """Settings of these options and, for what they leave open, of the environment.
+
+    Raises ServiceError for a variable that names no field, and for a value that a field does not take.
+    """
+    found = {name.removeprefix(PREFIX).lower(): name for name in os.environ if name.startswith(PREFIX)}
+    if unknown := [variable for field, variable in found.items() if field not in Settings.model_fields]:
+        known = ", ".join(f"{PREFIX}{field.upper()}" for field in Settings.model_fields)
+        raise ServiceError(f"{unknown[0]} sets nothing. There are {known}.", code="bad_settings")
+    try:
+        return Settings(**{**{field: _value(os.environ[variable]) for field, variable in found.items()}, **options})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        place = found.get(name, f"--{name.replace('_', '-')}")
+        raise ServiceError(f"{place}: {first['msg']}. Correct it, or leave it out.", code="bad_settings") from None
+
+
+def _value(text: str) -> Any:
+    if text.startswith(("[", "{")):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text or None
