@@ -7,13 +7,14 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from tests.service.conftest import SMALL, Server, start_server
 
-BODY = {"prompt": "a 30 year old woman", **SMALL}
+BODY: dict[str, Any] = {"prompt": "a 30 year old woman", **SMALL}
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,14 @@ import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import pytest
 import requests
 
 from tests.service.conftest import SMALL, Server
 
-BODY = {"prompt": "a 30 year old woman", **SMALL}
+BODY: dict[str, Any] = {"prompt": "a 30 year old woman", **SMALL}
 
 
 def key() -> dict[str, str]:

@@ -22,7 +22,7 @@ from PIL import Image
 from tests.service.conftest import SMALL, Server, start_server
 
 SECRET = "a secret of the tests, long enough"
-LONG = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 8}  # some 8 seconds
+LONG: dict[str, Any] = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 8}  # some 8 seconds
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +57,12 @@ def events(server: Server, job_id: str) -> list[tuple[str, dict[str, Any]]]:
     found, name = [], ""
     with server.get(f"/jobs/{job_id}/events", stream=True) as answer:
         assert answer.headers["Content-Type"].startswith("text/event-stream")
-        for line in answer.iter_lines(decode_unicode=True):
-            if line.startswith("event: "):
-                name = line.removeprefix("event: ")
-            elif line.startswith("data: "):
-                found.append((name, json.loads(line.removeprefix("data: "))))
+        for line in answer.iter_lines():
+            kind, _, value = line.decode().partition(": ")
+            if kind == "event":
+                name = value
+            elif kind == "data":
+                found.append((name, json.loads(value)))
     return found
 
 

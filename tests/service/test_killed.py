@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import psutil
@@ -17,7 +18,7 @@ import requests
 from avatar_pipeline.home import PROJECT
 from tests.service.conftest import Server, start_server
 
-LONG = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 2}  # some 2 seconds
+LONG: dict[str, Any] = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 2}  # some 2 seconds
 
 
 @pytest.fixture(scope="module")
