@@ -12,7 +12,7 @@ STRIP = 512  # rows of a large picture worked on at a time: a 50 megapixel one w
 
 def closed_form(image: np.ndarray, known: np.ndarray) -> np.ndarray:
     """(H, W) float32 alpha, 0 to 1, of an RGB uint8 picture. known: (H, W), 0 or 1 where alpha is known, anything between elsewhere."""
-    from scipy.sparse.linalg import cg, spilu, LinearOperator
+    from scipy.sparse.linalg import LinearOperator, cg, spilu
 
     alpha = known.astype(np.float32).copy()
     unknown = (known > 0) & (known < 1)

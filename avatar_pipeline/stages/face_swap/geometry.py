@@ -22,7 +22,7 @@ FOREHEAD = np.array([
 ])  # fmt: skip
 
 # What the two faces are laid upon each other by: points that neither speech nor expression moves much.
-STABLE = np.array([*range(0, 5), *range(12, 17), *range(27, 36), 36, 39, 42, 45])
+STABLE = np.array([*range(5), *range(12, 17), *range(27, 36), 36, 39, 42, 45])
 # How much of the source's own shape the result keeps; the rest is the target's, whose expression the brows and the mouth are to show.
 OWN_BROWS, OWN_EYES, OWN_NOSE, OWN_MOUTH = 0.7, 1.0, 0.8, 0.35
 # The source's eye is opened or closed at most so much to follow the target's: beyond, the iris is no circle any more.
