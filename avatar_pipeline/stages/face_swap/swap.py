@@ -23,8 +23,13 @@ from avatar_pipeline.stages.face_swap.skin import features, outline, skin
 TURNED, TOO_FAR = 14.0, 32.0
 SMALLEST = 24.0  # pixels between the eyes, in either picture: below, landmarks are guesses
 ENLARGED = 2.0  # how much larger the target's face may be than the source's before the result looks blurred
-WORK_SIDE = 1280  # pixels: a larger face is painted at this size and enlarged; openpeople's portraits are below it
+WORK_SIDE = 1024  # pixels: a larger face is painted at this size and enlarged
+FEATHER = 0.22  # width of the soft edge in inter-eye distances
 BLINK = 0.16  # the target's eye aspect ratio below which its lids are shut, and its own eyes stay
+
+# Gap of the inner lips as a share of the mouth's width: up to the first a mouth is shut; when the target's is open by the second more than
+# the source's, what is seen inside is all the target's, for there the source has only lips to show.
+SHUT, FULLY = 0.03, 0.05
 
 Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(target RGB uint8, its (68, 2) landmarks) -> the target with the source's face, RGB uint8."""
@@ -213,13 +218,15 @@ def _paint(
     shown = cv2.remap(face_shown, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderValue=0)
 
     own = skin(view, there, between)
-    hull = outline(there, size, 0.07 * between)
-    free = np.maximum(own, features(there, size, between) * features(to, size, between))
-    lit = relight(warped, view.astype(np.float32), own * hull * shown * (1 - features(there, size, between)), between)
-    mask = cv2.GaussianBlur(hull, (0, 0), 0.06 * between) * hull * free * shown
+    mimic = features(there, size, between)
+    hull = outline(there, size, 0.05 * between)
+    free = np.maximum(own, mimic * features(to, size, between))
+    mask = fading(hull, FEATHER * between) * free * shown
+    sure = own * hull * shown * (1 - mimic)
+    lit = relight(warped, view.astype(np.float32), sure, hull * free * shown, eyelids(to, size, 0.02 * between), between)
     mask *= 1 - _inside_mouth(to, size, between, mouth_opening(there[:68]), face_opening)
     if eye_openness(there[:68]) < BLINK <= face_openness:
-        mask *= 1 - _eyes(there, size, between)
+        mask *= 1 - eyelids(there, size, 0.1 * between)
     mask = mask.astype(np.float32)
     if scale < 1:
         lit, mask = (cv2.resize(array, full, interpolation=cv2.INTER_CUBIC) for array in (lit, mask))
@@ -230,21 +237,30 @@ def _inside_mouth(points: np.ndarray, size: tuple[int, int], between: float, ope
     """(H, W) float32: where the target's teeth and tongue stay, because its mouth is open further than the source's."""
     import cv2
 
-    share = float(np.clip((opening - max(own, 0.06)) / 0.12, 0, 1))
+    share = float(np.clip((opening - max(own, SHUT)) / FULLY, 0, 1))
     mask = np.zeros((size[1], size[0]), np.uint8)
     cv2.fillPoly(mask, [points[INNER_LIPS].round().astype(np.int32)], 255, cv2.LINE_AA)
     softened: np.ndarray = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), max(0.015 * between, 0.5))
     return softened * share
 
 
-def _eyes(points: np.ndarray, size: tuple[int, int], between: float) -> np.ndarray:
-    """(H, W) float32: both eyes with their lids."""
+def eyelids(points: np.ndarray, size: tuple[int, int], margin: float) -> np.ndarray:
+    """(H, W) float32: both eyes and `margin` pixels around, softly."""
     import cv2
 
     mask = np.zeros((size[1], size[0]), np.uint8)
     for eye in (points[36:42], points[42:48]):
         cv2.fillConvexPoly(mask, cv2.convexHull(eye.round().astype(np.int32)), 255)
-    reach = max(1, round(0.1 * between))
+    reach = max(1, round(margin))
     mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2))
-    softened: np.ndarray = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), max(0.06 * between, 0.5))
+    softened: np.ndarray = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), max(0.6 * margin, 0.5))
     return softened
+
+
+def fading(mask: np.ndarray, width: float) -> np.ndarray:
+    """(H, W) float32: 0 at the edge of a mask, 1 from `width` pixels inside on, smoothly."""
+    import cv2
+
+    depth = cv2.distanceTransform(np.pad((mask > 0.5).astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    share = np.clip(depth / max(width, 1), 0, 1)
+    return np.asarray(share * share * (3 - 2 * share), np.float32)
