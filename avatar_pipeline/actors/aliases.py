@@ -54,7 +54,8 @@ def replace_aliases(text: str, spec: ActorSpec, words: str) -> str | None:
 @lru_cache(maxsize=4096)
 def _pattern(alias: str, article: bool = False) -> re.Pattern[str]:
     words = r"\s+".join(re.escape(word) for word in alias.split())
-    return re.compile(rf"(?<!\w){r'(?:(?:an?|the)\s+)?' if article else ''}{words}(?!\w)", re.IGNORECASE)
+    before = r"(?:(?:an?|the)\s+)?" if article else ""
+    return re.compile(rf"(?<!\w){before}{words}(?!\w)", re.IGNORECASE)
 
 
 def _aliases(store: ActorStore, name: ActorName) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def run(request: TaskRequest) -> TaskResult:
             with session.turn("a request to the service"), likeness.drawing(session, request.store):
                 for index, wish in enumerate(wishes):
                     what = f"drawing picture {index + 1} of {len(wishes)}"
-                    tools.stepped = lambda number, total, index=index, what=what: request.progress(  # type: ignore[misc]
+                    tools.stepped = lambda number, total, index=index, what=what: request.progress(
                         (index + number / total) / len(wishes), what, None
                     )
                     drawn, faces, seed = _draw(params, likeness, wish, session, tools.analyzer, identity)
@@ -150,7 +150,9 @@ def _draw(
         if faces or wish.view == "profile":
             return drawn, faces, seed
     if params.face_required:
-        tried = f" {params.attempts} pictures were drawn; ask with another seed, or a plainer prompt." if params.attempts > 1 else ""
+        tried = (
+            f" {params.attempts} pictures were drawn; ask with another seed, or a plainer prompt." if params.attempts > 1 else ""
+        )
         raise GenerationError(NO_FACE + tried)
     return drawn, faces, seed
 

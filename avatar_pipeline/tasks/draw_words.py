@@ -42,8 +42,8 @@ EXPRESSIONS: dict[Expression, str] = {
     "serious": "serious expression",
 }
 
-# The embedded model knows its captions' words only (embedded/captions.py). It draws photographs: words of other styles only disturb the face
-# ("cinematic" made it grin), so they are left out. "speaking" says nothing to it, "surprised" opens the mouth, with raised brows.
+# The embedded model knows its captions' words only (embedded/captions.py). It draws photographs: words of other styles only disturb the
+# face ("cinematic" made it grin), so they are left out. "speaking" says nothing to it, "surprised" opens the mouth, with raised brows.
 EMBEDDED = "embedded"
 EMBEDDED_STYLES: tuple[Style, ...] = ("photorealistic", "studio")
 EMBEDDED_SPEAKING = "neutral expression, surprised, mouth open"
@@ -53,7 +53,8 @@ _VIEW_PART = re.compile(
     r"((near-)?front(al)?|profile|side|3/4|three[- ]quarter)( view)?|head turned (left|right)|facing (the )?camera", re.IGNORECASE
 )
 _EXPRESSION_PART = re.compile(
-    r"(neutral|smiling|speaking|happy|surprised|sad|angry|serious)( (facial )?expression)?|mouth (closed|open)|eyes open", re.IGNORECASE
+    r"(neutral|smiling|speaking|happy|surprised|sad|angry|serious)( (facial )?expression)?|mouth (closed|open)|eyes open",
+    re.IGNORECASE,
 )
 
 

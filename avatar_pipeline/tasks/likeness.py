@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -119,7 +118,6 @@ def likeness_of(actor: str | None, prompt: str, store: ActorStore, tools: Tools)
     )
 
 
-@lru_cache(maxsize=16)
 def _person(store: ActorStore, name: str, digest: str, analyzer: FaceAnalyzer) -> Person:
     """What validated_avatar measures against. digest: of the training_variations that the LoRA was trained on."""
     variations = version_of(store, name, "training_variations", digest)
