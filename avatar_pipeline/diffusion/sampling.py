@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 SMALLEST = 256  # pixels a side; below it a face is smaller than the checks need
 
 
+def is_drawable(preset: Preset, width: int, height: int) -> bool:
+    """Whether the preset can draw `width` x `height` pixels."""
+    return all(SMALLEST <= side <= preset.largest and side % preset.size_multiple == 0 for side in (width, height))
+
+
 def check_size(preset: Preset, width: int, height: int, steps: int) -> None:
     """Raise GenerationError when the preset cannot draw `width` x `height` pixels, or `steps` is out of range."""
     for field, value in (("width", width), ("height", height)):
@@ -33,6 +38,20 @@ def check_size(preset: Preset, width: int, height: int, steps: int) -> None:
         raise GenerationError(
             f"steps: {steps} is out of range. Give 1 to 150 denoising steps; preset {preset.name} uses {preset.steps}."
         )
+
+
+def drawable_size(preset: Preset, width: int, height: int, area: int | None = None) -> tuple[int, int]:
+    """The size to draw at for a picture of `width` x `height`: of about that shape, and of the area that the preset draws best.
+
+    area: in pixels; None: that of the preset's head shots.
+    """
+    scale = ((area or preset.width * preset.height) / (width * height)) ** 0.5
+    multiple = preset.size_multiple
+
+    def side(pixels: float) -> int:
+        return int(min(max(round(pixels * scale / multiple) * multiple, SMALLEST), preset.largest // multiple * multiple))
+
+    return side(width), side(height)
 
 
 def text_to_image(

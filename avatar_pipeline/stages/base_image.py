@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from avatar_pipeline.actors.description import check_description
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion.prompts import NEUTRAL, STUDIO, base_prompt, portrait_prompt
-from avatar_pipeline.diffusion.sampling import check_size, text_to_image
+from avatar_pipeline.diffusion.sampling import check_size, drawable_size, is_drawable, text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError, StoreError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
@@ -46,6 +46,21 @@ class Settings(BaseModel):
     face_detail: bool = Field(
         True, description="whether a small face in the generated picture that is kept is drawn again, larger"
     )
+    framing: Literal["full_body", "half_body", "headshot"] | None = Field(
+        None, description="how much of the person a generated base image shows; None: what actor.yaml says"
+    )
+    enlarge: bool = Field(
+        False, description="whether a size that the preset cannot draw is drawn smaller, in that shape, and enlarged to it"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what came later and is not used: settings are compared with those of manifests, and stand in exported files."""
+        return {name: value for name, value in serialize(self).items() if name not in LATER or value != LATER[name]}
+
+
+# Settings that older manifests do not have, with their defaults.
+LATER: dict[str, object] = {"framing": None, "enlarge": False}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +96,7 @@ def run(
     elif is_remote(spec, settings):
         drawn = remote_base_images(
             spec.description,
-            spec.framing,
+            settings.framing or spec.framing,
             {f"candidate_{index}": derive_seed(root_seed, "base_image", index) for index in range(settings.candidates)},
             width=settings.width,
             height=settings.height,
@@ -155,25 +170,33 @@ def _original(name: str, photos: Sequence[Photo], intake: Intake) -> Image.Image
 def _from_words(
     spec: ActorSpec, root_seed: int, settings: Settings, session: GpuSession, analyzer: FaceAnalyzer
 ) -> tuple[list[_Candidate], dict[str, int], dict[str, float | int | str | bool | None]]:
-    preset = session.preset
-    if spec.framing not in preset.framings:
+    preset, framing = session.preset, settings.framing or spec.framing
+    if framing not in preset.framings:
         raise GenerationError(
-            f"framing: {spec.framing} is nothing that preset {preset.name} can draw; it knows {', '.join(preset.framings)}. "
+            f"framing: {framing} is nothing that preset {preset.name} can draw; it knows {', '.join(preset.framings)}. "
             f"Change framing in actor.yaml of {spec.name}, or choose another preset."
         )
-    native_width, native_height = preset.sizes[spec.framing]
+    native_width, native_height = preset.sizes[framing]
     width, height = settings.width or native_width, settings.height or native_height
     steps, guidance = settings.steps or preset.steps, settings.guidance_scale or preset.guidance_scale
-    check_size(preset, width, height, steps)
-    prompt = base_prompt(spec.description, spec.framing)
+    drawn = (width, height)
+    if settings.enlarge and not is_drawable(preset, *drawn):
+        drawn = drawable_size(preset, width, height, native_width * native_height)
+    check_size(preset, *drawn, steps)
+    prompt = base_prompt(spec.description, framing)
     candidates, seeds = [], {}
     for index in range(settings.candidates):
         name = f"candidate_{index}"
         seeds[name] = derive_seed(root_seed, "base_image", index)
-        image = text_to_image(session, prompt, seeds[name], width, height, steps, guidance)
+        image = text_to_image(session, prompt, seeds[name], *drawn, steps, guidance)
+        if drawn != (width, height):  # before the face detail pass, which draws a face in more pixels than it was enlarged from
+            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
         faces = analyzer.analyze(np.asarray(image))
         candidates.append(_Candidate(name, image, _rank(image, faces)))
-    return candidates, seeds, {"source": "generated", "prompt": prompt, "steps": steps, "guidance_scale": guidance}
+    facts = {"source": "generated", "prompt": prompt, "steps": steps, "guidance_scale": guidance}
+    return candidates, seeds, facts | (
+        {"drawn_width": drawn[0], "drawn_height": drawn[1]} if drawn != (width, height) else {}
+    )
 
 
 def _detailed(

@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion.identity import Identity
-from avatar_pipeline.diffusion.presets import Preset
-from avatar_pipeline.diffusion.sampling import text_to_image
+from avatar_pipeline.diffusion.sampling import drawable_size, text_to_image
 from avatar_pipeline.errors import GenerationError, PhotoError
 from avatar_pipeline.faces.readiness import assess, worst
 from avatar_pipeline.imaging import encode_jpeg, encode_png, open_image
@@ -98,18 +97,6 @@ def run(request: TaskRequest) -> TaskResult:
         "seed": params.seed,
     }
     return result
-
-
-def drawable_size(preset: Preset, width: int, height: int) -> tuple[int, int]:
-    """The size to draw at for a picture of `width` x `height`: of about that shape, and of the area that the preset draws best."""
-    area = preset.width * preset.height
-    scale = (area / (width * height)) ** 0.5
-    multiple = preset.size_multiple
-
-    def side(pixels: float) -> int:
-        return int(min(max(round(pixels * scale / multiple) * multiple, 256), preset.largest // multiple * multiple))
-
-    return side(width), side(height)
 
 
 def encode(picture: Image.Image, format: str) -> bytes:
