@@ -32,3 +32,10 @@ class Settings(BaseModel):
         description="who draws base images from descriptions: the actor's preset here, or FLUX.1-dev at RunPod (docs/remote.md)",
     )
     job_days: float = Field(7.0, gt=0, description="how long finished jobs and their pictures are kept")
+
+    # fetching what addresses in requests name (fetching.py)
+    allow_private_hosts: bool = Field(
+        False, description="fetch from private addresses and any port too: for tests and closed labs"
+    )
+    fetch_ports: tuple[int, ...] = Field((80, 443), description="ports that addresses in requests may name")
+    fetch_seconds: float = Field(20.0, gt=0, description="for one address, from the lookup of its name to the last byte")
