@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 SMALLEST = 256  # pixels a side; below it a face is smaller than the checks need
 
 
-def is_drawable(preset: Preset, width: int, height: int) -> bool:
-    """Whether the preset can draw `width` x `height` pixels."""
-    return all(SMALLEST <= side <= preset.largest and side % preset.size_multiple == 0 for side in (width, height))
-
-
 def check_size(preset: Preset, width: int, height: int, steps: int) -> None:
     """Raise GenerationError when the preset cannot draw `width` x `height` pixels, or `steps` is out of range."""
     for field, value in (("width", width), ("height", height)):

@@ -14,7 +14,7 @@ from avatar_pipeline.actors.description import check_description
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion.prompts import NEUTRAL, STUDIO, base_prompt, portrait_prompt
-from avatar_pipeline.diffusion.sampling import check_size, drawable_size, is_drawable, text_to_image
+from avatar_pipeline.diffusion.sampling import check_size, drawable_size, text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError, StoreError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
@@ -28,6 +28,9 @@ from avatar_pipeline.stages.result import StageResult
 
 # A photograph's longest side as base image: twice the export's, so that a portrait keeps all detail that the export can show.
 LONGEST = 2048
+# A shape that is so many times as wide as the framing's own is not drawn, in which a model puts two bodies side by side, or half ones:
+# it is cut from the upper part of the framing's own.
+WIDER = 1.6
 
 
 class Settings(BaseModel):
@@ -49,8 +52,10 @@ class Settings(BaseModel):
     framing: Literal["full_body", "half_body", "headshot"] | None = Field(
         None, description="how much of the person a generated base image shows; None: what actor.yaml says"
     )
-    enlarge: bool = Field(
-        False, description="whether a size that the preset cannot draw is drawn smaller, in that shape, and enlarged to it"
+    any_size: bool = Field(
+        False,
+        description="whether any width and height will do: the picture is then drawn in about that shape and in as many pixels as the "
+        "preset draws best, and resized to them",
     )
 
     @model_serializer(mode="wrap")
@@ -60,7 +65,7 @@ class Settings(BaseModel):
 
 
 # Settings that older manifests do not have, with their defaults.
-LATER: dict[str, object] = {"framing": None, "enlarge": False}
+LATER: dict[str, object] = {"framing": None, "any_size": False}
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,8 +185,10 @@ def _from_words(
     width, height = settings.width or native_width, settings.height or native_height
     steps, guidance = settings.steps or preset.steps, settings.guidance_scale or preset.guidance_scale
     drawn = (width, height)
-    if settings.enlarge and not is_drawable(preset, *drawn):
-        drawn = drawable_size(preset, width, height, native_width * native_height)
+    if settings.any_size:
+        too_wide = width * native_height > WIDER * height * native_width
+        shape = (native_width, native_height) if too_wide else (width, height)
+        drawn = drawable_size(preset, *shape, native_width * native_height)
     check_size(preset, *drawn, steps)
     prompt = base_prompt(spec.description, framing)
     candidates, seeds = [], {}
@@ -190,13 +197,14 @@ def _from_words(
         seeds[name] = derive_seed(root_seed, "base_image", index)
         image = text_to_image(session, prompt, seeds[name], *drawn, steps, guidance)
         if drawn != (width, height):  # before the face detail pass, which draws a face in more pixels than it was enlarged from
-            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS, centering=(0.5, 0.0))
         faces = analyzer.analyze(np.asarray(image))
         candidates.append(_Candidate(name, image, _rank(image, faces)))
+    facts: dict[str, float | int | str | bool | None]
     facts = {"source": "generated", "prompt": prompt, "steps": steps, "guidance_scale": guidance}
-    return candidates, seeds, facts | (
-        {"drawn_width": drawn[0], "drawn_height": drawn[1]} if drawn != (width, height) else {}
-    )
+    if drawn != (width, height):
+        facts |= {"drawn_width": drawn[0], "drawn_height": drawn[1]}
+    return candidates, seeds, facts
 
 
 def _detailed(

@@ -45,7 +45,9 @@ class Params(BaseModel):
     height: int = Field(1536, ge=256, le=2048, description="pixels")
     steps: int = Field(25, ge=1, le=150, description="denoising steps")
     seed: int = Field(ge=0, lt=SEED_LIMIT, description="root seed of the actor; the same one gives the same picture")
-    backend: Literal["local", "runpod"] = Field("local", description="who draws: the actor's preset here, or FLUX.1-dev at RunPod")
+    backend: Literal["local", "runpod"] = Field(
+        "local", description="who draws: the actor's preset here, or FLUX.1-dev at RunPod"
+    )
     preset: str = Field("embedded", description="the preset of a new actor; one that exists keeps its own")
 
 
@@ -145,7 +147,13 @@ def _described(store: ActorStore, params: Params) -> Iterator[None]:
 
 
 def _new(params: Params) -> str:
-    content = {"description": params.description, "likeness": "synthetic", "photos": "none", "framing": FRAMING, "seed": params.seed}
+    content = {
+        "description": params.description,
+        "likeness": "synthetic",
+        "photos": "none",
+        "framing": FRAMING,
+        "seed": params.seed,
+    }
     return yaml.safe_dump({**content, "preset": params.preset}, sort_keys=False, allow_unicode=True, width=float("inf"))
 
 
@@ -154,7 +162,7 @@ def _values(text: str, params: Params) -> dict[str, Any]:
     content = yaml.safe_load(text)
     drawn: dict[str, Any] = {"width": params.width, "height": params.height, "steps": params.steps}
     # FLUX draws all sizes that it is asked for; one picture, as the document's service, because each is paid for.
-    drawn |= {"backend": "runpod", "candidates": 1} if params.backend == "runpod" else {"enlarge": True}
+    drawn |= {"backend": "runpod", "candidates": 1} if params.backend == "runpod" else {"any_size": True}
     said = ((content.get("settings") or {}).get("base_image") or {}) if isinstance(content, dict) else {}
     if params.backend == "local" and said.get("backend", "local") != "local":
         drawn["backend"] = "local"

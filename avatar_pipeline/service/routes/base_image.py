@@ -18,7 +18,7 @@ from avatar_pipeline.tasks import make_base_image
 
 router = APIRouter(tags=["Base Image Generation API"])
 
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     "actorName": "0100_european_25_male",
     "description": "european 25 year old male with short brown hair and blue eyes",
     "width": 1024,
@@ -139,7 +139,8 @@ async def prepare(
     missing = [name for name in ("actorName", "description") if not (getattr(input, name) or "").strip()]
     if missing:
         raise RequestError(
-            f"Missing required fields: {', '.join(missing)}. Ensure that both actorName and description are given.", field=missing[0]
+            f"Missing required fields: {', '.join(missing)}. Ensure that both actorName and description are given.",
+            field=missing[0],
         )
     name, description = str(input.actorName), str(input.description)
     try:
