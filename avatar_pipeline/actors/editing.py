@@ -30,7 +30,7 @@ def with_values(text: str, values: Mapping[str, Any], *, name: str) -> str:
 
 
 def _with_value(text: str, path: tuple[str, ...], value: Any) -> str:
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     for depth, key in enumerate(path):
         found = next((child for label, child in node.value if label.value == key), None)
         rest = _nested(path[depth + 1 :], value)

@@ -90,8 +90,8 @@ class GetImageToImage(BaseModel):
         None,
         ge=256,
         le=1536,
-        description="Pixels, 256 to 1536. Default: the preset's for head shots (embedded: 512). What the preset cannot draw at once is drawn"
-        " smaller and enlarged.",
+        description="Pixels, 256 to 1536. Default: the preset's for head shots (embedded: 512). What the preset cannot draw at once is "
+        "drawn smaller and enlarged.",
     )
     celery: bool = Field(
         False,
