@@ -33,6 +33,8 @@ GENDER_WORDS = {
     **dict.fromkeys(("female", "woman", "f"), "woman"),
     **dict.fromkeys(("", "none", "neutral", "other", "non-binary", "nonbinary", "person"), "person"),
 }
+DEFAULT_PROMPTS = {DEFAULT_PROMPT.format(gender_word=word) for word in GENDER_WORDS.values()}
+NO_CARTOON = "prompt: the embedded model draws photographs of faces only; the default prompt's cartoon needs a larger preset (docs/models.md)."
 REQUEST = "request"  # the request as it came, beside the picture in the job's inputs: for the status call
 STATES: dict[str, Literal["PENDING", "STARTED", "SUCCESS", "FAILED", "REVOKED"]] = {
     "queued": "PENDING",
@@ -159,6 +161,7 @@ class Task(BaseModel):
     app_id: str
     task_id: str
     status: Literal["PENDING", "STARTED", "SUCCESS", "FAILED", "REVOKED"]
+    warnings: list[str] = Field([], description="What the model could not do as asked. Not in the document.")
 
 
 class Failed(BaseModel):
@@ -215,7 +218,7 @@ async def prepare(service: Service, request: Request, input: GetImageToImage) ->
         count=input.batch,
         preset=service.settings.preset,
         format="png",
-        remove_background=input.remove_background,
+        remove_background=input.remove_background or input.bg_color is not None,
         bg_color=input.bg_color,
         attempts=4,
     )
