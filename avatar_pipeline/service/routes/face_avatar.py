@@ -34,7 +34,7 @@ GENDER_WORDS = {
     **dict.fromkeys(("", "none", "neutral", "other", "non-binary", "nonbinary", "person"), "person"),
 }
 DEFAULT_PROMPTS = {DEFAULT_PROMPT.format(gender_word=word) for word in GENDER_WORDS.values()}
-NO_CARTOON = "prompt: the embedded model draws photographs of faces only; the default prompt's cartoon needs a larger preset (docs/models.md)."
+NO_CARTOON = "prompt: the embedded model draws photographs of faces only; a cartoon needs a larger preset (docs/models.md)."
 REQUEST = "request"  # the request as it came, beside the picture in the job's inputs: for the status call
 STATES: dict[str, Literal["PENDING", "STARTED", "SUCCESS", "FAILED", "REVOKED"]] = {
     "queued": "PENDING",
