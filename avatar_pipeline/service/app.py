@@ -14,10 +14,10 @@ from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.service.context import Service
 from avatar_pipeline.service.dialects import handle
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, images
+from avatar_pipeline.service.routes import agent, base_image, face_avatar, images
 from avatar_pipeline.service.settings import Settings
 
-ROUTERS = (agent.router, images.router)
+ROUTERS = (agent.router, base_image.router, face_avatar.router, images.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
