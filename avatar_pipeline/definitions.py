@@ -10,6 +10,7 @@ from avatar_pipeline.defs.batch import Done, Report, batch_job, duration, summar
 from avatar_pipeline.defs.console import console, silent, step_error
 from avatar_pipeline.defs.executors import chosen_executor
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS, observed_versions
+from avatar_pipeline.defs.failures import step_fault
 from avatar_pipeline.defs.jobs import AVATAR_JOB
 from avatar_pipeline.defs.logs import chosen_logger, json_lines
 from avatar_pipeline.defs.one_actor import Outcome, run_actor
@@ -28,7 +29,7 @@ from avatar_pipeline.defs.service import SERVICE_TAG, run_task, service_job
 __all__ = [
     "AVATAR_JOB", "SERVICE_TAG", "Done", "Outcome", "Report", "StoreResource", "ToolsResource", "batch_job", "chosen_logger", "defs",
     "duration", "free_slots_of_dead_runs", "observed_versions", "process_tag", "register", "report_restored", "run_actor", "run_counts",
-    "run_task", "runs_under_way", "slots_watched", "step_error", "summary",
+    "run_task", "runs_under_way", "slots_watched", "step_error", "step_fault", "summary",
 ]  # fmt: skip
 
 wait_patiently()

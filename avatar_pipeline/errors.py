@@ -11,6 +11,7 @@ AvatarPipelineError
   ServiceError      a request to the HTTP service cannot be served; each has a status and a code
     RequestError      a field is missing, of the wrong kind or out of range (422)
     Unauthorized      no token, or an unknown one (401)
+    Forbidden         what is asked for is not allowed, such as pictures of a real person without consent (403)
     NotFound          there is no such job, picture or path (404)
     Conflict          an Idempotency-Key is used again while its first request is under way (409)
     TooLarge          the body is longer than the service takes (413)
@@ -85,6 +86,13 @@ class Unauthorized(ServiceError):
 
     status = 401
     code = "unauthorized"
+
+
+class Forbidden(ServiceError):
+    """What is asked for is not allowed, such as pictures of a real person who has not consented."""
+
+    status = 403
+    code = "forbidden"
 
 
 class NotFound(ServiceError):

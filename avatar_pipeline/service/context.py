@@ -8,10 +8,12 @@ from functools import cached_property
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from PIL import Image
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.errors import RequestError, ServiceError, Unavailable
+from avatar_pipeline.imaging import encode_png
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.pictures import picture_path, signing_key
 from avatar_pipeline.service.queue import JobQueue
@@ -67,12 +69,17 @@ async def answer(
 def finished_result(service: Service, job: Job) -> dict[str, Any]:
     """The result of a finished job. Raises what it failed with."""
     if job.state == "failed" and job.fault:
-        raise RequestError(job.fault.message, code=job.fault.code)
+        raise RequestError(job.fault.message, code=job.fault.code, field=job.fault.field)
     if job.state == "cancelled":
         error = ServiceError("The job was cancelled.", code="cancelled")
         error.status = 409
         raise error
     return service.queue.result(job)
+
+
+def png_input(image: Image.Image) -> bytes:
+    """A picture as the queue keeps it for a task: PNG of the pixels alone. Give it `<field>.png` as file name."""
+    return encode_png(image)
 
 
 def owner_of(request: Request) -> str:

@@ -22,10 +22,11 @@ def now() -> datetime:
 
 
 class Fault(BaseModel):
-    """Why a job failed. code: for programs. message: in words."""
+    """Why a job failed. code: for programs. message: in words. field: of the request, where one is at fault."""
 
     code: str
     message: str
+    field: str | None = None
 
 
 class Job(BaseModel):

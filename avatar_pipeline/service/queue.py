@@ -149,7 +149,7 @@ class JobQueue:
             return
         self.running = None
         if message["event"] == "failed":
-            job.fault = Fault(code=message["code"], message=message["message"])
+            job.fault = Fault(code=message["code"], message=message["message"], field=message["field"])
         self._end(job, {"done": "completed"}.get(message["event"], message["event"]))
         self._next()
 

@@ -73,11 +73,15 @@ def work(connection: Connection, settings: Settings) -> None:
             elif job_id in cancelled:
                 connection.send({"job": job_id, "event": "cancelled"})
             else:
-                connection.send({"job": job_id, "event": "failed", "code": "generation_failed", "message": _reason(result)})
+                connection.send({"job": job_id, "event": "failed", **_reason(result)})
 
 
-def _reason(result: Any) -> str:
-    from avatar_pipeline.definitions import step_error
+def _reason(result: Any) -> dict[str, str | None]:
+    """Code, message and field of what failed."""
+    from avatar_pipeline.definitions import step_error, step_fault
 
-    errors = [step_error(event) for event in result.all_events if event.is_step_failure]
-    return errors[0] if errors else "the run failed; see its log in Dagster's UI"
+    failed = [event for event in result.all_events if event.is_step_failure]
+    if not failed:
+        return {"code": "generation_failed", "message": "the run failed; see its log in Dagster's UI", "field": None}
+    code, field = step_fault(failed[0])
+    return {"code": code or "generation_failed", "message": step_error(failed[0]), "field": field}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion.identity import Identity
@@ -18,6 +18,7 @@ from avatar_pipeline.faces.readiness import assess, worst
 from avatar_pipeline.imaging import encode_jpeg, encode_png, open_image
 from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.provenance.seeds import SEED_LIMIT, derive_seed
+from avatar_pipeline.tasks.draw_words import MOST_PICTURES, Expression, Style, View, pictures
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
 
 # Nobody in particular: the specification for requests that mean no actor.
@@ -35,6 +36,7 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: str = Field(min_length=1, max_length=4000)
+    style: Style | None = Field(None, description="words that are added to the prompt")
     negative_prompt: str = Field("", max_length=4000)
     width: int = Field(1024, ge=64, le=2048, description="pixels")
     height: int = Field(1024, ge=64, le=2048, description="pixels")
@@ -42,9 +44,9 @@ class Params(BaseModel):
     guidance_scale: float | None = Field(None, ge=1, le=30)
     seed: int = Field(ge=0, lt=SEED_LIMIT)
     count: int = Field(1, ge=1, le=8, description="pictures for each view and expression")
-    views: list[str] = []
-    expressions: list[str] = []
-    actor: str | None = None
+    views: list[View] = Field([], description="pictures of each; none: as the prompt says")
+    expressions: list[Expression] = Field([], description="pictures of each, in every view; none: as the prompt says")
+    actor: str | None = Field(None, description="whose LoRA draws, when there is one; else the actor's description is drawn")
     id_weight: float = Field(1.0, ge=0, le=3)
     id_timestep_start: int = Field(0, ge=0)
     preset: str = "embedded"
@@ -53,6 +55,14 @@ class Params(BaseModel):
     bg_color: str | None = Field(None, pattern=r"^#[0-9A-Fa-f]{6}$")
     face_required: bool = Field(False, description="whether a picture without a face is an error")
     attempts: int = Field(1, ge=1, le=8, description="how often a picture without a face is drawn again, with another seed")
+
+    @model_validator(mode="after")
+    def _drawable(self) -> Params:
+        if pictures(self.count, self.views, self.expressions) > MOST_PICTURES:
+            raise ValueError(f"count x views x expressions: {MOST_PICTURES} pictures are the most for one request")
+        if self.remove_background and self.format == "jpg" and self.bg_color is None:
+            raise ValueError("remove_background: a jpg has no transparency; ask for png or webp, or give bg_color")
+        return self
 
 
 def run(request: TaskRequest) -> TaskResult:
