@@ -14,10 +14,10 @@ from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.service.context import Service
 from avatar_pipeline.service.dialects import handle
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, images
+from avatar_pipeline.service.routes import agent, images, page
 from avatar_pipeline.service.settings import Settings
 
-ROUTERS = (agent.router, images.router)
+ROUTERS = (agent.router, images.router, page.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -33,7 +33,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             service.queue.stop()
 
-    app = FastAPI(title="avatar_pipeline", version=avatar_pipeline.__version__, lifespan=lifespan)
+    app = FastAPI(title="avatar_pipeline", version=avatar_pipeline.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     for kind in (AvatarPipelineError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
     for router in ROUTERS:
