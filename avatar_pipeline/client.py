@@ -1,123 +1,101 @@
-"""A client of the HTTP service, docs/service.md.
-
-client = Client("http://127.0.0.1:8000", token="...")
-answer = client.generate("a 30 year old woman with curly hair", seed=42)
-client.download(answer["image_url"], "portrait.jpg")
-"""
+"""A client of the HTTP service; docs/service.md shows its use."""
 
 import base64
 import json
+import mimetypes
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
-
-Answer = dict[str, Any]
-Place = str | Path  # of a picture: a file or a URL
 
 
 class ApiError(Exception):
     """The service refused. code: for programs; message: in words; retry_after: seconds until asking again makes sense, or None."""
 
-    def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
+    def __init__(self, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(f"{code}: {message}")
-        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+        self.code, self.message, self.retry_after = code, message, retry_after
 
 
 class Client:
-    """token: None for a service without. patience: seconds to go on asking, at the pace it names, while the service takes nothing more."""
+    """token: None for a service without. patience: seconds to go on asking, at the pace it names, while its queue is full."""
 
     def __init__(self, url: str, token: str | None = None, patience: float = 120.0, timeout: float = 130.0) -> None:
-        self.url, self.patience, self.timeout = url.rstrip("/"), patience, timeout
-        self.session = requests.Session()
+        self.url, self.patience, self.timeout, self.session = url.rstrip("/") + "/", patience, timeout, requests.Session()
         self.session.headers.update({"Authorization": f"Bearer {token}"} if token else {})
 
-    def generate(self, prompt: str, **fields: Any) -> Answer:
+    def generate(self, prompt: str, **fields: Any) -> dict[str, Any]:
         """A portrait from words. fields: width, height, seed, style, format, actor, n, views, expressions."""
-        return self._json("POST", "/generate", json={"prompt": prompt, **fields})
+        return self._send("POST", "generate", json={"prompt": prompt, **fields}).json()
 
-    def face_swap(self, source_face: Place, **fields: Any) -> Answer:
+    def face_swap(self, source_face: str | Path, **fields: Any) -> dict[str, Any]:
         """A face into another picture. fields: target or target_video (files or URLs), actor, output_format."""
-        places = {name: _address(fields.pop(name)) for name in ("target", "target_video") if name in fields}
-        return self._json("POST", "/faceswap", json={"source_face": _address(source_face), **places, **fields})
+        places = {name: _address(value) for name, value in fields.items() if name.startswith("target")}
+        return self._send("POST", "faceswap", json={**fields, **places, "source_face": _address(source_face)}).json()
 
-    def face_avatar(self, image: Place, **fields: Any) -> Answer:
+    def face_avatar(self, image: str | Path, **fields: Any) -> dict[str, Any]:
         """The person of a picture, drawn anew. fields: prompt, gender, batch, width, height, num_inference_steps, ..."""
-        return self._json("POST", "/getImageToImage", json={"image": _address(image), **fields})
+        return self._send("POST", "getImageToImage", json={**fields, "image": _address(image)}).json()
 
-    def base_image(self, actor_name: str, description: str, **fields: Any) -> Answer:
+    def base_image(self, actor_name: str, description: str, **fields: Any) -> dict[str, Any]:
         """The base image of an actor. fields: width, height, steps, seed."""
-        return self._json(
-            "POST", "/api/generate-base-image", json={"actorName": actor_name, "description": description, **fields}
-        )
+        body = {**fields, "actorName": actor_name, "description": description}
+        return self._send("POST", "api/generate-base-image", json=body).json()
 
-    def face_migration(self, image: Path, prompt: str, **fields: Any) -> bytes:
-        """A given face in a picture made from words; the picture's bytes. fields: size, id_weight, id_timestep_start, ..."""
-        form = {"files": {"image": (Path(image).name, Path(image).read_bytes())}, "data": {"prompt": prompt, **fields}}
-        return base64.b64decode(self._json("POST", "/v1/images/face-migration", **form)["data"][0]["b64_json"])
+    def face_migration(self, image: str | Path, prompt: str, **fields: Any) -> bytes:
+        """The bytes of a picture of a given face, from words. fields: size, id_weight, id_timestep_start, ..."""
+        files, data = {"image": (Path(image).name, Path(image).read_bytes())}, {"prompt": prompt, **fields}
+        answer = self._send("POST", "v1/images/face-migration", files=files, data=data).json()
+        return base64.b64decode(answer["data"][0]["b64_json"])
 
-    def submit(self, task: str, webhook: str | None = None, key: str | None = None, **input: Any) -> Answer:
+    def submit(self, task: str, webhook: str | None = None, key: str | None = None, **input: Any) -> dict[str, Any]:
         """Queue a job and return it at once. task: generate, faceswap, ... key: sent twice, it is done once."""
-        body = {"task": task, "input": input, **({"webhook": webhook} if webhook else {})}
-        return self._json("POST", "/jobs", json=body, headers={"Idempotency-Key": key} if key else {})
+        body = {"task": task, "input": input, "webhook": webhook}
+        return self._send("POST", "jobs", json=body, headers={"Idempotency-Key": key}).json()
 
-    def events(self, job_id: str) -> Iterator[tuple[str, Answer]]:
-        """What happens to a job while it happens: (queued | progress | preview | completed | failed | cancelled, the job)."""
-        with self._send("GET", f"/jobs/{job_id}/events", stream=True) as answer:
-            event = ""
-            for line in answer.iter_lines(chunk_size=1, decode_unicode=True):
-                event = line[6:].strip() if line.startswith("event:") else event
-                if line.startswith("data:"):
-                    yield event, json.loads(line[5:])
+    def events(self, job_id: str) -> Iterator[dict[str, Any]]:
+        """The job, each time that something happens to it, until it is finished."""
+        with self._send("GET", f"jobs/{job_id}/events", stream=True) as answer:
+            yield from (json.loads(line[5:]) for line in answer.iter_lines(chunk_size=1) if line.startswith(b"data:"))
 
-    def wait(self, job_id: str) -> Answer:
+    def wait(self, job_id: str) -> dict[str, Any]:
         """The job, once it is completed. Raises ApiError when it failed or was cancelled."""
-        while (job := self._json("GET", f"/jobs/{job_id}"))["state"] in ("queued", "running"):
+        while (job := self._send("GET", f"jobs/{job_id}").json())["state"] in ("queued", "running"):
             time.sleep(0.5)
         if job["state"] != "completed":
-            error = job.get("error") or {"code": job["state"], "message": f"job {job_id} is {job['state']}"}
-            raise ApiError(200, error["code"], error["message"])
+            raise ApiError(**(job.get("error") or {"code": job["state"], "message": f"job {job_id} is {job['state']}"}))
         return job
 
-    def cancel(self, job_id: str) -> Answer:
+    def cancel(self, job_id: str) -> dict[str, Any]:
         """Take a job out of the queue, or stop it after the present step."""
-        return self._json("POST", f"/jobs/{job_id}/cancel")
+        return self._send("POST", f"jobs/{job_id}/cancel").json()
 
-    def download(self, image_url: str, path: Place) -> Path:
-        """Store a picture. Its address is signed: it is asked for without the token."""
-        if not (answer := requests.get(image_url, timeout=self.timeout)).ok:
-            raise _refusal(answer)
-        Path(path).write_bytes(answer.content)
-        return Path(path)
-
-    def _json(self, method: str, path: str, **more: Any) -> Answer:
-        return dict(self._send(method, path, **more).json())
+    def download(self, image_url: str, path: str | Path) -> None:
+        """Store a picture. Its address is signed: the token is not sent there."""
+        Path(path).write_bytes(self._send("GET", image_url, headers={"Authorization": None}).content)
 
     def _send(self, method: str, path: str, **more: Any) -> requests.Response:
         end = time.monotonic() + self.patience
-        while not (answer := self.session.request(method, self.url + path, timeout=self.timeout, **more)).ok:
-            error = _refusal(answer)  # `timeout` is no reason to ask again: that job goes on
-            if error.code not in ("queue_full", "rate_limited") or time.monotonic() + (error.retry_after or 1) > end:
-                raise error
-            time.sleep(error.retry_after or 1)
+        while not (answer := self.session.request(method, urljoin(self.url, path), timeout=self.timeout, **more)).ok:
+            wait = (error := _refusal(answer)).retry_after or 1
+            if error.code not in ("queue_full", "rate_limited") or time.monotonic() + wait > end:
+                raise error  # `timeout` among them: that job goes on, asking again would make another
+            time.sleep(wait)
         return answer
 
 
 def _refusal(answer: requests.Response) -> ApiError:
     told = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
-    told = (
-        told["error"] if isinstance(told.get("error"), dict) else told
-    )  # face migration's form; then our own, and the other three
+    told = told["error"] if isinstance(told.get("error"), dict) else told  # face migration's form; below, the others'
     code = told.get("title") or (told.get("error_data") or told).get("code") or told.get("error") or str(answer.status_code)
     message = told.get("detail") or told.get("message") or told.get("error") or answer.reason
-    wait = answer.headers.get("Retry-After", "")
-    return ApiError(answer.status_code, code, message, int(wait) if wait.isdigit() else None)
+    return ApiError(code, message, int(wait) if (wait := answer.headers.get("Retry-After", "")).isdigit() else None)
 
 
-def _address(place: Place) -> str:
+def _address(place: str | Path) -> str:
     if str(place).startswith(("http://", "https://", "data:")):
         return str(place)
-    kind = {"jpg": "jpeg"}.get(suffix := Path(place).suffix.lower().lstrip("."), suffix)
-    return f"data:image/{kind};base64,{base64.b64encode(Path(place).read_bytes()).decode()}"
+    return f"data:{mimetypes.guess_type(place)[0]};base64,{base64.b64encode(Path(place).read_bytes()).decode()}"

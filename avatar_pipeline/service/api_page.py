@@ -96,8 +96,8 @@ def kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> str:
     if "const" in field:
         return str(field["const"])
     if field.get("type") == "array":
-        most = f", at most {field['maxItems']}" if "maxItems" in field else ""
-        return f"list of: {kind(schema, field.get('items', {}))}{most}"
+        length = f", at most {field['maxItems']}" if "maxItems" in field else ""
+        return f"list of: {kind(schema, field.get('items', {}))}{length}"
     if field.get("format") == "binary" or field.get("contentMediaType"):
         return "file"
     words = str(field.get("type", "anything"))

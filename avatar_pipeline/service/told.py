@@ -1,4 +1,4 @@
-"""What a finished job tells beside its dialect's answer, the same for every task: its pictures with their checks, and what they were made from."""
+"""What a finished job tells beside its dialect's answer, the same for every task: its pictures, their checks, what they were made from."""
 
 from __future__ import annotations
 
