@@ -33,8 +33,8 @@ class Client:
 
     def face_swap(self, source_face: str | Path, **fields: Any) -> dict[str, Any]:
         """A face into another picture. fields: target or target_video (files or URLs), actor, output_format."""
-        places = {name: _address(value) for name, value in fields.items() if name.startswith("target")}
-        return self._send("POST", "faceswap", json={**fields, **places, "source_face": _address(source_face)}).json()
+        fields |= {name: _address(fields[name]) for name in fields if name.startswith("target")}
+        return self._send("POST", "faceswap", json={**fields, "source_face": _address(source_face)}).json()
 
     def face_avatar(self, image: str | Path, **fields: Any) -> dict[str, Any]:
         """The person of a picture, drawn anew. fields: prompt, gender, batch, width, height, num_inference_steps, ..."""
@@ -42,19 +42,19 @@ class Client:
 
     def base_image(self, actor_name: str, description: str, **fields: Any) -> dict[str, Any]:
         """The base image of an actor. fields: width, height, steps, seed."""
-        body = {**fields, "actorName": actor_name, "description": description}
-        return self._send("POST", "api/generate-base-image", json=body).json()
+        fields |= {"actorName": actor_name, "description": description}
+        return self._send("POST", "api/generate-base-image", json=fields).json()
 
     def face_migration(self, image: str | Path, prompt: str, **fields: Any) -> bytes:
         """The bytes of a picture of a given face, from words. fields: size, id_weight, id_timestep_start, ..."""
-        files, data = {"image": (Path(image).name, Path(image).read_bytes())}, {"prompt": prompt, **fields}
-        answer = self._send("POST", "v1/images/face-migration", files=files, data=data).json()
+        form = {"files": {"image": (Path(image).name, Path(image).read_bytes())}, "data": {"prompt": prompt, **fields}}
+        answer = self._send("POST", "v1/images/face-migration", **form).json()
         return base64.b64decode(answer["data"][0]["b64_json"])
 
     def submit(self, task: str, webhook: str | None = None, key: str | None = None, **input: Any) -> dict[str, Any]:
         """Queue a job and return it at once. task: generate, faceswap, ... key: sent twice, it is done once."""
-        body = {"task": task, "input": input, "webhook": webhook}
-        return self._send("POST", "jobs", json=body, headers={"Idempotency-Key": key}).json()
+        body, headers = {"task": task, "input": input, "webhook": webhook}, {"Idempotency-Key": key}
+        return self._send("POST", "jobs", json=body, headers=headers).json()
 
     def events(self, job_id: str) -> Iterator[dict[str, Any]]:
         """The job, each time that something happens to it, until it is finished."""
@@ -80,10 +80,10 @@ class Client:
     def _send(self, method: str, path: str, **more: Any) -> requests.Response:
         end = time.monotonic() + self.patience
         while not (answer := self.session.request(method, urljoin(self.url, path), timeout=self.timeout, **more)).ok:
-            wait = (error := _refusal(answer)).retry_after or 1
-            if error.code not in ("queue_full", "rate_limited") or time.monotonic() + wait > end:
+            error = _refusal(answer)
+            if error.code not in ("queue_full", "rate_limited") or time.monotonic() + (error.retry_after or 1) > end:
                 raise error  # `timeout` among them: that job goes on, asking again would make another
-            time.sleep(wait)
+            time.sleep(error.retry_after or 1)
         return answer
 
 
@@ -96,6 +96,5 @@ def _refusal(answer: requests.Response) -> ApiError:
 
 
 def _address(place: str | Path) -> str:
-    if str(place).startswith(("http://", "https://", "data:")):
-        return str(place)
-    return f"data:{mimetypes.guess_type(place)[0]};base64,{base64.b64encode(Path(place).read_bytes()).decode()}"
+    picture = "" if "://" in str(place) else base64.b64encode(Path(place).read_bytes()).decode()
+    return f"data:{mimetypes.guess_type(place)[0]};base64,{picture}" if picture else str(place)

@@ -34,7 +34,7 @@ def render_api_page(schema: Mapping[str, Any]) -> str:
 
 
 def _operation(schema: Mapping[str, Any], path: str, method: str, operation: Mapping[str, Any]) -> dict[str, Any]:
-    media, body = next(iter(operation.get("requestBody", {}).get("content", {}).items()), (None, {}))
+    media, body = _content(operation.get("requestBody", {}))
     fields = [
         _field(schema, p["name"], p["schema"], p.get("required", False), p["in"], p) for p in operation.get("parameters", [])
     ]
@@ -54,8 +54,14 @@ def _operation(schema: Mapping[str, Any], path: str, method: str, operation: Map
     }
 
 
+def _content(part: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
+    """The first media type of a body, and what is told of it."""
+    content: Mapping[str, Any] = part.get("content", {})
+    return next(iter(content.items()), (None, {}))
+
+
 def _answer(schema: Mapping[str, Any], status: str, answer: Mapping[str, Any]) -> dict[str, Any]:
-    media, body = next(iter(answer.get("content", {}).items()), (None, {}))
+    media, body = _content(answer)
     example = _example(schema, body)
     return {
         "status": status,

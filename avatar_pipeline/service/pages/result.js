@@ -12,33 +12,26 @@ const TASKS = { generate: "Portrait", draw: "Portrait", "face-avatar": "Face ava
 
 export const kindOf = (job) => TASKS[job.task] ?? job.task;
 
-/** The pictures of a job whatever its dialect's answer looks like: [{src, video, ...what is told of each}]. */
-export function picturesOf(job) {
-  const answer = job.result ?? {};
-  const data = (base64) => ({ src: base64.startsWith("data:") ? base64 : `data:image/png;base64,${base64}` });
-  if (Array.isArray(answer.images) && answer.images.length) return answer.images.map((image) => ({ ...image, src: local(image.image_url ?? image.url) }));
-  if (answer.video_url) return [{ ...answer, src: local(answer.video_url), video: true }];
-  if (answer.image_url) return [{ ...answer, src: local(answer.image_url) }];
-  if (Array.isArray(answer.output)) return answer.output.map((address) => ({ src: local(address) }));
-  if (answer.output?.job_results) return answer.output.job_results.images.map(data);
-  if (Array.isArray(answer.data)) return answer.data.map((item) => (item.url ? { src: local(item.url) } : data(item.b64_json)));
-  return [];
-}
+/** The pictures of a job: [{src, video, ...what is told of each}]; none before it is completed. */
+export const picturesOf = (job) => (job.pictures ?? []).map((picture) => ({ ...picture, src: local(picture.image_url), video: /\.mp4(\?|$)/.test(picture.image_url) }));
 
-/** Fill `place`. asked: what the form held, when this tab knows it. again(seed): draw with that seed. Returns the first picture's verdict in words. */
-export function showResult(place, job, asked, again) {
+/** What the job was asked for, in words. */
+export const wordsOf = (job) => job.params?.prompt ?? job.params?.description ?? "";
+
+/** Fill `place`. again(job, seed): ask for the same with that seed; null when it cannot be asked for again. Returns the first picture's verdict in words. */
+export function showResult(place, job, again) {
   const pictures = picturesOf(job);
   const side = el("div", { class: "told" });
   const buttons = [];
   const choose = (index) => {
     buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(at === index)));
-    side.replaceChildren(...told(job, pictures[index], asked, again));
+    side.replaceChildren(...told(job, pictures[index], again));
   };
   const figures = pictures.map((picture, index) => {
     const name = [picture.view, picture.expression].filter(Boolean).join(", ") || (pictures.length > 1 ? `Picture ${index + 1}` : "The picture");
     const shown = picture.video
       ? el("video", { src: picture.src, controls: true, loop: true })
-      : el("img", { src: picture.src, alt: altOf(job, asked, name), width: picture.width, height: picture.height });
+      : el("img", { src: picture.src, alt: altOf(job, name), width: picture.width, height: picture.height });
     if (pictures.length === 1) return el("figure", {}, shown);
     buttons.push(el("button", { type: "button", class: "pick", onclick: () => choose(index) }, shown));
     return el("figure", {}, buttons.at(-1), el("figcaption", { text: name }));
@@ -51,13 +44,12 @@ export function showResult(place, job, asked, again) {
 
 const altOf = (job, asked, name) => (asked?.prompt ? `${name}: ${asked.prompt}` : `${name}, ${kindOf(job)}`);
 
-function told(job, picture, asked, again) {
-  const answer = job.result;
+function told(job, picture, again) {
   const verdict = picture.verdict ?? null;
   const checks = (picture.checks ?? []).filter((check) => check.verdict !== "pass");
-  const warnings = [...(answer.warnings ?? []), ...(job.warnings ?? [])];
-  const seed = picture.seed ?? answer.seed;
-  const words = asked?.prompt ?? asked?.description;
+  const warnings = job.warnings ?? [];
+  const seed = picture.seed ?? undefined;
+  const words = wordsOf(job);
   return [
     words ? el("p", { class: "said", text: words }) : null,
     verdict && el("p", {}, el("span", { class: `verdict ${verdict}`, text: VERDICTS[verdict] ?? verdict })),
@@ -70,27 +62,25 @@ function told(job, picture, asked, again) {
     facts(job, picture, seed),
     el("div", { class: "actions" },
       el("a", { class: "button", href: picture.src, download: fileName(job, picture) }, "Download"),
-      seed !== undefined && asked && again ? el("button", { type: "button", onclick: () => again(seed) }, "Again with this seed") : null),
+      seed !== undefined && again ? el("button", { type: "button", onclick: () => again(job, seed) }, "Again with this seed") : null),
   ].filter(Boolean);
 }
 
 function facts(job, picture, seed) {
-  const answer = job.result;
   const drawn = picture.drawn_width && picture.drawn_width !== picture.width ? `, drawn at ${picture.drawn_width} × ${picture.drawn_height}` : "";
   const seconds = job.started && job.finished ? (new Date(job.finished) - new Date(job.started)) / 1000 : null;
   const rows = [
     ["Seed", seed],
     ["Size", picture.width && `${picture.width} × ${picture.height}${drawn}`],
     ["Faces found", picture.faces],
-    ["Likeness", picture.distance !== undefined && picture.distance !== null && `distance ${Number(picture.distance).toFixed(2)} (smaller is more alike)`],
-    ["Preset", answer.preset ?? job.preset],
-    ["Actor", answer.actor ?? job.actor],
-    ["Made from", madeFrom(answer.made_from ?? job.made_from)],
-    ["Saved as", answer.localPath],
+    ["Likeness", picture.distance != null && `distance ${Number(picture.distance).toFixed(2)} (smaller is more alike)`],
+    ["Preset", job.preset],
+    ["Actor", job.actor],
+    ["Made from", madeFrom(job.made_from)],
     ["Took", seconds !== null && `${seconds.toFixed(1)} s`],
     ["Job", job.id],
   ];
-  return el("dl", { class: "facts" }, ...rows.filter(([, value]) => value !== undefined && value !== null && value !== false && value !== "")
+  return el("dl", { class: "facts" }, ...rows.filter(([, value]) => value != null && value !== false && value !== "")
     .flatMap(([name, value]) => [el("dt", { text: name }), value instanceof Node ? el("dd", {}, value) : el("dd", { text: value, class: name === "Job" || name === "Seed" ? "mono" : null })]));
 }
 
