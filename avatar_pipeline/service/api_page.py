@@ -109,18 +109,15 @@ def kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> str:
     words = str(field.get("type", "anything"))
     least, most = field.get("minimum", field.get("exclusiveMinimum")), field.get("maximum")
     if most is None and "exclusiveMaximum" in field:
-        most = field["exclusiveMaximum"] - 1 if words == "integer" else f"below {field['exclusiveMaximum']}"
-    if least is not None or most is not None:
-        words += (
-            f", {least} to {most}"
-            if least is not None and most is not None
-            else f", from {least}"
-            if most is None
-            else f", to {most}"
-        )
+        most = field["exclusiveMaximum"] - (words == "integer")
+    words += "".join([f", from {_plain(least)}" if least is not None else "", f" to {_plain(most)}" if most is not None else ""])
     if "maxLength" in field:
         words += f", at most {field['maxLength']} characters"
     return words
+
+
+def _plain(number: float) -> str:
+    return str(int(number) if number == int(number) else number)
 
 
 def _example(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Any:

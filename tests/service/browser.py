@@ -57,7 +57,9 @@ class Page:
 
     def size(self, width: int, height: int, phone: bool = False, dark: bool = False) -> None:
         """Of the screen, in CSS pixels; a phone has two device pixels for each and touch."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone
+        )
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[theme])
 
@@ -82,7 +84,9 @@ class Page:
         """A real click in the middle of an element."""
         found = json.dumps(selector)
         self.js(f"document.querySelector({found}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        place = self.js(f"(() => {{ const r = document.querySelector({found}).getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()")
+        place = self.js(
+            f"(() => {{ const r = document.querySelector({found}).getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
+        )
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 

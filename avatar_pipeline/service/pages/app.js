@@ -1,14 +1,14 @@
 // The page: a form for each kind of picture, one stage that shows the job under way or a finished one, and the jobs made before.
 
 import { api, follow, isFinished, token } from "./api.js";
-import { ago, byId, el, local, pictureOf, show, ticked } from "./dom.js";
+import { ago, byId, el, local, pictureOf, sentence, show, ticked } from "./dom.js";
 import { kindOf, picturesOf, showResult, wordsOf } from "./result.js";
 
 const EXAMPLES = {
   "Young woman, smiling": "A 25 year old european woman with long brown hair, smiling, neutral gray studio background",
   "Lecturer": "Professional headshot of a 55 year old european man with short gray hair, serious expression, studio lighting",
   "Bearded man": "A 40 year old middle-eastern man with a full dark beard, neutral expression, warm light",
-  "Black woman": "A 35 year old black woman with curly black hair, smiling, beige studio background",
+  "Curly hair": "A 35 year old black woman with curly black hair, smiling, beige studio background",
 };
 const PAGE = 24;
 
@@ -47,6 +47,8 @@ const seedOf = (field) => (field.value.trim() === "" ? -1 : Number(field.value))
 async function submit(name) {
   const button = document.querySelector(`#${name} .submit button`);
   button.disabled = true;
+  state.shown = null;
+  paintHistory();
   stage("progress");
   byId("progress-text").textContent = "Sending…";
   byId("progress-bar").removeAttribute("value");
@@ -84,9 +86,11 @@ function progress(job) {
   const share = Math.round((job.share ?? 0) * 100);
   const before = job.position ?? 0;
   const text = job.state === "queued"
-    ? before > 1 ? `Waiting: ${before - 1} ${before === 2 ? "picture is" : "pictures are"} before yours` : "Waiting: yours is next"
+    ? before > 1 ? `Waiting: ${before - 1} ${before === 2 ? "request is" : "requests are"} before yours` : "Waiting: yours is next"
     : share ? `${sentence(job.doing || "drawing")}, ${share} %` : "Getting ready";
   byId("progress-text").textContent = text;
+  byId("progress-words").textContent = wordsOf(job);
+  byId("preview-none").textContent = job.state === "queued" ? "Waiting" : "Drawing…";
   if (job.state === "running" && share) byId("progress-bar").value = job.share;
   else byId("progress-bar").removeAttribute("value");
   if (job.preview_url) {
@@ -164,11 +168,11 @@ function stage(part) {
   if (part !== "progress") return;
   show(byId("preview"), false);
   byId("preview").removeAttribute("src");
+  for (const name of ["progress-words", "preview-none"]) byId(name).textContent = "";
   show(byId("preview-none"));
 }
 
 const say = (text) => { if (byId("spoken").textContent !== text) byId("spoken").textContent = text; };
-const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 function remember(job) {
   state.jobs.set(job.id, { ...state.jobs.get(job.id), ...job });
@@ -309,7 +313,9 @@ function start() {
     show(byId("token-form"), false);
     state.retry?.();
   });
-  if (FORMS[location.hash.slice(1)]) choose(location.hash.slice(1));
+  const byAddress = () => choose(FORMS[location.hash.slice(1)] ? location.hash.slice(1) : "portrait");
+  window.addEventListener("hashchange", byAddress);
+  byAddress();
   const attempt = () => load().catch((error) => fail(error, attempt));
   attempt();
 }

@@ -1,6 +1,6 @@
 // A finished job, shown: its pictures, what the checks say, where they come from, and what to do next.
 
-import { el, local } from "./dom.js";
+import { el, local, sentence } from "./dom.js";
 
 const VERDICTS = {
   pass: "Ready for LivePortrait",
@@ -21,25 +21,26 @@ export const wordsOf = (job) => job.params?.prompt ?? job.params?.description ??
 /** Fill `place`. again(job, seed): ask for the same with that seed; null when it cannot be asked for again. Returns the first picture's verdict in words. */
 export function showResult(place, job, again) {
   const pictures = picturesOf(job);
-  const side = el("div", { class: "told" });
-  const buttons = [];
+  const [large, side] = [el("div", { class: "large" }), el("div", { class: "told" })];
+  const nameOf = (picture, index) => [picture.view, picture.expression].filter(Boolean).join(", ") || `Picture ${index + 1}`;
+  const strip = pictures.map((picture, index) => el("button", { type: "button", onclick: () => choose(index) },
+    el("img", { src: picture.src, alt: "" }), el("span", { text: nameOf(picture, index) })));
   const choose = (index) => {
-    buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(at === index)));
-    side.replaceChildren(...told(job, pictures[index], again));
-  };
-  const figures = pictures.map((picture, index) => {
-    const name = [picture.view, picture.expression].filter(Boolean).join(", ") || (pictures.length > 1 ? `Picture ${index + 1}` : "The picture");
-    const shown = picture.video
+    const picture = pictures[index];
+    strip.forEach((button, at) => button.setAttribute("aria-pressed", String(at === index)));
+    large.replaceChildren(picture.video
       ? el("video", { src: picture.src, controls: true, loop: true })
-      : el("img", { src: picture.src, alt: altOf(job, name), width: picture.width, height: picture.height });
-    if (pictures.length === 1) return el("figure", {}, shown);
-    buttons.push(el("button", { type: "button", class: "pick", onclick: () => choose(index) }, shown));
-    return el("figure", {}, buttons.at(-1), el("figcaption", { text: name }));
-  });
-  place.replaceChildren(el("div", { class: "result" }, el("div", { class: pictures.length > 1 ? "pictures many" : "pictures" }, ...figures), side));
-  if (pictures.length) choose(0);
-  else side.append(el("p", { text: "The job is done and has no picture." }));
-  return pictures.length ? VERDICTS[pictures[0].verdict] ?? "" : "";
+      : el("img", { src: picture.src, alt: altOf(job, nameOf(picture, index)), width: picture.width, height: picture.height }));
+    side.replaceChildren(...told(job, picture, again));
+  };
+  const shown = el("div", {}, large, strip.length > 1 ? el("div", { class: "strip", role: "group", "aria-label": `${strip.length} pictures` }, ...strip) : null);
+  place.replaceChildren(shown, side);
+  if (!pictures.length) {
+    side.append(el("p", { text: "The job is done and has no picture." }));
+    return "";
+  }
+  choose(0);
+  return VERDICTS[pictures[0].verdict] ?? "";
 }
 
 const altOf = (job, asked, name) => (asked?.prompt ? `${name}: ${asked.prompt}` : `${name}, ${kindOf(job)}`);
@@ -47,7 +48,7 @@ const altOf = (job, asked, name) => (asked?.prompt ? `${name}: ${asked.prompt}` 
 function told(job, picture, again) {
   const verdict = picture.verdict ?? null;
   const checks = (picture.checks ?? []).filter((check) => check.verdict !== "pass");
-  const warnings = job.warnings ?? [];
+  const warnings = [...new Set(job.warnings ?? [])];
   const seed = picture.seed ?? undefined;
   const words = wordsOf(job);
   return [
@@ -56,8 +57,8 @@ function told(job, picture, again) {
     verdict === "pass" && !warnings.length ? el("p", { class: "help", text: "Every check that could be made passed." }) : null,
     checks.length || warnings.length
       ? el("ul", { class: "checks" },
-          ...warnings.map((text) => el("li", { class: "warn" }, el("span", { text }))),
-          ...checks.map((check) => el("li", { class: check.verdict }, el("b", { text: inWords(check.name) }), el("span", { text: check.hint ?? "" }))))
+          ...checks.map((check) => el("li", { class: check.verdict }, el("b", { text: inWords(check.name) }), el("span", { text: check.hint ?? "" }))),
+          ...warnings.map((text) => el("li", { class: "warn" }, el("span", { text: sentence(text) }))))
       : null,
     facts(job, picture, seed),
     el("div", { class: "actions" },
@@ -89,8 +90,8 @@ function madeFrom(parts) {
   return entries.length ? el("span", { title: entries.map(([what, digest]) => `${what}: ${digest}`).join("\n") }, entries.map(([what, digest]) => `${inWords(what).toLowerCase()} ${String(digest).slice(0, 10)}`).join(", ")) : null;
 }
 
-/** face_too_small -> Face too small */
-const inWords = (name) => (name[0].toUpperCase() + name.slice(1)).replaceAll("_", " ");
+/** mouth_closed -> Mouth closed */
+const inWords = (name) => sentence(name).replaceAll("_", " ");
 
 function fileName(job, picture) {
   const found = /\.(png|jpg|webp|mp4)(\?|$)/.exec(picture.src)?.[1] ?? "png";
