@@ -14,10 +14,10 @@ from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.service.context import Service
 from avatar_pipeline.service.dialects import handle
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, images, page
+from avatar_pipeline.service.routes import agent, base_image, face_avatar, images, page
 from avatar_pipeline.service.settings import Settings
 
-ROUTERS = (agent.router, images.router, page.router)
+ROUTERS = (agent.router, base_image.router, face_avatar.router, images.router, page.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
