@@ -14,10 +14,10 @@ from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.service.context import Service
 from avatar_pipeline.service.dialects import handle
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, images
+from avatar_pipeline.service.routes import agent, face_migration, face_swap, images
 from avatar_pipeline.service.settings import Settings
 
-ROUTERS = (agent.router, images.router)
+ROUTERS = (agent.router, face_swap.router, face_migration.router, images.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
