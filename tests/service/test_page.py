@@ -19,7 +19,7 @@ from tests.service.conftest import Server, start_server
 SCRIPTS = {name: (PAGES / name).read_text() for name in STATIC if name.endswith(".js")}
 INDEX = (PAGES / "index.html").read_text()
 # The body of each task, by the name that POST /jobs knows it by.
-BODIES = {"portrait": ("Generate", "FaceMigration"), "face-swap": ("FaceSwap",), "base-image": ("BaseImage",)}
+BODIES = {"portrait": ("Generate", "FaceMigration"), "face-swap": ("FaceSwap",), "base-image": ("GenerateBaseImage",)}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_paths_and_fields_that_the_scripts_use_are_in_the_api(schema: dict[str, 
     for path in re.findall(r'(?:json|send)\([`"](/[^`"?$]*)', SCRIPTS["api.js"]):
         known = [template for template in schema["paths"] if template == path or template.startswith(path.rstrip("/") + "/{")]
         assert known or path == "/openapi.json", path
-    job = schema["components"]["schemas"]["JobBody"]["properties"]
+    job = schema["components"]["schemas"]["JobView"]["properties"]
     for name, script in SCRIPTS.items():
         for field in re.findall(r"\bjob\??\.(\w+)", script):
             assert field in job, f"{name}: job.{field}"
