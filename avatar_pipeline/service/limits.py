@@ -119,6 +119,7 @@ class _Body:
                 message = await self.rest()
         except TimeoutError:
             self.error = status_error(408, f"The body was not complete after {self._seconds:g} seconds. Send it again, or less.")
+            self.complete = True  # nothing more of it is waited for
             raise self.error from None
         self._length += len(message.get("body", b""))
         self.complete = not message.get("more_body", False)
