@@ -42,6 +42,9 @@ class ActorSpec(BaseModel):
         pattern=r"^(none|folder|openpeople:P0(0[1-9]|10))$",
         description="none, folder (the actor's folder photos/), or openpeople:P001 to openpeople:P010 (synthetic people)",
     )
+    aliases: list[Annotated[str, Field(min_length=2, max_length=100)]] = Field(
+        [], max_length=20, description='what else prompts call the actor, such as "Prof. Dr. Uwe Hahne"'
+    )
     preset: str = Field("embedded", description="the diffusion model: " + ", ".join(PRESETS))
     model: dict[str, Any] = Field({}, description="what differs from the preset, such as {model: folder, steps: 40}")
     settings: dict[Asset, dict[str, Any]] = Field({}, description="by asset: settings that differ from the defaults")

@@ -11,10 +11,10 @@ import avatar_pipeline
 from avatar_pipeline.service.context import Service
 from avatar_pipeline.service.guard import guard
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, images
+from avatar_pipeline.service.routes import agent, base_image, face_avatar, images, page
 from avatar_pipeline.service.settings import Settings
 
-ROUTERS = (agent.router, images.router)
+ROUTERS = (agent.router, base_image.router, face_avatar.router, images.router, page.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -35,6 +35,8 @@ def create_app(settings: Settings) -> FastAPI:
         title="avatar_pipeline",
         version=avatar_pipeline.__version__,
         lifespan=lifespan,
+        docs_url=None,  # routes/page.py has a page of its own
+        redoc_url=None,
         form_limits={"max_files": 8, "max_fields": 64, "max_part_size": 64 * 1024},
     )
     for router in ROUTERS:

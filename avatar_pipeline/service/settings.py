@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +27,10 @@ class Settings(BaseModel):
     queue_limit: int = Field(32, ge=1, description="jobs that may wait; more are answered 503 with Retry-After")
     wait_seconds: float = Field(110.0, gt=0, description="how long a dialect's call waits for its job: below its clients' 120")
     image_hours: float = Field(24.0, gt=0, description="how long the address of a picture works")
+    base_image_backend: Literal["local", "runpod"] = Field(
+        "local",
+        description="who draws base images from descriptions: the actor's preset here, or FLUX.1-dev at RunPod (docs/remote.md)",
+    )
     job_days: float = Field(7.0, gt=0, description="how long finished jobs and their pictures are kept")
 
     # fetching what addresses in requests name (fetching.py)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw, make_base_image
 from avatar_pipeline.tasks.task import Task
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (Task("draw", draw.Params, draw.run, "Pictures of a person from words, a LoRA, a face, or all of them."),)
+    for task in (
+        Task("draw", draw.Params, draw.run, "Pictures of a person from words, a LoRA, a face, or all of them."),
+        Task("make_base_image", make_base_image.Params, make_base_image.run, "The base image of an actor, from a description."),
+    )
 }
