@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import Preset
-from avatar_pipeline.diffusion.sampling import text_to_image
+from avatar_pipeline.diffusion.sampling import drawable_size, text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError, RequestError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
@@ -198,18 +198,6 @@ def _finish(
         "drawn_width": drawn.width, "drawn_height": drawn.height, "verdict": worst(checks), "checks": found_checks(checks),
         "measured": measured(faces), "warnings": warnings,
     }  # fmt: skip
-
-
-def drawable_size(preset: Preset, width: int, height: int) -> tuple[int, int]:
-    """The size to draw at for a picture of `width` x `height`: of about that shape, and of the area that the preset draws best."""
-    area = preset.width * preset.height
-    scale = (area / (width * height)) ** 0.5
-    multiple = preset.size_multiple
-
-    def side(pixels: float) -> int:
-        return int(min(max(round(pixels * scale / multiple) * multiple, 256), preset.largest // multiple * multiple))
-
-    return side(width), side(height)
 
 
 def encode(picture: Image.Image, format: str) -> bytes:
