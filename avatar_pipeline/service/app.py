@@ -11,10 +11,18 @@ import avatar_pipeline
 from avatar_pipeline.service.context import Service
 from avatar_pipeline.service.guard import guard
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, base_image, face_avatar, images, page
+from avatar_pipeline.service.routes import agent, base_image, face_avatar, face_migration, face_swap, images, page
 from avatar_pipeline.service.settings import Settings
 
-ROUTERS = (agent.router, base_image.router, face_avatar.router, images.router, page.router)
+ROUTERS = (
+    agent.router,
+    face_swap.router,
+    face_migration.router,
+    base_image.router,
+    face_avatar.router,
+    images.router,
+    page.router,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
