@@ -47,7 +47,9 @@ def test_every_dialect(server: Server, face: Path, tmp_path: Path) -> None:
     assert swapped["identity"]["to_source"] is not None
     anew = client.face_avatar(face, prompt="headshot of a man", num_inference_steps=2, guidance_scale=3, **SMALL)
     assert len(anew["output"]) == 1
-    made = client.base_image("client_test", "european 25 year old male with short brown hair", width=256, height=384, steps=2, seed=1)
+    made = client.base_image(
+        "client_test", "european 25 year old male with short brown hair", width=256, height=384, steps=2, seed=1
+    )
     assert made["status"] == "COMPLETED" and made["seed"] == 1
     drawn = client.face_migration(face, "headshot of a man", size="256x256", num_inference_steps=2)
     assert Image.open(io.BytesIO(drawn)).size == (256, 256)
@@ -71,7 +73,9 @@ def test_refusals_of_every_dialect_are_one_exception(server: Server, face: Path,
         client.wait("0" * 8 + "-0000-0000-0000-" + "0" * 12)
     assert wrong.value.code == "not_found"
     with pytest.raises(ApiError) as wrong:
-        client.download(f"{server.url}/api/images/{'0' * 8}-0000-0000-0000-{'0' * 12}/0.png?expires=1&signature=x", tmp_path / "x")
+        client.download(
+            f"{server.url}/api/images/{'0' * 8}-0000-0000-0000-{'0' * 12}/0.png?expires=1&signature=x", tmp_path / "x"
+        )
     assert wrong.value.code == "not_found" and not (tmp_path / "x").exists()
 
 

@@ -87,7 +87,9 @@ def test_the_limits_are_those_of_the_settings() -> None:
     fields = Settings.model_fields
     for variable in re.findall(r"AVATAR_SERVICE_([A-Z_]+)", GUIDE):
         assert variable.lower() in fields, variable
-    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| ([^|]+) \|$", GUIDE.partition("## Limits\n")[2].partition("## Security")[0], flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| [^|]+ \| ([^|]+) \| ([^|]+) \|$", GUIDE.partition("## Limits\n")[2].partition("## Security")[0], flags=re.MULTILINE
+    )
     assert len(rows) >= 9
     for shown, names in rows[1:]:
         numbers = [float(number.replace(" ", "")) for number in re.findall(r"\d+(?: \d{3})*", shown)]

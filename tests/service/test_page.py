@@ -85,7 +85,9 @@ def test_ids_that_the_scripts_use_exist() -> None:
 def test_every_field_has_a_label() -> None:
     for field in re.findall(r"<(?:input|select|textarea)\b[^>]*>", INDEX):
         name = re.search(r'\bid="([^"]+)"', field)
-        assert name and (f'for="{name[1]}"' in INDEX or re.search(rf'<label[^>]*><span[^>]*>[^<]+</span><input id="{name[1]}"', INDEX)), field
+        assert name and (
+            f'for="{name[1]}"' in INDEX or re.search(rf'<label[^>]*><span[^>]*>[^<]+</span><input id="{name[1]}"', INDEX)
+        ), field
     for name in re.findall(r'aria-(?:controls|labelledby|describedby)="([^"]+)"', INDEX):
         assert f'id="{name}"' in INDEX, name
 
@@ -109,7 +111,9 @@ def test_paths_and_fields_that_the_scripts_use_are_in_the_api(schema: dict[str, 
 
 
 def test_what_the_forms_send_is_in_the_api(schema: dict[str, Any]) -> None:
-    forms = re.split(r'^  "?(?:[a-z-]+)"?: async', SCRIPTS["app.js"].partition("const FORMS")[2].partition("\n};")[0], flags=re.MULTILINE)[1:]
+    forms = re.split(
+        r'^  "?(?:[a-z-]+)"?: async', SCRIPTS["app.js"].partition("const FORMS")[2].partition("\n};")[0], flags=re.MULTILINE
+    )[1:]
     assert set(BODIES) == set(form_names())
     for name, code in zip(form_names(), forms, strict=True):
         fields = {f for body in BODIES[name] for f in schema["components"]["schemas"][body]["properties"]}
@@ -169,7 +173,9 @@ def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: S
     assert text(page, "#spoken").startswith("Done.")
     # the picture that the download gives is the one that the same request gives elsewhere
     link = page.js("document.querySelector('#result a[download]').getAttribute('href')")
-    answer = server.post("/generate", {"prompt": "a 35 year old woman with curly hair, smiling", "seed": 7, "width": 512, "height": 512})
+    answer = server.post(
+        "/generate", {"prompt": "a 35 year old woman with curly hair, smiling", "seed": 7, "width": 512, "height": 512}
+    )
     assert server.get(link).content == server.get(answer.json()["image_url"].removeprefix(server.url)).content
     assert page.js("document.documentElement.scrollWidth") == 390
 
