@@ -1,4 +1,4 @@
-// The call printed in the Base Image Generation API, as it stands there. fetch.mjs gives fetch an address to begin at.
+// The call printed in the Base Image Generation API, as it stands there. run_in_node.py gives fetch a host.
 const response = await fetch('/api/generate-base-image', {
   method: 'POST',
   headers: { 'Content-Type': 'application/json' },
