@@ -19,6 +19,9 @@ def serve(
     import uvicorn
 
     from avatar_pipeline.service.app import create_app
+    from avatar_pipeline.service.logs import log_config
+    from avatar_pipeline.service.protocol import uvicorn_options
     from avatar_pipeline.service.settings import Settings
 
-    uvicorn.run(create_app(Settings(host=host, port=port, preset=preset, device=device)), host=host, port=port, access_log=False)
+    settings = Settings(host=host, port=port, preset=preset, device=device)
+    uvicorn.run(create_app(settings), host=host, port=port, log_config=log_config(), **uvicorn_options(settings))

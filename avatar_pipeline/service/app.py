@@ -6,18 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 
 import avatar_pipeline
-from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.service.context import Service
-from avatar_pipeline.service.dialects import handle
+from avatar_pipeline.service.guard import guard
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, base_image, face_avatar, images
+from avatar_pipeline.service.routes import agent, base_image, face_avatar, images, page
 from avatar_pipeline.service.settings import Settings
 
-ROUTERS = (agent.router, base_image.router, face_avatar.router, images.router)
+ROUTERS = (agent.router, base_image.router, face_avatar.router, images.router, page.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -33,9 +30,16 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             service.queue.stop()
 
-    app = FastAPI(title="avatar_pipeline", version=avatar_pipeline.__version__, lifespan=lifespan)
-    for kind in (AvatarPipelineError, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, handle)
+    # The longest field of a form is a prompt; the service takes two pictures or a picture and a video at most.
+    app = FastAPI(
+        title="avatar_pipeline",
+        version=avatar_pipeline.__version__,
+        lifespan=lifespan,
+        docs_url=None,  # routes/page.py has a page of its own
+        redoc_url=None,
+        form_limits={"max_files": 8, "max_fields": 64, "max_part_size": 64 * 1024},
+    )
     for router in ROUTERS:
         app.include_router(router)
+    guard(app, settings)
     return app

@@ -39,3 +39,13 @@ class Settings(BaseModel):
     )
     fetch_ports: tuple[int, ...] = Field((80, 443), description="ports that addresses in requests may name")
     fetch_seconds: float = Field(20.0, gt=0, description="for one address, from the lookup of its name to the last byte")
+
+    # who may ask, how much, how often (access.py, limits.py, rates.py)
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="origins of web pages that may call the service, https://app.example"
+    )
+    max_json_mib: float = Field(24.0, gt=0, description="of a JSON body; pictures inside it as data: addresses count")
+    max_upload_mib: float = Field(100.0, gt=0, description="of any other body, such as a form with files")
+    body_seconds: float = Field(120.0, gt=0, description="for receiving a whole body")
+    requests_per_minute: int = Field(3000, ge=0, description="for each token, or each address without one; 0: no limit")
+    requests_at_once: int = Field(200, ge=1, description="being answered, waiting ones included; more are answered 503")

@@ -23,8 +23,10 @@ import numpy as np
 from avatar_pipeline.errors import Cancelled, PhotoError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.measures import inter_eye_distance
+from avatar_pipeline.stages.face_swap.landmarks import LandmarkSwapper
 from avatar_pipeline.stages.face_swap.steady import Steady
-from avatar_pipeline.stages.face_swap.swap import SMALLEST, TOO_FAR, LandmarkSwapper, Swapper, find_one
+from avatar_pipeline.stages.face_swap.swap import SMALLEST, TOO_FAR, find_one
+from avatar_pipeline.stages.face_swap.swapper import Swapper
 from avatar_pipeline.stages.face_swap.video_file import VideoWriter, upright
 
 if TYPE_CHECKING:
@@ -50,8 +52,8 @@ class VideoLimits:
 class VideoResult:
     """What was done. frames: written. swapped: of these. without_face: frames in which none was found, as they were.
 
-    left: frames with a face that is too small, or turned too far from the source's, as they were. width, height: of the written picture,
-    upright. seconds: from the first to the last frame. sound: "copied", "encoded as AAC" or "none". to_source: median distance of the swapped
+    left: frames with a face that is too small, or turned too far from the source's, as they were. width, height: of the written
+    picture, upright. seconds: from the first to the last frame. sound: "copied", "encoded as AAC" or "none". to_source: median distance of the swapped
     faces to the source's, over every tenth swapped frame, None without any. warnings: in words.
     """
 
@@ -186,7 +188,8 @@ def _convert(
                 if packet.stream is sound:
                     waiting.append(packet)
                 else:
-                    for frame in packet.decode():
+                    frames: list[Any] = packet.decode()
+                    for frame in frames:
                         if cancelled():
                             raise Cancelled(
                                 f"cancelled after frame {count} of the video. Nothing was stored; run it again when you want it."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-# Levin, Lischinski and Weiss 2006, A Closed Form Solution to Natural Image Matting: colours along a line in each 3 x 3 window. Their epsilon of
-# 1e-7 is for noiseless pictures; JPEG's noise of one or two grey levels asks for this one.
+# Levin, Lischinski and Weiss 2006, A Closed Form Solution to Natural Image Matting: colours along a line in each 3 x 3 window. Their
+# epsilon of 1e-7 is for noiseless pictures; JPEG's noise of one or two grey levels asks for this one.
 EPSILON = 1e-5
 STRIP = 512  # rows of a large picture worked on at a time: a 50 megapixel one would need gigabytes at once
 

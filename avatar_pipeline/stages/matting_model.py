@@ -79,7 +79,7 @@ class MattingModel:
         except Exception as error:
             raise ModelError(f"{self.file} does not take a picture of {recipe.side} pixels a side ({error}).") from error
         # BiRefNet's last answer is its finest, the others' first is.
-        answer = np.asarray(answers[-1 if recipe.logits else 0], np.float32).squeeze()
+        answer: np.ndarray = np.asarray(answers[-1 if recipe.logits else 0], np.float32).squeeze()
         if answer.ndim != 2:
             raise ModelError(f"{self.file} answers with the shape {answer.shape}, not with one mask.")
         if recipe.logits:

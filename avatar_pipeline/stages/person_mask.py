@@ -72,7 +72,7 @@ def _mark_likely(marks: np.ndarray, points: np.ndarray) -> None:
     import cv2
 
     eyes, middle, chin = inter_eye_distance(points), points[36:48].mean(axis=0), points[8]
-    center = middle + (0, (HAIR_DOWN - HAIR_UP) / 2 * eyes)
+    center = middle + np.array([0, (HAIR_DOWN - HAIR_UP) / 2 * eyes])
     axes = (round(HAIR_HALF_WIDTH * eyes), round((HAIR_UP + HAIR_DOWN) / 2 * eyes))
     cv2.ellipse(marks, _round(center), axes, 0, 0, 360, cv2.GC_PR_FGD, -1)
     x, y = chin

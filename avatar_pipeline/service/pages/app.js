@@ -1,16 +1,15 @@
 // The page: a form for each kind of picture, one stage that shows the job under way or a finished one, and the jobs made before.
 
 import { api, follow, isFinished, token } from "./api.js";
-import { ago, byId, el, local, pictureOf, show, ticked } from "./dom.js";
-import { kindOf, picturesOf, showResult } from "./result.js";
+import { ago, byId, el, local, pictureOf, sentence, show, ticked } from "./dom.js";
+import { kindOf, picturesOf, showResult, wordsOf } from "./result.js";
 
 const EXAMPLES = {
   "Young woman, smiling": "A 25 year old european woman with long brown hair, smiling, neutral gray studio background",
   "Lecturer": "Professional headshot of a 55 year old european man with short gray hair, serious expression, studio lighting",
   "Bearded man": "A 40 year old middle-eastern man with a full dark beard, neutral expression, warm light",
-  "Black woman": "A 35 year old black woman with curly black hair, smiling, beige studio background",
+  "Curly hair": "A 35 year old black woman with curly black hair, smiling, beige studio background",
 };
-const ASKED = "avatar_pipeline.asked"; // what this tab asked for, by job id: prompts are kept nowhere else
 const PAGE = 24;
 
 // What each form asks for. A new kind of picture is one more entry.
@@ -42,20 +41,14 @@ const FORMS = {
 
 const state = { following: null, shown: null, jobs: new Map(), retry: null };
 const seedOf = (field) => (field.value.trim() === "" ? -1 : Number(field.value));
-const asked = {
-  all: () => JSON.parse(sessionStorage.getItem(ASKED) ?? "{}"),
-  of: (id) => asked.all()[id],
-  keep: (id, { input }) => {
-    const words = Object.fromEntries(Object.entries(input).filter(([, value]) => !(typeof value === "string" && value.startsWith("data:"))));
-    sessionStorage.setItem(ASKED, JSON.stringify(Object.fromEntries(Object.entries({ ...asked.all(), [id]: words }).slice(-100))));
-  },
-};
 
 // --- starting, following, showing a job ---
 
 async function submit(name) {
   const button = document.querySelector(`#${name} .submit button`);
   button.disabled = true;
+  state.shown = null;
+  paintHistory();
   stage("progress");
   byId("progress-text").textContent = "Sending…";
   byId("progress-bar").removeAttribute("value");
@@ -64,7 +57,6 @@ async function submit(name) {
   try {
     const order = await FORMS[name]();
     const job = await api.submit(order.task, order.input);
-    asked.keep(job.id, order);
     await watch(job);
   } catch (error) {
     fail(error, () => submit(name));
@@ -94,9 +86,11 @@ function progress(job) {
   const share = Math.round((job.share ?? 0) * 100);
   const before = job.position ?? 0;
   const text = job.state === "queued"
-    ? before > 1 ? `Waiting: ${before - 1} ${before === 2 ? "picture is" : "pictures are"} before yours` : "Waiting: yours is next"
+    ? before > 1 ? `Waiting: ${before - 1} ${before === 2 ? "request is" : "requests are"} before yours` : "Waiting: yours is next"
     : share ? `${sentence(job.doing || "drawing")}, ${share} %` : "Getting ready";
   byId("progress-text").textContent = text;
+  byId("progress-words").textContent = wordsOf(job);
+  byId("preview-none").textContent = job.state === "queued" ? "Waiting" : "Drawing…";
   if (job.state === "running" && share) byId("progress-bar").value = job.share;
   else byId("progress-bar").removeAttribute("value");
   if (job.preview_url) {
@@ -111,7 +105,7 @@ function present(job) {
   state.shown = job.id;
   if (job.state === "completed") {
     stage("result");
-    const verdict = showResult(byId("result"), job, asked.of(job.id), again);
+    const verdict = showResult(byId("result"), job, job.task === "generate" ? again : null);
     say(`Done. ${verdict}`);
     byId("stage-title").focus({ preventScroll: true });
     byId("stage").scrollIntoView({ block: "nearest" });
@@ -125,14 +119,21 @@ function present(job) {
   paintHistory();
 }
 
-function again(seed) {
-  const words = asked.of(state.shown);
-  if (words.description) return;
-  byId("prompt").value = words.prompt;
+function again({ params }, seed) {
+  byId("prompt").value = params.prompt;
   byId("seed").value = seed;
-  if (words.actor !== undefined) byId("actor").value = words.actor;
-  if (words.style) byId("style").value = words.style;
-  byId("size").value = words.size ?? `${words.width}x${words.height}`;
+  byId("actor").value = params.actor ?? "";
+  if (params.style) byId("style").value = params.style;
+  byId("count").value = params.count ?? 1;
+  const size = `${params.width}x${params.height}`;
+  if (![...byId("size").options].some((option) => option.value === size)) byId("size").append(el("option", { value: size }, size.replace("x", " × ")));
+  byId("size").value = size;
+  for (const name of ["views", "expressions"]) {
+    for (const box of byId(name).querySelectorAll("input")) box.checked = (params[name] ?? []).includes(box.value);
+    byId(name).dispatchEvent(new Event("change"));
+  }
+  byId("face").value = "";
+  byId("face").dispatchEvent(new Event("change"));
   choose("portrait");
   submit("portrait");
 }
@@ -167,11 +168,11 @@ function stage(part) {
   if (part !== "progress") return;
   show(byId("preview"), false);
   byId("preview").removeAttribute("src");
+  for (const name of ["progress-words", "preview-none"]) byId(name).textContent = "";
   show(byId("preview-none"));
 }
 
 const say = (text) => { if (byId("spoken").textContent !== text) byId("spoken").textContent = text; };
-const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
 function remember(job) {
   state.jobs.set(job.id, { ...state.jobs.get(job.id), ...job });
@@ -192,8 +193,7 @@ function paintHistory() {
 function entry(job) {
   const current = job.id === state.shown;
   const [picture] = picturesOf(job);
-  const words = asked.of(job.id);
-  const title = words?.prompt ?? words?.description ?? kindOf(job);
+  const title = wordsOf(job) || kindOf(job);
   const missing = { queued: "Waiting", running: `${Math.round((job.share ?? 0) * 100)} %`, failed: "Failed", cancelled: "Cancelled", completed: "Done" }[job.state];
   const thumb = picture && !picture.video ? el("img", { class: "thumb", src: picture.src, alt: "", loading: "lazy" }) : el("span", { class: "thumb", text: missing });
   const what = el("span", { class: "what" }, el("b", { text: title }), ago(job.finished ?? job.created));
@@ -237,11 +237,11 @@ function choose(name, focus = false) {
 function fillChoices(schema) {
   const fields = schema.components.schemas.Generate.properties;
   const values = (field) => { const s = fields[field] ?? {}; const of = (x) => x?.enum ?? x?.items?.enum ?? x?.anyOf?.map(of).find(Boolean); return of(s) ?? []; };
-  byId("style").append(...(values("style").length ? values("style") : ["photorealistic"]).map((value) => el("option", { value }, sentence(value.replaceAll("-", " ")))));
+  byId("style").replaceChildren(...(values("style").length ? values("style") : ["photorealistic"]).map((value) => el("option", { value }, sentence(value.replaceAll("-", " ")))));
   const most = fields.n?.maximum ?? 1;
-  byId("count").append(...Array.from({ length: most }, (_, index) => el("option", {}, String(index + 1))));
+  byId("count").replaceChildren(...Array.from({ length: most }, (_, index) => el("option", {}, String(index + 1))));
   for (const name of ["views", "expressions"]) {
-    byId(name).append(...values(name).map((value) => el("label", {}, el("input", { type: "checkbox", value }), sentence(value))));
+    byId(name).replaceChildren(byId(name).firstElementChild, ...values(name).map((value) => el("label", {}, el("input", { type: "checkbox", value }), sentence(value))));
     show(byId(name), values(name).length > 0);
   }
 }
@@ -250,7 +250,7 @@ async function fillActors() {
   const { actors, preset } = await api.actors();
   byId("about").textContent = preset === "embedded" ? "drawing with the embedded model" : `drawing with ${preset}`;
   for (const select of [byId("actor"), byId("swap-actor")]) {
-    select.append(...actors.map((actor) => el("option", { value: actor.name }, actor.has_lora ? `${actor.name} (LoRA)` : actor.name)));
+    select.replaceChildren(select.options[0], ...actors.map((actor) => el("option", { value: actor.name }, actor.has_lora ? `${actor.name} (LoRA)` : actor.name)));
   }
   byId("actor").addEventListener("change", () => {
     const actor = actors.find((one) => one.name === byId("actor").value);
@@ -313,7 +313,9 @@ function start() {
     show(byId("token-form"), false);
     state.retry?.();
   });
-  if (FORMS[location.hash.slice(1)]) choose(location.hash.slice(1));
+  const byAddress = () => choose(FORMS[location.hash.slice(1)] ? location.hash.slice(1) : "portrait");
+  window.addEventListener("hashchange", byAddress);
+  byAddress();
   const attempt = () => load().catch((error) => fail(error, attempt));
   attempt();
 }

@@ -1,7 +1,9 @@
 """Face swap: one person's face in another person's picture, by landmarks, or by InsightFace's inswapper when it is on disk."""
 
 from avatar_pipeline.stages.face_swap.inswapper import InSwapper, get_swapper, inswapper_file
-from avatar_pipeline.stages.face_swap.swap import LandmarkSwapper, Painter, Swapper, SwapResult, find_one, swap_face
+from avatar_pipeline.stages.face_swap.landmarks import LandmarkSwapper
+from avatar_pipeline.stages.face_swap.swap import SwapResult, find_one, swap_face
+from avatar_pipeline.stages.face_swap.swapper import Painter, Swapper
 
 __all__ = [
     "InSwapper",

@@ -1,7 +1,7 @@
 """InsightFace's inswapper behind the Swapper protocol, when its model is on disk.
 
-The model was trained and published for non-commercial research only, is not shipped, and is never downloaded from here. It reads the source as
-an ArcFace embedding of buffalo_l, so it works with the analyzer "insightface" alone, and draws the face at 128 x 128 pixels.
+The model was trained and published for non-commercial research only, is not shipped, and is never downloaded from here. It reads the
+source as an ArcFace embedding of buffalo_l, so it works with the analyzer "insightface" alone, and draws the face at 128 x 128 pixels.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.insightface_analyzer import pack_folder
 from avatar_pipeline.faces.measures import inter_eye_distance
 from avatar_pipeline.stages.face_swap.geometry import all_points
+from avatar_pipeline.stages.face_swap.landmarks import LandmarkSwapper
+from avatar_pipeline.stages.face_swap.masks import fading
 from avatar_pipeline.stages.face_swap.skin import features, outline, skin
-from avatar_pipeline.stages.face_swap.swap import LandmarkSwapper, Painter, Swapper, paste, window
+from avatar_pipeline.stages.face_swap.swapper import Painter, Swapper
+from avatar_pipeline.stages.face_swap.window import WORK_SIDE, paste, reduced, window
 
 MODEL = "inswapper_128.onnx"
 MODEL_VARIABLE = "AVATAR_INSWAPPER"
@@ -87,19 +90,21 @@ class InSwapper:
             five = np.array([*eyes, landmarks[30], landmarks[48], landmarks[54]], np.float32)
             drawn, matrix = self._model.get(target[..., ::-1], SimpleNamespace(kps=five), person, paste_back=False)
             part = window(target, landmarks)
-            view = target[part.rows, part.columns]
+            scale = min(1.0, WORK_SIDE / max(part.size))
+            (view,) = reduced((target[part.rows, part.columns],), scale)
             size = (view.shape[1], view.shape[0])
-            to_part = np.array(matrix, np.float64)
-            to_part[:, 2] += to_part[:, :2] @ (part.columns.start, part.rows.start)
+            # From pixels of the view to pixels of the drawn face, centres at half pixels.
+            corner = np.array(part.corner) + 0.5 / scale - 0.5
+            to_drawn = np.hstack([matrix[:, :2] / scale, (matrix[:, :2] @ corner + matrix[:, 2])[:, None]])
             flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
             rgb = np.ascontiguousarray(drawn[..., ::-1])
-            laid = cv2.warpAffine(rgb, to_part, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-            inside = cv2.warpAffine(_square(rgb.shape[0]), to_part, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-            points = all_points(landmarks) - (part.columns.start, part.rows.start)
-            between = inter_eye_distance(landmarks)
+            laid = cv2.warpAffine(rgb, to_drawn, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            inside = cv2.warpAffine(_square(len(rgb)), to_drawn, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+            points = (all_points(landmarks) - part.corner + 0.5) * scale - 0.5
+            between = inter_eye_distance(points[:68])
             free = np.maximum(skin(view, points, between), features(points, size, between))
-            mask = cv2.GaussianBlur(outline(points, size, 0.1 * between) * free, (0, 0), 0.05 * between) * inside
-            return paste(target, part, laid.astype(np.float32), mask)
+            mask = fading(outline(points, size, 0.05 * between), 0.2 * between) * free * inside
+            return paste(target, part, view, laid.astype(np.float32), mask.astype(np.float32))
 
         return paint
 

@@ -55,7 +55,8 @@ def skin(image: np.ndarray, points: np.ndarray, between_eyes: float) -> np.ndarr
     off = (soft - near.mean(axis=0).astype(np.float32)).astype(np.float32)
     # Shade and light change the lightness and hardly the hue: a darker or lighter pixel of the same hue counts half.
     off[..., 0] *= 0.5
-    distance = np.sqrt(np.maximum(np.einsum("hwc,cd,hwd->hw", off, np.linalg.inv(spread).astype(np.float32), off), 0))
+    root = np.linalg.cholesky(np.linalg.inv(spread)).astype(np.float32)
+    distance = np.linalg.norm(off @ root, axis=2)
     likely = np.clip((NOT - distance) / (NOT - SURE), 0, 1).astype(np.float32)
     radius = max(2, round(0.05 * between_eyes))
     return np.clip(guided_filter(lab[..., 0] / 100, likely, radius, 1e-3), 0, 1)

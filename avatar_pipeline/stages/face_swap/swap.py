@@ -5,38 +5,21 @@ The target keeps its hair, outline, pose, light and expression; the source gives
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from avatar_pipeline.errors import PhotoError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.measures import eye_openness, inter_eye_distance, mouth_opening
-from avatar_pipeline.stages.face_swap.geometry import INNER_LIPS, all_points, backward_map, destination
-from avatar_pipeline.stages.face_swap.light import blend, relight
-from avatar_pipeline.stages.face_swap.skin import features, outline, skin
+from avatar_pipeline.stages.face_swap.landmarks import LandmarkSwapper
+from avatar_pipeline.stages.face_swap.swapper import BLINK, Swapper
 
-# Degrees between the two heads, in yaw or pitch: from the first the far cheek is stretched (a warning), from the second it cannot be made up
-# from what the source shows (refused). dlib reads a head turned by 45 degrees as 32 to 39.
+# Degrees between the two heads, in yaw or pitch: from the first the far cheek is stretched (a warning), from the second it cannot be
+# made up from what the source shows (refused). dlib reads a head turned by 45 degrees as 32 to 39.
 TURNED, TOO_FAR = 14.0, 32.0
 SMALLEST = 24.0  # pixels between the eyes, in either picture: below, landmarks are guesses
 ENLARGED = 2.0  # how much larger the target's face may be than the source's before the result looks blurred
-WORK_SIDE = 1280  # pixels: a larger face is painted at this size and enlarged; openpeople's portraits are below it
-BLINK = 0.16  # the target's eye aspect ratio below which its lids are shut, and its own eyes stay
-
-Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(target RGB uint8, its (68, 2) landmarks) -> the target with the source's face, RGB uint8."""
-
-
-class Swapper(Protocol):
-    """A method of painting one person's face into pictures."""
-
-    name: str
-
-    def bind(self, image: np.ndarray, face: Face) -> Painter:
-        """The painter for the person of `face` in the RGB uint8 picture `image`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,131 +103,9 @@ def _fit(source: Face, target: Face) -> list[str]:
     if openings[1] > 0.2 and openings[0] < 0.1:
         notes.append("The target's mouth is open and the source's shut: what is seen inside the mouth is the target's.")
     if openings[0] > 0.2 and openings[1] < 0.1:
-        notes.append("The source's mouth is open and the target's shut: its lips are brought together, which may look stiff.")
+        notes.append("The source's mouth is open and the target's shut: the mouth stays the target's.")
+    if eye_openness(source.landmarks68) < BLINK:
+        notes.append("The source's eyes look shut, and so they do in the result. Give a picture with both eyes open.")
+    elif eye_openness(target.landmarks68) < BLINK:
+        notes.append("The target's eyes look shut, and stay as they are.")
     return notes
-
-
-@dataclass(frozen=True)
-class Window:
-    """The part of a picture that is worked on."""
-
-    rows: slice
-    columns: slice
-
-
-def window(image: np.ndarray, landmarks: np.ndarray) -> Window:
-    """The face with its forehead and 0.6 inter-eye distances around, inside the picture."""
-    points = all_points(landmarks)
-    margin = 0.6 * inter_eye_distance(landmarks)
-    low = np.maximum(np.floor(points.min(axis=0) - margin), 0).astype(int)
-    high = np.minimum(np.ceil(points.max(axis=0) + margin), image.shape[1::-1]).astype(int)
-    return Window(slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0])))
-
-
-def paste(target: np.ndarray, part: Window, painted: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A copy of `target` with `painted` (h, w, 3) float32 blended into the window; where the mask (h, w) is 0 no pixel changes."""
-    back = target[part.rows, part.columns].astype(np.float32)
-    mixed = blend(painted, back, mask)
-    # Wide bands reach beyond the mask: what lies clearly outside is the target's own.
-    inside = np.clip(mask * 4, 0, 1)[..., None]
-    result = target.copy()
-    result[part.rows, part.columns] = (back + inside * (mixed - back)).round().clip(0, 255).astype(np.uint8)
-    return result
-
-
-class LandmarkSwapper:
-    """Warp, relight and blend by landmarks; needs no model but the analyzer's."""
-
-    name = "landmarks"
-
-    def bind(self, image: np.ndarray, face: Face) -> Painter:
-        """The painter for this face; what depends on the source alone is computed once."""
-        part = window(image, face.landmarks68)
-        face_pixels = np.ascontiguousarray(image[part.rows, part.columns])
-        points = all_points(face.landmarks68) - (part.columns.start, part.rows.start)
-        between = inter_eye_distance(face.landmarks68)
-        size = (face_pixels.shape[1], face_pixels.shape[0])
-        # A beard belongs to the source's face; hair on its forehead and temples does not.
-        lower = np.zeros(size[::-1], np.float32)
-        lower[max(0, round(float(points[33, 1]))) :] = 1
-        shown = np.maximum.reduce([skin(face_pixels, points, between), features(points, size, between), lower])
-        shown *= outline(points, size)
-        opening, openness = mouth_opening(face.landmarks68), eye_openness(face.landmarks68)
-
-        def paint(target: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-            return _paint(target, landmarks, face_pixels, points, shown, between, opening, openness)
-
-        return paint
-
-
-def _paint(
-    target: np.ndarray,
-    landmarks: np.ndarray,
-    face: np.ndarray,
-    face_points: np.ndarray,
-    face_shown: np.ndarray,
-    face_between: float,
-    face_opening: float,
-    face_openness: float,
-) -> np.ndarray:
-    import cv2
-
-    part = window(target, landmarks)
-    view = np.ascontiguousarray(target[part.rows, part.columns])
-    there = all_points(landmarks) - (part.columns.start, part.rows.start)
-    full = (view.shape[1], view.shape[0])
-    scale = min(1.0, WORK_SIDE / max(full))
-    if scale < 1:
-        small = (round(full[0] * scale), round(full[1] * scale))
-        view = cv2.resize(view, small, interpolation=cv2.INTER_AREA)
-        there = there * (np.array(small) / full)
-    size = (view.shape[1], view.shape[0])
-    between = inter_eye_distance(there[:68].astype(np.float32))
-    shrink = between / face_between
-    if shrink < 0.8:  # remap does not average
-        small = (max(8, round(face.shape[1] * shrink)), max(8, round(face.shape[0] * shrink)))
-        ratio = np.array(small) / (face.shape[1], face.shape[0])
-        face, face_shown = (cv2.resize(array, small, interpolation=cv2.INTER_AREA) for array in (face, face_shown))
-        face_points = (face_points + 0.5) * ratio - 0.5
-
-    to = destination(face_points, there)
-    field = backward_map(to, face_points, size, 0.02 * between)
-    warped = cv2.remap(face, field[..., 0], field[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-    shown = cv2.remap(face_shown, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderValue=0)
-
-    own = skin(view, there, between)
-    hull = outline(there, size, 0.07 * between)
-    free = np.maximum(own, features(there, size, between) * features(to, size, between))
-    lit = relight(warped, view.astype(np.float32), own * hull * shown * (1 - features(there, size, between)), between)
-    mask = cv2.GaussianBlur(hull, (0, 0), 0.06 * between) * hull * free * shown
-    mask *= 1 - _inside_mouth(to, size, between, mouth_opening(there[:68]), face_opening)
-    if eye_openness(there[:68]) < BLINK <= face_openness:
-        mask *= 1 - _eyes(there, size, between)
-    mask = mask.astype(np.float32)
-    if scale < 1:
-        lit, mask = (cv2.resize(array, full, interpolation=cv2.INTER_CUBIC) for array in (lit, mask))
-    return paste(target, part, lit, np.clip(mask, 0, 1))
-
-
-def _inside_mouth(points: np.ndarray, size: tuple[int, int], between: float, opening: float, own: float) -> np.ndarray:
-    """(H, W) float32: where the target's teeth and tongue stay, because its mouth is open further than the source's."""
-    import cv2
-
-    share = float(np.clip((opening - max(own, 0.06)) / 0.12, 0, 1))
-    mask = np.zeros((size[1], size[0]), np.uint8)
-    cv2.fillPoly(mask, [points[INNER_LIPS].round().astype(np.int32)], 255, cv2.LINE_AA)
-    softened: np.ndarray = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), max(0.015 * between, 0.5))
-    return softened * share
-
-
-def _eyes(points: np.ndarray, size: tuple[int, int], between: float) -> np.ndarray:
-    """(H, W) float32: both eyes with their lids."""
-    import cv2
-
-    mask = np.zeros((size[1], size[0]), np.uint8)
-    for eye in (points[36:42], points[42:48]):
-        cv2.fillConvexPoly(mask, cv2.convexHull(eye.round().astype(np.int32)), 255)
-    reach = max(1, round(0.1 * between))
-    mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2))
-    softened: np.ndarray = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), max(0.06 * between, 0.5))
-    return softened

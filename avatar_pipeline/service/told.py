@@ -1,0 +1,62 @@
+"""What a finished job tells beside its dialect's answer, the same for every task: its pictures, their checks, what they were made from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from pydantic import BaseModel, Field
+
+from avatar_pipeline.service.context import Service, image_url
+from avatar_pipeline.service.job import Job
+
+
+class Check(BaseModel):
+    """A check that did not pass."""
+
+    name: str = Field(examples=["resolution"])
+    verdict: str = Field(description="warn or error")
+    hint: str = Field("", description="what to do about it")
+
+
+class Picture(BaseModel):
+    """One picture (or video) of a job."""
+
+    image_url: str = Field(description="signed, works without a token, and expires")
+    width: int | None = None
+    height: int | None = None
+    drawn_width: int | None = Field(None, description="pixels that the model drew; a larger picture was enlarged")
+    drawn_height: int | None = None
+    seed: int | None = None
+    view: str | None = None
+    expression: str | None = None
+    faces: int | None = Field(None, description="how many were found")
+    verdict: str | None = Field(None, description="is it ready for LivePortrait? pass, warn, error or not_assessed")
+    checks: list[Check] = []
+    distance: float | None = Field(None, description="of its face to the given one; smaller is more alike")
+
+
+class Told(BaseModel):
+    """Pictures of a completed job, in order, and where they come from."""
+
+    pictures: list[Picture] = []
+    preset: str | None = None
+    actor: str | None = None
+    made_from: dict[str, str] = Field({}, description="digests of what went in: model, LoRA, given faces")
+    warnings: list[str] = []
+
+
+def told(service: Service, request: Request, job: Job, result: dict[str, Any]) -> Told:
+    """Of a completed job and its result (`queue.result`)."""
+    facts = result["facts"]
+    pictures = [
+        Picture.model_validate({**facts_of_one, "image_url": image_url(service, request, job, facts_of_one["file"])})
+        for facts_of_one in facts.get("images", [])
+    ]
+    return Told(
+        pictures=pictures,
+        preset=facts.get("preset"),
+        actor=result["actor"],
+        made_from=result["made_from"],
+        warnings=result["warnings"],
+    )
