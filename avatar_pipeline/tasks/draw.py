@@ -102,7 +102,7 @@ def run(request: TaskRequest) -> TaskResult:
                         (index + number / total) / len(wishes), what, None
                     )
                     drawn, faces, seed = _draw(params, likeness, wish, session, tools.analyzer, identity)
-                    picture, about = _finish(params, drawn, faces, likeness, wish, session.preset, tools.analyzer)
+                    picture, about = _finish(params, drawn, faces, likeness, wish, session.preset, tools.analyzer, identity)
                     name = f"{index}.{params.format}"
                     result.files[name] = encode(picture, params.format)
                     result.seeds[name] = seed
@@ -158,7 +158,14 @@ def _draw(
 
 
 def _finish(
-    params: Params, drawn: Image.Image, faces: list[Face], likeness: Likeness, wish: _Wish, preset: Preset, analyzer: FaceAnalyzer
+    params: Params,
+    drawn: Image.Image,
+    faces: list[Face],
+    likeness: Likeness,
+    wish: _Wish,
+    preset: Preset,
+    analyzer: FaceAnalyzer,
+    identity: Identity | None,
 ) -> tuple[Image.Image, dict[str, Any]]:
     """The picture in the size that was asked for, and what is said of it."""
     picture = ImageOps.fit(drawn, (params.width, params.height), Image.Resampling.LANCZOS)
@@ -179,6 +186,8 @@ def _finish(
                 )
     else:
         checks = assess(pixels, faces)
+        if identity is not None and faces:
+            about["distance"] = round(analyzer.distance(faces[0].embedding, identity.embedding), 4)
     if params.remove_background:
         from avatar_pipeline.stages.background import cut_out, on_colour
 
