@@ -27,6 +27,8 @@ def serve(
 
     from avatar_pipeline.locks import hold_or_refuse
     from avatar_pipeline.service.app import create_app
+    from avatar_pipeline.service.logs import log_config
+    from avatar_pipeline.service.protocol import uvicorn_options
     from avatar_pipeline.service.server import Server
     from avatar_pipeline.service.settings import from_environment
 
@@ -36,7 +38,12 @@ def serve(
         with hold_or_refuse(settings.folder / "server.lock", f"The service's folder {settings.folder}", "avatar-pipeline serve"):
             app = create_app(settings)
             config = uvicorn.Config(
-                app, host=settings.host, port=settings.port, access_log=False, timeout_graceful_shutdown=STOPS
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=log_config(),
+                timeout_graceful_shutdown=STOPS,
+                **uvicorn_options(settings),
             )
             server = Server(config, app)
             server.run()

@@ -35,6 +35,20 @@ def check_size(preset: Preset, width: int, height: int, steps: int) -> None:
         )
 
 
+def drawable_size(preset: Preset, width: int, height: int, area: int | None = None) -> tuple[int, int]:
+    """The size to draw at for a picture of `width` x `height`: of about that shape, and of the area that the preset draws best.
+
+    area: in pixels; None: that of the preset's head shots.
+    """
+    scale = ((area or preset.width * preset.height) / (width * height)) ** 0.5
+    multiple = preset.size_multiple
+
+    def side(pixels: float) -> int:
+        return int(min(max(round(pixels * scale / multiple) * multiple, SMALLEST), preset.largest // multiple * multiple))
+
+    return side(width), side(height)
+
+
 def text_to_image(
     session: GpuSession,
     prompt: str,

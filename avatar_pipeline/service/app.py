@@ -6,25 +6,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import avatar_pipeline
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.service.context import Accepted, Service
 from avatar_pipeline.service.dialects import handle
+from avatar_pipeline.service.guard import guard
 from avatar_pipeline.service.idempotency import Known, idempotent
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, images, jobs
+from avatar_pipeline.service.routes import agent, base_image, face_avatar, face_migration, face_swap, images, jobs, page
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.views import accepted, replayed, request_at, view
 from avatar_pipeline.service.webhook import deliver
 
-ROUTERS = (agent.router, jobs.router)  # accept jobs: an Idempotency-Key counts
-PLAIN = (images.router,)
+# These accept jobs: an Idempotency-Key counts.
+ROUTERS = (agent.router, face_swap.router, face_migration.router, base_image.router, face_avatar.router, jobs.router)
+PLAIN = (images.router, page.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -46,9 +46,15 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await service.queue.stop()
 
-    app = FastAPI(title="avatar_pipeline", version=avatar_pipeline.__version__, lifespan=lifespan)
-    for kind in (AvatarPipelineError, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, handle)
+    # The longest field of a form is a prompt; the service takes two pictures or a picture and a video at most.
+    app = FastAPI(
+        title="avatar_pipeline",
+        version=avatar_pipeline.__version__,
+        lifespan=lifespan,
+        docs_url=None,  # routes/page.py has a page of its own
+        redoc_url=None,
+        form_limits={"max_files": 8, "max_fields": 64, "max_part_size": 64 * 1024},
+    )
     app.add_exception_handler(Accepted, _accepted)
     app.add_exception_handler(Known, _known)
     app.add_middleware(AnswerHeaders)
@@ -56,6 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router, dependencies=[Depends(idempotent)])
     for router in PLAIN:
         app.include_router(router)
+    guard(app, settings)
     return app
 
 

@@ -13,10 +13,8 @@ import secrets
 import time
 from pathlib import Path
 
-from upath import UPath
-
-from avatar_pipeline.actors.files import write_atomic
 from avatar_pipeline.errors import NotFound
+from avatar_pipeline.service.private_files import write_private
 
 KEY = "signing.key"
 
@@ -25,8 +23,7 @@ def signing_key(folder: Path) -> bytes:
     """The service's key, made at first use and readable by its owner only."""
     path = folder / KEY
     if not path.exists():
-        write_atomic(UPath(path), secrets.token_bytes(32))
-        path.chmod(0o600)
+        write_private(path, secrets.token_bytes(32))
     return path.read_bytes()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -35,6 +35,10 @@ class Settings(BaseModel):
     queue_limit: int = Field(32, ge=1, description="jobs that may wait; more are answered 503 with Retry-After")
     wait_seconds: float = Field(110.0, gt=0, description="how long a dialect's call waits for its job: below its clients' 120")
     image_hours: float = Field(24.0, gt=0, description="how long the address of a picture works")
+    base_image_backend: Literal["local", "runpod"] = Field(
+        "local",
+        description="who draws base images from descriptions: the actor's preset here, or FLUX.1-dev at RunPod (docs/remote.md)",
+    )
     job_days: float = Field(7.0, gt=0, description="how long finished jobs and their pictures are kept")
     jobs_kept: int = Field(10_000, ge=1, description="finished jobs that are kept at most; the oldest go first")
     idempotency_hours: float = Field(24.0, gt=0, description="how long an Idempotency-Key stands for its first request")
@@ -53,6 +57,16 @@ class Settings(BaseModel):
     )
     fetch_ports: tuple[int, ...] = Field((80, 443), description="ports that addresses in requests may name")
     fetch_seconds: float = Field(20.0, gt=0, description="for one address, from the lookup of its name to the last byte")
+
+    # who may ask, how much, how often (access.py, limits.py, rates.py)
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="origins of web pages that may call the service, https://app.example"
+    )
+    max_json_mib: float = Field(24.0, gt=0, description="of a JSON body; pictures inside it as data: addresses count")
+    max_upload_mib: float = Field(100.0, gt=0, description="of any other body, such as a form with files")
+    body_seconds: float = Field(120.0, gt=0, description="for receiving a whole body")
+    requests_per_minute: int = Field(3000, ge=0, description="for each token, or each address without one; 0: no limit")
+    requests_at_once: int = Field(200, ge=1, description="with bodies, waiting ones included; more are answered 503")
 
 
 def from_environment(**options: Any) -> Settings:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from avatar_pipeline.actors.description import check_description
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion.prompts import NEUTRAL, STUDIO, base_prompt, portrait_prompt
-from avatar_pipeline.diffusion.sampling import check_size, text_to_image
+from avatar_pipeline.diffusion.sampling import check_size, drawable_size, text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.errors import GenerationError, StoreError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
@@ -28,6 +28,9 @@ from avatar_pipeline.stages.result import StageResult
 
 # A photograph's longest side as base image: twice the export's, so that a portrait keeps all detail that the export can show.
 LONGEST = 2048
+# A shape that is so many times as wide as the framing's own is not drawn, in which a model puts two bodies side by side, or half ones:
+# it is cut from the upper part of the framing's own.
+WIDER = 1.6
 
 
 class Settings(BaseModel):
@@ -46,6 +49,23 @@ class Settings(BaseModel):
     face_detail: bool = Field(
         True, description="whether a small face in the generated picture that is kept is drawn again, larger"
     )
+    framing: Literal["full_body", "half_body", "headshot"] | None = Field(
+        None, description="how much of the person a generated base image shows; None: what actor.yaml says"
+    )
+    any_size: bool = Field(
+        False,
+        description="whether any width and height will do: the picture is then drawn in about that shape and in as many pixels as the "
+        "preset draws best, and resized to them",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what came later and is not used: settings are compared with those of manifests, and stand in exported files."""
+        return {name: value for name, value in serialize(self).items() if name not in LATER or value != LATER[name]}
+
+
+# Settings that older manifests do not have, with their defaults.
+LATER: dict[str, object] = {"framing": None, "any_size": False}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +101,7 @@ def run(
     elif is_remote(spec, settings):
         drawn = remote_base_images(
             spec.description,
-            spec.framing,
+            settings.framing or spec.framing,
             {f"candidate_{index}": derive_seed(root_seed, "base_image", index) for index in range(settings.candidates)},
             width=settings.width,
             height=settings.height,
@@ -155,25 +175,36 @@ def _original(name: str, photos: Sequence[Photo], intake: Intake) -> Image.Image
 def _from_words(
     spec: ActorSpec, root_seed: int, settings: Settings, session: GpuSession, analyzer: FaceAnalyzer
 ) -> tuple[list[_Candidate], dict[str, int], dict[str, float | int | str | bool | None]]:
-    preset = session.preset
-    if spec.framing not in preset.framings:
+    preset, framing = session.preset, settings.framing or spec.framing
+    if framing not in preset.framings:
         raise GenerationError(
-            f"framing: {spec.framing} is nothing that preset {preset.name} can draw; it knows {', '.join(preset.framings)}. "
+            f"framing: {framing} is nothing that preset {preset.name} can draw; it knows {', '.join(preset.framings)}. "
             f"Change framing in actor.yaml of {spec.name}, or choose another preset."
         )
-    native_width, native_height = preset.sizes[spec.framing]
+    native_width, native_height = preset.sizes[framing]
     width, height = settings.width or native_width, settings.height or native_height
     steps, guidance = settings.steps or preset.steps, settings.guidance_scale or preset.guidance_scale
-    check_size(preset, width, height, steps)
-    prompt = base_prompt(spec.description, spec.framing)
+    drawn = (width, height)
+    if settings.any_size:
+        too_wide = width * native_height > WIDER * height * native_width
+        shape = (native_width, native_height) if too_wide else (width, height)
+        drawn = drawable_size(preset, *shape, native_width * native_height)
+    check_size(preset, *drawn, steps)
+    prompt = base_prompt(spec.description, framing)
     candidates, seeds = [], {}
     for index in range(settings.candidates):
         name = f"candidate_{index}"
         seeds[name] = derive_seed(root_seed, "base_image", index)
-        image = text_to_image(session, prompt, seeds[name], width, height, steps, guidance)
+        image = text_to_image(session, prompt, seeds[name], *drawn, steps, guidance)
+        if drawn != (width, height):  # before the face detail pass, which draws a face in more pixels than it was enlarged from
+            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS, centering=(0.5, 0.0))
         faces = analyzer.analyze(np.asarray(image))
         candidates.append(_Candidate(name, image, _rank(image, faces)))
-    return candidates, seeds, {"source": "generated", "prompt": prompt, "steps": steps, "guidance_scale": guidance}
+    facts: dict[str, float | int | str | bool | None]
+    facts = {"source": "generated", "prompt": prompt, "steps": steps, "guidance_scale": guidance}
+    if drawn != (width, height):
+        facts |= {"drawn_width": drawn[0], "drawn_height": drawn[1]}
+    return candidates, seeds, facts
 
 
 def _detailed(

@@ -124,14 +124,14 @@ def replay(store: ActorStore, name: str, asset: str, tools: Tools) -> tuple[Mani
     stage = STAGES[asset]
     upstream = {parent: version_of(store, name, parent, recorded.inputs[parent]) for parent in stage.upstream}
     settings = stage.settings.model_validate(recorded.settings)
-    with tools.pinned(_recorded_preset(recorded, tools)):
+    with tools.pinned(recorded_preset(recorded, tools)):
         product = produce(
             store, stage, store.spec(name), settings, tools, seed=recorded.root_seed, upstream=upstream, resume=False
         )
     return recorded, product
 
 
-def _recorded_preset(recorded: Manifest, tools: Tools) -> Preset:
+def recorded_preset(recorded: Manifest, tools: Tools) -> Preset:
     """The preset with the values of a manifest, whatever actor.yaml, the table and the environment say now.
 
     Only where the weights lie is a matter of the machine: the command line and AVATAR_MODEL_<PRESET> may tell another place.
@@ -195,8 +195,8 @@ def person_version(spec: ActorSpec) -> str:
 
 def spec_version(spec: ActorSpec) -> str:
     """The version of a specification: of what it says, so that a comment or the order of its lines changes nothing."""
-    # Left out when empty: specifications from before the field existed keep their version.
-    said = spec.model_dump(mode="json", exclude=None if spec.model else {"model"})
+    # `model` is left out when empty: specifications from before the field existed keep their version. Aliases change nothing that is made.
+    said = spec.model_dump(mode="json", exclude={"aliases"} if spec.model else {"aliases", "model"})
     return sha256_bytes(json.dumps(said, sort_keys=True).encode())
 
 

@@ -129,9 +129,10 @@ def test_a_spec_without_the_field_keeps_its_version() -> None:
     from avatar_pipeline.provenance.digests import sha256_bytes
 
     spec = actor("one")
-    before = {name: value for name, value in spec.model_dump(mode="json").items() if name != "model"}
+    before = {name: value for name, value in spec.model_dump(mode="json").items() if name not in ("model", "aliases")}
     assert spec_version(spec) == sha256_bytes(json.dumps(before, sort_keys=True).encode())
     assert spec_version(actor("one", model={"steps": 3})) != spec_version(spec)
+    assert spec_version(actor("one", aliases=["Number One"])) == spec_version(spec)
 
 
 def test_a_replay_uses_the_values_of_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +177,7 @@ def test_a_manifest_says_where_an_overriding_model_lay(tmp_path: Path, monkeypat
     import shutil
 
     from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL
-    from avatar_pipeline.stages.produce import _device, _recorded_preset
+    from avatar_pipeline.stages.produce import _device, recorded_preset
 
     shutil.copytree(EMBEDDED_MODEL, tmp_path / "own")
     tools = Tools("cpu", str(tmp_path / "own"), "dlib", print)
@@ -188,7 +189,7 @@ def test_a_manifest_says_where_an_overriding_model_lay(tmp_path: Path, monkeypat
         actor="anna", asset="base_image", code_version="1", root_seed=1, preset="embedded", model=str(tmp_path / "own")
     )
     fresh = Tools("cpu", None, "dlib", print)
-    assert _recorded_preset(manifest, fresh).model == str(tmp_path / "own")
+    assert recorded_preset(manifest, fresh).model == str(tmp_path / "own")
     monkeypatch.setenv("AVATAR_MODEL_EMBEDDED", str(tmp_path))
-    assert _recorded_preset(manifest, fresh).model == str(tmp_path)
-    assert _recorded_preset(manifest, tools).model == str(tmp_path / "own")
+    assert recorded_preset(manifest, fresh).model == str(tmp_path)
+    assert recorded_preset(manifest, tools).model == str(tmp_path / "own")

@@ -1,0 +1,165 @@
+"""The page at /docs: openapi.json for people to read, without scripts.
+
+FastAPI's own page loads Swagger UI from another host and starts it by an inline script: neither works offline, nor under the page's policy.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+
+SHOWN = 4  # levels of nested objects
+METHODS = ("get", "post", "put", "delete")
+
+
+def render_api_page(schema: Mapping[str, Any]) -> str:
+    """HTML of an OpenAPI 3.1 document."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for path, item in schema["paths"].items():
+        for method in METHODS:
+            if method in item:
+                operation = item[method]
+                groups.setdefault((operation.get("tags") or ["other"])[0], []).append(_operation(schema, path, method, operation))
+    return templates.get_template("docs.html").render(
+        title=schema["info"]["title"], version=schema["info"]["version"], groups=groups
+    )
+
+
+def _operation(schema: Mapping[str, Any], path: str, method: str, operation: Mapping[str, Any]) -> dict[str, Any]:
+    media, body = _content(operation.get("requestBody", {}))
+    fields = [
+        _field(schema, p["name"], p["schema"], p.get("required", False), p["in"], p) for p in operation.get("parameters", [])
+    ]
+    resolved = _resolve(schema, body.get("schema", {}))
+    required = resolved.get("required", [])
+    fields += [_field(schema, name, field, name in required, "body") for name, field in resolved.get("properties", {}).items()]
+    example = _example(schema, body)
+    return {
+        "method": method.upper(),
+        "path": path,
+        "summary": operation.get("summary", ""),
+        "description": operation.get("description", ""),
+        "fields": fields,
+        "media": media,
+        "curl": _curl(path, method, media, example),
+        "answers": [_answer(schema, status, answer) for status, answer in operation.get("responses", {}).items()],
+    }
+
+
+def _content(part: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
+    """The first media type of a body, and what is told of it."""
+    content: Mapping[str, Any] = part.get("content", {})
+    return next(iter(content.items()), (None, {}))
+
+
+def _answer(schema: Mapping[str, Any], status: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    media, body = _content(answer)
+    example = _example(schema, body)
+    return {
+        "status": status,
+        "description": answer.get("description", ""),
+        "media": media,
+        "example": example if isinstance(example, str) or example is None else json.dumps(example, indent=2, ensure_ascii=False),
+    }
+
+
+def _field(
+    schema: Mapping[str, Any],
+    name: str,
+    field: Mapping[str, Any],
+    required: bool,
+    place: str,
+    parameter: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    described = field.get("description") or (parameter or {}).get("description") or ""
+    default = field.get("default")
+    return {
+        "name": name,
+        "place": place,
+        "kind": kind(schema, field),
+        "required": required,
+        "default": None if default is None or required else json.dumps(default, ensure_ascii=False),
+        "description": described,
+    }
+
+
+def kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> str:
+    """What a field may hold, in words: integer, 256 to 2048."""
+    field = _resolve(schema, field)
+    choices = [choice for choice in field.get("anyOf", field.get("oneOf", [])) if choice.get("type") != "null"]
+    if choices:
+        return " or ".join(dict.fromkeys(kind(schema, choice) for choice in choices))
+    if "enum" in field:
+        return ", ".join(str(value) for value in field["enum"])
+    if "const" in field:
+        return str(field["const"])
+    if field.get("type") == "array":
+        length = f", at most {field['maxItems']}" if "maxItems" in field else ""
+        return f"list of: {kind(schema, field.get('items', {}))}{length}"
+    if field.get("format") == "binary" or field.get("contentMediaType"):
+        return "file"
+    words = str(field.get("type", "anything"))
+    least, most = field.get("minimum", field.get("exclusiveMinimum")), field.get("maximum")
+    if most is None and "exclusiveMaximum" in field:
+        most = field["exclusiveMaximum"] - (words == "integer")
+    words += "".join([f", from {_plain(least)}" if least is not None else "", f" to {_plain(most)}" if most is not None else ""])
+    if "maxLength" in field:
+        words += f", at most {field['maxLength']} characters"
+    return words
+
+
+def _plain(number: float) -> str:
+    return str(int(number) if number == int(number) else number)
+
+
+def _example(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
+    """The first example of a body; else one put together from its fields' examples; None without any."""
+    if "example" in body:
+        return body["example"]
+    for named in body.get("examples", {}).values():
+        return named.get("value")
+    return _made_up(schema, body.get("schema", {}), SHOWN)
+
+
+def _made_up(schema: Mapping[str, Any], field: Mapping[str, Any], depth: int) -> Any:
+    field = _resolve(schema, field)
+    if field.get("examples"):
+        return field["examples"][0]
+    if "default" in field:
+        return field["default"]
+    if depth and field.get("properties"):
+        made = {name: _made_up(schema, inner, depth - 1) for name, inner in field["properties"].items()}
+        return {name: value for name, value in made.items() if value is not None} or None
+    return None
+
+
+def _resolve(schema: Mapping[str, Any], field: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema, its $ref followed."""
+    while "$ref" in field:
+        part: Any = schema
+        for key in field["$ref"].removeprefix("#/").split("/"):
+            part = part[key]
+        field = part
+    return field
+
+
+def _curl(path: str, method: str, media: str | None, example: Any) -> str:
+    parts = ["curl", *(["-X", method.upper()] if method not in ("get", "post") else []), f"$SERVICE{path}"]
+    lines = [" ".join(parts), '-H "Authorization: Bearer $TOKEN"']
+    if media == "multipart/form-data" and isinstance(example, Mapping):
+        lines += [f"-F {shlex.quote(f'{name}={value}')}" for name, value in example.items()]
+    elif media and example is not None:
+        lines += [f"--json {shlex.quote(json.dumps(example, ensure_ascii=False))}"]
+    elif media:
+        lines += [f"-H 'Content-Type: {media}' -d @body"]
+    elif method == "post":
+        lines += ["-X POST"]
+    return " \\\n  ".join(lines)

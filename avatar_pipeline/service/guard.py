@@ -1,0 +1,49 @@
+"""What stands around the routes, from the outside in: log, CORS, access, limits; and how errors are answered."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from avatar_pipeline.errors import AvatarPipelineError
+from avatar_pipeline.service.access import Access, is_loopback
+from avatar_pipeline.service.dialects import handle
+from avatar_pipeline.service.limits import BodyLimits
+from avatar_pipeline.service.logs import AccessLog
+from avatar_pipeline.service.openapi import describe
+from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.service.tokens import TokenError, Tokens, load
+
+SENT = ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Request-ID"]
+READ = ["Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
+
+
+def guard(app: FastAPI, settings: Settings) -> None:
+    """Put it around an application that has its routes. Raises TokenError for an address that needs tokens, when there are none."""
+    tokens = Tokens(settings.folder, required=not is_loopback(settings.host))
+    check_address(settings)
+    for kind in (AvatarPipelineError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, handle)
+    app.add_middleware(BodyLimits, settings=settings)  # the last that is added is the outermost
+    app.add_middleware(Access, settings=settings, tokens=tokens)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=SENT,
+            expose_headers=READ,
+        )
+    app.add_middleware(AccessLog)
+    describe(app)
+
+
+def check_address(settings: Settings) -> None:
+    """Raises TokenError when the service would be open to the network without a token."""
+    if not is_loopback(settings.host) and not load(settings.folder):
+        raise TokenError(
+            f"The service does not listen on {settings.host} without a token: everybody who reaches this machine could use it. "
+            "Make one: avatar-pipeline token new NAME. Or listen on 127.0.0.1."
+        )

@@ -1,0 +1,93 @@
+"""The API's description: FastAPI's, with every dialect's errors in their real form and the bearer token."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from avatar_pipeline.service.access import PUBLIC, PUBLIC_BELOW
+from avatar_pipeline.service.dialects import AgentError, BaseImageError, FaceAvatarError, OpenAIError, Problem, dialect_of
+
+ERRORS = (AgentError, FaceAvatarError, BaseImageError, OpenAIError, Problem)
+METHODS = ("get", "post", "put", "patch", "delete")
+
+# Which errors any route may answer with, and what they mean.
+ANY = {
+    400: "The request cannot be read, or asks for a host that this service is not.",
+    404: "There is no such thing, or not any more.",
+    422: "A field is missing, of the wrong kind or out of range, or the picture could not be made.",
+    429: "More requests a minute than allowed, or more jobs than the queue takes: see Retry-After.",
+    500: "The service failed; its log says why, under X-Request-ID.",
+    503: "The queue is full, the job is not done in time, or the service is stopping: see Retry-After.",
+}
+PROTECTED = {401: "A token is needed, or this one is not known."}
+CHANGING = {
+    403: "A web page of another site asks.",
+    408: "The body took too long.",
+    409: "An Idempotency-Key is in use, or the job was cancelled.",
+    413: "The body is too long.",
+    415: "The body is of another type than this path takes.",
+    502: "A service that this one asks, such as RunPod, failed.",
+    507: "The disk of the service is full.",
+}
+HEADERS = {
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    429: {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}},
+    503: {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}},
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Make app.openapi() say all of this."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _described(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of changing it
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    components = schema.setdefault("components", {})
+    _, models = models_json_schema([(model, "serialization") for model in ERRORS], ref_template="#/components/schemas/{model}")
+    schemas = components.setdefault("schemas", {})
+    schemas.update(models["$defs"])
+    components["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "needed as soon as the service has tokens"}
+    }
+    for path, item in schema["paths"].items():
+        for method in METHODS:
+            if method in item:
+                _describe_errors(path, method, item[method])
+    _remove_unused(schema)
+    return schema
+
+
+def _describe_errors(path: str, method: str, operation: dict[str, Any]) -> None:
+    is_public = path in PUBLIC or path.startswith(PUBLIC_BELOW)
+    operation["security"] = [] if is_public else [{}, {"bearer": []}]
+    model = dialect_of(path)
+    media = "application/problem+json" if model is Problem else "application/json"
+    statuses = ANY | ({} if is_public else PROTECTED) | ({} if method == "get" else CHANGING)
+    responses = operation["responses"]
+    own = responses.pop("422", {}).get("description", "Validation Error")  # FastAPI's form of it is not ours
+    if own != "Validation Error":
+        statuses[422] = own
+    for status, description in sorted(statuses.items()):
+        content = {media: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+        headers = {"headers": HEADERS[status]} if status in HEADERS else {}
+        responses.setdefault(str(status), {"description": description, "content": content, **headers})
+
+
+def _remove_unused(schema: dict[str, Any]) -> None:
+    """Components that nothing refers to: FastAPI's own form of a 422, and whatever only that form's routes used."""
+    schemas = schema["components"]["schemas"]
+    while unused := [name for name in schemas if f'"#/components/schemas/{name}"' not in json.dumps(schema)]:
+        for name in unused:
+            del schemas[name]

@@ -1,0 +1,58 @@
+// Small helpers for the page's elements. Text from the service is only ever set as text, never as HTML.
+
+export const byId = (id) => document.getElementById(id);
+
+/** An element: properties (class, text, data-*, aria-* and others) and children; null children are left out. */
+export function el(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name === "class") made.className = value;
+    else if (name === "text") made.textContent = value;
+    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+export const show = (element, visible = true) => { element.hidden = !visible; };
+
+export const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
+/** The chosen values of a group of checkboxes. */
+export const ticked = (group) => [...group.querySelectorAll("input:checked")].map((box) => box.value);
+
+/** A chosen picture as a data: URL, at most 1536 pixels on its longer side. Drawn anew, so that its metadata stays on this device. */
+export async function pictureOf(input) {
+  const file = input.files[0];
+  if (!file) return null;
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
+  } catch {
+    throw new Error(`${file.name} cannot be read as a picture. Choose a JPG, PNG or WebP file.`);
+  }
+  const scale = Math.min(1, 1536 / Math.max(bitmap.width, bitmap.height));
+  const canvas = el("canvas");
+  canvas.width = Math.round(bitmap.width * scale);
+  canvas.height = Math.round(bitmap.height * scale);
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return canvas.toDataURL("image/jpeg", 0.95);
+}
+
+/** Addresses of pictures as paths on this host: the page's policy admits no other, and a proxy may have another name. */
+export function local(address) {
+  if (address.startsWith("data:") || address.startsWith("blob:")) return address;
+  const url = new URL(address, location.href);
+  return url.pathname + url.search;
+}
+
+/** Seconds or a date, said shortly. */
+export function ago(date) {
+  const seconds = Math.max(0, (Date.now() - new Date(date)) / 1000);
+  if (seconds < 60) return "just now";
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min ago`;
+  if (seconds < 86400) return new Date(date).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return new Date(date).toLocaleDateString([], { day: "numeric", month: "short" });
+}

@@ -1,0 +1,89 @@
+"""The web page at /, its files, the API's page at /docs, and GET /actors, which the page chooses from.
+
+Nothing here comes from another host: the policy forbids it, and an offline machine shows everything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from fastapi import Path as InPath
+from fastapi.responses import FileResponse, HTMLResponse
+from pydantic import BaseModel, Field
+
+from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.diffusion.presets import PRESETS
+from avatar_pipeline.errors import ActorError, NotFound
+from avatar_pipeline.service.api_page import render_api_page
+from avatar_pipeline.service.context import Service, ServiceDep
+
+PAGES = Path(__file__).parents[1] / "pages"
+STATIC = ("app.js", "api.js", "dom.js", "result.js", "style.css", "icon.svg")
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; "
+        "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",  # asked again each time, answered 304 when nothing has changed
+}
+
+router = APIRouter(tags=["page"])
+
+
+class ActorEntry(BaseModel):
+    """One actor that requests may name."""
+
+    name: str
+    description: str
+    likeness: str = Field(description="real or synthetic")
+    has_lora: bool = Field(description="whether its LoRA draws; else its description is drawn")
+
+
+class Actors(BaseModel):
+    """What GET /actors answers."""
+
+    preset: str = Field(description="that draws what means no actor", examples=["embedded"])
+    steps: int = Field(description="its denoising steps", examples=[12])
+    guidance_scale: float = Field(description="its guidance scale", examples=[3.0])
+    actors: list[ActorEntry]
+
+
+@router.get("/actors")
+def actors(service: ServiceDep) -> Actors:
+    """The actors of this service, by name. One whose actor.yaml cannot be read is left out."""
+    found = [entry for name in service.store.names() if (entry := _entry(service, name))]
+    preset = PRESETS[service.settings.preset]
+    return Actors(preset=preset.name, steps=preset.steps, guidance_scale=preset.guidance_scale, actors=found)
+
+
+def _entry(service: Service, name: ActorName) -> ActorEntry | None:
+    try:
+        spec = service.store.spec(name)
+    except ActorError:
+        return None
+    has_lora = (service.store.actor_dir(name) / "lora" / "manifest.json").is_file()
+    return ActorEntry(name=name, description=spec.description, likeness=spec.likeness, has_lora=has_lora)
+
+
+@router.get("/", include_in_schema=False)
+def index() -> FileResponse:
+    """The page."""
+    return FileResponse(PAGES / "index.html", headers=HEADERS)
+
+
+@router.get("/static/{file}", include_in_schema=False)
+def static(file: Annotated[str, InPath(max_length=40)]) -> FileResponse:
+    """A file of the page."""
+    if file not in STATIC:
+        raise NotFound("The page has no such file.")
+    return FileResponse(PAGES / file, headers=HEADERS)
+
+
+@router.get("/docs", include_in_schema=False)
+def api_page(request: Request) -> HTMLResponse:
+    """Every route with its fields, limits, examples and answers, made from openapi.json."""
+    return HTMLResponse(render_api_page(request.app.openapi()), headers=HEADERS)

@@ -1,0 +1,126 @@
+"""Who a request draws: an actor by its LoRA, an actor by its description, or nobody in particular."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from avatar_pipeline.actors.aliases import replace_aliases
+from avatar_pipeline.actors.consent import Scope, require_consent
+from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.prompts import TRIGGER, portrait_prompt
+from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.errors import ActorError, Forbidden
+from avatar_pipeline.faces.analyzer import FaceAnalyzer
+from avatar_pipeline.faces.identity import Thresholds
+from avatar_pipeline.provenance.manifest import Manifest
+from avatar_pipeline.stages.intake_files import read_thresholds
+from avatar_pipeline.stages.produce import recorded_preset, version_of
+from avatar_pipeline.stages.references import embeddings
+from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.stages.training_set import read_training_set
+
+# A likeness that is drawn for somebody outside is generated, compared with the held-out photographs, and leaves the house.
+SCOPES: tuple[Scope, ...] = ("embed", "generate", "publish")
+
+# Nobody in particular: the specification for requests that mean no actor.
+NOBODY = ActorSpec.model_validate(
+    {"name": "nobody", "description": "30 year old person with brown hair", "likeness": "synthetic"}
+)
+
+
+@dataclass(frozen=True)
+class Person:
+    """The held-out pictures of an actor, as embeddings, and which distances to them count as this person."""
+
+    references: Sequence[np.ndarray]
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How somebody is drawn. prompt: with the actor's name replaced. preset: that the LoRA was trained on; None: the service's.
+
+    lora: the manifest of the actor's current LoRA. person: to measure pictures against; None where there are no photographs.
+    """
+
+    kind: Literal["lora", "description", "none"]
+    prompt: str
+    spec: ActorSpec = NOBODY
+    preset: Preset | None = None
+    lora: Manifest | None = None
+    person: Person | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def made_from(self) -> dict[str, str]:
+        """The sha256 of the LoRA's file."""
+        return {"lora": self.lora.files[f"{self.spec.name}.safetensors"].sha256} if self.lora else {}
+
+    @contextmanager
+    def session(self, tools: Tools, preset: str) -> Iterator[GpuSession]:
+        """The session to draw with. preset: the service's own, for what has no LoRA."""
+        if self.preset is None:
+            yield tools.session(NOBODY.model_copy(update={"preset": preset}))
+            return
+        with tools.pinned(self.preset):
+            yield tools.session(self.spec)
+
+    @contextmanager
+    def drawing(self, session: GpuSession, store: ActorStore) -> Iterator[None]:
+        """The session draws this person while the block runs."""
+        if self.lora is None:
+            yield
+            return
+        with session.lora(store.read(self.lora, f"{self.spec.name}.safetensors")):
+            yield
+
+
+def require_publishable(spec: ActorSpec, store: ActorStore) -> None:
+    """Raise Forbidden, without paths and names of people, unless pictures of this actor may be drawn and leave the house today."""
+    for scope in SCOPES:
+        try:
+            require_consent(spec, store.actor_dir(spec.name), scope)
+        except ActorError:
+            raise Forbidden(
+                f"{spec.name} is a real person, and there is no consent to {scope!r} that holds today. Whoever runs this service must "
+                f"record it (consent.yaml: scope {', '.join(SCOPES)}) before pictures of {spec.name} are drawn here.",
+                field="actor",
+                code="no_consent",
+            ) from None
+
+
+def likeness_of(actor: str | None, prompt: str, store: ActorStore, tools: Tools) -> Likeness:
+    """How the actor, or nobody, is drawn for a prompt. Raises ActorError for an unknown actor, Forbidden without consent."""
+    if actor is None:
+        return Likeness("none", prompt)
+    spec = store.spec(actor)
+    if not store.has(spec.name, "lora"):
+        described = replace_aliases(prompt, spec, f"a {spec.description}") or portrait_prompt(spec.description, prompt)
+        warning = f"{spec.name} has no LoRA yet: the picture is drawn from the description, and is nobody's likeness."
+        return Likeness("description", described, spec, warnings=[warning])
+    require_publishable(spec, store)
+    lora = store.current(spec.name, "lora")
+    words = replace_aliases(prompt, spec, f"a {TRIGGER} {spec.description}")
+    return Likeness(
+        "lora",
+        words or portrait_prompt(spec.description, prompt, trigger=True),
+        spec,
+        recorded_preset(lora, tools),
+        lora,
+        _person(store, spec.name, lora.inputs["training_variations"], tools.analyzer),
+    )
+
+
+def _person(store: ActorStore, name: str, digest: str, analyzer: FaceAnalyzer) -> Person:
+    """What validated_avatar measures against. digest: of the training_variations that the LoRA was trained on."""
+    variations = version_of(store, name, "training_variations", digest)
+    intake = version_of(store, name, "photo_intake", variations.inputs["photo_intake"])
+    held_out = read_training_set(store.read_all(variations)).held_out
+    return Person(embeddings(held_out, analyzer), read_thresholds(store.read_all(intake), analyzer))
