@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from avatar_pipeline.service.context import Service
 from avatar_pipeline.service.job import Job
-from avatar_pipeline.service.routes import agent
+from avatar_pipeline.service.routes import agent, base_image, face_avatar, face_migration, face_swap
 
 
 class Dialect(NamedTuple):
@@ -23,4 +23,8 @@ class Dialect(NamedTuple):
 
 DIALECT_TASKS: dict[str, Dialect] = {
     "generate": Dialect(agent.Generate, agent.prepare, agent.render),
+    "faceswap": Dialect(face_swap.FaceSwap, face_swap.prepare, face_swap.render),
+    "face-avatar": Dialect(face_avatar.GetImageToImage, face_avatar.prepare, face_avatar.render),
+    "base-image": Dialect(base_image.GenerateBaseImage, base_image.prepare, base_image.render),
+    "face-migration": Dialect(face_migration.FaceMigration, face_migration.prepare, face_migration.render),
 }

@@ -16,6 +16,7 @@ from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.service.context import Service, finished_result, image_url
 from avatar_pipeline.service.job import PREVIEW, Job, State
 from avatar_pipeline.service.kinds import DIALECT_TASKS
+from avatar_pipeline.service.told import Told, told
 
 
 class JobError(BaseModel):
@@ -49,6 +50,8 @@ class JobView(BaseModel):
     started: datetime | None = None
     finished: datetime | None = None
     runs: list[str] = Field(description="ids of its runs in Dagster: more than one after the service was killed")
+    params: dict[str, Any] = Field(description="what is done, in the words of the task: prompt, size, seed, ...")
+    made: Told | None = Field(None, description="the finished pictures with their checks, and what they were made from")
     image_urls: list[str] = Field([], description="the finished pictures, in order, by expiring addresses")
     result: dict[str, Any] | None = None
     error: JobError | None = None
@@ -60,8 +63,9 @@ async def view(service: Service, request: Request, job: Job, *, with_result: boo
     queue = service.queue
     result: dict[str, Any] | None = None
     image_urls: list[str] = []
+    made: Told | None = None
     if job.state == "completed":
-        result, image_urls = await anyio.to_thread.run_sync(_result, service, request, job, with_result)
+        result, made, image_urls = await anyio.to_thread.run_sync(_result, service, request, job, with_result)
     return JobView(
         id=job.id,
         task=job.kind or job.task,
@@ -74,6 +78,8 @@ async def view(service: Service, request: Request, job: Job, *, with_result: boo
         started=job.started,
         finished=job.finished,
         runs=job.runs,
+        params=job.params,
+        made=made,
         image_urls=image_urls,
         result=result,
         error=JobError(**job.fault.model_dump(exclude={"status"})) if job.fault else None,
@@ -107,15 +113,17 @@ def request_at(base_url: str) -> Request:
     )  # fmt: skip
 
 
-def _result(service: Service, request: Request, job: Job, with_result: bool) -> tuple[dict[str, Any] | None, list[str]]:
+def _result(
+    service: Service, request: Request, job: Job, with_result: bool
+) -> tuple[dict[str, Any] | None, Told | None, list[str]]:
     """Reads files."""
     try:
         result = service.queue.result(job)
         urls = [image_url(service, request, job, image["file"]) for image in result["facts"].get("images", [])]
         dialect = DIALECT_TASKS.get(job.kind) if with_result else None
-        return (dialect.render(service, request, job, result) if dialect else None), urls
+        return (dialect.render(service, request, job, result) if dialect else None), told(service, request, job, result), urls
     except (OSError, ValueError, AvatarPipelineError):  # removed, or damaged by other hands
-        return None, []
+        return None, None, []
 
 
 def _preview_url(service: Service, request: Request, job: Job) -> str | None:
