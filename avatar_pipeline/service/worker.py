@@ -35,11 +35,10 @@ PARENT_TAG, ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
 
 def work(connection: Connection, settings: Settings) -> None:
     """The worker's main function: it listens, and a thread works. Dagster takes signals over in main threads only."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # a terminal's Ctrl-C and a service manager's stop reach both: the server decides
-        signal.signal(number, signal.SIG_IGN)
+    # A terminal's Ctrl-C and a service manager's stop reach both processes: the server decides. Not SIG_IGN, which children inherit:
+    # Dagster ends those that copy a run's output with SIGTERM, and waits for a minute.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)
     logging.basicConfig(level=logging.WARNING, format="worker: %(message)s")
     orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
     cancelled: set[str] = set()
