@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import requests
 
+from avatar_pipeline.service.context import kind_of
+from avatar_pipeline.service.kinds import DIALECT_TASKS
 from tests.service.conftest import SMALL, Server
 
 BODY: dict[str, Any] = {"prompt": "a 30 year old woman", **SMALL}
@@ -90,3 +92,11 @@ def test_keys_outlive_the_server(server: Server) -> None:
     server.start()
     again = server.post("/generate", BODY, headers=used)
     assert (again.status_code, again.json()["seed"]) == (200, seed)
+
+
+def test_every_path_that_accepts_jobs_can_say_its_answer_again(server: Server) -> None:
+    described = server.get("/openapi.json").json()["paths"]
+    posts = {path for path, methods in described.items() if "post" in methods}
+    own = {"/jobs", "/jobs/{job_id}/cancel", "/getImage"}  # a job's own resource, and a question about a job
+    assert own < posts
+    assert {path: kind_of(path) for path in posts - own if kind_of(path) not in DIALECT_TASKS} == {}
