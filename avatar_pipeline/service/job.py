@@ -19,7 +19,9 @@ from avatar_pipeline.tasks.folder import read_result, write_inputs
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 FINISHED: tuple[State, ...] = ("completed", "failed", "cancelled")
-MENDED = 300  # seconds until it makes sense to ask again for what its operator has to mend: a missing model, a folder that is away
+MENDED = (
+    300  # seconds until it makes sense to ask again for what its operator has to mend: a missing model, a folder that is away
+)
 PREVIEW = "preview.jpg"  # in a job's folder while it draws: written by the worker
 
 log = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import logging
+import math
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -98,7 +99,7 @@ class JobQueue:
     ) -> Job:
         """Accept a job: it is on disk when this returns. files: inputs by file name (image.png). facts: further fields of Job.
 
-        Raises Unavailable when the queue is full or the server stops, and ServiceError when the disk is full.
+        Raises Unavailable when the queue is full, when a job that is `awaited` would begin too late, or the server stops, and ServiceError when the disk is full.
         """
         if self.stopping:
             raise stopping()
@@ -106,6 +107,13 @@ class JobQueue:
             raise Unavailable(
                 f"{self.settings.queue_limit} jobs are waiting, which is the most. Nothing was accepted; ask again later.",
                 retry_after=self.pace.until_room(),
+            )
+        ahead = len(self.waiting) + self._accepting + (self.running is not None)
+        if facts.get("awaited") and (wait := ahead * self.pace.seconds) > self.settings.wait_seconds:
+            raise Unavailable(
+                f"{ahead} jobs come first, about {wait:.0f} seconds: longer than a request is kept waiting. Nothing was accepted; ask again "
+                "later, or with the header Prefer: respond-async.",
+                retry_after=max(self.pace.until_room(), math.ceil(wait - self.settings.wait_seconds)),
             )
         job = Job(
             id=str(uuid.uuid4()),

@@ -53,7 +53,7 @@ def test_the_same_key_gives_the_same_job_in_any_state(server: Server) -> None:
 
 
 def test_while_the_first_request_waits_the_second_is_told_so(server: Server) -> None:
-    used, body = key(), {**BODY, "width": 1024, "height": 1024, "n": 4}
+    used, body = key(), {**BODY, "width": 1024, "height": 1024, "n": 2}
     answers: list[requests.Response] = []
     waiting = threading.Thread(target=lambda: answers.append(server.post("/generate", body, headers=used)))
     before = ids(server)
