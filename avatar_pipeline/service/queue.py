@@ -23,6 +23,7 @@ from avatar_pipeline.errors import NotFound, StoreError, Unavailable
 from avatar_pipeline.faults import is_full
 from avatar_pipeline.service import job as jobs
 from avatar_pipeline.service.dialects import storage_error
+from avatar_pipeline.service.expiry import expire_jobs
 from avatar_pipeline.service.idempotency import Keys
 from avatar_pipeline.service.job import Delivery, Fault, Job, State
 from avatar_pipeline.service.pace import Pace
@@ -77,7 +78,7 @@ class JobQueue:
                 self._enqueue(job)
         if self.waiting:
             log.warning("%d jobs of the server before are done now.", len(self.waiting))
-        self._spawn(self._clean_up())
+        self._spawn(expire_jobs(self))
         self._next()
 
     def refuse(self) -> None:
@@ -99,7 +100,8 @@ class JobQueue:
     ) -> Job:
         """Accept a job: it is on disk when this returns. files: inputs by file name (image.png). facts: further fields of Job.
 
-        Raises Unavailable when the queue is full, when a job that is `awaited` would begin too late, or the server stops, and ServiceError when the disk is full.
+        Raises Unavailable when the queue is full, when a job that is `awaited` would begin too late, and when the server stops; ServiceError
+        when the disk is full.
         """
         if self.stopping:
             raise stopping()
@@ -111,8 +113,8 @@ class JobQueue:
         ahead = len(self.waiting) + self._accepting + (self.running is not None)
         if facts.get("awaited") and (wait := ahead * self.pace.seconds) > self.settings.wait_seconds:
             raise Unavailable(
-                f"{ahead} jobs come first, about {wait:.0f} seconds: longer than a request is kept waiting. Nothing was accepted; ask again "
-                "later, or with the header Prefer: respond-async.",
+                f"{ahead} jobs come first, about {wait:.0f} seconds: longer than a request is kept waiting. Nothing was accepted; ask "
+                "again later, or with the header Prefer: respond-async.",
                 retry_after=max(self.pace.until_room(), math.ceil(wait - self.settings.wait_seconds)),
             )
         job = Job(
@@ -284,6 +286,12 @@ class JobQueue:
         await self._save(job)
         self._tell(job)
 
+    def forget(self, job: Job) -> None:
+        """A finished job is removed."""
+        self.jobs.pop(job.id)
+        self.keys.forget(job)
+        self._tell(job)
+
     def _tell(self, job: Job) -> None:
         event = self._changed.pop(job.id, None)
         if event is not None:
@@ -302,22 +310,6 @@ class JobQueue:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("An error inside of the queue", exc_info=task.exception())
-
-    async def _clean_up(self) -> None:
-        """Now and then remove finished jobs that are too old or too many, with their pictures. Their Dagster runs stay."""
-        seconds = self.settings.job_days * 86400
-        while True:
-            finished = sorted((job for job in self.jobs.values() if job.finished), key=lambda job: str(job.finished))
-            for number, job in enumerate(finished, 1):
-                age = (jobs.now() - job.finished).total_seconds() if job.finished else 0.0
-                if age > seconds or len(finished) - number >= self.settings.jobs_kept:
-                    self.jobs.pop(job.id)
-                    self.keys.forget(job)
-                    self._tell(job)
-                    await anyio.to_thread.run_sync(jobs.remove, self.folder, job.id)
-            self.keys.expire()
-            await anyio.to_thread.run_sync(jobs.remove_leftovers, self.folder, set(self.jobs), max(seconds, 3600.0))
-            await asyncio.sleep(min(max(seconds / 20, 0.5), 600.0))
 
 
 def stopping(more: str = "Nothing was accepted.") -> Unavailable:
