@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -12,7 +12,7 @@ from avatar_pipeline.service.access import Access, is_loopback
 from avatar_pipeline.service.dialects import handle
 from avatar_pipeline.service.limits import BodyLimits
 from avatar_pipeline.service.logs import AccessLog
-from avatar_pipeline.service.openapi import describe
+from avatar_pipeline.service.openapi import allowed_methods, describe
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.tokens import TokenError, Tokens, load
 
@@ -26,6 +26,7 @@ def guard(app: FastAPI, settings: Settings) -> None:
     check_address(settings)
     for kind in (AvatarPipelineError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
+    app.add_exception_handler(405, _not_allowed)
     app.add_middleware(BodyLimits, settings=settings)  # the last that is added is the outermost
     app.add_middleware(Access, settings=settings, tokens=tokens)
     if settings.allowed_origins:
@@ -38,6 +39,14 @@ def guard(app: FastAPI, settings: Settings) -> None:
         )
     app.add_middleware(AccessLog)
     describe(app)
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    """405, with all methods of the path: Starlette names those of the first route only."""
+    response = await handle(request, error)
+    if found := allowed_methods(request.app, request.url.path):
+        response.headers["Allow"] = ", ".join(found)
+    return response
 
 
 def check_address(settings: Settings) -> None:
