@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -22,8 +24,8 @@ READ = ["Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
 
 def guard(app: FastAPI, settings: Settings) -> None:
     """Put it around an application that has its routes. Raises TokenError for an address that needs tokens, when there are none."""
-    tokens = Tokens(settings.folder, required=not is_loopback(settings.host))
     check_address(settings)
+    tokens = Tokens(settings.folder, required=not is_loopback(settings.host))
     for kind in (AvatarPipelineError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
     app.add_exception_handler(405, _not_allowed)
@@ -50,9 +52,10 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
 
 
 def check_address(settings: Settings) -> None:
-    """Raises TokenError when the service would be open to the network without a token."""
-    if not is_loopback(settings.host) and not load(settings.folder):
+    """Raises TokenError when the service would be open to the network, by itself or through a proxy, without a token."""
+    names = [settings.host, *([urlsplit(settings.public_url).hostname or ""] if settings.public_url else [])]
+    if (open_to := [name for name in names if not is_loopback(name)]) and not load(settings.folder):
         raise TokenError(
-            f"The service does not listen on {settings.host} without a token: everybody who reaches this machine could use it. "
-            "Make one: avatar-pipeline token new NAME. Or listen on 127.0.0.1."
+            f"The service does not listen on {open_to[0]} without a token: everybody who reaches it could use it. "
+            "Make one: avatar-pipeline token new NAME. Or listen on 127.0.0.1 only, without a public_url."
         )
