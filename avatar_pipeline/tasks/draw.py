@@ -7,6 +7,7 @@ they would only be alike up to rounding, and on two CPU cores four of the embedd
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +28,8 @@ from avatar_pipeline.imaging import encode_jpeg, encode_png, open_image
 from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.provenance.seeds import SEED_LIMIT, derive_seed
 from avatar_pipeline.stages.references import assess_person
-from avatar_pipeline.tasks.draw_words import MOST_PICTURES, Expression, Style, View, asked, cannot, compose, pictures
+from avatar_pipeline.tasks.draw_words import EMBEDDED, MOST_PICTURES, Expression, Style, View, asked, cannot, compose, pictures
+from avatar_pipeline.tasks.embedded_words import known, read
 from avatar_pipeline.tasks.likeness import Likeness, likeness_of
 from avatar_pipeline.tasks.look import found_checks, measured, not_as_asked
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
@@ -77,6 +79,7 @@ class Params(BaseModel):
 class _Wish:
     """One picture that is asked for."""
 
+    prompt: str
     seed: int
     view: View | None
     expression: Expression | None
@@ -88,13 +91,13 @@ def run(request: TaskRequest) -> TaskResult:
     tools = request.tools
     likeness = likeness_of(params.actor, params.prompt, request.store, tools)
     result = TaskResult(files={}, actor=likeness.spec.name if params.actor else None, warnings=list(likeness.warnings))
-    wishes = _wishes(params)
     images: list[dict[str, Any]] = []
     try:
         with likeness.session(tools, params.preset) as session:
             identity = _identity(request, session, result)
             result.made_from |= {"base_model": session.model_sha256, **likeness.made_from}
-            result.warnings += cannot(session.preset.name, params.style)
+            wishes = _wishes(params, likeness, session.preset)
+            result.warnings += [*cannot(session.preset.name, params.style), *_unread(wishes, likeness, session.preset)]
             with session.turn("a request to the service"), likeness.drawing(session, request.store):
                 for index, wish in enumerate(wishes):
                     what = f"drawing picture {index + 1} of {len(wishes)}"
@@ -107,7 +110,7 @@ def run(request: TaskRequest) -> TaskResult:
                     result.files[name] = encode(picture, params.format)
                     result.seeds[name] = seed
                     result.previews[f"image_{index}"] = picture.convert("RGB")
-                    result.warnings += [note for note in about.pop("warnings") if note not in result.warnings]
+                    result.warnings += [note for note in about["warnings"] if not _said(note, result.warnings)]
                     images.append({"file": name, "seed": seed, **about})
                     request.progress((index + 1) / len(wishes), what, picture.convert("RGB"))
             preset = session.preset
@@ -126,10 +129,25 @@ def run(request: TaskRequest) -> TaskResult:
     return result
 
 
-def _wishes(params: Params) -> list[_Wish]:
+def _wishes(params: Params, likeness: Likeness, preset: Preset) -> list[_Wish]:
     """In the order of the answer. Views and expressions of one count share the seed: they show one person as far as the model can."""
     seeds = [params.seed, *(derive_seed(params.seed, "draw", index) for index in range(1, params.count))]
-    return [_Wish(seed, view, expression) for seed in seeds for view, expression in asked(params.views, params.expressions)]
+    return [
+        _Wish(compose(likeness.prompt, params.style, view, expression, preset.name), seed, view, expression)
+        for seed in seeds
+        for view, expression in asked(params.views, params.expressions)
+    ]
+
+
+def _said(note: str, notes: list[str]) -> bool:
+    """Whether a note was made before, of another picture: with other figures perhaps."""
+    return re.sub(r"[0-9.]+", "", note) in {re.sub(r"[0-9.]+", "", other) for other in notes}
+
+
+def _unread(wishes: list[_Wish], likeness: Likeness, preset: Preset) -> list[str]:
+    """Which words the model does not know, in words."""
+    words = known(wishes[0].prompt, likeness.spec.description)[1] if preset.name == EMBEDDED else []
+    return [f"prompt: the embedded model does not know these words, and they were left out: {', '.join(words)}."] if words else []
 
 
 def _draw(
@@ -138,13 +156,13 @@ def _draw(
     """The first of `attempts` pictures with a face, the faces in it, and the seed that gives it at once."""
     preset = session.preset
     size = drawable_size(preset, params.width, params.height)
-    prompt = compose(likeness.prompt, params.style, wish.view, wish.expression, preset.name)
+    prompt, negative = wish.prompt, params.negative_prompt
+    if preset.name == EMBEDDED:
+        prompt, negative = read(prompt, likeness.spec.description)[0], ", ".join(known(negative)[0])
     steps, guidance = params.steps or preset.steps, params.guidance_scale or preset.guidance_scale
     for attempt in range(params.attempts):
         seed = derive_seed(wish.seed, "draw_again", attempt) if attempt else wish.seed
-        drawn = text_to_image(
-            session, prompt, seed, *size, steps, guidance, negative_prompt=params.negative_prompt, identity=identity
-        )
+        drawn = text_to_image(session, prompt, seed, *size, steps, guidance, negative_prompt=negative, identity=identity)
         faces = analyzer.analyze(np.asarray(drawn))
         # In a true profile no detector of 68 landmarks finds a face.
         if faces or wish.view == "profile":

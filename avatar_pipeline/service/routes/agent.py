@@ -119,7 +119,7 @@ def render(service: Service, request: Request, job: Job, result: dict[str, Any])
 
 
 def _image(service: Service, request: Request, job: Job, image: dict[str, Any]) -> dict[str, Any]:
-    names = ("width", "height", "seed", "view", "expression", "faces", "verdict", "checks", "measured")
+    names = ("width", "height", "seed", "view", "expression", "faces", "verdict", "checks", "measured", "warnings")
     return {
         "image_url": image_url(service, request, job, image["file"]),
         **{name: image[name] for name in names},

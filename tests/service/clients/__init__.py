@@ -1,0 +1,1 @@
+"""The clients that the contracts print, as they stand there."""
