@@ -40,7 +40,9 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     actor: ActorName = Field(description="name of the actor's folder; a new one makes a new actor")
-    description: Annotated[str, BeforeValidator(one_line)] = Field(min_length=1, max_length=1000, description="the person in words")
+    description: Annotated[str, BeforeValidator(one_line)] = Field(
+        min_length=1, max_length=1000, description="the person in words"
+    )
     width: int = Field(1024, ge=256, le=2048, description="pixels")
     height: int = Field(1536, ge=256, le=2048, description="pixels")
     steps: int = Field(25, ge=1, le=150, description="denoising steps")

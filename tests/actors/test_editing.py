@@ -10,7 +10,7 @@ from avatar_pipeline.errors import ActorError
 from avatar_pipeline.home import PROJECT
 
 DEMO = (PROJECT / "data" / "actors" / "demo" / "actor.yaml").read_text()
-WISH = {"description": "asian 21 year old female: long black hair, #1 \"smile\"", "settings": {"base_image": {"steps": 9}}}
+WISH = {"description": 'asian 21 year old female: long black hair, #1 "smile"', "settings": {"base_image": {"steps": 9}}}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,110 @@
+"""scripts/generate_base_image.py, as the Base Image Generation API prints it: without a server, and with RunPod."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.home import PROJECT
+from tests.remote.server import ENDPOINT, KEY, FakeRunPod, serve
+
+SCRIPT = "scripts/generate_base_image.py"
+DESCRIPTION = "european 25 year old male with short brown hair"
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folders of its own, and the document's actor with one candidate and no face drawn again: a fifth of the time."""
+    for variable, name in (("AVATAR_DATA", "actors"), ("AVATAR_EXPORTS", "exports"), ("DAGSTER_HOME", "home")):
+        monkeypatch.setenv(variable, str(tmp_path / name))
+    folder = tmp_path / "actors" / "0100_european_25_male"
+    folder.mkdir(parents=True)
+    text = (PROJECT / "data" / "actors" / folder.name / "actor.yaml").read_text()
+    (folder / "actor.yaml").write_text(text + "settings: {base_image: {candidates: 1, face_detail: false}}\n")
+    return tmp_path
+
+
+def call(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the script."""
+    program = [sys.executable, SCRIPT, *arguments]
+    own = {**os.environ, "PYTHONPATH": str(PROJECT), "NO_PROXY": "*", **environment}
+    done = subprocess.run(program, cwd=PROJECT, env=own, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+def printed(out: str) -> tuple[Path, int]:
+    """Path and seed."""
+    path, seed = out.splitlines()
+    return Path(path.removeprefix("Base image saved to: ")), int(seed.removeprefix("Seed used: "))
+
+
+def test_the_documents_command_and_its_seed_again(world: Path) -> None:
+    code, out, err = call("0100_european_25_male", DESCRIPTION, "256", "384", "4", "-1")
+    assert code == 0, err
+    path, seed = printed(out)
+    assert path == world / "actors" / "0100_european_25_male" / "base_image" / "0100_european_25_male_base.png"
+    with Image.open(path) as image:
+        assert image.size == (256, 384)
+    first = path.read_bytes()
+    assert ActorStore().current("0100_european_25_male", "base_image").root_seed == seed
+    said = yaml.safe_load((world / "actors" / "0100_european_25_male" / "actor.yaml").read_text())
+    assert (said["description"], said["seed"]) == (DESCRIPTION, seed)
+    path.unlink()
+    code, out, err = call("0100_european_25_male", DESCRIPTION, "256", "384", "4", str(seed))
+    assert (code, printed(out)) == (0, (path, seed)), err
+    assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("anna",), 2, "usage: python scripts/generate_base_image.py NAME DESCRIPTION [width] [height] [steps] [seed]"),
+        (("../anna", DESCRIPTION), 1, "Error: '../anna' is not an actor name."),
+        (("anna", "person"), 1, "Error: description is a single word ('person')"),
+        (("anna", DESCRIPTION, "wide"), 1, "Error: width: Input should be a valid integer"),
+        (("anna", DESCRIPTION, "1024", "1536", "0"), 1, "Error: steps: Input should be greater than or equal to 1."),
+    ],
+)
+def test_what_is_refused(
+    world: Path, arguments: tuple[str, ...], code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = runpy.run_path(str(PROJECT / SCRIPT))["main"](list(arguments))
+    captured = capsys.readouterr()
+    assert (found, captured.out) == (code, "")
+    assert words in captured.err
+    assert not (world / "actors" / "anna").exists()
+
+
+@pytest.fixture
+def runpod() -> Iterator[FakeRunPod]:
+    with serve() as fake:
+        fake.queued = fake.working = 0
+        yield fake
+
+
+def test_runpod_draws_when_it_is_told_to(world: Path, runpod: FakeRunPod) -> None:
+    remote = {
+        "AVATAR_SERVICE_BASE_IMAGE_BACKEND": "runpod", "RUNPOD_API_KEY": KEY, "RUNPOD_SERVER_100_ID": ENDPOINT,
+        "RUNPOD_API_BASE": f"{runpod.url}/v2",
+    }  # fmt: skip
+    code, out, err = call("anna", DESCRIPTION, "1024", "1536", "25", "7", **remote)
+    assert code == 0, err
+    assert printed(out)[1] == 7
+    (sent,) = runpod.sent
+    nodes = sent["input"]["workflow"]
+    assert (nodes["5"]["inputs"]["width"], nodes["5"]["inputs"]["height"], nodes["9"]["inputs"]["steps"]) == (1024, 1536, 25)
+    before = (world / "actors" / "anna" / "actor.yaml").read_bytes()
+    runpod.final = lambda number, sent: {"status": "FAILED", "error": "worker lost"}
+    code, out, err = call("anna", "asian 50 year old female with gray hair", **remote)
+    assert (code, out) == (1, "")
+    assert "\nError: Generation failed: worker lost" in f"\n{err}"
+    assert (world / "actors" / "anna" / "actor.yaml").read_bytes() == before  # as it was
