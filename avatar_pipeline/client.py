@@ -40,10 +40,9 @@ class Client:
         """The person of a picture, drawn anew. fields: prompt, gender, batch, width, height, num_inference_steps, ..."""
         return self._send("POST", "getImageToImage", json={**fields, "image": _address(image)}).json()
 
-    def base_image(self, actor_name: str, description: str, **fields: Any) -> dict[str, Any]:
+    def base_image(self, name: str, description: str, **fields: Any) -> dict[str, Any]:
         """The base image of an actor. fields: width, height, steps, seed."""
-        fields |= {"actorName": actor_name, "description": description}
-        return self._send("POST", "api/generate-base-image", json=fields).json()
+        return self._send("POST", "api/generate-base-image", json={"actorName": name, "description": description} | fields).json()
 
     def face_migration(self, image: str | Path, prompt: str, **fields: Any) -> bytes:
         """The bytes of a picture of a given face, from words. fields: size, id_weight, id_timestep_start, ..."""
@@ -66,7 +65,8 @@ class Client:
         while (job := self._send("GET", f"jobs/{job_id}").json())["state"] in ("queued", "running"):
             time.sleep(0.5)
         if job["state"] != "completed":
-            raise ApiError(**(job.get("error") or {"code": job["state"], "message": f"job {job_id} is {job['state']}"}))
+            error = job["error"] or {"code": job["state"], "message": f"job {job_id} is {job['state']}"}
+            raise ApiError(error["code"], error["message"])
         return job
 
     def cancel(self, job_id: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from avatar_pipeline.defs.jobs import AVATAR_JOB
 from avatar_pipeline.defs.logs import chosen_logger, json_lines
 from avatar_pipeline.defs.one_actor import Outcome, run_actor
 from avatar_pipeline.defs.patience import wait_patiently
-from avatar_pipeline.defs.pools import free_slots_of_dead_runs, process_tag, slots_watched
+from avatar_pipeline.defs.pools import executes_runs, free_slots_of_dead_runs, process_tag, slots_watched
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.defs.restored import report_restored, runs_under_way
@@ -28,8 +28,8 @@ from avatar_pipeline.defs.service import SERVICE_TAG, run_task, service_job
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
     "AVATAR_JOB", "SERVICE_TAG", "Done", "Outcome", "Report", "StoreResource", "ToolsResource", "batch_job", "chosen_logger", "defs",
-    "duration", "free_slots_of_dead_runs", "observed_versions", "process_tag", "register", "report_restored", "run_actor", "run_counts",
-    "run_task", "runs_under_way", "slots_watched", "step_error", "step_fault", "summary",
+    "duration", "executes_runs", "free_slots_of_dead_runs", "observed_versions", "process_tag", "register", "report_restored", "run_actor",
+    "run_counts", "run_task", "runs_under_way", "slots_watched", "step_error", "step_fault", "summary",
 ]  # fmt: skip
 
 wait_patiently()

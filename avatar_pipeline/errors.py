@@ -19,24 +19,34 @@ AvatarPipelineError
     Unavailable       the queue is full, or the service is stopping (503)
 
 Every message says what happened, to which file or field, and what to do next. All of these are the
-user's to mend: a run does not retry them.
+user's to mend: a run does not retry them. `status` and `code` are what the HTTP service answers with.
 """
 
 
 class AvatarPipelineError(Exception):
     """Base of every error that this package raises on purpose."""
 
+    status = 422
+    code = "generation_failed"
+
 
 class ActorError(AvatarPipelineError):
     """The actor's name, specification or consent is not usable."""
+
+    code = "actor_not_usable"
 
 
 class PhotoError(AvatarPipelineError):
     """A photograph, or the set of photographs, is not usable."""
 
+    code = "bad_image"
+
 
 class ModelError(AvatarPipelineError):
     """Model weights are missing, altered or of the wrong kind."""
+
+    status = 503
+    code = "model_unavailable"
 
 
 class GenerationError(AvatarPipelineError):
@@ -46,13 +56,22 @@ class GenerationError(AvatarPipelineError):
 class Cancelled(AvatarPipelineError):
     """A drawing was stopped between two steps because somebody asked for it. Nothing is wrong; nothing was stored."""
 
+    status = 409
+    code = "cancelled"
+
 
 class StoreError(AvatarPipelineError):
     """An artifact in the actor store is missing, incomplete or altered."""
 
+    status = 500
+    code = "storage_failed"
+
 
 class RemoteError(AvatarPipelineError):
     """A remote service is not set up, does not answer, refuses what it is asked for, or hands back nothing usable."""
+
+    status = 502
+    code = "remote_failed"
 
 
 class ServiceError(AvatarPipelineError):
@@ -66,12 +85,19 @@ class ServiceError(AvatarPipelineError):
     code = "internal_error"
 
     def __init__(
-        self, message: str, *, field: str | None = None, retry_after: int | None = None, code: str | None = None
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after: int | None = None,
+        code: str | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(message)
         self.field = field
         self.retry_after = retry_after
         self.code = code or self.code
+        self.status = status or self.status
 
 
 class RequestError(ServiceError):

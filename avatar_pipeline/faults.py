@@ -33,6 +33,15 @@ def explain_os(error: OSError, path: object = None) -> str | None:
     return None
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk, or quota, lies behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__
+    return False
+
+
 def explain(error: BaseException) -> str | None:
     """The first thing in a chain of exceptions that its user can mend, in words; None for a bug."""
     seen: set[int] = set()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from avatar_pipeline.errors import ServiceError
 from avatar_pipeline.provenance.manifest import utc_now
 
 EVERY = 60.0  # seconds between two lines of somebody who waits
@@ -44,14 +45,41 @@ def hold(path: Path, what: str, work: str = "", log: Callable[[str], None] = pri
         waited = time.monotonic() - began if told else 0.0
         if told:
             log(f"waited {waited:.1f} s for {what}")
-        facts = {"host": platform.node(), "pid": os.getpid(), "since": utc_now(), "work": work}
-        with suppress(OSError):  # a full disk: only the words are missing
-            _notes(path).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+        _note(path, work)
         yield waited
     finally:
-        with suppress(OSError):
-            _notes(path).unlink(missing_ok=True)
+        _forget(path)
         lock.release()
+
+
+@contextmanager
+def hold_or_refuse(path: Path, what: str, work: str) -> Iterator[None]:
+    """Hold the lock `path` while the block runs. Raises ServiceError at once, naming the holder, when somebody else holds it."""
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ServiceError(f"{what} is in use: {_holder(path)}. Stop that one, or use another folder.", code="in_use") from None
+    try:
+        _note(path, work)
+        yield
+    finally:
+        _forget(path)
+        lock.release()
+
+
+def _note(path: Path, work: str) -> None:
+    facts = {"host": platform.node(), "pid": os.getpid(), "since": utc_now(), "work": work}
+    with suppress(OSError):  # a full disk: only the words are missing
+        _notes(path).write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+
+def _forget(path: Path) -> None:
+    with suppress(OSError):
+        _notes(path).unlink(missing_ok=True)
 
 
 def _notes(path: Path) -> Path:

@@ -20,7 +20,7 @@ Asset = Literal[
 ]
 
 
-def _one_line(value: Any) -> Any:
+def one_line(value: Any) -> Any:
     """A description folded over several lines of YAML, as one line."""
     return " ".join(value.split()) if isinstance(value, str) else value
 
@@ -31,7 +31,7 @@ class ActorSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ActorName = Field(description="the name of the folder; not written in the file")
-    description: Annotated[str, BeforeValidator(_one_line)] = Field(
+    description: Annotated[str, BeforeValidator(one_line)] = Field(
         description="the person in words: ethnicity or appearance, age, gender, distinctive features"
     )
     likeness: Literal["real", "synthetic"] = Field(description="real: a living person, needs consent.yaml; synthetic: nobody")

@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from avatar_pipeline.commands.shared import Device
+from avatar_pipeline.commands.shared import out
+from avatar_pipeline.errors import ServiceError
+
+STOPS = 10  # seconds for open connections, once everybody who waited has been told that the server stops
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port.")] = 8000,
-    preset: Annotated[str, typer.Option(help="Preset that draws what means no actor.")] = "embedded",
-    device: Device = "auto",
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 8000 by default.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Preset that draws what means no actor; embedded by default.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cuda, cuda:1, mps or cpu.")] = None,
 ) -> None:
-    """Start the HTTP service, with its worker, beside Dagster on the same instance."""
+    """Start the HTTP service, with its worker, beside Dagster on the same instance.
+
+    AVATAR_SERVICE_<FIELD> in the environment sets whatever is not given here, and more: avatar_pipeline/service/settings.py.
+    """
     import uvicorn
 
+    from avatar_pipeline.locks import hold_or_refuse
     from avatar_pipeline.service.app import create_app
     from avatar_pipeline.service.logs import log_config
     from avatar_pipeline.service.protocol import uvicorn_options
-    from avatar_pipeline.service.settings import Settings
+    from avatar_pipeline.service.server import Server
+    from avatar_pipeline.service.settings import from_environment
 
-    settings = Settings(host=host, port=port, preset=preset, device=device)
-    uvicorn.run(create_app(settings), host=host, port=port, log_config=log_config(), **uvicorn_options(settings))
+    try:
+        given = {"host": host, "port": port, "preset": preset, "device": device}
+        settings = from_environment(**{name: value for name, value in given.items() if value is not None})
+        with hold_or_refuse(settings.folder / "server.lock", f"The service's folder {settings.folder}", "avatar-pipeline serve"):
+            app = create_app(settings)
+            config = uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=log_config(),
+                timeout_graceful_shutdown=STOPS,
+                **uvicorn_options(settings),
+            )
+            server = Server(config, app)
+            server.run()
+            if not server.started:
+                sys.exit(3)
+    except ServiceError as error:
+        out.print(str(error), style="red")
+        raise typer.Exit(1) from None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
-from avatar_pipeline.errors import AvatarPipelineError, ServiceError
-from avatar_pipeline.faults import explain_os
+from avatar_pipeline.errors import AvatarPipelineError, StoreError
+from avatar_pipeline.faults import explain_os, is_full
 
 
 @contextmanager
@@ -20,19 +22,35 @@ def as_failure() -> Iterator[None]:
         raise dg.Failure(description=str(error), metadata=_fault(error), allow_retries=False) from None
     except OSError as error:
         if words := explain_os(error):
-            raise dg.Failure(description=words, allow_retries=False) from error
+            raise dg.Failure(description=words, metadata=_fault(error), allow_retries=False) from error
         raise
 
 
-def _fault(error: AvatarPipelineError) -> dict[str, str]:
-    """What the HTTP service answers with, beside the words: the code, and the field at fault."""
-    if not isinstance(error, ServiceError):
-        return {}
-    return {"code": error.code, **({"field": error.field} if error.field else {})}
+@dataclass(frozen=True)
+class StepFault:
+    """What the HTTP service answers with, beside the words: a code and a status, and the field of the request that is at fault."""
+
+    code: str
+    status: int
+    field: str | None = None
 
 
-def step_fault(event: dg.DagsterEvent) -> tuple[str | None, str | None]:
-    """Code and field of a failed step whose error was a ServiceError; (None, None) for others."""
+def _fault(error: AvatarPipelineError | OSError) -> dict[str, dg.MetadataValue[Any]]:
+    if is_full(error):
+        code, status = "storage_full", 507
+    elif isinstance(error, AvatarPipelineError):
+        code, status = error.code, error.status
+    else:
+        code, status = StoreError.code, StoreError.status
+    field = getattr(error, "field", None)
+    said: dict[str, dg.MetadataValue[Any]] = {"code": dg.MetadataValue.text(code), "status": dg.MetadataValue.int(status)}
+    return said | ({"field": dg.MetadataValue.text(field)} if field else {})
+
+
+def step_fault(event: dg.DagsterEvent) -> StepFault | None:
+    """What `as_failure` noted of a failed step; None for what nobody foresaw."""
     data = event.step_failure_data.user_failure_data
-    found = {name: str(entry.value) for name, entry in data.metadata.items()} if data is not None else {}
-    return found.get("code"), found.get("field")
+    said = {name: entry.value for name, entry in data.metadata.items()} if data is not None else {}
+    if "code" not in said:
+        return None
+    return StepFault(str(said["code"]), int(str(said["status"])), str(said["field"]) if "field" in said else None)

@@ -33,6 +33,13 @@ LIVING = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterR
 CLOCK = 60.0  # seconds by which the time of a process' start may seem to move, when the clock is set
 
 logger = logging.getLogger(__name__)
+_executes_runs = False
+
+
+def executes_runs() -> None:
+    """Say that this process executes runs, though another Python process started it: the service's worker."""
+    global _executes_runs
+    _executes_runs = True
 
 
 def process_tag(run_id: str) -> dict[str, str]:
@@ -41,7 +48,7 @@ def process_tag(run_id: str) -> dict[str, str]:
     The run's own id is part of it: Dagster copies tags to the run that is made when somebody starts one again.
     """
     parent = multiprocessing.parent_process()  # a step of Dagster's multiprocess executor: the run is its parent's
-    pid = os.getpid() if parent is None or parent.pid is None else parent.pid
+    pid = os.getpid() if parent is None or parent.pid is None or _executes_runs else parent.pid
     return {PROCESS_TAG: f"{run_id}:{platform.node()}:{pid}:{psutil.Process(pid).create_time()}"}
 
 

@@ -2,7 +2,8 @@
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the op.
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from avatar_pipeline.defs.one_actor import run_actor
 from avatar_pipeline.defs.pools import process_tag
 from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
-from avatar_pipeline.errors import GenerationError
+from avatar_pipeline.errors import Cancelled, GenerationError
 from avatar_pipeline.imaging import preview_markdown
 from avatar_pipeline.tasks.folder import read_inputs, write_result
 from avatar_pipeline.tasks.table import TASKS
@@ -41,7 +42,7 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
 
     @dg.op(name="answer", out=dg.Out(dg.Nothing), description="Does one task; its pictures and figures stand in the metadata.")
     def answer(context: dg.OpExecutionContext, config: TaskConfig, store: StoreResource, tools: ToolsResource) -> None:
-        with as_failure():
+        with as_failure(), as_cancelled(context):
             task = TASKS[config.task]
             actors, used, folder = store.open(), tools.open(), Path(config.folder)
             used.log = context.log.info
@@ -50,8 +51,11 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
                 register(context.instance, actors, only=[actor])
                 tags = {SERVICE_TAG: context.run.tags.get(SERVICE_TAG, context.run.run_id)}
                 outcome = run_actor(
-                    avatar_job(), context.instance, actors, actor, only=only, settings=settings, logger=chosen_logger(), tags=tags
-                )
+                    avatar_job(), context.instance, actors, actor, only=only, settings=settings, logger=chosen_logger(), tags=tags,
+                    interrupted=used.cancelled,
+                )  # fmt: skip
+                if outcome.cancelled:
+                    raise Cancelled(f"cancelled while {actor} was made; what had been stored before stays.")
                 if outcome.problems:
                     raise GenerationError("\n".join(outcome.problems))
                 return outcome.run_id
@@ -71,6 +75,19 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
         answer()
 
     return job
+
+
+@contextmanager
+def as_cancelled(context: dg.OpExecutionContext) -> Iterator[None]:
+    """End the run as a cancelled one when the task was stopped on request."""
+    try:
+        yield
+    except Cancelled as cancelled:
+        context.log.warning(str(cancelled))
+        run = context.instance.get_run_by_id(context.run.run_id)
+        if run is not None and run.status == dg.DagsterRunStatus.STARTED:
+            context.instance.report_run_canceling(run, "Somebody asked for it, or the service stops.")
+        raise dg.DagsterExecutionInterruptedError from None
 
 
 def run_task(

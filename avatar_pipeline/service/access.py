@@ -121,4 +121,4 @@ def _netloc(origin: str) -> str:
 
 
 def _is_public(path: str) -> bool:
-    return path in PUBLIC or path.startswith(PUBLIC_BELOW)
+    return path in PUBLIC or (path.startswith(PUBLIC_BELOW) and ".." not in path)

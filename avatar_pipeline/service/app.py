@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import avatar_pipeline
-from avatar_pipeline.service.context import Service
+from avatar_pipeline.errors import AvatarPipelineError
+from avatar_pipeline.service.context import Accepted, Service
+from avatar_pipeline.service.dialects import handle
 from avatar_pipeline.service.guard import guard
+from avatar_pipeline.service.idempotency import Known, idempotent
+from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, base_image, face_avatar, face_migration, face_swap, images, page
+from avatar_pipeline.service.routes import agent, base_image, face_avatar, face_migration, face_swap, images, jobs, page
 from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.service.views import accepted, replayed, request_at, view
+from avatar_pipeline.service.webhook import deliver
 
-ROUTERS = (
-    agent.router,
-    face_swap.router,
-    face_migration.router,
-    base_image.router,
-    face_avatar.router,
-    images.router,
-    page.router,
-)
+# These accept jobs: an Idempotency-Key counts.
+ROUTERS = (agent.router, face_swap.router, face_migration.router, base_image.router, face_avatar.router, jobs.router)
+PLAIN = (images.router, page.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -32,11 +34,17 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = Service(settings, JobQueue(settings))
         app.state.service = service
-        service.queue.start()
+
+        async def tell(job: Job) -> None:
+            body = await view(service, request_at(job.base_url), job)
+            await deliver(service.queue, job, body.model_dump_json(exclude={"webhook"}).encode())
+
+        service.queue.on_finished = tell
+        await service.queue.start()
         try:
             yield
         finally:
-            service.queue.stop()
+            await service.queue.stop()
 
     # The longest field of a form is a prompt; the service takes two pictures or a picture and a video at most.
     app = FastAPI(
@@ -47,7 +55,45 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         form_limits={"max_files": 8, "max_fields": 64, "max_part_size": 64 * 1024},
     )
+    app.add_exception_handler(Accepted, _accepted)
+    app.add_exception_handler(Known, _known)
+    app.add_middleware(AnswerHeaders)
     for router in ROUTERS:
+        app.include_router(router, dependencies=[Depends(idempotent)])
+    for router in PLAIN:
         app.include_router(router)
     guard(app, settings)
     return app
+
+
+class AnswerHeaders:
+    """Adds what request.state.answer_headers holds to the answer, whatever that is: a route's, an error's, a file's."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                found = scope.get("state", {}).get("answer_headers", {})
+                more = [(name.lower().encode(), value.encode()) for name, value in found.items()]
+                message = {**message, "headers": [*message.get("headers", []), *more]}
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+async def _accepted(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Accepted)
+    return await accepted(request.app.state.service, request, error.job, error.headers)
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    """The answer of an earlier request, said again."""
+    assert isinstance(error, Known)
+    try:
+        return JSONResponse(await replayed(request.app.state.service, request, error.job))
+    except AvatarPipelineError as fault:
+        return await handle(request, fault)

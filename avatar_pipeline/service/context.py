@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
+import anyio.to_thread
 from fastapi import Depends, Request
 from PIL import Image
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import RequestError, ServiceError, Unavailable
+from avatar_pipeline.errors import NotFound, ServiceError, Unavailable
 from avatar_pipeline.imaging import encode_png
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.pictures import picture_path, signing_key
 from avatar_pipeline.service.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
+
+# By path, below / and /api: which of DIALECT_TASKS it is (routes/jobs.py), for jobs that are looked at through the job resource.
+KINDS = {
+    "/generate": "generate",
+    "/avatar": "generate",
+    "/faceswap": "faceswap",
+    "/getImageToImage": "face-avatar",
+    "/generate-base-image": "base-image",
+    "/v1/images/face-migration": "face-migration",
+}
 
 
 @dataclass
@@ -47,34 +60,120 @@ def get_service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(get_service)]
 
 
+class Accepted(Exception):
+    """The answer to a request that does not wait for its job: 202, where the job is, and the job itself."""
+
+    def __init__(self, job: Job, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(job.id)
+        self.job = job
+        self.headers = dict(headers or {})
+
+
+async def submit(
+    service: Service,
+    request: Request,
+    task: str,
+    params: BaseModel,
+    files: Mapping[str, bytes] | None = None,
+    *,
+    kind: str | None = None,
+    awaited: bool = False,
+    webhook: str | None = None,
+) -> Job:
+    """Accept a job for a request, or find the one that an earlier request with the same Idempotency-Key made.
+
+    kind: of DIALECT_TASKS, whose `render` says the result; the path's when None. awaited: whether the request will wait for it.
+    Raises Unavailable when the queue is full, and ServiceError when the disk is.
+    """
+    if (known := getattr(request.state, "replayed", None)) is not None:
+        return cast(Job, known)
+    key, payload = getattr(request.state, "idempotency", (None, None))
+    return await service.queue.submit(
+        task,
+        params,
+        files,
+        webhook=webhook,
+        kind=kind or kind_of(request.url.path),
+        owner=owner_of(request),
+        base_url=str(request.base_url),
+        awaited=awaited,
+        idempotency_key=key,
+        payload_sha256=payload,
+    )
+
+
 async def answer(
     service: Service, request: Request, task: str, params: BaseModel, files: Mapping[str, bytes] | None = None
 ) -> tuple[Job, dict[str, Any]]:
     """Do a task now: queue it, wait, and return the job with its result (facts, seeds, made_from, warnings).
 
-    Raises Unavailable when the queue is full or the job is not done in `wait_seconds` (it goes on: its id is in the message), and
-    RequestError with the job's own code when it failed.
+    A client that goes away takes its job with it, unless it sent an Idempotency-Key: then it may come back for the answer.
+    Raises Accepted for `Prefer: respond-async`, after its `wait` seconds; Unavailable when the queue is full or the job is not done in
+    `wait_seconds` (it goes on: its id is in the message); and with the job's own code when it failed.
     """
-    job = await service.queue.submit(task, params, files, owner=owner_of(request))
-    job = await service.queue.wait(job.id, service.settings.wait_seconds)
+    preferred = preferences(request)
+    is_async = "respond-async" in preferred
+    seconds = min(float(preferred.get("wait", 0.0 if is_async else math.inf)), service.settings.wait_seconds)
+    job = await submit(service, request, task, params, files, awaited=not is_async)
+    if seconds:
+        job = await _wait(service, request, job, seconds, kept=is_async or job.idempotency_key is not None)
+    if not job.is_finished and is_async:
+        raise Accepted(job, {"Preference-Applied": "respond-async"})
     if not job.is_finished:
         raise Unavailable(
-            f"The job is not done after {service.settings.wait_seconds:g} seconds and goes on: GET /jobs/{job.id}",
+            f"The job is not done after {seconds:g} seconds and goes on: GET /jobs/{job.id}",
             code="timeout",
-            retry_after=30,
+            retry_after=service.queue.seconds_left(job),
         )
-    return job, finished_result(service, job)
+    return job, await anyio.to_thread.run_sync(finished_result, service, job)
+
+
+async def _wait(service: Service, request: Request, job: Job, seconds: float, kept: bool) -> Job:
+    """Wait for the job, or for the client to go away; the job is then cancelled unless it is `kept`."""
+    done = asyncio.ensure_future(service.queue.wait(job.id, seconds))
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not done.done() and not kept:
+            await service.queue.cancel(job.id)
+            raise ServiceError("The client has gone.", code="client_gone", status=499)  # nginx's; nobody reads it
+        return await done
+    finally:
+        done.cancel()
+        gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def preferences(request: Request) -> dict[str, str]:
+    """The header Prefer (RFC 7240), as far as it is honoured: respond-async, and wait=SECONDS."""
+    found: dict[str, str] = {}
+    for preference in ",".join(request.headers.getlist("prefer")).split(","):
+        name, _, value = preference.partition(";")[0].strip().partition("=")
+        name, value = name.strip().lower(), value.strip().strip('"')
+        if name == "respond-async" or (name == "wait" and value.isascii() and value.isdigit()):
+            found.setdefault(name, value[:6])
+    return found
+
+
+def kind_of(path: str) -> str:
+    """Which of DIALECT_TASKS a path asks for."""
+    return KINDS.get(path.removeprefix("/api"), KINDS.get(path, ""))
 
 
 def finished_result(service: Service, job: Job) -> dict[str, Any]:
-    """The result of a finished job. Raises what it failed with."""
+    """The result of a finished job. Raises what it failed with. Reads a file."""
     if job.state == "failed" and job.fault:
-        raise RequestError(job.fault.message, code=job.fault.code, field=job.fault.field)
+        raise job.fault.error()
     if job.state == "cancelled":
-        error = ServiceError("The job was cancelled.", code="cancelled")
-        error.status = 409
-        raise error
-    return service.queue.result(job)
+        raise ServiceError("The job was cancelled.", code="cancelled", status=409)
+    try:
+        return service.queue.result(job)
+    except FileNotFoundError:
+        raise NotFound(f"What job {job.id} made has been removed.", code="expired") from None
 
 
 def png_input(image: Image.Image) -> bytes:

@@ -6,6 +6,7 @@ One error body for all is impossible: `error` is a text in three dialects and an
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
 from fastapi import Request
@@ -15,7 +16,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from avatar_pipeline.errors import AvatarPipelineError, Cancelled, ServiceError
+from avatar_pipeline.errors import AvatarPipelineError, ServiceError, StoreError
+from avatar_pipeline.faults import is_full
 from avatar_pipeline.service.validation import request_error
 
 
@@ -140,9 +142,7 @@ def respond(path: str, error: ServiceError) -> JSONResponse:
 def status_error(status: int, message: str | None = None, code: str | None = None) -> ServiceError:
     """An error of a status that has no class of its own."""
     name, words = STATUSES.get(status, ("http_error", "The request cannot be answered."))
-    error = ServiceError(message or words, code=code or name)
-    error.status = status
-    return error
+    return ServiceError(message or words, code=code or name, status=status)
 
 
 def as_service_error(error: Exception) -> ServiceError:
@@ -154,13 +154,23 @@ def as_service_error(error: Exception) -> ServiceError:
     if isinstance(error, HTTPException):
         told = str(error.detail) if error.status_code == 400 else None  # Starlette's words about bodies that it cannot parse
         return status_error(error.status_code, told)
-    if isinstance(error, Cancelled):
-        return status_error(409, "The job was cancelled.", "cancelled")
+    if isinstance(error, StoreError):  # its words name folders of this machine
+        logging.getLogger(__name__).error("%s", error)
+        return storage_error(full=is_full(error))
     if isinstance(error, AvatarPipelineError):
-        found = ServiceError(str(error), code="generation_failed")
-        found.status = 422
-        return found
+        return ServiceError(str(error), code=error.code, status=error.status)
     return status_error(500)
+
+
+def storage_error(full: bool) -> ServiceError:
+    """What a client hears when the service cannot write or read its files."""
+    if full:
+        return ServiceError(
+            "The disk of this service is full: nothing was accepted or stored. Ask again when its operator has made room.",
+            code="storage_full",
+            status=507,
+        )
+    return ServiceError("This service cannot use its files at the moment; its operator's log says why.", code="storage_failed")
 
 
 async def handle(request: Request, error: Exception) -> JSONResponse:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile as FormFile
 
 from avatar_pipeline.errors import RequestError
+from avatar_pipeline.service.dialects import status_error
 
 MOST_PARTS = 20  # of a form: no dialect has as many
 
@@ -33,6 +34,8 @@ async def read_body(request: Request, model: type[Body]) -> tuple[Body, dict[str
             if isinstance(value, FormFile)
         }
         fields: Any = {name: value for name, value in form.items() if isinstance(value, str)}
+    elif kind != "application/json":
+        raise status_error(415)
     else:
         try:
             fields = json.loads(await request.body())
@@ -41,7 +44,7 @@ async def read_body(request: Request, model: type[Body]) -> tuple[Body, dict[str
     try:
         return model.model_validate(fields), files
     except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False, include_context=False)) from None
+        raise RequestValidationError(error.errors(include_url=False)) from None
 
 
 def body_schema(model: type[BaseModel], files: tuple[str, ...], required: tuple[str, ...], json_too: bool) -> dict[str, Any]:

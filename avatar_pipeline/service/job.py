@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from upath import UPath
 
-from avatar_pipeline.actors.files import write_atomic
-from avatar_pipeline.tasks.folder import read_result
+from avatar_pipeline.actors.files import sync_folder, unwritable, write_atomic
+from avatar_pipeline.errors import ServiceError
+from avatar_pipeline.tasks.folder import read_result, write_inputs
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 FINISHED: tuple[State, ...] = ("completed", "failed", "cancelled")
+PREVIEW = "preview.jpg"  # in a job's folder while it draws: written by the worker
+
+log = logging.getLogger(__name__)
 
 
 def now() -> datetime:
@@ -22,32 +30,58 @@ def now() -> datetime:
 
 
 class Fault(BaseModel):
-    """Why a job failed. code: for programs. message: in words. field: of the request, where one is at fault."""
+    """Why a job failed.
+
+    code: for programs. message: in words. field: of the request, where one is at fault. status: of HTTP, for whoever waited for the job.
+    """
 
     code: str
     message: str
     field: str | None = None
+    status: int = 422
+
+    def error(self) -> ServiceError:
+        """The fault as what a request that waited for the job ends with."""
+        return ServiceError(self.message, code=self.code, field=self.field, status=self.status)
+
+
+class Delivery(BaseModel):
+    """Telling a client's address that its job is finished. attempts: made so far. problem: why the last one failed."""
+
+    url: str
+    state: Literal["pending", "delivered", "failed"] = "pending"
+    attempts: int = 0
+    problem: str | None = None
 
 
 class Job(BaseModel):
-    """id: also that of its Dagster run; runs: all of them, more than one when a server was killed. owner: name of the token that asked.
+    """id: also that of its first Dagster run; runs: all of them, more than one when the server or the worker was killed.
 
-    share: how much is done, 0 to 1; doing: in words.
+    kind: the dialect that was spoken, such as "generate"; task, params: what the worker does. owner: name of the token that asked.
+    base_url: under which the service was asked. awaited: a request waits for the answer, and nobody else asked to keep the job.
+    deaths: how many workers died of it. share: how much is done, 0 to 1; doing: in words. previews: how many there have been.
+    cancelling: somebody asked for its end.
     """
 
     id: str
+    kind: str = ""
     task: str
     params: dict[str, Any]
     owner: str = ""
+    base_url: str = ""
+    awaited: bool = False
     state: State = "queued"
-    created: datetime = Field(default_factory=now)
+    created: datetime
     started: datetime | None = None
     finished: datetime | None = None
     runs: list[str] = []
+    deaths: int = 0
     share: float = 0.0
     doing: str = ""
+    previews: int = 0
+    cancelling: bool = False
     fault: Fault | None = None
-    webhook: str | None = None
+    webhook: Delivery | None = None
     idempotency_key: str | None = None
     payload_sha256: str | None = None
 
@@ -58,16 +92,61 @@ class Job(BaseModel):
 
 
 def save(folder: Path, job: Job) -> None:
-    """Write job.json, whole or not at all."""
+    """Write job.json, whole or not at all. Raises StoreError."""
     write_atomic(UPath(folder / job.id / "job.json"), job.model_dump_json(indent=1).encode())
 
 
+def accept(folder: Path, job: Job, files: Mapping[str, bytes]) -> None:
+    """Put a new job on disk: its inputs first, job.json last. Nothing is left there when that fails. Raises StoreError."""
+    own = folder / job.id
+    try:
+        own.mkdir()
+        write_inputs(own, dict(files))
+        save(folder, job)
+        sync_folder(UPath(own))
+        sync_folder(UPath(folder))
+    except OSError as error:
+        remove(folder, job.id)
+        raise unwritable(own, error) from error
+    except BaseException:
+        remove(folder, job.id)
+        raise
+
+
+def remove(folder: Path, job_id: str) -> None:
+    """Remove a job with its pictures."""
+    shutil.rmtree(folder / job_id, ignore_errors=True)
+
+
+def remove_preview(folder: Path, job_id: str) -> None:
+    """Remove what was shown while a job was drawing."""
+    (folder / job_id / PREVIEW).unlink(missing_ok=True)
+
+
 def load_all(folder: Path) -> list[Job]:
-    """All jobs on disk, oldest first."""
-    found = [Job.model_validate_json(path.read_bytes()) for path in folder.glob("*/job.json")]
+    """All jobs on disk, oldest first. What is not a whole job is told in the log and left as it is."""
+    found = []
+    for own in sorted(folder.iterdir()):
+        try:
+            job = Job.model_validate_json((own / "job.json").read_bytes())
+            if job.id != own.name:
+                raise ValueError(f"it says that its id is {job.id}")
+            found.append(job)
+        except FileNotFoundError:
+            log.warning("%s has no job.json: a request that was never accepted, or half removed. It is left there.", own)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            log.error("%s is not a job that can be read, and is left as it is: %s", own / "job.json", reason)
     return sorted(found, key=lambda job: job.created)
 
 
+def remove_leftovers(folder: Path, known: set[str], seconds: float) -> None:
+    """Remove folders without a job.json that have not changed for so long."""
+    for own in folder.iterdir():
+        if own.name not in known and not (own / "job.json").exists() and own.stat().st_mtime < time.time() - seconds:
+            remove(folder, own.name)
+
+
 def result(folder: Path, job: Job) -> dict[str, Any]:
-    """What a completed job made: facts, seeds, made_from, warnings."""
+    """What a completed job made: facts, seeds, made_from, warnings. Raises FileNotFoundError when that is gone."""
     return read_result(folder / job.id)

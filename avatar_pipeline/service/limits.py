@@ -5,7 +5,7 @@ The threat: a body that never ends, or comes one byte a minute; a head that neve
 The mechanism: bytes are counted against `max_json_mib` and `max_upload_mib`, by what the head declares and again as they come, before
 anything parses them, and one clock runs for the body. JSON is read whole and looked through: at most 20 000 values, 20 levels, no NaN
 or Infinity, no half characters. Forms are parsed as they come (files above 1 MiB go to the disk) with a bounded number of parts (app.py).
-Heads: h11 takes 16 KiB and protocol.py 15 seconds. So many requests are answered at once as `requests_at_once` says.
+Heads: h11 takes 16 KiB and protocol.py 15 seconds. So many requests with a body are answered at once as `requests_at_once` says.
 Its limits: within these, 200 clients that each send 24 MiB of JSON hold 5 GB; lower the limits on a small machine.
 """
 
@@ -39,6 +39,9 @@ class BodyLimits:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if scope["method"] in ("GET", "HEAD"):  # hold nothing; who listens to a job's events does so for long
+            await self._limited(scope, receive, send)
             return
         if self.active >= self.settings.requests_at_once:
             error = Unavailable("Too many requests are being answered. Ask again in a moment.", code="overloaded", retry_after=2)
@@ -119,6 +122,7 @@ class _Body:
                 message = await self.rest()
         except TimeoutError:
             self.error = status_error(408, f"The body was not complete after {self._seconds:g} seconds. Send it again, or less.")
+            self.complete = True  # nothing more of it is waited for
             raise self.error from None
         self._length += len(message.get("body", b""))
         self.complete = not message.get("more_body", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from fastapi import FastAPI
@@ -30,6 +31,8 @@ CHANGING = {
     409: "An Idempotency-Key is in use, or the job was cancelled.",
     413: "The body is too long.",
     415: "The body is of another type than this path takes.",
+    502: "A service that this one asks, such as RunPod, failed.",
+    507: "The disk of the service is full.",
 }
 HEADERS = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
@@ -55,8 +58,6 @@ def _described(app: FastAPI) -> dict[str, Any]:
     _, models = models_json_schema([(model, "serialization") for model in ERRORS], ref_template="#/components/schemas/{model}")
     schemas = components.setdefault("schemas", {})
     schemas.update(models["$defs"])
-    for unused in ("HTTPValidationError", "ValidationError"):  # FastAPI's own form of a 422, which nobody gets
-        schemas.pop(unused, None)
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "needed as soon as the service has tokens"}
     }
@@ -64,6 +65,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
         for method in METHODS:
             if method in item:
                 _describe_errors(path, method, item[method])
+    _remove_unused(schema)
     return schema
 
 
@@ -74,8 +76,18 @@ def _describe_errors(path: str, method: str, operation: dict[str, Any]) -> None:
     media = "application/problem+json" if model is Problem else "application/json"
     statuses = ANY | ({} if is_public else PROTECTED) | ({} if method == "get" else CHANGING)
     responses = operation["responses"]
-    responses.pop("422", None)
+    own = responses.pop("422", {}).get("description", "Validation Error")  # FastAPI's form of it is not ours
+    if own != "Validation Error":
+        statuses[422] = own
     for status, description in sorted(statuses.items()):
         content = {media: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
         headers = {"headers": HEADERS[status]} if status in HEADERS else {}
         responses.setdefault(str(status), {"description": description, "content": content, **headers})
+
+
+def _remove_unused(schema: dict[str, Any]) -> None:
+    """Components that nothing refers to: FastAPI's own form of a 422, and whatever only that form's routes used."""
+    schemas = schema["components"]["schemas"]
+    while unused := [name for name in schemas if f'"#/components/schemas/{name}"' not in json.dumps(schema)]:
+        for name in unused:
+            del schemas[name]

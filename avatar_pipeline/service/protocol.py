@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from avatar_pipeline.service.dialects import respond, status_error
@@ -16,12 +17,35 @@ IDLE_SECONDS = 5  # for the next request on a connection
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that does not wait for ever for the head of a connection's first request; uvicorn times those that follow."""
+    """HTTP/1.1 that does not wait for ever for the head of a request. uvicorn itself times only connections on which nothing comes."""
+
+    _due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """uvicorn's own timer of idle connections, started at once; the first complete head stops it."""
+        """From here on the first head has its time."""
         super().connection_made(transport)
-        self.timeout_keep_alive_task = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
+        self._start()
+
+    def data_received(self, data: bytes) -> None:
+        """Any later head has its time from its first byte on."""
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop()
+        elif self._due is None:
+            self._start()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is left to be timed."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def _start(self) -> None:
+        self._due = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
+
+    def _stop(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP request has no path and so no dialect: a problem of our own kind."""

@@ -1,27 +1,45 @@
-"""The queue: accepted jobs in their order, one worker, everything on disk before it is accepted."""
+"""The queue: accepted jobs in their order, one worker, everything on disk before it is accepted.
+
+What is where: job.json is what a job is; this object keeps the same in memory, for at most `queue_limit` waiting, one running and
+`jobs_kept` finished jobs. All methods are called on the event loop; files are written by threads.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import threading
+import bisect
+import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 from pydantic import BaseModel
 
-from avatar_pipeline.errors import NotFound, Unavailable
+from avatar_pipeline.errors import NotFound, StoreError, Unavailable
+from avatar_pipeline.faults import is_full
 from avatar_pipeline.service import job as jobs
-from avatar_pipeline.service.job import Fault, Job
+from avatar_pipeline.service.dialects import storage_error
+from avatar_pipeline.service.idempotency import Keys
+from avatar_pipeline.service.job import Delivery, Fault, Job, State
+from avatar_pipeline.service.pace import Pace
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.service.worker import work
-from avatar_pipeline.tasks.folder import write_inputs
+from avatar_pipeline.service.supervisor import Supervisor
+
+# Of one job: more mean that it takes the whole machine down with it each time, server included.
+RUNS_MOST = 5
+RESTARTS = 15  # seconds after which a client may ask a server again that stops
+
+log = logging.getLogger(__name__)
 
 
 class JobQueue:
-    """Started and stopped by the app's lifespan; its methods are called on the event loop."""
+    """Started and stopped by the app's lifespan.
+
+    on_finished: is called with each job that has ended and has a webhook.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -29,58 +47,85 @@ class JobQueue:
         self.jobs: dict[str, Job] = {}
         self.waiting: list[str] = []
         self.running: str | None = None
+        self.stopping = False
+        self.keys = Keys(settings.idempotency_hours)
+        self.pace = Pace()
+        self.worker = Supervisor(settings, self._hear, self._died)
+        self.on_finished: Callable[[Job], Awaitable[None]] | None = None
+        self._accepting = 0
         self._changed: dict[str, asyncio.Event] = {}
+        self._writer = ThreadPoolExecutor(1, "avatar_pipeline jobs")  # one: the states of a job are written in their order
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Start the worker, and queue again what an earlier server had accepted and not finished."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._loop = asyncio.get_running_loop()
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs, self.settings), name="avatar_pipeline worker", daemon=True)
-        self._process.start()
-        theirs.close()
-        for job in jobs.load_all(self.folder):
+        self.worker.start()
+        for job in await anyio.to_thread.run_sync(jobs.load_all, self.folder):
             self.jobs[job.id] = job
-            if not job.is_finished:
-                job.state = "queued"
-                self.waiting.append(job.id)
-        threading.Thread(target=self._listen, daemon=True).start()
+            self.keys.remember(job)
+            if job.is_finished:
+                self._told(job)
+            elif job.cancelling:
+                self._spawn(self._finish(job, "cancelled"))
+            elif len(job.runs) >= RUNS_MOST:
+                words = f"It was begun {RUNS_MOST} times, and each time the service was killed. It is not tried again."
+                self._spawn(self._finish(job, "failed", Fault(code="worker_died", message=words, status=500)))
+            else:
+                job.state, job.share, job.doing = "queued", 0.0, ""
+                self._enqueue(job)
+        if self.waiting:
+            log.warning("%d jobs of the server before are done now.", len(self.waiting))
+        self._spawn(self._clean_up())
         self._next()
 
-    def stop(self) -> None:
+    def refuse(self) -> None:
+        """Accept nothing any more, and let everybody go who waits: the server is about to stop."""
+        self.stopping = True
+        for job_id in list(self._changed):
+            self._changed.pop(job_id).set()
+
+    async def stop(self) -> None:
         """End the worker; what it was doing is done again after the next start."""
-        self._connection.close()
-        self._process.join(5)
-        self._process.kill()
+        self.refuse()
+        await anyio.to_thread.run_sync(self.worker.stop)
+        for task in self._tasks:
+            task.cancel()
+        await anyio.to_thread.run_sync(self._writer.shutdown)
 
     async def submit(
-        self,
-        task: str,
-        params: BaseModel,
-        files: Mapping[str, bytes] | None = None,
-        *,
-        owner: str = "",
-        webhook: str | None = None,
-        idempotency_key: str | None = None,
+        self, task: str, params: BaseModel, files: Mapping[str, bytes] | None = None, *, webhook: str | None = None, **facts: Any
     ) -> Job:
-        """Accept a job: it is on disk when this returns. files: inputs by file name (image.png).
+        """Accept a job: it is on disk when this returns. files: inputs by file name (image.png). facts: further fields of Job.
 
-        Raises Unavailable when the queue is full.
+        Raises Unavailable when the queue is full or the server stops, and ServiceError when the disk is full.
         """
-        if len(self.waiting) >= self.settings.queue_limit:
-            raise Unavailable(f"{len(self.waiting)} jobs are waiting, which is the most. Ask again later.", retry_after=5)
+        if self.stopping:
+            raise stopping()
+        if len(self.waiting) + self._accepting >= self.settings.queue_limit:
+            raise Unavailable(
+                f"{self.settings.queue_limit} jobs are waiting, which is the most. Nothing was accepted; ask again later.",
+                retry_after=self.pace.until_room(),
+            )
         job = Job(
             id=str(uuid.uuid4()),
             task=task,
             params=params.model_dump(mode="json", exclude_none=True),
-            owner=owner,
-            webhook=webhook,
+            webhook=Delivery(url=webhook) if webhook else None,
+            created=jobs.now(),
+            **facts,
         )
-        write_inputs(self.folder / job.id, dict(files or {}))
-        jobs.save(self.folder, job)
+        self._accepting += 1
+        try:
+            await anyio.to_thread.run_sync(jobs.accept, self.folder, job, files or {})
+        except StoreError as error:
+            log.error("A job was not accepted: %s", error)
+            raise storage_error(is_full(error)) from error
+        finally:
+            self._accepting -= 1
         self.jobs[job.id] = job
-        self.waiting.append(job.id)
+        self.keys.remember(job)
+        self._enqueue(job)
         self._next()
         return job
 
@@ -90,75 +135,183 @@ class JobQueue:
             raise NotFound(f"There is no job {job_id}. Finished jobs are kept for {self.settings.job_days:g} days.")
         return self.jobs[job_id]
 
+    async def change(self, job_id: str) -> None:
+        """Wait until a job has changed. Whoever looks at the job and then calls this, without waiting between, misses nothing."""
+        await self._changed.setdefault(job_id, asyncio.Event()).wait()
+
     async def wait(self, job_id: str, seconds: float) -> Job:
-        """The job, finished or after `seconds`, whichever comes first."""
+        """The job, finished or after `seconds`, whichever comes first. Raises Unavailable when the server stops."""
         job = self.get(job_id)
-        deadline = asyncio.get_running_loop().time() + seconds
-        while not job.is_finished and (left := deadline - asyncio.get_running_loop().time()) > 0:
-            event = self._changed.setdefault(job_id, asyncio.Event())
-            try:
-                await asyncio.wait_for(event.wait(), left)
-            except TimeoutError:
-                break
+        try:
+            async with asyncio.timeout(seconds):
+                while not job.is_finished and not self.stopping:
+                    await self.change(job_id)
+        except TimeoutError:
+            return job
+        if not job.is_finished:
+            raise stopping(f"Job {job_id} goes on after the next start.")
         return job
 
-    def cancel(self, job_id: str) -> Job:
-        """Take a waiting job out of the queue, or ask the worker to stop after the present step."""
+    async def cancel(self, job_id: str) -> Job:
+        """Take a waiting job out of the queue at once, or have the worker stop after its present step."""
         job = self.get(job_id)
         if job_id in self.waiting:
             self.waiting.remove(job_id)
-            self._end(job, "cancelled")
-        elif job_id == self.running:
-            self._connection.send({"cancel": job_id})
+            await self._finish(job, "cancelled")
+            self._tell_waiting()
+        elif job_id == self.running and not job.cancelling:
+            job.cancelling = True
+            job.doing = "stopping after the present step"
+            self.worker.send({"cancel": job_id})
+            await self._save(job)
+            self._tell(job)
         return job
 
     def position(self, job_id: str) -> int:
-        """Jobs before it; 0 when it runs or is finished."""
+        """1 for the job that is next; 0 when it runs or is finished."""
         return self.waiting.index(job_id) + 1 if job_id in self.waiting else 0
 
+    def seconds_left(self, job: Job) -> int:
+        """An estimate of the time until a job is done; at least a second."""
+        return self.pace.until_done(self.position(job.id) + (self.running is not None))
+
     def result(self, job: Job) -> dict[str, Any]:
-        """What a completed job made."""
+        """What a completed job made. Reads a file."""
         return jobs.result(self.folder, job)
 
-    def _next(self) -> None:
-        if self.running is not None or not self.waiting:
-            return
-        job = self.jobs[self.waiting.pop(0)]
-        self.running = job.id
-        run_id = job.id if not job.runs else str(uuid.uuid4())
-        job.runs.append(run_id)
-        job.state, job.started = "running", jobs.now()
-        jobs.save(self.folder, job)
-        self._tell(job)
-        order = {"job": job.id, "run_id": run_id, "task": job.task, "params": job.params, "folder": str(self.folder / job.id)}
-        self._connection.send(order)
+    async def save(self, job: Job) -> None:
+        """Write a job's present state; for whoever changes what is not the queue's, such as its webhook."""
+        await self._save(job)
 
-    def _listen(self) -> None:
-        try:
-            while True:
-                message = self._connection.recv()
-                self._loop.call_soon_threadsafe(self._hear, message)
-        except (EOFError, OSError):
+    def _enqueue(self, job: Job) -> None:
+        bisect.insort(self.waiting, job.id, key=lambda job_id: self.jobs[job_id].created)
+
+    def _next(self) -> None:
+        if self.running is None and self.waiting and self.worker.ready and not self.stopping:
+            job = self.jobs[self.waiting.pop(0)]
+            self.running = job.id
+            self._spawn(self._begin(job))
+
+    async def _begin(self, job: Job) -> None:
+        """The run's id is on disk before the run begins: after a kill the next server has to know of it."""
+        before = list(job.runs)
+        job.runs.append(job.id if not before else str(uuid.uuid4()))
+        job.state, job.started, job.share, job.doing = "running", jobs.now(), 0.0, ""
+        if not await self._save(job):
+            await self._end(job, "failed", Fault(code="storage_failed", message=str(storage_error(True)), status=507))
             return
+        if self.running != job.id:  # the worker died in this moment
+            return
+        order = {"run_id": job.runs[-1], "before": before, "task": job.task, "params": job.params}
+        self.worker.send({"job": job.id, "folder": str(self.folder / job.id), **order})
+        if job.cancelling:
+            self.worker.send({"cancel": job.id})
+        self._tell(job)
+        self._tell_waiting()
 
     def _hear(self, message: dict[str, Any]) -> None:
-        job = self.jobs[message["job"]]
-        if message["event"] == "progress":
-            job.share, job.doing = message["share"], message["doing"]
+        event = message["event"]
+        if event == "ready":
+            self._next()
+        elif self.stopping or message["job"] != self.running:
+            # A server that stops has the worker cancel what it does: that job goes on after the next start.
+            if event == "done":
+                self._spawn(self._finish(self.jobs[message["job"]], "completed"))
+        elif event == "progress":
+            job = self.jobs[message["job"]]
+            job.share, job.previews = message["share"], message["previews"]
+            job.doing = job.doing if job.cancelling else message["doing"]
             self._tell(job)
-            return
-        self.running = None
-        if message["event"] == "failed":
-            job.fault = Fault(code=message["code"], message=message["message"], field=message["field"])
-        self._end(job, {"done": "completed"}.get(message["event"], message["event"]))
-        self._next()
+        else:
+            fault = Fault(**{name: message[name] for name in Fault.model_fields}) if event == "failed" else None
+            self._spawn(self._end(self.jobs[message["job"]], "completed" if event == "done" else event, fault))
 
-    def _end(self, job: Job, state: Any) -> None:
-        job.state, job.finished, job.share = state, jobs.now(), 1.0 if state == "completed" else job.share
-        jobs.save(self.folder, job)
+    def _died(self, words: str) -> None:
+        if self.running is None or self.stopping:
+            return
+        job, self.running = self.jobs[self.running], None
+        job.deaths += 1
+        if job.cancelling:
+            self._spawn(self._finish(job, "cancelled"))
+        elif job.deaths > 1:
+            message = f"The process that did this job ended twice in the middle of it ({words}). It is not tried again."
+            self._spawn(self._finish(job, "failed", Fault(code="worker_died", message=message, status=500)))
+        else:
+            job.state, job.share, job.doing = "queued", 0.0, "begins again: the process that did it has ended"
+            self._enqueue(job)
+            self._spawn(self._save_and_tell(job))
+
+    async def _end(self, job: Job, state: State, fault: Fault | None = None) -> None:
+        """The running job has ended: the next one does not wait for the disk."""
+        self.running = None
+        if job.started is not None and state != "cancelled":
+            self.pace.took((jobs.now() - job.started).total_seconds())
+        self._next()
+        await self._finish(job, state, fault)
+
+    async def _finish(self, job: Job, state: State, fault: Fault | None = None) -> None:
+        job.state, job.fault, job.finished, job.doing = state, fault, jobs.now(), ""
+        job.share = 1.0 if state == "completed" else job.share
+        await self._save(job)
+        self._tell(job)
+        self._told(job)
+        if job.previews:
+            await anyio.to_thread.run_sync(jobs.remove_preview, self.folder, job.id)
+
+    def _told(self, job: Job) -> None:
+        """Have a job's end told to its webhook, unless that has been done."""
+        if job.webhook is not None and job.webhook.state == "pending" and self.on_finished is not None:
+            self._spawn(self.on_finished(job))
+
+    async def _save(self, job: Job) -> bool:
+        """Whether it could be written; if not, the log says why."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, jobs.save, self.folder, job.model_copy())
+        except (StoreError, RuntimeError) as error:  # RuntimeError: the server has stopped writing
+            log.error("Job %s is not on disk as it is now (%s): %s", job.id, job.state, error)
+            return False
+        return True
+
+    async def _save_and_tell(self, job: Job) -> None:
+        await self._save(job)
         self._tell(job)
 
     def _tell(self, job: Job) -> None:
         event = self._changed.pop(job.id, None)
         if event is not None:
             event.set()
+
+    def _tell_waiting(self) -> None:
+        for job_id in self.waiting:  # their positions have changed
+            self._tell(self.jobs[job_id])
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)  # the loop itself keeps weak references only
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("An error inside of the queue", exc_info=task.exception())
+
+    async def _clean_up(self) -> None:
+        """Now and then remove finished jobs that are too old or too many, with their pictures. Their Dagster runs stay."""
+        seconds = self.settings.job_days * 86400
+        while True:
+            finished = sorted((job for job in self.jobs.values() if job.finished), key=lambda job: str(job.finished))
+            for number, job in enumerate(finished, 1):
+                age = (jobs.now() - job.finished).total_seconds() if job.finished else 0.0
+                if age > seconds or len(finished) - number >= self.settings.jobs_kept:
+                    self.jobs.pop(job.id)
+                    self.keys.forget(job)
+                    self._tell(job)
+                    await anyio.to_thread.run_sync(jobs.remove, self.folder, job.id)
+            self.keys.expire()
+            await anyio.to_thread.run_sync(jobs.remove_leftovers, self.folder, set(self.jobs), max(seconds, 3600.0))
+            await asyncio.sleep(min(max(seconds / 20, 0.5), 600.0))
+
+
+def stopping(more: str = "Nothing was accepted.") -> Unavailable:
+    """What requests hear from a server that is about to stop."""
+    return Unavailable(f"This server is stopping. {more} Ask again in a moment.", code="stopping", retry_after=RESTARTS)

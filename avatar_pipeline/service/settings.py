@@ -1,13 +1,21 @@
-"""What the service is told at its start."""
+"""What the service is told at its start: by options of `avatar-pipeline serve`, else by the environment.
+
+AVATAR_SERVICE_<FIELD> sets any field, such as AVATAR_SERVICE_QUEUE_LIMIT=8; lists are JSON, such as [80, 443].
+"""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from avatar_pipeline.errors import ServiceError
 from avatar_pipeline.home import dagster_home
+
+PREFIX = "AVATAR_SERVICE_"
 
 
 class Settings(BaseModel):
@@ -32,6 +40,16 @@ class Settings(BaseModel):
         description="who draws base images from descriptions: the actor's preset here, or FLUX.1-dev at RunPod (docs/remote.md)",
     )
     job_days: float = Field(7.0, gt=0, description="how long finished jobs and their pictures are kept")
+    jobs_kept: int = Field(10_000, ge=1, description="finished jobs that are kept at most; the oldest go first")
+    idempotency_hours: float = Field(24.0, gt=0, description="how long an Idempotency-Key stands for its first request")
+    webhook_secret: SecretStr | None = Field(
+        None,
+        min_length=24,
+        description="what webhooks are signed with, base64 after whsec_ or any text; without one none are sent",
+    )
+    webhook_wait: float = Field(
+        2.0, gt=0, description="seconds until a webhook that failed is tried again; then five times as long, three times in all"
+    )
 
     # fetching what addresses in requests name (fetching.py)
     allow_private_hosts: bool = Field(
@@ -48,4 +66,31 @@ class Settings(BaseModel):
     max_upload_mib: float = Field(100.0, gt=0, description="of any other body, such as a form with files")
     body_seconds: float = Field(120.0, gt=0, description="for receiving a whole body")
     requests_per_minute: int = Field(3000, ge=0, description="for each token, or each address without one; 0: no limit")
-    requests_at_once: int = Field(200, ge=1, description="being answered, waiting ones included; more are answered 503")
+    requests_at_once: int = Field(200, ge=1, description="with bodies, waiting ones included; more are answered 503")
+
+
+def from_environment(**options: Any) -> Settings:
+    """Settings of these options and, for what they leave open, of the environment.
+
+    Raises ServiceError for a variable that names no field, and for a value that a field does not take.
+    """
+    found = {name.removeprefix(PREFIX).lower(): name for name in os.environ if name.startswith(PREFIX)}
+    if unknown := [variable for field, variable in found.items() if field not in Settings.model_fields]:
+        known = ", ".join(f"{PREFIX}{field.upper()}" for field in Settings.model_fields)
+        raise ServiceError(f"{unknown[0]} sets nothing. There are {known}.", code="bad_settings")
+    try:
+        return Settings(**{**{field: _value(os.environ[variable]) for field, variable in found.items()}, **options})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        place = found.get(name, f"--{name.replace('_', '-')}")
+        raise ServiceError(f"{place}: {first['msg']}. Correct it, or leave it out.", code="bad_settings") from None
+
+
+def _value(text: str) -> Any:
+    if text.startswith(("[", "{")):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text or None

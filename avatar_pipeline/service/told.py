@@ -22,7 +22,7 @@ class Check(BaseModel):
 class Picture(BaseModel):
     """One picture (or video) of a job."""
 
-    image_url: str = Field(description="signed, works without a token, and expires")
+    image_url: str = Field(description="of the picture or video; signed, works without a token, and expires")
     width: int | None = None
     height: int | None = None
     drawn_width: int | None = Field(None, description="pixels that the model drew; a larger picture was enlarged")
@@ -33,7 +33,7 @@ class Picture(BaseModel):
     faces: int | None = Field(None, description="how many were found")
     verdict: str | None = Field(None, description="is it ready for LivePortrait? pass, warn, error or not_assessed")
     checks: list[Check] = []
-    distance: float | None = Field(None, description="of its face to the given one; smaller is more alike")
+    distance: float | None = Field(None, description="of its face to the given one, or the actor's; smaller is more alike")
 
 
 class Told(BaseModel):
@@ -50,9 +50,12 @@ def told(service: Service, request: Request, job: Job, result: dict[str, Any]) -
     """Of a completed job and its result (`queue.result`)."""
     facts = result["facts"]
     pictures = [
-        Picture.model_validate({**facts_of_one, "image_url": image_url(service, request, job, facts_of_one["file"])})
-        for facts_of_one in facts.get("images", [])
+        Picture.model_validate({**one, "image_url": image_url(service, request, job, one["file"])})
+        for one in facts.get("images", [])
     ]
+    if facts.get("video"):
+        video = {name: facts.get(name) for name in ("width", "height")}
+        pictures = [Picture(image_url=image_url(service, request, job, facts["video"]), **video)]
     return Told(
         pictures=pictures,
         preset=facts.get("preset"),

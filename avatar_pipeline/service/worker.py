@@ -1,87 +1,206 @@
 """The worker: a process beside the server, which holds the models and does one job after the other, each as a Dagster run.
 
-It is told {"job", "run_id", "task", "params", "folder"} or {"cancel": job id} through a pipe, and tells {"job", "event": "progress" |
-"done" | "failed" | "cancelled", ...}. It dies with the server: the pipe closes.
+It is told through a pipe: {"job", "run_id", "before", "task", "params", "folder"} to do a job (before: ids of earlier runs of it, whose
+processes are gone), {"cancel": job id}, and {"stop": True}. It tells {"event": "ready"} once, and {"job", "event": "progress" | "done" |
+"failed" | "cancelled", ...}. An error of a job never ends it; an error of its own does, at once, and the server starts another one.
+It dies with the server: the pipe closes.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import signal
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
+from avatar_pipeline.errors import Cancelled
 from avatar_pipeline.service.settings import Settings
 
 PROGRESS_EVERY = 0.2  # seconds between two messages about progress
+PREVIEW_EVERY = 1.0  # and two previews of a task that gives them by itself
+
+# Dagster's own: the UI then shows a run as a re-execution of an earlier one.
+PARENT_TAG, ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
 
 
 def work(connection: Connection, settings: Settings) -> None:
-    """The worker's main function."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches both: the server decides
-    from dagster import DagsterInstance
-
-    from avatar_pipeline.definitions import SERVICE_TAG, ToolsResource, defs, run_task, slots_watched
-
+    """The worker's main function: it listens, and a thread works. Dagster takes signals over in main threads only."""
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a terminal's Ctrl-C and a service manager's stop reach both: the server decides
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="worker: %(message)s")
     orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
     cancelled: set[str] = set()
+    stopping = threading.Event()
 
-    def listen() -> None:
+    def run() -> None:
         try:
-            while True:
-                message = connection.recv()
-                cancelled.add(message["cancel"]) if "cancel" in message else orders.put(message)
-        except EOFError:
-            os._exit(0)  # the server is gone; its next start does the job again
+            _work(connection, settings, orders, cancelled, stopping)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(70)  # EX_SOFTWARE: the server sees it at once
 
-    threading.Thread(target=listen, daemon=True).start()
+    thread = threading.Thread(target=run, name="avatar_pipeline jobs", daemon=True)
+    thread.start()
+    try:
+        while True:
+            message = connection.recv()
+            if "cancel" in message:
+                cancelled.add(message["cancel"])
+            elif "stop" in message:
+                stopping.set()
+                orders.put(None)
+                thread.join()
+                return
+            else:
+                orders.put(message)
+    except (EOFError, OSError):
+        os._exit(0)  # the server is gone; its next start does the job again
+
+
+def _work(
+    connection: Connection,
+    settings: Settings,
+    orders: queue.Queue[dict[str, Any] | None],
+    cancelled: set[str],
+    stopping: threading.Event,
+) -> None:
+    from dagster import DagsterInstance
+
+    from avatar_pipeline.definitions import ToolsResource, defs, executes_runs, slots_watched
+
+    executes_runs()
     tools = ToolsResource(device=settings.device, analyzer=settings.analyzer)
     job_definition = defs.resolve_job_def("service")
     with DagsterInstance.get() as instance, slots_watched(instance):
-        while True:
-            order = orders.get()
-            if order is None:
-                return
-            job_id, last = order["job"], 0.0
-
-            def progress(share: float, what: str, preview: Any, job_id: str = job_id) -> None:
-                nonlocal last
-                if time.monotonic() - last >= PROGRESS_EVERY:
-                    last = time.monotonic()
-                    connection.send({"job": job_id, "event": "progress", "share": share, "doing": what})
-
-            used = tools.open()
-            used.cancelled = partial(cancelled.__contains__, job_id)
-            result = run_task(
-                job_definition,
-                instance,
-                tools,
-                run_id=order["run_id"],
-                task=order["task"],
-                params=order["params"],
-                folder=Path(order["folder"]),
-                tags={SERVICE_TAG: job_id},
-                progress=progress,
-            )
-            if result.success:
-                connection.send({"job": job_id, "event": "done"})
-            elif job_id in cancelled:
-                connection.send({"job": job_id, "event": "cancelled"})
-            else:
-                connection.send({"job": job_id, "event": "failed", **_reason(result)})
+        connection.send({"event": "ready"})
+        while (order := orders.get()) is not None:
+            job_id = order["job"]
+            try:
+                outcome = _do(
+                    order, job_definition, instance, tools, connection, partial(_is_cancelled, job_id, cancelled, stopping)
+                )
+            except Exception:
+                traceback.print_exc()
+                outcome = {"event": "failed", **_unforeseen(order["run_id"])}
+            cancelled.discard(job_id)
+            connection.send({"job": job_id, **outcome})
 
 
-def _reason(result: Any) -> dict[str, str | None]:
-    """Code, message and field of what failed."""
+def _is_cancelled(job_id: str, cancelled: set[str], stopping: threading.Event) -> bool:
+    return job_id in cancelled or stopping.is_set()
+
+
+def _do(
+    order: dict[str, Any], job_definition: Any, instance: Any, tools: Any, connection: Connection, cancelled: Callable[[], bool]
+) -> dict[str, Any]:
+    """Do one job; what to tell about its end."""
+    from avatar_pipeline.definitions import SERVICE_TAG, run_task
+
+    folder, before = Path(order["folder"]), order["before"]
+    _end_runs(instance, before)
+    used = tools.open()
+    watcher = _Watcher(connection, order["job"], folder, cancelled)
+    used.cancelled, used.stepped, used.show, used.live = cancelled, None, None, watcher.preview
+    try:
+        result = run_task(
+            job_definition,
+            instance,
+            tools,
+            run_id=order["run_id"],
+            task=order["task"],
+            params=order["params"],
+            folder=folder,
+            tags={SERVICE_TAG: order["job"], **({PARENT_TAG: before[-1], ROOT_TAG: before[0]} if before else {})},
+            progress=watcher.progress,
+        )
+    finally:
+        used.cancelled, used.stepped, used.show, used.live = (lambda: False), None, None, None
+    if result.success:
+        return {"event": "done"}
+    if result.dagster_run.status.value == "CANCELED":
+        return {"event": "cancelled"}
+    return {"event": "failed", **_reason(result, order["run_id"])}
+
+
+class _Watcher:
+    """Passes on how far a job is: numbers and words through the pipe, previews as a file in the job's folder."""
+
+    def __init__(self, connection: Connection, job_id: str, folder: Path, cancelled: Callable[[], bool]) -> None:
+        self.connection, self.job_id, self.folder, self.cancelled = connection, job_id, folder, cancelled
+        self.told = self.shown = time.monotonic()
+        self.previews = 0
+        self.share, self.doing = 0.0, ""
+
+    def progress(self, share: float, what: str, preview: Image.Image | None) -> None:
+        """What a task says of itself. Raises Cancelled when somebody asked for the job's end: between two steps of any task."""
+        if self.cancelled():
+            raise Cancelled(f"cancelled while {what or 'at work'}. Nothing was stored.")
+        self.share, self.doing = share, what
+        if preview is not None and time.monotonic() - self.shown >= PREVIEW_EVERY:
+            self.preview(preview)
+        elif time.monotonic() - self.told >= PROGRESS_EVERY:
+            self._tell()
+
+    def preview(self, picture: Image.Image) -> None:
+        """Show what is being drawn. A disk that does not take it costs the preview, not the job."""
+        from upath import UPath
+
+        from avatar_pipeline.actors.files import write_atomic
+        from avatar_pipeline.errors import StoreError
+        from avatar_pipeline.imaging import encode_jpeg
+        from avatar_pipeline.service.job import PREVIEW
+
+        try:
+            write_atomic(UPath(self.folder / PREVIEW), encode_jpeg(picture.convert("RGB")))
+        except StoreError:
+            return
+        self.previews += 1
+        self.shown = time.monotonic()
+        self._tell()
+
+    def _tell(self) -> None:
+        self.told = time.monotonic()
+        self.connection.send(
+            {"job": self.job_id, "event": "progress", "share": self.share, "doing": self.doing, "previews": self.previews}
+        )
+
+
+def _end_runs(instance: Any, run_ids: list[str]) -> None:
+    """Mark earlier runs of a job as failed: whatever executed them is gone, or this job would not be done again."""
+    for run_id in run_ids:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            instance.report_run_failed(run, "The process that executed this run is gone. The service does the job again.")
+
+
+def _reason(result: Any, run_id: str) -> dict[str, Any]:
+    """Code, words, status and field of what failed; nothing of this machine's folders and code."""
     from avatar_pipeline.definitions import step_error, step_fault
 
     failed = [event for event in result.all_events if event.is_step_failure]
-    if not failed:
-        return {"code": "generation_failed", "message": "the run failed; see its log in Dagster's UI", "field": None}
-    code, field = step_fault(failed[0])
-    return {"code": code or "generation_failed", "message": step_error(failed[0]), "field": field}
+    fault = step_fault(failed[0]) if failed else None
+    if fault is None:
+        return _unforeseen(run_id)
+    message = step_error(failed[0])
+    if fault.code.startswith("storage_"):
+        what = "its disk is full" if fault.code == "storage_full" else "its operator finds why in Dagster"
+        message = f"The service could not store or read a file: {what} (run {run_id})."
+    return {"code": fault.code, "message": message, "status": fault.status, "field": fault.field}
+
+
+def _unforeseen(run_id: str) -> dict[str, Any]:
+    message = f"Something went wrong inside of the service. Its operator finds what in Dagster, run {run_id}."
+    return {"code": "internal_error", "message": message, "status": 500, "field": None}

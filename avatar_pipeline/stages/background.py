@@ -13,11 +13,16 @@ from PIL import Image
 
 from avatar_pipeline.errors import GenerationError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
+from avatar_pipeline.faces.measures import inter_eye_distance
 from avatar_pipeline.stages.matting import closed_form, foreground, refine
 from avatar_pipeline.stages.matting_model import find_model
 from avatar_pipeline.stages.person_mask import person_mask, trimap
 
 SEGMENT_SIDE = 512  # pixels: GrabCut needs seconds for more, and gains nothing
+SMALL_HEAD, HEAD_SIDE = (
+    28.0,
+    320,
+)  # pixels between the eyes in the matte below which a head is segmented by itself, and at which size
 MATTE_SIDE = 768  # pixels: the edge is resolved at this size, and carried to the picture's own by its colours
 
 
@@ -55,7 +60,32 @@ def _by_colour(pixels: np.ndarray, small: np.ndarray, analyzer: FaceAnalyzer) ->
     size = (small.shape[1], small.shape[0])
     mask = (cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5).astype(np.uint8)
     scale = small.shape[1] / pixels.shape[1]
-    return closed_form(small, trimap(mask, [face.landmarks68 * scale for face in faces]))
+    landmarks = [face.landmarks68 * scale for face in faces]
+    for face, points in zip(faces, landmarks, strict=True):
+        if inter_eye_distance(points) < SMALL_HEAD:
+            _look_closer(pixels, face.landmarks68, mask, scale)
+    return closed_form(small, trimap(mask, landmarks))
+
+
+def _look_closer(pixels: np.ndarray, landmarks: np.ndarray, mask: np.ndarray, scale: float) -> None:
+    """The head of a whole body, in `mask` at `scale`, segmented again by itself: among a body's colours its few pixels of hair get lost."""
+    import cv2
+
+    between, middle = inter_eye_distance(landmarks), landmarks[36:48].mean(axis=0)
+    low = np.maximum(middle - np.array([3.4, 3.6]) * between, 0).astype(int)
+    high = np.minimum(middle + np.array([3.4, 4.0]) * between, pixels.shape[1::-1]).astype(int)
+    crop = pixels[low[1] : high[1], low[0] : high[0]]
+    factor = HEAD_SIDE / max(crop.shape[:2])
+    size = (round(crop.shape[1] * factor), round(crop.shape[0] * factor))
+    head = person_mask(
+        cv2.resize(crop, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC), [(landmarks - low) * factor]
+    )
+    x0, y0 = (round(float(value) * scale) for value in low)
+    chin = min(round(float(landmarks[8, 1]) * scale), mask.shape[0])
+    x1, y1 = (round(float(value) * scale) for value in high)
+    head = (cv2.resize(head.astype(np.float32), (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA) > 0.5).astype(np.uint8)
+    place = mask[y0:chin, x0:x1]
+    place[:] = head[: place.shape[0], : place.shape[1]]
 
 
 def _at_most(pixels: np.ndarray, side: int) -> np.ndarray:

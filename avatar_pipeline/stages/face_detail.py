@@ -94,6 +94,8 @@ def detail_face(
     native = framing.inter_eye * framing.width
     if native / before <= BLURRED:
         return Detail(image, "not needed", {}, before)
+    if session.family.drawn_steps(steps, STRENGTH) < 1:
+        return Detail(image, f"left out: {steps} steps are too few to draw over anything", {}, before)
 
     head = Image.fromarray(frame_head(pixels, face.landmarks68, framing)[0])
     scale = IDENTITY_SCALE if session.identity_fault(analyzer.name) is None else 0.0

@@ -6,12 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from avatar_pipeline.faces.head_model import HEAD
 from avatar_pipeline.faces.measures import inter_eye_distance
 
 ITERATIONS = 4
 # All in inter-eye distances. The head with a large head of hair, and the body below, as half axes around and reaches from the chin.
 HAIR_HALF_WIDTH, HAIR_UP, HAIR_DOWN = 2.3, 2.9, 2.4
 NECK_HALF, SHOULDERS_HALF, TORSO_DOWN = 0.55, 3.6, 5.5
+# The skull above the brows in the units of head_model.HEAD, whose crown is near y = -1.75: whatever covers it, hair or none, is the person.
+SKULL = np.array([
+    (-0.74, -0.9, 0.4), (-0.68, -1.2, 0.4), (-0.45, -1.52, 0.4), (0.0, -1.68, 0.4), (0.45, -1.52, 0.4), (0.68, -1.2, 0.4), (0.74, -0.9, 0.4),
+])  # fmt: skip
+# From the hips, so far below the chin, no leg stands farther to the side than this: it is ground or wall.
+HIPS, STANCE = 8.0, 6.5
+# What hangs on the person by less than this is no part of it: a shelf behind the shoulder, a bench beside the arm.
+NECK_OF_CLUTTER = 0.45
 # Width of the band in which the matte is solved, on each side of the mask's edge: around hair, and elsewhere.
 HAIR_BAND, BODY_BAND = 0.30, 0.07
 CORNER = 0.04  # of the shorter side: the strip along the top and upper sides that is wall, where it is not where hair would be
@@ -28,7 +37,7 @@ def person_mask(image: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarra
         marks[y:, x : width - x] = cv2.GC_PR_FGD
     for points in landmarks:
         _mark_likely(marks, points)
-    _mark_wall(marks)
+    _mark_wall(marks, landmarks)
     for points in landmarks:
         _mark_sure(marks, points)
     cv2.setRNGSeed(0)  # its colour clusters start at random
@@ -86,8 +95,9 @@ def _mark_likely(marks: np.ndarray, points: np.ndarray) -> None:
     cv2.fillPoly(marks, [body.round().astype(np.int32)], cv2.GC_PR_FGD)
 
 
-def _mark_wall(marks: np.ndarray) -> None:
-    """The top edge and the sides' upper half are wall where no hair is to be expected; the two upper corners always are."""
+def _mark_wall(marks: np.ndarray, landmarks: Sequence[np.ndarray]) -> None:
+    """The top edge and the sides' upper half are wall where no hair is to be expected; the two upper corners always are, and what is beside
+    the legs of a whole body."""
     import cv2
 
     height, width = marks.shape
@@ -96,13 +106,22 @@ def _mark_wall(marks: np.ndarray) -> None:
     edge[:strip] = edge[: height // 2, :strip] = edge[: height // 2, -strip:] = True
     marks[edge & (marks == cv2.GC_PR_BGD)] = cv2.GC_BGD
     marks[:strip, :strip] = marks[:strip, -strip:] = cv2.GC_BGD
+    beside = np.ones(width, bool)
+    for points in landmarks:
+        reach = STANCE * inter_eye_distance(points)
+        beside[max(0, round(float(points[8, 0] - reach))) : max(0, round(float(points[8, 0] + reach)))] = False
+    if landmarks:
+        hips = max(float(points[8, 1]) + HIPS * inter_eye_distance(points) for points in landmarks)
+        marks[min(height, round(hips)) :, beside] = cv2.GC_BGD
 
 
 def _mark_sure(marks: np.ndarray, points: np.ndarray) -> None:
     import cv2
 
     eyes, chin = inter_eye_distance(points), points[8]
-    hull = cv2.convexHull(points.round().astype(np.int32))
+    affine, *_ = np.linalg.lstsq(np.hstack([HEAD, np.ones((68, 1))]), points.astype(np.float64), rcond=None)
+    skull = np.hstack([SKULL, np.ones((len(SKULL), 1))]) @ affine
+    hull = cv2.convexHull(np.vstack([points, skull]).round().astype(np.int32))
     cv2.fillConvexPoly(marks, hull, cv2.GC_FGD)
     top, bottom = round(float(chin[1])), round(float(chin[1] + TORSO_DOWN * eyes))
     half = max(1, round(0.4 * eyes))
@@ -118,10 +137,32 @@ def _tidied(mask: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarray:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     if count < 2:
         return mask
+    if landmarks:
+        return _filled(_without_clutter(mask, landmarks))
+    return _filled((labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8))
+
+
+def _without_clutter(mask: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarray:
+    """What hangs together with a face by more than a thin bridge, and its own surroundings."""
+    import cv2
+
+    result = np.zeros_like(mask)
+    for points in landmarks:
+        width = max(3, round(NECK_OF_CLUTTER * inter_eye_distance(points)) | 1)
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+        _, labels = cv2.connectedComponents(cv2.erode(mask, kernel))
+        core = (labels == labels[_inside(points[30], mask.shape)]).astype(np.uint8)
+        wide = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
+        result |= cv2.dilate(core, wide) & mask
+    count, labels = cv2.connectedComponents(result)
     wanted = {int(labels[_inside(points[30], mask.shape)]) for points in landmarks} - {0}
-    if not wanted:
-        wanted = {1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())}
-    mask = np.isin(labels, list(wanted)).astype(np.uint8)
+    return np.isin(labels, list(wanted)).astype(np.uint8) if count > 1 else result
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """Without small holes."""
+    import cv2
+
     holes, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask)
     for label in range(1, holes):
         if stats[label, cv2.CC_STAT_AREA] < 0.002 * mask.size:

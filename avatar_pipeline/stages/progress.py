@@ -13,13 +13,14 @@ from avatar_pipeline.errors import Cancelled
 # A picture of the embedded model takes half a second, one of FLUX on a small card minutes: the first says nothing, the second enough.
 LINE_EVERY = 5.0  # seconds
 PREVIEW_EVERY = 10.0
+LIVE_EVERY = 1.0  # for somebody who waits before a page: a preview takes some hundredths of a second
 
 
 class Progress:
     """A watcher of drawings.
 
     log: takes one line. show: takes a small RGB picture and what it is, or is None where nobody can look. cancelled: whether to stop.
-    stepped: is told every step, its number and of how many.
+    stepped: is told every step, its number and of how many. live: takes a preview about every second, while somebody waits for the picture.
     """
 
     def __init__(
@@ -28,12 +29,14 @@ class Progress:
         show: Callable[[Image.Image, str], None] | None,
         cancelled: Callable[[], bool],
         stepped: Callable[[int, int], None] | None = None,
+        live: Callable[[Image.Image], None] | None = None,
     ) -> None:
         self.log = log
         self.show = show
         self.cancelled = cancelled
         self.stepped = stepped
-        self._line = self._preview = time.monotonic()
+        self.live = live
+        self._line = self._preview = self._live = time.monotonic()
 
     def __call__(self, step: Step) -> None:
         """Report a step. Raises Cancelled when somebody asked for it."""
@@ -46,6 +49,9 @@ class Progress:
         if step.number == 1:
             self._line = time.monotonic()  # a short drawing has no lines
         now = time.monotonic()
+        if self.live is not None and now - self._live >= LIVE_EVERY:
+            self.live(step.preview())
+            self._live = time.monotonic()
         text = f"step {step.number} of {step.total}, {step.seconds:.0f} s"
         if self.show is not None and now - self._preview >= PREVIEW_EVERY:
             self.show(step.preview(), text)

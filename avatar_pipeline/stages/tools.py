@@ -38,6 +38,7 @@ class Tools:
         self.show: Callable[[Image.Image, str], None] | None = None  # takes previews of pictures that are being drawn
         self.cancelled: Callable[[], bool] = lambda: False  # asked after every step; a drawing then ends with Cancelled
         self.stepped: Callable[[int, int], None] | None = None  # told every step: its number, and of how many
+        self.live: Callable[[Image.Image], None] | None = None  # takes a preview about every second, while somebody waits
         self.run_preset = preset
         self.run_values = {**(overrides or {}), **({"model": model} if model else {})}
         self.analyzer_name = analyzer
@@ -80,8 +81,12 @@ class Tools:
             self._sessions[repr(preset)] = GpuSession(preset, self.device, shared=same)
         session = self._sessions[repr(preset)]
         session.log = self.log
-        session.watch = Progress(self.log, self.show, lambda: self.cancelled(), self.stepped)
+        session.watch = Progress(self.log, self.show, lambda: self.cancelled(), self._step, self.live)
         return session
+
+    def _step(self, number: int, total: int) -> None:
+        if self.stepped is not None:  # whoever asks for the session may say so afterwards
+            self.stepped(number, total)
 
     def model_sha256(self, spec: ActorSpec) -> str:
         """The hash of the weights that `session` would load. Raises ModelError when they are missing."""

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from upath import UPath
 
 from avatar_pipeline.actors.description import check_description, require_description
 from avatar_pipeline.actors.editing import with_values
 from avatar_pipeline.actors.files import local, write_atomic
 from avatar_pipeline.actors.name import ActorName
-from avatar_pipeline.actors.spec import load_spec
+from avatar_pipeline.actors.spec import load_spec, one_line
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.errors import ActorError, GenerationError
 from avatar_pipeline.home import PROJECT
@@ -40,7 +40,7 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     actor: ActorName = Field(description="name of the actor's folder; a new one makes a new actor")
-    description: str = Field(min_length=1, max_length=1000, description="the person in words")
+    description: Annotated[str, BeforeValidator(one_line)] = Field(min_length=1, max_length=1000, description="the person in words")
     width: int = Field(1024, ge=256, le=2048, description="pixels")
     height: int = Field(1536, ge=256, le=2048, description="pixels")
     steps: int = Field(25, ge=1, le=150, description="denoising steps")
@@ -169,6 +169,6 @@ def _values(text: str, params: Params) -> dict[str, Any]:
     if content.get("framing", FRAMING) != FRAMING or "framing" in said:
         drawn["framing"] = FRAMING
     values: dict[str, Any] = {"seed": params.seed, "settings": {"base_image": drawn}}
-    if " ".join(str(content.get("description")).split()) != " ".join(params.description.split()):
-        values["description"] = " ".join(params.description.split())
+    if one_line(content.get("description")) != params.description:
+        values["description"] = params.description
     return values

@@ -19,7 +19,10 @@ const FORMS = {
     const asked = { prompt: byId("prompt").value.trim(), style: byId("style").value, seed: seedOf(byId("seed")) };
     const face = await pictureOf(byId("face"));
     if (face) {
-      const input = { model: "flux-1-schnell", image: face, prompt: asked.prompt, size: `${width}x${height}`, id_weight: Number(byId("id-weight").value), seed: asked.seed };
+      const input = {
+        image: face, prompt: asked.prompt, size: `${width}x${height}`, seed: asked.seed, n: Number(byId("count").value),
+        id_weight: Number(byId("id-weight").value), num_inference_steps: state.preset.steps, guidance_scale: state.preset.guidance_scale,
+      };
       return { task: "face-migration", input };
     }
     const input = { ...asked, width, height, n: Number(byId("count").value), views: ticked(byId("views")), expressions: ticked(byId("expressions")) };
@@ -39,7 +42,7 @@ const FORMS = {
   },
 };
 
-const state = { following: null, shown: null, jobs: new Map(), retry: null };
+const state = { following: null, shown: null, jobs: new Map(), retry: null, preset: {} };
 const seedOf = (field) => (field.value.trim() === "" ? -1 : Number(field.value));
 
 // --- starting, following, showing a job ---
@@ -247,7 +250,8 @@ function fillChoices(schema) {
 }
 
 async function fillActors() {
-  const { actors, preset } = await api.actors();
+  const { actors, preset, ...sampling } = await api.actors();
+  state.preset = sampling;
   byId("about").textContent = preset === "embedded" ? "drawing with the embedded model" : `drawing with ${preset}`;
   for (const select of [byId("actor"), byId("swap-actor")]) {
     select.replaceChildren(select.options[0], ...actors.map((actor) => el("option", { value: actor.name }, actor.has_lora ? `${actor.name} (LoRA)` : actor.name)));

@@ -13,7 +13,7 @@ const TASKS = { generate: "Portrait", draw: "Portrait", "face-avatar": "Face ava
 export const kindOf = (job) => TASKS[job.task] ?? job.task;
 
 /** The pictures of a job: [{src, video, ...what is told of each}]; none before it is completed. */
-export const picturesOf = (job) => (job.pictures ?? []).map((picture) => ({ ...picture, src: local(picture.image_url), video: /\.mp4(\?|$)/.test(picture.image_url) }));
+export const picturesOf = (job) => (job.made?.pictures ?? []).map((picture) => ({ ...picture, src: local(picture.image_url), video: /\.mp4(\?|$)/.test(picture.image_url) }));
 
 /** What the job was asked for, in words. */
 export const wordsOf = (job) => job.params?.prompt ?? job.params?.description ?? "";
@@ -48,7 +48,7 @@ const altOf = (job, asked, name) => (asked?.prompt ? `${name}: ${asked.prompt}` 
 function told(job, picture, again) {
   const verdict = picture.verdict ?? null;
   const checks = (picture.checks ?? []).filter((check) => check.verdict !== "pass");
-  const warnings = [...new Set(job.warnings ?? [])];
+  const warnings = [...new Set(job.made.warnings)];
   const seed = picture.seed ?? undefined;
   const words = wordsOf(job);
   return [
@@ -75,9 +75,9 @@ function facts(job, picture, seed) {
     ["Size", picture.width && `${picture.width} × ${picture.height}${drawn}`],
     ["Faces found", picture.faces],
     ["Likeness", picture.distance != null && `distance ${Number(picture.distance).toFixed(2)} (smaller is more alike)`],
-    ["Preset", job.preset],
-    ["Actor", job.actor],
-    ["Made from", madeFrom(job.made_from)],
+    ["Preset", job.made.preset],
+    ["Actor", job.made.actor],
+    ["Made from", madeFrom(job.made.made_from)],
     ["Took", seconds !== null && `${seconds.toFixed(1)} s`],
     ["Job", job.id],
   ];
@@ -86,7 +86,7 @@ function facts(job, picture, seed) {
 }
 
 function madeFrom(parts) {
-  const entries = Object.entries(parts ?? {});
+  const entries = Object.entries(parts);
   return entries.length ? el("span", { title: entries.map(([what, digest]) => `${what}: ${digest}`).join("\n") }, entries.map(([what, digest]) => `${inWords(what).toLowerCase()} ${String(digest).slice(0, 10)}`).join(", ")) : null;
 }
 

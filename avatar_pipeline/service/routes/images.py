@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 
 from avatar_pipeline.errors import NotFound
 from avatar_pipeline.service.context import ServiceDep
+from avatar_pipeline.service.job import PREVIEW
 from avatar_pipeline.service.pictures import check_signature
 
 router = APIRouter(tags=["pictures"])
@@ -24,7 +25,9 @@ def picture(
 ) -> FileResponse:
     """A picture that a job made. The address comes with the job's answer; it needs no token, and works until it expires."""
     check_signature(service.key, job_id, file, expires, signature)
-    path = service.queue.folder / job_id / "outputs" / file
+    is_preview = file == PREVIEW
+    path = service.queue.folder / job_id / ("" if is_preview else "outputs") / file
     if not path.is_file():
         raise NotFound("There is no such picture any more.")
-    return FileResponse(path, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"})
+    kept = "no-store" if is_preview else "private, max-age=3600"
+    return FileResponse(path, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": kept})

@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
 from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.errors import ActorError, NotFound
 from avatar_pipeline.service.api_page import render_api_page
 from avatar_pipeline.service.context import Service, ServiceDep
@@ -46,6 +47,8 @@ class Actors(BaseModel):
     """What GET /actors answers."""
 
     preset: str = Field(description="that draws what means no actor", examples=["embedded"])
+    steps: int = Field(description="its denoising steps", examples=[12])
+    guidance_scale: float = Field(description="its guidance scale", examples=[3.0])
     actors: list[ActorEntry]
 
 
@@ -53,7 +56,8 @@ class Actors(BaseModel):
 def actors(service: ServiceDep) -> Actors:
     """The actors of this service, by name. One whose actor.yaml cannot be read is left out."""
     found = [entry for name in service.store.names() if (entry := _entry(service, name))]
-    return Actors(preset=service.settings.preset, actors=found)
+    preset = PRESETS[service.settings.preset]
+    return Actors(preset=preset.name, steps=preset.steps, guidance_scale=preset.guidance_scale, actors=found)
 
 
 def _entry(service: Service, name: ActorName) -> ActorEntry | None:

@@ -1,0 +1,132 @@
+"""A job as clients see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from avatar_pipeline.errors import AvatarPipelineError
+from avatar_pipeline.service.context import Service, finished_result, image_url
+from avatar_pipeline.service.job import PREVIEW, Job, State
+from avatar_pipeline.service.kinds import DIALECT_TASKS
+from avatar_pipeline.service.told import Told, told
+
+
+class JobError(BaseModel):
+    """Why a job failed."""
+
+    code: str = Field(description="for programs, such as face_not_found")
+    message: str
+    field: str | None = Field(None, description="of the request, where one is at fault")
+
+
+class WebhookView(BaseModel):
+    """How telling the client's address went."""
+
+    url: str
+    state: Literal["pending", "delivered", "failed"]
+    attempts: int
+    problem: str | None = Field(None, description="why the last attempt failed")
+
+
+class JobView(BaseModel):
+    """A job. `result` is the body that the dialect's own path would have answered with."""
+
+    id: str = Field(description="also the id of its (first) run in Dagster")
+    task: str
+    state: State
+    position: int = Field(description="in the queue: 1 is next; 0 when it runs or is finished")
+    share: float = Field(description="how much is done, 0 to 1")
+    doing: str = Field(description="what is being done, in words")
+    preview_url: str | None = Field(None, description="what is being drawn, while it is drawn; changes about every second")
+    created: datetime
+    started: datetime | None = None
+    finished: datetime | None = None
+    runs: list[str] = Field(description="ids of its runs in Dagster: more than one after the service was killed")
+    params: dict[str, Any] = Field(description="what is done, in the words of the task: prompt, size, seed, ...")
+    made: Told | None = Field(None, description="the finished pictures with their checks, and what they were made from")
+    image_urls: list[str] = Field([], description="the finished pictures, in order, by expiring addresses")
+    result: dict[str, Any] | None = None
+    error: JobError | None = None
+    webhook: WebhookView | None = None
+
+
+async def view(service: Service, request: Request, job: Job, *, with_result: bool = True) -> JobView:
+    """The job as `request` may see it. with_result: in lists, results are left out; they can be long."""
+    queue = service.queue
+    result: dict[str, Any] | None = None
+    image_urls: list[str] = []
+    made: Told | None = None
+    if job.state == "completed":
+        result, made, image_urls = await anyio.to_thread.run_sync(_result, service, request, job, with_result)
+    return JobView(
+        id=job.id,
+        task=job.kind or job.task,
+        state=job.state,
+        position=queue.position(job.id),
+        share=round(job.share, 3),
+        doing=job.doing,
+        preview_url=_preview_url(service, request, job),
+        created=job.created,
+        started=job.started,
+        finished=job.finished,
+        runs=job.runs,
+        params=job.params,
+        made=made,
+        image_urls=image_urls,
+        result=result,
+        error=JobError(**job.fault.model_dump(exclude={"status"})) if job.fault else None,
+        webhook=WebhookView(**job.webhook.model_dump()) if job.webhook else None,
+    )
+
+
+async def accepted(service: Service, request: Request, job: Job, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """202: the job, where it is, and when to look."""
+    body = await view(service, request, job)
+    wait = {} if job.is_finished else {"Retry-After": str(service.queue.seconds_left(job))}
+    return JSONResponse(body.model_dump(mode="json"), 202, {"Location": f"/jobs/{job.id}", **wait, **(headers or {})})
+
+
+async def replayed(service: Service, request: Request, job: Job) -> dict[str, Any]:
+    """The body that a finished job's own request was answered with. Raises what it failed with."""
+    dialect = DIALECT_TASKS[job.kind]
+    result = await anyio.to_thread.run_sync(finished_result, service, job)
+    return await anyio.to_thread.run_sync(dialect.render, service, request, job, result)
+
+
+def request_at(base_url: str) -> Request:
+    """A request that stands for one that came to `base_url`: for what is rendered when nobody asks, a webhook's body."""
+    parts = urlsplit(base_url)
+    return Request(
+        {
+            "type": "http", "method": "GET", "scheme": parts.scheme, "path": "/", "root_path": parts.path.rstrip("/"), "query_string": b"",
+            "server": (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)),
+            "headers": [(b"host", parts.netloc.encode())],
+        }
+    )  # fmt: skip
+
+
+def _result(
+    service: Service, request: Request, job: Job, with_result: bool
+) -> tuple[dict[str, Any] | None, Told | None, list[str]]:
+    """Reads files."""
+    try:
+        result = service.queue.result(job)
+        urls = [image_url(service, request, job, image["file"]) for image in result["facts"].get("images", [])]
+        dialect = DIALECT_TASKS.get(job.kind) if with_result else None
+        return (dialect.render(service, request, job, result) if dialect else None), told(service, request, job, result), urls
+    except (OSError, ValueError, AvatarPipelineError):  # removed, or damaged by other hands
+        return None, None, []
+
+
+def _preview_url(service: Service, request: Request, job: Job) -> str | None:
+    if job.state != "running" or not job.previews:
+        return None
+    return f"{image_url(service, request, job, PREVIEW)}&preview={job.previews}"

@@ -1,0 +1,96 @@
+"""A server in this process, with the guard around a few routes of its own: real sockets, no worker."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import FastAPI, File, Form, Request, UploadFile
+from pydantic import BaseModel
+
+from avatar_pipeline.service.guard import guard
+from avatar_pipeline.service.protocol import uvicorn_options
+from avatar_pipeline.service.settings import Settings
+from tests.service.conftest import free_port
+
+
+class Wish(BaseModel):
+    prompt: str
+    width: int = 512
+
+
+def small_app(settings: Settings) -> FastAPI:
+    """Routes of three dialects."""
+    app = FastAPI(form_limits={"max_files": 8, "max_fields": 64, "max_part_size": 64 * 1024})
+
+    @app.post("/generate")
+    def generate(request: Request, wish: Wish) -> dict[str, Any]:
+        return {"prompt": wish.prompt, "owner": request.state.owner}
+
+    @app.post("/v1/images/face-migration")
+    async def migrate(image: Annotated[UploadFile, File()], prompt: Annotated[str, Form()] = "") -> dict[str, Any]:
+        return {"bytes": len(await image.read()), "prompt": prompt}
+
+    @app.get("/jobs")
+    def jobs(request: Request) -> dict[str, str]:
+        return {"owner": request.state.owner}
+
+    @app.delete("/jobs/{job_id}")
+    def cancel(job_id: str) -> dict[str, str]:
+        return {"id": job_id}
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"message": "okay"}
+
+    @app.get("/api/images/{file}")
+    def picture(file: str) -> dict[str, str]:
+        return {"file": file}
+
+    @app.get("/broken")
+    def broken(prompt: str) -> None:
+        raise RuntimeError(f"what nobody expected: {prompt}")
+
+    guard(app, settings)
+    return app
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """Its address while it runs."""
+    port = free_port()
+    options = uvicorn_options(settings)
+    server = uvicorn.Server(uvicorn.Config(small_app(settings), host="127.0.0.1", port=port, log_config=None, **options))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def raw(url: str, sent: bytes, seconds: float = 10, *, pieces: float = 0) -> bytes:
+    """What a server answers to these bytes, until it closes. pieces: seconds between two of them."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        answer = b""
+        try:
+            if pieces:
+                for byte in sent:
+                    connection.send(bytes([byte]))
+                    time.sleep(pieces)
+            else:
+                connection.sendall(sent)
+            while chunk := connection.recv(65536):
+                answer += chunk
+        except (TimeoutError, ConnectionError):
+            pass
+        return answer
