@@ -12,15 +12,17 @@ from avatar_pipeline.faces.measures import inter_eye_distance
 ITERATIONS = 4
 # All in inter-eye distances. The head with a large head of hair, and the body below, as half axes around and reaches from the chin.
 HAIR_HALF_WIDTH, HAIR_UP, HAIR_DOWN = 2.3, 2.9, 2.4
-NECK_HALF, SHOULDERS_HALF, TORSO_DOWN = 0.55, 3.6, 5.5
+NECK_HALF, SHOULDERS_HALF, TORSO_DOWN = 0.55, 4.4, 5.5
 # The skull above the brows in the units of head_model.HEAD, whose crown is near y = -1.75: whatever covers it, hair or none, is the person.
 SKULL = np.array([
-    (-0.74, -0.9, 0.4), (-0.68, -1.2, 0.4), (-0.45, -1.52, 0.4), (0.0, -1.68, 0.4), (0.45, -1.52, 0.4), (0.68, -1.2, 0.4), (0.74, -0.9, 0.4),
+    (-0.74, -0.9, 0.4), (-0.68, -1.2, 0.4), (-0.45, -1.52, 0.4), (0.0, -1.68, 0.4),
+    (0.45, -1.52, 0.4), (0.68, -1.2, 0.4), (0.74, -0.9, 0.4),
 ])  # fmt: skip
 # From the hips, so far below the chin, no leg stands farther to the side than this: it is ground or wall.
 HIPS, STANCE = 8.0, 6.5
 # What hangs on the person by less than this is no part of it: a shelf behind the shoulder, a bench beside the arm.
 NECK_OF_CLUTTER = 0.45
+SEAM = 0.15  # of clothes
 # Width of the band in which the matte is solved, on each side of the mask's edge: around hair, and elsewhere.
 HAIR_BAND, BODY_BAND = 0.30, 0.07
 CORNER = 0.04  # of the shorter side: the strip along the top and upper sides that is wall, where it is not where hair would be
@@ -87,9 +89,9 @@ def _mark_likely(marks: np.ndarray, points: np.ndarray) -> None:
     x, y = chin
     body = np.array(
         [
-            (x - NECK_HALF * eyes, y), (x + NECK_HALF * eyes, y), (x + SHOULDERS_HALF * eyes, y + 1.6 * eyes),
+            (x - NECK_HALF * eyes, y), (x + NECK_HALF * eyes, y), (x + SHOULDERS_HALF * eyes, y + 0.7 * eyes),
             (x + SHOULDERS_HALF * eyes, marks.shape[0] + 1), (x - SHOULDERS_HALF * eyes, marks.shape[0] + 1),
-            (x - SHOULDERS_HALF * eyes, y + 1.6 * eyes),
+            (x - SHOULDERS_HALF * eyes, y + 0.7 * eyes),
         ]
     )  # fmt: skip
     cv2.fillPoly(marks, [body.round().astype(np.int32)], cv2.GC_PR_FGD)
@@ -147,6 +149,11 @@ def _without_clutter(mask: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.nd
     import cv2
 
     result = np.zeros_like(mask)
+    # A shirt's seam in the shade has the wall's grey, and cuts the sleeve off.
+    seam = max(3, round(SEAM * max(map(inter_eye_distance, landmarks))) | 1)
+    closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((seam, seam), np.uint8))
+    chin = round(max(float(points[8, 1]) for points in landmarks))
+    mask = np.vstack([mask[:chin], closed[chin:]])  # between curls, the wall is a wall
     for points in landmarks:
         width = max(3, round(NECK_OF_CLUTTER * inter_eye_distance(points)) | 1)
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
