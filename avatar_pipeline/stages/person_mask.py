@@ -23,6 +23,8 @@ HIPS, STANCE = 8.0, 6.5
 # What hangs on the person by less than this is no part of it: a shelf behind the shoulder, a bench beside the arm.
 NECK_OF_CLUTTER = 0.45
 SEAM = 0.15  # of clothes
+# CIELAB distances: a wall is plain when half of it is nearer than the first to one of three colours, and alike is up to the second.
+PLAIN, ALIKE = 3.0, 8.0
 # Width of the band in which the matte is solved, on each side of the mask's edge: around hair, and elsewhere.
 HAIR_BAND, BODY_BAND = 0.30, 0.07
 CORNER = 0.04  # of the shorter side: the strip along the top and upper sides that is wall, where it is not where hair would be
@@ -40,9 +42,10 @@ def person_mask(image: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarra
     for points in landmarks:
         _mark_likely(marks, points)
     _mark_wall(marks, landmarks)
+    cv2.setRNGSeed(0)  # colour clusters start at random
+    marks[_like_a_plain_wall(image, marks == cv2.GC_BGD) & (marks == cv2.GC_PR_FGD)] = cv2.GC_PR_BGD
     for points in landmarks:
         _mark_sure(marks, points)
-    cv2.setRNGSeed(0)  # its colour clusters start at random
     models = np.zeros((1, 65)), np.zeros((1, 65))
     smooth = cv2.bilateralFilter(image, 5, 20, 3)
     cv2.grabCut(smooth, marks, None, *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)
@@ -115,6 +118,27 @@ def _mark_wall(marks: np.ndarray, landmarks: Sequence[np.ndarray]) -> None:
     if landmarks:
         hips = max(float(points[8, 1]) + HIPS * inter_eye_distance(points) for points in landmarks)
         marks[min(height, round(hips)) :, beside] = cv2.GC_BGD
+
+
+def _like_a_plain_wall(image: np.ndarray, wall: np.ndarray) -> np.ndarray:
+    """(H, W) bool: what has the colours of a plain wall. Nothing where the wall is not plain: the person has such colours too.
+
+    Without it a patch of wall where hair or shoulders may be stays with the person: GrabCut takes its colour for one of theirs.
+    """
+    import cv2
+
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    samples = lab[wall]
+    if len(samples) < 3:
+        return np.zeros(wall.shape, bool)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 0.5)
+    _, _, centres = cv2.kmeans(samples, 3, None, stop, 2, cv2.KMEANS_PP_CENTERS)
+
+    def off(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(np.min([np.linalg.norm(pixels - centre, axis=-1) for centre in centres], axis=0))
+
+    plain = float(np.median(off(samples))) < PLAIN
+    return off(lab) < ALIKE if plain else np.zeros(wall.shape, bool)
 
 
 def _mark_sure(marks: np.ndarray, points: np.ndarray) -> None:
