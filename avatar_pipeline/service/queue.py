@@ -100,8 +100,8 @@ class JobQueue:
     ) -> Job:
         """Accept a job: it is on disk when this returns. files: inputs by file name (image.png). facts: further fields of Job.
 
-        Raises Unavailable when the queue is full, when a job that is `awaited` would begin too late, and when the server stops; ServiceError
-        when the disk is full.
+        Raises Unavailable when the queue is full, when a job that is `awaited` would begin too late, and when the server stops;
+        ServiceError when the disk is full.
         """
         if self.stopping:
             raise stopping()
@@ -173,7 +173,7 @@ class JobQueue:
             job.cancelling = True
             job.doing = "stopping after the present step"
             self.worker.send({"cancel": job_id})
-            await self._save(job)
+            await self.save(job)
             self._tell(job)
         return job
 
@@ -189,10 +189,6 @@ class JobQueue:
         """What a completed job made. Reads a file."""
         return jobs.result(self.folder, job)
 
-    async def save(self, job: Job) -> None:
-        """Write a job's present state; for whoever changes what is not the queue's, such as its webhook."""
-        await self._save(job)
-
     def _enqueue(self, job: Job) -> None:
         bisect.insort(self.waiting, job.id, key=lambda job_id: self.jobs[job_id].created)
 
@@ -207,7 +203,7 @@ class JobQueue:
         before = list(job.runs)
         job.runs.append(job.id if not before else str(uuid.uuid4()))
         job.state, job.started, job.share, job.doing = "running", jobs.now(), 0.0, ""
-        if not await self._save(job):
+        if not await self.save(job):
             await self._end(job, "failed", Fault(code="storage_failed", message=str(storage_error(True)), status=507))
             return
         if self.running != job.id:  # the worker died in this moment
@@ -262,7 +258,7 @@ class JobQueue:
     async def _finish(self, job: Job, state: State, fault: Fault | None = None) -> None:
         job.state, job.fault, job.finished, job.doing = state, fault, jobs.now(), ""
         job.share = 1.0 if state == "completed" else job.share
-        await self._save(job)
+        await self.save(job)
         self._tell(job)
         self._told(job)
         if job.previews:
@@ -273,8 +269,8 @@ class JobQueue:
         if job.webhook is not None and job.webhook.state == "pending" and self.on_finished is not None:
             self._spawn(self.on_finished(job))
 
-    async def _save(self, job: Job) -> bool:
-        """Whether it could be written; if not, the log says why."""
+    async def save(self, job: Job) -> bool:
+        """Write a job's present state. Whether that could be done; if not, the log says why."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._writer, jobs.save, self.folder, job.model_copy())
         except (StoreError, RuntimeError) as error:  # RuntimeError: the server has stopped writing
@@ -283,7 +279,7 @@ class JobQueue:
         return True
 
     async def _save_and_tell(self, job: Job) -> None:
-        await self._save(job)
+        await self.save(job)
         self._tell(job)
 
     def forget(self, job: Job) -> None:
