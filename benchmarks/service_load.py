@@ -46,9 +46,9 @@ class Seen:
 
 
 async def ask(
-    client: httpx.AsyncClient, seen: Seen, name: str, method: str, path: str, body: object = None
+    client: httpx.AsyncClient, seen: Seen, until: float, name: str, method: str, path: str, body: object = None
 ) -> httpx.Response | None:
-    """One request, timed; when it is told to come back later, the wait too. None when the connection broke."""
+    """One request, timed; when it is refused, the wait that it is told, or until the time is over. None when the connection broke."""
     began = time.monotonic()
     try:
         answer = await client.request(method, path, json=body)
@@ -63,7 +63,7 @@ async def ask(
     if answer.status_code >= 500 and not (answer.status_code == 503 and wait):
         seen.faults.append(f"{name}: {answer.status_code} {answer.text[:200]}")
     if answer.status_code in (429, 503) and wait:
-        await asyncio.sleep(float(wait))
+        await asyncio.sleep(max(min(float(wait), until - time.monotonic()), 0))
     return answer
 
 
@@ -74,11 +74,11 @@ async def one_client(number: int, url: str, seen: Seen, until: float) -> None:
         while time.monotonic() < until:
             kind = draw.choice(MIX)
             if kind == "generate":
-                await ask(client, seen, "POST /generate", "POST", "/generate", {**PICTURE, "seed": draw.randrange(2**31)})
+                await ask(client, seen, until, "POST /generate", "POST", "/generate", {**PICTURE, "seed": draw.randrange(2**31)})
             elif kind == "list":
-                await ask(client, seen, "GET /jobs", "GET", "/jobs?limit=5")
+                await ask(client, seen, until, "GET /jobs", "GET", "/jobs?limit=5")
             else:
-                answer = await ask(client, seen, "POST /jobs", "POST", "/jobs", {"task": "generate", "input": PICTURE})
+                answer = await ask(client, seen, until, "POST /jobs", "POST", "/jobs", {"task": "generate", "input": PICTURE})
                 if answer is not None and answer.status_code == 202:
                     await follow(client, seen, answer, until)
 
@@ -88,8 +88,8 @@ async def follow(client: httpx.AsyncClient, seen: Seen, answer: httpx.Response, 
     job_id = answer.json()["id"]
     seen.jobs[job_id] = "accepted"
     while seen.jobs[job_id] not in ("completed", "failed", "cancelled") and time.monotonic() < until:
-        await asyncio.sleep(float(answer.headers.get("Retry-After", 1)))
-        found = await ask(client, seen, "GET /jobs/{id}", "GET", f"/jobs/{job_id}")
+        await asyncio.sleep(max(min(float(answer.headers.get("Retry-After", 1)), until - time.monotonic()), 0))
+        found = await ask(client, seen, until, "GET /jobs/{id}", "GET", f"/jobs/{job_id}")
         if found is not None and found.status_code == 200:
             answer, seen.jobs[job_id] = found, found.json()["state"]
 
