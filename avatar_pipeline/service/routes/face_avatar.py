@@ -14,7 +14,7 @@ from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.errors import NotFound
 from avatar_pipeline.imaging import resize_to_fit
 from avatar_pipeline.provenance.seeds import SEED_LIMIT, draw_seed
-from avatar_pipeline.service.context import Service, ServiceDep, answer, finished_result, image_url, owner_of, png_input
+from avatar_pipeline.service.context import Service, ServiceDep, answer, finished_result, image_url, owner_of, png_input, submit
 from avatar_pipeline.service.fetching import fetch_image
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.tasks import draw
@@ -174,7 +174,7 @@ async def get_image_to_image(request: Request, service: ServiceDep, body: GetIma
     """
     task, params, files = await prepare(service, request, body)
     if body.celery:
-        job = await service.queue.submit(task, params, files, owner=owner_of(request))
+        job = await submit(service, request, task, params, files)
         return _answer(service, request, job, [])
     job, result = await answer(service, request, task, params, files)
     return render(service, request, job, result)
@@ -219,9 +219,9 @@ async def prepare(service: Service, request: Request, input: GetImageToImage) ->
 
 def render(service: Service, request: Request, job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
     """The document's answer, with the pictures' addresses."""
-    return _answer(
-        service, request, job, [image_url(service, request, job, image["file"]) for image in result["facts"]["images"]]
-    )
+    output = [image_url(service, request, job, image["file"]) for image in result["facts"]["images"]]
+    cartoon = job.params["preset"] == "embedded" and job.params["prompt"] in DEFAULT_PROMPTS
+    return _answer(service, request, job, output) | {"warnings": [*result["warnings"], *([NO_CARTOON] if cartoon else [])]}
 
 
 def _answer(service: Service, request: Request, job: Job, output: list[str]) -> dict[str, Any]:
