@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -72,8 +73,15 @@ def test_one_picture_is_asked_of_runpod(server: Server, runpod: FakeRunPod) -> N
 
 
 def test_the_documented_errors_reach_the_client(server: Server, runpod: FakeRunPod) -> None:
-    runpod.final = lambda number, sent: {"status": "FAILED", "error": "worker lost\nTraceback: secret"}
-    assert failed(server).startswith("Generation failed: worker lost")
+    error = {
+        "error_message": "worker lost",
+        "error_traceback": "Traceback (most recent call last): /secret",
+        "hostname": "secret",
+    }
+    runpod.final = lambda number, sent: {"status": "FAILED", "error": json.dumps(error)}  # as the RunPod SDK tells it
+    said = failed(server)
+    assert said.startswith("Generation failed: worker lost. ")
+    assert "secret" not in said
     runpod.faults["run"] = deque([says(401, {"error": "no"})])
     assert failed(server).startswith("RunPod error: 401")
     runpod.queued = 10**9
