@@ -168,7 +168,7 @@ def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: S
     page.until(visible("result"), 180)
     page.until("document.querySelector('#result .large img').naturalWidth === 512")
     facts = text(page, "#result .facts")
-    assert "7" in facts.split() and "512 × 512" in facts and "embedded" in facts and "base model" in facts
+    assert "7" in facts.split() and "512\u00a0×\u00a0512" in facts and "embedded" in facts and "base model" in facts
     assert text(page, "#result .verdict") in ("Ready for LivePortrait", "Usable, with remarks", "Not fit for LivePortrait")
     assert text(page, "#spoken").startswith("Done.")
     # the picture that the download gives is the one that the same request gives elsewhere

@@ -68,11 +68,11 @@ function told(job, picture, again) {
 }
 
 function facts(job, picture, seed) {
-  const drawn = picture.drawn_width && picture.drawn_width !== picture.width ? `, drawn at ${picture.drawn_width} × ${picture.drawn_height}` : "";
+  const drawn = picture.drawn_width && picture.drawn_width !== picture.width ? `, drawn at ${by(picture.drawn_width, picture.drawn_height)}` : "";
   const seconds = job.started && job.finished ? (new Date(job.finished) - new Date(job.started)) / 1000 : null;
   const rows = [
     ["Seed", seed],
-    ["Size", picture.width && `${picture.width} × ${picture.height}${drawn}`],
+    ["Size", picture.width && `${by(picture.width, picture.height)}${drawn}`],
     ["Faces found", picture.faces],
     ["Likeness", picture.distance != null && `distance ${Number(picture.distance).toFixed(2)} (smaller is more alike)`],
     ["Preset", job.made.preset],
@@ -84,6 +84,8 @@ function facts(job, picture, seed) {
   return el("dl", { class: "facts" }, ...rows.filter(([, value]) => value != null && value !== false && value !== "")
     .flatMap(([name, value]) => [el("dt", { text: name }), value instanceof Node ? el("dd", {}, value) : el("dd", { text: value, class: name === "Job" || name === "Seed" ? "mono" : null })]));
 }
+
+const by = (width, height) => `${width}\u00a0×\u00a0${height}`;
 
 function madeFrom(parts) {
   const entries = Object.entries(parts);
