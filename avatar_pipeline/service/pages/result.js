@@ -75,6 +75,7 @@ function facts(job, picture, seed) {
     ["Size", picture.width && `${by(picture.width, picture.height)}${drawn}`],
     ["Faces found", picture.faces],
     ["Likeness", picture.distance != null && `distance ${Number(picture.distance).toFixed(2)} (smaller is more alike)`],
+    ["Identity", swapped(job.made.identity)],
     ["Preset", job.made.preset],
     ["Actor", job.made.actor],
     ["Made from", madeFrom(job.made.made_from)],
@@ -86,6 +87,9 @@ function facts(job, picture, seed) {
 }
 
 const by = (width, height) => `${width}\u00a0×\u00a0${height}`;
+
+const swapped = (identity) => identity?.to_source != null && identity.to_target != null
+  && `${identity.closer_to_source ? "closer to the given face" : "closer to the target's face"}: distance ${identity.to_source.toFixed(2)} to the first, ${identity.to_target.toFixed(2)} to the second`;
 
 function madeFrom(parts) {
   const entries = Object.entries(parts);
