@@ -36,8 +36,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_the_commands_and_snippets_run_in_order(server: Server, tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, call in (("avatar-pipeline", f"{sys.executable} -m avatar_pipeline.cli"), ("python3", sys.executable)):
-        (programs / name).write_text(f'#!/bin/sh\nexec {call} "$@"\n')
+    for name, program in (("avatar-pipeline", f"{sys.executable} -m avatar_pipeline.cli"), ("python3", sys.executable)):
+        (programs / name).write_text(f'#!/bin/sh\nexec {program} "$@"\n')
         (programs / name).chmod(0o755)
     environment = {**server.environment, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
     ran = {"bash": 0, "python": 0}
