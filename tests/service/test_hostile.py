@@ -30,7 +30,7 @@ from tests.service.guarded import raw, running
 from tests.service.site import PNG, Site
 
 JOB = str(uuid.uuid4())
-LIMITS = {"BODY_SECONDS": "1.5", "MAX_JSON_MIB": "2", "MAX_UPLOAD_MIB": "3", "FETCH_SECONDS": "5"}
+LIMITS = {"BODY_SECONDS": "1.5", "MAX_JSON_MIB": "2", "MAX_UPLOAD_MIB": "3", "FETCH_SECONDS": "5", "WEBHOOK_SECRET": "s" * 32}
 MIGRATION, SWAP, AVATAR, BASE = "/v1/images/face-migration", "/faceswap", "/getImageToImage", "/api/generate-base-image"
 
 
@@ -136,6 +136,22 @@ def test_the_services_own_port_is_not_asked(guarded):
     for host in ("127.0.0.1", "localhost", "[::ffff:7f00:1]"):
         words = refused(AVATAR, guarded.ask("POST", AVATAR, json={"image": f"http://{host}:{port}/openapi.json"}), {422})
         assert "public addresses only" in words
+
+
+HOOKS = [
+    "http://127.0.0.1/",
+    "http://169.254.169.254/",
+    "http://[::1]/",
+    "http://2130706433/",
+    "file:///etc/passwd",
+    "https://u:p@a.example/",
+]
+
+
+@pytest.mark.parametrize("address", HOOKS)
+def test_webhooks(address, guarded):
+    asked = {"task": "generate", "input": {"prompt": "a man"}, "webhook": address}
+    assert refused("/jobs", guarded.ask("POST", "/jobs", json=asked), {422}).startswith("webhook: ")
 
 
 def data_address(data: bytes) -> str:

@@ -106,21 +106,15 @@ class BaseImage(BaseModel):
     warnings: list[str] = Field([], description="What the description lacks. Not in the document.")
 
 
-class Failed(BaseModel):
-    """The answer when there is none."""
-
-    status: Literal["FAILED"]
-    error: str = Field(
-        description='Begins with "Missing required fields", "RunPod error", "No response from RunPod" or "Generation failed" where the '
-        "document names the error so.",
-        examples=["Missing required fields: description. Ensure that both actorName and description are given."],
-    )
-
-
 @router.post(
     "/api/generate-base-image",
     response_model=BaseImage,
-    responses={422: {"model": Failed, "description": "A field is wrong, or the picture could not be made."}},
+    responses={
+        422: {
+            "description": 'A field is wrong, or the picture could not be made. `error` begins with "Missing required fields", "RunPod '
+            'error", "No response from RunPod" or "Generation failed" where the document names the error so.'
+        }
+    },
 )
 async def generate_base_image(request: Request, service: ServiceDep, body: GenerateBaseImage) -> Any:
     """Make the base image of an actor from a description, with the pipeline's own stage: a version in the actor's history.

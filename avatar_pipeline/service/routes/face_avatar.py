@@ -164,19 +164,7 @@ class Task(BaseModel):
     warnings: list[str] = Field([], description="What the model could not do as asked. Not in the document.")
 
 
-class Failed(BaseModel):
-    """The answer to a request that is refused, and to one whose picture could not be made."""
-
-    status: Literal["FAILED"]
-    error: str
-    error_data: dict[str, Any]
-    output: list[str]
-
-
-FAILURES: dict[int | str, dict[str, Any]] = {422: {"model": Failed, "description": "A field is wrong, or there is no picture."}}
-
-
-@router.post("/getImageToImage", response_model=Task, responses=FAILURES)
+@router.post("/getImageToImage", response_model=Task)
 async def get_image_to_image(request: Request, service: ServiceDep, body: GetImageToImage) -> Any:
     """Pictures of the person in a picture, by a prompt.
 
@@ -192,7 +180,7 @@ async def get_image_to_image(request: Request, service: ServiceDep, body: GetIma
     return render(service, request, job, result)
 
 
-@router.post("/getImage", response_model=Task, responses={404: {"model": Failed, "description": "There is no such task."}})
+@router.post("/getImage", response_model=Task)
 async def get_image(request: Request, service: ServiceDep, body: GetImage) -> Any:
     """What became of a task."""
     job = service.queue.get(body.id)

@@ -93,8 +93,12 @@ async def show(request: Request, response: Response, service: ServiceDep, job_id
     return await view(service, request, job)
 
 
-@router.post("/jobs/{job_id}/cancel")
-@router.delete("/jobs/{job_id}")
+@router.post(
+    "/jobs/{job_id}/cancel", responses={202: {"model": JobView, "description": "It ends after its present step: look again."}}
+)
+@router.delete(
+    "/jobs/{job_id}", responses={202: {"model": JobView, "description": "It ends after its present step: look again."}}
+)
 async def cancel(request: Request, response: Response, service: ServiceDep, job_id: JobId) -> JobView:
     """End a job: a waiting one at once, the running one after its present step (202: look again).
 
