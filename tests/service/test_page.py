@@ -127,6 +127,8 @@ def test_the_api_page_shows_every_route_with_its_limits(client: TestClient, sche
     for path in schema["paths"]:
         assert f'<span class="path">{path}</span>' in page, path
     assert "integer, from 256 to 2048" in page and "<script" not in page
+    assert "Prof. Dr. Uwe Hahne" in page  # the routes' own examples
+    assert "generate, faceswap, face-avatar, base-image, face-migration" in page
 
 
 # --- in a browser ---
