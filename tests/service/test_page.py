@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from avatar_pipeline.service.app import create_app
 from avatar_pipeline.service.routes.page import PAGES, STATIC
 from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.service.tokens import new_token
 from tests.service.browser import Page, browser, chromium
 from tests.service.conftest import Server, start_server
 
@@ -219,25 +220,18 @@ def test_tabs_by_keyboard_and_cancelling(page: Page, server: Server) -> None:
     assert page.complaints == []
 
 
-def test_a_token_is_asked_for_once_and_kept_in_the_tab(page: Page, tmp_path_factory: pytest.TempPathFactory) -> None:
-    from avatar_pipeline.service.tokens import new_token
-
-    server = start_server(tmp_path_factory)
-    try:
-        token = new_token(server.home / "service", "page")
-        server.stop()
-        server.start()
-        page.open(server.url + "/")
-        page.until(visible("token-form"))
-        page.type("#token", "wrong")
-        page.press("Enter", 13)
-        page.until("document.getElementById('token-text').innerText.includes('not known')")
-        page.type("#token", token)
-        page.click("#token-form button")
-        page.until("document.querySelectorAll('#actor option').length > 1")
-        assert not page.js(visible("token-form"))
-        page.open(server.url + "/")
-        page.until("document.querySelectorAll('#actor option').length > 1")
-        assert page.js("document.cookie + JSON.stringify(localStorage)") == "{}"
-    finally:
-        server.stop()
+def test_a_token_is_asked_for_once_and_kept_in_the_tab(page: Page, server: Server) -> None:
+    """The last test of this file: from its first token on the server wants one."""
+    token = new_token(server.home / "service", "page")
+    page.open(server.url + "/")
+    page.until(visible("token-form"))
+    page.type("#token", "wrong")
+    page.press("Enter", 13)
+    page.until("document.getElementById('token-text').innerText.includes('not known')")
+    page.type("#token", token)
+    page.click("#token-form button")
+    page.until("document.querySelectorAll('#actor option').length > 1")
+    assert not page.js(visible("token-form"))
+    page.open(server.url + "/")
+    page.until("document.querySelectorAll('#actor option').length > 1")
+    assert page.js("document.cookie + JSON.stringify(localStorage)") == "{}"
