@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import stat
 import threading
 import time
@@ -14,6 +15,7 @@ import requests
 from pydantic import ValidationError
 
 from avatar_pipeline.cli import main
+from avatar_pipeline.home import PROJECT
 from avatar_pipeline.service import protocol
 from avatar_pipeline.service.guard import check_address
 from avatar_pipeline.service.logs import JsonLines, LineFormatter
@@ -360,3 +362,10 @@ def test_answers_carry_safe_headers(local):
         assert "unsafe" not in answer.headers["Content-Security-Policy"]
         assert answer.headers["Cache-Control"] == "no-store"
         assert "Server" not in answer.headers
+
+
+def test_the_documented_limits_are_the_defaults():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+)", (PROJECT / "docs" / "service-security.md").read_text(), re.MULTILINE)
+    assert len(rows) == 6
+    for field, value in rows:
+        assert Settings.model_fields[field].default == float(value), field

@@ -138,4 +138,4 @@ def test_what_is_refused(server: Server, faces: dict[str, bytes], given: dict[st
 
 def test_a_body_that_is_neither_json_nor_a_form(server: Server) -> None:
     answer = server.request("POST", "/faceswap", data="hello", headers={"Content-Type": "text/plain"})
-    assert (answer.status_code, answer.json()["error"]) == (422, "invalid_body")
+    assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_media_type")

@@ -350,6 +350,7 @@ def test_forms(name, guarded):
     kind, body, statuses = FORMS[name]
     headers = {"Content-Type": kind} if kind else {}
     refused(MIGRATION, guarded.ask("POST", MIGRATION, data=body, headers=headers), statuses)
+    refused(MIGRATION, guarded.ask("POST", MIGRATION, data=body, headers={**headers, "Idempotency-Key": name}), statuses)
 
 
 @pytest.mark.parametrize(
