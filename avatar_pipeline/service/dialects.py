@@ -173,7 +173,12 @@ def storage_error(full: bool) -> ServiceError:
             code="storage_full",
             status=507,
         )
-    return ServiceError("This service cannot use its files at the moment; its operator's log says why.", code="storage_failed")
+    return ServiceError(
+        "This service cannot use its files at the moment; its operator's log says why.",
+        code="storage_failed",
+        status=503,
+        retry_after=300,
+    )
 
 
 async def handle(request: Request, error: Exception) -> JSONResponse:
