@@ -1,11 +1,11 @@
 # make demo [ACTOR=demo]   all seven assets of one actor, then a table and where the portrait lies
 # make test [WORKERS=2]    every test, in so many processes of one thread and up to 3 GB each
 # make ui                  the Dagster UI (with its daemon) on the same instance, http://127.0.0.1:3000
+# make serve               the HTTP service with its worker on the same instance, http://127.0.0.1:8000
 # make lint                ruff and mypy
 # Nothing but Python >= 3.11, make and git is needed. PIP_FLAGS goes to pip, e.g. to name an index with CPU builds of torch.
 
 ACTOR ?= demo
-PORT ?= 3000
 WORKERS ?= 2
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 # Tests and lint need more: Ray, a PostgreSQL and an S3 server, linters.
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test ui lint format install clean
+.PHONY: demo test ui serve lint format install clean
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -40,9 +40,14 @@ demo: $(STAMP)
 test: $(DEV_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+ui: PORT ?= 3000
 ui: $(STAMP)
 	$(BIN)/avatar-pipeline register
 	$(BIN)/avatar-pipeline ui --port $(PORT)
+
+serve: PORT ?= 8000
+serve: $(STAMP)
+	$(BIN)/avatar-pipeline serve --port $(PORT)
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .

@@ -63,7 +63,7 @@ class Cancelled(AvatarPipelineError):
 class StoreError(AvatarPipelineError):
     """An artifact in the actor store is missing, incomplete or altered."""
 
-    status = 500
+    status = 503
     code = "storage_failed"
 
 

@@ -1,11 +1,12 @@
 """Does face migration act as it should: `python benchmarks/face_migration.py [--people 10] [--seeds 2] [--sheet FOLDER]`.
 
-Each person of openpeople is given by one portrait, as POST /v1/images/face-migration does it (task `draw`, the API's defaults: 4 steps of the
-contracted model, guidance 4), with prompts that do not describe the person, so that only the face can tell whom to draw. Two seeds each: 20
-people-seeds. Distances are dlib's, to OTHER photographs of the person than the one given: the selfie and the 16 tiles of the emotions sheet.
+Each person of openpeople is given by one portrait, as POST /v1/images/face-migration does it (task `draw`, the API's defaults: 4 steps
+of the contracted model, guidance 4), with a prompt that does not describe the person, so that only the face can tell whom to draw. Two
+seeds each: 20 people-seeds. Distances are dlib's, to OTHER photographs of the person than the one given: the selfie and the 16 tiles of
+the emotions sheet.
 
 Prints a table of both sweeps; fails unless id_weight 1 is nearer than 0 in 9 of 10 people-seeds, and unless the mean distance falls with
-id_weight up to 2 and rises with id_timestep_start. --sheet writes the pictures, and sheet.png of them, for looking.
+id_weight up to 1 and rises with id_timestep_start. --sheet writes the pictures, and sheet.png of them, for looking.
 """
 
 from __future__ import annotations
@@ -76,10 +77,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--people", type=int, default=len(PEOPLE))
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--small", action="store_true", help="id_weight 0 and 1, id_timestep_start 0 and 3 only")
     parser.add_argument("--sheet", type=Path, help="a folder for the pictures")
     options = parser.parse_args()
     tools = Tools("auto", None, "dlib", lambda line: None)
-    settings = [(weight, 0) for weight in WEIGHTS] + [(1.0, start) for start in STARTS if start]
+    weights, starts = ((0.0, 1.0), (0, 3)) if options.small else (WEIGHTS, STARTS)
+    settings = [(weight, 0) for weight in weights] + [(1.0, start) for start in starts if start]
     found: dict[tuple[float, int], list[float]] = {setting: [] for setting in settings}
     nearer: dict[str, list[bool]] = {}
     tiles, rows = [], []
@@ -107,13 +110,13 @@ def main() -> None:
         (options.sheet / "sheet.png").write_bytes(encode_png(contact_sheet(tiles, len(settings) + 1, (160, 160))))
     means = {setting: float(np.mean(values)) for setting, values in found.items()}
     count = sum(map(sum, nearer.values()))
-    by_weight = [means[weight, 0] for weight in WEIGHTS if weight <= 2]
-    by_start = [means[1.0, start] for start in STARTS]
+    by_weight = [means[weight, 0] for weight in weights if weight <= 1]
+    by_start = [means[1.0, start] for start in starts]
     falls = all(later < earlier for earlier, later in pairwise(by_weight))
     rises = all(later > earlier for earlier, later in pairwise(by_start))
     total = sum(map(len, nearer.values()))
     print(
-        f"\nnearer with id_weight 1 than with 0: {count} of {total}; falls with id_weight to 2: {falls}; rises with the start: {rises}"
+        f"\nnearer with id_weight 1 than with 0: {count} of {total}; falls with id_weight to 1: {falls}; rises with the start: {rises}"
     )
     sys.exit(not (count >= 0.9 * total and falls and rises))
 

@@ -1,8 +1,8 @@
 """Face swap on 20 pairs of openpeople's synthetic people: `python benchmarks/face_swap.py --sheet FOLDER [--pairs N]`.
 
-Prints a Markdown table and the totals, and writes a contact sheet and every result at full size into FOLDER. The pairs: the source of pair i
-(0 to 19) is person i % 10, by the studio portrait; its target is the person (i % 10 + STEPS[i // 10]) % 10, by the selfie for even i and by
-the studio portrait for odd i. Distances are medians to OTHER photographs of each person: the 16 tiles of the emotions sheet.
+Prints a Markdown table and the totals, and writes a contact sheet and every result at full size into FOLDER. The pairs: the source of
+pair i (0 to 19) is person i % 10, by the studio portrait; its target is person (i % 10 + STEPS[i // 10]) % 10, by the selfie for even i
+and by the studio portrait for odd i. Distances are medians to OTHER photographs of each person: the 16 tiles of the emotions sheet.
 """
 
 from __future__ import annotations

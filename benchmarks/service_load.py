@@ -172,6 +172,7 @@ def main() -> None:
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "DAGSTER_HOME": f"{folder}/home", "AVATAR_DATA": f"{folder}/actors"}
+        Path(environment["AVATAR_DATA"]).mkdir()
         log = Path(folder) / "server.log"
         with log.open("wb") as output:
             server = subprocess.Popen(

@@ -15,20 +15,20 @@ Name = Annotated[str, typer.Argument(help="Whose it is; it stands in the access 
 @token.command()
 def new(name: Name) -> None:
     """Make a token and print it, this once: only its hash is kept."""
-    from avatar_pipeline.service.settings import Settings
+    from avatar_pipeline.service.settings import from_environment
     from avatar_pipeline.service.tokens import new_token
 
-    typer.echo(new_token(Settings().folder, name))
+    typer.echo(new_token(from_environment().folder, name))
     typer.echo("Keep it: it is not shown again. A running service knows it at once.", err=True)
 
 
 @token.command(name="list")
 def list_tokens() -> None:
     """List the tokens by name, with the day on which they were made."""
-    from avatar_pipeline.service.settings import Settings
+    from avatar_pipeline.service.settings import from_environment
     from avatar_pipeline.service.tokens import load
 
-    tokens = load(Settings().folder)
+    tokens = load(from_environment().folder)
     if not tokens:
         typer.echo("There are no tokens: the service listens on loopback only. avatar-pipeline token new NAME makes one.")
         return
@@ -41,8 +41,8 @@ def list_tokens() -> None:
 @token.command()
 def revoke(name: Name) -> None:
     """Take a token back: requests with it are refused at once."""
-    from avatar_pipeline.service.settings import Settings
+    from avatar_pipeline.service.settings import from_environment
     from avatar_pipeline.service.tokens import revoke as take_back
 
-    take_back(Settings().folder, name)
+    take_back(from_environment().folder, name)
     typer.echo(f"{name} is revoked.")

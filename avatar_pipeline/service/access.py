@@ -38,8 +38,7 @@ class Access:
     def __init__(self, app: ASGIApp, settings: Settings, tokens: Tokens) -> None:
         self.app, self.settings, self.tokens = app, settings, tokens
         self.rates = Rates(settings.requests_per_minute)
-        own = {settings.host, urlsplit(settings.public_url or "").hostname or ""} - {""}
-        self.names = {*OWN_NAMES, *(f"[{name}]" if ":" in name else name for name in own)}
+        self.names = {*OWN_NAMES, f"[{settings.host}]" if ":" in settings.host else settings.host.lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,7 +87,7 @@ class Access:
             raise status_error(
                 400,
                 f"This service is not called {name[:100]}: without tokens it answers to {', '.join(sorted(self.names))} only. "
-                "Its operator sets public_url, or makes tokens: avatar-pipeline token new NAME",
+                "Its operator makes tokens: avatar-pipeline token new NAME",
                 "bad_host",
             )
         if scope["method"] in SAFE:

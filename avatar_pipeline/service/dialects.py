@@ -91,6 +91,8 @@ DIALECTS: dict[str, type[BaseModel]] = {
     "/v1": OpenAIError,
 }
 
+RETRY = 60  # seconds, for a 503 that does not know better, such as a model that is not there
+
 # What HTTP's statuses are called where no error of ours says more, and what is said then.
 STATUSES: dict[int, tuple[str, str]] = {
     400: ("bad_request", "The request cannot be read."),
@@ -129,7 +131,8 @@ def respond(path: str, error: ServiceError) -> JSONResponse:
     """The answer to a request for `path` that ends in `error`, in that path's dialect."""
     model = dialect_of(path)
     body = error_body(model, error).model_dump()
-    headers = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else {}
+    retry = error.retry_after if error.retry_after is not None or error.status != 503 else RETRY
+    headers = {"Retry-After": str(retry)} if retry is not None else {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if model is not Problem:
@@ -170,7 +173,12 @@ def storage_error(full: bool) -> ServiceError:
             code="storage_full",
             status=507,
         )
-    return ServiceError("This service cannot use its files at the moment; its operator's log says why.", code="storage_failed")
+    return ServiceError(
+        "This service cannot use its files at the moment; its operator's log says why.",
+        code="storage_failed",
+        status=503,
+        retry_after=300,
+    )
 
 
 async def handle(request: Request, error: Exception) -> JSONResponse:

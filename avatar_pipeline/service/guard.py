@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -12,7 +14,7 @@ from avatar_pipeline.service.access import Access, is_loopback
 from avatar_pipeline.service.dialects import handle
 from avatar_pipeline.service.limits import BodyLimits
 from avatar_pipeline.service.logs import AccessLog
-from avatar_pipeline.service.openapi import describe
+from avatar_pipeline.service.openapi import allowed_methods, describe
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.tokens import TokenError, Tokens, load
 
@@ -22,10 +24,11 @@ READ = ["Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
 
 def guard(app: FastAPI, settings: Settings) -> None:
     """Put it around an application that has its routes. Raises TokenError for an address that needs tokens, when there are none."""
-    tokens = Tokens(settings.folder, required=not is_loopback(settings.host))
     check_address(settings)
+    tokens = Tokens(settings.folder, required=not is_loopback(settings.host))
     for kind in (AvatarPipelineError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handle)
+    app.add_exception_handler(405, _not_allowed)
     app.add_middleware(BodyLimits, settings=settings)  # the last that is added is the outermost
     app.add_middleware(Access, settings=settings, tokens=tokens)
     if settings.allowed_origins:
@@ -40,10 +43,19 @@ def guard(app: FastAPI, settings: Settings) -> None:
     describe(app)
 
 
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    """405, with all methods of the path: Starlette names those of the first route only."""
+    response = await handle(request, error)
+    if found := allowed_methods(request.app, request.url.path):
+        response.headers["Allow"] = ", ".join(found)
+    return response
+
+
 def check_address(settings: Settings) -> None:
-    """Raises TokenError when the service would be open to the network without a token."""
-    if not is_loopback(settings.host) and not load(settings.folder):
+    """Raises TokenError when the service would be open to the network, by itself or through a proxy, without a token."""
+    names = [settings.host, *([urlsplit(settings.public_url).hostname or ""] if settings.public_url else [])]
+    if (open_to := [name for name in names if not is_loopback(name)]) and not load(settings.folder):
         raise TokenError(
-            f"The service does not listen on {settings.host} without a token: everybody who reaches this machine could use it. "
-            "Make one: avatar-pipeline token new NAME. Or listen on 127.0.0.1."
+            f"The service does not listen on {open_to[0]} without a token: everybody who reaches it could use it. "
+            "Make one: avatar-pipeline token new NAME. Or listen on 127.0.0.1 only, without a public_url."
         )

@@ -20,6 +20,7 @@ from fastapi import Header, Request
 from starlette.datastructures import UploadFile
 
 from avatar_pipeline.errors import Conflict, RequestError
+from avatar_pipeline.service.forms import MOST_PARTS
 from avatar_pipeline.service.job import Job, now
 
 if TYPE_CHECKING:
@@ -140,9 +141,9 @@ def _in_progress(more: str, seconds: int = 1) -> Conflict:
 async def _sha256(request: Request) -> str:
     """The digest of what is asked for: path, query and body. A form's files count by content, its boundary does not."""
     digest = hashlib.sha256(f"{request.url.path}?{request.url.query}\n".encode())
-    kind = request.headers.get("content-type", "")
-    if kind.startswith(("multipart/form-data", "application/x-www-form-urlencoded")):
-        for name, value in (await request.form()).multi_items():
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        for name, value in (await request.form(max_files=4, max_fields=MOST_PARTS)).multi_items():
             content = value
             if isinstance(value, UploadFile):
                 content = hashlib.sha256(await value.read()).hexdigest()
@@ -150,7 +151,7 @@ async def _sha256(request: Request) -> str:
             digest.update(json.dumps([name, content]).encode())
         return digest.hexdigest()
     body = await request.body()
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         body = json.dumps(json.loads(body), sort_keys=True).encode()
     digest.update(body)
     return digest.hexdigest()

@@ -19,6 +19,9 @@ from avatar_pipeline.tasks.folder import read_result, write_inputs
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 FINISHED: tuple[State, ...] = ("completed", "failed", "cancelled")
+MENDED = (
+    300  # seconds until it makes sense to ask again for what its operator has to mend: a missing model, a folder that is away
+)
 PREVIEW = "preview.jpg"  # in a job's folder while it draws: written by the worker
 
 log = logging.getLogger(__name__)
@@ -42,7 +45,8 @@ class Fault(BaseModel):
 
     def error(self) -> ServiceError:
         """The fault as what a request that waited for the job ends with."""
-        return ServiceError(self.message, code=self.code, field=self.field, status=self.status)
+        retry_after = MENDED if self.status == 503 else None
+        return ServiceError(self.message, code=self.code, field=self.field, status=self.status, retry_after=retry_after)
 
 
 class Delivery(BaseModel):

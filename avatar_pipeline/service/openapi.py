@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -41,6 +42,26 @@ HEADERS = {
 }
 
 
+# What `Prefer: respond-async` (RFC 7240) does on every path that makes a picture.
+PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "respond-async: the answer is 202 with the job, at once (RFC 7240)",
+    "example": "respond-async",
+}
+ACCEPTED = {
+    "description": "With `Prefer: respond-async`: the job. Its result is this path's answer.",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobView"}}},
+    "headers": {
+        "Location": {"description": "where the job is", "schema": {"type": "string"}},
+        "Retry-After": {"description": "seconds", "schema": {"type": "integer"}},
+    },
+}
+WITHOUT_JOBS = ("/getImage",)  # dialects' paths that only look
+
+
 def describe(app: FastAPI) -> None:
     """Make app.openapi() say all of this."""
 
@@ -50,6 +71,14 @@ def describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of changing it
+
+
+def allowed_methods(app: FastAPI, path: str) -> list[str]:
+    """The methods that the description names for a path; none for one that it does not know."""
+    for template, item in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\\{[^/]+?\\}", "[^/]+", re.escape(template)), path):
+            return [method.upper() for method in item if method in METHODS]
+    return []
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
@@ -65,6 +94,9 @@ def _described(app: FastAPI) -> dict[str, Any]:
         for method in METHODS:
             if method in item:
                 _describe_errors(path, method, item[method])
+                if method == "post" and dialect_of(path) is not Problem and path not in WITHOUT_JOBS and "JobView" in schemas:
+                    item[method].setdefault("parameters", []).append(PREFER)
+                    item[method]["responses"].setdefault("202", ACCEPTED)
     _remove_unused(schema)
     return schema
 

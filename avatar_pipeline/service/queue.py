@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import logging
+import math
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from avatar_pipeline.errors import NotFound, StoreError, Unavailable
 from avatar_pipeline.faults import is_full
 from avatar_pipeline.service import job as jobs
 from avatar_pipeline.service.dialects import storage_error
+from avatar_pipeline.service.expiry import expire_jobs
 from avatar_pipeline.service.idempotency import Keys
 from avatar_pipeline.service.job import Delivery, Fault, Job, State
 from avatar_pipeline.service.pace import Pace
@@ -76,7 +78,7 @@ class JobQueue:
                 self._enqueue(job)
         if self.waiting:
             log.warning("%d jobs of the server before are done now.", len(self.waiting))
-        self._spawn(self._clean_up())
+        self._spawn(expire_jobs(self))
         self._next()
 
     def refuse(self) -> None:
@@ -98,7 +100,8 @@ class JobQueue:
     ) -> Job:
         """Accept a job: it is on disk when this returns. files: inputs by file name (image.png). facts: further fields of Job.
 
-        Raises Unavailable when the queue is full or the server stops, and ServiceError when the disk is full.
+        Raises Unavailable when the queue is full, when a job that is `awaited` would begin too late, and when the server stops;
+        ServiceError when the disk is full.
         """
         if self.stopping:
             raise stopping()
@@ -106,6 +109,13 @@ class JobQueue:
             raise Unavailable(
                 f"{self.settings.queue_limit} jobs are waiting, which is the most. Nothing was accepted; ask again later.",
                 retry_after=self.pace.until_room(),
+            )
+        ahead = len(self.waiting) + self._accepting + (self.running is not None)
+        if facts.get("awaited") and (wait := ahead * self.pace.seconds) > self.settings.wait_seconds:
+            raise Unavailable(
+                f"{ahead} jobs come first, about {wait:.0f} seconds: longer than a request is kept waiting. Nothing was accepted; ask "
+                "again later, or with the header Prefer: respond-async.",
+                retry_after=max(self.pace.until_room(), math.ceil(wait - self.settings.wait_seconds)),
             )
         job = Job(
             id=str(uuid.uuid4()),
@@ -163,7 +173,7 @@ class JobQueue:
             job.cancelling = True
             job.doing = "stopping after the present step"
             self.worker.send({"cancel": job_id})
-            await self._save(job)
+            await self.save(job)
             self._tell(job)
         return job
 
@@ -179,10 +189,6 @@ class JobQueue:
         """What a completed job made. Reads a file."""
         return jobs.result(self.folder, job)
 
-    async def save(self, job: Job) -> None:
-        """Write a job's present state; for whoever changes what is not the queue's, such as its webhook."""
-        await self._save(job)
-
     def _enqueue(self, job: Job) -> None:
         bisect.insort(self.waiting, job.id, key=lambda job_id: self.jobs[job_id].created)
 
@@ -197,7 +203,7 @@ class JobQueue:
         before = list(job.runs)
         job.runs.append(job.id if not before else str(uuid.uuid4()))
         job.state, job.started, job.share, job.doing = "running", jobs.now(), 0.0, ""
-        if not await self._save(job):
+        if not await self.save(job):
             await self._end(job, "failed", Fault(code="storage_failed", message=str(storage_error(True)), status=507))
             return
         if self.running != job.id:  # the worker died in this moment
@@ -252,7 +258,7 @@ class JobQueue:
     async def _finish(self, job: Job, state: State, fault: Fault | None = None) -> None:
         job.state, job.fault, job.finished, job.doing = state, fault, jobs.now(), ""
         job.share = 1.0 if state == "completed" else job.share
-        await self._save(job)
+        await self.save(job)
         self._tell(job)
         self._told(job)
         if job.previews:
@@ -263,8 +269,8 @@ class JobQueue:
         if job.webhook is not None and job.webhook.state == "pending" and self.on_finished is not None:
             self._spawn(self.on_finished(job))
 
-    async def _save(self, job: Job) -> bool:
-        """Whether it could be written; if not, the log says why."""
+    async def save(self, job: Job) -> bool:
+        """Write a job's present state. Whether that could be done; if not, the log says why."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._writer, jobs.save, self.folder, job.model_copy())
         except (StoreError, RuntimeError) as error:  # RuntimeError: the server has stopped writing
@@ -273,7 +279,13 @@ class JobQueue:
         return True
 
     async def _save_and_tell(self, job: Job) -> None:
-        await self._save(job)
+        await self.save(job)
+        self._tell(job)
+
+    def forget(self, job: Job) -> None:
+        """A finished job is removed."""
+        self.jobs.pop(job.id)
+        self.keys.forget(job)
         self._tell(job)
 
     def _tell(self, job: Job) -> None:
@@ -294,22 +306,6 @@ class JobQueue:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("An error inside of the queue", exc_info=task.exception())
-
-    async def _clean_up(self) -> None:
-        """Now and then remove finished jobs that are too old or too many, with their pictures. Their Dagster runs stay."""
-        seconds = self.settings.job_days * 86400
-        while True:
-            finished = sorted((job for job in self.jobs.values() if job.finished), key=lambda job: str(job.finished))
-            for number, job in enumerate(finished, 1):
-                age = (jobs.now() - job.finished).total_seconds() if job.finished else 0.0
-                if age > seconds or len(finished) - number >= self.settings.jobs_kept:
-                    self.jobs.pop(job.id)
-                    self.keys.forget(job)
-                    self._tell(job)
-                    await anyio.to_thread.run_sync(jobs.remove, self.folder, job.id)
-            self.keys.expire()
-            await anyio.to_thread.run_sync(jobs.remove_leftovers, self.folder, set(self.jobs), max(seconds, 3600.0))
-            await asyncio.sleep(min(max(seconds / 20, 0.5), 600.0))
 
 
 def stopping(more: str = "Nothing was accepted.") -> Unavailable:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from avatar_pipeline.errors import ServiceError
 from avatar_pipeline.home import dagster_home
@@ -67,6 +68,22 @@ class Settings(BaseModel):
     body_seconds: float = Field(120.0, gt=0, description="for receiving a whole body")
     requests_per_minute: int = Field(3000, ge=0, description="for each token, or each address without one; 0: no limit")
     requests_at_once: int = Field(200, ge=1, description="with bodies, waiting ones included; more are answered 503")
+
+    @field_validator("public_url")
+    @classmethod
+    def _whole_address(cls, url: str | None) -> str | None:
+        """It begins the addresses of pictures: nothing may hide in it."""
+        if url is not None and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?", url):
+            raise ValueError("give http:// or https://, a host, and a path if there is one")
+        return url
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _single_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        """No pattern: one that is too wide would let any page act for a user of this machine."""
+        if bad := [origin for origin in origins if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin)]:
+            raise ValueError(f"{bad[0]!r} is no origin: give scheme, host and port, such as https://app.example, in lower case")
+        return origins
 
 
 def from_environment(**options: Any) -> Settings:

@@ -56,9 +56,7 @@ def request_error(findings: Sequence[Mapping[str, Any]]) -> RequestError:
     """The findings of one request as one error; its field is that of the first."""
     said = list(dict.fromkeys(_say(finding) for finding in findings))
     more = f" And {len(said) - MOST} more." if len(said) > MOST else ""
-    missing = any(finding["type"] == "missing" for finding in findings)
-    code = "missing_field" if missing else "invalid_request"
-    return RequestError(" ".join(said[:MOST]) + more, field=_field(findings[0]) if findings else None, code=code)
+    return RequestError(" ".join(said[:MOST]) + more, field=_field(findings[0]) if findings else None)
 
 
 def _say(finding: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ PREVIEW_EVERY = 1.0  # and two previews of a task that gives them by itself
 
 # Dagster's own: the UI then shows a run as a re-execution of an earlier one.
 PARENT_TAG, ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
+RETRIES_TAG = "dagster/max_retries"  # Dagster's daemon starts runs of dead processes again; the server does so itself
 
 
 def work(connection: Connection, settings: Settings) -> None:
@@ -76,14 +77,12 @@ def _work(
     cancelled: set[str],
     stopping: threading.Event,
 ) -> None:
-    from dagster import DagsterInstance
-
     from avatar_pipeline.definitions import ToolsResource, defs, executes_runs, slots_watched
 
     executes_runs()
     tools = ToolsResource(device=settings.device, analyzer=settings.analyzer)
     job_definition = defs.resolve_job_def("service")
-    with DagsterInstance.get() as instance, slots_watched(instance):
+    with _instance() as instance, slots_watched(instance):
         connection.send({"event": "ready"})
         while (order := orders.get()) is not None:
             job_id = order["job"]
@@ -96,6 +95,17 @@ def _work(
                 outcome = {"event": "failed", **_unforeseen(order["run_id"])}
             cancelled.discard(job_id)
             connection.send({"job": job_id, **outcome})
+
+
+def _instance() -> Any:
+    """Dagster's instance, without copies of what each run prints: those take four processes for each job, and this prints nothing."""
+    from dagster import DagsterInstance
+    from dagster._core.instance.ref import InstanceRef
+
+    from avatar_pipeline.home import dagster_home
+
+    logs = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+    return DagsterInstance.from_ref(InstanceRef.from_dir(str(dagster_home()), overrides={"compute_logs": logs}))
 
 
 def _is_cancelled(job_id: str, cancelled: set[str], stopping: threading.Event) -> bool:
@@ -122,7 +132,11 @@ def _do(
             task=order["task"],
             params=order["params"],
             folder=folder,
-            tags={SERVICE_TAG: order["job"], **({PARENT_TAG: before[-1], ROOT_TAG: before[0]} if before else {})},
+            tags={
+                SERVICE_TAG: order["job"],
+                RETRIES_TAG: "0",
+                **({PARENT_TAG: before[-1], ROOT_TAG: before[0]} if before else {}),
+            },
             progress=watcher.progress,
         )
     finally:

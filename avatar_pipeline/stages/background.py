@@ -23,7 +23,7 @@ SMALL_HEAD, HEAD_SIDE = (
     28.0,
     320,
 )  # pixels between the eyes in the matte below which a head is segmented by itself, and at which size
-MATTE_SIDE = 768  # pixels: the edge is resolved at this size, and carried to the picture's own by its colours
+MATTE_SIDE = 640  # pixels: the edge is resolved at this size, and carried to the picture's own by its colours
 
 
 def cut_out(image: Image.Image, analyzer: FaceAnalyzer) -> Image.Image:

@@ -53,8 +53,9 @@ class VideoResult:
     """What was done. frames: written. swapped: of these. without_face: frames in which none was found, as they were.
 
     left: frames with a face that is too small, or turned too far from the source's, as they were. width, height: of the written
-    picture, upright. seconds: from the first to the last frame. sound: "copied", "encoded as AAC" or "none". to_source: median distance of the swapped
-    faces to the source's, over every tenth swapped frame, None without any. warnings: in words.
+    picture, upright. seconds: from the first to the last frame. sound: "copied", "encoded as AAC", "none" or "left away: ...". to_source,
+    to_target: median distances of the swapped faces to the source's and to the frame's own, over every tenth swapped frame, None without
+    any. warnings: in words.
     """
 
     frames: int

@@ -73,16 +73,31 @@ def refine(image: np.ndarray, small: np.ndarray, alpha: np.ndarray) -> np.ndarra
     if image.shape == small.shape:
         return np.clip(alpha, 0, 1).astype(np.float32)
     slope, constant = _linear(small.astype(np.float32) / 255, alpha.astype(np.float32), 2, 1e-5)
-    height, width = image.shape[:2]
-    result = np.empty((height, width), np.float32)
-    plain = cv2.resize(alpha.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    slope, constant = (cv2.resize(array, (width, height), interpolation=cv2.INTER_LINEAR) for array in (slope, constant))
-    for top in range(0, height, STRIP):
-        rows = slice(top, top + STRIP)
-        result[rows] = (slope[rows] * (image[rows].astype(np.float32) / 255)).sum(axis=2) + constant[rows]
-    # Where the small alpha is 0 or 1 for sure, so is the large one: the linear function overshoots on pores and seams.
-    edge = cv2.resize(_busy(alpha), (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.clip(plain + edge * (np.clip(result, 0, 1) - plain), 0, 1)
+    line = np.dstack([slope, constant, alpha, _busy(alpha)]).astype(np.float32)
+    result = np.empty(image.shape[:2], np.float32)
+    for rows in _strips(len(result)):
+        found = [_enlarged(part, image.shape, rows) for part in (line[..., :3], line[..., 3:])]
+        fitted = (found[0] * (image[rows].astype(np.float32) / 255)).sum(axis=2) + found[1][..., 0]
+        # Where the small alpha is 0 or 1 for sure, so is the large one: the linear function overshoots on pores and seams.
+        plain, edge = found[1][..., 1], found[1][..., 2]
+        result[rows] = np.clip(plain + edge * (np.clip(fitted, 0, 1) - plain), 0, 1)
+    return result
+
+
+def _strips(height: int) -> list[slice]:
+    return [slice(top, min(top + STRIP, height)) for top in range(0, height, STRIP)]
+
+
+def _enlarged(array: np.ndarray, shape: tuple[int, ...], rows: slice) -> np.ndarray:
+    """These rows of `array` (h, w, C) float32 enlarged to `shape`, bilinear: what cv2.resize would give, a strip at a time."""
+    import cv2
+
+    down, right = array.shape[0] / shape[0], array.shape[1] / shape[1]
+    back = np.array([[right, 0, 0.5 * right - 0.5], [0, down, (rows.start + 0.5) * down - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    size = (shape[1], rows.stop - rows.start)
+    strip: np.ndarray = cv2.warpAffine(array, back, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return strip
 
 
 def _busy(alpha: np.ndarray) -> np.ndarray:
@@ -126,13 +141,12 @@ def foreground(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     near, far = _fused(little, little, little, matte, 90)
     front, back = _means(near, far, matte, 6)
     result = image.copy()
-    front, back = (cv2.resize(array, (width, height), interpolation=cv2.INTER_LINEAR) for array in (front, back))
-    for top in range(0, height, STRIP):
-        rows = slice(top, top + STRIP)
+    for rows in _strips(height):
         share = alpha[rows][..., None]
         if not (share < 1).any():
             continue
-        own = front[rows] + share * (image[rows] - share * front[rows] - (1 - share) * back[rows])
+        ahead, behind = (_enlarged(means, alpha.shape, rows) for means in (front, back))
+        own = ahead + share * (image[rows] - share * ahead - (1 - share) * behind)
         result[rows] = np.where(share >= 1, image[rows], own.round().clip(0, 255).astype(np.uint8))
     return result
 

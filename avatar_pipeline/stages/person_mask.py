@@ -12,15 +12,19 @@ from avatar_pipeline.faces.measures import inter_eye_distance
 ITERATIONS = 4
 # All in inter-eye distances. The head with a large head of hair, and the body below, as half axes around and reaches from the chin.
 HAIR_HALF_WIDTH, HAIR_UP, HAIR_DOWN = 2.3, 2.9, 2.4
-NECK_HALF, SHOULDERS_HALF, TORSO_DOWN = 0.55, 3.6, 5.5
+NECK_HALF, SHOULDERS_HALF, TORSO_DOWN = 0.55, 4.4, 5.5
 # The skull above the brows in the units of head_model.HEAD, whose crown is near y = -1.75: whatever covers it, hair or none, is the person.
 SKULL = np.array([
-    (-0.74, -0.9, 0.4), (-0.68, -1.2, 0.4), (-0.45, -1.52, 0.4), (0.0, -1.68, 0.4), (0.45, -1.52, 0.4), (0.68, -1.2, 0.4), (0.74, -0.9, 0.4),
+    (-0.74, -0.9, 0.4), (-0.68, -1.2, 0.4), (-0.45, -1.52, 0.4), (0.0, -1.68, 0.4),
+    (0.45, -1.52, 0.4), (0.68, -1.2, 0.4), (0.74, -0.9, 0.4),
 ])  # fmt: skip
 # From the hips, so far below the chin, no leg stands farther to the side than this: it is ground or wall.
 HIPS, STANCE = 8.0, 6.5
 # What hangs on the person by less than this is no part of it: a shelf behind the shoulder, a bench beside the arm.
 NECK_OF_CLUTTER = 0.45
+SEAM = 0.15  # of clothes
+# CIELAB distances: a wall is plain when half of it is nearer than the first to one of three colours, and alike is up to the second.
+PLAIN, ALIKE = 3.0, 8.0
 # Width of the band in which the matte is solved, on each side of the mask's edge: around hair, and elsewhere.
 HAIR_BAND, BODY_BAND = 0.30, 0.07
 CORNER = 0.04  # of the shorter side: the strip along the top and upper sides that is wall, where it is not where hair would be
@@ -38,9 +42,10 @@ def person_mask(image: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarra
     for points in landmarks:
         _mark_likely(marks, points)
     _mark_wall(marks, landmarks)
+    cv2.setRNGSeed(0)  # colour clusters start at random
+    marks[_like_a_plain_wall(image, marks == cv2.GC_BGD) & (marks == cv2.GC_PR_FGD)] = cv2.GC_PR_BGD
     for points in landmarks:
         _mark_sure(marks, points)
-    cv2.setRNGSeed(0)  # its colour clusters start at random
     models = np.zeros((1, 65)), np.zeros((1, 65))
     smooth = cv2.bilateralFilter(image, 5, 20, 3)
     cv2.grabCut(smooth, marks, None, *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)
@@ -87,9 +92,9 @@ def _mark_likely(marks: np.ndarray, points: np.ndarray) -> None:
     x, y = chin
     body = np.array(
         [
-            (x - NECK_HALF * eyes, y), (x + NECK_HALF * eyes, y), (x + SHOULDERS_HALF * eyes, y + 1.6 * eyes),
+            (x - NECK_HALF * eyes, y), (x + NECK_HALF * eyes, y), (x + SHOULDERS_HALF * eyes, y + 0.7 * eyes),
             (x + SHOULDERS_HALF * eyes, marks.shape[0] + 1), (x - SHOULDERS_HALF * eyes, marks.shape[0] + 1),
-            (x - SHOULDERS_HALF * eyes, y + 1.6 * eyes),
+            (x - SHOULDERS_HALF * eyes, y + 0.7 * eyes),
         ]
     )  # fmt: skip
     cv2.fillPoly(marks, [body.round().astype(np.int32)], cv2.GC_PR_FGD)
@@ -113,6 +118,27 @@ def _mark_wall(marks: np.ndarray, landmarks: Sequence[np.ndarray]) -> None:
     if landmarks:
         hips = max(float(points[8, 1]) + HIPS * inter_eye_distance(points) for points in landmarks)
         marks[min(height, round(hips)) :, beside] = cv2.GC_BGD
+
+
+def _like_a_plain_wall(image: np.ndarray, wall: np.ndarray) -> np.ndarray:
+    """(H, W) bool: what has the colours of a plain wall. Nothing where the wall is not plain: the person has such colours too.
+
+    Without it a patch of wall where hair or shoulders may be stays with the person: GrabCut takes its colour for one of theirs.
+    """
+    import cv2
+
+    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    samples = lab[wall]
+    if len(samples) < 3:
+        return np.zeros(wall.shape, bool)
+    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 10, 0.5)
+    _, _, centres = cv2.kmeans(samples, 3, None, stop, 2, cv2.KMEANS_PP_CENTERS)
+
+    def off(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(np.min([np.linalg.norm(pixels - centre, axis=-1) for centre in centres], axis=0))
+
+    plain = float(np.median(off(samples))) < PLAIN
+    return off(lab) < ALIKE if plain else np.zeros(wall.shape, bool)
 
 
 def _mark_sure(marks: np.ndarray, points: np.ndarray) -> None:
@@ -147,6 +173,11 @@ def _without_clutter(mask: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.nd
     import cv2
 
     result = np.zeros_like(mask)
+    # A shirt's seam in the shade has the wall's grey, and cuts the sleeve off.
+    seam = max(3, round(SEAM * max(map(inter_eye_distance, landmarks))) | 1)
+    closed = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((seam, seam), np.uint8))
+    chin = round(max(float(points[8, 1]) for points in landmarks))
+    mask = np.vstack([mask[:chin], closed[chin:]])  # between curls, the wall is a wall
     for points in landmarks:
         width = max(3, round(NECK_OF_CLUTTER * inter_eye_distance(points)) | 1)
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))

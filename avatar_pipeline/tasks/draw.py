@@ -97,7 +97,7 @@ def run(request: TaskRequest) -> TaskResult:
             identity = _identity(request, session, result)
             result.made_from |= {"base_model": session.model_sha256, **likeness.made_from}
             wishes = _wishes(params, likeness, session.preset)
-            result.warnings += [*cannot(session.preset.name, params.style), *_unread(wishes, likeness, session.preset)]
+            result.warnings += [*cannot(session.preset.name, params.style), *_unread(likeness, session.preset)]
             with session.turn("a request to the service"), likeness.drawing(session, request.store):
                 for index, wish in enumerate(wishes):
                     what = f"drawing picture {index + 1} of {len(wishes)}"
@@ -144,9 +144,9 @@ def _said(note: str, notes: list[str]) -> bool:
     return re.sub(r"[0-9.]+", "", note) in {re.sub(r"[0-9.]+", "", other) for other in notes}
 
 
-def _unread(wishes: list[_Wish], likeness: Likeness, preset: Preset) -> list[str]:
+def _unread(likeness: Likeness, preset: Preset) -> list[str]:
     """Which words the model does not know, in words."""
-    words = known(wishes[0].prompt, likeness.spec.description)[1] if preset.name == EMBEDDED else []
+    words = known(likeness.prompt, likeness.learned)[1] if preset.name == EMBEDDED else []
     return [f"prompt: the embedded model does not know these words, and they were left out: {', '.join(words)}."] if words else []
 
 
@@ -158,7 +158,7 @@ def _draw(
     size = drawable_size(preset, params.width, params.height)
     prompt, negative = wish.prompt, params.negative_prompt
     if preset.name == EMBEDDED:
-        prompt, negative = read(prompt, likeness.spec.description)[0], ", ".join(known(negative)[0])
+        prompt, negative = read(prompt, likeness.learned)[0], ", ".join(known(negative)[0])
     steps, guidance = params.steps or preset.steps, params.guidance_scale or preset.guidance_scale
     for attempt in range(params.attempts):
         seed = derive_seed(wish.seed, "draw_again", attempt) if attempt else wish.seed

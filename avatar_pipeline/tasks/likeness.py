@@ -59,6 +59,11 @@ class Likeness:
     warnings: list[str] = field(default_factory=list)
 
     @property
+    def learned(self) -> str:
+        """The description that the LoRA was trained with, empty without one."""
+        return self.spec.description if self.lora else ""
+
+    @property
     def made_from(self) -> dict[str, str]:
         """The sha256 of the LoRA's file."""
         return {"lora": self.lora.files[f"{self.spec.name}.safetensors"].sha256} if self.lora else {}

@@ -82,11 +82,9 @@ class Page:
 
     def click(self, selector: str) -> None:
         """A real click in the middle of an element."""
-        found = json.dumps(selector)
-        self.js(f"document.querySelector({found}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        place = self.js(
-            f"(() => {{ const r = document.querySelector({found}).getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
-        )
+        element = f"document.querySelector({json.dumps(selector)})"
+        self.js(f"{element}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        place = self.js(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({element}.getBoundingClientRect())")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 
@@ -97,8 +95,9 @@ class Page:
 
     def press(self, key: str, code: int) -> None:
         """One key."""
-        for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+        typed = {"text": "\r"} if key == "Enter" else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, windowsVirtualKeyCode=code, **typed)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=code)
 
     def choose_file(self, selector: str, path: Path) -> None:
         """For an input of type file."""

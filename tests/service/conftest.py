@@ -11,6 +11,8 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from json import dumps
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,20 @@ class Server:
                 return job
             time.sleep(0.05)
         raise AssertionError(f"job {job_id} is {job['state']} after {seconds:g} s:\n{self.log.read_text()[-4000:]}")
+
+    def ask_and_leave(self, path: str, json: Any, headers: dict[str, str] | None = None) -> str:
+        """A request whose client goes away as soon as its job is accepted; the job's id."""
+        before = {job["id"] for job in self.get("/jobs?limit=100").json()["jobs"]}
+        connection = HTTPConnection(self.url.removeprefix("http://"), timeout=FINISHES)
+        connection.request("POST", path, dumps(json), {"Content-Type": "application/json", **(headers or {})})
+        deadline = time.monotonic() + FINISHES
+        while time.monotonic() < deadline:
+            newest = str(self.get("/jobs?limit=1").json()["jobs"][0]["id"])
+            if newest not in before:
+                connection.close()
+                return newest
+            time.sleep(0.02)
+        raise AssertionError("no job was accepted")
 
     def warm(self) -> None:
         """Have the worker load the embedded model: the next picture comes at once."""

@@ -61,11 +61,11 @@ def small_app(settings: Settings) -> FastAPI:
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[str]:
-    """Its address while it runs."""
+def running(app: FastAPI, settings: Settings) -> Iterator[str]:
+    """An application's address while it runs."""
     port = free_port()
     options = uvicorn_options(settings)
-    server = uvicorn.Server(uvicorn.Config(small_app(settings), host="127.0.0.1", port=port, log_config=None, **options))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, **options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -75,6 +75,13 @@ def serving(settings: Settings) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """The address of the small application while it runs."""
+    with running(small_app(settings), settings) as url:
+        yield url
 
 
 def raw(url: str, sent: bytes, seconds: float = 10, *, pieces: float = 0) -> bytes:

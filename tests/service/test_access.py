@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import stat
 import threading
 import time
@@ -11,14 +12,17 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+from pydantic import ValidationError
 
 from avatar_pipeline.cli import main
+from avatar_pipeline.home import PROJECT
 from avatar_pipeline.service import protocol
 from avatar_pipeline.service.guard import check_address
 from avatar_pipeline.service.logs import JsonLines, LineFormatter
 from avatar_pipeline.service.rates import Rates, client_of
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.tokens import FILE, TokenError, load, new_token, revoke
+from tests.service.conftest import free_port
 from tests.service.guarded import raw, serving
 
 WISH = {"prompt": "a man"}
@@ -28,7 +32,7 @@ WISH = {"prompt": "a man"}
 def local(tmp_path_factory) -> Iterator[str]:
     """A server without tokens."""
     settings = Settings(
-        folder=tmp_path_factory.mktemp("local"), public_url="https://image-agent.example/base", allowed_origins=("https://app.example",),
+        folder=tmp_path_factory.mktemp("local"), allowed_origins=("https://app.example",),
         max_json_mib=0.1, max_upload_mib=0.5, body_seconds=1, requests_at_once=4,
     )  # fmt: skip
     with serving(settings) as url:
@@ -148,11 +152,36 @@ def test_a_service_without_tokens_listens_on_loopback_only(tmp_path):
             check_address(Settings(folder=tmp_path, host=host))
     for host in ("127.0.0.1", "::1", "localhost", "127.1.2.3"):
         check_address(Settings(folder=tmp_path, host=host))
+    behind_a_proxy = Settings(folder=tmp_path, public_url="https://image-agent.example/base")
+    with pytest.raises(TokenError, match="image-agent.example without a token"):
+        check_address(behind_a_proxy)
     new_token(tmp_path, "anna")
     check_address(Settings(folder=tmp_path, host="0.0.0.0"))
+    check_address(behind_a_proxy)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8000", "[::1]:8000", "LOCALHOST", "image-agent.example"])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("public_url", "https://a.example/\r\nSet-Cookie: a=b"), ("public_url", "javascript:alert(1)"), ("public_url", "https://a@b.example"),
+        ("public_url", "//b.example"), ("public_url", "https://a.example/?q"), ("allowed_origins", ["*"]), ("allowed_origins", ["null"]),
+        ("allowed_origins", ["https://*.example"]), ("allowed_origins", ["https://a.example/"]),
+    ],
+)  # fmt: skip
+def test_settings_that_would_open_a_hole_are_refused(field, value):
+    with pytest.raises(ValidationError):
+        Settings(**{field: value})
+
+
+def test_a_server_that_would_be_open_does_not_start(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with pytest.raises(SystemExit):
+        main(["serve", "--host", "0.0.0.0", "--port", str(free_port())])
+    told = capsys.readouterr()
+    assert "does not listen on 0.0.0.0 without a token" in " ".join((told.out + told.err).split())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8000", "[::1]:8000", "LOCALHOST"])
 def test_names_of_this_machine_are_answered(host, local):
     assert requests.get(f"{local}/jobs", headers={"Host": host}, timeout=10).status_code == 200
 
@@ -333,3 +362,10 @@ def test_answers_carry_safe_headers(local):
         assert "unsafe" not in answer.headers["Content-Security-Policy"]
         assert answer.headers["Cache-Control"] == "no-store"
         assert "Server" not in answer.headers
+
+
+def test_the_documented_limits_are_the_defaults():
+    rows = re.findall(r"^\| `(\w+)` \| (\d+)", (PROJECT / "docs" / "service-security.md").read_text(), re.MULTILINE)
+    assert len(rows) == 6
+    for field, value in rows:
+        assert Settings.model_fields[field].default == float(value), field

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,10 +21,15 @@ import pytest
 import requests
 from PIL import Image
 
+from avatar_pipeline.errors import Unavailable
+from avatar_pipeline.service.job import Job
+from avatar_pipeline.service.queue import JobQueue
+from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.tasks import draw
 from tests.service.conftest import SMALL, Server, start_server
 
 SECRET = "a secret of the tests, long enough"
-LONG: dict[str, Any] = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 8}  # some 8 seconds
+LONG: dict[str, Any] = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 5}  # some 5 seconds
 
 
 @pytest.fixture(scope="module")
@@ -180,9 +187,7 @@ def test_prefer_respond_async_on_a_dialects_path(server: Server) -> None:
 
 
 def test_a_client_that_goes_away_takes_its_job_with_it(server: Server) -> None:
-    with pytest.raises(requests.Timeout):
-        server.post("/generate", LONG, timeout=1)
-    job_id = server.get("/jobs", params={"limit": 1}).json()["jobs"][0]["id"]
+    job_id = server.ask_and_leave("/generate", LONG)
     assert server.wait(job_id)["state"] == "cancelled"
 
 
@@ -242,3 +247,20 @@ def webhook_of(server: Server, job_id: str) -> dict[str, Any]:
             return told
         time.sleep(0.1)
     raise AssertionError(told)
+
+
+def test_who_would_wait_in_vain_is_refused_at_once(tmp_path: Path) -> None:
+    queue = JobQueue(Settings(folder=tmp_path, wait_seconds=110))
+    queue.folder.mkdir()
+    queue.pace.took(60)
+
+    async def ask(awaited: bool) -> Job:
+        return await queue.submit("draw", draw.Params(prompt="x", seed=1), awaited=awaited)
+
+    for _ in range(2):
+        asyncio.run(ask(awaited=True))  # begin within 110 seconds
+    with pytest.raises(Unavailable, match="2 jobs come first, about 120 seconds") as refused:
+        asyncio.run(ask(awaited=True))
+    assert refused.value.retry_after is not None and refused.value.retry_after >= 10
+    assert len(queue.waiting) == len(list(queue.folder.iterdir())) == 2
+    asyncio.run(ask(awaited=False))  # a job can wait

@@ -36,6 +36,7 @@ def test_the_result_is_the_source_person_by_other_photographs_and_the_rest_of_th
     assert result.faces == 1
     assert result.method == "landmarks"
     assert result.closer_to_source
+    assert result.to_source is not None and result.to_target is not None
     assert result.to_source < result.to_target
     assert median_distance(analyzer, result.image, source) < median_distance(analyzer, result.image, target)
     assert result.image.shape == picture.shape
@@ -51,7 +52,7 @@ def test_a_face_swapped_with_itself_hardly_changes(analyzer):
     picture = tile("P001")
     result = swap_face(picture, picture, analyzer)
     assert np.abs(result.image.astype(int) - picture).mean() < 1.0
-    assert result.to_source < 0.25
+    assert result.to_source is not None and result.to_source < 0.25
 
 
 def test_the_target_keeps_its_light(analyzer):

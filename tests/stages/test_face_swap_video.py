@@ -52,7 +52,7 @@ def make_video(
             tone = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
             tone.rate, tone.pts = 48000, 0
             resampler = av.AudioResampler(
-                audio.codec_context.format.name, "mono", 48000, frame_size=960 if "opus" in sound else 1024
+                audio.codec_context.format.name, "mono", 48000, frame_size=960 if sound == "libopus" else 1024
             )
             for part in (*resampler.resample(tone), *resampler.resample(None)):
                 container.mux(audio.encode(part))
@@ -208,8 +208,8 @@ def test_smoothing_calms_a_trembling_face_and_follows_a_moving_one(analyzer):
     steady = Steady()
     for number in range(25):
         steady.choose([face])
-        moved = (face.landmarks68 + (6 * number, 0)).astype(np.float32)
+        moved = (face.landmarks68 + np.array([6 * number, 0])).astype(np.float32)
         smoothed = steady.smooth(moved, number / 25)
     assert np.abs(smoothed - moved).max() < 6  # lags behind by less than a frame's movement
-    elsewhere = (moved + (200, 0)).astype(np.float32)
+    elsewhere = (moved + np.array([200, 0])).astype(np.float32)
     assert np.array_equal(steady.smooth(elsewhere, 2.0), elsewhere)  # a cut

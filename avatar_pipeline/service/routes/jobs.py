@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from itertools import dropwhile, islice
 from typing import Annotated, Any, Literal, Union
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -73,10 +74,11 @@ async def list_jobs(
     before: Annotated[str | None, Query(max_length=36, description="the id of a job: older ones only")] = None,
 ) -> JobList:
     """The jobs of whoever asks, newest first, without their results."""
-    jobs = sorted((job for job in service.queue.jobs.values() if _sees(request, job)), key=lambda job: job.created, reverse=True)
+    newest_first: Iterator[Job] = (job for job in reversed(service.queue.jobs.values()) if _sees(request, job))
     if before is not None:
-        since = owned(service, request, before).created
-        jobs = [job for job in jobs if job.created < since]
+        owned(service, request, before)
+        newest_first = islice(dropwhile(lambda job: job.id != before, newest_first), 1, None)
+    jobs = list(islice(newest_first, limit + 1))
     shown = [await view(service, request, job, with_result=False) for job in jobs[:limit]]
     return JobList(jobs=shown, next=shown[-1].id if len(jobs) > limit else None)
 
@@ -91,8 +93,12 @@ async def show(request: Request, response: Response, service: ServiceDep, job_id
     return await view(service, request, job)
 
 
-@router.post("/jobs/{job_id}/cancel")
-@router.delete("/jobs/{job_id}")
+@router.post(
+    "/jobs/{job_id}/cancel", responses={202: {"model": JobView, "description": "It ends after its present step: look again."}}
+)
+@router.delete(
+    "/jobs/{job_id}", responses={202: {"model": JobView, "description": "It ends after its present step: look again."}}
+)
 async def cancel(request: Request, response: Response, service: ServiceDep, job_id: JobId) -> JobView:
     """End a job: a waiting one at once, the running one after its present step (202: look again).
 
