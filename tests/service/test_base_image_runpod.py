@@ -82,6 +82,9 @@ def test_the_documented_errors_reach_the_client(server: Server, runpod: FakeRunP
     said = failed(server)
     assert said.startswith("Generation failed: worker lost. ")
     assert "secret" not in said
+    before = (server.data / "anna" / "actor.yaml").read_bytes()
+    assert server.post(PATH, {**FIELDS, "description": "asian 50 year old female", "seed": 9}).json()["status"] == "FAILED"
+    assert (server.data / "anna" / "actor.yaml").read_bytes() == before
     runpod.faults["run"] = deque([says(401, {"error": "no"})])
     assert failed(server).startswith("RunPod error: 401")
     runpod.queued = 10**9
