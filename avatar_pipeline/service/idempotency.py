@@ -50,6 +50,7 @@ class Keys:
         """A job that came with a key."""
         if job.idempotency_key is not None and now() < self.expires(job):
             self._jobs[job.owner, job.idempotency_key] = job
+            self.release((job.owner, job.idempotency_key))
 
     def forget(self, job: Job) -> None:
         """A job that is removed."""
