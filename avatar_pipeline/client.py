@@ -50,7 +50,7 @@ class Client:
         answer = self._send("POST", "v1/images/face-migration", **form).json()
         return base64.b64decode(answer["data"][0]["b64_json"])
 
-    def submit(self, task: str, webhook: str | None = None, key: str | None = None, **input: Any) -> dict[str, Any]:
+    def submit(self, task: str, input: dict[str, Any], webhook: str | None = None, key: str | None = None) -> dict[str, Any]:
         """Queue a job and return it at once. task: generate, faceswap, ... key: sent twice, it is done once."""
         body, headers = {"task": task, "input": input, "webhook": webhook}, {"Idempotency-Key": key}
         return self._send("POST", "jobs", json=body, headers=headers).json()

@@ -6,7 +6,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,9 @@ from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.home import PROJECT
-from tests.remote.server import ENDPOINT, KEY, FakeRunPod, serve
 
 SCRIPT = "scripts/generate_base_image.py"
+Call = Callable[..., tuple[int, str, str]]
 DESCRIPTION = "european 25 year old male with short brown hair"
 
 
@@ -33,12 +33,17 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def call(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of the script."""
-    program = [sys.executable, SCRIPT, *arguments]
-    own = {**os.environ, "PYTHONPATH": str(PROJECT), "NO_PROXY": "*", **environment}
-    done = subprocess.run(program, cwd=PROJECT, env=own, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run the script in this process: exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = runpy.run_path(str(PROJECT / SCRIPT))["main"](list(arguments))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
 
 
 def printed(out: str) -> tuple[Path, int]:
@@ -47,10 +52,12 @@ def printed(out: str) -> tuple[Path, int]:
     return Path(path.removeprefix("Base image saved to: ")), int(seed.removeprefix("Seed used: "))
 
 
-def test_the_documents_command_and_its_seed_again(world: Path) -> None:
-    code, out, err = call("0100_european_25_male", DESCRIPTION, "256", "384", "4", "-1")
-    assert code == 0, err
-    path, seed = printed(out)
+def test_the_documents_command_and_its_seed_again(world: Path, call: Call) -> None:
+    program = [sys.executable, SCRIPT, "0100_european_25_male", DESCRIPTION, "256", "384", "4", "-1"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(program, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    path, seed = printed(done.stdout)
     assert path == world / "actors" / "0100_european_25_male" / "base_image" / "0100_european_25_male_base.png"
     with Image.open(path) as image:
         assert image.size == (256, 384)
@@ -74,37 +81,18 @@ def test_the_documents_command_and_its_seed_again(world: Path) -> None:
         (("anna", DESCRIPTION, "1024", "1536", "0"), 1, "Error: steps: Input should be greater than or equal to 1."),
     ],
 )
-def test_what_is_refused(
-    world: Path, arguments: tuple[str, ...], code: int, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = runpy.run_path(str(PROJECT / SCRIPT))["main"](list(arguments))
-    captured = capsys.readouterr()
-    assert (found, captured.out) == (code, "")
-    assert words in captured.err
+def test_what_is_refused(world: Path, call: Call, arguments: tuple[str, ...], code: int, words: str) -> None:
+    found, out, err = call(*arguments)
+    assert (found, out) == (code, "")
+    assert words in err
     assert not (world / "actors" / "anna").exists()
 
 
-@pytest.fixture
-def runpod() -> Iterator[FakeRunPod]:
-    with serve() as fake:
-        fake.queued = fake.working = 0
-        yield fake
-
-
-def test_runpod_draws_when_it_is_told_to(world: Path, runpod: FakeRunPod) -> None:
-    remote = {
-        "AVATAR_SERVICE_BASE_IMAGE_BACKEND": "runpod", "RUNPOD_API_KEY": KEY, "RUNPOD_SERVER_100_ID": ENDPOINT,
-        "RUNPOD_API_BASE": f"{runpod.url}/v2",
-    }  # fmt: skip
-    code, out, err = call("anna", DESCRIPTION, "1024", "1536", "25", "7", **remote)
-    assert code == 0, err
-    assert printed(out)[1] == 7
-    (sent,) = runpod.sent
-    nodes = sent["input"]["workflow"]
-    assert (nodes["5"]["inputs"]["width"], nodes["5"]["inputs"]["height"], nodes["9"]["inputs"]["steps"]) == (1024, 1536, 25)
-    before = (world / "actors" / "anna" / "actor.yaml").read_bytes()
-    runpod.final = lambda number, sent: {"status": "FAILED", "error": "worker lost"}
-    code, out, err = call("anna", "asian 50 year old female with gray hair", **remote)
+def test_runpod_draws_when_it_is_told_to(world: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVATAR_SERVICE_BASE_IMAGE_BACKEND", "runpod")
+    for variable in ("RUNPOD_API_KEY", "RUNPOD_SERVER_100_ID"):
+        monkeypatch.delenv(variable, raising=False)
+    code, out, err = call("anna", DESCRIPTION)
     assert (code, out) == (1, "")
-    assert "\nError: Generation failed: worker lost" in f"\n{err}"
-    assert (world / "actors" / "anna" / "actor.yaml").read_bytes() == before  # as it was
+    assert "\nError: RunPod error: RUNPOD_API_KEY and RUNPOD_SERVER_100_ID not set, and nothing was sent." in f"\n{err}"
+    assert not (world / "actors" / "anna" / "actor.yaml").exists()

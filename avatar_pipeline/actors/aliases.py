@@ -55,7 +55,7 @@ def replace_aliases(text: str, spec: ActorSpec, words: str) -> str | None:
 def _pattern(alias: str, article: bool = False) -> re.Pattern[str]:
     words = r"\s+".join(re.escape(word) for word in alias.split())
     before = r"(?:(?:an?|the)\s+)?" if article else ""
-    return re.compile(rf"(?<!\w){before}{words}(?!\w)", re.IGNORECASE)
+    return re.compile(rf"(?<![\w-]){before}{words}(?![\w-])", re.IGNORECASE)
 
 
 def _aliases(store: ActorStore, name: ActorName) -> tuple[str, ...]:

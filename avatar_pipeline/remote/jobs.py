@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -133,7 +134,7 @@ def _follow(client: Client, job: _Job, drawn: Drawn, log: Log) -> bool:
 
 
 def _failure(state: str, answer: dict[str, Any], endpoint: Endpoint) -> RemoteError:
-    said = printable(str(answer.get("error") or answer.get("output") or "no reason given").replace(endpoint.key, "***"))
+    said = printable(_reason(answer.get("error") or answer.get("output") or "no reason given").replace(endpoint.key, "***"))
     if state == "FAILED":
         return RemoteError(f"Generation failed: {said}. Try a simpler description. {LOOK_AT_WORKER}.")
     if state == "CANCELLED":
@@ -142,6 +143,16 @@ def _failure(state: str, answer: dict[str, Any], endpoint: Endpoint) -> RemoteEr
         f"Generation failed: RunPod ended the job, which had no worker in time or took too long ({said}). Check the workers of endpoint "
         f"{endpoint.id}; {TIMEOUT_VARIABLE} sets the seconds that a job may take."
     )
+
+
+def _reason(said: Any) -> str:
+    """What a job's error says, without the worker's traceback: RunPod's SDK wraps both, and the host's name, in JSON."""
+    try:
+        fields = json.loads(said) if isinstance(said, str) else said
+    except ValueError:
+        fields = None
+    text = str(fields["error_message"]) if isinstance(fields, dict) and fields.get("error_message") else str(said)
+    return text.partition("Traceback (most recent call last)")[0].strip() or "the worker failed"
 
 
 def _seconds(answer: dict[str, Any], field: str) -> float:

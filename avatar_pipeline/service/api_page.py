@@ -38,7 +38,7 @@ def _operation(schema: Mapping[str, Any], path: str, method: str, operation: Map
     fields = [
         _field(schema, p["name"], p["schema"], p.get("required", False), p["in"], p) for p in operation.get("parameters", [])
     ]
-    resolved = _resolve(schema, body.get("schema", {}))
+    resolved = _one_of(schema, body.get("schema", {}))
     required = resolved.get("required", [])
     fields += [_field(schema, name, field, name in required, "body") for name, field in resolved.get("properties", {}).items()]
     example = _example(schema, body)
@@ -49,9 +49,21 @@ def _operation(schema: Mapping[str, Any], path: str, method: str, operation: Map
         "description": operation.get("description", ""),
         "fields": fields,
         "media": media,
-        "curl": _curl(path, method, media, example),
+        "curl": _curl(path, method, media, example, token=operation.get("security") != []),
         "answers": [_answer(schema, status, answer) for status, answer in operation.get("responses", {}).items()],
     }
+
+
+def _one_of(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A body's schema; of several that a field tells apart, the first, with that field holding what any of them is told by."""
+    body = _resolve(schema, body)
+    if "oneOf" not in body:
+        return body
+    told_by = body["discriminator"]["propertyName"]
+    first = _resolve(schema, body["oneOf"][0])
+    field = {**first["properties"][told_by], "enum": list(body["discriminator"]["mapping"])}
+    field.pop("const", None)
+    return {**first, "properties": {told_by: field, **{name: f for name, f in first["properties"].items() if name != told_by}}}
 
 
 def _content(part: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
@@ -130,14 +142,24 @@ def _example(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
 
 
 def _made_up(schema: Mapping[str, Any], field: Mapping[str, Any], depth: int) -> Any:
-    field = _resolve(schema, field)
+    field = _one_of(schema, field)
+    if "example" in field:
+        return field["example"]
     if field.get("examples"):
         return field["examples"][0]
+    if field.get("format") == "binary":
+        return "@portrait.jpg"
     if "default" in field:
         return field["default"]
+    if "const" in field or "enum" in field:
+        return field.get("const") or field["enum"][0]
     if depth and field.get("properties"):
+        required = field.get("required", [])
         made = {name: _made_up(schema, inner, depth - 1) for name, inner in field["properties"].items()}
-        return {name: value for name, value in made.items() if value is not None} or None
+        made = {name: "..." if value is None and name in required else value for name, value in made.items()}
+        return {
+            name: value for name, value in made.items() if value not in (None, [], "@portrait.jpg") or name in required
+        } or None
     return None
 
 
@@ -151,9 +173,9 @@ def _resolve(schema: Mapping[str, Any], field: Mapping[str, Any]) -> Mapping[str
     return field
 
 
-def _curl(path: str, method: str, media: str | None, example: Any) -> str:
+def _curl(path: str, method: str, media: str | None, example: Any, token: bool) -> str:
     parts = ["curl", *(["-X", method.upper()] if method not in ("get", "post") else []), f"$SERVICE{path}"]
-    lines = [" ".join(parts), '-H "Authorization: Bearer $TOKEN"']
+    lines = [" ".join(parts), *(['-H "Authorization: Bearer $TOKEN"'] if token else [])]
     if media == "multipart/form-data" and isinstance(example, Mapping):
         lines += [f"-F {shlex.quote(f'{name}={value}')}" for name, value in example.items()]
     elif media and example is not None:

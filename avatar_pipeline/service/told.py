@@ -42,6 +42,9 @@ class Told(BaseModel):
     pictures: list[Picture] = []
     preset: str | None = None
     actor: str | None = None
+    identity: dict[str, float | bool | None] | None = Field(
+        None, description="of a face swap: how far the result's face lies from both people's"
+    )
     made_from: dict[str, str] = Field({}, description="digests of what went in: model, LoRA, given faces")
     warnings: list[str] = []
 
@@ -60,6 +63,7 @@ def told(service: Service, request: Request, job: Job, result: dict[str, Any]) -
         pictures=pictures,
         preset=facts.get("preset"),
         actor=result["actor"],
+        identity=facts.get("identity"),
         made_from=result["made_from"],
         warnings=result["warnings"],
     )

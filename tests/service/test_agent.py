@@ -141,7 +141,7 @@ def test_each_of_several_pictures_is_repeated_by_its_own_seed(server: Server) ->
 
 
 def test_views_and_expressions_are_drawn_or_said_to_be_missing(server: Server) -> None:
-    views, expressions = ["frontal", "3/4 view", "3/4 view right", "profile"], ["neutral", "smiling", "speaking"]
+    views, expressions = ["frontal", "3/4 view", "3/4 view right", "profile"], ["neutral", "speaking"]
     body = generate(server, prompt=f"{MAN}, frontal view, neutral expression", seed=2, views=views, expressions=expressions)
     images = {(image["view"], image["expression"]): image["measured"] for image in body["images"]}
     assert list(images) == [(view, expression) for view in views for expression in expressions]

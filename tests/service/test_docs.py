@@ -36,8 +36,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_the_commands_and_snippets_run_in_order(server: Server, tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, call in (("avatar-pipeline", f"{sys.executable} -m avatar_pipeline.cli"), ("python3", sys.executable)):
-        (programs / name).write_text(f'#!/bin/sh\nexec {call} "$@"\n')
+    for name, program in (("avatar-pipeline", f"{sys.executable} -m avatar_pipeline.cli"), ("python3", sys.executable)):
+        (programs / name).write_text(f'#!/bin/sh\nexec {program} "$@"\n')
         (programs / name).chmod(0o755)
     environment = {**server.environment, "PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(PROJECT)}
     ran = {"bash": 0, "python": 0}
@@ -50,7 +50,7 @@ def test_the_commands_and_snippets_run_in_order(server: Server, tmp_path: Path) 
             for name in ("width", "height", "format", "seed", "verdict"):
                 assert shown[name] == given[name], name
         elif kind in ran:
-            call = [sys.executable, "-c", code] if kind == "python" else ["bash", "-euo", "pipefail", "-c", code]
+            call: list[str] = [sys.executable, "-c", code] if kind == "python" else ["bash", "-euo", "pipefail", "-c", code]
             done = subprocess.run(call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180, check=False)
             assert done.returncode == 0, f"{code}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}\n{server.log.read_text()[-2000:]}"
             said = done.stdout
@@ -91,8 +91,8 @@ def test_the_limits_are_those_of_the_settings() -> None:
         r"^\| [^|]+ \| ([^|]+) \| ([^|]+) \|$", GUIDE.partition("## Limits\n")[2].partition("## Security")[0], flags=re.MULTILINE
     )
     assert len(rows) >= 9
-    for shown, names in rows[1:]:
-        numbers = [float(number.replace(" ", "")) for number in re.findall(r"\d+(?: \d{3})*", shown)]
+    for value, names in rows[1:]:
+        numbers = [float(number.replace(" ", "")) for number in re.findall(r"\d+(?: \d{3})*", value)]
         assert numbers == [float(fields[name].default) for name in re.findall(r"`(\w+)`", names)], names
 
 

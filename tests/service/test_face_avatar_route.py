@@ -25,7 +25,7 @@ DEFAULT = (
     "pleasurable nice {}, looking at camera, Relaxed, Charming, Cordial, Gracious, 5 o clock shadow, 3d bitmoji avatar render, pixar, high "
     "def textures 8k, highly detailed, 3d render, award winning, no background elements"
 )
-SMALL = {"image": ADDRESS, "width": 256, "height": 256, "num_inference_steps": 2, "seed": 1}
+SMALL = {"image": ADDRESS, "width": 256, "height": 256, "num_inference_steps": 5, "seed": 1}
 FIELDS = {"time_required", "error", "error_data", "input", "output", "app_id", "task_id", "status"}
 
 
@@ -33,7 +33,7 @@ def ask(server: Server, **fields: Any) -> dict[str, Any]:
     answer = server.post("/getImageToImage", {**SMALL, **fields})
     assert answer.status_code == 200, answer.text
     body = dict(answer.json())
-    assert FIELDS <= set(body)
+    assert set(body) >= FIELDS
     assert (body["status"], body["error"], body["error_data"]) == ("SUCCESS", None, None)
     return body
 
@@ -72,7 +72,7 @@ def test_defaults(server: Server) -> None:
     }  # fmt: skip
     (picture,) = pictures(body)
     assert (opened(picture).mode, opened(picture).size) == ("RGB", (512, 512))
-    assert "photographs of faces only" in body["warnings"][0]  # what the embedded model cannot do is told
+    assert "photographs of faces only" in body["warnings"][-1]  # what the embedded model cannot do is told
 
 
 def test_the_prompt_replaces_the_default_as_a_whole(server: Server) -> None:
@@ -110,7 +110,7 @@ def test_sizes_steps_guidance_and_negative_prompt_act(server: Server) -> None:
     assert (body["input"]["width"], body["input"]["height"]) == (320, 1536)
     assert opened(pictures(body)[0]).size == (320, 1536)
     plain = pictures(ask(server, prompt=PROMPT))
-    for fields in ({"num_inference_steps": 3}, {"guidance_scale": 1}, {"guidance_scale": 30.0}, {"negative_prompt": "smiling"}):
+    for fields in ({"num_inference_steps": 6}, {"guidance_scale": 1}, {"guidance_scale": 30.0}, {"negative_prompt": "smiling"}):
         assert pictures(ask(server, prompt=PROMPT, **fields)) != plain, fields
 
 
@@ -134,23 +134,22 @@ def test_a_large_picture_is_fitted_and_one_of_ours_is_taken_by_its_address(serve
 
 
 def test_the_background_goes_or_gets_a_colour(server: Server) -> None:
-    fields = {"prompt": PROMPT, "width": 512, "height": 512, "num_inference_steps": 8}
+    fields = {"prompt": PROMPT, "width": 320, "height": 320, "num_inference_steps": 8}
     cut = opened(pictures(ask(server, **fields, remove_background=True))[0])
     assert cut.mode == "RGBA"
     alpha = np.asarray(cut)[..., 3]
-    assert (alpha[:20, :20].max(), alpha[256, 256]) == (0, 255)
-    for more in ({}, {"remove_background": True}):
-        coloured = opened(pictures(ask(server, **fields, bg_color="#0a64FF", **more))[0])
-        assert coloured.mode == "RGB"
-        assert coloured.getpixel((5, 5)) == (10, 100, 255)
+    assert (alpha[:10, :10].max(), alpha[160, 160]) == (0, 255)
+    coloured = opened(pictures(ask(server, **fields, bg_color="#0a64FF"))[0])
+    assert coloured.mode == "RGB"
+    assert coloured.getpixel((5, 5)) == (10, 100, 255)
 
 
 def test_celery_gives_a_task_at_once_and_the_status_call_answers_it(server: Server) -> None:
     begun = time.monotonic()
-    answer = server.post("/getImageToImage", {**SMALL, "prompt": PROMPT, "batch": 4, "celery": True, "app_id": "abc"})
+    answer = server.post("/getImageToImage", {**SMALL, "prompt": PROMPT, "batch": 2, "celery": True, "app_id": "abc"})
     body = answer.json()
     assert answer.status_code == 200
-    assert FIELDS <= set(body)
+    assert set(body) >= FIELDS
     assert body["status"] in ("PENDING", "STARTED")
     assert (body["output"], body["time_required"], body["app_id"]) == ([], None, "abc")
     took = time.monotonic() - begun
@@ -158,14 +157,14 @@ def test_celery_gives_a_task_at_once_and_the_status_call_answers_it(server: Serv
     while body["status"] in ("PENDING", "STARTED"):
         time.sleep(0.05)
         body = server.post("/getImage", {"id": task_id, "refID": "mine"}).json()
-        assert FIELDS <= set(body)
-    assert (body["status"], body["task_id"], body["app_id"], len(body["output"])) == ("SUCCESS", task_id, "abc", 4)
+        assert set(body) >= FIELDS
+    assert (body["status"], body["task_id"], body["app_id"], len(body["output"])) == ("SUCCESS", task_id, "abc", 2)
     assert took < time.monotonic() - begun
     # It is the same thing as our own job, and the same pictures as without celery.
     job = server.get(f"/jobs/{task_id}").json()
-    assert (job["id"], job["state"]) == (task_id, "completed")
-    assert len(job["result"]["output"]) == 4
-    assert pictures(body) == pictures(ask(server, prompt=PROMPT, batch=4))
+    assert (job["id"], job["task"], job["state"]) == (task_id, "face-avatar", "completed")
+    assert len(job["result"]["output"]) == 2
+    assert pictures(body) == pictures(ask(server, prompt=PROMPT, batch=2))
 
 
 def test_a_task_that_fails_says_why(server: Server) -> None:
@@ -194,11 +193,12 @@ def test_tasks_that_are_none(server: Server) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("image", None), ("image", ""), ("image", "http://127.0.0.1/x.jpg"), ("image", "file:///etc/passwd"), ("image", "data:image/png;base64,AAAA"),
-        ("prompt", "a" * 4001), ("prompt", 7), ("batch", 0), ("batch", 9), ("batch", "many"), ("height", 255), ("height", 1537), ("width", 255),
-        ("width", 1537), ("width", 300.5), ("num_inference_steps", 0), ("num_inference_steps", 51), ("guidance_scale", 0.9),
-        ("guidance_scale", 30.1), ("negative_prompt", "a" * 4001), ("gender", "unheard"), ("remove_background", "maybe"), ("bg_color", "FFFFFF"),
-        ("bg_color", "#FFF"), ("bg_color", "#GGGGGG"), ("bg_color", "red"), ("celery", "later"), ("app_id", "a" * 201), ("seed", -2), ("seed", 2**32),
+        ("image", None), ("image", ""), ("image", "http://127.0.0.1/x.jpg"), ("image", "file:///etc/passwd"),
+        ("image", "data:image/png;base64,AAAA"), ("prompt", "a" * 4001), ("prompt", 7), ("batch", 0), ("batch", 9), ("batch", "many"),
+        ("height", 255), ("height", 1537), ("width", 255), ("width", 1537), ("width", 300.5), ("num_inference_steps", 0),
+        ("num_inference_steps", 51), ("guidance_scale", 0.9), ("guidance_scale", 30.1), ("negative_prompt", "a" * 4001),
+        ("gender", "unheard"), ("remove_background", "maybe"), ("bg_color", "FFFFFF"), ("bg_color", "#FFF"), ("bg_color", "#GGGGGG"),
+        ("bg_color", "red"), ("celery", "later"), ("app_id", "a" * 201), ("seed", -2), ("seed", 2**32),
     ],
 )  # fmt: skip
 def test_what_is_out_of_range_fails_in_the_dialects_words(server: Server, field: str, value: Any) -> None:

@@ -4,10 +4,11 @@ import { api, follow, isFinished, token } from "./api.js";
 import { ago, byId, el, local, pictureOf, sentence, show, ticked } from "./dom.js";
 import { kindOf, picturesOf, showResult, wordsOf } from "./result.js";
 
+// What the embedded model knows: its card lists the words that it was taught.
 const EXAMPLES = {
   "Young woman, smiling": "A 25 year old european woman with long brown hair, smiling, neutral gray studio background",
-  "Lecturer": "Professional headshot of a 55 year old european man with short gray hair, serious expression, studio lighting",
-  "Bearded man": "A 40 year old middle-eastern man with a full dark beard, neutral expression, warm light",
+  "Long black hair": "An asian 25 year old woman with long black hair, neutral expression, beige studio background",
+  "Man, blue wall": "A 30 year old european man with short brown hair, neutral expression, blue background",
   "Curly hair": "A 35 year old black woman with curly black hair, smiling, beige studio background",
 };
 const PAGE = 24;
@@ -56,7 +57,7 @@ async function submit(name) {
   byId("progress-text").textContent = "Sending…";
   byId("progress-bar").removeAttribute("value");
   show(byId("cancel"), false);
-  byId("stage").scrollIntoView({ block: "nearest" });
+  reveal();
   try {
     const order = await FORMS[name]();
     const job = await api.submit(order.task, order.input);
@@ -111,7 +112,7 @@ function present(job) {
     const verdict = showResult(byId("result"), job, job.task === "generate" ? again : null);
     say(`Done. ${verdict}`);
     byId("stage-title").focus({ preventScroll: true });
-    byId("stage").scrollIntoView({ block: "nearest" });
+    reveal();
   } else if (job.state === "cancelled") {
     stage("error");
     explain("Cancelled", "The job was stopped before it was done. Nothing was kept.");
@@ -173,6 +174,12 @@ function stage(part) {
   byId("preview").removeAttribute("src");
   for (const name of ["progress-words", "preview-none"]) byId(name).textContent = "";
   show(byId("preview-none"));
+}
+
+/** On a phone the stage lies below the form: bring its top into sight, unless it is. */
+function reveal() {
+  const { top } = byId("stage").getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) byId("stage").scrollIntoView();
 }
 
 const say = (text) => { if (byId("spoken").textContent !== text) byId("spoken").textContent = text; };

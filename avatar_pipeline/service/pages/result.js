@@ -68,13 +68,14 @@ function told(job, picture, again) {
 }
 
 function facts(job, picture, seed) {
-  const drawn = picture.drawn_width && picture.drawn_width !== picture.width ? `, drawn at ${picture.drawn_width} × ${picture.drawn_height}` : "";
+  const drawn = picture.drawn_width && picture.drawn_width !== picture.width ? `, drawn at ${by(picture.drawn_width, picture.drawn_height)}` : "";
   const seconds = job.started && job.finished ? (new Date(job.finished) - new Date(job.started)) / 1000 : null;
   const rows = [
     ["Seed", seed],
-    ["Size", picture.width && `${picture.width} × ${picture.height}${drawn}`],
+    ["Size", picture.width && `${by(picture.width, picture.height)}${drawn}`],
     ["Faces found", picture.faces],
     ["Likeness", picture.distance != null && `distance ${Number(picture.distance).toFixed(2)} (smaller is more alike)`],
+    ["Identity", swapped(job.made.identity)],
     ["Preset", job.made.preset],
     ["Actor", job.made.actor],
     ["Made from", madeFrom(job.made.made_from)],
@@ -84,6 +85,11 @@ function facts(job, picture, seed) {
   return el("dl", { class: "facts" }, ...rows.filter(([, value]) => value != null && value !== false && value !== "")
     .flatMap(([name, value]) => [el("dt", { text: name }), value instanceof Node ? el("dd", {}, value) : el("dd", { text: value, class: name === "Job" || name === "Seed" ? "mono" : null })]));
 }
+
+const by = (width, height) => `${width}\u00a0×\u00a0${height}`;
+
+const swapped = (identity) => identity?.to_source != null && identity.to_target != null
+  && `${identity.closer_to_source ? "closer to the given face" : "closer to the target's face"}: distance ${identity.to_source.toFixed(2)} to the first, ${identity.to_target.toFixed(2)} to the second`;
 
 function madeFrom(parts) {
   const entries = Object.entries(parts);

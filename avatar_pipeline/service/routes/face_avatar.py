@@ -168,8 +168,8 @@ class Task(BaseModel):
 async def get_image_to_image(request: Request, service: ServiceDep, body: GetImageToImage) -> Any:
     """Pictures of the person in a picture, by a prompt.
 
-    The embedded model draws photographs of faces and nothing else: from the default prompt, a vector cartoon, it gives a grainy photograph
-    of such a person, and neither the gender's word nor the black background show. Ask it for what it knows: `headshot portrait
+    The embedded model draws photographs of faces and nothing else. Of the default prompt, a vector cartoon, it draws the person before a
+    dark wall; the words that it does not know are left out, and named in `warnings`. Ask it for what it knows: `headshot portrait
     photograph of a 30 year old woman smiling, blue background`.
     """
     task, params, files = await prepare(service, request, body)
@@ -219,9 +219,9 @@ async def prepare(service: Service, request: Request, input: GetImageToImage) ->
 
 def render(service: Service, request: Request, job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
     """The document's answer, with the pictures' addresses."""
-    return _answer(
-        service, request, job, [image_url(service, request, job, image["file"]) for image in result["facts"]["images"]]
-    )
+    output = [image_url(service, request, job, image["file"]) for image in result["facts"]["images"]]
+    cartoon = job.params["preset"] == "embedded" and job.params["prompt"] in DEFAULT_PROMPTS
+    return _answer(service, request, job, output) | {"warnings": [*result["warnings"], *([NO_CARTOON] if cartoon else [])]}
 
 
 def _answer(service: Service, request: Request, job: Job, output: list[str]) -> dict[str, Any]:

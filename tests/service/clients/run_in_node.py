@@ -1,4 +1,4 @@
-"""Run a client's own lines in node, where an address without a host is taken from the server under test, as a browser takes it from the page."""
+"""Run a client's own lines in node, where an address without a host is the server's under test, as in a browser it is the page's."""
 
 from __future__ import annotations
 
