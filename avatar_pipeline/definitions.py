@@ -23,7 +23,7 @@ from avatar_pipeline.defs.revalidation import revalidate_job
 from avatar_pipeline.defs.run_counts import run_counts
 from avatar_pipeline.defs.schedules import nightly_refresh, weekly_revalidation
 from avatar_pipeline.defs.sensors import actors_sensor, failures_sensor
-from avatar_pipeline.defs.service import SERVICE_TAG, run_task, service_job
+from avatar_pipeline.defs.service import SERVICE_ASSETS, SERVICE_TAG, run_task, service_job
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
 wait_patiently()
 
 defs: dg.Definitions = dg.Definitions(
-    assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS],
+    assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS, *SERVICE_ASSETS],
     jobs=[
         AVATAR_JOB,
         batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name)),

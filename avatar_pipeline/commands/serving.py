@@ -25,6 +25,7 @@ def serve(
     """
     import uvicorn
 
+    from avatar_pipeline.actors.store import ActorStore
     from avatar_pipeline.locks import hold_or_refuse
     from avatar_pipeline.service.app import create_app
     from avatar_pipeline.service.logs import log_config
@@ -34,6 +35,7 @@ def serve(
 
     try:
         given = {"host": host, "port": port, "preset": preset, "device": device}
+        ActorStore().names()  # a folder of actors that is not there is told now, not to the first client
         settings = from_environment(**{name: value for name, value in given.items() if value is not None})
         with hold_or_refuse(settings.folder / "server.lock", f"The service's folder {settings.folder}", "avatar-pipeline serve"):
             app = create_app(settings)

@@ -90,6 +90,18 @@ def as_cancelled(context: dg.OpExecutionContext) -> Iterator[None]:
         raise dg.DagsterExecutionInterruptedError from None
 
 
+# What the tasks make, for the asset graph: the runs of the job report it. What each picture was really made from is in its metadata.
+READS = {
+    "draw": ["base_model", "lora"],
+    "face_swap": ["validated_avatar", "liveportrait_export"],
+    "make_base_image": ["base_image"],
+}
+SERVICE_ASSETS = [
+    dg.AssetSpec(["service", task.name], deps=READS[task.name], group_name="service", description=task.description)
+    for task in TASKS.values()
+]
+
+
 def run_task(
     job: dg.JobDefinition,
     instance: dg.DagsterInstance,

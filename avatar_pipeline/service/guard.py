@@ -19,7 +19,9 @@ from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.tokens import TokenError, Tokens, load
 
 SENT = ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Request-ID"]
-READ = ["Location", "Preference-Applied", "Retry-After", "X-Request-ID"]
+READ = [
+    "Idempotency-Key-Expires", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Request-ID",
+]  # fmt: skip
 
 
 def guard(app: FastAPI, settings: Settings) -> None:

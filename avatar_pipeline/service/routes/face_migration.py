@@ -127,4 +127,4 @@ async def face_migration(request: Request, service: ServiceDep) -> dict[str, Any
     """Draws the prompt with the face of `image`. How strongly and from which step on is `id_weight` and `id_timestep_start`."""
     body, uploads = await read_body(request, FaceMigration)
     job, result = await answer(service, request, *await prepare(service, request, body, uploads))
-    return _rendered(service, request, job, result, body.response_format == "url")
+    return await asyncio.to_thread(_rendered, service, request, job, result, body.response_format == "url")
