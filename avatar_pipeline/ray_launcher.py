@@ -6,7 +6,11 @@ import dagster as dg
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster_ray import RayRunLauncher
 
+from avatar_pipeline.run_retries import judge_settled_runs
+
 LAUNCHED_TAG = "avatar_pipeline/launched_by"
+
+judge_settled_runs()  # the daemon imports the launcher
 
 
 class ClusterRunLauncher(RayRunLauncher):
