@@ -108,6 +108,7 @@ class BaseImage(BaseModel):
 
 @router.post(
     "/api/generate-base-image",
+    summary="An actor's base image from a description",
     response_model=BaseImage,
     responses={
         422: {

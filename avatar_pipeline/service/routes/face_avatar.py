@@ -164,7 +164,7 @@ class Task(BaseModel):
     warnings: list[str] = Field([], description="What the model could not do as asked. Not in the document.")
 
 
-@router.post("/getImageToImage", response_model=Task)
+@router.post("/getImageToImage", response_model=Task, summary="A given face, drawn by a prompt")
 async def get_image_to_image(request: Request, service: ServiceDep, body: GetImageToImage) -> Any:
     """Pictures of the person in a picture, by a prompt.
 
@@ -180,7 +180,7 @@ async def get_image_to_image(request: Request, service: ServiceDep, body: GetIma
     return render(service, request, job, result)
 
 
-@router.post("/getImage", response_model=Task)
+@router.post("/getImage", response_model=Task, summary="How far a task is")
 async def get_image(request: Request, service: ServiceDep, body: GetImage) -> Any:
     """What became of a task."""
     job = service.queue.get(body.id)

@@ -15,7 +15,7 @@ from avatar_pipeline.service.pictures import check_signature
 router = APIRouter(tags=["pictures"])
 
 
-@router.get("/api/images/{job_id}/{file}", response_class=FileResponse)
+@router.get("/api/images/{job_id}/{file}", response_class=FileResponse, summary="A finished picture")
 def picture(
     service: ServiceDep,
     job_id: Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")],

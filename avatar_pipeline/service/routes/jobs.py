@@ -22,6 +22,8 @@ from avatar_pipeline.service.views import JobView, accepted, view
 
 router = APIRouter(tags=["jobs"])
 
+ENDING: dict[int | str, dict[str, Any]] = {202: {"model": JobView, "description": "It ends after its present step: look again."}}
+
 JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="as POST /jobs gave it")]
 
 
@@ -51,7 +53,7 @@ class JobList(BaseModel):
     next: str | None = None
 
 
-@router.post("/jobs", status_code=202, response_model=JobView)
+@router.post("/jobs", status_code=202, response_model=JobView, summary="Ask for a job")
 async def create(request: Request, service: ServiceDep, body: NewJob) -> JSONResponse:
     """Accept a job and answer at once. Location says where it is, Retry-After when to look.
 
@@ -66,7 +68,7 @@ async def create(request: Request, service: ServiceDep, body: NewJob) -> JSONRes
     return await accepted(service, request, job)
 
 
-@router.get("/jobs")
+@router.get("/jobs", summary="Your jobs, newest first")
 async def list_jobs(
     request: Request,
     service: ServiceDep,
@@ -83,7 +85,7 @@ async def list_jobs(
     return JobList(jobs=shown, next=shown[-1].id if len(jobs) > limit else None)
 
 
-@router.get("/jobs/{job_id}")
+@router.get("/jobs/{job_id}", summary="A job as it is now")
 async def show(request: Request, response: Response, service: ServiceDep, job_id: JobId) -> JobView:
     """A job as it is now: its state, its place in the queue, how far it is, what came of it. Retry-After says when to look again."""
     job = owned(service, request, job_id)
@@ -93,12 +95,8 @@ async def show(request: Request, response: Response, service: ServiceDep, job_id
     return await view(service, request, job)
 
 
-@router.post(
-    "/jobs/{job_id}/cancel", responses={202: {"model": JobView, "description": "It ends after its present step: look again."}}
-)
-@router.delete(
-    "/jobs/{job_id}", responses={202: {"model": JobView, "description": "It ends after its present step: look again."}}
-)
+@router.post("/jobs/{job_id}/cancel", summary="End a job", responses=ENDING)
+@router.delete("/jobs/{job_id}", summary="End a job: another name of cancel", responses=ENDING)
 async def cancel(request: Request, response: Response, service: ServiceDep, job_id: JobId) -> JobView:
     """End a job: a waiting one at once, the running one after its present step (202: look again).
 
@@ -112,7 +110,7 @@ async def cancel(request: Request, response: Response, service: ServiceDep, job_
     return await view(service, request, job)
 
 
-@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse)
+@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, summary="A job's progress as it happens")
 async def events(request: Request, service: ServiceDep, job_id: JobId) -> EventSourceResponse:
     """Server-sent events: queued, progress, preview, then completed, failed or cancelled. Each has the job's JSON as data."""
     job = owned(service, request, job_id)

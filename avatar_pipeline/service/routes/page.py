@@ -52,7 +52,7 @@ class Actors(BaseModel):
     actors: list[ActorEntry]
 
 
-@router.get("/actors")
+@router.get("/actors", summary="The actors of this service")
 def actors(service: ServiceDep) -> Actors:
     """The actors of this service, by name. One whose actor.yaml cannot be read is left out."""
     found = [entry for name in service.store.names() if (entry := _entry(service, name))]
