@@ -17,7 +17,7 @@ CLIENTS = Path(__file__).parent
 def run_in_node(script: str, url: str, then: str) -> tuple[Any, list[str], str]:
     """What the JavaScript expression `then` gives after `script`, the lines printed, and stderr; skips the test where there is no node."""
     if shutil.which("node") is None:
-        pytest.skip("there is no node on this machine; the twin that sends the same bytes is run all the same")
+        pytest.skip("there is no node on this machine")
     program = f"{BEFORE.format(url=json.dumps(url))}{script}\nconsole.log('RESULT ' + JSON.stringify({then}));"
     done = subprocess.run(["node", "--input-type=module", "-"], input=program, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
