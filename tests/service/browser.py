@@ -27,6 +27,19 @@ def chromium() -> str | None:
     return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 
 
+# The middle of an element if it is where it was a moment ago and on top there, else null.
+STILL = """(async () => {
+  const element = ELEMENT;
+  element.scrollIntoView({block: "center", behavior: "instant"});
+  const middle = () => (box => [box.x + box.width / 2, box.y + box.height / 2])(element.getBoundingClientRect());
+  const before = middle();
+  await new Promise(done => setTimeout(done, 50));
+  const [x, y] = middle();
+  const top = document.elementFromPoint(x, y);
+  return x === before[0] && y === before[1] && top !== null && (element.contains(top) || top.contains(element)) ? [x, y] : null;
+})()"""
+
+
 class Page:
     """One tab."""
 
@@ -81,10 +94,12 @@ class Page:
             time.sleep(0.1)
 
     def click(self, selector: str) -> None:
-        """A real click in the middle of an element."""
+        """A real click in the middle of an element, once it lies still and nothing covers it: pictures that arrive move what is below."""
         element = f"document.querySelector({json.dumps(selector)})"
-        self.js(f"{element}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        place = self.js(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({element}.getBoundingClientRect())")
+        deadline, place = time.monotonic() + 30, None
+        while place is None:
+            assert time.monotonic() < deadline, f"{selector} does not lie still, or is covered"
+            place = self.js(STILL.replace("ELEMENT", element))
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 

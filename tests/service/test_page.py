@@ -215,7 +215,7 @@ def test_tabs_by_keyboard_and_cancelling(page: Page, server: Server) -> None:
     page.click("#portrait .submit button")
     page.until(visible("progress") + " && " + visible("cancel"))
     page.click("#cancel")
-    page.until(visible("error"), 120)
+    page.until(visible("error") + " || " + visible("result"), 120)
     assert "Cancelled" in text(page, "#error")
     assert page.complaints == []
 
