@@ -24,10 +24,18 @@ user's to mend: a run does not retry them. `status` and `code` are what the HTTP
 
 
 class AvatarPipelineError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base of every error that this package raises on purpose.
+
+    code, where an error has one of its own: for programs, in snake case. field: of what was asked for, where one is at fault.
+    """
 
     status = 422
     code = "generation_failed"
+
+    def __init__(self, message: str = "", *, code: str | None = None, field: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.code
+        self.field = field
 
 
 class ActorError(AvatarPipelineError):
@@ -93,10 +101,8 @@ class ServiceError(AvatarPipelineError):
         code: str | None = None,
         status: int | None = None,
     ) -> None:
-        super().__init__(message)
-        self.field = field
+        super().__init__(message, code=code, field=field)
         self.retry_after = retry_after
-        self.code = code or self.code
         self.status = status or self.status
 
 

@@ -141,7 +141,7 @@ def _opened(video: bytes | Path, limits: VideoLimits) -> InputContainer:
 
     if isinstance(video, Path):
         if not video.is_file():
-            raise PhotoError("target_video is not there, or is no ordinary file. Give a video.")
+            raise _unusable("is not there, or is no ordinary file. Give a video.")
         if video.stat().st_size > limits.bytes:
             raise _too_long(limits)
         file: Any = video.open("rb")
@@ -156,7 +156,7 @@ def _opened(video: bytes | Path, limits: VideoLimits) -> InputContainer:
     elif head[:4] == b"\x1a\x45\xdf\xa3":
         kind = "matroska"
     else:
-        raise PhotoError("target_video is no video that can be read: it is neither MP4, MOV nor WebM. Export it as MP4.")
+        raise _unusable("is no video that can be read: it is neither MP4, MOV nor WebM. Export it as MP4.")
     try:
         return av.open(file, "r", format=kind, io_open=_no_other_file)
     except av.FFmpegError as error:
@@ -164,7 +164,7 @@ def _opened(video: bytes | Path, limits: VideoLimits) -> InputContainer:
 
 
 def _no_other_file(*_: Any) -> Any:
-    raise PhotoError("target_video refers to other files. Export it as one MP4 file.")
+    raise _unusable("refers to other files. Export it as one MP4 file.")
 
 
 def _convert(
@@ -210,7 +210,7 @@ def _convert(
                         writer.sound(early, first + limits.seconds)
                     waiting.clear()
             if writer is None:
-                raise PhotoError("target_video has no picture that can be decoded. Export it again as MP4.")
+                raise _unusable("has no picture that can be decoded. Export it again as MP4.")
             writer.finish()
     except av.FFmpegError as error:
         raise _damaged(error, count) from None
@@ -237,16 +237,16 @@ def _convert(
 def _video_stream(source: InputContainer, limits: VideoLimits) -> Any:
     """The first video stream, when what the file claims is within the limits."""
     if not source.streams.video:
-        raise PhotoError("target_video has no picture, only sound. Give a video.")
+        raise _unusable("has no picture, only sound. Give a video.")
     stream = source.streams.video[0]
     codec = stream.codec_context.name
     if codec not in CODECS:
-        raise PhotoError(f"target_video is encoded as {codec}, which is not read. Export it as MP4 with H.264.")
+        raise _unusable(f"is encoded as {codec}, which is not read. Export it as MP4 with H.264.")
     if stream.width * stream.height > limits.pixels:
         raise _too_large(stream.width, stream.height, limits)
     claimed = source.duration / 1_000_000 if source.duration else 0.0  # av.time_base: microseconds
     if claimed > limits.seconds + 0.5 or stream.frames > limits.frames:
-        raise PhotoError(f"target_video is too long: {claimed:.1f} seconds, {stream.frames} frames; {_at_most(limits)}")
+        raise _unusable(f"is too long: {claimed:.1f} seconds, {stream.frames} frames; {_at_most(limits)}")
     stream.thread_type = "AUTO"
     return stream
 
@@ -256,27 +256,31 @@ def _check(frame: Any, image: np.ndarray, count: int, time: float, writer: Video
     if frame.width * frame.height > limits.pixels:
         raise _too_large(frame.width, frame.height, limits)
     if image.shape != writer.shape:
-        raise PhotoError(f"target_video changes its picture's size at frame {count}. Export it again as MP4, with one size.")
+        raise _unusable(f"changes its picture's size at frame {count}. Export it again as MP4, with one size.")
     if count > limits.frames or time > limits.seconds + 0.5:
-        raise PhotoError(f"target_video is too long; {_at_most(limits)}")
+        raise _unusable(f"is too long; {_at_most(limits)}")
 
 
 def _at_most(limits: VideoLimits) -> str:
     return f"at most {limits.seconds:g} seconds and {limits.frames} frames. Cut it."
 
 
+def _unusable(words: str) -> PhotoError:
+    return PhotoError(f"target_video {words}", code="invalid_video", field="target_video")
+
+
 def _too_large(width: int, height: int, limits: VideoLimits) -> PhotoError:
-    return PhotoError(
-        f"target_video is too large: {width}x{height} pixels, at most {limits.pixels / 1e6:.1f} megapixels (1920x1080). Scale it down."
+    return _unusable(
+        f"is too large: {width}x{height} pixels, at most {limits.pixels / 1e6:.1f} megapixels (1920x1080). Scale it down."
     )
 
 
 def _too_long(limits: VideoLimits) -> PhotoError:
-    return PhotoError(f"target_video is too long: more than {limits.bytes // 2**20} MiB. Cut it, or export it smaller.")
+    return _unusable(f"is too long: more than {limits.bytes // 2**20} MiB. Cut it, or export it smaller.")
 
 
 def _damaged(error: Exception, count: int) -> PhotoError:
     where = f"after frame {count}" if count else "from its start"
     # FFmpeg's message names the file it was given, which is ours: only its reason is passed on.
     reason = getattr(error, "strerror", None) or type(error).__name__
-    return PhotoError(f"target_video is damaged or cut off {where} ({reason}). Copy it again from its source.")
+    return _unusable(f"is damaged or cut off {where} ({reason}). Copy it again from its source.")

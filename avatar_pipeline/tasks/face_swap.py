@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.errors import PhotoError, RequestError
+from avatar_pipeline.errors import RequestError
 from avatar_pipeline.imaging import open_image
 from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.tasks.draw import encode
@@ -29,15 +29,11 @@ class Params(BaseModel):
 
 
 def run(request: TaskRequest) -> TaskResult:
-    """Swap. Raises RequestError with code and field for pictures that cannot be swapped."""
+    """Swap. Raises PhotoError with code and field for pictures that cannot be swapped."""
     source = np.asarray(open_image(request.files["source_face"], name="source_face"))
     made_from = {"source_face": sha256_bytes(request.files["source_face"])}
-    try:
-        if "target_video" in request.files:
-            return _video(request, source, made_from)
-        return _picture(request, source, made_from)
-    except PhotoError as error:
-        raise _refused(error) from None
+    swap = _video if "target_video" in request.files else _picture
+    return swap(request, source, made_from)
 
 
 def _picture(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]) -> TaskResult:
@@ -148,15 +144,3 @@ def _identity(to_source: float | None, to_target: float | None) -> dict[str, flo
         "to_target": None if to_target is None else round(to_target, 4),
         "closer_to_source": bool(both and to_source < to_target),  # type: ignore[operator]
     }
-
-
-def _refused(error: PhotoError) -> RequestError:
-    """The stage's refusal as the service answers it: the message begins with the field, and says what is wrong."""
-    text = str(error)
-    field = next((name for name in ("source_face", "target_video", "target") if text.startswith(name)), None)
-    reasons = {"no face was found": "face_not_found", "too small": "face_too_small", "turned": "pose_mismatch"}
-    code = next(
-        (code for words, code in reasons.items() if words in text),
-        "invalid_video" if field == "target_video" else "invalid_image",
-    )
-    return RequestError(text, field=field, code=code)

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,11 @@ import pytest
 from avatar_pipeline.cli import main
 from avatar_pipeline.home import PROJECT
 from avatar_pipeline.service.settings import Settings
-from tests.service.conftest import Server, start_server
+from tests.service.conftest import Server
 
 GUIDE = (PROJECT / "docs" / "service.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDE, flags=re.DOTALL)
 THERE = "http://127.0.0.1:8000"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start_server(tmp_path_factory)
-    try:
-        yield started
-    finally:
-        started.stop()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -15,7 +15,7 @@ from avatar_pipeline.service.routes.page import PAGES, STATIC
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.tokens import new_token
 from tests.service.browser import Page, browser, chromium
-from tests.service.conftest import Server, start_server
+from tests.service.conftest import Server
 
 SCRIPTS = {name: (PAGES / name).read_text() for name in STATIC if name.endswith(".js")}
 INDEX = (PAGES / "index.html").read_text()
@@ -133,15 +133,6 @@ def test_the_api_page_shows_every_route_with_its_limits(client: TestClient, sche
 
 
 # --- in a browser ---
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start_server(tmp_path_factory)
-    try:
-        yield started
-    finally:
-        started.stop()
 
 
 @pytest.fixture

@@ -70,12 +70,18 @@ def find_one(image: np.ndarray, analyzer: FaceAnalyzer, name: str) -> tuple[Face
     """The largest face of a picture, and notes in words. Raises PhotoError, with the field's name, for none or one too small."""
     faces = analyzer.analyze(image)
     if not faces:
-        raise PhotoError(f"{name}: no face was found. Give a picture in which one person looks towards the camera.")
+        raise PhotoError(
+            f"{name}: no face was found. Give a picture in which one person looks towards the camera.",
+            code="face_not_found",
+            field=name,
+        )
     between = inter_eye_distance(faces[0].landmarks68)
     if between < SMALLEST:
         raise PhotoError(
             f"{name}: the face is too small, {between:.0f} pixels between the eyes, at least {SMALLEST:.0f}. "
-            "Give a larger picture, or one from closer by."
+            "Give a larger picture, or one from closer by.",
+            code="face_too_small",
+            field=name,
         )
     several = f"{name}: {len(faces)} faces were found, and the largest was taken."
     return faces[0], [several] if len(faces) > 1 else []
@@ -90,7 +96,9 @@ def _fit(source: Face, target: Face) -> list[str]:
         if apart > TOO_FAR:
             raise PhotoError(
                 f"target: its head is turned by {b:.0f} degrees ({axis}) and the one in source_face by {a:.0f}; a side of the face "
-                "that one shows and the other hides cannot be made up. Give two pictures with the head turned alike."
+                "that one shows and the other hides cannot be made up. Give two pictures with the head turned alike.",
+                code="pose_mismatch",
+                field="target",
             )
         if apart > TURNED:
             notes.append(f"The heads are turned differently ({axis} {a:.0f} and {b:.0f} degrees): one cheek may look stretched.")
