@@ -39,10 +39,15 @@ class FaceMigration(BaseModel):
 
     model: str = Field(MODEL, max_length=100, description=f"{MODEL}, or the name of the service's own preset")
     image: str | None = Field(None, description="the picture with the face: a file")
-    prompt: str = Field(min_length=1, max_length=4000)
+    prompt: str = Field(
+        min_length=1,
+        max_length=4000,
+        description="what to draw",
+        examples=["Portrait painting, delicate sketch style, colored painting, ultra-high-definition, ultra-high pixel count"],
+    )
     size: str = Field("1024x1024", description=f"WxH in pixels, each {SMALLEST} to {LARGEST}")
     guidance_scale: float = Field(4.0, ge=1, le=30, description="larger: closer to the prompt")
-    num_inference_steps: int = Field(4, ge=1, le=50)
+    num_inference_steps: int = Field(4, ge=1, le=50, description="told as the contracted model counts: 4 are a whole picture")
     id_weight: float = Field(1.0, ge=0, le=LARGEST_WEIGHT, description="larger: more alike; 0: the face is not looked at")
     id_timestep_start: int = Field(0, ge=0, le=49, description="the step, from 0, at which the face enters; earlier: more alike")
     n: int = Field(1, ge=1, le=8, description="pictures")
