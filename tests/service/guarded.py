@@ -61,10 +61,10 @@ def small_app(settings: Settings) -> FastAPI:
 
 
 @contextmanager
-def running(app: FastAPI, settings: Settings) -> Iterator[str]:
-    """An application's address while it runs."""
+def running(app: FastAPI, settings: Settings, **more: Any) -> Iterator[str]:
+    """An application's address while it runs. more: for uvicorn."""
     port = free_port()
-    options = uvicorn_options(settings)
+    options = {**uvicorn_options(settings), **more}
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, **options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
