@@ -9,37 +9,23 @@ import json
 import logging
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from avatar_pipeline.cli import main
 from avatar_pipeline.client import ApiError, Client
-from avatar_pipeline.service.app import create_app
+from avatar_pipeline.errors import ServiceError
 from avatar_pipeline.service.consent import policy, policy_in_words
-from avatar_pipeline.service.context import Service
-from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.service.settings import Settings, from_environment
 from avatar_pipeline.service.tokens import new_token
-from tests.service.guarded import running
+from tests.service.guarded import application
 from tests.service.site import PNG, Site
 
 WHO = "Jane Doe agreed on 2026-05-01"
 NO_PICTURE = b"not a picture"
-
-
-@contextmanager
-def application(folder: Path, **fields: Any) -> Iterator[tuple[str, Path]]:
-    """The address of an application whose jobs wait, and its folder of jobs."""
-    settings = Settings(folder=folder, allow_private_hosts=True, queue_limit=500, **fields)
-    app = create_app(settings)
-    app.state.service = service = Service(settings, JobQueue(settings))
-    service.queue.folder.mkdir()
-    with running(app, settings, lifespan="off") as url:
-        yield url, service.queue.folder
 
 
 @pytest.fixture(scope="module")
@@ -180,8 +166,8 @@ def test_a_target_and_a_video_count_as_well(declared: tuple[str, Path], site: Si
     url, jobs = declared
     before = sorted(jobs.iterdir())
     for name in ("target", "target_video"):
-        files = {"source_face": ("a.png", PNG), name: ("b", NO_PICTURE)}
-        assert refusal(requests.post(f"{url}/faceswap", files=files, timeout=30))[0] == "no_consent"
+        answer = requests.post(f"{url}/faceswap", files={"source_face": PNG, name: NO_PICTURE}, timeout=30)
+        assert refusal(answer)[0] == "no_consent"
     assert sorted(jobs.iterdir()) == before
 
 
@@ -257,11 +243,12 @@ def test_the_policy_follows_from_who_reaches_the_service(tmp_path: Path, fields:
     assert f"upload_consent: {expected}" in said and "\n" not in said
 
 
-def test_a_policy_that_there_is_not_is_told_at_the_start(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["serve", "--upload-consent", "never"])
-    told = capsys.readouterr()
-    assert "upload-consent" in told.out + told.err and "'declared' or 'operator'" in " ".join((told.out + told.err).split())
+def test_a_policy_that_there_is_not_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ServiceError, match="--upload-consent: Input should be 'declared' or 'operator'"):
+        from_environment(upload_consent="never")
+    monkeypatch.setenv("AVATAR_SERVICE_UPLOAD_CONSENT", "declared")
+    assert policy(from_environment()) == "declared"
+    assert policy(from_environment(upload_consent="operator")) == "operator"
 
 
 def test_the_description_names_header_field_and_refusal(declared: tuple[str, Path]) -> None:

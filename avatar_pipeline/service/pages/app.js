@@ -279,7 +279,7 @@ function askForConsent() {
   byId("face-consent").required = state.consent && byId("face").files.length > 0;
   byId("swap-consent").required = state.consent;
   for (const help of document.querySelectorAll(".consent-help")) {
-    help.textContent = state.consent ? "Without it this service takes no face." : "Not ticked, whoever runs this service answers for it.";
+    help.textContent = state.consent ? "Without it this service takes no face." : "If it is not ticked, whoever runs this service answers for it.";
   }
 }
 
