@@ -171,8 +171,11 @@ def test_a_target_and_a_video_count_as_well(declared: tuple[str, Path], site: Si
     assert sorted(jobs.iterdir()) == before
 
 
-def test_a_form_cannot_say_it_twice_nor_in_a_file(declared: tuple[str, Path]) -> None:
+def test_nobody_can_say_it_twice_nor_in_a_file(declared: tuple[str, Path]) -> None:
     url, _ = declared
+    text = '{"source_face": "data:,", "consent": false, "consent": true}'
+    sent = requests.post(f"{url}/faceswap", text, headers={"Content-Type": "application/json"}, timeout=30)
+    assert (sent.status_code, refusal(sent)[0]) == (422, "invalid_json")
     twice = requests.post(
         f"{url}/faceswap", files={"source_face": PNG}, data=[("consent", "false"), ("consent", "true")], timeout=30
     )

@@ -77,6 +77,7 @@ def test_how_consent_was_declared_stays_with_the_run_and_who_agreed_does_not(ser
             told = event.dagster_event.step_materialization_data.materialization.metadata
             assert told["consent"].value == {"declared": how, "at": run.tags["avatar_pipeline/consent_at"]}
             assert set(told["made_from"].value) == {"source_face", "target"}  # sha256 of what was sent
+    assert server.log.read_text().count("upload_consent: operator") == 1  # said once, at the start
     written = [path for path in server.home.rglob("*") if path.is_file() and b"Jane Doe" in path.read_bytes()]
     assert [path.relative_to(server.home).as_posix() for path in written] == [f"service/jobs/{declared['job']}/job.json"]
 
