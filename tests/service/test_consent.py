@@ -166,7 +166,8 @@ def test_a_target_and_a_video_count_as_well(declared: tuple[str, Path], site: Si
     url, jobs = declared
     before = sorted(jobs.iterdir())
     for name in ("target", "target_video"):
-        answer = requests.post(f"{url}/faceswap", files={"source_face": PNG, name: NO_PICTURE}, timeout=30)
+        files: dict[str, bytes] = {"source_face": PNG, name: NO_PICTURE}
+        answer = requests.post(f"{url}/faceswap", files=files, timeout=30)
         assert refusal(answer)[0] == "no_consent"
     assert sorted(jobs.iterdir()) == before
 
@@ -179,7 +180,7 @@ def test_nobody_can_say_it_twice_nor_in_a_file(declared: tuple[str, Path]) -> No
     twice = requests.post(
         f"{url}/faceswap", files={"source_face": PNG}, data=[("consent", "false"), ("consent", "true")], timeout=30
     )
-    as_file = requests.post(f"{url}/faceswap", files={"source_face": PNG, "consent": ("c.txt", b"true")}, timeout=30)
+    as_file = requests.post(f"{url}/faceswap", files={"source_face": ("a.png", PNG), "consent": ("c.txt", b"true")}, timeout=30)
     for answer in (twice, as_file):
         assert (answer.status_code, refusal(answer)[0]) == (422, "invalid_request")
 
