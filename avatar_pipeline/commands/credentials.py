@@ -56,12 +56,16 @@ def verify(
     else:
         _print(file, verdict, known)
         for place in known.get(itself, []):
-            out.print(f"  {'this file':<13} is {place}: stored versions are not signed, copies are", markup=False, highlight=False)
+            out.print(
+                f"  {'this file':<13} is {place}: stored versions are not signed, copies are", markup=False, highlight=False
+            )
     codes = {"trusted": SIGNED, "valid": NOT_TRUSTED if trust else SIGNED, "invalid": INVALID, "absent": ABSENT}
     raise typer.Exit(codes[verdict.state])
 
 
 def _print(file: Path, verdict: Verdict, known: dict[str, list[str]]) -> None:
+    from avatar_pipeline.provenance.watermark import FOUND
+
     colour = {"trusted": "green", "valid": "green", "invalid": "red", "absent": "yellow"}[verdict.state]
     state = verdict.state if verdict.state == "absent" else verdict.state.capitalize()
     out.print(f"{file}: ", markup=False, highlight=False, end="")
@@ -77,6 +81,10 @@ def _print(file: Path, verdict: Verdict, known: dict[str, list[str]]) -> None:
     rows += [(name, value) for name, value in (("by", verdict.generator), ("kind", verdict.source)) if value]
     if verdict.xmp_source and verdict.xmp_source != verdict.source:
         rows.append(("XMP says", f"{verdict.xmp_source}: in a packet that anybody can write"))
+    if verdict.watermark is not None and verdict.watermark >= FOUND:
+        rows.append(
+            ("watermark", f"avatar_pipeline's, by {verdict.watermark} standard deviations: a hint that it was made so, no proof")
+        )
     rows += [(name.replace("_", " "), f"{value}{_place(known, value)}") for name, value in verdict.lineage.items()]
     rows += [
         ("ingredient", f"{each.name} ({each.relationship}): {each.sha256 or 'no digest'}{_place(known, each.sha256)}")
