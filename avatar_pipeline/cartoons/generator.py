@@ -43,12 +43,12 @@ class Weights:
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
 
 
-def draw(seed: int, size: Size, folder: Path = WEIGHTS) -> Image.Image:
+def draw(seed: int, size: Size) -> Image.Image:
     """The cartoon of a seed: RGBA with straight alpha, 96x96 or 128x128. The same pixels each time, on the same machine.
 
-    folder: where {size}.safetensors lies. Raises ModelError when it is missing or damaged.
+    Raises ModelError when the weights are missing or damaged.
     """
-    return picture(forward(weights(size, folder), chosen(draw_latents(size, 1, seed), size)[0]))
+    return picture(forward(weights(size), chosen(draw_latents(size, 1, seed), size)[0]))
 
 
 def on_white(image: Image.Image) -> Image.Image:
@@ -81,13 +81,17 @@ def picture(values: np.ndarray) -> Image.Image:
     return Image.fromarray(straight, "RGBA")
 
 
-@cache
-def weights(size: Size, folder: Path = WEIGHTS) -> Weights:
+def weights(size: Size) -> Weights:
     """The shipped generator of a size, read once. Raises ModelError when its file is missing or damaged."""
+    return read_weights(WEIGHTS / f"{size}.safetensors", size)
+
+
+@cache
+def read_weights(path: Path, size: Size) -> Weights:
+    """A generator from its file, as training.py writes it. Raises ModelError when the file is missing or damaged."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    path = folder / f"{size}.safetensors"
     again = "Install avatar_pipeline again, or train it: materialize cartoon_gan_" + size
     try:
         data = path.read_bytes()

@@ -57,7 +57,10 @@ async def generate_image(
     transparent: Annotated[bool, Query(description="whether the background is transparent; else it is white")] = False,
     size: Annotated[Size, Query(description="small: 96x96 pixels, large: 128x128")] = "small",
     seed: Annotated[
-        int, Query(ge=-1, lt=SEED_LIMIT, description="the same seed gives the same cartoon; -1 draws one, told in X-Seed", examples=[7])
+        int,
+        Query(
+            ge=-1, lt=SEED_LIMIT, description="the same seed gives the same cartoon; -1 draws one, told in X-Seed", examples=[7]
+        ),
     ] = -1,
     renderer: Annotated[
         Renderer,
