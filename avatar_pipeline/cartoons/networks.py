@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from avatar_pipeline.cartoons.attributes import LATENTS, PIXELS, Size
+from avatar_pipeline.errors import ModelError
 
 # Channels from the coarsest level to the finest but the last. 0.5 M numbers a generator: 1 MB in half precision.
 GENERATOR_CHANNELS = (128, 96, 64, 48, 24)
@@ -15,7 +21,7 @@ LEVELS = len(GENERATOR_CHANNELS)
 
 
 class Generator(nn.Module):
-    """What the latents choose -> a picture: (n, latent size) of zeros and ones -> (n, 4, pixels, pixels), premultiplied RGBA from -1 to 1."""
+    """What the latents choose -> pictures: (n, latent size) of zeros and ones -> (n, 4, pixels, pixels), premultiplied RGBA, -1 to 1."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -24,7 +30,7 @@ class Generator(nn.Module):
         self.project = nn.Linear(LATENTS[size], widths[0] * self.start**2, bias=False)
         self.first = nn.BatchNorm2d(widths[0])
         layers: list[nn.Module] = []
-        for wide, narrow in zip(widths, widths[1:], strict=False):
+        for wide, narrow in pairwise(widths):
             layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], 4, 4, 2, 1), nn.Tanh())
         self.apply(_initialize)
@@ -42,7 +48,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = (4, *DISCRIMINATOR_CHANNELS)
         layers: list[nn.Module] = []
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in pairwise(widths):
             layers += [spectral_norm(nn.Conv2d(narrow, wide, 4, 2, 1)), nn.LeakyReLU(0.2)]
         features = widths[-1] * (PIXELS[size] // 2**LEVELS) ** 2
         self.layers = nn.Sequential(*layers, nn.Flatten())
@@ -52,6 +58,24 @@ class Discriminator(nn.Module):
     def forward(self, pictures: Tensor, hot: Tensor) -> Tensor:
         features = self.layers(pictures)
         return self.real(features).squeeze(1) + (self.shown(hot) * features).sum(1)
+
+
+def read_generator(path: Path, size: Size) -> Generator:
+    """The generator whose weights are in a safetensors file, in single precision, ready to draw.
+
+    Raises ModelError when the file is missing or damaged, or holds another network's weights.
+    """
+    generator = Generator(size)
+    try:
+        weights = {name: tensor.float() for name, tensor in load_file(path).items()}
+        counters = {name: tensor for name, tensor in generator.state_dict().items() if name.endswith("num_batches_tracked")}
+        generator.load_state_dict(weights | counters)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"{path} does not hold the weights of the {size} cartoon generator ({error}). Put the file back as it was shipped, or train "
+            f"it: python -m avatar_pipeline.cartoons.train --only {size}."
+        ) from None
+    return generator.eval().requires_grad_(False)
 
 
 def _initialize(module: nn.Module) -> None:
