@@ -71,8 +71,8 @@ def build_dataset(folder: Path, count: int = COUNT, held_out: int = HELD_OUT_COU
     digest = hashlib.sha256()
     for size in SIZES:
         pictures, hot = render(size, count, seed, folder / size)
-        digest.update(np.ascontiguousarray(hot))
-        digest.update(np.ascontiguousarray(pictures))
+        digest.update(memoryview(hot))
+        digest.update(memoryview(pictures))
         render(size, held_out, HELD_OUT_SEED, folder / HELD_OUT / size)
     sheet = contact_sheet(np.load(folder / "large" / "pictures.npy", mmap_mode="r")[:SHEET], SHEET_COLUMNS)
     write_atomic(shared(folder / "contact_sheet.png"), encode_png(sheet))

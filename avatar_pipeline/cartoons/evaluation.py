@@ -46,6 +46,21 @@ class Amount:
     reader_steps: int = 1200
     judge_steps: int = 300
 
+    def at_most(self, pictures: int | None, steps: int | None) -> Amount:
+        """Less of everything, to try it out; None: the full amount. Fewer than 60 pictures measure nothing."""
+        if pictures is None and steps is None:
+            return self
+        few, short = (10**9 if limit is None else limit for limit in (pictures, steps))
+        return Amount(
+            data=min(few, self.data),
+            samples=min(few, self.samples),
+            known=min(few // 2, self.known),
+            new=min(few // 2, self.new),
+            clusters=min(few // 10, self.clusters),
+            reader_steps=min(short, self.reader_steps),
+            judge_steps=min(short, self.judge_steps),
+        )
+
 
 class Figure(NamedTuple):
     """value: of the generator. real: what DiceBear's own pictures get. bound: the least that the issue asks for."""

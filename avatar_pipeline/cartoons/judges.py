@@ -107,7 +107,7 @@ def judged_linearly(known: tuple[np.ndarray, np.ndarray], new: tuple[np.ndarray,
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)
     one, other = (((part - mean) / spread) @ weights[:-1].detach().numpy() for part in new)
     return area_under_curve(one, other)
 
@@ -133,7 +133,8 @@ def _train(
 ) -> Looker:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    network = make(size, outputs).to(memory_format=torch.channels_last)
+    network = make(size, outputs)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps + 1)
     for _ in tqdm(range(steps), desc=f"{name}, {size}", unit="step", disable=None):  # only on a terminal

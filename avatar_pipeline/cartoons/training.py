@@ -139,8 +139,9 @@ def psnr(generator: nn.Module, pairs: tuple[np.ndarray, np.ndarray]) -> float:
 
 def _begin(size: Size, seed: int, device: str) -> State:
     torch.manual_seed(seed)
-    generator = Generator(size).to(device, memory_format=torch.channels_last)
-    discriminator = Discriminator(size).to(device, memory_format=torch.channels_last)
+    generator, discriminator = Generator(size), Discriminator(size)
+    for network in (generator, discriminator):
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(generator).requires_grad_(False).eval()
     return State(
         generator,
