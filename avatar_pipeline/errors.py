@@ -7,6 +7,7 @@ AvatarPipelineError
   GenerationError   nothing usable was generated, or it was asked for in a way the model cannot do
   Cancelled         a drawing was stopped between two steps because somebody asked for it
   StoreError        an artifact is missing, incomplete or altered
+  CredentialsError  the key or certificates that pictures are signed with are missing, expired or not usable
   RemoteError       a remote service is not set up, does not answer, refuses, or hands back nothing usable
   ServiceError      a request to the HTTP service cannot be served; each has a status and a code
     RequestError      a field is missing, of the wrong kind or out of range (422)
@@ -73,6 +74,13 @@ class StoreError(AvatarPipelineError):
 
     status = 503
     code = "storage_failed"
+
+
+class CredentialsError(AvatarPipelineError):
+    """The key or the certificates that pictures are signed with are missing, expired or not usable."""
+
+    status = 503
+    code = "credentials_unusable"
 
 
 class RemoteError(AvatarPipelineError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,9 +53,19 @@ def style() -> Style:
     return Style(definition())
 
 
+@cache
+def style_sha256() -> str:
+    """Of the style's definition: which one drew a picture."""
+    return hashlib.sha256(_definition_file().read_bytes()).hexdigest()
+
+
 def definition() -> dict[str, Any]:
     """The style as dicebear-styles has it: `meta` tells author, source and licence."""
-    return json.loads(files("dicebear_styles").joinpath(f"{STYLE}.json").read_text("utf-8"))
+    return json.loads(_definition_file().read_text("utf-8"))
+
+
+def _definition_file() -> Traversable:
+    return files("dicebear_styles").joinpath(f"{STYLE}.json")
 
 
 def premultiplied(picture: Image.Image) -> np.ndarray:

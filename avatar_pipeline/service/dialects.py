@@ -22,7 +22,7 @@ from avatar_pipeline.service.validation import request_error
 
 
 class AgentError(BaseModel):
-    """Image / Avatar Agent API."""
+    """Image / Avatar Agent API, and Avatar Generation API, whose document knows no errors."""
 
     error: str = Field(description="code, for programs", examples=["generation_failed"])
     message: str = Field(description="in words", examples=["Face detection failed — image does not contain a detectable face."])
@@ -85,6 +85,9 @@ DIALECTS: dict[str, type[BaseModel]] = {
     "/api/avatar": AgentError,
     "/api/faceswap": AgentError,
     "/api/images": AgentError,
+    "/generate-image": AgentError,
+    "/api/generate-image": AgentError,
+    "/health": AgentError,
     "/getImageToImage": FaceAvatarError,
     "/getImage": FaceAvatarError,
     "/api/generate-base-image": BaseImageError,
