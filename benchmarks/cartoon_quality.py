@@ -17,8 +17,7 @@ import torch
 
 from avatar_pipeline.cartoons.attributes import SIZES
 from avatar_pipeline.cartoons.evaluation import evaluate, on_checkerboard, side_by_side, table
-from avatar_pipeline.cartoons.networks import read_generator
-from avatar_pipeline.cartoons.train import SHIPPED
+from avatar_pipeline.cartoons.generator import WEIGHTS, read_weights
 from avatar_pipeline.diffusion.device import choose_device
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.imaging import encode_png
@@ -27,13 +26,13 @@ from avatar_pipeline.imaging import encode_png
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--weights", type=Path, default=SHIPPED, help="folder with small.safetensors and large.safetensors")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder with small.safetensors and large.safetensors")
     parser.add_argument("--size", choices=SIZES, action="append", help="only this size")
     parser.add_argument("--sheet", type=Path, help="folder to save grids in")
     options = parser.parse_args()
     found, began = {}, time.monotonic()
     for size in options.size or SIZES:
-        measured = evaluate(read_generator(options.weights / f"{size}.safetensors", size), size)
+        measured = evaluate(read_weights(options.weights / f"{size}.safetensors", size), size)
         found[size] = measured.figures
         if options.sheet:
             options.sheet.mkdir(parents=True, exist_ok=True)

@@ -67,12 +67,15 @@ def build_dataset(folder: Path, count: int = COUNT, held_out: int = HELD_OUT_COU
     }
     if (known := _known(folder)) and {key: known.get(key) for key in facts} == facts:
         return known
-    (folder / FACTS).unlink(missing_ok=True)
+    try:
+        (folder / FACTS).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
     digest = hashlib.sha256()
     for size in SIZES:
         pictures, hot = render(size, count, seed, folder / size)
-        digest.update(memoryview(hot))
-        digest.update(memoryview(pictures))
+        digest.update(hot.data)
+        digest.update(pictures.data)
         render(size, held_out, HELD_OUT_SEED, folder / HELD_OUT / size)
     sheet = contact_sheet(np.load(folder / "large" / "pictures.npy", mmap_mode="r")[:SHEET], SHEET_COLUMNS)
     write_atomic(shared(folder / "contact_sheet.png"), encode_png(sheet))

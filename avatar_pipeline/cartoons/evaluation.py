@@ -1,7 +1,8 @@
 """The figures of a cartoon generator: diversity, clusters covered, told from real ones or not, and whether it draws what it is asked for.
 
-Each has its reference, which is what DiceBear's own pictures get in the place of generated ones: nothing scores better than that.
-All of it is measured in features of our own (judges.py). The Frechet distance between them is therefore not a FID.
+Measured is what the service hands out: drawn by generator.py, its alpha cleaned. Each figure has its reference, which is what
+DiceBear's own pictures get in the place of generated ones: nothing scores better than that. All of it is measured in features of our
+own (judges.py). The Frechet distance between them is therefore not a FID.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from torch import nn
+from tqdm import tqdm
 
-from avatar_pipeline.cartoons import judges
+from avatar_pipeline.cartoons import generator, judges
 from avatar_pipeline.cartoons.attributes import Size, attributes, chosen, draw_latents
 from avatar_pipeline.cartoons.dataset import COUNT, SEED, contact_sheet, on_background, render
-from avatar_pipeline.cartoons.training import draw
+from avatar_pipeline.cartoons.drawing import premultiplied
 
 # Neither the training's nor the held-out pictures' seed. Real ones, and those that the generator is asked for.
 REAL_SEED, ASKED_SEED = SEED + 2, SEED + 3
@@ -82,14 +83,14 @@ class Evaluation(NamedTuple):
     drawn: np.ndarray
 
 
-def evaluate(generator: nn.Module, size: Size, amount: Amount = Amount()) -> Evaluation:
+def evaluate(weights: generator.Weights, size: Size, amount: Amount = Amount()) -> Evaluation:
     """Measure a generator; three minutes a size on one core. The same weights give the same figures on the same machine."""
     count = max(amount.samples, amount.known + amount.new)
     with tempfile.TemporaryDirectory(prefix="cartoons-") as folder:  # mapped from disk: 65 KB a picture
         data, data_hot = render(size, amount.data, SEED, Path(folder, "data"))
         real, real_hot = render(size, count, REAL_SEED, Path(folder, "real"))
         asked, hot = render(size, count, ASKED_SEED, Path(folder, "asked"))
-        drawn = draw(generator, hot)
+        drawn = draw(weights, hot)
         reader = judges.train_reader(data, data_hot, size, amount.reader_steps, JUDGES_SEED)
         features = {name: judges.read(reader, part, size) for name, part in (("data", data), ("real", real), ("drawn", drawn))}
         figures = _diversity(data, real, drawn, {name: part[0] for name, part in features.items()}, amount)
@@ -99,6 +100,12 @@ def evaluate(generator: nn.Module, size: Size, amount: Amount = Amount()) -> Eva
         figures |= _as_asked(asked, drawn, hot, size)
         figures |= _read_right(features["drawn"][1], hot, features["real"][1], real_hot, size)
         return Evaluation(figures, np.array(asked), drawn)
+
+
+def draw(weights: generator.Weights, hot: np.ndarray) -> np.ndarray:
+    """(n, latent size) of zeros and ones -> (n, 4, pixels, pixels) uint8, premultiplied, as the service hands them out."""
+    rows = tqdm(hot.astype(np.float32), desc="generated", unit="picture", disable=None)  # only on a terminal
+    return np.stack([premultiplied(generator.picture(generator.forward(weights, row))) for row in rows])
 
 
 def _diversity(

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from avatar_pipeline.cartoons.attributes import LATENTS, PIXELS, Size
-from avatar_pipeline.errors import ModelError
 
 # Channels from the coarsest level to the finest but the last. 0.5 M numbers a generator: 1 MB in half precision.
 GENERATOR_CHANNELS = (128, 96, 64, 48, 24)
@@ -58,24 +54,6 @@ class Discriminator(nn.Module):
     def forward(self, pictures: Tensor, hot: Tensor) -> Tensor:
         features = self.layers(pictures)
         return self.real(features).squeeze(1) + (self.shown(hot) * features).sum(1)
-
-
-def read_generator(path: Path, size: Size) -> Generator:
-    """The generator whose weights are in a safetensors file, in single precision, ready to draw.
-
-    Raises ModelError when the file is missing or damaged, or holds another network's weights.
-    """
-    generator = Generator(size)
-    try:
-        weights = {name: tensor.float() for name, tensor in load_file(path).items()}
-        counters = {name: tensor for name, tensor in generator.state_dict().items() if name.endswith("num_batches_tracked")}
-        generator.load_state_dict(weights | counters)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise ModelError(
-            f"{path} does not hold the weights of the {size} cartoon generator ({error}). Put the file back as it was shipped, or train "
-            f"it: python -m avatar_pipeline.cartoons.train --only {size}."
-        ) from None
-    return generator.eval().requires_grad_(False)
 
 
 def _initialize(module: nn.Module) -> None:

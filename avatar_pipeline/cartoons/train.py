@@ -24,7 +24,6 @@ from avatar_pipeline.cartoons.attributes import SIZES, Size
 from avatar_pipeline.errors import AvatarPipelineError, ModelError
 from avatar_pipeline.provenance.digests import sha256_file
 
-SHIPPED = Path(__file__).parent / "weights"
 DATASET = "dataset"
 RECORD, CHECKPOINT = "training.json", "checkpoint.pt"
 

@@ -105,14 +105,14 @@ def cartoon_gan_large(context: dg.AssetExecutionContext, config: GanSteps, folde
 def cartoon_evaluation(config: Measuring, folders: CartoonFolders) -> dg.MaterializeResult:
     """Diversity, clusters covered, told from real or not, drawn as asked: the figures of the model card, with grids to look at."""
     from avatar_pipeline.cartoons import evaluation
-    from avatar_pipeline.cartoons.networks import read_generator
+    from avatar_pipeline.cartoons.generator import read_weights
     from avatar_pipeline.imaging import encode_png
 
     folder, began = folders.build_folder() / "evaluation", time.monotonic()
     files = {size: folders.weights_folder() / f"{size}.safetensors" for size in SIZES}
     found, metadata, amount = {}, dict[str, dg.MetadataValue](), evaluation.Amount().at_most(config.pictures, config.steps)
     with as_failure():
-        generators = {size: read_generator(path, size) for size, path in files.items()}  # both, before minutes of measuring
+        generators = {size: read_weights(path, size) for size, path in files.items()}  # both, before minutes of measuring
         folder.mkdir(parents=True, exist_ok=True)
         for size, generator in generators.items():
             measured = evaluation.evaluate(generator, size, amount)
