@@ -153,6 +153,14 @@ def test_weights_that_are_damaged_are_said_to_be(client: TestClient, tmp_path: P
     assert client.get("/health").status_code == 200
 
 
+def test_nothing_leaves_unsigned(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVATAR_C2PA_KEY", str(tmp_path / "key.pem"))
+    monkeypatch.setenv("AVATAR_C2PA_CHAIN", str(tmp_path / "chain.pem"))
+    answer = client.get("/generate-image")
+    assert (answer.status_code, answer.json()["error"]) == (503, "credentials_unusable")
+    assert "cannot sign" in answer.json()["message"] and str(tmp_path) not in answer.text
+
+
 @pytest.mark.parametrize(
     ("renderer", "model", "source"),
     [("gan", "cartoon_gan_small", "trainedAlgorithmicMedia"), ("dicebear", "dicebear_open_peeps", "algorithmicMedia")],
