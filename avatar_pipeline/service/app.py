@@ -19,7 +19,7 @@ from avatar_pipeline.service.guard import guard
 from avatar_pipeline.service.idempotency import Known, idempotent
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, base_image, face_avatar, face_migration, face_swap, images, jobs, page
+from avatar_pipeline.service.routes import agent, base_image, cartoons, face_avatar, face_migration, face_swap, images, jobs, page
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.views import accepted, replayed, request_at, view
 from avatar_pipeline.service.webhook import deliver
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # These accept jobs: an Idempotency-Key counts, and X-Consent.
 ROUTERS = (agent.router, face_swap.router, face_migration.router, base_image.router, face_avatar.router, jobs.router)
-PLAIN = (images.router, page.router)
+PLAIN = (cartoons.router, images.router, page.router)
 
 
 def create_app(settings: Settings) -> FastAPI:

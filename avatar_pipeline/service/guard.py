@@ -18,7 +18,8 @@ from avatar_pipeline.service.tokens import TokenError, Tokens, load
 
 SENT = ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Consent", "X-Request-ID"]
 READ = [
-    "Idempotency-Key-Expires", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Request-ID",
+    "Content-Disposition", "Idempotency-Key-Expires", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After",
+    "X-Code", "X-Model", "X-Renderer", "X-Request-ID", "X-Seed",
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 // The page: a form for each kind of picture, one stage that shows the job under way or a finished one, and the jobs made before.
 
 import { api, follow, isFinished, token } from "./api.js";
+import { drawCartoon, showCartoon } from "./cartoon.js";
 import { ago, byId, el, local, pictureOf, sentence, show, ticked } from "./dom.js";
 import { kindOf, picturesOf, showResult, wordsOf } from "./result.js";
 
@@ -13,7 +14,7 @@ const EXAMPLES = {
 };
 const PAGE = 24;
 
-// What each form asks for. A new kind of picture is one more entry.
+// What each form asks for. A new kind of picture is one more entry. (A cartoon is no job: cartoon.js.)
 const FORMS = {
   portrait: async () => {
     const [width, height] = byId("size").value.split("x").map(Number);
@@ -45,6 +46,7 @@ const FORMS = {
   },
 };
 
+const TABS = [...document.querySelectorAll("[role=tab]")].map((tab) => tab.getAttribute("aria-controls"));
 const state = { following: null, shown: null, jobs: new Map(), retry: null, preset: {}, consent: true };
 const seedOf = (field) => (field.value.trim() === "" ? -1 : Number(field.value));
 
@@ -66,6 +68,26 @@ async function submit(name) {
     await watch(job);
   } catch (error) {
     fail(error, () => submit(name));
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function submitCartoon() {
+  const button = document.querySelector("#cartoon .submit button");
+  button.disabled = true;
+  state.following?.abort();
+  state.shown = null;
+  paintHistory();
+  try {
+    const cartoon = await drawCartoon();
+    if (state.shown) return; // something else was opened meanwhile
+    stage("result");
+    showCartoon(byId("result"), cartoon);
+    say(`Done. Seed ${cartoon.seed}`);
+    reveal();
+  } catch (error) {
+    fail(error, submitCartoon);
   } finally {
     button.disabled = false;
   }
@@ -297,13 +319,13 @@ function start() {
   }
   for (const name of Object.keys(FORMS)) {
     byId(name).addEventListener("submit", (event) => { event.preventDefault(); submit(name); });
-    byId(`tab-${name}`).addEventListener("click", () => choose(name));
   }
+  byId("cartoon").addEventListener("submit", (event) => { event.preventDefault(); submitCartoon(); });
+  for (const name of TABS) byId(`tab-${name}`).addEventListener("click", () => choose(name));
   document.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
-    const names = Object.keys(FORMS);
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    const at = names.findIndex((name) => byId(`tab-${name}`) === event.target);
-    if (step && at >= 0) choose(names.at((at + step) % names.length), true);
+    const at = TABS.findIndex((name) => byId(`tab-${name}`) === event.target);
+    if (step && at >= 0) choose(TABS.at((at + step) % TABS.length), true);
   });
   for (const [input, preview] of [["face", "face-preview"], ["source-face", "source-face-preview"], ["target", "target-preview"]]) {
     byId(input).addEventListener("change", () => {
@@ -340,7 +362,7 @@ function start() {
     show(byId("token-form"), false);
     state.retry?.();
   });
-  const byAddress = () => choose(FORMS[location.hash.slice(1)] ? location.hash.slice(1) : "portrait");
+  const byAddress = () => choose(TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "portrait");
   window.addEventListener("hashchange", byAddress);
   byAddress();
   const attempt = () => load().catch((error) => fail(error, attempt));

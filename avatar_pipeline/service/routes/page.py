@@ -21,7 +21,7 @@ from avatar_pipeline.service.consent import policy
 from avatar_pipeline.service.context import Service, ServiceDep
 
 PAGES = Path(__file__).parents[1] / "pages"
-STATIC = ("app.js", "api.js", "dom.js", "result.js", "style.css", "icon.svg")
+STATIC = ("app.js", "api.js", "cartoon.js", "dom.js", "result.js", "style.css", "icon.svg")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; "
