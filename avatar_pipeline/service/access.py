@@ -103,6 +103,12 @@ class Access:
             )
 
 
+def open_to(settings: Settings) -> list[str]:
+    """The names under which others than this machine's users reach the service: it listens there, or a proxy does."""
+    names = [settings.host, *([urlsplit(settings.public_url).hostname or ""] if settings.public_url else [])]
+    return [name for name in names if not is_loopback(name)]
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address to listen on can be reached from this machine only."""
     try:

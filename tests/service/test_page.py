@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.tokens import new_token
 from tests.service.browser import Page, browser, chromium
 from tests.service.conftest import Server
+from tests.service.guarded import application
+from tests.service.site import PNG
 
 SCRIPTS = {name: (PAGES / name).read_text() for name in STATIC if name.endswith(".js")}
 INDEX = (PAGES / "index.html").read_text()
@@ -250,6 +253,36 @@ def test_tabs_by_keyboard_and_cancelling(page: Page, server: Server) -> None:
     page.click("#cancel")
     page.until(visible("error") + " || " + visible("result"), 120)
     assert "Cancelled" in text(page, "#error")
+    assert page.complaints == []
+
+
+def test_a_face_needs_its_tick_where_the_service_asks_for_one(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "face.png").write_bytes(PNG)
+    (tmp_path / "other.png").write_bytes(PNG)
+    valid = "document.getElementById('{}').checkValidity()".format
+    with application(tmp_path / "service", upload_consent="declared") as (url, jobs):
+        page.open(url + "/")
+        page.until("document.querySelectorAll('#style option').length && document.querySelector('.consent-help').textContent")
+        page.type("#prompt", "a man")
+        assert page.js(valid("portrait"))  # no face, nothing to agree to
+        page.choose_file("#face", tmp_path / "face.png")
+        page.until("document.getElementById('face-consent').required")
+        page.click("#portrait .submit button")
+        page.until("document.getElementById('more-face').open")  # where what is missing can be seen
+        assert list(jobs.iterdir()) == []
+        page.click("label[for=face-consent]")
+        page.click("#portrait .submit button")
+        page.until(visible("progress") + " && " + visible("cancel"))
+        (job,) = jobs.iterdir()
+        assert json.loads((job / "job.json").read_text())["consent"]["by"] == "field"
+        page.choose_file("#face", tmp_path / "other.png")  # another person has not been asked yet
+        page.until("!document.getElementById('face-consent').checked")
+        page.choose_file("#source-face", tmp_path / "face.png")
+        assert not page.js(valid("face-swap"))
+        page.js("document.getElementById('swap-consent').checked = true")
+        assert page.js(valid("face-swap"))
+        page.click("#cancel")  # or the server waits for who listens to the job
+        page.until(visible("error"))
     assert page.complaints == []
 
 

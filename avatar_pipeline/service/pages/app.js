@@ -25,6 +25,7 @@ const FORMS = {
         image: face, prompt: asked.prompt, size: `${width}x${height}`, seed: asked.seed, n: Number(byId("count").value),
         id_weight: Number(byId("id-weight").value), num_inference_steps: state.preset.steps, guidance_scale: state.preset.guidance_scale,
       };
+      if (byId("face-consent").checked) input.consent = true;
       return { task: "face-migration", input };
     }
     const input = { ...asked, width, height, n: Number(byId("count").value), views: ticked(byId("views")), expressions: ticked(byId("expressions")) };
@@ -36,6 +37,7 @@ const FORMS = {
     const target = await pictureOf(byId("target"));
     if (target) input.target = target;
     if (byId("swap-actor").value) input.actor = byId("swap-actor").value;
+    if (byId("swap-consent").checked) input.consent = true;
     return { task: "faceswap", input };
   },
   "base-image": async () => {
@@ -45,7 +47,7 @@ const FORMS = {
 };
 
 const TABS = [...document.querySelectorAll("[role=tab]")].map((tab) => tab.getAttribute("aria-controls"));
-const state = { following: null, shown: null, jobs: new Map(), retry: null, preset: {} };
+const state = { following: null, shown: null, jobs: new Map(), retry: null, preset: {}, consent: true };
 const seedOf = (field) => (field.value.trim() === "" ? -1 : Number(field.value));
 
 // --- starting, following, showing a job ---
@@ -279,8 +281,10 @@ function fillChoices(schema) {
 }
 
 async function fillActors() {
-  const { actors, preset, ...sampling } = await api.actors();
+  const { actors, preset, upload_consent: policy, ...sampling } = await api.actors();
   state.preset = sampling;
+  state.consent = policy === "declared";
+  askForConsent();
   byId("about").textContent = preset === "embedded" ? "drawing with the embedded model" : `drawing with ${preset}`;
   for (const select of [byId("actor"), byId("swap-actor")]) {
     select.replaceChildren(select.options[0], ...actors.map((actor) => el("option", { value: actor.name }, actor.has_lora ? `${actor.name} (LoRA)` : actor.name)));
@@ -290,6 +294,15 @@ async function fillActors() {
     byId("actor-help").textContent = actor ? `${actor.description}. ${actor.has_lora ? "Drawn with its LoRA." : "It has no LoRA yet: drawn from this description."}` : "";
     show(byId("actor-help"), Boolean(actor));
   });
+}
+
+// Whoever runs the service may answer for it; else it must be ticked wherever a face is sent.
+function askForConsent() {
+  byId("face-consent").required = state.consent && byId("face").files.length > 0;
+  byId("swap-consent").required = state.consent;
+  for (const help of document.querySelectorAll(".consent-help")) {
+    help.textContent = state.consent ? "Without it this service takes no face." : "If it is not ticked, whoever runs this service answers for it.";
+  }
 }
 
 async function load() {
@@ -321,6 +334,8 @@ function start() {
       if (file) byId(preview).src = URL.createObjectURL(file);
       show(byId(preview), Boolean(file));
       if (input === "face") byId("face-name").textContent = file ? file.name : "";
+      byId(input === "face" ? "face-consent" : "swap-consent").checked = false; // it was said of another picture
+      askForConsent();
     });
   }
   for (const name of ["views", "expressions"]) {
@@ -329,6 +344,7 @@ function start() {
       byId("views-count").textContent = chosen.join(", ");
     });
   }
+  byId("face-consent").addEventListener("invalid", () => { byId("more-face").open = true; }); // or nobody sees what is missing
   byId("dice").addEventListener("click", () => { byId("seed").value = crypto.getRandomValues(new Uint32Array(1))[0]; });
   byId("id-weight").addEventListener("input", () => { byId("id-weight-value").textContent = Number(byId("id-weight").value).toFixed(1); });
   byId("cancel").addEventListener("click", () => api.cancel(state.shown).catch((error) => fail(error)));
