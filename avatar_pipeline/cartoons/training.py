@@ -216,8 +216,9 @@ def _restore(state: State, checkpoint: Path, device: str) -> None:
         for name in KEPT:
             getattr(state, name).load_state_dict(saved[name])
         state.step = int(saved["step"])
-    except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{checkpoint} is no checkpoint of this training ({error}). Remove it to begin anew.") from None
+    except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError):
+        # Not the library's words: they advise to load it unsafely.
+        raise ModelError(f"{checkpoint} is cut off, or no checkpoint of this training. Remove it to begin anew.") from None
 
 
 def _write(state: State, row: dict[str, float], held_out: tuple[np.ndarray, np.ndarray], folder: Path) -> None:
