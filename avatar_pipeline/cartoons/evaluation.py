@@ -29,6 +29,8 @@ JUDGES_SEED = 17
 BOUNDS = {"diversity, pixels": 0.8, "diversity, features": 0.8, "clusters covered": 0.9}
 # How much of its colour a pixel may have that should be transparent, of 255: less is invisible on any background.
 INVISIBLE = 8
+# Pixels of a square that counts as flat, and the step between neighbours, of 255, that counts as an edge.
+FLAT, EDGE = 5, 64
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,27 @@ def _as_asked(asked: np.ndarray, drawn: np.ndarray, hot: np.ndarray, size: Size)
         "PSNR, dB": Figure(float(10 * np.log10(255**2 / errors.mean()))),
         "PSNR of the worst 5 %, dB": Figure(float(10 * np.log10(255**2 / np.quantile(errors, 0.95)))),
         "transparent where it should be": Figure(float((drawn[:, 3][empty] < INVISIBLE).mean()), 1.0),
+        **_texture(asked, drawn),
     }
+
+
+def _texture(asked: np.ndarray, drawn: np.ndarray) -> dict[str, Figure]:
+    """Two things that the eye sees and a mean error does not: ripple where DiceBear's colour is flat, and how hard the outlines are.
+
+    The ripple is the mean difference between neighbours, 0 to 255, in squares of 5 pixels that should be of one opaque colour. The
+    contrast is that of neighbours at edges, against what it should be.
+    """
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    ripple, pairs, contrast, wanted = 0.0, 0, 0.0, 0.0
+    for one, other in zip(asked.astype(np.int16), drawn.astype(np.int16), strict=True):
+        window = (1, FLAT, FLAT)
+        flat = (maximum_filter(one, window) == minimum_filter(one, window)).all(axis=0) & (one[3] == 255)
+        should, does = (np.abs(np.diff(picture[:3], axis=2)) for picture in (one, other))
+        ripple, pairs = ripple + float(does[:, flat[:, 1:]].sum()), pairs + 3 * int(flat[:, 1:].sum())
+        edges = should > EDGE
+        contrast, wanted = contrast + float(does[edges].sum()), wanted + float(should[edges].sum())
+    return {"ripple in flat colours, of 255": Figure(ripple / pairs, 0.0), "contrast of outlines": Figure(contrast / wanted, 1.0)}
 
 
 def _read_right(found: np.ndarray, hot: np.ndarray, real: np.ndarray, real_hot: np.ndarray, size: Size) -> dict[str, Figure]:
