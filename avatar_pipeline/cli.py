@@ -7,7 +7,19 @@ import sys
 import typer
 from rich.console import Console
 
-from avatar_pipeline.commands import actors, automation, batch, history, looking, making, metrics, serving, setup, tokens
+from avatar_pipeline.commands import (
+    actors,
+    automation,
+    batch,
+    credentials,
+    history,
+    looking,
+    making,
+    metrics,
+    serving,
+    setup,
+    tokens,
+)
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.faults import explain
 
@@ -32,6 +44,7 @@ COMMANDS = (
     history.prune,
     history.report,
     looking.preflight,
+    credentials.verify,
     looking.doctor,
     metrics.metrics,
     setup.fetch,
@@ -41,6 +54,7 @@ COMMANDS = (
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(tokens.token, name="token")
+app.add_typer(credentials.credentials, name="credentials")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -18,6 +18,7 @@ from avatar_pipeline.diffusion.presets import PRESETS, Preset, hub_id
 from avatar_pipeline.diffusion.weights import check_model_folder, locate_model
 from avatar_pipeline.errors import AvatarPipelineError, ModelError
 from avatar_pipeline.faces.analyzer import LICENCES, get_analyzer
+from avatar_pipeline.provenance import keys
 from avatar_pipeline.provenance.manifest import library_versions
 
 LARGER = "a device with more free memory, or a smaller preset"
@@ -57,6 +58,9 @@ def examine(store: ActorStore) -> list[Finding]:
             needed=False,
         )
     )
+    findings.append(
+        _attempt("content credentials", _credentials, mend="avatar-pipeline credentials show tells more", needed=False)
+    )
     findings.append(_attempt("actors", lambda: ", ".join(store.names()) or "none", mend="avatar-pipeline new-actor NAME ..."))
     findings += [Finding(f"library {name}", version) for name, version in library_versions().items()]
     findings.append(Finding("free disk", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB"))
@@ -84,6 +88,15 @@ def _model(name: str) -> list[Finding]:
         _attempt(f"memory {name}", lambda: f"drawing: {_plan(preset)}", mend=LARGER, needed=needed),
         _attempt(f"memory {name}", lambda: f"training: {_training_plan(preset)}", mend=LARGER, needed=needed),
     ]
+
+
+def _credentials() -> str:
+    """What pictures are signed with. Nothing is made: that is for the first picture."""
+    if not keys.are_there():
+        return "none yet; a self-signed pair is made when the first picture is signed"
+    found = keys.current()
+    kind = "self-signed" if found.self_signed else "issued by an authority"
+    return f"signed by {found.signer}, {kind}, until {found.until:%Y-%m-%d}"
 
 
 def _weights(preset: Preset) -> str:

@@ -2,8 +2,8 @@
 
     python scripts/generate_base_image.py NAME DESCRIPTION [width] [height] [steps] [seed]
 
-Defaults: 1024 1536 25 -1; a seed of -1 draws one. Prints the picture's path and the seed that was used: with it, the same command
-gives the same picture. It makes the same asset, by the same task, as POST /api/generate-base-image does. Who draws is set as for the
+Defaults: 1024 1536 25 -1; a seed of -1 draws one. Prints the picture's path, the seed that was used (with it, the same command
+gives the same picture), and where a copy with content credentials lies: that is the one to hand on. It makes the same asset, by the same task, as POST /api/generate-base-image does. Who draws is set as for the
 server: AVATAR_SERVICE_BASE_IMAGE_BACKEND=runpod, with RUNPOD_API_KEY and RUNPOD_SERVER_100_ID (docs/remote.md).
 """
 
@@ -25,20 +25,23 @@ def main(arguments: list[str]) -> int:
     from avatar_pipeline.errors import AvatarPipelineError
 
     try:
-        path, seed = generate(*arguments)
+        path, seed, copy = generate(*arguments)
     except AvatarPipelineError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     print(f"Base image saved to: {path}")
     print(f"Seed used: {seed}")
+    print(f"Signed copy: {copy}")
     return 0
 
 
-def generate(name: str, description: str, *numbers: str) -> tuple[str, int]:
-    """Path and seed of the picture. Raises AvatarPipelineError for what the command line or the pipeline refuses."""
+def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]:
+    """Path and seed of the picture, and the path of its signed copy. Raises AvatarPipelineError for what the command line or the pipeline refuses."""
     from dagster import DagsterInstance
     from pydantic import ValidationError
 
+    from avatar_pipeline.actors.export import exports_root
+    from avatar_pipeline.actors.files import write_atomic
     from avatar_pipeline.definitions import SERVICE_TAG, ToolsResource, defs, run_task, slots_watched, step_error
     from avatar_pipeline.errors import GenerationError, RequestError
     from avatar_pipeline.home import dagster_home
@@ -74,9 +77,11 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int]:
             reasons = [step_error(event) for event in result.all_events if event.is_step_failure]
             raise GenerationError("\n".join(reasons) or "The run was stopped.")
         made = read_result(Path(folder))
+        copy = exports_root() / made["facts"]["filename"]
+        write_atomic(copy, (Path(folder) / "outputs" / made["facts"]["images"][0]["file"]).read_bytes())
     for warning in made["warnings"]:
         print(f"Warning: {warning}", file=sys.stderr)
-    return made["facts"]["path"], made["facts"]["images"][0]["seed"]
+    return made["facts"]["path"], made["facts"]["images"][0]["seed"], str(copy)
 
 
 if __name__ == "__main__":

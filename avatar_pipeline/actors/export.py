@@ -1,4 +1,7 @@
-"""The drop-in copies: finished portraits in one flat folder, where other programs look for assets/avatars/{actor}.jpg."""
+"""The drop-in copies: finished portraits in one flat folder, where other programs look for assets/avatars/{actor}.jpg.
+
+They leave the house: each is signed (provenance/credentials.py). The versions in the store are not, as a signature is never twice the same.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 from upath import UPath
 
 from avatar_pipeline.actors.files import write_atomic
+from avatar_pipeline.provenance.credentials import Origin, sign
 
 FOLDER_VARIABLE = "AVATAR_EXPORTS"
 
@@ -18,8 +22,11 @@ def exports_root() -> UPath:
     return UPath(chosen) if chosen else UPath(Path(__file__).parents[2] / "assets" / "avatars")
 
 
-def drop_in(actor: str, jpeg: bytes) -> UPath:
-    """Put a portrait there, whole or not at all; returns its path."""
+def drop_in(actor: str, jpeg: bytes, origin: Origin) -> UPath:
+    """Put a signed copy of a portrait there, whole or not at all; returns its path.
+
+    Raises CredentialsError when it cannot be signed: what was there before stays.
+    """
     path = exports_root() / f"{actor}.jpg"
-    write_atomic(path, jpeg)
+    write_atomic(path, sign(jpeg, origin))
     return path

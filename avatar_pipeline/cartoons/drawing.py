@@ -36,7 +36,7 @@ def draw(described: dict[str, str], size: Size) -> Image.Image:
         if value:
             options[item.name] = [value]
     svg = Avatar(style(), options).to_string()
-    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=PIXELS[size], height=PIXELS[size]))
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=PIXELS[size], height=PIXELS[size], skip_system_fonts=True))
     return Image.open(io.BytesIO(png)).convert("RGBA")
 
 

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from avatar_pipeline.cartoons.attributes import LATENTS, PIXELS, Size, chosen, draw_latents
 from avatar_pipeline.errors import ModelError
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 WEIGHTS = Path(__file__).parent / "weights"
 EPSILON = 1e-5  # of PyTorch's batch norm
@@ -60,11 +64,12 @@ def on_white(image: Image.Image) -> Image.Image:
 
 def forward(weights: Weights, hot: np.ndarray) -> np.ndarray:
     """What the latents choose, (latent size,) zeros and ones -> (4, pixels, pixels) float32, premultiplied RGBA from -1 to 1."""
-    values = np.maximum(weights.project @ hot + weights.bias, 0).reshape(-1, weights.start, weights.start)
-    for matrix, bias in weights.layers[:-1]:
-        values = _enlarge(values, matrix, bias)
-        np.maximum(values, 0, out=values)
-    return np.tanh(_enlarge(values, *weights.layers[-1]))
+    with _threads().limit(limits=1, user_api="blas"):
+        values = np.maximum(weights.project @ hot + weights.bias, 0).reshape(-1, weights.start, weights.start)
+        for matrix, bias in weights.layers[:-1]:
+            values = _enlarge(values, matrix, bias)
+            np.maximum(values, 0, out=values)
+        return np.tanh(_enlarge(values, *weights.layers[-1]))
 
 
 def picture(values: np.ndarray) -> Image.Image:
@@ -79,6 +84,14 @@ def picture(values: np.ndarray) -> Image.Image:
     colours = scaled[:3] * (255 / np.maximum(alpha, 1)) * (alpha > 0)
     straight[..., :3] = np.moveaxis(colours.round().clip(0, 255), 0, 2)
     return Image.fromarray(straight, "RGBA")
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    """NumPy's matrix library takes all cores, and on busy ones its threads wait for each other: 18 ms were seen instead of one."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def weights(size: Size) -> Weights:

@@ -9,6 +9,8 @@ import dagster as dg
 from PIL import Image
 
 from avatar_pipeline.actors.export import drop_in
+from avatar_pipeline.actors.files import read_whole
+from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.automation import KEEP_UNCHANGED_TAG, regenerate_when_changed
 from avatar_pipeline.defs.checks import check_results, check_specs
 from avatar_pipeline.defs.config import config_class, overrides
@@ -22,7 +24,11 @@ from avatar_pipeline.defs.partitions import ACTORS
 from avatar_pipeline.defs.pools import GPU_POOL, seconds_in_pool
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.imaging import preview_markdown
+from avatar_pipeline.provenance import keys
+from avatar_pipeline.provenance.manifest import Manifest
+from avatar_pipeline.provenance.verify import verify
 from avatar_pipeline.stages.chain import STAGES, Stage
+from avatar_pipeline.stages.portrait_origin import portrait_origin
 from avatar_pipeline.stages.produce import produce
 from avatar_pipeline.stages.settings import resolve_settings
 from avatar_pipeline.stages.unchanged import keep
@@ -55,6 +61,8 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         with as_failure(), actors.turn(context.partition_key, _work(context), context.log.info) as waited:
             spec = actors.spec(context.partition_key)
             seed = getattr(config, "seed", None)
+            if stage.name == "liveportrait_export":
+                keys.current()  # what cannot be signed cannot leave: said before the work, not after it
             used = tools.open()
             used.log, used.show = context.log.info, _preview_into(context)
             settings = resolve_settings(stage, spec, overrides(config))
@@ -78,7 +86,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             if kept:
                 metadata = _last_metadata(context, manifest.digest) | metadata | {"kept_unchanged": dg.MetadataValue.bool(True)}
             if stage.name == "liveportrait_export" and product.verdict != "error":
-                metadata["drop_in"] = dg.MetadataValue.path(str(drop_in(spec.name, product.result.files[f"{spec.name}.jpg"])))
+                metadata |= _drop_in(actors, manifest, product.result.files[f"{spec.name}.jpg"])
             for warning in product.result.warnings:
                 context.log.warning(warning)
             # Yielded, not returned: Dagster then records it before another run of this actor may go on.
@@ -93,6 +101,19 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
 
 def _work(context: dg.AssetExecutionContext) -> str:
     return f"{context.asset_key.to_user_string()} of {context.partition_key}, run {context.run.run_id[:8]},"
+
+
+def _drop_in(actors: ActorStore, manifest: Manifest, portrait: bytes) -> dict[str, dg.MetadataValue]:
+    """The signed copy: where it lies, and what its credentials read as."""
+    copy = drop_in(manifest.actor, portrait, portrait_origin(actors, manifest))
+    verdict, credentials = verify(read_whole(copy)), keys.current()
+    until = f"{credentials.until:%Y-%m-%d}"
+    return {
+        "drop_in": dg.MetadataValue.path(str(copy)),
+        "content_credentials": dg.MetadataValue.text(
+            f"{verdict.state}: signed by {verdict.signer}, whose certificate ends on {until}"
+        ),
+    }
 
 
 def _keeps_unchanged(context: dg.AssetExecutionContext) -> bool:

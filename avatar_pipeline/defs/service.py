@@ -20,7 +20,9 @@ from avatar_pipeline.defs.registration import register
 from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.errors import Cancelled, GenerationError
 from avatar_pipeline.imaging import preview_markdown
+from avatar_pipeline.provenance import keys
 from avatar_pipeline.tasks.folder import read_inputs, write_result
+from avatar_pipeline.tasks.origin import signed
 from avatar_pipeline.tasks.table import TASKS
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
 
@@ -44,6 +46,7 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
     def answer(context: dg.OpExecutionContext, config: TaskConfig, store: StoreResource, tools: ToolsResource) -> None:
         with as_failure(), as_cancelled(context):
             task = TASKS[config.task]
+            keys.current()  # what cannot be signed cannot leave: said before the work, not after it
             actors, used, folder = store.open(), tools.open(), Path(config.folder)
             used.log = context.log.info
 
@@ -63,6 +66,7 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
             progress = _PROGRESS.get() or (lambda share, what, preview: context.log.info(f"{what}: {share:.0%}"))
             params = task.params.model_validate(config.params)
             result = task.run(TaskRequest(params, read_inputs(folder), actors, used, progress, make_assets))
+            result.files = signed(result)
             write_result(folder, result)
             for warning in result.warnings:
                 context.log.warning(warning)

@@ -21,6 +21,7 @@ from avatar_pipeline.history.restorations import Restoration, interrupted, recor
 from avatar_pipeline.history.versions import SHORT, find_version
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.stages.portrait_origin import portrait_origin
 
 # Tells Dagster about a version that was restored: the manifest, who asked for it, and when (UTC, ISO 8601).
 Report = Callable[[Manifest, str, str], None]
@@ -132,7 +133,7 @@ def _carry_out(store: ActorStore, manifest: Manifest, files: dict[str, bytes], e
     store.make_current(manifest, files)
     portrait = ""
     if manifest.asset == "liveportrait_export" and not manifest.metrics.get("errors"):
-        portrait = str(drop_in(manifest.actor, files[f"{manifest.actor}.jpg"]))
+        portrait = str(drop_in(manifest.actor, files[f"{manifest.actor}.jpg"], portrait_origin(store, manifest)))
     report(manifest, entry.by, entry.created)
     record(store, manifest.actor, manifest.asset, entry.model_copy(update={"finished": True}))
     return portrait

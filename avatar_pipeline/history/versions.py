@@ -196,3 +196,17 @@ def show(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def files_by_sha256(store: ActorStore, wanted: set[str]) -> dict[str, list[str]]:
+    """Which stored files have these contents: sha256 -> "file of actor's asset, version ...". Damaged manifests are passed over."""
+    found: dict[str, list[str]] = {}
+    for name in store.names():
+        for asset in STAGES:
+            versions, _ = store.readable_versions(name, asset)
+            for manifest in versions:
+                for file, entry in manifest.files.items():
+                    if entry.sha256 in wanted:
+                        said = f"{file} of {name}'s {asset}, version {manifest.digest[:SHORT]}"
+                        found.setdefault(entry.sha256, []).append(said)
+    return found

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from avatar_pipeline import __version__
 from avatar_pipeline.errors import CredentialsError
 from avatar_pipeline.provenance import keys
+from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.provenance.xmp import DIGITAL_SOURCE_TYPE, Source, media_type, with_source_type
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def sign(data: bytes, origin: Origin) -> bytes:
         raise CredentialsError("Only JPEG, PNG, WebP and MP4 files can be signed. Export the picture as one of them.")
     signed = io.BytesIO()
     try:
-        with c2pa.Builder(json.dumps(_definition(origin)), _context(keys.current())) as builder:
+        with c2pa.Builder(json.dumps(_definition(origin, sha256_bytes(data))), _context(keys.current())) as builder:
             builder.sign(kind, io.BytesIO(with_source_type(data, origin.source)), signed)
     except c2pa.C2paError as error:
         raise CredentialsError(f"A picture could not be signed: {error}. See: avatar-pipeline credentials show") from None
@@ -84,14 +85,14 @@ def _context(credentials: keys.Credentials) -> c2pa.Context:
     return c2pa.Context(c2pa.Settings.from_dict(_SETTINGS), c2pa.Signer.from_info(info))
 
 
-def _definition(origin: Origin) -> dict[str, Any]:
-    """The manifest, as c2pa's builder takes it."""
+def _definition(origin: Origin, copy_of: str) -> dict[str, Any]:
+    """The manifest, as c2pa's builder takes it. copy_of: sha256 of the file before it was signed, which the store may know."""
     lineage = {
-        "model": origin.model,
+        "copy_of": copy_of,
+        "model": _model(origin),
         "model_sha256": origin.model_sha256,
         "seed": origin.seed,
         "lora_sha256": origin.lora_sha256,
-        "ingredients": dict(sorted(origin.ingredients.items())),
         "prompt": origin.prompt,
     }
     return {
@@ -99,7 +100,7 @@ def _definition(origin: Origin) -> dict[str, Any]:
         "ingredients": [_ingredient(name, sha256, origin) for name, sha256 in origin.ingredients.items()],
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": _actions(origin)}},
-            {"label": LINEAGE, "data": {name: value for name, value in lineage.items() if value is not None}},
+            {"label": LINEAGE, "data": {name: value for name, value in lineage.items() if value not in (None, "")}},
         ],
     }
 
@@ -124,7 +125,7 @@ def _actions(origin: Origin) -> list[dict[str, Any]]:
     """Created by a model; or, for a face swap, the target opened, the face placed, and the whole edited (C2PA 2.4, section 18.15)."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
     kind = DIGITAL_SOURCE_TYPE + origin.source
-    agent = {"name": origin.model}
+    agent = {"name": _model(origin)}
 
     def of(names: list[str]) -> dict[str, Any]:
         return {"parameters": {"ingredientIds": [_id(origin.ingredients[name]) for name in names]}} if names else {}
@@ -139,6 +140,11 @@ def _actions(origin: Origin) -> list[dict[str, Any]]:
         *([{"action": "c2pa.placed", "when": when, **of(placed)}] if placed else []),
         {"action": "c2pa.edited", "when": when, "digitalSourceType": kind, "softwareAgent": agent},
     ]
+
+
+def _model(origin: Origin) -> str:
+    """The model's id. Folders have names that people give them, such as a person's: of those the hash tells enough."""
+    return "local" if origin.model.startswith("local:") else origin.model
 
 
 def _edits(origin: Origin) -> bool:

@@ -69,9 +69,20 @@ def folder() -> Path:
     return home_folder() / "credentials"
 
 
+def own_places() -> tuple[str, str]:
+    """What the user's variables say, empty where they say nothing."""
+    return os.environ.get(KEY_VARIABLE, ""), os.environ.get(CHAIN_VARIABLE, "")
+
+
+def are_there() -> bool:
+    """Whether there is something to sign with already. Raises CredentialsError when only one of the two variables is set."""
+    key, _, own = places()
+    return own or key.exists()
+
+
 def places() -> tuple[Path, Path, bool]:
     """Key, chain, and whether the user named them. Raises CredentialsError when only one of the two variables is set."""
-    key, chain = os.environ.get(KEY_VARIABLE), os.environ.get(CHAIN_VARIABLE)
+    key, chain = own_places()
     if bool(key) != bool(chain):
         there, missing = (KEY_VARIABLE, CHAIN_VARIABLE) if key else (CHAIN_VARIABLE, KEY_VARIABLE)
         raise CredentialsError(f"{there} is set and {missing} is not: set both, each to a PEM file, or neither.")

@@ -2,8 +2,8 @@
 
 The threat: the service makes pictures of people. Somebody on the network asks it; or somebody's web page does, through the browser of a
 user of this machine: by a form, which browsers send anywhere; by a name of its own that it lets point to 127.0.0.1 (DNS rebinding).
-The mechanism: with tokens configured every request needs one, except for the page and what it is made of, the API's description, and
-pictures, whose addresses are signed. Without, `serve` listens on loopback only; only requests for a name of this machine are answered,
+The mechanism: with tokens configured every request needs one, except for the page and what it is made of, the API's description, /health,
+and pictures, whose addresses are signed. Without, `serve` listens on loopback only; only requests for a name of this machine are answered,
 and requests that change something must not come from another site (Origin, Sec-Fetch-Site). CORS is off but for `allowed_origins`.
 Its limits: without tokens all users of this machine may ask. Bearer tokens travel in clear text: outside loopback, put TLS in front.
 """

@@ -174,10 +174,14 @@ class _Watcher:
         from avatar_pipeline.actors.files import write_atomic
         from avatar_pipeline.errors import StoreError
         from avatar_pipeline.imaging import encode_jpeg
+        from avatar_pipeline.provenance.xmp import with_source_type
         from avatar_pipeline.service.job import PREVIEW
 
         try:
-            write_atomic(UPath(self.folder / PREVIEW), encode_jpeg(picture.convert("RGB")))
+            shown = with_source_type(
+                encode_jpeg(picture.convert("RGB")), "trainedAlgorithmicMedia"
+            )  # gone in a second: not signed
+            write_atomic(UPath(self.folder / PREVIEW), shown)
         except StoreError:
             return
         self.previews += 1
@@ -208,6 +212,8 @@ def _reason(result: Any, run_id: str) -> dict[str, Any]:
     if fault is None:
         return _unforeseen(run_id)
     message = step_error(failed[0])
+    if fault.code == "credentials_unusable":
+        message = f"The service cannot sign its pictures, and hands out none unsigned: its operator finds why in Dagster (run {run_id})."
     if fault.code.startswith("storage_"):
         what = "its disk is full" if fault.code == "storage_full" else "its operator finds why in Dagster"
         message = f"The service could not store or read a file: {what} (run {run_id})."

@@ -179,7 +179,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="liveportrait_export",
-            code_version="2",
+            code_version="3",
             settings=liveportrait_export.Settings,
             run=lambda i, settings, t: liveportrait_export.run(
                 i.spec,

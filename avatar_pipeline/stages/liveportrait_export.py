@@ -19,6 +19,7 @@ from avatar_pipeline.faces.draw import annotate
 from avatar_pipeline.faces.readiness import reload_check
 from avatar_pipeline.imaging import encode_jpeg, open_image
 from avatar_pipeline.provenance.digests import sha256_bytes
+from avatar_pipeline.provenance.xmp import with_source_type
 from avatar_pipeline.stages.intake_files import read_thresholds
 from avatar_pipeline.stages.references import assess_person, embeddings
 from avatar_pipeline.stages.result import StageResult
@@ -62,7 +63,7 @@ def run(
     framed_faces = analyzer.analyze(framed)
     before = assess_person(framed, framed_faces, references, thresholds, analyzer)
 
-    jpg = encode_jpeg(Image.fromarray(framed), quality=settings.quality)
+    jpg = with_source_type(encode_jpeg(Image.fromarray(framed), quality=settings.quality), "trainedAlgorithmicMedia")
     exported = open_image(jpg, name=f"{spec.name}.jpg")
     found = analyzer.analyze(np.asarray(exported))
     checks = assess_person(np.asarray(exported), found, references, thresholds, analyzer, jpg)

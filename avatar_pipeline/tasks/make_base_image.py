@@ -112,6 +112,7 @@ def _result(store: ActorStore, data: bytes, made: Manifest, description: str, wa
             "digest": made.digest,
             "run_id": made.run_id,
             "device": made.device,
+            "model": made.model_id,
         },
         previews={"base_image": picture},
         seeds={FILE: made.root_seed},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from avatar_pipeline.service.app import create_app
 from avatar_pipeline.service.routes.page import PAGES, STATIC
@@ -77,7 +79,7 @@ def test_ids_that_the_scripts_use_exist() -> None:
     used = {name for script in SCRIPTS.values() for name in re.findall(r'byId\("([^"]+)"\)', script)}
     assert used and used - set(there) == set()
     # names that are put together: tabs and their sections, and fields with a preview
-    for name in form_names():
+    for name in (*form_names(), "cartoon"):
         assert {name, f"tab-{name}"} <= set(there)
     for field in ("face", "source-face", "target"):
         assert {field, f"{field}-preview"} <= set(there)
@@ -179,6 +181,46 @@ def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: S
     page.until(visible("result"))
     assert "a 35 year old woman" in text(page, "#result .said")
     assert page.complaints == []
+
+
+PIXELS = """(() => {
+  const image = document.querySelector('#result figure img');
+  const canvas = Object.assign(document.createElement('canvas'), {width: image.naturalWidth, height: image.naturalHeight});
+  canvas.getContext('2d').drawImage(image, 0, 0);
+  return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data];
+})()"""
+
+
+def test_a_cartoon_is_drawn_and_its_seed_kept(page: Page, server: Server, tmp_path: Path) -> None:
+    page.size(390, 844, phone=True)
+    page.open(server.url + "/#cartoon")
+    page.until("document.querySelectorAll('#actor option').length > 1")
+    assert page.js(visible("cartoon")) and not page.js(visible("portrait"))
+    page.click("#cartoon .submit button")
+    page.until(visible("result") + " && document.querySelector('#result figure img').naturalWidth === 96")
+    seed = text(page, "#result .facts dd")
+    assert seed.isdigit() and "white" in text(page, "#result .facts") and "cartoon_gan_small" in text(page, "#result .facts")
+    # it is the picture of that seed
+    drawn = page.js(PIXELS)
+    answer = server.get("/generate-image", params={"seed": seed})
+    assert bytes(drawn) == Image.open(io.BytesIO(answer.content)).convert("RGBA").tobytes()
+    page.click("#keep-seed")
+    assert page.js("document.getElementById('cartoon-seed').value") == seed
+    page.js("document.getElementById('cartoon-size').value = 'large'")
+    page.click("#cartoon-transparent")
+    page.click("#cartoon-compare")
+    page.click("#cartoon .submit button")
+    page.until("document.querySelectorAll('#result figure img.checker').length === 2")
+    page.until("[...document.querySelectorAll('#result figure img')].every(image => image.naturalWidth === 128)")
+    assert text(page, "#result .facts dd") == seed and "baseline" in text(page, "#result .cartoons")
+    page.click("#result .strip button:last-child")  # back to the first
+    page.until("document.querySelectorAll('#result figure').length === 1")
+    page.js("document.getElementById('cartoon-seed').value = '9999999999'")
+    page.click("#cartoon .submit button")
+    page.until(visible("error"))
+    assert "seed: must be below" in text(page, "#error")
+    assert page.js("document.documentElement.scrollWidth") == 390
+    assert [said for said in page.complaints if "422" not in said] == []
 
 
 def test_a_refusal_is_said_in_the_services_words(page: Page, server: Server) -> None:

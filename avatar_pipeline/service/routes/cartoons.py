@@ -79,7 +79,7 @@ async def generate_image(
         headers={
             "X-Seed": str(used),
             "X-Renderer": renderer,
-            "X-Model": f"{made.model} {made.model_sha256[:12]}",
+            "X-Model": f"{made.origin.model} {made.origin.model_sha256[:12]}",
             "X-Code": f"avatar_pipeline {avatar_pipeline.__version__}",
             "Content-Disposition": f'inline; filename="cartoon-{used}.png"',
             # A seed's cartoon is the same until other weights come; a drawn seed's address shows another one each time.
