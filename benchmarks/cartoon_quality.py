@@ -36,18 +36,19 @@ def main() -> None:
         "--card", type=Path, help="model card to write the table into, such as avatar_pipeline/cartoons/MODEL_CARD.md"
     )
     options = parser.parse_args()
-    found, began = {}, time.monotonic()
+    found, digests, began = {}, list[str](), time.monotonic()
     for size in options.size or SIZES:
-        measured = evaluate(read_weights(options.weights / f"{size}.safetensors", size), size)
+        weights = read_weights(options.weights / f"{size}.safetensors", size)
+        digests.append(f"{size} `{weights.sha256[:16]}`")
+        measured = evaluate(weights, size)
         found[size] = measured.figures
         if options.sheet:
             options.sheet.mkdir(parents=True, exist_ok=True)
             pairs = side_by_side(measured.asked, measured.drawn)
             (options.sheet / f"{size}-pairs.png").write_bytes(encode_png(pairs))
             (options.sheet / f"{size}-checkerboard.png").write_bytes(encode_png(on_checkerboard(measured.drawn[-60:])))
-    digests = ", ".join(f"{size} `{read_weights(options.weights / f'{size}.safetensors', size).sha256[:16]}`" for size in found)
     machine = f"{choose_device('cpu').name}, torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}"
-    figures = f"{table(found)}\n\nWeights: {digests}. Measured on {machine}; {time.monotonic() - began:.0f} s."
+    figures = f"{table(found)}\n\nWeights: {', '.join(digests)}. Measured on {machine}; {time.monotonic() - began:.0f} s."
     print(figures)
     if options.card:
         write_atomic(shared(options.card), replace_block(options.card.read_text(), figures).encode())

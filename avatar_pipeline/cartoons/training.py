@@ -32,7 +32,7 @@ from tqdm import tqdm
 from avatar_pipeline.actors.files import shared, write_atomic
 from avatar_pipeline.cartoons.attributes import Size
 from avatar_pipeline.cartoons.dataset import contact_sheet
-from avatar_pipeline.cartoons.networks import Discriminator, Generator
+from avatar_pipeline.cartoons.networks import DISCRIMINATOR_CHANNELS, GENERATOR_CHANNELS, Discriminator, Generator
 from avatar_pipeline.errors import ModelError
 from avatar_pipeline.imaging import encode_jpeg
 
@@ -118,6 +118,19 @@ def train(
     contents = {name: tensor.contiguous().cpu() for name, tensor in weights.items() if not name.endswith("num_batches_tracked")}
     write_atomic(shared(result), save(contents))
     return result
+
+
+def recipe() -> dict[str, object]:
+    """What decides the weights beside the pictures, the steps and the code: a checkpoint of another recipe is not gone on from."""
+    return {
+        "seed": SEED,
+        "batch": BATCH,
+        "anchor": [ANCHOR_SHARE, ANCHOR_RATE, ANCHOR_WEIGHT],
+        "rate": [RATE, *BETAS],
+        "noise": NOISE,
+        "average": AVERAGE,
+        "channels": [list(GENERATOR_CHANNELS), list(DISCRIMINATOR_CHANNELS)],
+    }
 
 
 def draw(generator: nn.Module, hot: np.ndarray, batch: int = 64) -> np.ndarray:

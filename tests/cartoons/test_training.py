@@ -71,6 +71,16 @@ def test_a_checkpoint_of_another_training_is_set_aside(tmp_path: Path) -> None:
     assert (aside / "checkpoint.pt").read_bytes() == b"an hour"
     assert aside.name in told
     assert [path.name for path in folder.iterdir()] == ["training.json"]
+    (folder / "history.jsonl").write_text("of a training that did not come to its first checkpoint")
+    assert train.prepare(folder, ours) == "Begins anew."
+    assert [path.name for path in folder.iterdir()] == ["training.json"]
+
+
+def test_what_is_not_a_trainings_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "holiday.jpg").write_bytes(b"somebody's")
+    assert train.prepare(tmp_path / "small", {"size": "small"}) == "Begins anew."
+    assert (tmp_path / "small" / "holiday.jpg").read_bytes() == b"somebody's"
 
 
 def test_bad_input_is_told(build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
