@@ -77,11 +77,11 @@ def served(folder: str, cores: list[int], count: int) -> float:
         process = psutil.Process(server.pid)
         before = process.memory_info().rss
         first = {path: ask(HTTPConnection("127.0.0.1", port), path) for path in ("/generate-image", CASES["small, DiceBear"])}
-        print("| request | connection | p50 ms | p95 ms | longest ms | bytes |\n|---|---|---|---|---|---|")
-        worst = row("GET /health", port, "/health", count, kept=True)
+        print("| request | connection | p50 ms | p95 ms | longest ms | core ms | bytes |\n|---|---|---|---|---|---|---|")
+        worst = row("GET /health", process, port, "/health", count, kept=True)
         for name, query in CASES.items():
             for kept in (True, False):
-                worst = max(worst, row(name, port, f"/generate-image{query}", count, kept))
+                worst = max(worst, row(name, process, port, f"/generate-image{query}", count, kept))
         print(
             f"\nThe first cartoon after the start took {first['/generate-image'][0]:.0f} ms (weights and keys are read, or made), ",
             end="",
@@ -130,20 +130,25 @@ def ask(connection: HTTPConnection, path: str) -> tuple[float, int]:
     return took, len(body)
 
 
-def row(name: str, port: int, path: str, count: int, kept: bool) -> float:
-    """Measure a case, print its row, return its p50."""
+def row(name: str, process: psutil.Process, port: int, path: str, count: int, kept: bool) -> float:
+    """Measure a case, print its row, return its p50. Core ms: what the server used of its core for each, whatever else was running."""
     kept_connection = HTTPConnection("127.0.0.1", port)
-    times, sizes = [], []
-    for _ in range(WARM + count):
+    times, sizes, used = [], [], 0.0
+    for number in range(WARM + count):
+        if number == WARM:
+            used = sum(process.cpu_times()[:2])
         connection = kept_connection if kept else HTTPConnection("127.0.0.1", port)
         took, size = ask(connection, path)
         times.append(took)
         sizes.append(size)
         if not kept:
             connection.close()
+    used = (sum(process.cpu_times()[:2]) - used) * 1000 / count
     kept_connection.close()
     times = times[WARM:]
-    said = f"{quantile(times, 0.5):.1f} | {quantile(times, 0.95):.1f} | {max(times):.1f} | {quantile(sizes, 0.5):.0f}"
+    said = (
+        f"{quantile(times, 0.5):.1f} | {quantile(times, 0.95):.1f} | {max(times):.1f} | {used:.1f} | {quantile(sizes, 0.5):.0f}"
+    )
     print(f"| {name} | {'kept' if kept else 'new'} | {said} |", flush=True)
     return quantile(times, 0.5)
 

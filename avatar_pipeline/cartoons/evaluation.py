@@ -29,6 +29,8 @@ JUDGES_SEED = 17
 BOUNDS = {"diversity, pixels": 0.8, "diversity, features": 0.8, "clusters covered": 0.9}
 # How much of its colour a pixel may have that should be transparent, of 255: less is invisible on any background.
 INVISIBLE = 8
+# Pixels of a square that counts as flat, and the step between neighbours, of 255, that counts as an edge.
+FLAT, EDGE = 5, 64
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,13 @@ def _diversity(
 ) -> dict[str, Figure]:
     """Mean distances between two of the samples against the data's, and which clusters of the data the samples come to."""
     count = amount.samples
-    whole, few, new = (_mean_distance(part[:count].reshape(count, -1)) for part in (data, drawn, real))
+    whole, few, new = (mean_distance(part[:count].reshape(count, -1)) for part in (data, drawn, real))
     found = {"diversity, pixels": Figure(few / whole, new / whole, BOUNDS["diversity, pixels"])}
-    whole, few, new = (_mean_distance(features[name][:count]) for name in ("data", "drawn", "real"))
+    whole, few, new = (mean_distance(features[name][:count]) for name in ("data", "drawn", "real"))
     found["diversity, features"] = Figure(few / whole, new / whole, BOUNDS["diversity, features"])
-    few, new = (_covered(features["data"], features[name][:count], amount.clusters) for name in ("drawn", "real"))
+    few, new = (covered(features["data"], features[name][:count], amount.clusters) for name in ("drawn", "real"))
     found["clusters covered"] = Figure(few, new, BOUNDS["clusters covered"])
-    few, new = (_frechet(features["data"], features[name]) for name in ("drawn", "real"))
+    few, new = (frechet(features["data"], features[name]) for name in ("drawn", "real"))
     return found | {"Frechet distance, own features": Figure(few, new)}
 
 
@@ -162,7 +164,27 @@ def _as_asked(asked: np.ndarray, drawn: np.ndarray, hot: np.ndarray, size: Size)
         "PSNR, dB": Figure(float(10 * np.log10(255**2 / errors.mean()))),
         "PSNR of the worst 5 %, dB": Figure(float(10 * np.log10(255**2 / np.quantile(errors, 0.95)))),
         "transparent where it should be": Figure(float((drawn[:, 3][empty] < INVISIBLE).mean()), 1.0),
+        **texture(asked, drawn),
     }
+
+
+def texture(asked: np.ndarray, drawn: np.ndarray) -> dict[str, Figure]:
+    """Two things that the eye sees and a mean error does not: ripple where DiceBear's colour is flat, and how hard the outlines are.
+
+    The ripple is the mean difference between neighbours, 0 to 255, in squares of 5 pixels that should be of one opaque colour. The
+    contrast is that of neighbours at edges, against what it should be.
+    """
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    ripple, pairs, contrast, wanted = 0.0, 0, 0.0, 0.0
+    for one, other in zip(asked.astype(np.int16), drawn.astype(np.int16), strict=True):
+        window = (1, FLAT, FLAT)
+        flat = (maximum_filter(one, window) == minimum_filter(one, window)).all(axis=0) & (one[3] == 255)
+        should, does = (np.abs(np.diff(picture[:3], axis=2)) for picture in (one, other))
+        ripple, pairs = ripple + float(does[:, flat[:, 1:]].sum()), pairs + 3 * int(flat[:, 1:].sum())
+        edges = should > EDGE
+        contrast, wanted = contrast + float(does[edges].sum()), wanted + float(should[edges].sum())
+    return {"ripple in flat colours, of 255": Figure(ripple / pairs, 0.0), "contrast of outlines": Figure(contrast / wanted, 1.0)}
 
 
 def _read_right(found: np.ndarray, hot: np.ndarray, real: np.ndarray, real_hot: np.ndarray, size: Size) -> dict[str, Figure]:
@@ -173,7 +195,7 @@ def _read_right(found: np.ndarray, hot: np.ndarray, real: np.ndarray, real_hot: 
     return {f"read right: {name}": Figure(float(a), float(b)) for name, a, b in zip(names, drawn, reference, strict=True)}
 
 
-def _mean_distance(points: np.ndarray) -> float:
+def mean_distance(points: np.ndarray) -> float:
     """The mean Euclidean distance between two of (n, dimensions)."""
     points = np.asarray(points, np.float32) / 255
     squares = (points.astype(np.float64) ** 2).sum(axis=1)
@@ -181,7 +203,7 @@ def _mean_distance(points: np.ndarray) -> float:
     return float(between[np.triu_indices(len(points), 1)].mean())
 
 
-def _covered(data: np.ndarray, samples: np.ndarray, clusters: int) -> float:
+def covered(data: np.ndarray, samples: np.ndarray, clusters: int) -> float:
     """The share of the clusters of the data (k-means) that one of the samples at least is nearest to."""
     from scipy.cluster.vq import kmeans2, vq
 
@@ -191,7 +213,7 @@ def _covered(data: np.ndarray, samples: np.ndarray, clusters: int) -> float:
     return float(np.isin(used, vq(samples / spread, centres)[0]).mean())
 
 
-def _frechet(data: np.ndarray, samples: np.ndarray) -> float:
+def frechet(data: np.ndarray, samples: np.ndarray) -> float:
     """The distance between the normal distributions that fit both: sqrt of |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))."""
     first, second = np.cov(data, rowvar=False), np.cov(samples, rowvar=False)
     roots = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0))

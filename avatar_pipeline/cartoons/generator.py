@@ -96,10 +96,14 @@ def _threads() -> ThreadpoolController:
 
 def weights(size: Size) -> Weights:
     """The shipped generator of a size, read once. Raises ModelError when its file is missing or damaged."""
-    return read_weights(WEIGHTS / f"{size}.safetensors", size)
+    return _kept(WEIGHTS / f"{size}.safetensors", size)
 
 
 @cache
+def _kept(path: Path, size: Size) -> Weights:
+    return read_weights(path, size)
+
+
 def read_weights(path: Path, size: Size) -> Weights:
     """A generator from its file, as training.py writes it. Raises ModelError when the file is missing or damaged."""
     from safetensors import SafetensorError

@@ -48,7 +48,7 @@ def train_generator(
     if steps < 1:
         raise ModelError(f"{steps} training steps: give 1 or more.")
     pictures = build / DATASET
-    made_from = {"size": size, "steps": steps, "seed": training.SEED, "dataset": dataset.read_facts(pictures)["digest"]}
+    made_from = {"size": size, "steps": steps, **training.recipe(), "dataset": dataset.read_facts(pictures)["digest"]}
     data, held_out = dataset.load(pictures, size), dataset.load(pictures / dataset.HELD_OUT, size)
     where = choose_device(device)
     log(prepare(build / size, made_from))
@@ -64,7 +64,8 @@ def train_generator(
 def prepare(folder: Path, made_from: dict[str, object]) -> str:
     """Make sure that a training goes on only from a checkpoint of its own kind; tells what it will do.
 
-    made_from: the data set's digest, steps, seed. A checkpoint of another training took an hour: its folder is kept under another name.
+    made_from: the data set's digest, the steps, the recipe; what JSON can hold. A checkpoint of another training took an hour: its
+    folder is kept under another name.
     """
     record, checkpoint = folder / RECORD, folder / CHECKPOINT
     ours = record.exists() and json.loads(record.read_text()) == made_from
@@ -75,8 +76,8 @@ def prepare(folder: Path, made_from: dict[str, object]) -> str:
         aside = folder.with_name(f"{folder.name}-{sha256_file(checkpoint)[:8]}")
         shutil.rmtree(aside, ignore_errors=True)  # of the very same checkpoint
         folder.replace(aside)
-        told = f"The training in {folder} was of other pictures or another length: it is {aside.name} now, and a new one begins."
-    elif folder.exists():
+        told = f"The training in {folder} was of other pictures, length or recipe: it is {aside.name} now, and a new one begins."
+    elif record.exists():  # else the folder is not ours
         shutil.rmtree(folder)  # it did not come to its first checkpoint
     write_atomic(shared(record), json.dumps(made_from, indent=1).encode())
     return told

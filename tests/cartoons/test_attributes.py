@@ -26,13 +26,12 @@ KNOWN: dict[tuple[Size, int], dict[str, str]] = {
         "clothingColor": "#78e185",
         "headContrastColor": "#f59797",
     },
-    ("small", 2**32): {
-        "headVariant": "short1",
-        "expressionVariant": "eatingHappy",
-        "accessoriesVariant": "sunglasses",
-        "skinColor": "#ae5d29",
-        "clothingColor": "#9ddadb",
-        "headContrastColor": "#f59797",
+    ("small", 4294967295): {
+        "headVariant": "noHair2",
+        "expressionVariant": "smileLOL",
+        "skinColor": "#694d3d",
+        "clothingColor": "#e279c7",
+        "headContrastColor": "#4a312c",
     },
     ("large", 0): {
         "headVariant": "short3",
@@ -48,12 +47,12 @@ KNOWN: dict[tuple[Size, int], dict[str, str]] = {
         "clothingColor": "#8fa7df",
         "headContrastColor": "#c93305",
     },
-    ("large", 2**32): {
-        "headVariant": "mediumStraight",
-        "expressionVariant": "veryAngry",
-        "skinColor": "#ae5d29",
-        "clothingColor": "#e78276",
-        "headContrastColor": "#ecdcbf",
+    ("large", 4294967295): {
+        "headVariant": "medium2",
+        "expressionVariant": "contempt",
+        "skinColor": "#694d3d",
+        "clothingColor": "#8fa7df",
+        "headContrastColor": "#b58143",
     },
 }
 
@@ -82,7 +81,7 @@ def test_shares_are_near_their_targets_and_every_choice_comes_up(size: Size) -> 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_seed_means_the_same_cartoon_for_ever(size: Size) -> None:
-    for seed in (0, 1, 2**32):
+    for seed in (0, 1, 2**32 - 1):
         assert described(chosen(draw_latents(size, 1, seed), size)[0], size) == KNOWN[size, seed]
     many = draw_latents(size, 5, 1)
     assert many.dtype == np.float32
