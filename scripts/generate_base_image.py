@@ -2,9 +2,10 @@
 
     python scripts/generate_base_image.py NAME DESCRIPTION [width] [height] [steps] [seed]
 
-Defaults: 1024 1536 25 -1; a seed of -1 draws one. Prints the picture's path, the seed that was used (with it, the same command
-gives the same picture), and where a copy with content credentials lies: that is the one to hand on. It makes the same asset, by the same task, as POST /api/generate-base-image does. Who draws is set as for the
-server: AVATAR_SERVICE_BASE_IMAGE_BACKEND=runpod, with RUNPOD_API_KEY and RUNPOD_SERVER_100_ID (docs/remote.md).
+Defaults: 1024 1536 25 -1; a seed of -1 draws one. Prints the picture's path, the seed that was used (with it, the same command gives the
+same picture), and where a copy with content credentials lies: that one is to be handed on. It makes the same asset, by the same task, as
+POST /api/generate-base-image does. Who draws is set as for the server: AVATAR_SERVICE_BASE_IMAGE_BACKEND=runpod, with RUNPOD_API_KEY and
+RUNPOD_SERVER_100_ID (docs/remote.md).
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ def main(arguments: list[str]) -> int:
 
 
 def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]:
-    """Path and seed of the picture, and the path of its signed copy. Raises AvatarPipelineError for what the command line or the pipeline refuses."""
+    """Path and seed of the picture, and the path of its signed copy.
+
+    Raises AvatarPipelineError for what the command line or the pipeline refuses.
+    """
     from dagster import DagsterInstance
     from pydantic import ValidationError
 

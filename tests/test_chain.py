@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import dagster as dg
 import numpy as np
 import pytest
@@ -95,13 +96,46 @@ def test_dagster_knows_it_all(chain: Path, manifests: dict[str, Manifest]) -> No
 
 
 def test_the_export_is_ready_for_liveportrait(chain: Path, manifests: dict[str, Manifest], analyzer: FaceAnalyzer) -> None:
-    data = (chain / "exports" / f"{ACTOR}.jpg").read_bytes()
-    assert data == (chain / "actors" / ACTOR / "liveportrait_export" / f"{ACTOR}.jpg").read_bytes()
+    exported, stored = chain / "exports" / f"{ACTOR}.jpg", chain / "actors" / ACTOR / "liveportrait_export" / f"{ACTOR}.jpg"
+    data = exported.read_bytes()
+    # as LivePortrait reads it: the credentials are in the copy, and its pixels are those of the stored version
+    assert (cv2.cvtColor(cv2.imread(str(exported)), cv2.COLOR_BGR2RGB) == np.asarray(Image.open(stored))).all()
     image = Image.open(io.BytesIO(data))
     assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (1024, 1024))
     pixels = np.asarray(image)
     checks = assess(pixels, analyzer.analyze(pixels), data=data)
     assert [check for check in checks if check.verdict == "error"] == []
+
+
+def test_the_export_is_signed_with_its_lineage(
+    chain: Path, manifests: dict[str, Manifest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported = chain / "exports" / f"{ACTOR}.jpg"
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", str(exported), "--json", "--trust", str(chain / "home" / "credentials" / "root.pem")])
+    assert not stop.value.code
+    told = json.loads(capsys.readouterr().out)
+    avatar, export = manifests["validated_avatar"], manifests["liveportrait_export"]
+    assert (told["state"], told["own"], told["source"], told["xmp_source"]) == ("trusted", True, *["trainedAlgorithmicMedia"] * 2)
+    assert told["lineage"] == {
+        "copy_of": export.files[f"{ACTOR}.jpg"].sha256,
+        "model": avatar.model_id,
+        "model_sha256": avatar.model_sha256,
+        "seed": avatar.seeds[str(avatar.metrics["chosen"])],
+        "lora_sha256": manifests["lora"].files[f"{ACTOR}.safetensors"].sha256,
+    }
+    assert {each["name"] for each in told["ingredients"]} == {"validated_avatar", "base_image"}
+    places = [place for places in told["known"].values() for place in places]
+    assert f"{ACTOR}.jpg of {ACTOR}'s liveportrait_export, version {export.digest[:12]}" in places
+    assert len(places) >= 4, "export, avatar, base image and LoRA are all known by their digests"
+    about = json.loads((chain / "actors" / ACTOR / "liveportrait_export" / f"{ACTOR}.json").read_text())
+    assert about["sha256"] == told["lineage"]["copy_of"]
+    raw = exported.read_bytes().lower()
+    assert not [word for word in (ACTOR.encode(), b"indian", b"light brown hair", b"openpeople", b"angular jaw") if word in raw]
+    with dg.DagsterInstance.from_config(str(chain / "home")) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("liveportrait_export"))
+    assert event is not None and event.asset_materialization is not None
+    assert str(event.asset_materialization.metadata["content_credentials"].value).startswith("valid: signed by ")
 
 
 def test_the_export_tells_where_it_comes_from(chain: Path, manifests: dict[str, Manifest]) -> None:

@@ -15,6 +15,8 @@ from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.home import PROJECT
+from avatar_pipeline.provenance.digests import sha256_bytes
+from avatar_pipeline.provenance.verify import verify
 
 SCRIPT = "scripts/generate_base_image.py"
 Call = Callable[..., tuple[int, str, str]]
@@ -47,8 +49,9 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 
 def printed(out: str) -> tuple[Path, int]:
-    """Path and seed."""
-    path, seed = out.splitlines()
+    """Path and seed; the signed copy lies in the exports."""
+    path, seed, copy = out.splitlines()
+    assert copy == f"Signed copy: {os.environ['AVATAR_EXPORTS']}/0100_european_25_male_base.png"
     return Path(path.removeprefix("Base image saved to: ")), int(seed.removeprefix("Seed used: "))
 
 
@@ -62,6 +65,11 @@ def test_the_documents_command_and_its_seed_again(world: Path, call: Call) -> No
     with Image.open(path) as image:
         assert image.size == (256, 384)
     first = path.read_bytes()
+    copy = world / "exports" / path.name
+    verdict = verify(copy.read_bytes())
+    assert (verdict.state, verdict.lineage["seed"], verdict.lineage["copy_of"]) == ("valid", seed, sha256_bytes(first))
+    with Image.open(path) as stored, Image.open(copy) as signed:
+        assert stored.tobytes() == signed.tobytes()
     assert ActorStore().current("0100_european_25_male", "base_image").root_seed == seed
     said = yaml.safe_load((world / "actors" / "0100_european_25_male" / "actor.yaml").read_text())
     assert (said["description"], said["seed"]) == (DESCRIPTION, seed)

@@ -38,24 +38,34 @@ def verify(
     Exit code: 0 Trusted, or Valid where no --trust was given; 1 Invalid; 2 absent; 3 Valid, and the signer is not among --trust;
     4 the file cannot be examined, or the command could not run.
     """
+    from avatar_pipeline.provenance.digests import sha256_bytes
     from avatar_pipeline.provenance.verify import read_media, read_roots
     from avatar_pipeline.provenance.verify import verify as examine
 
     try:
-        verdict = examine(read_media(file), read_roots(trust or []))
-        known = _known(verdict)
+        data = read_media(file)
+        verdict = examine(data, read_roots(trust or []))
+        itself = sha256_bytes(data)
+        known = _known({itself, *verdict.digests})
     except AvatarPipelineError as error:
         Console(stderr=True, soft_wrap=True).print(f"Error: {error}", markup=False, highlight=False, style="red")
         raise typer.Exit(UNREADABLE) from None
     if json_:
-        print(json.dumps({"file": str(file), **dataclasses.asdict(verdict), "own": _is_own(verdict), "known": known}, indent=1))
+        told = {"file": str(file), "sha256": itself, **dataclasses.asdict(verdict), "own": _is_own(verdict), "known": known}
+        print(json.dumps(told, indent=1))
     else:
         _print(file, verdict, known)
+        for place in known.get(itself, []):
+            out.print(
+                f"  {'this file':<13} is {place}: stored versions are not signed, copies are", markup=False, highlight=False
+            )
     codes = {"trusted": SIGNED, "valid": NOT_TRUSTED if trust else SIGNED, "invalid": INVALID, "absent": ABSENT}
     raise typer.Exit(codes[verdict.state])
 
 
 def _print(file: Path, verdict: Verdict, known: dict[str, list[str]]) -> None:
+    from avatar_pipeline.provenance.watermark import FOUND
+
     colour = {"trusted": "green", "valid": "green", "invalid": "red", "absent": "yellow"}[verdict.state]
     state = verdict.state if verdict.state == "absent" else verdict.state.capitalize()
     out.print(f"{file}: ", markup=False, highlight=False, end="")
@@ -71,6 +81,10 @@ def _print(file: Path, verdict: Verdict, known: dict[str, list[str]]) -> None:
     rows += [(name, value) for name, value in (("by", verdict.generator), ("kind", verdict.source)) if value]
     if verdict.xmp_source and verdict.xmp_source != verdict.source:
         rows.append(("XMP says", f"{verdict.xmp_source}: in a packet that anybody can write"))
+    if verdict.watermark is not None and verdict.watermark >= FOUND:
+        rows.append(
+            ("watermark", f"avatar_pipeline's, by {verdict.watermark} standard deviations: a hint that it was made so, no proof")
+        )
     rows += [(name.replace("_", " "), f"{value}{_place(known, value)}") for name, value in verdict.lineage.items()]
     rows += [
         ("ingredient", f"{each.name} ({each.relationship}): {each.sha256 or 'no digest'}{_place(known, each.sha256)}")
@@ -84,14 +98,12 @@ def _place(known: dict[str, list[str]], digest: Any) -> str:
     return f", here {'; '.join(known[digest])}" if isinstance(digest, str) and digest in known else ""
 
 
-def _known(verdict: Verdict) -> dict[str, list[str]]:
+def _known(digests: set[str]) -> dict[str, list[str]]:
     """Which files of the actors at hand have the digests. A store that is not there, or is damaged, knows none."""
     from avatar_pipeline.history.versions import files_by_sha256
 
-    if not verdict.digests:
-        return {}
     try:
-        return files_by_sha256(actor_store(), set(verdict.digests))
+        return files_by_sha256(actor_store(), digests)
     except AvatarPipelineError:
         return {}
 

@@ -16,6 +16,7 @@ from avatar_pipeline.provenance.xmp import PNG_SIGNATURE, media_type
 
 C2PA_UUID = bytes.fromhex("D8FEC3D61B0E483C92975828877EC481")  # the box of a manifest in MP4 (C2PA 2.4, section A.5.2)
 PAD = re.compile(rb"\x63pad(\x58.|\x59..|[\x40-\x57])", re.DOTALL)  # CBOR: the text "pad", then the head of a byte string
+DETACHED = b"\xf6\x58\x40"  # CBOR: no payload, as the claim stands elsewhere; then the 64 bytes of an ES256 signature
 # The heads of the boxes of a manifest made here: type, what it tells of itself, label (ISO 19566-5, section 7.3).
 _TYPE = bytes.fromhex("00110010800000AA00389B71")
 HEADS = tuple(
@@ -30,7 +31,13 @@ HEADS = tuple(
 def is_framed_as_written(data: bytes) -> bool:
     """Whether what frames a manifest made here, in the file and inside of it, stands as it was written: heads, lengths, checksums."""
     store = manifest_store(data)
-    framed = all(head in store for head in HEADS) and len(padding_of_signatures(data)) == 1 and _fills(store)
+    framed = (
+        all(head in store for head in HEADS)
+        and all(part[:1] in (b"\x03", b"\x13") for part in store.split(_TYPE)[1:])  # with a label, and perhaps a salt
+        and DETACHED in store
+        and len(padding_of_signatures(data)) == 1
+        and _fills(store)
+    )
     if media_type(data) == "image/jpeg":
         return framed and b"JP\x02\x11\x00\x00\x00\x01" + store[:4] in data
     if media_type(data) == "image/png":

@@ -108,6 +108,8 @@ def make_pair(organisation: str = ORGANISATION, *, reuse: bool = False) -> Path:
     """
     from filelock import FileLock
 
+    if not 0 < len(organisation.strip()) <= 64:  # ub-organization-name of RFC 5280
+        raise CredentialsError("--name: give the organisation's name, at most 64 characters.")
     target = folder()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -179,23 +181,20 @@ def _pair(organisation: str) -> dict[str, bytes]:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
         )
 
-    try:
-        root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-        root = (
-            certificate(name("root"), root_key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage(signs=False, certifies=True), critical=True)
-            .sign(root_key, hashes.SHA256())
-        )
-        leaf = (
-            certificate(name("signer"), key)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(usage(signs=True, certifies=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
-            .sign(root_key, hashes.SHA256())
-        )
-    except ValueError as error:
-        raise CredentialsError(f"--name {organisation!r} cannot stand in a certificate: {error}.") from None
+    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    root = (
+        certificate(name("root"), root_key)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage(signs=False, certifies=True), critical=True)
+        .sign(root_key, hashes.SHA256())
+    )
+    leaf = (
+        certificate(name("signer"), key)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage(signs=True, certifies=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+        .sign(root_key, hashes.SHA256())
+    )
     return {
         KEY: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         CHAIN: leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM),

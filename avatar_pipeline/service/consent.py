@@ -76,7 +76,7 @@ PARAMETER = {
 def policy(settings: Settings, request: Request | None = None) -> Literal["declared", "operator"]:
     """Who answers for the consent of people whose faces come without a word: nobody, so that they are refused, or the operator.
 
-    request: one that came under another name, or for another address, than this machine's own shows that others reach the service.
+    request: one that came under another name, or from another address, than this machine's own shows that others reach the service.
     """
     if settings.upload_consent is not None:
         return settings.upload_consent

@@ -19,6 +19,7 @@ from avatar_pipeline.faces.draw import annotate
 from avatar_pipeline.faces.readiness import reload_check
 from avatar_pipeline.imaging import encode_jpeg, open_image
 from avatar_pipeline.provenance.digests import sha256_bytes
+from avatar_pipeline.provenance.watermark import embed
 from avatar_pipeline.provenance.xmp import with_source_type
 from avatar_pipeline.stages.intake_files import read_thresholds
 from avatar_pipeline.stages.references import assess_person, embeddings
@@ -38,6 +39,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     quality: int = Field(95, ge=75, le=100, description="JPEG quality")
+    watermark: bool = Field(False, description="add an invisible watermark: it changes the pixels (docs/content-credentials.md)")
 
 
 def run(
@@ -60,6 +62,8 @@ def run(
     if not faces:
         raise GenerationError(f"{spec.name}: the validated avatar has no face. Materialize validated_avatar again.")
     framed, enlarged, invented = frame_for_liveportrait(np.asarray(avatar), faces[0])
+    if settings.watermark:
+        framed = np.asarray(embed(Image.fromarray(framed)))
     framed_faces = analyzer.analyze(framed)
     before = assess_person(framed, framed_faces, references, thresholds, analyzer)
 

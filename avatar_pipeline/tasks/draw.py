@@ -25,6 +25,7 @@ from avatar_pipeline.faces.framing import Framing, frame_head
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.faces.readiness import assess, worst
 from avatar_pipeline.imaging import encode_jpeg, encode_png, open_image
+from avatar_pipeline.provenance import watermark
 from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.provenance.seeds import SEED_LIMIT, derive_seed
 from avatar_pipeline.stages.references import assess_person
@@ -219,7 +220,9 @@ def _finish(
 
 
 def encode(picture: Image.Image, format: str) -> bytes:
-    """The bytes of a picture: png, jpg or webp."""
+    """The bytes of a picture: png, jpg or webp; with an invisible watermark where that is wanted."""
+    if watermark.is_wanted():
+        picture = watermark.embed(picture)
     if format == "png":
         return encode_png(picture)
     if format == "jpg":

@@ -8,12 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from upath import UPath
 
 from avatar_pipeline.actors.export import drop_in
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.errors import StoreError
 from avatar_pipeline.home import PROJECT
+from avatar_pipeline.imaging import encode_jpeg
+from avatar_pipeline.provenance.credentials import Origin
+from avatar_pipeline.provenance.digests import sha256_bytes
+from avatar_pipeline.provenance.verify import verify
 from tests.actors.conftest import make_actor as make_actor
 from tests.actors.test_store import (
     ONE,
@@ -77,7 +82,9 @@ ActorStore(root).publish(manifest(), TWO)
     assert store.read_all(store.current("demo", "lora")) == TWO
 
 
-def test_photographs_checkpoints_and_exports(store: ActorStore, demo: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photographs_checkpoints_and_exports(
+    store: ActorStore, demo: UPath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (demo / "actor.yaml").write_text(SPECIFICATION)
     assert len(store.photos("demo")) == 18
     checkpoint = store.checkpoint("demo", "lora")
@@ -87,7 +94,10 @@ def test_photographs_checkpoints_and_exports(store: ActorStore, demo: UPath, mon
     store.publish(manifest(), ONE)
     assert checkpoint.load() is None
     monkeypatch.setenv("AVATAR_EXPORTS", str(store.root / "exports"))
-    assert drop_in("demo", b"a portrait").read_bytes() == b"a portrait"
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    origin = Origin(model="test", model_sha256="", seed=1, source="trainedAlgorithmicMedia")
+    portrait = encode_jpeg(Image.new("RGB", (64, 64)))
+    assert verify(drop_in("demo", portrait, origin).read_bytes()).lineage["copy_of"] == sha256_bytes(portrait)
 
 
 def test_a_mistyped_bucket_is_an_error_and_is_not_made(bucket: str) -> None:

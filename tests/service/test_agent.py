@@ -14,6 +14,7 @@ import requests
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.provenance.verify import verify
 from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.produce import produce
 from avatar_pipeline.stages.settings import resolve_settings
@@ -47,6 +48,11 @@ def fetch(url: str) -> bytes:
     answer = requests.get(url, timeout=30)
     assert answer.status_code == 200, answer.text
     return answer.content
+
+
+def drawn(url: str) -> bytes:
+    """The pixels: a signature is never twice the same."""
+    return Image.open(io.BytesIO(fetch(url))).tobytes()
 
 
 def write_actor(server: Server, likeness: str) -> Path:
@@ -129,15 +135,15 @@ def test_more_pictures_than_one_request_may_have(server: Server) -> None:
 def test_a_seed_repeats_its_picture_and_another_does_not(server: Server) -> None:
     first = generate(server)
     again = generate(server, seed=first["seed"])
-    assert fetch(first["image_url"]) == fetch(again["image_url"])
-    assert fetch(generate(server, seed=first["seed"] ^ 1)["image_url"]) != fetch(first["image_url"])
+    assert drawn(first["image_url"]) == drawn(again["image_url"])
+    assert drawn(generate(server, seed=first["seed"] ^ 1)["image_url"]) != drawn(first["image_url"])
 
 
 def test_each_of_several_pictures_is_repeated_by_its_own_seed(server: Server) -> None:
     both = generate(server, n=2, seed=3, views=["3/4 view"], expressions=["smiling"])["images"]
     assert len({image["seed"] for image in both}) == 2
     alone = generate(server, seed=both[1]["seed"], views=["3/4 view"], expressions=["smiling"])
-    assert fetch(both[1]["image_url"]) == fetch(alone["image_url"])
+    assert drawn(both[1]["image_url"]) == drawn(alone["image_url"])
 
 
 def test_views_and_expressions_are_drawn_or_said_to_be_missing(server: Server) -> None:
@@ -158,7 +164,7 @@ def test_views_and_expressions_are_drawn_or_said_to_be_missing(server: Server) -
 
 def test_styles_act_or_are_said_not_to(server: Server) -> None:
     plain, studio, painted = (generate(server, style=style, seed=4) for style in ("photorealistic", "studio", "painting"))
-    assert fetch(plain["image_url"]) != fetch(studio["image_url"])
+    assert drawn(plain["image_url"]) != drawn(studio["image_url"])
     assert not plain["warnings"]
     assert any("'painting' was left out" in said for said in painted["warnings"])
 
@@ -166,7 +172,7 @@ def test_styles_act_or_are_said_not_to(server: Server) -> None:
 def test_words_that_the_model_does_not_know_are_named(server: Server) -> None:
     body = generate(server, prompt=f"{MAN}, holding a trombone", seed=4)
     assert any("holding, trombone" in said for said in body["warnings"])
-    assert fetch(body["image_url"]) == fetch(generate(server, seed=4)["image_url"])
+    assert drawn(body["image_url"]) == drawn(generate(server, seed=4)["image_url"])
 
 
 def test_checks_say_what_is_wrong_with_a_picture(server: Server) -> None:
@@ -191,9 +197,9 @@ def test_an_alias_in_the_prompt_draws_with_the_actors_lora(server: Server, actor
     description = "a indian 40 year old male with long straight light brown hair and an angular jaw"
     without = generate(server, prompt=prompt.format(description), seed=9)
     assert (without["actor"], without["distance"]) == (None, None)
-    assert fetch(body["image_url"]) != fetch(without["image_url"])
+    assert drawn(body["image_url"]) != drawn(without["image_url"])
     named = generate(server, prompt=prompt.format("Pia Quist"), seed=9)
-    assert fetch(named["image_url"]) == fetch(body["image_url"])
+    assert drawn(named["image_url"]) == drawn(body["image_url"])
     by_field = generate(server, prompt="smiling", actor=NAME)
     assert by_field["made_from"]["lora"] == actor
 
@@ -227,7 +233,7 @@ def real(server: Server, actor: str) -> Any:
     (write_actor(server, "synthetic") / "consent.yaml").unlink(missing_ok=True)
 
 
-def test_a_real_person_without_consent_is_refused(server: Server, real: Callable[[str | None], None]) -> None:
+def test_a_real_person_without_consent_is_refused(server: Server, actor: str, real: Callable[[str | None], None]) -> None:
     for scope, missing in ((None, "embed"), ("embed, train", "generate"), ("embed, generate", "publish")):
         real(scope)
         answer = server.post("/generate", {"prompt": "Pia Quist, smiling", **SIZE})
@@ -235,4 +241,12 @@ def test_a_real_person_without_consent_is_refused(server: Server, real: Callable
         assert f"no consent to '{missing}'" in answer.json()["message"]
         assert "Jane" not in answer.text and str(server.data) not in answer.text
     real("embed, generate, publish")
-    assert generate(server, prompt="Pia Quist, smiling")["likeness"] == "lora"
+    body = generate(server, prompt="Pia Quist, smiling")
+    assert body["likeness"] == "lora"
+    told, raw = verify(fetch(body["image_url"])), fetch(body["image_url"]).lower()
+    assert (told.state, told.source, told.xmp_source) == ("valid", "trainedAlgorithmicMedia", "trainedAlgorithmicMedia")
+    made_from = {"model_sha256": body["made_from"]["base_model"], "lora_sha256": actor, "seed": body["seed"]}
+    assert told.lineage.items() >= made_from.items()
+    assert not [
+        word for word in (b"pia", b"quist", b"jane", b"smiling", b"light brown hair") if word in raw.partition(b"\xff\xdb")[0]
+    ]

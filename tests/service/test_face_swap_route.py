@@ -17,6 +17,7 @@ from avatar_pipeline.embedded.openpeople import asset_path
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.imaging import encode_jpeg, encode_png, open_image, resize_to_fit
 from avatar_pipeline.provenance.manifest import Manifest
+from avatar_pipeline.provenance.verify import verify
 from tests.service.conftest import Server
 
 
@@ -48,6 +49,10 @@ def test_addresses_in_json_give_a_picture_of_the_source(server: Server, faces: d
     assert (body["width"], body["height"], body["format"], body["target"], body["faces"]) == (512, 512, "jpg", "target", 1)
     picture = Image.open(io.BytesIO(fetch(body["image_url"])))
     assert (picture.format, picture.size) == ("JPEG", (512, 512))
+    told = verify(fetch(body["image_url"]))
+    assert (told.state, told.source) == ("valid", "compositeWithTrainedAlgorithmicMedia")
+    assert {each.name: each.relationship for each in told.ingredients} == {"target": "parentOf", "source_face": "componentOf"}
+    assert all(len(each.sha256) == 64 for each in told.ingredients)
     found = analyzer.analyze(np.asarray(picture))[0].embedding
     to = {
         name: analyzer.distance(found, analyzer.analyze(np.asarray(open_image(faces[name], name=name)))[0].embedding)
@@ -90,8 +95,9 @@ def test_files_in_a_form_give_the_same_picture(server: Server, faces: dict[str, 
     answer = server.request("POST", "/faceswap", files=files, data={"output_format": "png"})
     assert answer.status_code == 200, answer.text
     picture = fetch(answer.json()["image_url"])
-    assert picture == fetch(by_address["image_url"])
-    assert Image.open(io.BytesIO(picture)).format == "PNG"
+    image = Image.open(io.BytesIO(picture))
+    assert image.format == "PNG"
+    assert image.tobytes() == Image.open(io.BytesIO(fetch(by_address["image_url"]))).tobytes()
 
 
 def test_without_a_target_a_template_is_used_and_with_an_actor_its_avatar(server: Server, faces: dict[str, bytes]) -> None:
@@ -133,6 +139,8 @@ def test_a_video_is_swapped_frame_by_frame(server: Server, faces: dict[str, byte
     body = answer.json()
     assert (body["width"], body["height"], body["format"]) == (320, 320, "mp4")
     assert body["frames"]["written"] == body["frames"]["swapped"] == 6
+    told = verify(fetch(body["video_url"]))
+    assert (told.state, told.source, told.xmp_source) == ("valid", *["compositeWithTrainedAlgorithmicMedia"] * 2), told.problems
     with av.open(io.BytesIO(fetch(body["video_url"]))) as container:
         assert sum(1 for _ in container.decode(video=0)) == 6
     # a still beside it, for clients that ask for a video and a jpg at once, as the API's own example does
