@@ -50,7 +50,7 @@ class Amount:
     judge_steps: int = 300
 
     def at_most(self, pictures: int | None, steps: int | None) -> Amount:
-        """Less of everything, to try it out; None: the full amount. Fewer than 60 pictures measure nothing."""
+        """Less of everything, to try it out; None: the full amount. Fewer than 24 pictures measure nothing."""
         if pictures is None and steps is None:
             return self
         few, short = (10**9 if limit is None else limit for limit in (pictures, steps))

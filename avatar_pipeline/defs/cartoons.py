@@ -58,7 +58,7 @@ class Measuring(dg.Config):
     """How much to measure."""
 
     pictures: int | None = Field(
-        None, ge=60, description="At most so many pictures a figure: to try it out. Default: the full counts."
+        None, ge=24, description="At most so many pictures a figure: to try it out. Default: the full counts."
     )
     steps: int | None = Field(None, gt=0, description="At most so many training steps of a judge: to try it out.")
 

@@ -51,8 +51,8 @@ def test_the_generators_that_ship_are_written_only_when_asked_for(tmp_path: Path
 
 def run(build: Path, *assets: str, steps: int = STEPS) -> dg.ExecuteInProcessResult:
     config: dict[str, dict[str, Any]] = {name: {"steps": steps, "device": "cpu"} for name in GANS}
-    config["cartoon_dataset"] = {"count": 60, "held_out": 24}
-    config["cartoon_evaluation"] = {"pictures": 60, "steps": 2}
+    config["cartoon_dataset"] = {"count": 32, "held_out": 24}
+    config["cartoon_evaluation"] = {"pictures": 24, "steps": 1}
     return defs.resolve_implicit_global_asset_job_def().execute_in_process(
         asset_selection=[dg.AssetKey(asset) for asset in assets],
         run_config={
@@ -87,7 +87,7 @@ def test_the_data_set_tells_its_digest_and_whose_style_it_is(made: dg.ExecuteInP
     assert tags["dagster/data_version"] == facts["digest"] == metadata["digest"]
     assert (metadata["author"], metadata["licence"]) == ("Pablo Stanley", "CC0 1.0")
     assert metadata["source"] == "https://www.openpeeps.com/"
-    assert (metadata["pictures"], metadata["pictures_a_size"], metadata["held_out_a_size"]) == (120, 60, 24)
+    assert (metadata["pictures"], metadata["pictures_a_size"], metadata["held_out_a_size"]) == (64, 32, 24)
     assert "data:image/jpeg;base64," in metadata["contact_sheet"]
 
 
