@@ -1,4 +1,4 @@
-"""A client of the HTTP service; docs/service.md shows its use."""
+"""A client of the HTTP service; docs/service.md shows its use. consent: True when everybody shown agreed, or a text that says who."""
 
 import base64
 import json
@@ -31,23 +31,23 @@ class Client:
         """A portrait from words. fields: width, height, seed, style, format, actor, n, views, expressions."""
         return self._send("POST", "generate", json={"prompt": prompt, **fields}).json()
 
-    def face_swap(self, source_face: str | Path, **fields: Any) -> dict[str, Any]:
+    def face_swap(self, source_face: str | Path, consent: bool | str | None = None, **fields: Any) -> dict[str, Any]:
         """A face into another picture. fields: target or target_video (files or URLs), actor, output_format."""
         fields |= {name: _address(fields[name]) for name in fields if name.startswith("target")}
-        return self._send("POST", "faceswap", json={**fields, "source_face": _address(source_face)}).json()
+        return self._send("POST", "faceswap", json={**fields, "source_face": _address(source_face), "consent": consent}).json()
 
-    def face_avatar(self, image: str | Path, **fields: Any) -> dict[str, Any]:
+    def face_avatar(self, image: str | Path, consent: bool | str | None = None, **fields: Any) -> dict[str, Any]:
         """The person of a picture, drawn anew. fields: prompt, gender, batch, width, height, num_inference_steps, ..."""
-        return self._send("POST", "getImageToImage", json={**fields, "image": _address(image)}).json()
+        return self._send("POST", "getImageToImage", json={**fields, "image": _address(image), "consent": consent}).json()
 
     def base_image(self, name: str, description: str, **fields: Any) -> dict[str, Any]:
         """The base image of an actor. fields: width, height, steps, seed."""
         return self._send("POST", "api/generate-base-image", json={"actorName": name, "description": description} | fields).json()
 
-    def face_migration(self, image: str | Path, prompt: str, **fields: Any) -> bytes:
+    def face_migration(self, image: str | Path, prompt: str, consent: bool | str | None = None, **fields: Any) -> bytes:
         """The bytes of a picture of a given face, from words. fields: size, id_weight, id_timestep_start, ..."""
-        form = {"files": {"image": (Path(image).name, Path(image).read_bytes())}, "data": {"prompt": prompt, **fields}}
-        answer = self._send("POST", "v1/images/face-migration", **form).json()
+        data, files = {"prompt": prompt, "consent": consent, **fields}, {"image": (Path(image).name, Path(image).read_bytes())}
+        answer = self._send("POST", "v1/images/face-migration", files=files, data=data).json()
         return base64.b64decode(answer["data"][0]["b64_json"])
 
     def submit(self, task: str, input: dict[str, Any], webhook: str | None = None, key: str | None = None) -> dict[str, Any]:

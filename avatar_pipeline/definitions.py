@@ -23,13 +23,13 @@ from avatar_pipeline.defs.revalidation import revalidate_job
 from avatar_pipeline.defs.run_counts import run_counts
 from avatar_pipeline.defs.schedules import nightly_refresh, weekly_revalidation
 from avatar_pipeline.defs.sensors import actors_sensor, failures_sensor
-from avatar_pipeline.defs.service import SERVICE_ASSETS, SERVICE_TAG, run_task, service_job
+from avatar_pipeline.defs.service import CONSENT_TAG, SERVICE_ASSETS, SERVICE_TAG, run_task, service_job
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
-    "AVATAR_JOB", "SERVICE_TAG", "Done", "Outcome", "Report", "StoreResource", "ToolsResource", "batch_job", "chosen_logger", "defs",
-    "duration", "executes_runs", "free_slots_of_dead_runs", "observed_versions", "process_tag", "register", "report_restored", "run_actor",
-    "run_counts", "run_task", "runs_under_way", "slots_watched", "step_error", "step_fault", "summary",
+    "AVATAR_JOB", "CONSENT_TAG", "SERVICE_TAG", "Done", "Outcome", "Report", "StoreResource", "ToolsResource", "batch_job", "chosen_logger",
+    "defs", "duration", "executes_runs", "free_slots_of_dead_runs", "observed_versions", "process_tag", "register", "report_restored",
+    "run_actor", "run_counts", "run_task", "runs_under_way", "slots_watched", "step_error", "step_fault", "summary",
 ]  # fmt: skip
 
 wait_patiently()

@@ -99,10 +99,13 @@ def read_file(path: UPath | Path, *, name: str) -> bytes:
     return data
 
 
-def encode_png(image: Image.Image) -> bytes:
-    """PNG bytes of a picture, any mode that PNG has, without metadata. The same pixels always give the same bytes."""
+def encode_png(image: Image.Image, compression: int = 6) -> bytes:
+    """PNG bytes of a picture, any mode that PNG has, without metadata. The same pixels always give the same bytes.
+
+    compression: zlib's level, 0 to 9.
+    """
     buffer = io.BytesIO()
-    _bare(image).save(buffer, "PNG", compress_level=6)
+    _bare(image).save(buffer, "PNG", compress_level=compression)
     return buffer.getvalue()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +36,7 @@ def draw(described: dict[str, str], size: Size) -> Image.Image:
         if value:
             options[item.name] = [value]
     svg = Avatar(style(), options).to_string()
-    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=PIXELS[size], height=PIXELS[size]))
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=PIXELS[size], height=PIXELS[size], skip_system_fonts=True))
     return Image.open(io.BytesIO(png)).convert("RGBA")
 
 
@@ -45,13 +47,25 @@ def style() -> Style:
 
     licence = definition()["meta"]["license"]["name"]
     if licence != LICENCE:
-        raise ModelError(f"the licence of DiceBear's style {STYLE} is {licence!r}, not {LICENCE!r}: see what it allows before using it.")
+        raise ModelError(
+            f"the licence of DiceBear's style {STYLE} is {licence!r}, not {LICENCE!r}: see what it allows before using it."
+        )
     return Style(definition())
+
+
+@cache
+def style_sha256() -> str:
+    """Of the style's definition: which one drew a picture."""
+    return hashlib.sha256(_definition_file().read_bytes()).hexdigest()
 
 
 def definition() -> dict[str, Any]:
     """The style as dicebear-styles has it: `meta` tells author, source and licence."""
-    return json.loads(files("dicebear_styles").joinpath(f"{STYLE}.json").read_text("utf-8"))
+    return json.loads(_definition_file().read_text("utf-8"))
+
+
+def _definition_file() -> Traversable:
+    return files("dicebear_styles").joinpath(f"{STYLE}.json")
 
 
 def premultiplied(picture: Image.Image) -> np.ndarray:

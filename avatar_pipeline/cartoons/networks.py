@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -15,7 +17,7 @@ LEVELS = len(GENERATOR_CHANNELS)
 
 
 class Generator(nn.Module):
-    """What the latents choose -> a picture: (n, latent size) of zeros and ones -> (n, 4, pixels, pixels), premultiplied RGBA from -1 to 1."""
+    """What the latents choose -> pictures: (n, latent size) of zeros and ones -> (n, 4, pixels, pixels), premultiplied RGBA, -1 to 1."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -24,7 +26,7 @@ class Generator(nn.Module):
         self.project = nn.Linear(LATENTS[size], widths[0] * self.start**2, bias=False)
         self.first = nn.BatchNorm2d(widths[0])
         layers: list[nn.Module] = []
-        for wide, narrow in zip(widths, widths[1:], strict=False):
+        for wide, narrow in pairwise(widths):
             layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], 4, 4, 2, 1), nn.Tanh())
         self.apply(_initialize)
@@ -42,7 +44,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = (4, *DISCRIMINATOR_CHANNELS)
         layers: list[nn.Module] = []
-        for narrow, wide in zip(widths, widths[1:], strict=False):
+        for narrow, wide in pairwise(widths):
             layers += [spectral_norm(nn.Conv2d(narrow, wide, 4, 2, 1)), nn.LeakyReLU(0.2)]
         features = widths[-1] * (PIXELS[size] // 2**LEVELS) ** 2
         self.layers = nn.Sequential(*layers, nn.Flatten())

@@ -16,23 +16,24 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from avatar_pipeline.actors.files import shared, write_atomic
 from avatar_pipeline.cartoons.attributes import Size
 from avatar_pipeline.cartoons.dataset import contact_sheet
 from avatar_pipeline.cartoons.networks import Discriminator, Generator
+from avatar_pipeline.errors import ModelError
 from avatar_pipeline.imaging import encode_jpeg
 
 STEPS = 20_000
@@ -46,6 +47,7 @@ ANCHOR_WEIGHT = 50.0
 AVERAGE = 0.999
 EVERY = 250
 SAMPLES = 24
+KEPT = ("generator", "average", "discriminator", "generator_steps", "discriminator_steps")  # of State, in a checkpoint
 
 
 @dataclass
@@ -72,31 +74,44 @@ def train(
 ) -> Path:
     """Train the generator of a size; returns the file with its weights. Goes on from the folder's checkpoint, if there is one.
 
-    data, held_out: pictures (n, 4, pixels, pixels) uint8 premultiplied, and what they show (n, latent size). tell: hears each row of
-    the history.
+    data, held_out: pictures (n, 4, pixels, pixels) uint8 premultiplied, and what they show (n, latent size). device: as torch calls it.
+    tell: hears each row of the history. `steps` is in the schedule: a checkpoint of a training of another length is not of this one
+    (train.py sees to it). Raises ModelError for too few pictures, and for a checkpoint that cannot be read.
     """
+    if len(data[0]) < BATCH:
+        raise ModelError(f"{len(data[0])} cartoons to train on: give at least {BATCH}, which is one step's.")
     (folder / "samples").mkdir(parents=True, exist_ok=True)
     state = _begin(size, seed, device)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
-        _restore(state, torch.load(checkpoint, map_location=device, weights_only=True))
+        _restore(state, checkpoint, device)
     pictures, hot = data
     began, since = time.monotonic(), list[dict[str, float]]()
-    while state.step < steps:
-        # Each step has its own random numbers: one that is repeated after an interruption sees the same pictures.
-        picks = np.sort(np.random.default_rng((seed, state.step)).choice(len(pictures), BATCH, replace=False))
-        real = _scaled(pictures[picks]).to(device, memory_format=torch.channels_last)
-        since.append(_step(state, real, torch.from_numpy(hot[picks]).float().to(device), steps))
-        state.step += 1
-        if state.step % EVERY and state.step < steps:
-            continue
-        row = {"step": float(state.step)}
-        row |= {name: round(float(np.mean([losses[name] for losses in since if name in losses])), 4) for name in since[-1]}
-        row |= {"psnr": round(psnr(state.average, held_out), 2), "seconds_a_step": round((time.monotonic() - began) / len(since), 3)}
-        _write(state, row, held_out, folder)
-        tell(row)
-        began, since = time.monotonic(), []
-    weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.average.state_dict().items()}
+    with tqdm(
+        total=steps, initial=state.step, desc=f"cartoon GAN, {size}", unit="step", disable=None
+    ) as bar:  # only on a terminal
+        while state.step < steps:
+            # Each step has its own random numbers: one that is repeated after an interruption sees the same pictures.
+            picks = np.sort(np.random.default_rng((seed, state.step)).choice(len(pictures), BATCH, replace=False))
+            real = _scaled(pictures[picks]).to(device, memory_format=torch.channels_last)
+            since.append(_step(state, real, torch.from_numpy(hot[picks]).float().to(device), steps))
+            state.step += 1
+            bar.update()
+            if state.step % EVERY and state.step < steps:
+                continue
+            row = {"step": float(state.step)}
+            row |= {name: round(float(np.mean([losses[name] for losses in since if name in losses])), 4) for name in since[-1]}
+            row |= {
+                "psnr": round(psnr(state.average, held_out), 2),
+                "seconds_a_step": round((time.monotonic() - began) / len(since), 3),
+            }
+            _write(state, row, held_out, folder)
+            bar.set_postfix(psnr=row["psnr"])
+            tell(row)
+            began, since = time.monotonic(), []
+    weights = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.average.state_dict().items()
+    }
     result = folder / "generator.safetensors"
     contents = {name: tensor.contiguous().cpu() for name, tensor in weights.items() if not name.endswith("num_batches_tracked")}
     write_atomic(shared(result), save(contents))
@@ -124,8 +139,9 @@ def psnr(generator: nn.Module, pairs: tuple[np.ndarray, np.ndarray]) -> float:
 
 def _begin(size: Size, seed: int, device: str) -> State:
     torch.manual_seed(seed)
-    generator = Generator(size).to(device, memory_format=torch.channels_last)
-    discriminator = Discriminator(size).to(device, memory_format=torch.channels_last)
+    generator, discriminator = Generator(size), Discriminator(size)
+    for network in (generator, discriminator):
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(generator).requires_grad_(False).eval()
     return State(
         generator,
@@ -194,10 +210,14 @@ def _scaled(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(pictures.astype(np.float32)) / 127.5 - 1
 
 
-def _restore(state: State, saved: dict[str, Any]) -> None:
-    for name in ("generator", "average", "discriminator", "generator_steps", "discriminator_steps"):
-        getattr(state, name).load_state_dict(saved[name])
-    state.step = int(saved["step"])
+def _restore(state: State, checkpoint: Path, device: str) -> None:
+    try:
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        for name in KEPT:
+            getattr(state, name).load_state_dict(saved[name])
+        state.step = int(saved["step"])
+    except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise ModelError(f"{checkpoint} is no checkpoint of this training ({error}). Remove it to begin anew.") from None
 
 
 def _write(state: State, row: dict[str, float], held_out: tuple[np.ndarray, np.ndarray], folder: Path) -> None:
@@ -209,9 +229,8 @@ def _write(state: State, row: dict[str, float], held_out: tuple[np.ndarray, np.n
     sheet = contact_sheet(np.concatenate(rows), SAMPLES // 2)
     write_atomic(shared(folder / "samples" / f"{state.step:06d}.jpg"), encode_jpeg(sheet, 90))
     beside = folder / "checkpoint.pt.part"
-    names = ("generator", "average", "discriminator", "generator_steps", "discriminator_steps")
-    torch.save({name: getattr(state, name).state_dict() for name in names} | {"step": state.step}, beside)
-    os.replace(beside, folder / "checkpoint.pt")
+    torch.save({name: getattr(state, name).state_dict() for name in KEPT} | {"step": state.step}, beside)
+    beside.replace(folder / "checkpoint.pt")
 
 
 def _drawn(state: State, hot: np.ndarray, start: int) -> np.ndarray:

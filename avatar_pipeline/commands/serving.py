@@ -18,6 +18,13 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port; 8000 by default.")] = None,
     preset: Annotated[str | None, typer.Option(help="Preset that draws what means no actor; embedded by default.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cuda, cuda:1, mps or cpu.")] = None,
+    upload_consent: Annotated[
+        str | None,
+        typer.Option(
+            help="Faces that come without a declaration of consent: declared refuses them, operator takes them and you answer for it. "
+            "By default operator while only this machine reaches the service, else declared."
+        ),
+    ] = None,
 ) -> None:
     """Start the HTTP service, with its worker, beside Dagster on the same instance.
 
@@ -34,7 +41,7 @@ def serve(
     from avatar_pipeline.service.settings import from_environment
 
     try:
-        given = {"host": host, "port": port, "preset": preset, "device": device}
+        given = {"host": host, "port": port, "preset": preset, "device": device, "upload_consent": upload_consent}
         ActorStore().names()  # a folder of actors that is not there is told now, not to the first client
         settings = from_environment(**{name: value for name, value in given.items() if value is not None})
         with hold_or_refuse(settings.folder / "server.lock", f"The service's folder {settings.folder}", "avatar-pipeline serve"):

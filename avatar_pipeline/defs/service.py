@@ -27,6 +27,8 @@ from avatar_pipeline.tasks.table import TASKS
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
 
 SERVICE_TAG = "avatar_pipeline/service"  # on every run of the job, and on those that it starts: the id of the service's job
+# On runs that were sent faces, with what follows: declared (field, header, field and header, or operator), at, token.
+CONSENT_TAG = "avatar_pipeline/consent_"
 Progress = Callable[[float, str, Image.Image | None], None]
 _PROGRESS: ContextVar[Progress | None] = ContextVar("task_progress", default=None)
 
@@ -71,7 +73,9 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
             for warning in result.warnings:
                 context.log.warning(warning)
             context.log_event(
-                dg.AssetMaterialization(["service", task.name], description=task.description, metadata=_metadata(result, folder))
+                dg.AssetMaterialization(
+                    ["service", task.name], description=task.description, metadata=_metadata(result, folder, context.run.tags)
+                )
             )
 
     @dg.job(name="service", description="One task of the HTTP service: a picture, a face swap, a base image.")
@@ -136,12 +140,14 @@ def run_task(
         _PROGRESS.reset(token)
 
 
-def _metadata(result: TaskResult, folder: Path) -> dict[str, dg.MetadataValue]:
+def _metadata(result: TaskResult, folder: Path, tags: Mapping[str, str]) -> dict[str, dg.MetadataValue]:
+    consent = {name.removeprefix(CONSENT_TAG): value for name, value in tags.items() if name.startswith(CONSENT_TAG)}
     return {
         **{name: dg.MetadataValue.md(preview_markdown(image, width=640)) for name, image in result.previews.items()},
         "facts": dg.MetadataValue.json(result.facts),
         "seeds": dg.MetadataValue.json(result.seeds),
         "made_from": dg.MetadataValue.json(result.made_from),
         "actor": dg.MetadataValue.text(result.actor or ""),
+        **({"consent": dg.MetadataValue.json(consent)} if consent else {}),
         "files": dg.MetadataValue.path(str(folder)),
     }

@@ -1,4 +1,4 @@
-"""What the training of the embedded model writes down while it runs: rows of numbers, and their curves as one picture."""
+"""What a training of a shipped model writes down while it runs: rows of numbers, and their curves as one picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 History = list[dict[str, float]]
 
-# What a history may measure beside its loss, and how the picture names it.
+# What a history of the embedded model may measure beside its loss, and how the picture names it.
 LABELS = {"loss": "training loss", "psnr": "held-out people, dB", "read_right": "facts read right, share"}
 
 
@@ -30,19 +30,22 @@ def read_history(path: Path) -> History:
     return kept
 
 
-def draw_history(rows: Sequence[Mapping[str, float]]) -> Image.Image:
-    """Each of LABELS that the rows have, over their steps; RGB, 500x400 pixels for each. Raises ValueError without rows."""
+def draw_history(rows: Sequence[Mapping[str, float]], labels: Mapping[str, str] = LABELS) -> Image.Image:
+    """Each of the labels that some rows have, over their steps; RGB, 500x400 pixels for each. Raises ValueError without rows."""
     if not rows:
         raise ValueError("A training without a row of history has no curves.")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = [key for key in LABELS if key in rows[0]]
+    shown = [key for key in labels if any(key in row for row in rows)]
     figure = Figure(figsize=(5 * len(shown), 4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     for key, axes in zip(shown, figure.subplots(1, len(shown), squeeze=False)[0], strict=True):
-        axes.plot([row["step"] for row in rows], [row[key] for row in rows], "." if len(rows) == 1 else "-", color="tab:blue")
-        axes.set(xlabel="step", ylabel=key, title=LABELS[key])
+        having = [row for row in rows if key in row]
+        axes.plot(
+            [row["step"] for row in having], [row[key] for row in having], "." if len(having) == 1 else "-", color="tab:blue"
+        )
+        axes.set(xlabel="step", ylabel=key, title=labels[key])
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")

@@ -2,8 +2,8 @@
 
 The threat: the service makes pictures of people. Somebody on the network asks it; or somebody's web page does, through the browser of a
 user of this machine: by a form, which browsers send anywhere; by a name of its own that it lets point to 127.0.0.1 (DNS rebinding).
-The mechanism: with tokens configured every request needs one, except for the page and what it is made of, the API's description, and
-pictures, whose addresses are signed. Without, `serve` listens on loopback only; only requests for a name of this machine are answered,
+The mechanism: with tokens configured every request needs one, except for the page and what it is made of, the API's description, /health,
+and pictures, whose addresses are signed. Without, `serve` listens on loopback only; only requests for a name of this machine are answered,
 and requests that change something must not come from another site (Origin, Sec-Fetch-Site). CORS is off but for `allowed_origins`.
 Its limits: without tokens all users of this machine may ask. Bearer tokens travel in clear text: outside loopback, put TLS in front.
 """
@@ -101,6 +101,12 @@ class Access:
                 "Web pages of other sites may not ask this service. Its operator may allow them: allowed_origins.",
                 "cross_site",
             )
+
+
+def open_to(settings: Settings) -> list[str]:
+    """The names under which others than this machine's users reach the service: it listens there, or a proxy does."""
+    names = [settings.host, *([urlsplit(settings.public_url).hostname or ""] if settings.public_url else [])]
+    return [name for name in names if not is_loopback(name)]
 
 
 def is_loopback(host: str) -> bool:

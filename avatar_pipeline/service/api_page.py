@@ -177,7 +177,10 @@ def _curl(path: str, method: str, media: str | None, example: Any, token: bool) 
     parts = ["curl", *(["-X", method.upper()] if method not in ("get", "post") else []), f"$SERVICE{path}"]
     lines = [" ".join(parts), *(['-H "Authorization: Bearer $TOKEN"'] if token else [])]
     if media == "multipart/form-data" and isinstance(example, Mapping):
-        lines += [f"-F {shlex.quote(f'{name}={value}')}" for name, value in example.items()]
+        lines += [
+            f"-F {shlex.quote(f'{name}={value if isinstance(value, str) else json.dumps(value)}')}"
+            for name, value in example.items()
+        ]
     elif media and example is not None:
         lines += [f"--json {shlex.quote(json.dumps(example, ensure_ascii=False))}"]
     elif media:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,20 +12,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import avatar_pipeline
 from avatar_pipeline.errors import AvatarPipelineError
+from avatar_pipeline.service.consent import heard, policy_in_words
 from avatar_pipeline.service.context import Accepted, Service
 from avatar_pipeline.service.dialects import handle
 from avatar_pipeline.service.guard import guard
 from avatar_pipeline.service.idempotency import Known, idempotent
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, base_image, face_avatar, face_migration, face_swap, images, jobs, page
+from avatar_pipeline.service.routes import agent, base_image, cartoons, face_avatar, face_migration, face_swap, images, jobs, page
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.views import accepted, replayed, request_at, view
 from avatar_pipeline.service.webhook import deliver
 
-# These accept jobs: an Idempotency-Key counts.
+log = logging.getLogger(__name__)
+
+# These accept jobs: an Idempotency-Key counts, and X-Consent.
 ROUTERS = (agent.router, face_swap.router, face_migration.router, base_image.router, face_avatar.router, jobs.router)
-PLAIN = (images.router, page.router)
+PLAIN = (cartoons.router, images.router, page.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -41,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
 
         service.queue.on_finished = tell
         await service.queue.start()
+        log.info("%s", policy_in_words(settings))
         try:
             yield
         finally:
@@ -59,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(Known, _known)
     app.add_middleware(AnswerHeaders)
     for router in ROUTERS:
-        app.include_router(router, dependencies=[Depends(idempotent)])
+        app.include_router(router, dependencies=[Depends(heard), Depends(idempotent)])
     for router in PLAIN:
         app.include_router(router)
     guard(app, settings)

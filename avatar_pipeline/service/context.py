@@ -99,6 +99,7 @@ async def submit(
         awaited=awaited,
         idempotency_key=key,
         payload_sha256=payload,
+        consent=getattr(request.state, "consent", None),
     )
 
 

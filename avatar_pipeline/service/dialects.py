@@ -16,13 +16,13 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from avatar_pipeline.errors import AvatarPipelineError, ServiceError, StoreError
+from avatar_pipeline.errors import AvatarPipelineError, CredentialsError, ServiceError, StoreError
 from avatar_pipeline.faults import is_full
 from avatar_pipeline.service.validation import request_error
 
 
 class AgentError(BaseModel):
-    """Image / Avatar Agent API."""
+    """Image / Avatar Agent API, and Avatar Generation API, whose document knows no errors."""
 
     error: str = Field(description="code, for programs", examples=["generation_failed"])
     message: str = Field(description="in words", examples=["Face detection failed — image does not contain a detectable face."])
@@ -85,6 +85,9 @@ DIALECTS: dict[str, type[BaseModel]] = {
     "/api/avatar": AgentError,
     "/api/faceswap": AgentError,
     "/api/images": AgentError,
+    "/generate-image": AgentError,
+    "/api/generate-image": AgentError,
+    "/health": AgentError,
     "/getImageToImage": FaceAvatarError,
     "/getImage": FaceAvatarError,
     "/api/generate-base-image": BaseImageError,
@@ -160,6 +163,10 @@ def as_service_error(error: Exception) -> ServiceError:
     if isinstance(error, StoreError):  # its words name folders of this machine
         logging.getLogger(__name__).error("%s", error)
         return storage_error(full=is_full(error))
+    if isinstance(error, CredentialsError):  # so do its words
+        logging.getLogger(__name__).error("%s", error)
+        said = "This service cannot sign its pictures, and hands out none unsigned: its operator's log says why."
+        return ServiceError(said, code=error.code, status=error.status, retry_after=300)
     if isinstance(error, AvatarPipelineError):
         return ServiceError(str(error), code=error.code, status=error.status)
     return status_error(500)

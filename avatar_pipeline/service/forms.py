@@ -33,6 +33,9 @@ async def read_body(request: Request, model: type[Body]) -> tuple[Body, dict[str
             for name, value in form.items()
             if isinstance(value, FormFile)
         }
+        # A consent that is given twice, or as a file, must not be overlooked: whatever comes last would count.
+        if "consent" in files or len(set(form.getlist("consent"))) > 1:
+            raise RequestError("consent: give it once, as a text such as true.", field="consent")
         fields: Any = {name: value for name, value in form.items() if isinstance(value, str)}
     elif kind != "application/json":
         raise status_error(415)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from avatar_pipeline.errors import AvatarPipelineError
-from avatar_pipeline.service.access import Access, is_loopback
+from avatar_pipeline.service.access import Access, is_loopback, open_to
 from avatar_pipeline.service.dialects import handle
 from avatar_pipeline.service.limits import BodyLimits
 from avatar_pipeline.service.logs import AccessLog
@@ -18,9 +16,10 @@ from avatar_pipeline.service.openapi import allowed_methods, describe
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.tokens import TokenError, Tokens, load
 
-SENT = ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Request-ID"]
+SENT = ["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Consent", "X-Request-ID"]
 READ = [
-    "Idempotency-Key-Expires", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Request-ID",
+    "Content-Disposition", "Idempotency-Key-Expires", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After",
+    "X-Code", "X-Model", "X-Renderer", "X-Request-ID", "X-Seed",
 ]  # fmt: skip
 
 
@@ -55,9 +54,8 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
 
 def check_address(settings: Settings) -> None:
     """Raises TokenError when the service would be open to the network, by itself or through a proxy, without a token."""
-    names = [settings.host, *([urlsplit(settings.public_url).hostname or ""] if settings.public_url else [])]
-    if (open_to := [name for name in names if not is_loopback(name)]) and not load(settings.folder):
+    if (names := open_to(settings)) and not load(settings.folder):
         raise TokenError(
-            f"The service does not listen on {open_to[0]} without a token: everybody who reaches it could use it. "
+            f"The service does not listen on {names[0]} without a token: everybody who reaches it could use it. "
             "Make one: avatar-pipeline token new NAME. Or listen on 127.0.0.1 only, without a public_url."
         )

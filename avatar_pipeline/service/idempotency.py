@@ -140,8 +140,10 @@ def _in_progress(more: str, seconds: int = 1) -> Conflict:
 
 
 async def _sha256(request: Request) -> str:
-    """The digest of what is asked for: path, query and body. A form's files count by content, its boundary does not."""
+    """The digest of what is asked for: path, query, declared consent and body. A form's files count by content, its boundary does not."""
     digest = hashlib.sha256(f"{request.url.path}?{request.url.query}\n".encode())
+    if consent := request.headers.getlist("x-consent"):
+        digest.update(f"X-Consent: {', '.join(consent)}\n".lower().encode())
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         for name, value in (await request.form(max_files=4, max_fields=MOST_PARTS)).multi_items():

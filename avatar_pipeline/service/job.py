@@ -22,6 +22,10 @@ FINISHED: tuple[State, ...] = ("completed", "failed", "cancelled")
 MENDED = (
     300  # seconds until it makes sense to ask again for what its operator has to mend: a missing model, a folder that is away
 )
+UNDECLARED = (
+    "consent: nothing was declared for the faces that were sent, so whoever runs this service answers for it. Send the field consent: "
+    "true, or the header X-Consent: yes, when everybody shown has agreed."
+)
 PREVIEW = "preview.jpg"  # in a job's folder while it draws: written by the worker
 
 log = logging.getLogger(__name__)
@@ -58,13 +62,25 @@ class Delivery(BaseModel):
     problem: str | None = None
 
 
+class Declaration(BaseModel):
+    """How the consent of the people whose faces a request sent was declared, and when; by the token of the job's owner.
+
+    by: operator when nothing was declared and the service's policy let it pass. text: who agreed, in the client's words. It names people,
+    so it lies here only: it is told nowhere, and goes with the job.
+    """
+
+    by: Literal["field", "header", "field and header", "operator"]
+    at: datetime
+    text: str | None = None
+
+
 class Job(BaseModel):
     """id: also that of its first Dagster run; runs: all of them, more than one when the server or the worker was killed.
 
     kind: the dialect that was spoken, such as "generate"; task, params: what the worker does. owner: name of the token that asked.
     base_url: under which the service was asked. awaited: a request waits for the answer, and nobody else asked to keep the job.
     deaths: how many workers died of it. share: how much is done, 0 to 1; doing: in words. previews: how many there have been.
-    cancelling: somebody asked for its end.
+    cancelling: somebody asked for its end. consent: None when no face was sent.
     """
 
     id: str
@@ -88,11 +104,19 @@ class Job(BaseModel):
     webhook: Delivery | None = None
     idempotency_key: str | None = None
     payload_sha256: str | None = None
+    consent: Declaration | None = None
 
     @property
     def is_finished(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.state in FINISHED
+
+    @property
+    def consent_kept(self) -> dict[str, str]:
+        """What its run keeps of the declaration: not the text, which names people, as Dagster's record outlives the job."""
+        if self.consent is None:
+            return {}
+        return {"declared": self.consent.by, "at": self.consent.at.isoformat(), **({"token": self.owner} if self.owner else {})}
 
 
 def save(folder: Path, job: Job) -> None:
@@ -153,4 +177,7 @@ def remove_leftovers(folder: Path, known: set[str], seconds: float) -> None:
 
 def result(folder: Path, job: Job) -> dict[str, Any]:
     """What a completed job made: facts, seeds, made_from, warnings. Raises FileNotFoundError when that is gone."""
-    return read_result(folder / job.id)
+    found = read_result(folder / job.id)
+    if job.consent is not None and job.consent.by == "operator":
+        found["warnings"].append(UNDECLARED)
+    return found

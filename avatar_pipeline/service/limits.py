@@ -4,7 +4,8 @@ The threat: a body that never ends, or comes one byte a minute; a head that neve
 (empty lists: 3 bytes each, 60 in Python), or nested so deeply that whoever walks through it runs out of stack; numbers that are none.
 The mechanism: bytes are counted against `max_json_mib` and `max_upload_mib`, by what the head declares and again as they come, before
 anything parses them, and one clock runs for the body. JSON is read whole and looked through: at most 20 000 values, 20 levels, no NaN
-or Infinity, no half characters. Forms are parsed as they come (files above 1 MiB go to the disk) with a bounded number of parts (app.py).
+or Infinity, no half characters, no name twice. Forms are parsed as they come (files above 1 MiB go to the disk) with a bounded number of
+parts (app.py).
 Heads: h11 takes 16 KiB and protocol.py 15 seconds. So many requests with a body are answered at once as `requests_at_once` says.
 Its limits: within these, 200 clients that each send 24 MiB of JSON hold 5 GB; lower the limits on a small machine.
 """
@@ -147,7 +148,7 @@ def check_json(body: bytes) -> None:
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES:
         raise TooLarge(f"The JSON body holds more than {MOST_VALUES} values.")
     try:
-        value = json.loads(body, parse_constant=_no_constant)
+        value = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_once)
     except RecursionError:
         raise _too_deep() from None
     except json.JSONDecodeError as error:
@@ -176,6 +177,14 @@ def _walk(value: Any) -> Iterator[tuple[Any, int]]:
             waiting += [(key, depth + 1) for key in part] + [(below, depth + 1) for below in part.values()]
         elif isinstance(part, list):
             waiting += [(below, depth + 1) for below in part]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a name that comes twice readers take one or the other value: a consent could be denied and given at once."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise RequestError("The JSON body gives a field twice. Give each once.", code="invalid_json")
+    return found
 
 
 def _no_constant(name: str) -> None:

@@ -11,6 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from avatar_pipeline.service.access import PUBLIC, PUBLIC_BELOW
+from avatar_pipeline.service.consent import PARAMETER
+from avatar_pipeline.service.context import kind_of
 from avatar_pipeline.service.dialects import AgentError, BaseImageError, FaceAvatarError, OpenAIError, Problem, dialect_of
 
 ERRORS = (AgentError, FaceAvatarError, BaseImageError, OpenAIError, Problem)
@@ -27,7 +29,7 @@ ANY = {
 }
 PROTECTED = {401: "A token is needed, or this one is not known."}
 CHANGING = {
-    403: "A web page of another site asks.",
+    403: "A web page of another site asks; or consent for a face that is sent, or for a real actor, is missing or denied: no_consent.",
     408: "The body took too long.",
     409: "An Idempotency-Key is in use, or the job was cancelled.",
     413: "The body is too long.",
@@ -94,6 +96,8 @@ def _described(app: FastAPI) -> dict[str, Any]:
         for method in METHODS:
             if method in item:
                 _describe_errors(path, method, item[method])
+                if method == "post" and (kind_of(path) or path == "/jobs"):
+                    item[method].setdefault("parameters", []).append(PARAMETER)
                 if method == "post" and dialect_of(path) is not Problem and path not in WITHOUT_JOBS and "JobView" in schemas:
                     item[method].setdefault("parameters", []).append(PREFER)
                     item[method]["responses"].setdefault("202", ACCEPTED)

@@ -59,6 +59,12 @@ class Settings(BaseModel):
     fetch_ports: tuple[int, ...] = Field((80, 443), description="ports that addresses in requests may name")
     fetch_seconds: float = Field(20.0, gt=0, description="for one address, from the lookup of its name to the last byte")
 
+    upload_consent: Literal["declared", "operator"] | None = Field(
+        None,
+        description="when a face comes without a declaration of consent: declared refuses it, operator takes it and whoever runs the "
+        "service answers for it; None: operator while only this machine reaches the service, else declared (consent.py)",
+    )
+
     # who may ask, how much, how often (access.py, limits.py, rates.py)
     allowed_origins: tuple[str, ...] = Field(
         (), description="origins of web pages that may call the service, https://app.example"

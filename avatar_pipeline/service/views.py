@@ -56,6 +56,10 @@ class JobView(BaseModel):
     result: dict[str, Any] | None = None
     error: JobError | None = None
     webhook: WebhookView | None = None
+    consent: Literal["field", "header", "field and header", "operator"] | None = Field(
+        None,
+        description="how consent was declared for the faces that were sent; operator: nothing was declared; null: none were sent",
+    )
 
 
 async def view(service: Service, request: Request, job: Job, *, with_result: bool = True) -> JobView:
@@ -84,6 +88,7 @@ async def view(service: Service, request: Request, job: Job, *, with_result: boo
         result=result,
         error=JobError(**job.fault.model_dump(exclude={"status"})) if job.fault else None,
         webhook=WebhookView(**job.webhook.model_dump()) if job.webhook else None,
+        consent=job.consent.by if job.consent else None,
     )
 
 

@@ -1,9 +1,9 @@
 """The worker: a process beside the server, which holds the models and does one job after the other, each as a Dagster run.
 
-It is told through a pipe: {"job", "run_id", "before", "task", "params", "folder"} to do a job (before: ids of earlier runs of it, whose
-processes are gone), {"cancel": job id}, and {"stop": True}. It tells {"event": "ready"} once, and {"job", "event": "progress" | "done" |
-"failed" | "cancelled", ...}. An error of a job never ends it; an error of its own does, at once, and the server starts another one.
-It dies with the server: the pipe closes.
+It is told through a pipe: {"job", "run_id", "before", "task", "params", "consent", "folder"} to do a job (before: ids of earlier runs
+of it, whose processes are gone; consent: for its tags), {"cancel": job id}, and {"stop": True}. It tells {"event": "ready"} once, and
+{"job", "event": "progress" | "done" | "failed" | "cancelled", ...}. An error of a job never ends it; an error of its own does, at once,
+and the server starts another one. It dies with the server: the pipe closes.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _do(
     order: dict[str, Any], job_definition: Any, instance: Any, tools: Any, connection: Connection, cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
     """Do one job; what to tell about its end."""
-    from avatar_pipeline.definitions import SERVICE_TAG, run_task
+    from avatar_pipeline.definitions import CONSENT_TAG, SERVICE_TAG, run_task
 
     folder, before = Path(order["folder"]), order["before"]
     _end_runs(instance, before)
@@ -135,6 +135,7 @@ def _do(
             tags={
                 SERVICE_TAG: order["job"],
                 RETRIES_TAG: "0",
+                **{f"{CONSENT_TAG}{name}": value for name, value in order["consent"].items()},
                 **({PARENT_TAG: before[-1], ROOT_TAG: before[0]} if before else {}),
             },
             progress=watcher.progress,

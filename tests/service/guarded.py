@@ -7,14 +7,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
 from fastapi import FastAPI, File, Form, Request, UploadFile
 from pydantic import BaseModel
 
+from avatar_pipeline.service.app import create_app
+from avatar_pipeline.service.context import Service
 from avatar_pipeline.service.guard import guard
 from avatar_pipeline.service.protocol import uvicorn_options
+from avatar_pipeline.service.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
 from tests.service.conftest import free_port
 
@@ -61,10 +65,10 @@ def small_app(settings: Settings) -> FastAPI:
 
 
 @contextmanager
-def running(app: FastAPI, settings: Settings) -> Iterator[str]:
-    """An application's address while it runs."""
+def running(app: FastAPI, settings: Settings, **more: Any) -> Iterator[str]:
+    """An application's address while it runs. more: for uvicorn."""
     port = free_port()
-    options = uvicorn_options(settings)
+    options = {**uvicorn_options(settings), **more}
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, **options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -82,6 +86,17 @@ def serving(settings: Settings) -> Iterator[str]:
     """The address of the small application while it runs."""
     with running(small_app(settings), settings) as url:
         yield url
+
+
+@contextmanager
+def application(folder: Path, **fields: Any) -> Iterator[tuple[str, Path]]:
+    """The whole application, on real sockets, without its worker: its address and its folder of jobs, which stay queued."""
+    settings = Settings(folder=folder, allow_private_hosts=True, queue_limit=500, **fields)
+    app = create_app(settings)
+    app.state.service = service = Service(settings, JobQueue(settings))
+    service.queue.folder.mkdir(parents=True)
+    with running(app, settings, lifespan="off") as url:
+        yield url, service.queue.folder
 
 
 def raw(url: str, sent: bytes, seconds: float = 10, *, pieces: float = 0) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from PIL import Image
 
 from avatar_pipeline import client as module
@@ -99,6 +100,9 @@ def test_a_full_queue_is_waited_for_and_no_longer_than_allowed(server: Server) -
     with pytest.raises(ApiError) as full:
         Client(server.url, patience=0).submit("generate", {"prompt": "a man", **SMALL})
     assert full.value.code == "queue_full" and (full.value.retry_after or 0) >= 1
+    # the worker is busy and the queue full: what needs neither answers at once
+    assert requests.get(f"{server.url}/health", timeout=5).json() == {"message": "okay"}
+    assert requests.get(f"{server.url}/generate-image", timeout=30).content[1:4] == b"PNG"
     # room is made while the patient client waits
     timer = threading.Timer(0.5, lambda: [client.cancel(job["id"]) for job in long])
     timer.start()

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from avatar_pipeline.cli import main
 from avatar_pipeline.home import PROJECT
@@ -51,6 +52,13 @@ def test_the_commands_and_snippets_run_in_order(server: Server, tmp_path: Path) 
     assert ran["bash"] >= 7 and ran["python"] >= 4
     assert (tmp_path / "portrait.jpg").read_bytes()[:3] == (tmp_path / "avatar.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
     assert (tmp_path / "output.png").is_file()
+    cartoons = {name: Image.open(tmp_path / f"{name}.png") for name in ("cartoon", "transparent", "baseline")}
+    assert [(image.size, image.mode) for image in cartoons.values()] == [
+        ((96, 96), "RGB"),
+        ((128, 128), "RGBA"),
+        ((128, 128), "RGB"),
+    ]
+    assert "x-seed:" in (tmp_path / "headers.txt").read_text().lower()
 
 
 def test_what_starts_the_server_or_a_machine_is_of_a_known_kind(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,6 +63,32 @@ def test_addresses_in_json_give_a_picture_of_the_source(server: Server, faces: d
     assert body["identity"]["to_source"] == pytest.approx(to["source"], abs=0.05)
 
 
+def test_how_consent_was_declared_stays_with_the_run_and_who_agreed_does_not(server: Server, faces: dict[str, bytes]) -> None:
+    import dagster as dg
+
+    given = {"source_face": data_url(faces["source"]), "target": data_url(faces["target"])}
+    silent = swap(server, **given)
+    declared = swap(server, **given, consent="Jane Doe agreed on 2026-05-01")
+    assert [note for note in silent["warnings"] if note.startswith("consent: nothing was declared")]
+    assert not [note for note in declared["warnings"] if note.startswith("consent")]
+    assert server.get(f"/jobs/{silent['job']}").json()["made"]["warnings"] == silent["warnings"]
+    with dg.DagsterInstance.from_config(str(server.home)) as instance:
+        for answer, how in ((silent, "operator"), (declared, "field")):
+            run = instance.get_run_by_id(answer["job"])
+            assert run is not None and run.tags["avatar_pipeline/consent_declared"] == how
+            (made,) = [
+                made.asset_materialization
+                for made in instance.fetch_materializations(dg.AssetKey(["service", "face_swap"]), limit=5).records
+                if made.run_id == run.run_id
+            ]
+            assert made is not None
+            assert made.metadata["consent"].value == {"declared": how, "at": run.tags["avatar_pipeline/consent_at"]}
+            assert "source_face" in str(made.metadata["made_from"].value)  # sha256 of what was sent
+    assert server.log.read_text().count("upload_consent: operator") == 1  # said once, at the start
+    written = [path for path in server.home.rglob("*") if path.is_file() and b"Jane Doe" in path.read_bytes()]
+    assert [path.relative_to(server.home).as_posix() for path in written] == [f"service/jobs/{declared['job']}/job.json"]
+
+
 def test_files_in_a_form_give_the_same_picture(server: Server, faces: dict[str, bytes]) -> None:
     by_address = swap(server, source_face=data_url(faces["source"]), target=data_url(faces["target"]), output_format="png")
     files = {"source_face": ("me.jpg", faces["source"]), "target": ("you.jpg", faces["target"])}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from avatar_pipeline.service.app import create_app
 from avatar_pipeline.service.routes.page import PAGES, STATIC
@@ -16,6 +19,8 @@ from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.tokens import new_token
 from tests.service.browser import Page, browser, chromium
 from tests.service.conftest import Server
+from tests.service.guarded import application
+from tests.service.site import PNG
 
 SCRIPTS = {name: (PAGES / name).read_text() for name in STATIC if name.endswith(".js")}
 INDEX = (PAGES / "index.html").read_text()
@@ -77,7 +82,7 @@ def test_ids_that_the_scripts_use_exist() -> None:
     used = {name for script in SCRIPTS.values() for name in re.findall(r'byId\("([^"]+)"\)', script)}
     assert used and used - set(there) == set()
     # names that are put together: tabs and their sections, and fields with a preview
-    for name in form_names():
+    for name in (*form_names(), "cartoon"):
         assert {name, f"tab-{name}"} <= set(there)
     for field in ("face", "source-face", "target"):
         assert {field, f"{field}-preview"} <= set(there)
@@ -181,6 +186,46 @@ def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: S
     assert page.complaints == []
 
 
+PIXELS = """(() => {
+  const image = document.querySelector('#result figure img');
+  const canvas = Object.assign(document.createElement('canvas'), {width: image.naturalWidth, height: image.naturalHeight});
+  canvas.getContext('2d').drawImage(image, 0, 0);
+  return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data];
+})()"""
+
+
+def test_a_cartoon_is_drawn_and_its_seed_kept(page: Page, server: Server, tmp_path: Path) -> None:
+    page.size(390, 844, phone=True)
+    page.open(server.url + "/#cartoon")
+    page.until("document.querySelectorAll('#actor option').length > 1")
+    assert page.js(visible("cartoon")) and not page.js(visible("portrait"))
+    page.click("#cartoon .submit button")
+    page.until(visible("result") + " && document.querySelector('#result figure img').naturalWidth === 96")
+    seed = text(page, "#result .facts dd")
+    assert seed.isdigit() and "white" in text(page, "#result .facts") and "cartoon_gan_small" in text(page, "#result .facts")
+    # it is the picture of that seed
+    drawn = page.js(PIXELS)
+    answer = server.get("/generate-image", params={"seed": seed})
+    assert bytes(drawn) == Image.open(io.BytesIO(answer.content)).convert("RGBA").tobytes()
+    page.click("#keep-seed")
+    assert page.js("document.getElementById('cartoon-seed').value") == seed
+    page.js("document.getElementById('cartoon-size').value = 'large'")
+    page.click("#cartoon-transparent")
+    page.click("#cartoon-compare")
+    page.click("#cartoon .submit button")
+    page.until("document.querySelectorAll('#result figure img.checker').length === 2")
+    page.until("[...document.querySelectorAll('#result figure img')].every(image => image.naturalWidth === 128)")
+    assert text(page, "#result .facts dd") == seed and "baseline" in text(page, "#result .cartoons")
+    page.click("#result .strip button:last-child")  # back to the first
+    page.until("document.querySelectorAll('#result figure').length === 1")
+    page.js("document.getElementById('cartoon-seed').value = '9999999999'")
+    page.click("#cartoon .submit button")
+    page.until(visible("error"))
+    assert "seed: must be below" in text(page, "#error")
+    assert page.js("document.documentElement.scrollWidth") == 390
+    assert [said for said in page.complaints if "422" not in said] == []
+
+
 def test_a_refusal_is_said_in_the_services_words(page: Page, server: Server) -> None:
     page.open(server.url + "/")
     page.until("document.querySelectorAll('#style option').length")
@@ -208,6 +253,36 @@ def test_tabs_by_keyboard_and_cancelling(page: Page, server: Server) -> None:
     page.click("#cancel")
     page.until(visible("error") + " || " + visible("result"), 120)
     assert "Cancelled" in text(page, "#error")
+    assert page.complaints == []
+
+
+def test_a_face_needs_its_tick_where_the_service_asks_for_one(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "face.png").write_bytes(PNG)
+    (tmp_path / "other.png").write_bytes(PNG)
+    valid = "document.getElementById('{}').checkValidity()".format
+    with application(tmp_path / "service", upload_consent="declared") as (url, jobs):
+        page.open(url + "/")
+        page.until("document.querySelectorAll('#style option').length && document.querySelector('.consent-help').textContent")
+        page.type("#prompt", "a man")
+        assert page.js(valid("portrait"))  # no face, nothing to agree to
+        page.choose_file("#face", tmp_path / "face.png")
+        page.until("document.getElementById('face-consent').required")
+        page.click("#portrait .submit button")
+        page.until("document.getElementById('more-face').open")  # where what is missing can be seen
+        assert list(jobs.iterdir()) == []
+        page.click("label[for=face-consent]")
+        page.click("#portrait .submit button")
+        page.until(visible("progress") + " && " + visible("cancel"))
+        (job,) = jobs.iterdir()
+        assert json.loads((job / "job.json").read_text())["consent"]["by"] == "field"
+        page.choose_file("#face", tmp_path / "other.png")  # another person has not been asked yet
+        page.until("!document.getElementById('face-consent').checked")
+        page.choose_file("#source-face", tmp_path / "face.png")
+        assert not page.js(valid("face-swap"))
+        page.js("document.getElementById('swap-consent').checked = true")
+        assert page.js(valid("face-swap"))
+        page.click("#cancel")  # or the server waits for who listens to the job
+        page.until(visible("error"))
     assert page.complaints == []
 
 

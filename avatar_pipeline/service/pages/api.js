@@ -44,6 +44,12 @@ export const api = {
   jobs: (limit, before) => json(`/jobs?limit=${limit}${before ? `&before=${encodeURIComponent(before)}` : ""}`),
   job: (id) => json(`/jobs/${id}`),
   submit: (task, input) => json("/jobs", { method: "POST", body: { task, input } }),
+  /** A cartoon as {blob, seed, renderer, model}. query: size, transparent, seed, renderer. */
+  cartoon: async (query) => {
+    const response = await send(`/generate-image?${new URLSearchParams(query)}`);
+    const told = (name) => response.headers.get(name);
+    return { blob: await response.blob(), seed: told("X-Seed"), renderer: told("X-Renderer"), model: told("X-Model") };
+  },
   cancel: (id) => json(`/jobs/${id}/cancel`, { method: "POST" }),
 };
 

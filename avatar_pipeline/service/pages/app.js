@@ -1,6 +1,7 @@
 // The page: a form for each kind of picture, one stage that shows the job under way or a finished one, and the jobs made before.
 
 import { api, follow, isFinished, token } from "./api.js";
+import { drawCartoon, showCartoon } from "./cartoon.js";
 import { ago, byId, el, local, pictureOf, sentence, show, ticked } from "./dom.js";
 import { kindOf, picturesOf, showResult, wordsOf } from "./result.js";
 
@@ -13,7 +14,7 @@ const EXAMPLES = {
 };
 const PAGE = 24;
 
-// What each form asks for. A new kind of picture is one more entry.
+// What each form asks for. A new kind of picture is one more entry. (A cartoon is no job: cartoon.js.)
 const FORMS = {
   portrait: async () => {
     const [width, height] = byId("size").value.split("x").map(Number);
@@ -24,6 +25,7 @@ const FORMS = {
         image: face, prompt: asked.prompt, size: `${width}x${height}`, seed: asked.seed, n: Number(byId("count").value),
         id_weight: Number(byId("id-weight").value), num_inference_steps: state.preset.steps, guidance_scale: state.preset.guidance_scale,
       };
+      if (byId("face-consent").checked) input.consent = true;
       return { task: "face-migration", input };
     }
     const input = { ...asked, width, height, n: Number(byId("count").value), views: ticked(byId("views")), expressions: ticked(byId("expressions")) };
@@ -35,6 +37,7 @@ const FORMS = {
     const target = await pictureOf(byId("target"));
     if (target) input.target = target;
     if (byId("swap-actor").value) input.actor = byId("swap-actor").value;
+    if (byId("swap-consent").checked) input.consent = true;
     return { task: "faceswap", input };
   },
   "base-image": async () => {
@@ -43,7 +46,8 @@ const FORMS = {
   },
 };
 
-const state = { following: null, shown: null, jobs: new Map(), retry: null, preset: {} };
+const TABS = [...document.querySelectorAll("[role=tab]")].map((tab) => tab.getAttribute("aria-controls"));
+const state = { following: null, shown: null, jobs: new Map(), retry: null, preset: {}, consent: true };
 const seedOf = (field) => (field.value.trim() === "" ? -1 : Number(field.value));
 
 // --- starting, following, showing a job ---
@@ -64,6 +68,26 @@ async function submit(name) {
     await watch(job);
   } catch (error) {
     fail(error, () => submit(name));
+  } finally {
+    button.disabled = false;
+  }
+}
+
+async function submitCartoon() {
+  const button = document.querySelector("#cartoon .submit button");
+  button.disabled = true;
+  state.following?.abort();
+  state.shown = null;
+  paintHistory();
+  try {
+    const cartoon = await drawCartoon();
+    if (state.shown) return; // something else was opened meanwhile
+    stage("result");
+    showCartoon(byId("result"), cartoon);
+    say(`Done. Seed ${cartoon.seed}`);
+    reveal();
+  } catch (error) {
+    fail(error, submitCartoon);
   } finally {
     button.disabled = false;
   }
@@ -257,8 +281,10 @@ function fillChoices(schema) {
 }
 
 async function fillActors() {
-  const { actors, preset, ...sampling } = await api.actors();
+  const { actors, preset, upload_consent: policy, ...sampling } = await api.actors();
   state.preset = sampling;
+  state.consent = policy === "declared";
+  askForConsent();
   byId("about").textContent = preset === "embedded" ? "drawing with the embedded model" : `drawing with ${preset}`;
   for (const select of [byId("actor"), byId("swap-actor")]) {
     select.replaceChildren(select.options[0], ...actors.map((actor) => el("option", { value: actor.name }, actor.has_lora ? `${actor.name} (LoRA)` : actor.name)));
@@ -268,6 +294,15 @@ async function fillActors() {
     byId("actor-help").textContent = actor ? `${actor.description}. ${actor.has_lora ? "Drawn with its LoRA." : "It has no LoRA yet: drawn from this description."}` : "";
     show(byId("actor-help"), Boolean(actor));
   });
+}
+
+// Whoever runs the service may answer for it; else it must be ticked wherever a face is sent.
+function askForConsent() {
+  byId("face-consent").required = state.consent && byId("face").files.length > 0;
+  byId("swap-consent").required = state.consent;
+  for (const help of document.querySelectorAll(".consent-help")) {
+    help.textContent = state.consent ? "Without it this service takes no face." : "If it is not ticked, whoever runs this service answers for it.";
+  }
 }
 
 async function load() {
@@ -284,13 +319,13 @@ function start() {
   }
   for (const name of Object.keys(FORMS)) {
     byId(name).addEventListener("submit", (event) => { event.preventDefault(); submit(name); });
-    byId(`tab-${name}`).addEventListener("click", () => choose(name));
   }
+  byId("cartoon").addEventListener("submit", (event) => { event.preventDefault(); submitCartoon(); });
+  for (const name of TABS) byId(`tab-${name}`).addEventListener("click", () => choose(name));
   document.querySelector("[role=tablist]").addEventListener("keydown", (event) => {
-    const names = Object.keys(FORMS);
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    const at = names.findIndex((name) => byId(`tab-${name}`) === event.target);
-    if (step && at >= 0) choose(names.at((at + step) % names.length), true);
+    const at = TABS.findIndex((name) => byId(`tab-${name}`) === event.target);
+    if (step && at >= 0) choose(TABS.at((at + step) % TABS.length), true);
   });
   for (const [input, preview] of [["face", "face-preview"], ["source-face", "source-face-preview"], ["target", "target-preview"]]) {
     byId(input).addEventListener("change", () => {
@@ -299,6 +334,8 @@ function start() {
       if (file) byId(preview).src = URL.createObjectURL(file);
       show(byId(preview), Boolean(file));
       if (input === "face") byId("face-name").textContent = file ? file.name : "";
+      byId(input === "face" ? "face-consent" : "swap-consent").checked = false; // it was said of another picture
+      askForConsent();
     });
   }
   for (const name of ["views", "expressions"]) {
@@ -307,6 +344,7 @@ function start() {
       byId("views-count").textContent = chosen.join(", ");
     });
   }
+  byId("face-consent").addEventListener("invalid", () => { byId("more-face").open = true; }); // or nobody sees what is missing
   byId("dice").addEventListener("click", () => { byId("seed").value = crypto.getRandomValues(new Uint32Array(1))[0]; });
   byId("id-weight").addEventListener("input", () => { byId("id-weight-value").textContent = Number(byId("id-weight").value).toFixed(1); });
   byId("cancel").addEventListener("click", () => api.cancel(state.shown).catch((error) => fail(error)));
@@ -324,7 +362,7 @@ function start() {
     show(byId("token-form"), false);
     state.retry?.();
   });
-  const byAddress = () => choose(FORMS[location.hash.slice(1)] ? location.hash.slice(1) : "portrait");
+  const byAddress = () => choose(TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "portrait");
   window.addEventListener("hashchange", byAddress);
   byAddress();
   const attempt = () => load().catch((error) => fail(error, attempt));

@@ -10,6 +10,8 @@ const VERDICTS = {
 };
 const TASKS = { generate: "Portrait", draw: "Portrait", "face-avatar": "Face avatar", "face-migration": "Portrait with a face", faceswap: "Face swap", face_swap: "Face swap", "base-image": "Base image", make_base_image: "Base image" };
 
+const CONSENT = { field: "declared", header: "declared", "field and header": "declared", operator: "not declared" };
+
 export const kindOf = (job) => TASKS[job.task] ?? job.task;
 
 /** The pictures of a job: [{src, video, ...what is told of each}]; none before it is completed. */
@@ -79,6 +81,7 @@ function facts(job, picture, seed) {
     ["Preset", job.made.preset],
     ["Actor", job.made.actor],
     ["Made from", madeFrom(job.made.made_from)],
+    ["Consent", CONSENT[job.consent] ?? null],
     ["Took", seconds !== null && `${seconds.toFixed(1)} s`],
     ["Job", job.id],
   ];

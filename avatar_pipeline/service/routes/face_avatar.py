@@ -14,6 +14,7 @@ from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.errors import NotFound
 from avatar_pipeline.imaging import resize_to_fit
 from avatar_pipeline.provenance.seeds import SEED_LIMIT, draw_seed
+from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import Service, ServiceDep, answer, finished_result, image_url, owner_of, png_input, submit
 from avatar_pipeline.service.fetching import fetch_image
 from avatar_pipeline.service.job import Job
@@ -125,6 +126,7 @@ class GetImageToImage(BaseModel):
         lt=SEED_LIMIT,
         description="Not in the document: -1 draws one, which the answer's `input` tells; the same seed gives the same pictures.",
     )
+    consent: Consent = None
 
     @field_validator("gender")
     @classmethod
@@ -192,7 +194,8 @@ async def get_image(request: Request, service: ServiceDep, body: GetImage) -> An
 
 
 async def prepare(service: Service, request: Request, input: GetImageToImage) -> tuple[str, draw.Params, Mapping[str, bytes]]:
-    """Task, parameters and files of a request; the reference picture is fetched here. Raises RequestError."""
+    """Task, parameters and files of a request; the reference picture is fetched here. Raises RequestError, Forbidden without consent."""
+    declare(request, service.settings, input.consent)
     preset = PRESETS[service.settings.preset]
     face = await fetch_image(input.image, field="image", settings=service.settings)
     params = draw.Params(
@@ -211,7 +214,7 @@ async def prepare(service: Service, request: Request, input: GetImageToImage) ->
         attempts=4,
     )
     picture = await run_in_threadpool(lambda: png_input(resize_to_fit(face, LARGEST)))
-    asked = input.model_dump(mode="json")
+    asked = input.model_dump(mode="json", exclude={"consent"})  # kept with the job, and not told
     if input.image[:5].lower() == "data:":
         asked["image"] = f"{input.image.partition(',')[0]},..."
     return "draw", params, {"face.png": picture, f"{REQUEST}.json": json.dumps(asked).encode()}

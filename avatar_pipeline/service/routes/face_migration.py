@@ -15,6 +15,7 @@ from avatar_pipeline.diffusion.identity import LARGEST_WEIGHT
 from avatar_pipeline.diffusion.presets import Preset, get_preset
 from avatar_pipeline.errors import NotFound, RequestError
 from avatar_pipeline.provenance.seeds import SEED_LIMIT, draw_seed
+from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
 from avatar_pipeline.service.fetching import fetch_image
 from avatar_pipeline.service.forms import body_schema, read_body
@@ -53,12 +54,13 @@ class FaceMigration(BaseModel):
     n: int = Field(1, ge=1, le=8, description="pictures")
     seed: int = Field(-1, ge=-1, lt=SEED_LIMIT, description="-1 draws one")
     response_format: Literal["b64_json", "url"] = "b64_json"
+    consent: Consent = None
 
 
 async def prepare(
     service: Service, request: Request, input: FaceMigration, uploads: Mapping[str, UploadFile] | None = None
 ) -> tuple[str, BaseModel, dict[str, bytes]]:
-    """Task, parameters and files of a request. Raises RequestError, or NotFound for the model, naming the field."""
+    """Task, parameters and files of a request. Raises RequestError, NotFound for the model, Forbidden without consent, naming the field."""
     if input.model not in (MODEL, service.settings.preset):
         raise NotFound(f"model: there is no {input.model!r} here. Give {MODEL!r}.", field="model", code="model_not_found")
     size = SIZE.fullmatch(input.size)
@@ -73,6 +75,7 @@ async def prepare(
             f"never enter. Give 0 to {input.num_inference_steps - 1}.",
             field="id_timestep_start",
         )
+    declare(request, service.settings, input.consent)
     if uploads and "image" in uploads:
         image = await read_image(uploads["image"], field="image")
     elif input.image:

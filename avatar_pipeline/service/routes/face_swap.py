@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.errors import RequestError
+from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
 from avatar_pipeline.service.fetching import fetch_bytes, fetch_image
 from avatar_pipeline.service.forms import body_schema, read_body
@@ -38,12 +39,13 @@ class FaceSwap(BaseModel):
     output_format: Literal["jpg", "png", "mp4"] = Field(
         "jpg", description="of the picture; with target_video there is an MP4 too, and with mp4 nothing else"
     )
+    consent: Consent = None
 
 
 async def prepare(
     service: Service, request: Request, input: FaceSwap, uploads: Mapping[str, UploadFile] | None = None
 ) -> tuple[str, BaseModel, dict[str, bytes]]:
-    """Task, parameters and files of a request. Raises RequestError naming the field."""
+    """Task, parameters and files of a request. Raises RequestError, or Forbidden without consent, naming the field."""
     given = uploads or {}
     wanted = {name for name in ("source_face", "target", "target_video") if name in given or getattr(input, name)}
     if "source_face" not in wanted:
@@ -52,6 +54,7 @@ async def prepare(
         raise RequestError("target: give either target or target_video, not both.", field="target")
     if input.output_format == "mp4" and "target_video" not in wanted:
         raise RequestError("output_format: mp4 needs a target_video. Ask for jpg or png.", field="output_format")
+    declare(request, service.settings, input.consent)
     actor = await asyncio.to_thread(actor_meant, service, input.actor, "") if input.actor else None
     files = {}
     for name in ("source_face", "target"):

@@ -6,7 +6,7 @@ Nothing here comes from another host: the policy forbids it, and an offline mach
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from fastapi import Path as InPath
@@ -17,10 +17,11 @@ from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.errors import ActorError, NotFound
 from avatar_pipeline.service.api_page import render_api_page
+from avatar_pipeline.service.consent import policy
 from avatar_pipeline.service.context import Service, ServiceDep
 
 PAGES = Path(__file__).parents[1] / "pages"
-STATIC = ("app.js", "api.js", "dom.js", "result.js", "style.css", "icon.svg")
+STATIC = ("app.js", "api.js", "cartoon.js", "dom.js", "result.js", "style.css", "icon.svg")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; "
@@ -49,15 +50,21 @@ class Actors(BaseModel):
     preset: str = Field(description="that draws what means no actor", examples=["embedded"])
     steps: int = Field(description="its denoising steps", examples=[12])
     guidance_scale: float = Field(description="its guidance scale", examples=[3.0])
+    upload_consent: Literal["declared", "operator"] = Field(
+        description="for faces that you send without declaring consent: declared refuses them; operator: whoever runs the service answers"
+    )
     actors: list[ActorEntry]
 
 
 @router.get("/actors", summary="The actors of this service")
-def actors(service: ServiceDep) -> Actors:
+def actors(request: Request, service: ServiceDep) -> Actors:
     """The actors of this service, by name. One whose actor.yaml cannot be read is left out."""
     found = [entry for name in service.store.names() if (entry := _entry(service, name))]
     preset = PRESETS[service.settings.preset]
-    return Actors(preset=preset.name, steps=preset.steps, guidance_scale=preset.guidance_scale, actors=found)
+    return Actors(
+        preset=preset.name, steps=preset.steps, guidance_scale=preset.guidance_scale,
+        upload_consent=policy(service.settings, request), actors=found,
+    )  # fmt: skip
 
 
 def _entry(service: Service, name: ActorName) -> ActorEntry | None:
