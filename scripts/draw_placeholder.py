@@ -15,6 +15,7 @@ from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.home import PROJECT
 from avatar_pipeline.imaging import encode_jpeg
+from avatar_pipeline.provenance.xmp import with_source_type
 from avatar_pipeline.tasks.template import placeholder
 
 FILE = PROJECT / "assets" / "avatars" / "placeholder_face.jpg"
@@ -27,7 +28,8 @@ def main() -> None:
     parser.add_argument("file", nargs="?", type=Path, default=FILE, help="where to write it")
     file = parser.parse_args().file
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(UPath(file), encode_jpeg(placeholder(GpuSession(get_preset("embedded"), "cpu")), QUALITY))
+    jpeg = encode_jpeg(placeholder(GpuSession(get_preset("embedded"), "cpu")), QUALITY)
+    write_atomic(UPath(file), with_source_type(jpeg, "trainedAlgorithmicMedia"))  # not signed: the same bytes each time
     print(f"{file}: {file.stat().st_size:,} bytes")
 
 

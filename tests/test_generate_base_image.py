@@ -104,3 +104,11 @@ def test_runpod_draws_when_it_is_told_to(world: Path, call: Call, monkeypatch: p
     assert (code, out) == (1, "")
     assert "\nError: RunPod error: RUNPOD_API_KEY and RUNPOD_SERVER_100_ID not set, and nothing was sent." in f"\n{err}"
     assert not (world / "actors" / "anna" / "actor.yaml").exists()
+
+
+def test_what_cannot_be_signed_is_not_made(world: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVATAR_C2PA_KEY", str(world / "key.pem"))
+    code, out, err = call("anna", DESCRIPTION)
+    assert (code, out) == (1, "")
+    assert "AVATAR_C2PA_KEY is set and AVATAR_C2PA_CHAIN is not" in err
+    assert not (world / "actors" / "anna").exists()

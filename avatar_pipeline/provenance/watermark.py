@@ -1,7 +1,7 @@
 """An invisible watermark: one bit, "made by avatar_pipeline", in the pixels, for what drops content credentials. Off unless asked for.
 
-A spread-spectrum mark after Cox, Kilian, Leighton and Shamoon (IEEE Transactions on Image Processing 6, 1997), written here. Of the
-libraries at hand, invisible-watermark asks for torch and a second OpenCV, calls itself experimental and works on blocks of fixed size, which
+A spread-spectrum mark after Cox, Kilian, Leighton, Shamoon (IEEE Transactions on Image Processing 6, 1997), written here. Of the
+libraries at hand, invisible-watermark asks for torch and a second OpenCV, is experimental, and works on blocks of fixed size, which
 a change of the picture's size moves; the learned ones download weights. The picture is brought to SIDE x SIDE pixels, so that a change of
 size changes nothing; a fixed random pattern of signs is added to the middle frequencies of its cosine transform, in proportion to what the
 picture itself has there, and more where there is texture. To find it, the same frequencies are compared with the pattern.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import c2pa
 import cv2
@@ -35,7 +36,7 @@ SWAPPED = Origin(
     source="compositeWithTrainedAlgorithmicMedia",
 )
 CARTOON = Origin(model="dicebear", model_sha256="", seed=7, source="algorithmicMedia")
-KINDS = {
+KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "jpeg": ("RGB", "JPEG", {"quality": 95}),
     "jpeg_grey": ("L", "JPEG", {}),
     "png": ("RGB", "PNG", {}),
