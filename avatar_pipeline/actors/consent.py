@@ -174,7 +174,9 @@ def revoked(actor_dir: UPath) -> str | None:
 def refuse_revoked(actor_dir: UPath, what: str) -> None:
     """Raise ActorError when the consent to an actor was revoked: the last look before a file is written. what: it, in words."""
     if (when := revoked(actor_dir)) is not None:
-        raise ActorError(f"{actor_dir / FILE}: consent was revoked (revoked_at: {when}): {what} was not stored.", code="no_consent")
+        raise ActorError(
+            f"{actor_dir / FILE}: consent was revoked (revoked_at: {when}): {what} was not stored.", code="no_consent"
+        )
 
 
 def _load(path: UPath) -> Consent:
@@ -190,9 +192,7 @@ def _load(path: UPath) -> Consent:
 def _fault_of_evidence(evidence: Evidence, actor_dir: UPath, path: UPath) -> tuple[State, str] | None:
     file = actor_dir / evidence.file
     if not file.is_file():
-        return "evidence_missing", (
-            f"{path}: the evidence is missing: there is no file {file}. Put the signed consent there."
-        )
+        return "evidence_missing", (f"{path}: the evidence is missing: there is no file {file}. Put the signed consent there.")
     found = sha256_bytes(read_whole(file))
     if found != evidence.sha256:
         return "evidence_altered", (

@@ -18,8 +18,13 @@ def exports_root() -> UPath:
     return UPath(chosen) if chosen else UPath(Path(__file__).parents[2] / "assets" / "avatars")
 
 
+def drop_in_path(actor: str) -> UPath:
+    """Where an actor's portrait lies there."""
+    return exports_root() / f"{actor}.jpg"
+
+
 def drop_in(actor: str, jpeg: bytes) -> UPath:
-    """Put a portrait there, whole or not at all; returns its path."""
-    path = exports_root() / f"{actor}.jpg"
+    """Put a portrait there, whole or not at all; returns its path. Ask for consent to `publish` right before."""
+    path = drop_in_path(actor)
     write_atomic(path, jpeg)
     return path

@@ -9,7 +9,8 @@ import dagster as dg
 from PIL import Image
 
 from avatar_pipeline.actors.consent import require_consent
-from avatar_pipeline.actors.export import drop_in
+from avatar_pipeline.actors.copies import remember
+from avatar_pipeline.actors.export import drop_in, drop_in_path
 from avatar_pipeline.defs.automation import KEEP_UNCHANGED_TAG, regenerate_when_changed
 from avatar_pipeline.defs.checks import check_results, check_specs
 from avatar_pipeline.defs.config import config_class, overrides
@@ -79,6 +80,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             if kept:
                 metadata = _last_metadata(context, manifest.digest) | metadata | {"kept_unchanged": dg.MetadataValue.bool(True)}
             if stage.name == "liveportrait_export" and product.verdict != "error":
+                remember(spec, drop_in_path(spec.name))
                 require_consent(spec, actors.actor_dir(spec.name), "publish")  # again, and last
                 metadata["drop_in"] = dg.MetadataValue.path(str(drop_in(spec.name, product.result.files[f"{spec.name}.jpg"])))
             for warning in product.result.warnings:
