@@ -7,7 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
-from avatar_pipeline.commands import actors, automation, batch, history, looking, making, metrics, serving, setup, tokens
+from avatar_pipeline.commands import actors, automation, batch, consent, history, looking, making, metrics, serving, setup, tokens
 from avatar_pipeline.errors import AvatarPipelineError
 from avatar_pipeline.faults import explain
 
@@ -40,6 +40,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(consent.consent, name="consent")
 app.add_typer(tokens.token, name="token")
 
 

@@ -297,6 +297,10 @@ class ActorStore:
         with hold(path, f"the actor {name}", work, log) as waited:
             yield waited
 
+    def consent_lock(self, name: str) -> Path | None:
+        """What whoever changes an actor's consent record holds; None in an object store."""
+        return self._lock_path(ActorName(name), "consent.lock")
+
     def _lock_path(self, name: ActorName, suffix: str) -> Path | None:
         """A lock outside of the actor's folder, which may be deleted; None in an object store."""
         root = local(self.root)

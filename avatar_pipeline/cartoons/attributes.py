@@ -24,106 +24,21 @@ SIZES: tuple[Size, ...] = ("small", "large")
 PIXELS: Mapping[Size, int] = {"small": 96, "large": 128}
 LATENTS: Mapping[Size, int] = {"small": 100, "large": 128}
 
-HEADS = [
-    "afro",
-    "bangs",
-    "bangs2",
-    "bantuKnots",
-    "bun",
-    "bun2",
-    "buns",
-    "cornrows",
-    "cornrows2",
-    "dreads1",
-    "dreads2",
-    "flatTop",
-    "flatTopLong",
-    "grayBun",
-    "grayMedium",
-    "grayShort",
-    "hatBeanie",
-    "hatHip",
-    "hijab",
-    "long",
-    "longAfro",
-    "longBangs",
-    "longCurly",
-    "medium1",
-    "medium2",
-    "medium3",
-    "mediumBangs",
-    "mediumBangs2",
-    "mediumBangs3",
-    "mediumStraight",
-    "mohawk",
-    "mohawk2",
-    "noHair1",
-    "noHair2",
-    "noHair3",
-    "pomp",
-    "shaved1",
-    "shaved2",
-    "shaved3",
-    "short1",
-    "short2",
-    "short3",
-    "short4",
-    "short5",
-    "turban",
-    "twists",
-    "twists2",
-]
-EXPRESSIONS = [
-    "angryWithFang",
-    "awe",
-    "blank",
-    "calm",
-    "cheeky",
-    "concerned",
-    "concernedFear",
-    "contempt",
-    "cute",
-    "cyclops",
-    "driven",
-    "eatingHappy",
-    "explaining",
-    "eyesClosed",
-    "fear",
-    "hectic",
-    "lovingGrin1",
-    "lovingGrin2",
-    "monster",
-    "old",
-    "rage",
-    "serious",
-    "smile",
-    "smileBig",
-    "smileLOL",
-    "smileTeethGap",
-    "solemn",
-    "suspicious",
-    "tired",
-    "veryAngry",
-]
-FACIAL_HAIR = [
-    "chin",
-    "full",
-    "full2",
-    "full3",
-    "full4",
-    "goatee1",
-    "goatee2",
-    "moustache1",
-    "moustache2",
-    "moustache3",
-    "moustache4",
-    "moustache5",
-    "moustache6",
-    "moustache7",
-    "moustache8",
-    "moustache9",
-]
-ACCESSORIES = ["eyepatch", "glasses", "glasses2", "glasses3", "glasses4", "glasses5", "sunglasses", "sunglasses2"]
+HEADS = (
+    "afro bangs bangs2 bantuKnots bun bun2 buns cornrows cornrows2 dreads1 dreads2 flatTop flatTopLong grayBun grayMedium grayShort "
+    "hatBeanie hatHip hijab long longAfro longBangs longCurly medium1 medium2 medium3 mediumBangs mediumBangs2 mediumBangs3 "
+    "mediumStraight mohawk mohawk2 noHair1 noHair2 noHair3 pomp shaved1 shaved2 shaved3 short1 short2 short3 short4 short5 turban "
+    "twists twists2"
+).split()
+EXPRESSIONS = (
+    "angryWithFang awe blank calm cheeky concerned concernedFear contempt cute cyclops driven eatingHappy explaining eyesClosed fear "
+    "hectic lovingGrin1 lovingGrin2 monster old rage serious smile smileBig smileLOL smileTeethGap solemn suspicious tired veryAngry"
+).split()
+FACIAL_HAIR = (
+    "chin full full2 full3 full4 goatee1 goatee2 moustache1 moustache2 moustache3 moustache4 moustache5 moustache6 moustache7 "
+    "moustache8 moustache9"
+).split()
+ACCESSORIES = "eyepatch glasses glasses2 glasses3 glasses4 glasses5 sunglasses sunglasses2".split()
 MASKS = ["medicalMask", "respirator"]
 SKIN = ["#ffdbb4", "#edb98a", "#d08b5b", "#ae5d29", "#694d3d"]
 CLOTHING = ["#8fa7df", "#78e185", "#ffcf77", "#e279c7", "#e78276", "#9ddadb", "#fdea6b"]
@@ -131,33 +46,9 @@ HAIR = ["#2c1b18", "#e8e1e1", "#ecdcbf", "#d6b370", "#f59797", "#b58143", "#a557
 
 # At 96 pixels some heads look alike, and 100 numbers do not reach for all: these are left out of the small ones.
 NOT_SMALL = set(
-    [
-        "bangs2",
-        "bun2",
-        "cornrows2",
-        "dreads2",
-        "flatTopLong",
-        "medium3",
-        "mediumBangs2",
-        "mediumBangs3",
-        "mohawk2",
-        "shaved3",
-        "twists2",
-        "angryWithFang",
-        "concernedFear",
-        "cyclops",
-        "hectic",
-        "monster",
-        "rage",
-        "moustache4",
-        "moustache5",
-        "moustache6",
-        "moustache7",
-        "moustache8",
-        "moustache9",
-        "medicalMask",
-        "respirator",
-    ]
+    "bangs2 bun2 cornrows2 dreads2 flatTopLong medium3 mediumBangs2 mediumBangs3 mohawk2 shaved3 twists2 "
+    "angryWithFang concernedFear cyclops hectic monster rage "
+    "moustache4 moustache5 moustache6 moustache7 moustache8 moustache9 medicalMask respirator".split()
 )
 
 

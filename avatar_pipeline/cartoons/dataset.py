@@ -1,9 +1,9 @@
 """The training pictures: latent vectors, and what DiceBear draws for each.
 
-{folder}/{small,large}/pictures.npy   (n, 4, pixels, pixels) uint8, premultiplied RGBA
-{folder}/{small,large}/chosen.npy     (n, latent size) uint8, zeros and ones: what the latents stand for
-{folder}/dataset.json                 counts, seed, digest, the style's author and licence
-{folder}/contact_sheet.png
+    {folder}/{small,large}/pictures.npy   (n, 4, pixels, pixels) uint8, premultiplied RGBA
+    {folder}/{small,large}/chosen.npy     (n, latent size) uint8, zeros and ones: what the latents stand for
+    {folder}/dataset.json                 counts, seed, digest, the style's author and licence
+    {folder}/contact_sheet.png
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ def load(folder: Path, size: Size) -> tuple[np.ndarray, np.ndarray]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} holds no cartoons ({error}). Build them: materialize cartoon_dataset first.") from None
     if hot.shape != (len(pictures), LATENTS[size]):
-        raise ModelError(
-            f"{folder / size}: {len(pictures)} pictures, but attributes of shape {hot.shape}. Build the data set anew."
-        )
+        raise ModelError(f"{folder / size}: {len(pictures)} pictures, but attributes of shape {hot.shape}. Build the data set anew.")
     return pictures, hot
 
 

@@ -45,9 +45,7 @@ def style() -> Style:
 
     licence = definition()["meta"]["license"]["name"]
     if licence != LICENCE:
-        raise ModelError(
-            f"the licence of DiceBear's style {STYLE} is {licence!r}, not {LICENCE!r}: see what it allows before using it."
-        )
+        raise ModelError(f"the licence of DiceBear's style {STYLE} is {licence!r}, not {LICENCE!r}: see what it allows before using it.")
     return Style(definition())
 
 

@@ -92,16 +92,11 @@ def train(
             continue
         row = {"step": float(state.step)}
         row |= {name: round(float(np.mean([losses[name] for losses in since if name in losses])), 4) for name in since[-1]}
-        row |= {
-            "psnr": round(psnr(state.average, held_out), 2),
-            "seconds_a_step": round((time.monotonic() - began) / len(since), 3),
-        }
+        row |= {"psnr": round(psnr(state.average, held_out), 2), "seconds_a_step": round((time.monotonic() - began) / len(since), 3)}
         _write(state, row, held_out, folder)
         tell(row)
         began, since = time.monotonic(), []
-    weights = {
-        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.average.state_dict().items()
-    }
+    weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.average.state_dict().items()}
     result = folder / "generator.safetensors"
     contents = {name: tensor.contiguous().cpu() for name, tensor in weights.items() if not name.endswith("num_batches_tracked")}
     write_atomic(shared(result), save(contents))
