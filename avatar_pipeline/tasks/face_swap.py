@@ -47,6 +47,8 @@ def _picture(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]
     swapped = swap_face(source, np.asarray(target), analyzer, get_swapper(analyzer))
     if swapped.to_source is None:
         raise RequestError("No face is found in the result. Give a target that looks into the camera.", code="generation_failed")
+    if params.actor is not None:  # again: it may have been revoked, or have expired, in the meantime
+        require_publishable(request.store.spec(params.actor), request.store)
     picture = Image.fromarray(swapped.image)
     name = f"0.{params.format}"
     return TaskResult(
