@@ -192,13 +192,10 @@ def _text(consent: Consent) -> str:
         ("granted", consent.granted, "first day"),
         ("expires", consent.expires, "last day"),
     ]
-    text = ""
-    for field, value, about in lines:
-        line = yaml.safe_dump({field: value}, default_flow_style=None, allow_unicode=True, width=float("inf")).strip()
-        text += f"{line:<44} # {about}\n"
+    text = "".join(f"{f'{field}: {_scalar(value)}':<44} # {about}\n" for field, value, about in lines)
     text += f"evidence:\n  file: {_scalar(consent.evidence.file)}\n  sha256: {consent.evidence.sha256}\n"
     return text
 
 
-def _scalar(value: str) -> str:
-    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=float("inf")).strip()[1:-1]
+def _scalar(value: Any) -> str:
+    return str(yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=float("inf"))).strip()[1:-1]
