@@ -23,7 +23,7 @@ from avatar_pipeline.stages.training_set import Member, write_members
 
 from .conftest import NAME
 
-STEPS = 6
+STEPS = 4
 
 
 def test_a_training_ends_when_consent_does(
@@ -41,7 +41,9 @@ def test_a_training_ends_when_consent_does(
     store.publish(variations, write_members(heads[:3], heads[3:]))
     record, steps = granted / "consent.yaml", []
     good = record.read_text()
-    settings = lora.Settings(steps=STEPS, evaluate_every=2, probes=1, final_renders=1)
+    settings = lora.Settings(steps=STEPS, evaluate_every=1, probes=1, final_renders=1)
+
+    tools = Tools("cpu", None, "dlib", print)
 
     def train(after: int, text: str) -> str:
         """Train, and write this record at the evaluation after a step; why it ended."""
@@ -51,26 +53,24 @@ def test_a_training_ends_when_consent_does(
             if f"step {after} of {STEPS}" in line:
                 record.write_text(text)
 
-        tools = Tools("cpu", None, "dlib", log)
-        try:
-            with pytest.raises(ActorError) as caught:
-                produce(store, STAGES["lora"], spec, settings, tools)
-        finally:
-            tools.close()
+        tools.log = log
+        with pytest.raises(ActorError) as caught:
+            produce(store, STAGES["lora"], spec, settings, tools)
         return str(caught.value)
 
-    expired = train(2, good.replace("granted: 20", "granted: 19").replace("expires: 20", "expires: 19"))
+    expired = train(1, good.replace("granted: 20", "granted: 19").replace("expires: 20", "expires: 19"))
     assert "consent expired on" in expired
-    assert not any(f"step 4 of {STEPS}" in line for line in steps), "it went on without consent"
+    assert not any(f"step 2 of {STEPS}" in line for line in steps), "it went on without consent"
     assert not store.has(NAME, "lora")
     assert store.checkpoint(NAME, "lora").load() is not None, "with a renewed consent it goes on from there"
 
     record.write_text(good)
     steps.clear()
-    revoked = train(4, f"{good}revoked_at: 2026-11-21\n")
+    revoked = train(2, f"{good}revoked_at: 2026-11-21\n")
     assert "was revoked" in revoked
-    assert any("going on after step 2" in line for line in steps)
-    assert not any(f"step {STEPS} of {STEPS}" in line for line in steps)
+    assert any("going on after step 1" in line for line in steps)
+    assert not any(f"step 3 of {STEPS}" in line for line in steps)
+    tools.close()
     with pytest.raises(ActorError, match="was revoked"):
         store.checkpoint(NAME, "lora").save(b"state")
     with pytest.raises(ActorError, match="was revoked"):
