@@ -133,8 +133,8 @@ class ActorStore:
 
         files: contents by relative name, such as "held_out/0001.png". The same contents again make no second version: their
         manifest is replaced, since the newest materialization is the one whose inputs and settings hold.
-        Raises ActorError when the actor's consent was revoked; StoreError for a name that cannot be stored, when the disk is full, read-only or gone, or when another process keeps
-        publishing for two minutes. What was stored before is then as it was.
+        Raises ActorError when the actor's consent was revoked; StoreError for a name that cannot be stored, when the disk is full,
+        read-only or gone, or when another process keeps publishing for two minutes. What was stored before is then as it was.
         """
         name = ActorName(manifest.actor)
         for file in files:

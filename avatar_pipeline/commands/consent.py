@@ -114,10 +114,12 @@ def show(
             out.print(f"{'yes' if covered[each] else 'no':<4}{each:<9} {needed}", markup=False, highlight=False)
         there = ", ".join(f"{asset} ({count})" for asset, count in made.items() if count)
         out.print(f"Made, with versions: {there or 'nothing'}", markup=False, highlight=False)
-        for each in given:
-            state = "" if each.finished else ", not finished: run `avatar-pipeline consent revoke` again"
-            out.print(f"Revoked {each.revoked_at}; receipt: {receipt_path(store, each)}{state}", markup=False, highlight=False)
-    if not holds or (scope and not covered[scope]):  # type: ignore[index]
+        for receipt in given:
+            state = "" if receipt.finished else ", not finished: run `avatar-pipeline consent revoke` again"
+            out.print(
+                f"Revoked {receipt.revoked_at}; receipt: {receipt_path(store, receipt)}{state}", markup=False, highlight=False
+            )
+    if not holds or (scope and not covered[scope]):
         raise typer.Exit(1)
 
 
@@ -184,9 +186,9 @@ def _tell(planned: Plan, verbose: bool) -> None:
 
 def _tell_receipt(receipt: Receipt) -> None:
     out.print(
-        f"Revoked. {len(receipt.deleted)} files ({receipt.bytes} bytes), {len(receipt.runs_deleted)} runs and {len(receipt.jobs_deleted)} jobs "
-        f"are deleted; {len(receipt.runs_stopped)} runs were ended. {len(receipt.kept)} files stay: the specification, the record, the evidence"
-        f"{', the photographs' if receipt.photographs == 'kept' else ''}.",
+        f"Revoked. {len(receipt.deleted)} files ({receipt.bytes} bytes), {len(receipt.runs_deleted)} runs and "
+        f"{len(receipt.jobs_deleted)} jobs are deleted; {len(receipt.runs_stopped)} runs were ended. {len(receipt.kept)} files stay: the "
+        f"specification, the record, the evidence{', the photographs' if receipt.photographs == 'kept' else ''}.",
         markup=False,
         highlight=False,
     )

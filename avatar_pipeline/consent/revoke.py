@@ -1,11 +1,13 @@
 """Take a consent back: nothing new begins, what is under way ends, everything made of the person goes, and a receipt stays.
 
-The threat: a face, an embedding or a LoRA that lives on after its person said no: in an old version, a cache, a page, a database, or made anew
-by a run that was under way.
-The mechanism, in this order: `revoked_at` is recorded, from when on every stage, checkpoint and version is refused; the partition goes; runs
-are ended and waited for; with the actor's lock held, every file is listed with its sha256 in the receipt, then deleted; the service's jobs
-and Dagster's record follow; then everything is looked for once more. Killed in the middle, the next call goes on: each step may be repeated.
-Its limits: copies that left this machine and store, backups, snapshots of file systems and older versions in a bucket are named, not reached.
+The threat: a face, an embedding or a LoRA that lives on after its person said no: in an old version, a cache, a page, a database, or made
+anew by a run that was under way.
+The mechanism, in this order: `revoked_at` is recorded, from when on every stage, checkpoint and version is refused; the partition goes;
+runs are ended and waited for; with the actor's lock held, every file is listed with its sha256 in the receipt, then deleted; the service's
+jobs and Dagster's record follow; then everything is looked for once more. Killed in the middle, the next call goes on: each step may be
+repeated.
+Its limits: copies that left this machine and store, backups, snapshots of file systems and older versions in a bucket are named, not
+reached.
 """
 
 from __future__ import annotations
@@ -211,8 +213,8 @@ def _delete_runs(store: ActorStore, instance: dg.DagsterInstance, receipt: Recei
 def _finish(store: ActorStore, receipt: Receipt) -> None:
     if local(store.root) is None:
         receipt.notes.append(
-            f"{store.root} is an object store: where its bucket keeps versions of objects (S3 versioning, soft delete), the deleted ones are "
-            "still there. Delete those versions too, or let a lifecycle rule do it."
+            f"{store.root} is an object store: where its bucket keeps versions of objects (S3 versioning, soft delete), the deleted ones "
+            "are still there. Delete those versions too, or let a lifecycle rule do it."
         )
     receipt.notes.append(
         "Not reached: backups, snapshots of file systems, other machines' home folders and pages, and whatever was handed out before."

@@ -1,7 +1,7 @@
 """Make Dagster forget an actor: end its runs, delete them with their events and captured logs, and have the bytes leave the database.
 
-The threat: previews of pictures stand in the event log, as base64 in the metadata of events, in four places: the log of the run, the index of
-asset events, the last materialization of each asset, and the pages of the database that deleted rows leave behind.
+The threat: previews of pictures stand in the event log, as base64 in the metadata of events, in four places: the log of the run, the index
+of asset events, the last materialization of each asset, and the pages of the database that deleted rows leave behind.
 The mechanism: rows are deleted in all of them; SQLite's files of single runs are removed, the others written anew (VACUUM).
 Its limits: PostgreSQL and MySQL keep the bytes of deleted rows until they clean up, and in their own logs and backups: a note says so.
 """
@@ -58,7 +58,8 @@ def runs_of(instance: dg.DagsterInstance, actor: str) -> list[dg.DagsterRun]:
     """All runs of an actor: those of its partition, and those of the HTTP service that drew it."""
     found = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(tags={PARTITION_TAG: actor}))}
     for run in instance.get_runs(dg.RunsFilter(job_name="service")):
-        params = run.run_config.get("ops", {}).get("answer", {}).get("config", {}).get("params", {})
+        config: Any = run.run_config
+        params = config.get("ops", {}).get("answer", {}).get("config", {}).get("params", {})
         if isinstance(params, dict) and params.get("actor") == actor:
             found[run.run_id] = run
     return list(found.values())

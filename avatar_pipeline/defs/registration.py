@@ -30,7 +30,8 @@ GROUP = 10  # actors between two looks at the clock
 class Registered:
     """What a registration found. added: new actors. removed: those whose folder is gone. changed: (actor, asset) pairs.
 
-    removed names actors whose consent was revoked, too. waiting: actors whose files are still being copied. later: how many did not fit into `seconds`.
+    removed names actors whose consent was revoked, too. waiting: actors whose files are still being copied.
+    later: how many did not fit into `seconds`.
     problems: by actor, what its owner must mend.
     """
 
@@ -57,7 +58,9 @@ def register(
     only: these actors, all when None. settle: leave actors alone whose files are still being copied; a person who says "register"
     means now. seconds: after the look, begin with no further actors once that time is over. remove_many: believe it when most are gone.
     An actor with a problem (a bad actor.yaml, no consent, no photographs) is registered all the same: its run will say why it fails. One
-    whose consent was revoked is left out, and its partition goes. Raises ActorError when one of `only` was revoked, StoreError when the root is missing, or when so many actors are gone that it is more likely that a disk is.
+    whose consent was revoked is left out, and its partition goes.
+    Raises ActorError when one of `only` was revoked, StoreError when the root is missing, or when so many actors are gone that it is more
+    likely that a disk is.
     """
     done = Registered()
     index = read_index(store)

@@ -17,7 +17,9 @@ from avatar_pipeline.actors.store import ActorStore
 
 
 def require_consent_to_look(pictures: Sequence[Path]) -> list[ActorSpec]:
-    """The actors whose folders, or drop-in portraits, are among the pictures. Raises ActorError where one's consent does not cover `embed`."""
+    """The actors whose folders, or drop-in portraits, are among the pictures. Raises ActorError where one's consent does not cover
+    `embed`.
+    """
     store = ActorStore()
     root, exports = local(store.root), local(exports_root())
     names = set()

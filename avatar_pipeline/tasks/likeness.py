@@ -106,7 +106,7 @@ def require_publishable(spec: ActorSpec, store: ActorStore) -> None:
 
 
 def may_be_described(spec: ActorSpec, store: ActorStore) -> bool:
-    """Whether an actor without a LoRA may be drawn from its description, which is nobody's likeness: not once its person took consent back."""
+    """Whether an actor without a LoRA may be drawn from its description, which is nobody's likeness: not once consent was taken back."""
     return revoked(store.actor_dir(spec.name)) is None
 
 

@@ -76,15 +76,15 @@ def granted(call: Call, jane: Path, paper: Path) -> Path:
 
 
 def needles(contents: dict[str, bytes]) -> dict[str, bytes]:
-    """Pieces of these contents, by name: from the beginning, the middle and the end, as they are and as base64 holds them."""
+    """Pieces of these contents, by name, as they are and as base64 holds them: not of their beginnings, where many files are alike."""
     found = {}
     for name, data in contents.items():
-        for place in {0, len(data) // 2 // 3 * 3, max(0, len(data) - 2 * CHUNK) // 3 * 3}:
-            piece = data[place : place + CHUNK]
-            if len(set(piece)) > 4:  # not the zeros of a header
+        for place in {len(data) // 3 // 3 * 3, len(data) * 2 // 3 // 3 * 3}:
+            piece = data[place : place + CHUNK] if len(data) > 4 * CHUNK else data
+            if len(set(piece)) > 4:  # not the zeros of some header
                 found[f"{name} at {place}"] = piece
                 # in multiples of three bytes, base64 of a piece is a piece of the base64 of the whole
-                found[f"{name} at {place}, base64"] = base64.b64encode(piece)
+                found[f"{name} at {place}, base64"] = base64.b64encode(piece[: len(piece) // 3 * 3])
     return found
 
 

@@ -22,7 +22,9 @@ TODAY = datetime.now(UTC).date()
 DAY = timedelta(days=1)
 
 
-def grant(call: Call, paper: Path, *more: str, scope: str = "embed", until: tuple[str, ...] = ("--days", "30")) -> tuple[int, str]:
+def grant(
+    call: Call, paper: Path, *more: str, scope: str = "embed", until: tuple[str, ...] = ("--days", "30")
+) -> tuple[int, str]:
     return call("consent", "grant", NAME, "--subject", "Jane Doe", "--scope", scope, "--evidence", str(paper), *until, *more)
 
 
@@ -56,9 +58,7 @@ def test_what_cannot_be_granted_changes_nothing(call: Call, jane: Path, paper: P
         ((NAME, "--days", "9", "--subject", " "), "--subject"),
     ):
         name, *more = arguments
-        code, printed = call(
-            "consent", "grant", name, "--subject", "Jane", "--scope", "embed", "--evidence", str(paper), *more
-        )
+        code, printed = call("consent", "grant", name, "--subject", "Jane", "--scope", "embed", "--evidence", str(paper), *more)
         assert (code, reason in printed) == (1, True), printed
     assert sorted(jane.iterdir()) == before
 
@@ -129,7 +129,9 @@ def test_a_stage_runs_only_with_each_of_its_scopes(store: ActorStore, granted: P
     from avatar_pipeline.stages.tools import Tools
 
     record = granted / "consent.yaml"
-    record.write_text(re.sub(r"scope: \[.*?\]", f"scope: [{', '.join(scope for scope in SCOPES if scope != missing)}]", record.read_text()))
+    record.write_text(
+        re.sub(r"scope: \[.*?\]", f"scope: [{', '.join(scope for scope in SCOPES if scope != missing)}]", record.read_text())
+    )
     needing = {
         "embed": set(STAGES),
         "train": {"lora"},
