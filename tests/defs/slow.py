@@ -1,7 +1,7 @@
 """Runs that their tests start in processes of their own: `python -m tests.defs.slow KIND ACTOR GATE`, instance and store by environment.
 
-KIND "actor": a stage of the actor that is under way until the file GATE exists. KIND "pool": the same in the pool gpu. KIND "allowed": as "actor",
-and it asks at every step whether it may go on.
+KIND "actor": a stage of the actor that is under way until the file GATE exists. KIND "pool": the same in the pool gpu.
+KIND "allowed": as "actor", and it asks at every step whether it may go on.
 Says "working" when it is under way.
 """
 
