@@ -91,16 +91,15 @@ def needles(contents: dict[str, bytes]) -> dict[str, bytes]:
     return found
 
 
-def found_below(folders: list[Path], wanted: dict[str, bytes], keep: Callable[[Path], bool] = lambda path: False) -> list[str]:
+def found_below(folders: list[Path], wanted: dict[str, bytes]) -> list[str]:
     """Which of the pieces lie in any file below the folders, and where; hidden files, databases and their journals among them."""
     hits = []
     for path in _files(folders):
-        if not keep(path):
-            data = path.read_bytes()
-            hits += [f"{name} in {path}" for name, piece in wanted.items() if piece in data]
+        data = path.read_bytes()
+        hits += [f"{name} in {path}" for name, piece in wanted.items() if piece in data]
     return hits
 
 
 def _files(folders: list[Path]) -> Iterator[Path]:
     for folder in folders:
-        yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+        yield from (path for path in (folder, *sorted(folder.rglob("*"))) if path.is_file())
