@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from avatar_pipeline.actors.consent import revoked
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.definitions import (
     AVATAR_JOB,
@@ -39,7 +40,7 @@ class BatchOutcome:
 def choose_actors(
     instance: dg.DagsterInstance, store: ActorStore, *, missing: bool, stale: bool, only: Sequence[str] = ()
 ) -> list[str]:
-    """The actors of the store of which some asset (of `only`) is missing, or stale; sorted.
+    """The actors of the store of which some asset (of `only`) is missing, or stale; sorted. Those whose consent was revoked are left out.
 
     Inputs are compared as Dagster last saw them: register the actors first.
     """
@@ -47,6 +48,8 @@ def choose_actors(
     observed = observed_versions(instance) if stale else {}
     chosen = []
     for actor in store.names():
+        if revoked(store.actor_dir(actor)) is not None:
+            continue
         seen = {asset: versions[actor] for asset, versions in observed.items() if actor in versions}
         if (missing and missing_assets(store, actor, wanted)) or (
             stale and any(asset in wanted for asset in stale_assets(store, actor, seen))

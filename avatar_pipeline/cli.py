@@ -11,6 +11,7 @@ from avatar_pipeline.commands import (
     actors,
     automation,
     batch,
+    consent,
     credentials,
     history,
     looking,
@@ -53,6 +54,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(consent.consent, name="consent")
 app.add_typer(tokens.token, name="token")
 app.add_typer(credentials.credentials, name="credentials")
 

@@ -11,6 +11,7 @@ from avatar_pipeline.defs.console import console, silent, step_error
 from avatar_pipeline.defs.executors import chosen_executor
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS, observed_versions
 from avatar_pipeline.defs.failures import step_fault
+from avatar_pipeline.defs.forgetting import backfills_of, compact, delete_record, portraits_told, runs_of, stop_runs, unregister
 from avatar_pipeline.defs.jobs import AVATAR_JOB
 from avatar_pipeline.defs.logs import chosen_logger, json_lines
 from avatar_pipeline.defs.one_actor import Outcome, run_actor
@@ -27,9 +28,10 @@ from avatar_pipeline.defs.service import CONSENT_TAG, SERVICE_ASSETS, SERVICE_TA
 
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
-    "AVATAR_JOB", "CONSENT_TAG", "SERVICE_TAG", "Done", "Outcome", "Report", "StoreResource", "ToolsResource", "batch_job", "chosen_logger",
-    "defs", "duration", "executes_runs", "free_slots_of_dead_runs", "observed_versions", "process_tag", "register", "report_restored",
-    "run_actor", "run_counts", "run_task", "runs_under_way", "slots_watched", "step_error", "step_fault", "summary",
+    "AVATAR_JOB", "CONSENT_TAG", "SERVICE_TAG", "Done", "Outcome", "Report", "StoreResource", "ToolsResource", "backfills_of",
+    "batch_job", "chosen_logger", "compact", "defs", "delete_record", "duration", "executes_runs", "free_slots_of_dead_runs",
+    "observed_versions", "portraits_told", "process_tag", "register", "report_restored", "run_actor", "run_counts", "run_task", "runs_of",
+    "runs_under_way", "slots_watched", "step_error", "step_fault", "stop_runs", "summary", "unregister",
 ]  # fmt: skip
 
 wait_patiently()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from upath import UPath
 
+from avatar_pipeline.actors.consent import refuse_revoked
 from avatar_pipeline.actors.files import TEMPORARY, VANISHED, local, read_whole, unwritable, write_atomic
 from avatar_pipeline.errors import StoreError
 
@@ -26,12 +27,16 @@ class CheckpointFile:
             raise unwritable(self.path, error) from error
 
     def save(self, data: bytes) -> None:
-        """Replace what was saved. Raises StoreError when the disk is full, read-only or gone; then the last one is still there."""
+        """Replace what was saved. Raises StoreError when the disk is full, read-only or gone; then the last one is still there.
+
+        Raises ActorError when the actor's consent was revoked.
+        """
         self._remove_leftovers()
         actor = local(self.path.parent.parent)
         # not to be made anew on whatever lies below a mount that is gone
         if self.path.parent.name == FOLDER and actor is not None and not (actor / "actor.yaml").is_file():
             raise StoreError(f"{actor} is gone in the middle of its run. {VANISHED}")
+        refuse_revoked(self.path.parent.parent, f"the state of {self.path.stem}")
         write_atomic(self.path, data)
 
     def clear(self) -> None:

@@ -2,20 +2,24 @@
 
 The threat: someone's face is embedded, trained on or published without them having agreed, or after they took it back.
 The mechanism: `likeness: real` needs consent.yaml beside actor.yaml. Scope, dates, revocation and the evidence's hash are checked
-each time, before any photograph is read.
+each time, before any photograph is read, while work takes long, and again before anything is stored or handed out.
 Its limits: the record is what the operator says. Nothing here can tell whether the signature is genuine, or whether an
 actor called synthetic is one.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from upath import UPath
 
+from avatar_pipeline.actors.files import read_whole
 from avatar_pipeline.errors import ActorError
 from avatar_pipeline.provenance.digests import sha256_bytes
 
@@ -23,14 +27,20 @@ if TYPE_CHECKING:
     from avatar_pipeline.actors.spec import ActorSpec
 
 Scope = Literal["embed", "train", "generate", "publish"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+State = Literal[
+    "not_needed", "holds", "missing", "unreadable", "revoked", "not_begun", "expired", "evidence_missing", "evidence_altered"
+]
+FILE = "consent.yaml"
+EVERY = 2.0  # seconds between two looks at the record while somebody works; a look reads two small files
 
 EXAMPLE = """\
-subject: Jane Doe                      # who consented
-scope: [embed, train, generate]        # to what; add publish to let pictures leave the house
-granted: 2026-01-15                    # first day
-expires: 2027-01-15                    # last day
+subject: Jane Doe                            # who consented
+scope: [embed, train, generate, publish]     # to what; without publish no picture leaves the house, and no export is made
+granted: 2026-01-15                          # first day
+expires: 2027-01-15                          # last day
 evidence:
-  file: consent.pdf                    # the signed paper, scanned, in this folder
+  file: consent.pdf                          # the signed paper, scanned, in this folder
   sha256: <what `sha256sum consent.pdf` prints>
 """
 
@@ -63,31 +73,110 @@ class Consent(BaseModel):
         return self
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How consent stands today. words: what is so, and what to do about it. consent: the record, None where none can be read."""
+
+    state: State
+    words: str
+    consent: Consent | None = None
+
+
+def standing(spec: ActorSpec, actor_dir: UPath) -> Standing:
+    """How the consent to an actor stands. actor_dir: the folder that holds actor.yaml.
+
+    A revocation stands whatever else the record says, and whatever actor.yaml calls the actor since.
+    """
+    path = actor_dir / FILE
+    when = revoked(actor_dir)
+    if when is not None:
+        words = (
+            f"{path}: consent was revoked (revoked_at: {when}); stop using {spec.name}. With a new, signed consent: avatar-pipeline "
+            f"consent grant {spec.name}. What is left of {spec.name}: avatar-pipeline consent revoke {spec.name} --dry-run"
+        )
+        return Standing("revoked", words)
+    if spec.likeness == "synthetic":
+        return Standing("not_needed", f"{spec.name} is nobody (likeness: synthetic in actor.yaml): there is nobody to ask.")
+    if not path.exists():
+        return Standing("missing", _what_to_provide(spec, actor_dir))
+    try:
+        consent = _load(path)
+    except ActorError as error:
+        return Standing("unreadable", str(error))
+    today = datetime.now(UTC).date()
+    renew = f"Ask {consent.subject} anew and renew it (avatar-pipeline consent grant {spec.name}), or remove the actor."
+    if today < consent.granted:
+        words = f"{path}: consent begins on {consent.granted} (granted), and today is {today}. Wait, or mend it."
+        return Standing("not_begun", words, consent)
+    if today > consent.expires:
+        words = f"{path}: consent expired on {consent.expires} (expires), and today is {today}. {renew}"
+        return Standing("expired", words, consent)
+    if fault := _fault_of_evidence(consent.evidence, actor_dir, path):
+        return Standing(*fault, consent)
+    left = (consent.expires - today).days
+    until = f"until {consent.expires}, " + ("its last day is today" if left == 0 else f"for {left} more day{'s' * (left != 1)}")
+    return Standing("holds", f"{consent.subject} has consented to {', '.join(consent.scope)}; it holds {until}.", consent)
+
+
 def require_consent(spec: ActorSpec, actor_dir: UPath, scope: Scope) -> None:
     """Let a synthetic actor pass; for a real person, raise ActorError unless consent.yaml allows `scope` today.
 
     actor_dir: the folder that holds actor.yaml. The error tells which file to provide, or which field refuses.
     """
-    if spec.likeness == "synthetic":
+    found = standing(spec, actor_dir)
+    if found.state == "not_needed":
         return
-    path = actor_dir / "consent.yaml"
-    if not path.exists():
-        raise ActorError(_what_to_provide(spec, actor_dir))
-    consent = _load(path)
-    today = datetime.now(UTC).date()
-    renew = f"Ask {consent.subject} anew and renew {path}, or remove the actor."
-    if consent.revoked_at is not None:
-        raise ActorError(f"{path}: consent was revoked (revoked_at: {consent.revoked_at}); stop using {spec.name}. {renew}")
-    if today < consent.granted:
-        raise ActorError(f"{path}: consent begins on {consent.granted} (granted), and today is {today}. Wait, or mend it.")
-    if today > consent.expires:
-        raise ActorError(f"{path}: consent expired on {consent.expires} (expires), and today is {today}. {renew}")
-    if scope not in consent.scope:
+    if found.state != "holds" or found.consent is None:
+        raise ActorError(found.words, code="no_consent")
+    if scope not in found.consent.scope:
         raise ActorError(
-            f"{path}: consent does not cover '{scope}'; its scope is {', '.join(consent.scope)}. "
-            f"If {consent.subject} agrees to it, add it to scope, with new evidence."
+            f"{actor_dir / FILE}: consent does not cover '{scope}'; its scope is {', '.join(found.consent.scope)}. "
+            f"If {found.consent.subject} agrees to it, record that, with new evidence: avatar-pipeline consent grant {spec.name} --replace",
+            code="no_consent",
         )
-    _check_evidence(consent.evidence, actor_dir, path)
+
+
+def require_scopes(spec: ActorSpec, actor_dir: UPath, scopes: Sequence[Scope]) -> None:
+    """`require_consent` for each of several scopes."""
+    for scope in scopes:
+        require_consent(spec, actor_dir, scope)
+
+
+def watched(spec: ActorSpec, actor_dir: UPath, scopes: Sequence[Scope]) -> Callable[[], None]:
+    """A function to be called at every step of work that takes long: it raises ActorError once consent does not hold any more.
+
+    It looks at most every EVERY seconds, and not at all for synthetic actors.
+    """
+    last = time.monotonic()
+
+    def look() -> None:
+        nonlocal last
+        if spec.likeness == "real" and time.monotonic() - last >= EVERY:
+            require_scopes(spec, actor_dir, scopes)
+            last = time.monotonic()
+
+    return look
+
+
+def revoked(actor_dir: UPath) -> str | None:
+    """When the consent to an actor was revoked, as consent.yaml says it; None when it was not.
+
+    The rest of the record need not be valid: a revocation must not fail because of a wrong date elsewhere.
+    """
+    try:
+        content: Any = yaml.safe_load(read_whole(actor_dir / FILE))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):  # none, or none that can be read: `standing` says so
+        return None
+    when = content.get("revoked_at") if isinstance(content, dict) else None
+    return None if when is None else str(when)
+
+
+def refuse_revoked(actor_dir: UPath, what: str) -> None:
+    """Raise ActorError when the consent to an actor was revoked: the last look before a file is written. what: it, in words."""
+    if (when := revoked(actor_dir)) is not None:
+        raise ActorError(
+            f"{actor_dir / FILE}: consent was revoked (revoked_at: {when}): {what} was not stored.", code="no_consent"
+        )
 
 
 def _load(path: UPath) -> Consent:
@@ -100,16 +189,17 @@ def _load(path: UPath) -> Consent:
         raise ActorError(f"{faults}\nIt should look like this:\n{EXAMPLE}") from None
 
 
-def _check_evidence(evidence: Evidence, actor_dir: UPath, path: UPath) -> None:
+def _fault_of_evidence(evidence: Evidence, actor_dir: UPath, path: UPath) -> tuple[State, str] | None:
     file = actor_dir / evidence.file
     if not file.is_file():
-        raise ActorError(f"{path}: the evidence is missing: there is no file {file}. Put the signed consent there.")
-    found = sha256_bytes(file.read_bytes())
+        return "evidence_missing", (f"{path}: the evidence is missing: there is no file {file}. Put the signed consent there.")
+    found = sha256_bytes(read_whole(file))
     if found != evidence.sha256:
-        raise ActorError(
+        return "evidence_altered", (
             f"{path}: the evidence {file} is not the file that was recorded: its sha256 is {found}, "
             f"evidence.sha256 says {evidence.sha256}. Restore the file, or record the new one."
         )
+    return None
 
 
 def _what_to_provide(spec: ActorSpec, actor_dir: UPath) -> str:
@@ -122,6 +212,6 @@ def _what_to_provide(spec: ActorSpec, actor_dir: UPath) -> str:
         f"  {actor_dir / 'consent.pdf'}\n"
         f"      the signed consent, scanned; any file name and type will do\n"
         f"  {actor_dir / 'consent.yaml'}\n"
-        f"      the record of it:\n{indented}"
+        f"      the record of it, which `avatar-pipeline consent grant {spec.name}` writes:\n{indented}"
         f"They are read anew at each run, and git ignores all three."
     )

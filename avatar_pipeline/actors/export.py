@@ -22,11 +22,16 @@ def exports_root() -> UPath:
     return UPath(chosen) if chosen else UPath(Path(__file__).parents[2] / "assets" / "avatars")
 
 
+def drop_in_path(actor: str) -> UPath:
+    """Where an actor's portrait lies there."""
+    return exports_root() / f"{actor}.jpg"
+
+
 def drop_in(actor: str, jpeg: bytes, origin: Origin) -> UPath:
-    """Put a signed copy of a portrait there, whole or not at all; returns its path.
+    """Put a signed copy of a portrait there, whole or not at all; returns its path. Ask for consent to `publish` right before.
 
     Raises CredentialsError when it cannot be signed: what was there before stays.
     """
-    path = exports_root() / f"{actor}.jpg"
+    path = drop_in_path(actor)
     write_atomic(path, sign(jpeg, origin))
     return path

@@ -31,6 +31,7 @@ from filelock import FileLock, Timeout
 from upath import UPath
 
 from avatar_pipeline.actors.checkpoints import FOLDER, CheckpointFile
+from avatar_pipeline.actors.consent import refuse_revoked
 from avatar_pipeline.actors.files import (
     TEMPORARY,
     answering,
@@ -132,8 +133,8 @@ class ActorStore:
 
         files: contents by relative name, such as "held_out/0001.png". The same contents again make no second version: their
         manifest is replaced, since the newest materialization is the one whose inputs and settings hold.
-        Raises StoreError for a name that cannot be stored, when the disk is full, read-only or gone, or when another process keeps
-        publishing for two minutes. What was stored before is then as it was.
+        Raises ActorError when the actor's consent was revoked; StoreError for a name that cannot be stored, when the disk is full,
+        read-only or gone, or when another process keeps publishing for two minutes. What was stored before is then as it was.
         """
         name = ActorName(manifest.actor)
         for file in files:
@@ -144,6 +145,7 @@ class ActorStore:
         text = manifest.model_copy(update={"digest": digest, "files": entries}).to_json()
         current = self._asset_dir(name, manifest.asset)
         with self._lock(name), self._written(current):
+            refuse_revoked(current.parent, manifest.asset)
             for folder, depth in ((current.parent, ""), (current, "**/"), (self._versions_dir(name, manifest.asset), "**/")):
                 self._remove_leftovers(folder, depth + TEMPORARY)
             version = self._versions_dir(name, manifest.asset) / digest
@@ -226,6 +228,7 @@ class ActorStore:
     def make_current(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
         """Make a version that exists the current one. files: its contents, verified (`read_all`). Call while `writing`."""
         current = self._asset_dir(manifest.actor, manifest.asset)
+        refuse_revoked(current.parent, manifest.asset)
         with self._written(current):
             self._put_current(current, {**files, MANIFEST: manifest.to_json().encode()})
 
@@ -293,6 +296,10 @@ class ActorStore:
             return
         with hold(path, f"the actor {name}", work, log) as waited:
             yield waited
+
+    def consent_lock(self, name: str) -> Path | None:
+        """What whoever changes an actor's consent record holds; None in an object store."""
+        return self._lock_path(ActorName(name), "consent.lock")
 
     def _lock_path(self, name: ActorName, suffix: str) -> Path | None:
         """A lock outside of the actor's folder, which may be deleted; None in an object store."""

@@ -83,6 +83,7 @@ def diff(
     from upath import UPath
 
     from avatar_pipeline.actors.consent import require_consent
+    from avatar_pipeline.actors.copies import remember
     from avatar_pipeline.actors.files import write_atomic
     from avatar_pipeline.history.diff import compare, pick, side_by_side
     from avatar_pipeline.history.versions import SHORT, show
@@ -119,6 +120,7 @@ def diff(
     if sheet is not None:
         path = picture or Path(f"{spec.name}_{asset}_{before.digest[:8]}_{now.digest[:8]}.jpg")
         encoded = encode_png(sheet) if path.suffix.lower() == ".png" else encode_jpeg(sheet, quality=90)
+        remember(spec, path)
         write_atomic(UPath(path.absolute()), encoded)
         out.print(f"Side by side: {path}", highlight=False)
 

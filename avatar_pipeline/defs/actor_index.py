@@ -27,7 +27,7 @@ class Known(BaseModel):
 
     look: the fingerprint it had then. spec, photos, model: the versions that Dagster was told, None where there was none to tell.
     preset, values: what actor.yaml says of the base model. problem: what its owner must mend. day: for a real person, when consent was
-    judged (UTC, ISO): it begins and ends on a day, whatever the files do.
+    judged (UTC, ISO): it begins and ends on a day, whatever the files do. revoked: consent was taken back; nothing else was read then.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -40,6 +40,7 @@ class Known(BaseModel):
     values: dict[str, Any] = {}
     problem: str | None = None
     day: str | None = None
+    revoked: bool = False
 
 
 class Index(BaseModel):

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 import dagster as dg
 from PIL import Image
 
-from avatar_pipeline.actors.export import drop_in
+from avatar_pipeline.actors.consent import require_consent
+from avatar_pipeline.actors.copies import remember
+from avatar_pipeline.actors.export import drop_in, drop_in_path
 from avatar_pipeline.actors.files import read_whole
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.automation import KEEP_UNCHANGED_TAG, regenerate_when_changed
@@ -86,6 +88,8 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             if kept:
                 metadata = _last_metadata(context, manifest.digest) | metadata | {"kept_unchanged": dg.MetadataValue.bool(True)}
             if stage.name == "liveportrait_export" and product.verdict != "error":
+                remember(spec, drop_in_path(spec.name))
+                require_consent(spec, actors.actor_dir(spec.name), "publish")  # again, and last
                 metadata |= _drop_in(actors, manifest, product.result.files[f"{spec.name}.jpg"])
             for warning in product.result.warnings:
                 context.log.warning(warning)

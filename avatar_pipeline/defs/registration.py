@@ -11,12 +11,13 @@ from math import inf
 
 import dagster as dg
 
+from avatar_pipeline.actors.consent import revoked, standing
 from avatar_pipeline.actors.scan import SETTLE, UNFINISHED, Seen, is_whole, look, sweep
 from avatar_pipeline.actors.store import ROOT_VARIABLE, ActorStore
 from avatar_pipeline.defs.actor_index import Index, Known, read_index, write_index
 from avatar_pipeline.defs.external import model_version, observation, observed_in
 from avatar_pipeline.defs.partitions import ACTORS
-from avatar_pipeline.errors import AvatarPipelineError, StoreError
+from avatar_pipeline.errors import ActorError, AvatarPipelineError, StoreError
 from avatar_pipeline.stages.chain import MODEL, PHOTOS, SPEC
 from avatar_pipeline.stages.produce import photos_version, spec_version
 
@@ -29,7 +30,8 @@ GROUP = 10  # actors between two looks at the clock
 class Registered:
     """What a registration found. added: new actors. removed: those whose folder is gone. changed: (actor, asset) pairs.
 
-    waiting: actors whose files are still being copied. later: how many did not fit into `seconds`.
+    removed names actors whose consent was revoked, too. waiting: actors whose files are still being copied.
+    later: how many did not fit into `seconds`.
     problems: by actor, what its owner must mend.
     """
 
@@ -55,14 +57,18 @@ def register(
 
     only: these actors, all when None. settle: leave actors alone whose files are still being copied; a person who says "register"
     means now. seconds: after the look, begin with no further actors once that time is over. remove_many: believe it when most are gone.
-    An actor with a problem (a bad actor.yaml, no consent, no photographs) is registered all the same: its run will say why it fails.
-    Raises StoreError when the root is missing, or when so many actors are gone that it is more likely that a disk is.
+    An actor with a problem (a bad actor.yaml, no consent, no photographs) is registered all the same: its run will say why it fails. One
+    whose consent was revoked is left out, and its partition goes.
+    Raises ActorError when one of `only` was revoked, StoreError when the root is missing, or when so many actors are gone that it is more
+    likely that a disk is.
     """
     done = Registered()
     index = read_index(store)
     before = index.model_dump()
     name = str(ACTORS.name)
     known = set(instance.get_dynamic_partitions(name))
+    for actor in only or ():
+        _require_not_revoked(store, actor)
     seen = sweep(store) if only is None else {actor: look(store, actor) for actor in only}
     if only is None:
         done.removed = sorted(known - seen.keys())
@@ -85,7 +91,11 @@ def register(
         done.later -= len(group)
         read = {actor: _read(store, actor, seen[actor], patient=settle) for actor in group}
         done.waiting += [actor for actor, entry in read.items() if entry is None]
-        entries = {actor: entry for actor, entry in read.items() if entry is not None}
+        index.actors |= {actor: entry for actor, entry in read.items() if entry is not None and entry.revoked}
+        for actor in known.intersection(actor for actor, entry in read.items() if entry is not None and entry.revoked):
+            instance.delete_dynamic_partition(name, actor)
+            done.removed.append(actor)
+        entries = {actor: entry for actor, entry in read.items() if entry is not None and not entry.revoked}
         new = [actor for actor in entries if actor not in known]
         instance.add_dynamic_partitions(name, new)
         done.added += new
@@ -110,9 +120,17 @@ def _tell(instance: dg.DagsterInstance, asset: str, versions: Mapping[str, str |
             done.changed.append((actor, asset))
 
 
+def _require_not_revoked(store: ActorStore, actor: str) -> None:
+    folder = store.actor_dir(actor)
+    if revoked(folder) is not None:
+        raise ActorError(standing(store.spec(actor), folder).words, code="no_consent")
+
+
 def _is_due(index: Index, known: set[str], seen: Mapping[str, Seen], actor: str) -> bool:
     """Whether an actor must be read: new, changed, or a real person on another day than consent was last judged on."""
     entry = index.actors.get(actor)
+    if entry is not None and entry.revoked and actor not in known and entry.look == seen[actor].fingerprint:
+        return False
     if entry is None or actor not in known or entry.look != seen[actor].fingerprint:
         return True
     return entry.day is not None and entry.day != _today()
@@ -135,7 +153,9 @@ def _moving(index: Index, seen: Mapping[str, Seen], due: Sequence[str]) -> list[
 
 def _read(store: ActorStore, actor: str, seen: Seen, *, patient: bool) -> Known | None:
     """What an actor's files say; None when a picture has no end yet and somebody may still be copying it (patient)."""
-    entry = Known(look=seen.fingerprint)
+    entry = Known(look=seen.fingerprint, revoked=revoked(store.actor_dir(actor)) is not None)
+    if entry.revoked:
+        return entry
     try:
         spec = store.spec(actor)
         entry.spec, entry.preset, entry.values = spec_version(spec), spec.preset, spec.model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from avatar_pipeline.diffusion.lora_files import MEND, check_lora
 from avatar_pipeline.diffusion.offload import restore_lora
 from avatar_pipeline.diffusion.out_of_memory import first_line, is_out_of_memory
 from avatar_pipeline.errors import ModelError
+from avatar_pipeline.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from avatar_pipeline.diffusion.session import GpuSession
@@ -27,7 +27,7 @@ def lora_in(session: GpuSession, weights: bytes) -> Iterator[None]:
 
     pipeline = session.pipeline
     try:
-        with session.unhooked(), tempfile.TemporaryDirectory() as folder:
+        with session.unhooked(), scratch_folder() as folder:
             path = Path(folder) / "lora.safetensors"
             path.write_bytes(weights)
             try:

@@ -41,6 +41,7 @@ class GpuSession:
         self.preset = with_model(preset, model) if model else preset
         self.log: Callable[[str], None] = lambda line: None
         self.watch: Watch | None = None  # sees every step of every drawing
+        self.allowed: Callable[[], None] = lambda: None  # called at every step of a training; may end it by an error
         self.plan_history: list[str] = shared.plan_history if shared else []
         self._wanted = device
         self._shared = shared

@@ -10,18 +10,22 @@ which is of the old version or of the new one.
 from __future__ import annotations
 
 import getpass
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from avatar_pipeline.actors.consent import require_consent
-from avatar_pipeline.actors.export import drop_in
+from avatar_pipeline.actors.consent import require_consent, require_scopes
+from avatar_pipeline.actors.copies import remember
+from avatar_pipeline.actors.export import drop_in, drop_in_path
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import StoreError
+from avatar_pipeline.errors import ActorError, StoreError
 from avatar_pipeline.history.restorations import Restoration, interrupted, record
 from avatar_pipeline.history.versions import SHORT, find_version
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.portrait_origin import portrait_origin
+
+logger = logging.getLogger(__name__)
 
 # Tells Dagster about a version that was restored: the manifest, who asked for it, and when (UTC, ISO 8601).
 Report = Callable[[Manifest, str, str], None]
@@ -53,8 +57,7 @@ def restore(store: ActorStore, name: str, asset: str, digest: str, report: Repor
     """
     spec = store.spec(name)
     manifest = find_version(store, spec.name, asset, digest)
-    for scope in STAGES[asset].scopes:
-        require_consent(spec, store.actor_dir(spec.name), scope)
+    require_scopes(spec, store.actor_dir(spec.name), STAGES[asset].scopes)
     finish_interrupted(store, spec.name, report)
     with store.writing(spec.name):
         files = store.read_all(manifest)
@@ -114,10 +117,19 @@ def matching_downstream(store: ActorStore, name: str, asset: str) -> tuple[list[
 
 
 def finish_interrupted(store: ActorStore, name: str, report: Report) -> list[Manifest]:
-    """Carry out what a killed restoration had begun; returns the versions that are current now because of that."""
-    done = []
-    for asset in STAGES:
+    """Carry out what a killed restoration had begun; returns the versions that are current now because of that.
+
+    Without the consent that making it would need, it stays as it is, and the log says so.
+    """
+    done: list[Manifest] = []
+    spec = store.spec(name)
+    for asset, stage in STAGES.items():
         if interrupted(store, name, asset) is None:
+            continue
+        try:
+            require_scopes(spec, store.actor_dir(name), stage.scopes)
+        except ActorError as error:
+            logger.warning("%s of %s: a restoration that was interrupted stays so: %s", asset, name, error)
             continue
         with store.writing(name):
             entry = interrupted(store, name, asset)  # another process may have been faster
@@ -133,7 +145,11 @@ def _carry_out(store: ActorStore, manifest: Manifest, files: dict[str, bytes], e
     store.make_current(manifest, files)
     portrait = ""
     if manifest.asset == "liveportrait_export" and not manifest.metrics.get("errors"):
-        portrait = str(drop_in(manifest.actor, files[f"{manifest.actor}.jpg"], portrait_origin(store, manifest)))
+        # again, and last: reading and writing a version may have taken a while
+        spec = store.spec(manifest.actor)
+        remember(spec, drop_in_path(spec.name))
+        require_consent(spec, store.actor_dir(spec.name), "publish")
+        portrait = str(drop_in(spec.name, files[f"{spec.name}.jpg"], portrait_origin(store, manifest)))
     report(manifest, entry.by, entry.created)
     record(store, manifest.actor, manifest.asset, entry.model_copy(update={"finished": True}))
     return portrait

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from avatar_pipeline.actors.copies import remember
 from avatar_pipeline.errors import StoreError
+from avatar_pipeline.preflight.actors import require_consent_to_look
 from avatar_pipeline.preflight.examine import Examined
 from avatar_pipeline.preflight.find import Picture, find_pictures, printable
 from avatar_pipeline.preflight.pool import examine_all
@@ -27,14 +29,18 @@ def preflight(
 ) -> int:
     """Look at the pictures, print what was found, write what was asked for; the exit code is that of the worst verdict.
 
-    Raises PhotoError when there is nothing to look at, ModelError when the analyzer is missing, and StoreError when a result cannot
-    be written.
+    Raises PhotoError when there is nothing to look at, ActorError for the pictures of a real actor of the store without consent, ModelError
+    when the analyzer is missing, and StoreError when a result cannot be written.
     """
     from avatar_pipeline.preflight import terminal
 
     if report and report.suffix.lower() not in (".html", ".htm"):
         raise StoreError(f"--report {printable(str(report))}: give a file that ends in .html. It would be overwritten.")
     pictures = find_pictures(paths, leave_out=annotate)
+    shown = require_consent_to_look([picture.path for picture in pictures])
+    for spec in shown:
+        for written in filter(None, (report, annotate)):
+            remember(spec, written)
     if annotate:
         _make_folder(annotate)
     if report:

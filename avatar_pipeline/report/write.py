@@ -10,6 +10,7 @@ from pathlib import Path
 from upath import UPath
 
 from avatar_pipeline.actors.consent import require_consent
+from avatar_pipeline.actors.copies import remember
 from avatar_pipeline.actors.files import write_atomic
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.report.facts import ActorFacts, actor_facts
@@ -52,6 +53,9 @@ def write_all(
             log(f"{path.name}")
             written += 1
     index = folder / "index.html"
+    for facts in actors:
+        if facts.spec is not None and facts.name in pages:  # its portrait is in the index too
+            remember(facts.spec, index)
     write_atomic(UPath(index), index_page(store, actors, pages, price).encode())
     for page in folder.glob("*.html"):
         if page != index and page.name not in pages.values() and _state_of(page):
@@ -62,6 +66,8 @@ def write_all(
 def _write(store: ActorStore, facts: ActorFacts, folder: Path, price: float) -> Path:
     path = folder / f"{facts.name}.html"
     text = actor_page(store, facts, price, _fingerprint(store, facts, price))
+    if facts.spec is not None:
+        remember(facts.spec, path)
     write_atomic(UPath(path), text.encode())
     return path
 

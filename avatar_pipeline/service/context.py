@@ -15,12 +15,13 @@ from PIL import Image
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import NotFound, ServiceError, Unavailable
+from avatar_pipeline.errors import ActorError, NotFound, ServiceError, Unavailable
 from avatar_pipeline.imaging import encode_png
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.pictures import picture_path, signing_key
 from avatar_pipeline.service.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.tasks.likeness import may_be_described, require_publishable
 
 # By path, below / and /api: which of DIALECT_TASKS it is (routes/jobs.py), for jobs that are looked at through the job resource.
 KINDS = {
@@ -171,10 +172,25 @@ def finished_result(service: Service, job: Job) -> dict[str, Any]:
         raise job.fault.error()
     if job.state == "cancelled":
         raise ServiceError("The job was cancelled.", code="cancelled", status=409)
+    require_may_leave(service, job)
     try:
         return service.queue.result(job)
     except FileNotFoundError:
         raise NotFound(f"What job {job.id} made has been removed.", code="expired") from None
+
+
+def require_may_leave(service: Service, job: Job) -> None:
+    """Raise Forbidden for what was made of a real actor whose consent does not hold any more: it is not handed out again. Reads files."""
+    actor = job.params.get("actor")
+    if not isinstance(actor, str):
+        return
+    try:
+        spec = service.store.spec(actor)
+        drawn = job.state != "completed" or service.queue.result(job)["facts"].get("likeness") != "description"
+    except (ActorError, OSError, ValueError, KeyError):  # no such actor any more, or nothing that could be handed out
+        return
+    if drawn or not may_be_described(spec, service.store):
+        require_publishable(spec, service.store)
 
 
 def png_input(image: Image.Image) -> bytes:

@@ -200,6 +200,13 @@ class JobQueue:
 
     async def _begin(self, job: Job) -> None:
         """The run's id is on disk before the run begins: after a kill the next server has to know of it."""
+        if not await anyio.to_thread.run_sync((self.folder / job.id / "job.json").is_file):
+            log.warning("Job %s was removed while it waited, as `avatar-pipeline consent revoke` does.", job.id)
+            self.running = None
+            job.state, job.finished = "cancelled", jobs.now()
+            self.forget(job)
+            self._next()
+            return
         before = list(job.runs)
         job.runs.append(job.id if not before else str(uuid.uuid4()))
         job.state, job.started, job.share, job.doing = "running", jobs.now(), 0.0, ""

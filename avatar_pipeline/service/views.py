@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from avatar_pipeline.errors import AvatarPipelineError
-from avatar_pipeline.service.context import Service, finished_result, image_url
+from avatar_pipeline.service.context import Service, finished_result, image_url, require_may_leave
 from avatar_pipeline.service.job import PREVIEW, Job, State
 from avatar_pipeline.service.kinds import DIALECT_TASKS
 from avatar_pipeline.service.told import Told, told
@@ -123,11 +123,12 @@ def _result(
 ) -> tuple[dict[str, Any] | None, Told | None, list[str]]:
     """Reads files."""
     try:
+        require_may_leave(service, job)
         result = service.queue.result(job)
         urls = [image_url(service, request, job, image["file"]) for image in result["facts"].get("images", [])]
         dialect = DIALECT_TASKS.get(job.kind) if with_result else None
         return (dialect.render(service, request, job, result) if dialect else None), told(service, request, job, result), urls
-    except (OSError, ValueError, AvatarPipelineError):  # removed, or damaged by other hands
+    except (OSError, ValueError, AvatarPipelineError):  # removed, damaged by other hands, or not to be handed out any more
         return None, None, []
 
 

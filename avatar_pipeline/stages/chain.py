@@ -156,7 +156,7 @@ STAGES: dict[str, Stage] = {
                 t.log,
                 i.checkpoints,
             ),
-            scopes=("embed", "train"),
+            scopes=("embed", "train", "generate"),  # its probes are pictures of the person
             upstream=("training_variations",),
         ),
         Stage(
@@ -190,7 +190,7 @@ STAGES: dict[str, Stage] = {
                 settings,
                 t.analyzer,
             ),
-            scopes=("embed", "generate"),
+            scopes=("embed", "generate", "publish"),  # its portrait leaves the house: actors/export.py
             upstream=("validated_avatar", "training_variations", "photo_intake"),
             model=False,
             checks=(*READINESS, "reload"),

@@ -185,6 +185,7 @@ def _train(
 
         def on_step(step: Step) -> None:
             nonlocal last
+            session.allowed()
             if not losses and step.step > 1:
                 log(f"{spec.name}: going on after step {step.step - 1} of {total}, where the last run ended")
             now = time.monotonic()

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from avatar_pipeline.actors.consent import require_consent
+from avatar_pipeline.actors.consent import require_scopes, watched
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
@@ -67,10 +67,10 @@ def produce(
     seed: the root seed of a stage at the head of the chain, -1 to draw one; the others take it from their first upstream manifest.
     upstream: the versions to read, by asset; the current ones when None.
     resume: let a stage that was killed in the middle go on from there. waited: seconds already waited, by what for.
-    Raises any AvatarPipelineError: missing consent, missing inputs, and what the stage itself refuses.
+    Raises any AvatarPipelineError: missing consent, also when it ends in the middle, missing inputs, and what the stage itself refuses.
     """
-    for scope in stage.scopes:
-        require_consent(spec, store.actor_dir(spec.name), scope)
+    folder = store.actor_dir(spec.name)
+    require_scopes(spec, folder, stage.scopes)
     manifests = dict(upstream) if upstream is not None else {name: store.current(spec.name, name) for name in stage.upstream}
     if stage.upstream:
         seed = manifests[stage.upstream[0]].root_seed
@@ -87,8 +87,12 @@ def produce(
     local = stage.model and not stage.elsewhere(spec, settings)
     versions = input_versions(stage, spec, settings, tools, photos, manifests)
     preset = tools.preset(spec)
-    with _device(local, spec, tools, f"{stage.name} of {spec.name}") as used:
+    with (
+        _device(local, spec, tools, f"{stage.name} of {spec.name}") as used,
+        tools.allowed_by(watched(spec, folder, stage.scopes)),
+    ):
         result = stage.run(inputs, settings, tools)
+    require_scopes(spec, folder, stage.scopes)  # it may have been revoked, or have expired, in the meantime
     used.update(result.machine)
     used["waited_seconds"] = {**(waited or {}), **used.get("waited_seconds", {})}
     lora = manifests.get("lora")

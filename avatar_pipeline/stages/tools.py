@@ -39,6 +39,7 @@ class Tools:
         self.cancelled: Callable[[], bool] = lambda: False  # asked after every step; a drawing then ends with Cancelled
         self.stepped: Callable[[int, int], None] | None = None  # told every step: its number, and of how many
         self.live: Callable[[Image.Image], None] | None = None  # takes a preview about every second, while somebody waits
+        self.allowed: Callable[[], None] = lambda: None  # asked at every step; raises once consent does not hold any more
         self.run_preset = preset
         self.run_values = {**(overrides or {}), **({"model": model} if model else {})}
         self.analyzer_name = analyzer
@@ -81,10 +82,21 @@ class Tools:
             self._sessions[repr(preset)] = GpuSession(preset, self.device, shared=same)
         session = self._sessions[repr(preset)]
         session.log = self.log
+        session.allowed = lambda: self.allowed()
         session.watch = Progress(self.log, self.show, lambda: self.cancelled(), self._step, self.live)
         return session
 
+    @contextmanager
+    def allowed_by(self, look: Callable[[], None]) -> Iterator[None]:
+        """Ask `look` at every step of drawing and training while the block runs (actors.consent.watched)."""
+        before, self.allowed = self.allowed, look
+        try:
+            yield
+        finally:
+            self.allowed = before
+
     def _step(self, number: int, total: int) -> None:
+        self.allowed()
         if self.stepped is not None:  # whoever asks for the session may say so afterwards
             self.stepped(number, total)
 

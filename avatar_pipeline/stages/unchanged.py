@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from avatar_pipeline.actors.consent import require_consent
+from avatar_pipeline.actors.consent import require_scopes
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.diffusion.overrides import model_location, preset_values
@@ -31,8 +31,7 @@ def keep(store: ActorStore, stage: Stage, spec: ActorSpec, settings: BaseModel, 
     seed: as for `produce`; -1 lets the recorded one stand, as long as actor.yaml says about the person what it said.
     Says which in one line of the log. Raises ActorError when a real person's consent does not hold any more, and what the inputs raise.
     """
-    for scope in stage.scopes:
-        require_consent(spec, store.actor_dir(spec.name), scope)
+    require_scopes(spec, store.actor_dir(spec.name), stage.scopes)
     try:
         current = store.current(spec.name, stage.name)
         files = store.read_all(current)  # verified: an altered version is made again

@@ -99,7 +99,7 @@ def run(request: TaskRequest) -> TaskResult:
             result.made_from |= {"base_model": session.model_sha256, **likeness.made_from}
             wishes = _wishes(params, likeness, session.preset)
             result.warnings += [*cannot(session.preset.name, params.style), *_unread(likeness, session.preset)]
-            with session.turn("a request to the service"), likeness.drawing(session, request.store):
+            with session.turn("a request to the service"), likeness.drawing(session, request.store, tools):
                 for index, wish in enumerate(wishes):
                     what = f"drawing picture {index + 1} of {len(wishes)}"
                     tools.stepped = lambda number, total, index=index, what=what: request.progress(

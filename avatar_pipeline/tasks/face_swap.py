@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from avatar_pipeline.errors import RequestError
 from avatar_pipeline.imaging import open_image
 from avatar_pipeline.provenance.digests import sha256_bytes
+from avatar_pipeline.scratch import scratch_folder
 from avatar_pipeline.tasks.draw import encode
 from avatar_pipeline.tasks.likeness import NOBODY, require_publishable
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
@@ -47,6 +47,8 @@ def _picture(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]
     swapped = swap_face(source, np.asarray(target), analyzer, get_swapper(analyzer))
     if swapped.to_source is None:
         raise RequestError("No face is found in the result. Give a target that looks into the camera.", code="generation_failed")
+    if params.actor is not None:  # again: it may have been revoked, or have expired, in the meantime
+        require_publishable(request.store.spec(params.actor), request.store)
     picture = Image.fromarray(swapped.image)
     name = f"0.{params.format}"
     return TaskResult(
@@ -97,7 +99,7 @@ def _video(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]) 
     def progress(done: int, total: int | None) -> None:
         request.progress(done / total if total else 0.0, f"frame {done}" + (f" of {total}" if total else ""), None)
 
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         output = Path(folder) / "0.mp4"
         made = swap_video(source, data, analyzer, get_swapper(analyzer), output, progress, request.tools.cancelled)
         files = {"0.mp4": output.read_bytes()}

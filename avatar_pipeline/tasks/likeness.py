@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from avatar_pipeline.actors.aliases import replace_aliases
-from avatar_pipeline.actors.consent import Scope, require_consent
+from avatar_pipeline.actors.consent import Scope, require_consent, revoked, watched
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.diffusion.presets import Preset
@@ -78,13 +78,17 @@ class Likeness:
             yield tools.session(self.spec)
 
     @contextmanager
-    def drawing(self, session: GpuSession, store: ActorStore) -> Iterator[None]:
-        """The session draws this person while the block runs."""
+    def drawing(self, session: GpuSession, store: ActorStore, tools: Tools) -> Iterator[None]:
+        """The session draws this person while the block runs. Raises ActorError or Forbidden once consent does not hold any more."""
         if self.lora is None:
             yield
             return
-        with session.lora(store.read(self.lora, f"{self.spec.name}.safetensors")):
+        with (
+            session.lora(store.read(self.lora, f"{self.spec.name}.safetensors")),
+            tools.allowed_by(watched(self.spec, store.actor_dir(self.spec.name), SCOPES)),
+        ):
             yield
+            require_publishable(self.spec, store)  # it may have been revoked, or have expired, in the meantime
 
 
 def require_publishable(spec: ActorSpec, store: ActorStore) -> None:
@@ -101,11 +105,18 @@ def require_publishable(spec: ActorSpec, store: ActorStore) -> None:
             ) from None
 
 
+def may_be_described(spec: ActorSpec, store: ActorStore) -> bool:
+    """Whether an actor without a LoRA may be drawn from its description, which is nobody's likeness: not once consent was taken back."""
+    return revoked(store.actor_dir(spec.name)) is None
+
+
 def likeness_of(actor: str | None, prompt: str, store: ActorStore, tools: Tools) -> Likeness:
     """How the actor, or nobody, is drawn for a prompt. Raises ActorError for an unknown actor, Forbidden without consent."""
     if actor is None:
         return Likeness("none", prompt)
     spec = store.spec(actor)
+    if not may_be_described(spec, store):
+        require_publishable(spec, store)
     if not store.has(spec.name, "lora"):
         described = replace_aliases(prompt, spec, f"a {spec.description}") or portrait_prompt(spec.description, prompt)
         warning = f"{spec.name} has no LoRA yet: the picture is drawn from the description, and is nobody's likeness."

@@ -1,6 +1,7 @@
 """Runs that their tests start in processes of their own: `python -m tests.defs.slow KIND ACTOR GATE`, instance and store by environment.
 
 KIND "actor": a stage of the actor that is under way until the file GATE exists. KIND "pool": the same in the pool gpu.
+KIND "allowed": as "actor", and it asks at every step whether it may go on.
 Says "working" when it is under way.
 """
 
@@ -29,6 +30,8 @@ def main(kind: str, actor: str, gate: Path) -> int:
         print("working", flush=True)
         while not gate.exists():
             time.sleep(0.05)
+            if kind == "allowed":
+                tools.allowed()
         return StageResult(files={"made.txt": gate.read_bytes()})
 
     pools.EVERY = 0.5

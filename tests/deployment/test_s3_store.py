@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from PIL import Image
 from upath import UPath
 
 from avatar_pipeline.actors.export import drop_in
+from avatar_pipeline.actors.files import files_below
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import StoreError
+from avatar_pipeline.errors import ActorError, StoreError
 from avatar_pipeline.home import PROJECT
 from avatar_pipeline.imaging import encode_jpeg
 from avatar_pipeline.provenance.credentials import Origin
@@ -185,3 +187,40 @@ def test_killed_writers_leave_the_old_state_or_the_new(store: ActorStore, demo: 
         complete = store.versions("demo", "lora")
         assert len(complete) == (2 if moment >= 6 else 1)
         assert all(store.read_all(version) for version in complete)
+
+
+def test_a_revoked_actor_leaves_the_bucket(
+    store: ActorStore, demo: UPath, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Versions, checkpoint, photographs and the portrait among the exports; the receipt lies in the bucket, and says what that may keep."""
+    import dagster as dg
+
+    from avatar_pipeline.consent.granting import grant
+    from avatar_pipeline.consent.receipt import receipts
+    from avatar_pipeline.consent.revoke import revoke
+
+    monkeypatch.setenv("AVATAR_EXPORTS", str(store.root / "exports"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    (demo / "actor.yaml").write_text(SPECIFICATION.replace("synthetic", "real"))
+    (tmp_path / "paper.pdf").write_bytes(b"signed")
+    today = datetime.now(UTC).date()
+    grant(
+        store, "demo", subject="Jane", scope=["embed", "publish"], granted=today, expires=today, evidence=UPath(tmp_path / "paper.pdf"),
+        replace=False,
+    )  # fmt: skip
+    assert len(store.photos("demo")) == 18
+    store.publish(manifest(), ONE)
+    store.publish(manifest(), TWO)
+    store.checkpoint("demo", "lora").save(b"half way")
+    drop_in("demo", b"a portrait")
+    with dg.DagsterInstance.ephemeral() as instance:
+        receipt = revoke(store, instance, tmp_path / "service", "demo")
+    left = {str(path).removeprefix(str(store.root)) for path in files_below(store.root).values()}
+    assert {path for path in left if not path.startswith("/.revocations/")} == {
+        "/README.md", "/demo/actor.yaml", "/demo/consent.yaml", "/demo/paper.pdf",
+    }  # fmt: skip
+    assert receipts(store, "demo") == [receipt]
+    assert (receipt.finished is not None, receipt.not_deleted) == (True, {})
+    assert any("keeps versions of objects" in note for note in receipt.notes)
+    with pytest.raises(ActorError, match="was revoked"):
+        store.publish(manifest(), ONE)

@@ -5,20 +5,27 @@ from __future__ import annotations
 import datetime
 import hashlib
 import io
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.diffusion.training.files import read
+from avatar_pipeline.home import PROJECT
 from avatar_pipeline.provenance.verify import verify
 from avatar_pipeline.stages.chain import STAGES
 from avatar_pipeline.stages.produce import produce
 from avatar_pipeline.stages.settings import resolve_settings
 from avatar_pipeline.stages.tools import Tools
+from tests.consent.conftest import found_below, needles
 from tests.service.conftest import Server
 from tests.service.run_client import run_client
 
@@ -250,3 +257,39 @@ def test_a_real_person_without_consent_is_refused(server: Server, actor: str, re
     assert not [
         word for word in (b"pia", b"quist", b"jane", b"smiling", b"light brown hair") if word in raw.partition(b"\xff\xdb")[0]
     ]
+    # consent that ends takes what was made along
+    real("embed, generate")
+    assert requests.get(body["image_url"], timeout=30).status_code == 403
+    assert server.get(f"/jobs/{body['job']}").json()["image_urls"] == []
+    real("embed, generate, publish")
+    fetch(body["image_url"])
+
+
+def test_a_revoked_actor_leaves_the_service_and_the_store(server: Server, real: Callable[[str | None], None]) -> None:
+    """The last of this file: the actor is gone. Every byte of a trained LoRA, of real embeddings and pictures is looked for."""
+    real("embed, train, generate, publish")
+    made = generate(server, prompt="Pia Quist, smiling")
+    store = ActorStore(server.data)
+    contents = {"picture": fetch(made["image_url"])}
+    for asset in ("photo_intake", "base_image", "training_variations", "lora"):
+        files = store.read_all(store.current(NAME, asset))
+        contents |= {f"{asset}/{file}": data for file, data in files.items() if not file.endswith((".txt", ".csv", ".json"))}
+    tensors, _ = read(contents[f"lora/{NAME}.safetensors"])
+    contents |= {f"lora {name}": tensor.numpy().tobytes() for name, tensor in tensors.items()}
+    heads = json.loads(store.read(store.current(NAME, "photo_intake"), "heads.json"))
+    for place, row in enumerate(heads["photographs"]):
+        contents[f"embedding {place} float32"] = np.array(row["embedding"], np.float32).tobytes()
+        contents[f"embedding {place} json"] = repr(row["embedding"][place]).encode() + b",\n"
+    wanted = needles(contents)
+    places = [server.data, server.home]
+    present = found_below(places, wanted)
+    assert {"picture", "lora", "embedding"} <= {hit.partition(" ")[0].partition("/")[0] for hit in present}
+    done = subprocess.run(
+        [sys.executable, "-m", "avatar_pipeline.cli", "consent", "revoke", NAME, "--yes"],
+        cwd=PROJECT, env=server.environment, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert found_below(places, wanted) == []
+    assert requests.get(made["image_url"], timeout=30).status_code in (403, 404)
+    answer = server.post("/generate", {"prompt": "Pia Quist, smiling", **SIZE})
+    assert (answer.status_code, answer.json()["error"]) == (403, "no_consent")

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from avatar_pipeline.diffusion.training.dataset import LoraDataset
 from avatar_pipeline.diffusion.training.files import to_bytes
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
 from avatar_pipeline.errors import GenerationError
+from avatar_pipeline.scratch import scratch_folder
 
 WORKER = "avatar_pipeline.diffusion.training.worker"
 # Workers wait in the middle of a step while rank 0 evaluates: longer than any evaluation takes.
@@ -110,7 +110,7 @@ def group(
     if settings.processes == 1:
         yield Alone()
         return
-    with tempfile.TemporaryDirectory(prefix="avatar_pipeline-") as name:
+    with scratch_folder() as name:
         folder = Path(name)
         _write_job(folder, session, dataset, prior, settings, seed, checkpoint)
         port = _free_port()

@@ -15,7 +15,7 @@ from avatar_pipeline.service.context import Service, ServiceDep, answer, image_u
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.tasks import draw
 from avatar_pipeline.tasks.draw_words import MOST_PICTURES, Expression, Style, View, pictures
-from avatar_pipeline.tasks.likeness import require_publishable
+from avatar_pipeline.tasks.likeness import may_be_described, require_publishable
 
 router = APIRouter(tags=["Image / Avatar Agent API"])
 
@@ -89,7 +89,7 @@ def actor_meant(service: Service, name: str | None, prompt: str) -> str | None:
             found = find_actor(prompt, store)
         except ActorError as error:
             raise RequestError(f"prompt: {error}", field="prompt", code="ambiguous_actor") from None
-    if found is not None and store.has(found, "lora"):
+    if found is not None and (store.has(found, "lora") or not may_be_described(store.spec(found), store)):
         require_publishable(store.spec(found), store)
     return found
 

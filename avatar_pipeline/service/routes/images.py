@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import FileResponse
 
 from avatar_pipeline.errors import NotFound
-from avatar_pipeline.service.context import ServiceDep
+from avatar_pipeline.service.context import ServiceDep, require_may_leave
 from avatar_pipeline.service.job import PREVIEW
 from avatar_pipeline.service.pictures import check_signature
 
@@ -26,6 +26,8 @@ def picture(
     """A picture that a job made. The address comes with the job's answer; it needs no token, and works until it expires."""
     check_signature(service.key, job_id, file, expires, signature)
     is_preview = file == PREVIEW
+    if (job := service.queue.jobs.get(job_id)) is not None:
+        require_may_leave(service, job)
     path = service.queue.folder / job_id / ("" if is_preview else "outputs") / file
     if not path.is_file():
         raise NotFound("There is no such picture any more.")
