@@ -64,7 +64,7 @@ def sign(data: bytes, origin: Origin) -> bytes:
         raise CredentialsError("Only JPEG, PNG, WebP and MP4 files can be signed. Export the picture as one of them.")
     signed = io.BytesIO()
     try:
-        with c2pa.Builder(json.dumps(_definition(origin, sha256_bytes(data))), _context(keys.current())) as builder:
+        with c2pa.Builder(json.dumps(_definition(origin, sha256_bytes(data))), _context(keys.current(), os.getpid())) as builder:
             builder.sign(kind, io.BytesIO(with_source_type(data, origin.source)), signed)
     except c2pa.C2paError as error:
         raise CredentialsError(f"A picture could not be signed: {error}. See: avatar-pipeline credentials show") from None
@@ -77,8 +77,8 @@ def says_prompt() -> bool:
 
 
 @lru_cache(maxsize=2)
-def _context(credentials: keys.Credentials) -> c2pa.Context:
-    """Made once for each pair: reading key and certificates takes longer than signing."""
+def _context(credentials: keys.Credentials, process: int) -> c2pa.Context:
+    """Made once for each pair and process: it takes as long as a signature, and a forked child cannot use its parent's."""
     import c2pa
 
     info = c2pa.C2paSignerInfo(b"es256", credentials.chain, credentials.key, None)

@@ -24,7 +24,7 @@ def origin_of(result: TaskResult, file: str) -> Origin:
         model_sha256=_swapper_sha256(facts["method"]) if swap else made_from.get("base_model", ""),
         seed=result.seeds.get(file),
         lora_sha256=made_from.get("lora"),
-        ingredients={name: digest for name, digest in made_from.items() if name not in ELSEWHERE},
+        ingredients={name: digest for name, digest in made_from.items() if digest and name not in ELSEWHERE},
         source="compositeWithTrainedAlgorithmicMedia" if swap else "trainedAlgorithmicMedia",
         prompt=facts.get("prompt") if says_prompt() else None,
     )

@@ -88,8 +88,7 @@ def test_the_pixels_stay_and_c2pas_own_reader_accepts_it(kind: str) -> None:
 
 def test_liveportrait_reads_the_same_pixels(tmp_path: Path) -> None:
     """As LivePortrait's load_image_rgb does, and as imageio does."""
-    from imageio.v3 import imread
-
+    imread = pytest.importorskip("imageio.v3").imread
     for name, data in (("plain.jpg", encoded("jpeg")), ("signed.jpg", sign(encoded("jpeg"), DRAWN))):
         (tmp_path / name).write_bytes(data)
     plain, signed = (cv2.cvtColor(cv2.imread(str(tmp_path / name)), cv2.COLOR_BGR2RGB) for name in ("plain.jpg", "signed.jpg"))
