@@ -43,7 +43,8 @@ SEED = 5
 ANCHOR_SHARE = 0.625
 ANCHOR_RATE, RATE = 1e-3, 2e-4  # 2e-4 and the first beta: the DCGAN paper's
 BETAS = (0.5, 0.999)
-# At 50 the discriminator's pull outweighs the anchor's, and pictures get worse from its first steps on (MODEL_CARD.md); at 300 they stand still.
+# At 50 the discriminator's pull outweighs the anchor's, and pictures get worse from its first steps on (MODEL_CARD.md); at 300 they
+# stand still.
 ANCHOR_WEIGHT = 1000.0
 # Noise on what the discriminator sees, real and drawn alike (Arjovsky and Bottou 2017): without it it wins by the drawn pictures' tiny
 # unevenness where DiceBear's are flat, 95 % told right, and teaches nothing but more of it.

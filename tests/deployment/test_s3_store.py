@@ -212,7 +212,7 @@ def test_a_revoked_actor_leaves_the_bucket(
     store.publish(manifest(), ONE)
     store.publish(manifest(), TWO)
     store.checkpoint("demo", "lora").save(b"half way")
-    drop_in("demo", b"a portrait")
+    drop_in("demo", encode_jpeg(Image.new("RGB", (64, 64))), Origin("test", "", 1, "trainedAlgorithmicMedia"))
     with dg.DagsterInstance.ephemeral() as instance:
         receipt = revoke(store, instance, tmp_path / "service", "demo")
     left = {str(path).removeprefix(str(store.root)) for path in files_below(store.root).values()}

@@ -46,7 +46,7 @@ def test_every_dialect(server: Server, face: Path, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "portrait.jpg").size == (256, 256)
     swapped = client.face_swap(face, target=face)
     assert swapped["identity"]["to_source"] is not None
-    anew = client.face_avatar(face, prompt="headshot of a man", num_inference_steps=2, guidance_scale=3, **SMALL)
+    anew = client.face_avatar(face, prompt="headshot of a man", num_inference_steps=2, guidance_scale=3, width=256, height=256)
     assert len(anew["output"]) == 1
     made = client.base_image(
         "client_test", "european 25 year old male with short brown hair", width=256, height=384, steps=2, seed=1
