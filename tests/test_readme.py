@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
+from avatar_pipeline.actors.export import exports_root
 from avatar_pipeline.cli import main
 from avatar_pipeline.embedded.openpeople import emotion_tiles
 from avatar_pipeline.home import PROJECT
@@ -65,20 +65,30 @@ def test_bringing_a_real_person(chain: Path, tmp_path: Path, capsys: pytest.Capt
     assert code == 1
     assert "consent.yaml" in printed
 
-    folder = chain / "actors" / "jane_doe"
-    (folder / "consent.pdf").write_bytes(b"signed")
-    digest = subprocess.run(["sha256sum", folder / "consent.pdf"], capture_output=True, text=True, check=True).stdout.split()[0]
-    consent = {
-        "subject": "Jane Doe",
-        "scope": ["embed", "train", "generate"],
-        "granted": "2026-01-01",
-        "expires": "2099-01-01",
-        "evidence": {"file": "consent.pdf", "sha256": digest},
-    }
-    (folder / "consent.yaml").write_text(yaml.safe_dump(consent))
+    (grant,) = [line for line in LINES if line.startswith("avatar-pipeline consent grant")]
+    (tmp_path / "jane_signed.pdf").write_bytes(b"signed")
+    code, printed = run(grant.replace("~/papers", str(tmp_path)), capsys)
+    assert code == 0, printed
     code, printed = run(f"{line} --only photo_intake --only base_image --only face_validation", capsys)
     assert code == 0, printed
     assert "base_image" in printed
+
+    (line,) = [line for line in LINES if line.startswith("avatar-pipeline consent show")]
+    code, printed = run(line, capsys)
+    assert code == 0 and "base_image" in printed, printed
+    (line,) = [line for line in LINES if line.startswith("avatar-pipeline consent revoke")]
+    code, printed = run(f"{line} --yes", capsys)
+    assert code == 0, printed
+    folder = chain / "actors" / "jane_doe"
+    assert not (folder / "versions").exists() and not (folder / "photos").exists()
+    code, printed = run("avatar-pipeline run jane_doe", capsys)
+    assert code == 1 and "revoked" in printed
+
+
+def test_verify(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = [line for line in LINES if line.startswith("avatar-pipeline verify")]
+    code, printed = run(line.replace("assets/avatars/demo.jpg", str(exports_root() / f"{ACTOR}.jpg")), capsys)
+    assert code == 0 and "Valid" in printed and "liveportrait_export" in printed, printed
 
 
 @pytest.mark.parametrize(
