@@ -59,6 +59,9 @@ def test_new_and_show_tell_what_is_used(call: Call, world: Path) -> None:
     assert (code, str(world / "home" / "credentials" / "key.pem") in out) == (0, True)
     code, _, err = call("credentials", "new")
     assert (code, "is there already" in err) == (1, True)
+    for name in ("two\nlines", "\udcff", " ", "x" * 65):
+        code, _, err = call("credentials", "new", "--name", name)
+        assert (code, "at most 64 characters" in err) == (1, True), name
     code, out, _ = call("credentials", "show")
     assert code == 0
     for words in ("Hochschule Furtwangen", "of this home folder", "--trust", "read Invalid after that"):
