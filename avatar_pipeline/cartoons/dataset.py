@@ -77,7 +77,7 @@ def build_dataset(folder: Path, count: int = COUNT, held_out: int = HELD_OUT_COU
         digest.update(hot.data)
         digest.update(pictures.data)
         render(size, held_out, HELD_OUT_SEED, folder / HELD_OUT / size)
-    sheet = contact_sheet(np.load(folder / "large" / "pictures.npy", mmap_mode="r")[:SHEET], SHEET_COLUMNS)
+    sheet = grid(np.load(folder / "large" / "pictures.npy", mmap_mode="r")[:SHEET], SHEET_COLUMNS)
     write_atomic(shared(folder / "contact_sheet.png"), encode_png(sheet))
     facts["digest"] = digest.hexdigest()
     write_atomic(shared(folder / FACTS), json.dumps(facts, indent=1).encode())
@@ -127,18 +127,19 @@ def load(folder: Path, size: Size) -> tuple[np.ndarray, np.ndarray]:
     return pictures, hot
 
 
-def contact_sheet(pictures: np.ndarray, columns: int) -> Image.Image:
-    """(n, 4, pixels, pixels) uint8, premultiplied -> one RGB picture of all of them on white."""
+def grid(pictures: np.ndarray, columns: int, sheet: np.ndarray | None = None) -> Image.Image:
+    """(n, 4, pixels, pixels) uint8, premultiplied -> one RGB picture of all of them, edge to edge: on white, or on the sheet."""
     count, _, height, width = pictures.shape
-    rows = -(-count // columns)
-    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    if sheet is None:
+        sheet = np.full((-(-count // columns) * height, columns * width, 3), 255, np.uint8)
     for index, picture in enumerate(pictures):
         top, left = index // columns * height, index % columns * width
-        sheet[top : top + height, left : left + width] = on_background(picture, np.full((height, width, 3), 255, np.uint8))
+        place = np.s_[top : top + height, left : left + width]
+        sheet[place] = _on_background(picture, sheet[place])
     return Image.fromarray(sheet)
 
 
-def on_background(picture: np.ndarray, background: np.ndarray) -> np.ndarray:
+def _on_background(picture: np.ndarray, background: np.ndarray) -> np.ndarray:
     """(4, height, width) uint8, premultiplied, on (height, width, 3) uint8 -> the same shape as the background.
 
     A generator's colours may exceed its alpha by a step or two of 255: what is brighter than white is white.

@@ -19,13 +19,13 @@ from tqdm import tqdm
 
 from avatar_pipeline.cartoons import generator, judges
 from avatar_pipeline.cartoons.attributes import Size, attributes, chosen, draw_latents
-from avatar_pipeline.cartoons.dataset import COUNT, SEED, contact_sheet, on_background, render
+from avatar_pipeline.cartoons.dataset import COUNT, SEED, grid, render
 from avatar_pipeline.cartoons.drawing import premultiplied
 
 # Neither the training's nor the held-out pictures' seed. Real ones, and those that the generator is asked for.
 REAL_SEED, ASKED_SEED = SEED + 2, SEED + 3
 JUDGES_SEED = 17
-# The bounds of the issue: at least these.
+# What a generator that ships reaches at least.
 BOUNDS = {"diversity, pixels": 0.8, "diversity, features": 0.8, "clusters covered": 0.9}
 # How much of its colour a pixel may have that should be transparent, of 255: less is invisible on any background.
 INVISIBLE = 8
@@ -66,7 +66,7 @@ class Amount:
 
 
 class Figure(NamedTuple):
-    """value: of the generator. real: what DiceBear's own pictures get. bound: the least that the issue asks for."""
+    """value: of the generator. real: what DiceBear's own pictures get. bound: the least that is asked of it."""
 
     value: float
     real: float | None = None
@@ -248,7 +248,7 @@ def _number(value: float | None, name: str) -> str:
 def side_by_side(asked: np.ndarray, drawn: np.ndarray, columns: int = 12, rows: int = 4) -> Image.Image:
     """DiceBear's pictures, and below each row the generator's of the same latents; on white."""
     parts = [half for row in range(rows) for half in (asked[row * columns :][:columns], drawn[row * columns :][:columns])]
-    return contact_sheet(np.concatenate(parts), columns)
+    return grid(np.concatenate(parts), columns)
 
 
 def on_checkerboard(pictures: np.ndarray, columns: int = 12) -> Image.Image:
@@ -257,9 +257,4 @@ def on_checkerboard(pictures: np.ndarray, columns: int = 12) -> Image.Image:
     rows = -(-len(pictures) // columns)
     along = np.arange(pixels * max(rows, columns)) // 8
     board = np.where((along[: rows * pixels, None] + along[: columns * pixels]) % 2, 204, 255).astype(np.uint8)
-    sheet = np.repeat(board[..., None], 3, axis=2)
-    for index, picture in enumerate(pictures):
-        top, left = index // columns * pixels, index % columns * pixels
-        place = np.s_[top : top + pixels, left : left + pixels]
-        sheet[place] = on_background(picture, sheet[place])
-    return Image.fromarray(sheet)
+    return grid(pictures, columns, np.repeat(board[..., None], 3, axis=2))

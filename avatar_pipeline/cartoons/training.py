@@ -31,7 +31,7 @@ from tqdm import tqdm
 
 from avatar_pipeline.actors.files import shared, write_atomic
 from avatar_pipeline.cartoons.attributes import Size
-from avatar_pipeline.cartoons.dataset import contact_sheet
+from avatar_pipeline.cartoons.dataset import grid
 from avatar_pipeline.cartoons.networks import DISCRIMINATOR_CHANNELS, GENERATOR_CHANNELS, Discriminator, Generator
 from avatar_pipeline.errors import ModelError
 from avatar_pipeline.imaging import encode_jpeg
@@ -251,7 +251,7 @@ def _write(state: State, row: dict[str, float], held_out: tuple[np.ndarray, np.n
         file.write(json.dumps(row) + "\n")
     pictures, hot = held_out[0][:SAMPLES], held_out[1][:SAMPLES]
     rows = [half for start in (0, SAMPLES // 2) for half in (pictures[start:][: SAMPLES // 2], _drawn(state, hot, start))]
-    sheet = contact_sheet(np.concatenate(rows), SAMPLES // 2)
+    sheet = grid(np.concatenate(rows), SAMPLES // 2)
     write_atomic(shared(folder / "samples" / f"{state.step:06d}.jpg"), encode_jpeg(sheet, 90))
     beside = folder / "checkpoint.pt.part"
     torch.save({name: getattr(state, name).state_dict() for name in KEPT} | {"step": state.step}, beside)

@@ -112,10 +112,8 @@ def _is_own(verdict: Verdict) -> bool:
     """Whether it was signed with what this machine signs with now."""
     from avatar_pipeline.provenance import keys
 
-    if not keys.are_there():
-        return False
     try:
-        return verdict.serial == str(keys.current().certificates[0].serial_number)
+        return keys.are_there() and verdict.serial == str(keys.current().certificates[0].serial_number)
     except AvatarPipelineError:
         return False
 

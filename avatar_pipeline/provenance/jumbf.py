@@ -17,6 +17,7 @@ from avatar_pipeline.provenance.xmp import PNG_SIGNATURE, media_type
 C2PA_UUID = bytes.fromhex("D8FEC3D61B0E483C92975828877EC481")  # the box of a manifest in MP4 (C2PA 2.4, section A.5.2)
 PAD = re.compile(rb"\x63pad(\x58.|\x59..|[\x40-\x57])", re.DOTALL)  # CBOR: the text "pad", then the head of a byte string
 DETACHED = b"\xf6\x58\x40"  # CBOR: no payload, as the claim stands elsewhere; then the 64 bytes of an ES256 signature
+DEEPEST = 8  # boxes in boxes; ours are store, manifest, list of assertions, assertion
 # The heads of the boxes of a manifest made here: type, what it tells of itself, label (ISO 19566-5, section 7.3).
 _TYPE = bytes.fromhex("00110010800000AA00389B71")
 HEADS = tuple(
@@ -45,12 +46,14 @@ def is_framed_as_written(data: bytes) -> bool:
     return framed
 
 
-def _fills(boxes: bytes) -> bool:
+def _fills(boxes: bytes, depth: int = 0) -> bool:
     """Whether boxes of these lengths fill the bytes, and so do the boxes in them."""
+    if depth > DEEPEST:
+        return False
     at = 0
     while at + 8 <= len(boxes):
         size = int.from_bytes(boxes[at : at + 4], "big")
-        if size < 8 or (boxes[at + 4 : at + 8] == b"jumb" and not _fills(boxes[at + 8 : at + size])):
+        if size < 8 or (boxes[at + 4 : at + 8] == b"jumb" and not _fills(boxes[at + 8 : at + size], depth + 1)):
             return False
         at += size
     return at == len(boxes)

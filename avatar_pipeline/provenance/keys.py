@@ -75,9 +75,9 @@ def own_places() -> tuple[str, str]:
 
 
 def are_there() -> bool:
-    """Whether there is something to sign with already. Raises CredentialsError when only one of the two variables is set."""
+    """Whether there is something to sign with already, usable or not. Raises CredentialsError when only one of the two variables is set."""
     key, _, own = places()
-    return own or key.exists()
+    return own or key.parent.exists()
 
 
 def places() -> tuple[Path, Path, bool]:
@@ -108,8 +108,8 @@ def make_pair(organisation: str = ORGANISATION, *, reuse: bool = False) -> Path:
     """
     from filelock import FileLock
 
-    if not 0 < len(organisation.strip()) <= 64:  # ub-organization-name of RFC 5280
-        raise CredentialsError("--name: give the organisation's name, at most 64 characters.")
+    if not organisation.strip() or len(organisation) > 64 or not organisation.isprintable():  # ub-organization-name of RFC 5280
+        raise CredentialsError("--name: give the organisation's name: at most 64 characters on one line.")
     target = folder()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

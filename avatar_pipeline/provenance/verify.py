@@ -28,6 +28,7 @@ from avatar_pipeline.provenance.xmp import DIGITAL_SOURCE_TYPE, media_type
 MAX_BYTES = 512 * 2**20  # a video of some minutes; the whole file is held in memory
 MOST = 200  # characters of a text of somebody else's that are shown
 REMAINS = b"urn:c2pa:"  # stands in every manifest of C2PA 2, several times; older ones say urn:uuid:
+ELSEWHERE = "Remote: "  # how the reader begins when a file names an address instead of holding a manifest
 State = Literal["trusted", "valid", "invalid", "absent"]
 
 # C2PA 2.4, section 15.2.2, in words. What is not here is told in the reader's own words.
@@ -82,9 +83,9 @@ class Verdict:
 
     @property
     def digests(self) -> list[str]:
-        """All sha256 in it, as a store of actors may know them."""
+        """All sha256 in it, as a store of actors may know them. A lineage of somebody else's may hold anything there."""
         named = (self.lineage.get(name) for name in ("copy_of", "model_sha256", "lora_sha256"))
-        return [digest for digest in (*named, *(each.sha256 for each in self.ingredients)) if digest]
+        return [digest for digest in (*named, *(each.sha256 for each in self.ingredients)) if digest and isinstance(digest, str)]
 
 
 def read_media(path: Path) -> bytes:
@@ -125,6 +126,8 @@ def verify(data: bytes, trusted: Sequence[bytes] = ()) -> Verdict:
         reason = _clean(str(error))
         if REMAINS in data:
             return Verdict("invalid", [f"the file or its manifest is damaged or cut off ({reason})"], xmp_source=xmp)
+        if reason.startswith(ELSEWHERE):
+            return Verdict("absent", [f"its credentials lie in the network, where this does not look ({reason})"], xmp_source=xmp)
         return Verdict("absent", [f"the file is damaged or cut off ({reason})"], xmp_source=xmp)
     return _verdict(told, state, data, xmp)
 

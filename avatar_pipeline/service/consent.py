@@ -3,9 +3,9 @@
 The threat: somebody has a face drawn or swapped whose owner never agreed. Nobody can see from a picture whether its person did.
 The mechanism: whoever sends a face says that everybody shown has agreed, by the header X-Consent or the field `consent`. A no is refused
 always, silence where `policy` is "declared"; before a picture is fetched, decoded, queued or stored. What was declared is part of the job.
-Its limits: a declaration is a statement, not a proof. A form is read before its fields are known: files above 1 MiB pass through an
-unnamed temporary file, which is gone with the refusal; the header's no is refused before that. A proxy that hides both the name that its
-clients ask for and their addresses makes them look like users of this machine: set `upload_consent` there.
+Its limits: a declaration is a statement, not a proof. JSON is read into memory, and a form before its fields are known: files above 1 MiB
+pass through an unnamed temporary file, which is gone with the refusal; the header's no is refused before a form is read. A proxy that
+hides both the name that its clients ask for and their addresses makes them look like users of this machine: set `upload_consent` there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _read(value: object) -> object:
     text = value.strip() if isinstance(value, str) else ""
     if (word := text.lower()) in YES:
         return True
-    if word in NO or (" " in word and re.split(r"\W", word)[0] in DENIED):
+    if word in NO or (" " in word and re.findall(r"\w+|$", word)[0] in DENIED):
         return False
     if len(text.split()) > 1 and len(text) <= LONGEST and text.isprintable():
         return text
@@ -98,7 +98,7 @@ def policy_in_words(settings: Settings) -> str:
 
 
 async def heard(request: Request) -> None:
-    """A dependency of the routes that accept jobs: the header's no is refused before the body is read, whatever is asked for.
+    """A dependency of the routes that accept jobs: the header's no is refused before a form is read, whatever is asked for.
 
     Raises Forbidden for a no, RequestError for what is neither yes nor no.
     """

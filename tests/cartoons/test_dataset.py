@@ -88,4 +88,4 @@ def test_missing_and_mixed_up_data_sets_are_told(built: tuple[Path, dict[str, An
 def test_what_is_brighter_than_white_is_white() -> None:
     picture = np.zeros((4, 1, 2), np.uint8)
     picture[:, 0, 0] = 9, 9, 9, 3  # more colour than alpha: only a network says so
-    assert np.asarray(dataset.contact_sheet(picture[None], 1))[0].tolist() == [[255, 255, 255], [255, 255, 255]]
+    assert np.asarray(dataset.grid(picture[None], 1))[0].tolist() == [[255, 255, 255], [255, 255, 255]]

@@ -150,7 +150,9 @@ def test_requests_are_few(store: ActorStore, demo: UPath, s3_folder: Path) -> No
     (demo / "actor.yaml").write_text(SPECIFICATION)
     store.photos("demo")
     assert requests("photos") <= 2 * 18 + 8  # for each photograph: how long it is, and its content
-    assert requests("publish") <= 2 * (3 + 1) + 9  # a put for each of three files and a manifest, in two folders; one asks for consent
+    assert (
+        requests("publish") <= 2 * (3 + 1) + 9
+    )  # a put for each of three files and a manifest, in two folders; one asks for consent
     assert requests("read") <= 3 + 3
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import c2pa
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +17,9 @@ from PIL import Image
 from avatar_pipeline.cli import main
 from avatar_pipeline.errors import CredentialsError
 from avatar_pipeline.provenance import keys, verify, watermark
-from avatar_pipeline.provenance.credentials import Origin, sign
+from avatar_pipeline.provenance.credentials import LINEAGE, Origin, sign
+from avatar_pipeline.provenance.jumbf import manifest_store
+from avatar_pipeline.provenance.xmp import DIGITAL_SOURCE_TYPE
 from tests.provenance.test_credentials import DRAWN, encoded
 
 Call = Callable[..., tuple[int, str, str]]
@@ -43,12 +48,20 @@ def call(world: Path, capsys: pytest.CaptureFixture[str]) -> Call:
     return run
 
 
+def chunk(kind: bytes, body: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
 def test_new_and_show_tell_what_is_used(call: Call, world: Path) -> None:
     assert call("credentials", "show")[1].startswith("There are none yet")
     code, out, _ = call("credentials", "new", "--name", "Hochschule Furtwangen")
     assert (code, str(world / "home" / "credentials" / "key.pem") in out) == (0, True)
     code, _, err = call("credentials", "new")
     assert (code, "is there already" in err) == (1, True)
+    for name in ("two\nlines", "\udcff", " ", "x" * 65):
+        code, _, err = call("credentials", "new", "--name", name)
+        assert (code, "at most 64 characters" in err) == (1, True), name
     code, out, _ = call("credentials", "show")
     assert code == 0
     for words in ("Hochschule Furtwangen", "of this home folder", "--trust", "read Invalid after that"):
@@ -114,10 +127,55 @@ def test_hostile_files_get_a_verdict_and_no_traceback(call: Call, world: Path) -
             code, out, _ = call("verify", path, "--json")
             assert code in (1, 2, 4), (kind, len(data), out)
             assert json.loads(out)["problems"] if code == 1 else True
+    nested = b""
+    for _ in range(3000):
+        nested = struct.pack(">I", len(nested) + 8) + b"jumb" + nested
+    signed = sign(encoded("png"), DRAWN)
+    store = manifest_store(signed)
+    at = signed.find(b"caBX")
+    path.write_bytes(signed[: at - 4] + chunk(b"caBX", store + nested) + signed[at + 8 + len(store) :])
+    code, out, _ = call("verify", path)
+    assert (code, "boxes of the manifest were changed" in out) == (1, True)
     tricks = Origin(model="\x1b[31m\x1b]0;owned\x07" + "x" * 9000, model_sha256="", seed=1, source="algorithmicMedia")
     path.write_bytes(sign(encoded("png"), tricks))
     code, out, _ = call("verify", path)
     assert (code, "\x1b" in out, "\x07" in out) == (0, False, False)
+
+
+def test_a_lineage_of_somebody_elses_may_hold_anything(call: Call, world: Path) -> None:
+    lineage = {"label": LINEAGE, "data": {"copy_of": {"a": 1}, "model_sha256": [["x"]], "lora_sha256": 5}}
+    action = {"action": "c2pa.created", "digitalSourceType": DIGITAL_SOURCE_TYPE + "algorithmicMedia"}
+    created = {"label": "c2pa.actions.v2", "data": {"actions": [action]}}
+    definition = {"claim_generator_info": [{"name": "stranger"}], "assertions": [created, lineage]}
+    pair, signed = keys.current(), io.BytesIO()
+    signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(b"es256", pair.chain, pair.key, None))
+    with c2pa.Builder(json.dumps(definition)) as builder:
+        builder.sign(signer, "image/png", io.BytesIO(encoded("png")), signed)
+    (world / "strange.png").write_bytes(signed.getvalue())
+    code, out, _ = call("verify", world / "strange.png")
+    assert (code, "{'a': 1}" in out) == (0, True)
+
+
+def test_a_manifest_that_lies_in_the_network_is_told_and_not_fetched(call: Call, world: Path) -> None:
+    address = "https://example.com/manifest.c2pa"
+    packet = (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        f'rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/" dcterms:provenance="{address}"/></rdf:RDF></x:xmpmeta>'
+    )
+    remote = io.BytesIO()
+    Image.new("RGB", (40, 40)).save(remote, "JPEG", xmp=packet.encode())
+    (world / "remote.jpg").write_bytes(remote.getvalue())
+    code, out, _ = call("verify", world / "remote.jpg")
+    assert (code, "lie in the network" in out, address in out, "damaged" in out) == (2, True, True, False)
+
+
+def test_half_a_configuration_of_keys_does_not_change_the_verdict(
+    call: Call, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (world / "signed.png").write_bytes(sign(encoded("png"), DRAWN))
+    monkeypatch.setenv(keys.KEY_VARIABLE, str(world / "key.pem"))
+    code, out, _ = call("verify", world / "signed.png")
+    assert (code, ": Valid: " in out, "own certificate" in out) == (0, True, False)
 
 
 def test_an_expired_certificate_is_told_and_signs_nothing(call: Call, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

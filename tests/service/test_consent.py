@@ -112,6 +112,7 @@ def test_silence_and_a_no_are_refused_before_the_picture_is_touched(declared: tu
     for consent, headers in (
         (None, {}), (False, {}), (False, {"X-Consent": "no"}), (True, {"X-Consent": "no"}), (WHO, {"X-Consent": "no"}),
         (None, {"X-Consent": "no"}), (None, {"X-Consent": "yes, no"}), (False, {"X-Consent": "yes"}), ("No, she did not", {}),
+        ("(not yet)", {}),
     ):  # fmt: skip
         # what cannot be decoded would be invalid_image, what is not there cannot be fetched
         answer = WAYS[way](url, f"{site.url}/nothing", consent, headers)

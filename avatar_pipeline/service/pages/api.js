@@ -33,7 +33,7 @@ async function refusal(response) {
   const told = await response.json().catch(() => ({}));
   const wait = Number.parseInt(response.headers.get("Retry-After"), 10);
   const message = told.detail ?? told.message ?? told.error?.message ?? `The service answered ${response.status} without saying why.`;
-  return new ApiError(response.status, told.title ?? told.code ?? String(response.status), String(message), Number.isNaN(wait) ? null : wait);
+  return new ApiError(response.status, told.title ?? told.error ?? String(response.status), String(message), Number.isNaN(wait) ? null : wait);
 }
 
 const json = async (path, options) => (await send(path, options)).json();
