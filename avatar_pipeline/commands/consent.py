@@ -178,10 +178,8 @@ def _tell(planned: Plan, verbose: bool) -> None:
             out.print(f"{kind:<11} {path}", markup=False, highlight=False)
         for path in traces.kept:
             out.print(f"{'stays':<11} {path}", markup=False, highlight=False)
-    for path in traces.strangers:
-        out.print(f"{'unknown':<11} {path}: stays, as nothing here made it", markup=False, highlight=False, style="yellow")
-    for path in traces.links:
-        out.print(f"{'link':<11} {path}: the link goes, what it leads to stays", markup=False, highlight=False, style="yellow")
+    for path, why in traces.strangers.items():
+        out.print(f"{'stays':<11} {path}: {why}", markup=False, highlight=False, style="yellow")
 
 
 def _tell_receipt(receipt: Receipt) -> None:
