@@ -26,7 +26,7 @@ from upath import UPath
 from avatar_pipeline.actors import copies
 from avatar_pipeline.actors.consent import FILE, revoked, standing
 from avatar_pipeline.actors.editing import with_values
-from avatar_pipeline.actors.files import local, read_whole, write_atomic
+from avatar_pipeline.actors.files import local, read_whole, unwritable, write_atomic
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.consent.granting import keep_record, recording
@@ -156,12 +156,15 @@ def _record(folder: UPath) -> str:
     now = datetime.now(UTC).replace(microsecond=0)
     path = folder / FILE
     try:
-        text = with_values(read_whole(path).decode(), {"revoked_at": now}, name=str(path))
-    except (
-        Exception
-    ):  # there is none, or it is no YAML, or no mapping: whatever it is, it must not keep a revocation from being recorded
-        with suppress(OSError):
-            keep_record(folder)
+        data = read_whole(path)
+    except FileNotFoundError:
+        data = b""
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        text = with_values(data.decode(), {"revoked_at": now}, name=str(path))
+    except Exception:  # it is no YAML, or no mapping: whatever it is, it must not keep a revocation from being recorded
+        keep_record(folder)
         text = f"revoked_at: {now.isoformat()}\n"
     write_atomic(path, text.encode())
     return revoked(folder) or str(now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli import main
 from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.imaging import encode_jpeg
+from avatar_pipeline.imaging import encode_jpeg, encode_png
 from tests.history.chains import add_actor
 
 Call = Callable[..., tuple[int, str]]
@@ -47,9 +48,15 @@ def jane(store: ActorStore) -> Path:
     """The folder of a real person with six photographs and no consent yet."""
     folder = add_actor(store, NAME, likeness="real", photos="folder")
     (folder / "photos").mkdir()
-    for name, tile in list(emotion_tiles("P002").items())[:6]:
-        tile.save(folder / "photos" / f"{name}.png")
+    for name, data in photographs().items():
+        (folder / "photos" / f"{name}.png").write_bytes(data)
     return folder
+
+
+@cache
+def photographs() -> dict[str, bytes]:
+    """Six pictures of one synthetic person, as PNG."""
+    return {name: encode_png(tile) for name, tile in list(emotion_tiles("P002").items())[:6]}
 
 
 @pytest.fixture
