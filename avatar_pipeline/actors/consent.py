@@ -88,7 +88,8 @@ def standing(spec: ActorSpec, actor_dir: UPath, *, evidence: bool = True) -> Sta
     A revocation stands whatever else the record says, and whatever actor.yaml calls the actor since.
     """
     path = actor_dir / FILE
-    data, fault = b"", ""
+    data: bytes | None = None
+    fault = ""
     try:
         with answering(path):
             data = read_whole(path)
@@ -96,7 +97,7 @@ def standing(spec: ActorSpec, actor_dir: UPath, *, evidence: bool = True) -> Sta
         pass
     except OSError as error:
         fault = f"{path} cannot be read ({error}). Mend that."
-    when = _revoked_in(data)
+    when = None if data is None else _revoked_in(data)
     if when is not None:
         words = (
             f"{path}: consent was revoked (revoked_at: {when}); stop using {spec.name}. With a new, signed consent: avatar-pipeline "
@@ -107,7 +108,7 @@ def standing(spec: ActorSpec, actor_dir: UPath, *, evidence: bool = True) -> Sta
         return Standing("not_needed", f"{spec.name} is nobody (likeness: synthetic in actor.yaml): there is nobody to ask.")
     if fault:
         return Standing("unreadable", fault)
-    if not data:
+    if data is None:
         return Standing("missing", _what_to_provide(spec, actor_dir))
     try:
         consent = _load(path, data)

@@ -21,7 +21,7 @@ from avatar_pipeline.errors import ActorError, StoreError
 from avatar_pipeline.provenance.digests import sha256_bytes
 
 EVIDENCE_BYTES = 64 * 2**20  # a scan of some pages has a few MB
-RECORDS = re.compile(r"consent\.\d{8}T\d{6}Z\.yaml")  # earlier records, by the moment when they were replaced
+RECORDS = re.compile(r"consent\.\d{8}T\d{6,12}Z\.yaml")  # earlier records, by the moment when they were replaced
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def keep_record(folder: UPath) -> str:
         data = read_whole(folder / FILE)
     except FileNotFoundError:
         return ""
-    name = f"consent.{datetime.now(UTC):%Y%m%dT%H%M%SZ}.yaml"
+    name = f"consent.{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.yaml"
     write_atomic(folder / name, data)
     return name
 

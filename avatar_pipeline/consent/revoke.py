@@ -153,7 +153,7 @@ def _begin(store: ActorStore, spec: ActorSpec, reason: str, photos: bool) -> Rec
 
 def _record(folder: UPath) -> str:
     """Write `revoked_at` into the record, and leave the rest as people wrote it; a record that cannot be read is kept aside."""
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = datetime.now(UTC)  # whole, as it tells revocations apart
     path = folder / FILE
     try:
         data = read_whole(path)

@@ -31,7 +31,7 @@ def require_consent_to_look(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
             names[picture] = path.relative_to(root.resolve()).parts[0]
         elif exports is not None and path.parent == exports.resolve():
             names[picture] = path.stem
-    found = {}
+    found: dict[Path, ActorSpec] = {}
     for name in sorted(name for name in set(names.values()) if PATTERN.fullmatch(name)):
         if not (store.actor_dir(name) / "actor.yaml").is_file():
             continue

@@ -57,8 +57,8 @@ def write_all(
         if facts.spec is not None and facts.name in pages:  # its portrait is in the index too
             remember(facts.spec, index)
     write_atomic(UPath(index), index_page(store, actors, pages, price).encode())
-    for name in pages:
-        refuse_if_revoked(store.actor_dir(name), index)
+    for shown in pages:
+        refuse_if_revoked(store.actor_dir(shown), index)
     for page in folder.glob("*.html"):
         if page != index and page.name not in pages.values() and _state_of(page):
             page.unlink()

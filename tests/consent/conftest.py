@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli import main
 from avatar_pipeline.embedded.openpeople import emotion_tiles
+from avatar_pipeline.home import dagster_home
 from avatar_pipeline.imaging import encode_jpeg, encode_png
 from tests.history.chains import add_actor
 
@@ -29,6 +31,14 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("avatar_pipeline.commands.shared.out.width", 300)  # no words broken over two lines
     (tmp_path / "actors").mkdir()
     return tmp_path
+
+
+@pytest.fixture
+def instance(world: Path) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance in the world's home: SQLite files, as on any laptop."""
+    dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        yield instance
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_a_record_that_holds_is_replaced_only_when_asked_and_kept(call: Call, gr
     assert (granted / "consent.yaml").read_text() == first
     code, printed = grant(call, paper, "--replace")
     assert code == 0, printed
-    (kept,) = [path for path in granted.iterdir() if re.fullmatch(r"consent\.\d{8}T\d{6}Z\.yaml", path.name)]
+    (kept,) = [path for path in granted.iterdir() if re.fullmatch(r"consent\.\d{8}T\d{12}Z\.yaml", path.name)]
     assert kept.read_text() == first
     # two papers of one name: both stay, each under the name that its record tells
     for path in (kept, granted / "consent.yaml"):
