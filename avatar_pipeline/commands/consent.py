@@ -115,7 +115,8 @@ def show(
         there = ", ".join(f"{asset} ({count})" for asset, count in made.items() if count)
         out.print(f"Made, with versions: {there or 'nothing'}", markup=False, highlight=False)
         for receipt in given:
-            state = "" if receipt.finished else ", not finished: run `avatar-pipeline consent revoke` again"
+            again = f"avatar-pipeline consent revoke {spec.name}{' --keep-photos' if receipt.photographs == 'kept' else ''}"
+            state = "" if receipt.finished else f", not finished: run it again: {again}"
             out.print(
                 f"Revoked {receipt.revoked_at}; receipt: {receipt_path(store, receipt)}{state}", markup=False, highlight=False
             )
