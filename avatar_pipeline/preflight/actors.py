@@ -5,6 +5,7 @@ Its limits: a copy that lies elsewhere is any picture; nothing tells whom it sho
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def require_consent_to_look(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
     root, exports = local(store.root), local(exports_root())
     names = {}
     for picture in pictures:
-        path = picture.resolve()
+        path = Path(os.path.realpath(picture))  # Path.resolve raises for a link that leads to itself
         if root is not None and path.is_relative_to(root.resolve()):
             names[picture] = path.relative_to(root.resolve()).parts[0]
         elif exports is not None and path.parent == exports.resolve():
