@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from upath import UPath
 
-from avatar_pipeline.actors.files import read_whole
+from avatar_pipeline.actors.files import answering, read_whole
 from avatar_pipeline.errors import ActorError
 from avatar_pipeline.provenance.digests import sha256_bytes
 
@@ -32,7 +32,7 @@ State = Literal[
     "not_needed", "holds", "missing", "unreadable", "revoked", "not_begun", "expired", "evidence_missing", "evidence_altered"
 ]
 FILE = "consent.yaml"
-EVERY = 2.0  # seconds between two looks at the record while somebody works; a look reads two small files
+EVERY = 2.0  # seconds between two looks at the record while somebody works; a look reads one small file
 
 EXAMPLE = """\
 subject: Jane Doe                            # who consented
@@ -82,13 +82,22 @@ class Standing:
     consent: Consent | None = None
 
 
-def standing(spec: ActorSpec, actor_dir: UPath) -> Standing:
-    """How the consent to an actor stands. actor_dir: the folder that holds actor.yaml.
+def standing(spec: ActorSpec, actor_dir: UPath, *, evidence: bool = True) -> Standing:
+    """How the consent to an actor stands. actor_dir: the folder that holds actor.yaml. evidence: compare that with its sha256, too.
 
     A revocation stands whatever else the record says, and whatever actor.yaml calls the actor since.
     """
     path = actor_dir / FILE
-    when = revoked(actor_dir)
+    data: bytes | None = None
+    fault = ""
+    try:
+        with answering(path):
+            data = read_whole(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        fault = f"{path} cannot be read ({error}). Mend that."
+    when = None if data is None else _revoked_in(data)
     if when is not None:
         words = (
             f"{path}: consent was revoked (revoked_at: {when}); stop using {spec.name}. With a new, signed consent: avatar-pipeline "
@@ -97,10 +106,12 @@ def standing(spec: ActorSpec, actor_dir: UPath) -> Standing:
         return Standing("revoked", words)
     if spec.likeness == "synthetic":
         return Standing("not_needed", f"{spec.name} is nobody (likeness: synthetic in actor.yaml): there is nobody to ask.")
-    if not path.exists():
+    if fault:
+        return Standing("unreadable", fault)
+    if data is None:
         return Standing("missing", _what_to_provide(spec, actor_dir))
     try:
-        consent = _load(path)
+        consent = _load(path, data)
     except ActorError as error:
         return Standing("unreadable", str(error))
     today = datetime.now(UTC).date()
@@ -111,8 +122,8 @@ def standing(spec: ActorSpec, actor_dir: UPath) -> Standing:
     if today > consent.expires:
         words = f"{path}: consent expired on {consent.expires} (expires), and today is {today}. {renew}"
         return Standing("expired", words, consent)
-    if fault := _fault_of_evidence(consent.evidence, actor_dir, path):
-        return Standing(*fault, consent)
+    if evidence and (found := _fault_of_evidence(consent.evidence, actor_dir, path)):
+        return Standing(*found, consent)
     left = (consent.expires - today).days
     until = f"until {consent.expires}, " + ("its last day is today" if left == 0 else f"for {left} more day{'s' * (left != 1)}")
     return Standing("holds", f"{consent.subject} has consented to {', '.join(consent.scope)}; it holds {until}.", consent)
@@ -123,36 +134,38 @@ def require_consent(spec: ActorSpec, actor_dir: UPath, scope: Scope) -> None:
 
     actor_dir: the folder that holds actor.yaml. The error tells which file to provide, or which field refuses.
     """
-    found = standing(spec, actor_dir)
+    require_scopes(spec, actor_dir, [scope])
+
+
+def require_scopes(spec: ActorSpec, actor_dir: UPath, scopes: Sequence[Scope], *, evidence: bool = True) -> None:
+    """`require_consent` for each of several scopes, with one look. evidence: compare that with its sha256, too."""
+    found = standing(spec, actor_dir, evidence=evidence)
     if found.state == "not_needed":
         return
     if found.state != "holds" or found.consent is None:
         raise ActorError(found.words, code="no_consent")
-    if scope not in found.consent.scope:
-        raise ActorError(
-            f"{actor_dir / FILE}: consent does not cover '{scope}'; its scope is {', '.join(found.consent.scope)}. "
-            f"If {found.consent.subject} agrees to it, record that, with new evidence: avatar-pipeline consent grant {spec.name} --replace",
-            code="no_consent",
-        )
-
-
-def require_scopes(spec: ActorSpec, actor_dir: UPath, scopes: Sequence[Scope]) -> None:
-    """`require_consent` for each of several scopes."""
     for scope in scopes:
-        require_consent(spec, actor_dir, scope)
+        if scope not in found.consent.scope:
+            raise ActorError(
+                f"{actor_dir / FILE}: consent does not cover '{scope}'; its scope is {', '.join(found.consent.scope)}. "
+                f"If {found.consent.subject} agrees to it, record that, with new evidence: avatar-pipeline consent grant "
+                f"{spec.name} --replace",
+                code="no_consent",
+            )
 
 
 def watched(spec: ActorSpec, actor_dir: UPath, scopes: Sequence[Scope]) -> Callable[[], None]:
     """A function to be called at every step of work that takes long: it raises ActorError once consent does not hold any more.
 
-    It looks at most every EVERY seconds, and not at all for synthetic actors.
+    It looks at most every EVERY seconds, and not at all for synthetic actors. The evidence, which may be a scan of many megabytes in an
+    object store, is looked at before and after the work only.
     """
     last = time.monotonic()
 
     def look() -> None:
         nonlocal last
         if spec.likeness == "real" and time.monotonic() - last >= EVERY:
-            require_scopes(spec, actor_dir, scopes)
+            require_scopes(spec, actor_dir, scopes, evidence=False)
             last = time.monotonic()
 
     return look
@@ -164,11 +177,9 @@ def revoked(actor_dir: UPath) -> str | None:
     The rest of the record need not be valid: a revocation must not fail because of a wrong date elsewhere.
     """
     try:
-        content: Any = yaml.safe_load(read_whole(actor_dir / FILE))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):  # none, or none that can be read: `standing` says so
+        return _revoked_in(read_whole(actor_dir / FILE))
+    except OSError:  # none, or none that can be read: `standing` says so
         return None
-    when = content.get("revoked_at") if isinstance(content, dict) else None
-    return None if when is None else str(when)
 
 
 def refuse_revoked(actor_dir: UPath, what: str) -> None:
@@ -179,21 +190,33 @@ def refuse_revoked(actor_dir: UPath, what: str) -> None:
         )
 
 
-def _load(path: UPath) -> Consent:
+def _revoked_in(data: bytes) -> str | None:
     try:
-        return Consent.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ActorError(f"{path} cannot be read as YAML: {error}. It should look like this:\n{EXAMPLE}") from None
+        content: Any = yaml.safe_load(data)
+    except (yaml.YAMLError, ValueError):  # no text, or a date such as 2026-13-01
+        return None
+    when = content.get("revoked_at") if isinstance(content, dict) else None
+    return None if when is None else str(when)
+
+
+def _load(path: UPath, data: bytes) -> Consent:
+    try:
+        return Consent.model_validate(yaml.safe_load(data.decode()))
     except ValidationError as error:
         faults = "\n".join(f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise ActorError(f"{faults}\nIt should look like this:\n{EXAMPLE}") from None
+    except (ValueError, yaml.YAMLError) as error:  # ValueError: no text, or a date such as 2026-13-01
+        raise ActorError(f"{path} cannot be read as YAML: {error}. It should look like this:\n{EXAMPLE}") from None
 
 
 def _fault_of_evidence(evidence: Evidence, actor_dir: UPath, path: UPath) -> tuple[State, str] | None:
     file = actor_dir / evidence.file
     if not file.is_file():
         return "evidence_missing", (f"{path}: the evidence is missing: there is no file {file}. Put the signed consent there.")
-    found = sha256_bytes(read_whole(file))
+    try:
+        found = sha256_bytes(read_whole(file))
+    except OSError as error:
+        return "evidence_missing", f"{path}: the evidence {file} cannot be read ({error}). Mend that."
     if found != evidence.sha256:
         return "evidence_altered", (
             f"{path}: the evidence {file} is not the file that was recorded: its sha256 is {found}, "

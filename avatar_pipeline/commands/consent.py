@@ -115,7 +115,8 @@ def show(
         there = ", ".join(f"{asset} ({count})" for asset, count in made.items() if count)
         out.print(f"Made, with versions: {there or 'nothing'}", markup=False, highlight=False)
         for receipt in given:
-            state = "" if receipt.finished else ", not finished: run `avatar-pipeline consent revoke` again"
+            again = f"avatar-pipeline consent revoke {spec.name}{' --keep-photos' if receipt.photographs == 'kept' else ''}"
+            state = "" if receipt.finished else f", not finished: run it again: {again}"
             out.print(
                 f"Revoked {receipt.revoked_at}; receipt: {receipt_path(store, receipt)}{state}", markup=False, highlight=False
             )
@@ -178,10 +179,8 @@ def _tell(planned: Plan, verbose: bool) -> None:
             out.print(f"{kind:<11} {path}", markup=False, highlight=False)
         for path in traces.kept:
             out.print(f"{'stays':<11} {path}", markup=False, highlight=False)
-    for path in traces.strangers:
-        out.print(f"{'unknown':<11} {path}: stays, as nothing here made it", markup=False, highlight=False, style="yellow")
-    for path in traces.links:
-        out.print(f"{'link':<11} {path}: the link goes, what it leads to stays", markup=False, highlight=False, style="yellow")
+    for path, why in traces.strangers.items():
+        out.print(f"{'stays':<11} {path}: {why}", markup=False, highlight=False, style="yellow")
 
 
 def _tell_receipt(receipt: Receipt) -> None:

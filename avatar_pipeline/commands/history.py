@@ -83,7 +83,7 @@ def diff(
     from upath import UPath
 
     from avatar_pipeline.actors.consent import require_consent
-    from avatar_pipeline.actors.copies import remember
+    from avatar_pipeline.actors.copies import refuse_if_revoked, remember
     from avatar_pipeline.actors.files import write_atomic
     from avatar_pipeline.history.diff import compare, pick, side_by_side
     from avatar_pipeline.history.versions import SHORT, show
@@ -122,6 +122,7 @@ def diff(
         encoded = encode_png(sheet) if path.suffix.lower() == ".png" else encode_jpeg(sheet, quality=90)
         remember(spec, path)
         write_atomic(UPath(path.absolute()), encoded)
+        refuse_if_revoked(store.actor_dir(spec.name), path)
         out.print(f"Side by side: {path}", highlight=False)
 
 

@@ -14,14 +14,14 @@ import yaml
 from filelock import FileLock, Timeout
 from upath import UPath
 
-from avatar_pipeline.actors.consent import FILE, Consent, Scope, Standing, standing
+from avatar_pipeline.actors.consent import FILE, Consent, Scope, Standing, revoked, standing
 from avatar_pipeline.actors.files import files_in, read_whole, write_atomic
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.errors import ActorError, StoreError
 from avatar_pipeline.provenance.digests import sha256_bytes
 
 EVIDENCE_BYTES = 64 * 2**20  # a scan of some pages has a few MB
-RECORDS = re.compile(r"consent\.\d{8}T\d{6}Z\.yaml")  # earlier records, by the moment when they were replaced
+RECORDS = re.compile(r"consent\.\d{8}T\d{6,12}Z\.yaml")  # earlier records, by the moment when they were replaced
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def grant(
         if before.state == "holds" and not replace:
             raise ActorError(f"{folder / FILE}: {before.words} Nothing was changed. To put a new record in its place: --replace")
         if before.state == "revoked":
-            _require_finished(store, spec.name)
+            _require_finished(store, spec.name, revoked(folder))
             _require_new_evidence(folder, sha256_bytes(data))
         file = _place(folder, evidence, data)
         consent = Consent.model_validate(
@@ -119,7 +119,7 @@ def keep_record(folder: UPath) -> str:
         data = read_whole(folder / FILE)
     except FileNotFoundError:
         return ""
-    name = f"consent.{datetime.now(UTC):%Y%m%dT%H%M%SZ}.yaml"
+    name = f"consent.{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}.yaml"
     write_atomic(folder / name, data)
     return name
 
@@ -161,12 +161,13 @@ def _require_new_evidence(folder: UPath, sha256: str) -> None:
             )
 
 
-def _require_finished(store: ActorStore, name: str) -> None:
+def _require_finished(store: ActorStore, name: str, when: str | None) -> None:
+    """when: revoked_at of the record; it may have been written by hand, or right before the command was killed."""
     from avatar_pipeline.consent.receipt import receipts
 
-    if any(not receipt.finished for receipt in receipts(store, name)):
+    if not any(receipt.finished and receipt.revoked_at == when for receipt in receipts(store, name)):
         raise ActorError(
-            f"The revocation of {name} was interrupted: finish it first, so that nothing of before is left: "
+            f"The revocation of {name} was interrupted, or never carried out: finish it first, so that nothing of before is left: "
             f"avatar-pipeline consent revoke {name}"
         )
 

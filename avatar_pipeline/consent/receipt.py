@@ -85,7 +85,7 @@ class Receipt(BaseModel):
 
 def receipt_path(store: ActorStore, receipt: Receipt) -> UPath:
     """Where a receipt lies."""
-    return store.root / FOLDER / f"{receipt.actor}.{re.sub(r'[^0-9TZ]', '', receipt.revoked_at)}.json"
+    return store.root / FOLDER / f"{receipt.actor}.{re.sub(r'[^0-9TZ]', '', receipt.revoked_at) or '0'}.json"
 
 
 def write_receipt(store: ActorStore, receipt: Receipt) -> UPath:

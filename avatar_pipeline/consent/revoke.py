@@ -26,7 +26,7 @@ from upath import UPath
 from avatar_pipeline.actors import copies
 from avatar_pipeline.actors.consent import FILE, revoked, standing
 from avatar_pipeline.actors.editing import with_values
-from avatar_pipeline.actors.files import local, read_whole, write_atomic
+from avatar_pipeline.actors.files import local, read_whole, unwritable, write_atomic
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.consent.granting import keep_record, recording
@@ -50,8 +50,6 @@ from avatar_pipeline.service.job import Job
 PATIENCE = (
     300.0  # seconds that runs get to end: a step of FLUX on a small card takes half a minute, and a face analysis ends none
 )
-
-STRANGER = "nothing here made it: look at it, and delete it yourself if it shows or describes the person"
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,9 @@ def revoke(
         _delete_jobs(store, receipt, service, log, patience)
         _delete_runs(store, instance, receipt, log)
         _delete_files(store, receipt, [], log)  # once more: in an object store no lock kept a last write out
-        copies.forget(spec.name)
+        if _delete_jobs(store, receipt, service, log, patience):  # a server had accepted it before consent was revoked
+            _delete_runs(store, instance, receipt, log)
+        copies.forget(spec.name, but=receipt.not_deleted)
         receipt.unregistered = unregister(instance, spec.name) or receipt.unregistered
         _finish(store, receipt)
     return receipt
@@ -123,6 +123,11 @@ def revoke(
 def _require_real(store: ActorStore, name: str) -> ActorSpec:
     spec = store.spec(name)
     folder = store.actor_dir(spec.name)
+    if (disk := local(folder)) is not None and disk.is_symlink():
+        raise ActorError(
+            f"{folder} is a link to {disk.readlink()}, which may be another actor's. Nothing was changed. Revoke that one, or put a real "
+            "folder in the link's place."
+        )
     if spec.likeness == "synthetic" and revoked(folder) is None:
         raise ActorError(
             f"{spec.name} is nobody (likeness: synthetic in actor.yaml): there is no consent to take back. To free space: avatar-pipeline "
@@ -148,13 +153,17 @@ def _begin(store: ActorStore, spec: ActorSpec, reason: str, photos: bool) -> Rec
 
 def _record(folder: UPath) -> str:
     """Write `revoked_at` into the record, and leave the rest as people wrote it; a record that cannot be read is kept aside."""
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = datetime.now(UTC)  # whole, as it tells revocations apart
     path = folder / FILE
     try:
-        text = with_values(read_whole(path).decode(), {"revoked_at": now}, name=str(path))
-    except (
-        Exception
-    ):  # there is none, or it is no YAML, or no mapping: whatever it is, it must not keep a revocation from being recorded
+        data = read_whole(path)
+    except FileNotFoundError:
+        data = b""
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        text = with_values(data.decode(), {"revoked_at": now}, name=str(path))
+    except Exception:  # it is no YAML, or no mapping: whatever it is, it must not keep a revocation from being recorded
         keep_record(folder)
         text = f"revoked_at: {now.isoformat()}\n"
     write_atomic(path, text.encode())
@@ -169,16 +178,15 @@ def _delete_files(store: ActorStore, receipt: Receipt, told: list[str], log: Cal
         gone = described(traces)
         receipt.add_deleted(gone)
         receipt.kept = traces.kept
-        receipt.not_deleted |= dict.fromkeys(traces.strangers, STRANGER)
+        receipt.not_deleted |= traces.strangers
         write_receipt(store, receipt)
         delete(store, name, traces, lambda path, why: receipt.not_deleted.__setitem__(path, why))
-    for link in traces.links:
-        receipt.notes.append(f"{link} was a link: it is gone, and what it led to is still there. Delete that yourself.")
     if gone:
         log(f"{len(gone)} files, {sum(entry.bytes or 0 for entry in gone)} bytes, are deleted")
 
 
-def _delete_jobs(store: ActorStore, receipt: Receipt, service: Path, log: Callable[[str], None], patience: float) -> None:
+def _delete_jobs(store: ActorStore, receipt: Receipt, service: Path, log: Callable[[str], None], patience: float) -> bool:
+    """Whether there were any."""
     found = jobs_of(service, receipt.actor, _digests(receipt.deleted))
     still = wait_for(service, found, log, patience)
     for job in found:
@@ -200,6 +208,7 @@ def _delete_jobs(store: ActorStore, receipt: Receipt, service: Path, log: Callab
             receipt.not_deleted[f"job {job_id}"] = f"{service / 'jobs' / job_id} could not be removed"
     if found:
         log(f"{len(found)} jobs of the service are deleted")
+    return bool(found)
 
 
 def _delete_runs(store: ActorStore, instance: dg.DagsterInstance, receipt: Receipt, log: Callable[[str], None]) -> None:

@@ -1,6 +1,7 @@
 """What there is of an actor in files: in the store, among the exports, wherever pages were written. Listed, and deleted.
 
-In the actor's folder it is told by what this package makes there; a file of another name, a note say, stays, and is named.
+In the actor's folder it is told by what this package makes there; a file of another name, a note say, stays, and is named. So does a link:
+what it leads to is not followed, as it may be anybody's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -26,19 +28,17 @@ from avatar_pipeline.scratch import abandoned
 from avatar_pipeline.stages.chain import STAGES
 
 LEFTOVER = re.compile(r"\..*\.tmp")  # files.TEMPORARY, as a pattern for one name
+LOOK = "look at it, and delete it yourself if it shows or describes the person"
+STRANGER = f"nothing here made it: {LOOK}"
 
 
 @dataclass
 class Traces:
-    """files: by path, and of which kind. kept: files that stay on purpose. strangers: files in the actor's folder that nothing here made.
-
-    links: symbolic links, of which the link goes and what it leads to stays.
-    """
+    """files: by path, and of which kind. kept: files that stay on purpose. strangers: what must be looked at by people, and why."""
 
     files: dict[str, tuple[UPath, Kind]] = field(default_factory=dict)
     kept: list[str] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
+    strangers: dict[str, str] = field(default_factory=dict)
 
     def add(self, path: UPath, kind: Kind) -> None:
         """A file that goes."""
@@ -67,18 +67,24 @@ def traces_of(store: ActorStore, name: str, *, photos: bool, more: Sequence[str]
         elif rest and first in makers:
             found.add(path, "current")
         else:
-            found.strangers.append(str(path))
-    disk = local(folder)
-    if disk is not None and disk.is_dir():
-        found.links = [str(path) for path in disk.rglob("*") if path.is_symlink() and (photos or "photos" not in path.parts)]
+            found.strangers[str(path)] = STRANGER
+    for place, link in _links_below(folder).items():
+        if place in records or (not photos and PurePosixPath(place).parts[0] == "photos"):
+            found.kept.append(str(link))
+        else:
+            found.strangers[str(link)] = f"it is a link to {link.readlink()}, which was not touched: {LOOK}; then delete the link"
     for path in _exports(name, more):
         found.add(path, "export")
-    for place in copies_of(name):
-        if place not in found.files:
-            for path in _copies(UPath(place)):
-                found.add(path, "page or sheet")
+    for place, contents in copies_of(name).items():
+        path = UPath(place)
+        if place in found.files or not path.is_file():
+            continue
+        if contents and _describe(path, "page or sheet").sha256 not in contents:
+            found.strangers[place] = f"it has changed since a picture of {name} was written there: {LOOK}"
+        else:
+            found.add(path, "page or sheet")
     for scratch in abandoned():
-        for path in files_below(UPath(scratch)).values():
+        for path in _files_below(UPath(scratch)).values():
             found.add(path, "temporary")
     return found
 
@@ -100,14 +106,9 @@ def delete(store: ActorStore, name: str, traces: Traces, problem: Callable[[str,
         except OSError as error:
             problem(str(path), error.strerror or str(error))
     folder = local(store.actor_dir(name))
-    for link in traces.links:
-        try:
-            UPath(link).unlink(missing_ok=True)
-        except OSError as error:
-            problem(link, error.strerror or str(error))
     if folder is not None:
         for below in sorted((path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink()), reverse=True):
-            if not any(below.iterdir()):
+            with suppress(OSError):  # not empty, or where a disk is mounted
                 below.rmdir()
         sync_folder(UPath(folder))
     for scratch in abandoned():
@@ -130,6 +131,15 @@ def _files_below(folder: UPath) -> dict[str, UPath]:
     return dict(sorted(found.items()))
 
 
+def _links_below(folder: UPath) -> dict[str, Path]:
+    """Symbolic links, to files and to folders, by relative name."""
+    disk = local(folder)
+    if disk is None:
+        return {}
+    paths = [Path(parent) / name for parent, folders, names in os.walk(disk) for name in (*folders, *names)]
+    return {path.relative_to(disk).as_posix(): path for path in sorted(paths) if path.is_symlink()}
+
+
 def _asset_folders(places: Iterable[str]) -> set[str]:
     """The folders of current versions: those of the stages, and others that hold a manifest, of an asset that had another name once."""
     parts = [PurePosixPath(place).parts for place in places]
@@ -146,13 +156,6 @@ def _exports(name: str, more: Sequence[str]) -> Iterator[UPath]:
     for path in files_in(exports_root()):
         if LEFTOVER.fullmatch(path.name) and path.name.startswith(f".{name}.jpg."):
             yield path
-
-
-def _copies(place: UPath) -> list[UPath]:
-    if place.is_file():
-        return [place]
-    # a folder of annotated pictures: only what preflight writes there
-    return [path for path in files_below(place).values() if "_annotated" in path.stem] if place.is_dir() else []
 
 
 def _describe(path: UPath, kind: Kind) -> Deleted:

@@ -66,14 +66,9 @@ def runs_of(instance: dg.DagsterInstance, actor: str) -> list[dg.DagsterRun]:
 
 
 def backfills_of(instance: dg.DagsterInstance, actor: str) -> list[PartitionBackfill]:
-    """The backfills in progress that name an actor, others perhaps beside it."""
+    """The backfills in progress that have an actor among their partitions, others perhaps beside it."""
     under_way = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
-    named = f'"{actor}"'
-    return [
-        backfill
-        for backfill in instance.get_backfills(filters=under_way)
-        if (actor in backfill.partition_names if backfill.partition_names is not None else named in _plain(backfill))
-    ]
+    return [backfill for backfill in instance.get_backfills(filters=under_way) if actor in _partitions(backfill)]
 
 
 def stop_runs(instance: dg.DagsterInstance, actor: str, log: Log, patience: float) -> Stopped:
@@ -184,9 +179,13 @@ def compact(instance: dg.DagsterInstance) -> list[str]:
     return notes
 
 
-def _plain(backfill: PartitionBackfill) -> str:
-    """A backfill as text, in which a partition stands as "name", however deep it is nested."""
-    return serialize_value(backfill).replace("\\", "")
+def _partitions(backfill: PartitionBackfill) -> set[str]:
+    """The partitions of a backfill: of a job, or of assets, each of which may have some of its own."""
+    names = set(backfill.partition_names or ())
+    if backfill.asset_backfill_data is not None:
+        for subset in backfill.asset_backfill_data.target_subset.partitions_subsets_by_asset_key.values():
+            names.update(subset.get_partition_keys())
+    return names
 
 
 def _is_finished(instance: dg.DagsterInstance, run_id: str) -> bool:

@@ -5,10 +5,12 @@ Its limits: a copy that lies elsewhere is any picture; nothing tells whom it sho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from avatar_pipeline.actors.consent import require_consent
+from avatar_pipeline.actors.copies import refuse_if_revoked
 from avatar_pipeline.actors.export import exports_root
 from avatar_pipeline.actors.files import local
 from avatar_pipeline.actors.name import PATTERN
@@ -16,24 +18,32 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 
 
-def require_consent_to_look(pictures: Sequence[Path]) -> list[ActorSpec]:
-    """The actors whose folders, or drop-in portraits, are among the pictures. Raises ActorError where one's consent does not cover
-    `embed`.
+def require_consent_to_look(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
+    """By picture the actor in whose folder it lies, or whose drop-in portrait it is; the others are left out.
+
+    Raises ActorError where the consent to one of them does not cover `embed`.
     """
     store = ActorStore()
     root, exports = local(store.root), local(exports_root())
-    names = set()
+    names = {}
     for picture in pictures:
-        path = picture.resolve()
+        path = Path(os.path.realpath(picture))  # Path.resolve raises for a link that leads to itself
         if root is not None and path.is_relative_to(root.resolve()):
-            names.add(path.relative_to(root.resolve()).parts[0])
+            names[picture] = path.relative_to(root.resolve()).parts[0]
         elif exports is not None and path.parent == exports.resolve():
-            names.add(path.stem)
-    found = []
-    for name in sorted(name for name in names if PATTERN.fullmatch(name)):
+            names[picture] = path.stem
+    found: dict[Path, ActorSpec] = {}
+    for name in sorted(name for name in set(names.values()) if PATTERN.fullmatch(name)):
         if not (store.actor_dir(name) / "actor.yaml").is_file():
             continue
         spec = store.spec(name)
         require_consent(spec, store.actor_dir(name), "embed")
-        found.append(spec)
+        found |= {picture: spec for picture, whose in names.items() if whose == name}
     return found
+
+
+def refuse_if_one_was_revoked(specs: Iterable[ActorSpec], written: Path) -> None:
+    """Remove what was written of these actors, and raise ActorError, when consent was revoked meanwhile."""
+    store = ActorStore()
+    for spec in specs:
+        refuse_if_revoked(store.actor_dir(spec.name), written)

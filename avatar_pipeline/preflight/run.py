@@ -9,7 +9,7 @@ from pathlib import Path
 
 from avatar_pipeline.actors.copies import remember
 from avatar_pipeline.errors import StoreError
-from avatar_pipeline.preflight.actors import require_consent_to_look
+from avatar_pipeline.preflight.actors import refuse_if_one_was_revoked, require_consent_to_look
 from avatar_pipeline.preflight.examine import Examined
 from avatar_pipeline.preflight.find import Picture, find_pictures, printable
 from avatar_pipeline.preflight.pool import examine_all
@@ -38,9 +38,7 @@ def preflight(
         raise StoreError(f"--report {printable(str(report))}: give a file that ends in .html. It would be overwritten.")
     pictures = find_pictures(paths, leave_out=annotate)
     shown = require_consent_to_look([picture.path for picture in pictures])
-    for spec in shown:
-        for written in filter(None, (report, annotate)):
-            remember(spec, written)
+    people = {spec.name: spec for spec in shown.values()}.values()
     if annotate:
         _make_folder(annotate)
     if report:
@@ -52,7 +50,11 @@ def preflight(
     for result in terminal.progress(looked, len(pictures)):
         if annotate and result.drawings:
             target = annotate / names[result.picture]
+            spec = shown.get(result.picture.path)
+            if spec is not None:
+                remember(spec, target, result.drawings.annotated)
             _write(target, result.drawings.annotated)
+            refuse_if_one_was_revoked([spec] if spec is not None else [], target)
             result = replace(result, annotated=target)
         if result.drawings:  # written, or not asked for: a thousand of them would fill the memory
             result = replace(result, drawings=replace(result.drawings, annotated=b"") if report else None)
@@ -62,7 +64,10 @@ def preflight(
     if report:
         from avatar_pipeline.preflight.html import to_html
 
+        for person in people:
+            remember(person, report)
         _write(report, to_html(results, analyzer).encode("utf-8", "backslashreplace"))
+        refuse_if_one_was_revoked(people, report)
     if as_json:
         from avatar_pipeline.preflight.as_json import to_json
 

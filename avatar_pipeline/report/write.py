@@ -10,7 +10,7 @@ from pathlib import Path
 from upath import UPath
 
 from avatar_pipeline.actors.consent import require_consent
-from avatar_pipeline.actors.copies import remember
+from avatar_pipeline.actors.copies import refuse_if_revoked, remember
 from avatar_pipeline.actors.files import write_atomic
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.report.facts import ActorFacts, actor_facts
@@ -57,6 +57,8 @@ def write_all(
         if facts.spec is not None and facts.name in pages:  # its portrait is in the index too
             remember(facts.spec, index)
     write_atomic(UPath(index), index_page(store, actors, pages, price).encode())
+    for shown in pages:
+        refuse_if_revoked(store.actor_dir(shown), index)
     for page in folder.glob("*.html"):
         if page != index and page.name not in pages.values() and _state_of(page):
             page.unlink()
@@ -69,6 +71,7 @@ def _write(store: ActorStore, facts: ActorFacts, folder: Path, price: float) -> 
     if facts.spec is not None:
         remember(facts.spec, path)
     write_atomic(UPath(path), text.encode())
+    refuse_if_revoked(store.actor_dir(facts.name), path)
     return path
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import ActorError, NotFound, ServiceError, Unavailable
+from avatar_pipeline.errors import ActorError, Forbidden, NotFound, ServiceError, Unavailable
 from avatar_pipeline.imaging import encode_png
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.pictures import picture_path, signing_key
@@ -186,8 +186,17 @@ def require_may_leave(service: Service, job: Job) -> None:
         return
     try:
         spec = service.store.spec(actor)
+    except ActorError:
+        if not (service.store.actor_dir(actor) / "actor.yaml").is_file():  # no such actor any more
+            return
+        raise Forbidden(
+            f"Whether {actor} is a real person cannot be told, as its actor.yaml is damaged. Whoever runs this service must mend that.",
+            field="actor",
+            code="no_consent",
+        ) from None
+    try:
         drawn = job.state != "completed" or service.queue.result(job)["facts"].get("likeness") != "description"
-    except (ActorError, OSError, ValueError, KeyError):  # no such actor any more, or nothing that could be handed out
+    except (OSError, ValueError, KeyError):  # nothing that could be handed out
         return
     if drawn or not may_be_described(spec, service.store):
         require_publishable(spec, service.store)

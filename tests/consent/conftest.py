@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli import main
 from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.imaging import encode_jpeg
+from avatar_pipeline.home import dagster_home
+from avatar_pipeline.imaging import encode_jpeg, encode_png
 from tests.history.chains import add_actor
 
 Call = Callable[..., tuple[int, str]]
@@ -28,6 +31,14 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("avatar_pipeline.commands.shared.out.width", 300)  # no words broken over two lines
     (tmp_path / "actors").mkdir()
     return tmp_path
+
+
+@pytest.fixture
+def instance(world: Path) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance in the world's home: SQLite files, as on any laptop."""
+    dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        yield instance
 
 
 @pytest.fixture
@@ -47,9 +58,15 @@ def jane(store: ActorStore) -> Path:
     """The folder of a real person with six photographs and no consent yet."""
     folder = add_actor(store, NAME, likeness="real", photos="folder")
     (folder / "photos").mkdir()
-    for name, tile in list(emotion_tiles("P002").items())[:6]:
-        tile.save(folder / "photos" / f"{name}.png")
+    for name, data in photographs().items():
+        (folder / "photos" / f"{name}.png").write_bytes(data)
     return folder
+
+
+@cache
+def photographs() -> dict[str, bytes]:
+    """Six pictures of one synthetic person, as PNG."""
+    return {name: encode_png(tile) for name, tile in list(emotion_tiles("P002").items())[:6]}
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -21,7 +20,7 @@ from avatar_pipeline.batch import choose_actors
 from avatar_pipeline.consent.receipt import receipts
 from avatar_pipeline.definitions import register, run_actor
 from avatar_pipeline.errors import ActorError
-from avatar_pipeline.home import PROJECT, dagster_home
+from avatar_pipeline.home import PROJECT
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.service import job as service_jobs
 from avatar_pipeline.service.job import Job
@@ -33,14 +32,6 @@ from tests.history.chains import add_actor, make_chain
 from .conftest import NAME, Call, found_below, needles
 
 OTHER = "anna"
-
-
-@pytest.fixture
-def instance(world: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance in the world's home: SQLite files, as on any laptop."""
-    dagster_home()
-    with dg.DagsterInstance.get() as instance:
-        yield instance
 
 
 def embedding_forms(vector: np.ndarray) -> dict[str, bytes]:
@@ -195,7 +186,7 @@ def test_no_byte_is_left_and_the_receipt_tells_what_went(
 
 
 def test_a_new_consent_brings_the_partition_back(
-    call: Call, instance: dg.DagsterInstance, store: ActorStore, granted: Path, paper: Path
+    call: Call, world: Path, instance: dg.DagsterInstance, store: ActorStore, granted: Path, paper: Path
 ) -> None:
     register(instance, store)
     assert call("consent", "revoke", NAME, "--yes", "--keep-photos")[0] == 0
@@ -206,6 +197,11 @@ def test_a_new_consent_brings_the_partition_back(
     code, printed = call(*again, str(paper))
     assert code == 1 and "has to sign anew" in printed
     paper.write_bytes(b"signed anew")
+    (receipt,) = (world / "actors" / ".revocations").iterdir()
+    receipt.rename(world / "receipt")
+    code, printed = call(*again, str(paper))
+    assert code == 1 and "never carried out" in printed
+    (world / "receipt").rename(receipt)
     code, printed = call(*again, str(paper))
     assert code == 0 and "avatar-pipeline register" in printed, printed
     assert register(instance, store).added == [NAME]
@@ -215,18 +211,6 @@ def test_a_new_consent_brings_the_partition_back(
     assert len(receipts(store, NAME)) == 2
     assert not (granted / "photos").exists()
     assert len(list(granted.glob("*.pdf"))) == 2, "the evidence of both consents stays"
-
-
-def test_what_cannot_be_revoked(call: Call, store: ActorStore, instance: dg.DagsterInstance, jane: Path) -> None:
-    add_actor(store, "nobody")
-    code, printed = call("consent", "revoke", "nobody", "--yes")
-    assert code == 1 and "there is no consent to take back" in printed and "prune" in printed
-    # no record, or one that nobody can read, keeps nobody from taking it back
-    (jane / "consent.yaml").write_text("a: b: c")
-    make_chain(store, NAME, 1, ["photo_intake"])
-    assert call("consent", "revoke", NAME, "--yes")[0] == 0
-    assert call("consent", "show", NAME)[0] == 1
-    assert sorted(path.name.split(".")[0] for path in jane.iterdir()) == ["actor", "consent", "consent"]
 
 
 def test_a_run_that_is_under_way_ends_first(
