@@ -81,7 +81,9 @@ def stop_runs(instance: dg.DagsterInstance, actor: str, log: Log, patience: floa
     for backfill in backfills_of(instance, actor):
         instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELING))
         done.backfills.append(backfill.backfill_id)
-        log(f"backfill {backfill.backfill_id} is ended: it names {actor}. Start it again for the others.")
+        others = sorted(_partitions(backfill) - {actor})
+        again = f"; start it again for {', '.join(others)}" if others else ""
+        log(f"backfill {backfill.backfill_id} is ended{again}")
     end = time.monotonic() + patience
     looked = 0.0
     while living := [run for run in runs_of(instance, actor) if not run.is_finished]:

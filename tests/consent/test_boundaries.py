@@ -48,6 +48,7 @@ def test_what_others_have_is_left_alone(
 
     code, printed = call("consent", "revoke", NAME, "--yes")
     assert code == 1, printed
+    assert f"backfill hers is ended; start it again for {longer}\n" in printed
     assert {path: path.read_bytes() for path in theirs.rglob("*") if path.is_file()} == before
     assert sorted(path.name for path in pictures.iterdir()) == ["b_annotated.jpg", "c_annotated.jpg"]
     assert [each.run_id for each in instance.get_runs()] == [run.run_id]
