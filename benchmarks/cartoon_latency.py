@@ -27,7 +27,7 @@ import psutil
 from PIL import Image
 
 PROJECT = Path(__file__).parents[1]
-LIMIT = 15.0  # ms: issue 8; the document of seed 5 promises about 50
+LIMIT = 15.0  # ms; the service's document promises about 50
 WARM = 50
 CASES = {
     "small": "",
