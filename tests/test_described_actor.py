@@ -22,7 +22,8 @@ settings:
 """
 
 
-def run_chain(root: Path, seed: int, tools: Tools) -> dict[str, Manifest]:
+def run_chain(root: Path, seed: int, tools: Tools, last: str = "liveportrait_export") -> dict[str, Manifest]:
+    """Every asset up to `last`, made and stored."""
     name = ActorName("described")
     (root / name).mkdir(parents=True)
     (root / name / "actor.yaml").write_text(SPECIFICATION)
@@ -32,15 +33,19 @@ def run_chain(root: Path, seed: int, tools: Tools) -> dict[str, Manifest]:
     for asset, stage in STAGES.items():
         product = produce(store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=seed)
         made[asset] = store.publish(product.manifest, product.result.files)
+        if asset == last:
+            break
     return made
 
 
 def test_a_seed_decides_all_digests(tmp_path: Path) -> None:
     tools = Tools("auto", None, "dlib", print)
-    first, again, other = (run_chain(tmp_path / run, root, tools) for run, root in (("a", 5), ("b", 5), ("c", 6)))
+    first, again = (run_chain(tmp_path / run, 5, tools) for run in ("a", "b"))
+    other = run_chain(tmp_path / "c", 6, tools, last="training_variations")
     tools.close()
     for asset in STAGES:
         assert first[asset].digest == again[asset].digest, asset
+    for asset in other:
         # Without photographs there is nothing to choose or to hold out in photo_intake.
         assert (first[asset].digest == other[asset].digest) == (asset == "photo_intake"), asset
     assert first["base_image"].metrics["source"] == "generated"
