@@ -144,6 +144,7 @@ def export(build: Path, model: Path = MODEL) -> None:
         requires_safety_checker=False,
     )
     pipeline.to(dtype=torch.float16)
+    pipeline.vae.register_to_config(_name_or_path="")  # diffusers would write the build folder's path into the model
     pipeline.save_pretrained(model, safe_serialization=True)
     (model / ADAPTER).parent.mkdir(exist_ok=True)
     save_file({key: value.detach().half().contiguous() for key, value in adapter.items()}, model / ADAPTER)
