@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import dagster as dg
 
 from avatar_pipeline.defs.assets import STAGE_ASSETS
@@ -11,7 +13,6 @@ from avatar_pipeline.defs.console import console, silent, step_error
 from avatar_pipeline.defs.executors import chosen_executor
 from avatar_pipeline.defs.external import EXTERNAL_ASSETS, observed_versions
 from avatar_pipeline.defs.failures import step_fault
-from avatar_pipeline.defs.forgetting import backfills_of, compact, delete_record, portraits_told, runs_of, stop_runs, unregister
 from avatar_pipeline.defs.jobs import AVATAR_JOB
 from avatar_pipeline.defs.logs import chosen_logger, json_lines
 from avatar_pipeline.defs.one_actor import Outcome, run_actor
@@ -26,6 +27,17 @@ from avatar_pipeline.defs.schedules import nightly_refresh, weekly_revalidation
 from avatar_pipeline.defs.sensors import actors_sensor, failures_sensor
 from avatar_pipeline.defs.service import CONSENT_TAG, SERVICE_ASSETS, SERVICE_TAG, run_task, service_job
 
+if TYPE_CHECKING:
+    from avatar_pipeline.defs.forgetting import (
+        backfills_of,
+        compact,
+        delete_record,
+        portraits_told,
+        runs_of,
+        stop_runs,
+        unregister,
+    )
+
 # What the command line needs of the Dagster side; it imports nothing else from there.
 __all__ = [
     "AVATAR_JOB", "CONSENT_TAG", "SERVICE_TAG", "Done", "Outcome", "Report", "StoreResource", "ToolsResource", "backfills_of",
@@ -33,6 +45,16 @@ __all__ = [
     "observed_versions", "portraits_told", "process_tag", "register", "report_restored", "run_actor", "run_counts", "run_task", "runs_of",
     "runs_under_way", "slots_watched", "step_error", "step_fault", "stop_runs", "summary", "unregister",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """What makes Dagster forget an actor, imported when it is asked for: the libraries of its databases take half a second."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from avatar_pipeline.defs import forgetting
+
+    return getattr(forgetting, name)
+
 
 wait_patiently()
 

@@ -28,6 +28,10 @@ HEAVY = (
     "scipy",
     "matplotlib",
     "pandas",
+    "sqlalchemy",
+    "c2pa",
+    "cryptography",
+    "dicebear",
 )
 
 LOAD = f"""
