@@ -47,9 +47,8 @@ from avatar_pipeline.service import job as service_jobs
 from avatar_pipeline.service.forget import jobs_of, wait_for
 from avatar_pipeline.service.job import Job
 
-PATIENCE = (
-    300.0  # seconds that runs get to end: a step of FLUX on a small card takes half a minute, and a face analysis ends none
-)
+# Seconds that runs get to end: a step of FLUX on a small card takes half a minute, and a face analysis ends none.
+PATIENCE = 300.0
 
 
 @dataclass(frozen=True)

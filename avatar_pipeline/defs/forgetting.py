@@ -35,10 +35,8 @@ from dagster._serdes import deserialize_value, serialize_value
 from avatar_pipeline.defs.partitions import ACTORS
 from avatar_pipeline.defs.pools import PROCESS_TAG, free_slots_of_dead_runs
 
-PARTITION_TAG, GRPC_TAG = (
-    "dagster/partition",
-    ".dagster/grpc_info",
-)  # Dagster's own; the second: where a launched run's process listens
+# Dagster's own; the second: where a launched run's process listens.
+PARTITION_TAG, GRPC_TAG = "dagster/partition", ".dagster/grpc_info"
 POLL = 0.5  # seconds between two looks whether runs have ended
 MOST = 500  # ids in one statement
 
