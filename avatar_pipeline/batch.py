@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from avatar_pipeline.actors.consent import revoked
+from avatar_pipeline.actors.consent import may_be_revoked
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.definitions import (
     AVATAR_JOB,
@@ -40,15 +40,16 @@ class BatchOutcome:
 def choose_actors(
     instance: dg.DagsterInstance, store: ActorStore, *, missing: bool, stale: bool, only: Sequence[str] = ()
 ) -> list[str]:
-    """The actors of the store of which some asset (of `only`) is missing, or stale; sorted. Those whose consent was revoked are left out.
+    """The actors of the store of which some asset (of `only`) is missing, or stale; sorted.
 
-    Inputs are compared as Dagster last saw them: register the actors first.
+    Those whose consent was revoked, or may have been, are left out. Inputs are compared as Dagster last saw them: register the actors
+    first.
     """
     wanted = {asset: stage for asset, stage in STAGES.items() if not only or asset in only}
     observed = observed_versions(instance) if stale else {}
     chosen = []
     for actor in store.names():
-        if revoked(store.actor_dir(actor)) is not None:
+        if may_be_revoked(store.actor_dir(actor)):
             continue
         seen = {asset: versions[actor] for asset, versions in observed.items() if actor in versions}
         if (missing and missing_assets(store, actor, wanted)) or (

@@ -3,6 +3,7 @@
 The threat: someone's face is embedded, trained on or published without them having agreed, or after they took it back.
 The mechanism: `likeness: real` needs consent.yaml beside actor.yaml. Scope, dates, revocation and the evidence's hash are checked
 each time, before any photograph is read, while work takes long, and again before anything is stored or handed out.
+A record that cannot be read counts as one that refuses: it may say that consent was revoked.
 Its limits: the record is what the operator says. Nothing here can tell whether the signature is genuine, or whether an
 actor called synthetic is one.
 """
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from upath import UPath
 
 from avatar_pipeline.actors.files import answering, read_whole
-from avatar_pipeline.errors import ActorError
+from avatar_pipeline.errors import ActorError, StoreError
 from avatar_pipeline.provenance.digests import sha256_bytes
 
 if TYPE_CHECKING:
@@ -88,16 +89,11 @@ def standing(spec: ActorSpec, actor_dir: UPath, *, evidence: bool = True) -> Sta
     A revocation stands whatever else the record says, and whatever actor.yaml calls the actor since.
     """
     path = actor_dir / FILE
-    data: bytes | None = None
-    fault = ""
     try:
-        with answering(path):
-            data = read_whole(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        fault = f"{path} cannot be read ({error}). Mend that."
-    when = None if data is None else _revoked_in(data)
+        data = _read(path)
+        when = None if data is None else _revoked_in(path, data)
+    except ActorError as error:
+        return Standing("unreadable", str(error))
     if when is not None:
         words = (
             f"{path}: consent was revoked (revoked_at: {when}); stop using {spec.name}. With a new, signed consent: avatar-pipeline "
@@ -106,8 +102,6 @@ def standing(spec: ActorSpec, actor_dir: UPath, *, evidence: bool = True) -> Sta
         return Standing("revoked", words)
     if spec.likeness == "synthetic":
         return Standing("not_needed", f"{spec.name} is nobody (likeness: synthetic in actor.yaml): there is nobody to ask.")
-    if fault:
-        return Standing("unreadable", fault)
     if data is None:
         return Standing("missing", _what_to_provide(spec, actor_dir))
     try:
@@ -175,38 +169,84 @@ def revoked(actor_dir: UPath) -> str | None:
     """When the consent to an actor was revoked, as consent.yaml says it; None when it was not.
 
     The rest of the record need not be valid: a revocation must not fail because of a wrong date elsewhere.
+    Raises ActorError for a record that cannot be read, as it may say so.
     """
+    path = actor_dir / FILE
+    data = _read(path)
+    return None if data is None else _revoked_in(path, data)
+
+
+def may_be_revoked(actor_dir: UPath) -> bool:
+    """Whether consent was revoked, or the record that would say so cannot be read."""
     try:
-        return _revoked_in(read_whole(actor_dir / FILE))
-    except OSError:  # none, or none that can be read: `standing` says so
-        return None
+        return revoked(actor_dir) is not None
+    except ActorError:
+        return True
+
+
+def is_real(actor_dir: UPath) -> bool:
+    """Whether an actor is a real person, as actor.yaml says it; the rest of it need not be valid. One that cannot be read counts as yes."""
+    try:
+        content: Any = yaml.safe_load(read_whole(actor_dir / "actor.yaml"))
+        return content["likeness"] != "synthetic"
+    except (OSError, yaml.YAMLError, ValueError, TypeError, KeyError):
+        return True
 
 
 def refuse_revoked(actor_dir: UPath, what: str) -> None:
-    """Raise ActorError when the consent to an actor was revoked: the last look before a file is written. what: it, in words."""
-    if (when := revoked(actor_dir)) is not None:
+    """The last check before a file is written. what: it, in words.
+
+    Raises ActorError when the consent to an actor was revoked, when its record cannot be read, and when a real person's is not there.
+    """
+    path = actor_dir / FILE
+    try:
+        when = revoked(actor_dir)
+    except ActorError as error:
+        raise ActorError(f"{what} was not stored: {error}", code="no_consent") from None
+    if when is not None:
+        raise ActorError(f"{path}: consent was revoked (revoked_at: {when}): {what} was not stored.", code="no_consent")
+    if not path.is_file() and is_real(actor_dir):
         raise ActorError(
-            f"{actor_dir / FILE}: consent was revoked (revoked_at: {when}): {what} was not stored.", code="no_consent"
+            f"{path} is missing, and actor.yaml says likeness: real: {what} was not stored. Record the consent: avatar-pipeline "
+            f"consent grant {actor_dir.name}",
+            code="no_consent",
         )
 
 
-def _revoked_in(data: bytes) -> str | None:
+def _read(path: UPath) -> bytes | None:
+    """The record's bytes, None when there is none. Raises ActorError when they cannot be read."""
+    try:
+        with answering(path):
+            return read_whole(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, StoreError) as error:
+        raise ActorError(
+            f"{path} cannot be read ({error}), and may say that consent was revoked: it counts as a refusal until it can be read.",
+            code="no_consent",
+        ) from None
+
+
+def _revoked_in(path: UPath, data: bytes) -> str | None:
+    """`revoked_at` of a record. Raises ActorError for what is no mapping in YAML."""
     try:
         content: Any = yaml.safe_load(data)
-    except (yaml.YAMLError, ValueError):  # no text, or a date such as 2026-13-01
-        return None
-    when = content.get("revoked_at") if isinstance(content, dict) else None
+    except (yaml.YAMLError, ValueError) as error:  # no text, or a date such as 2026-13-01
+        raise ActorError(
+            f"{path} cannot be read as YAML: {error}. It should look like this:\n{EXAMPLE}", code="no_consent"
+        ) from None
+    if not isinstance(content, dict | None):
+        raise ActorError(f"{path} holds no fields. It should look like this:\n{EXAMPLE}", code="no_consent")
+    when = (content or {}).get("revoked_at")
     return None if when is None else str(when)
 
 
 def _load(path: UPath, data: bytes) -> Consent:
     try:
-        return Consent.model_validate(yaml.safe_load(data.decode()))
+        return Consent.model_validate(yaml.safe_load(data))
     except ValidationError as error:
         faults = "\n".join(f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise ActorError(f"{faults}\nIt should look like this:\n{EXAMPLE}") from None
-    except (ValueError, yaml.YAMLError) as error:  # ValueError: no text, or a date such as 2026-13-01
-        raise ActorError(f"{path} cannot be read as YAML: {error}. It should look like this:\n{EXAMPLE}") from None
 
 
 def _fault_of_evidence(evidence: Evidence, actor_dir: UPath, path: UPath) -> tuple[State, str] | None:

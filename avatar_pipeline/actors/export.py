@@ -10,8 +10,14 @@ from pathlib import Path
 
 from upath import UPath
 
+from avatar_pipeline.actors.consent import require_consent
+from avatar_pipeline.actors.copies import refuse_if_revoked, remember
 from avatar_pipeline.actors.files import write_atomic
+from avatar_pipeline.actors.handed_out import note
+from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.provenance.credentials import Origin, sign
+from avatar_pipeline.provenance.digests import sha256_bytes
 
 FOLDER_VARIABLE = "AVATAR_EXPORTS"
 
@@ -27,11 +33,18 @@ def drop_in_path(actor: str) -> UPath:
     return exports_root() / f"{actor}.jpg"
 
 
-def drop_in(actor: str, jpeg: bytes, origin: Origin) -> UPath:
-    """Put a signed copy of a portrait there, whole or not at all; returns its path. Ask for consent to `publish` right before.
+def drop_in(store: ActorStore, spec: ActorSpec, jpeg: bytes, origin: Origin) -> UPath:
+    """Put a signed copy of an actor's portrait there, whole or not at all; returns its path.
 
-    Raises CredentialsError when it cannot be signed: what was there before stays.
+    Raises ActorError without consent to `publish`, asked for right before it is written, and when that was revoked meanwhile: the copy is
+    removed then. Raises CredentialsError when it cannot be signed: what was there before stays.
     """
-    path = drop_in_path(actor)
-    write_atomic(path, sign(jpeg, origin))
+    path, folder = drop_in_path(spec.name), store.actor_dir(spec.name)
+    data = sign(jpeg, origin)
+    remember(spec, path)
+    require_consent(spec, folder, "publish")
+    if spec.likeness == "real":
+        note(spec.name, [sha256_bytes(data)])
+    write_atomic(path, data)
+    refuse_if_revoked(folder, path)
     return path

@@ -43,7 +43,7 @@ def batch(
     """Make many actors in this process, each model loaded once; a run of its own for each actor. Exit code 1 when one failed."""
     from dagster import DagsterInstance
 
-    from avatar_pipeline.actors.consent import revoked
+    from avatar_pipeline.actors.consent import may_be_revoked
     from avatar_pipeline.batch import choose_actors, run_batch
     from avatar_pipeline.definitions import register as register_actors
     from avatar_pipeline.diffusion.overrides import preset_by_name
@@ -64,7 +64,7 @@ def batch(
             str(store.spec(actor).name) for actor in actors or []
         ]  # a name that was mistyped stops all, before anything is made
         if all_:
-            chosen += [name for name in store.names() if revoked(store.actor_dir(name)) is None]
+            chosen += [name for name in store.names() if not may_be_revoked(store.actor_dir(name))]
         elif missing or stale:
             register_actors(instance, store)
             chosen += choose_actors(instance, store, missing=missing, stale=stale, only=only or [])

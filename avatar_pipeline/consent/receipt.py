@@ -48,7 +48,8 @@ class Receipt(BaseModel):
 
     by: login name and host of who asked for it. runs_stopped, runs_deleted: ids of Dagster runs; backfills_stopped: of its backfills;
     jobs_deleted: of the service. events_deleted: rows of Dagster's event log outside of those runs. kept: what stays, on purpose.
-    not_deleted: what is left and why, by path or thing. notes: what whoever answers for the data must know.
+    not_deleted: what is left and why, by path or thing. handed_out: sha256 of portraits and pictures that
+    had left. notes: what those who answer for the data must know.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -70,6 +71,7 @@ class Receipt(BaseModel):
     unregistered: bool = False
     kept: list[str] = []
     not_deleted: dict[str, str] = {}
+    handed_out: list[str] = []
     notes: list[str] = []
 
     @property

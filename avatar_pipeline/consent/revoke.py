@@ -23,8 +23,8 @@ from pathlib import Path, PurePosixPath
 import dagster as dg
 from upath import UPath
 
-from avatar_pipeline.actors import copies
-from avatar_pipeline.actors.consent import FILE, revoked, standing
+from avatar_pipeline.actors import copies, handed_out
+from avatar_pipeline.actors.consent import FILE, may_be_revoked, revoked, standing
 from avatar_pipeline.actors.editing import with_values
 from avatar_pipeline.actors.files import local, read_whole, unwritable, write_atomic
 from avatar_pipeline.actors.spec import ActorSpec
@@ -114,6 +114,9 @@ def revoke(
         if _delete_jobs(store, receipt, service, log, patience):  # a server had accepted it before consent was revoked
             _delete_runs(store, instance, receipt, log)
         copies.forget(spec.name, but=receipt.not_deleted)
+        _extend(receipt.handed_out, sorted(handed_out.digests_of(spec.name)))
+        write_receipt(store, receipt)
+        handed_out.forget(spec.name)
         receipt.unregistered = unregister(instance, spec.name) or receipt.unregistered
         _finish(store, receipt)
     return receipt
@@ -127,7 +130,7 @@ def _require_real(store: ActorStore, name: str) -> ActorSpec:
             f"{folder} is a link to {disk.readlink()}, which may be another actor's. Nothing was changed. Revoke that one, or put a real "
             "folder in the link's place."
         )
-    if spec.likeness == "synthetic" and revoked(folder) is None:
+    if spec.likeness == "synthetic" and not may_be_revoked(folder):
         raise ActorError(
             f"{spec.name} is nobody (likeness: synthetic in actor.yaml): there is no consent to take back. To free space: avatar-pipeline "
             f"prune {spec.name}. To be rid of the actor: delete {folder}, then: avatar-pipeline register"
@@ -139,7 +142,7 @@ def _begin(store: ActorStore, spec: ActorSpec, reason: str, photos: bool) -> Rec
     """Record the revocation, unless it is recorded; the receipt to go on with, or a new one."""
     folder = store.actor_dir(spec.name)
     before = standing(spec, folder)
-    when = revoked(folder) or _record(folder)
+    when = _revoked_at(folder) or _record(folder)
     earlier = [receipt for receipt in receipts(store, spec.name) if receipt.revoked_at == when]
     receipt = earlier[-1] if earlier else Receipt(actor=spec.name, revoked_at=when, begun=utc_now(), by=_who())
     receipt.finished, receipt.not_deleted, receipt.notes = None, {}, []
@@ -148,6 +151,14 @@ def _begin(store: ActorStore, spec: ActorSpec, reason: str, photos: bool) -> Rec
     if before.consent is not None:
         receipt.subject = before.consent.subject
     return receipt
+
+
+def _revoked_at(folder: UPath) -> str | None:
+    """When the record says that consent was revoked; None where it does not, or cannot be read."""
+    try:
+        return revoked(folder)
+    except ActorError:
+        return None
 
 
 def _record(folder: UPath) -> str:
@@ -237,8 +248,19 @@ def _finish(store: ActorStore, receipt: Receipt) -> None:
 
 
 def _digests(gone: list[Deleted]) -> set[str]:
-    """By what a job may name what it was made from: the sha256 of files, and the digests of versions, which are their folders' names."""
-    found = {entry.sha256 for entry in gone if entry.sha256 and entry.kind in ("version", "current", "export", "photograph")}
+    """By what a job may name what it was made from: the sha256 of files, and the digests of versions, which are their folders' names.
+
+    Of deleted jobs what they made counts, and not what they were given, which may show others.
+    """
+    found = {
+        entry.sha256
+        for entry in gone
+        if entry.sha256
+        and (
+            entry.kind in ("version", "current", "export", "photograph")
+            or (entry.kind == "service job" and PurePosixPath(entry.path).parent.name == "outputs")
+        )
+    }
     return found | {
         part for entry in gone if entry.kind == "version" for part in PurePosixPath(entry.path).parts if len(part) == 64
     }

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 import dagster as dg
 from PIL import Image
 
-from avatar_pipeline.actors.consent import require_consent
-from avatar_pipeline.actors.copies import remember
-from avatar_pipeline.actors.export import drop_in, drop_in_path
+from avatar_pipeline.actors.export import drop_in
 from avatar_pipeline.actors.files import read_whole
+from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.defs.automation import KEEP_UNCHANGED_TAG, regenerate_when_changed
 from avatar_pipeline.defs.checks import check_results, check_specs
@@ -88,9 +87,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             if kept:
                 metadata = _last_metadata(context, manifest.digest) | metadata | {"kept_unchanged": dg.MetadataValue.bool(True)}
             if stage.name == "liveportrait_export" and product.verdict != "error":
-                remember(spec, drop_in_path(spec.name))
-                require_consent(spec, actors.actor_dir(spec.name), "publish")  # again, and last
-                metadata |= _drop_in(actors, manifest, product.result.files[f"{spec.name}.jpg"])
+                metadata |= _drop_in(actors, spec, manifest, product.result.files[f"{spec.name}.jpg"])
             for warning in product.result.warnings:
                 context.log.warning(warning)
             # Yielded, not returned: Dagster then records it before another run of this actor may go on.
@@ -107,9 +104,9 @@ def _work(context: dg.AssetExecutionContext) -> str:
     return f"{context.asset_key.to_user_string()} of {context.partition_key}, run {context.run.run_id[:8]},"
 
 
-def _drop_in(actors: ActorStore, manifest: Manifest, portrait: bytes) -> dict[str, dg.MetadataValue]:
+def _drop_in(actors: ActorStore, spec: ActorSpec, manifest: Manifest, portrait: bytes) -> dict[str, dg.MetadataValue]:
     """The signed copy: where it lies, and what its credentials read as."""
-    copy = drop_in(manifest.actor, portrait, portrait_origin(actors, manifest))
+    copy = drop_in(actors, spec, portrait, portrait_origin(actors, manifest))
     verdict, credentials = verify(read_whole(copy)), keys.current()
     until = f"{credentials.until:%Y-%m-%d}"
     return {

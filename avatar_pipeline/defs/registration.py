@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from math import inf
 
 import dagster as dg
+from upath import UPath
 
 from avatar_pipeline.actors.consent import revoked, standing
 from avatar_pipeline.actors.scan import SETTLE, UNFINISHED, Seen, is_whole, look, sweep
@@ -122,8 +123,16 @@ def _tell(instance: dg.DagsterInstance, asset: str, versions: Mapping[str, str |
 
 def _require_not_revoked(store: ActorStore, actor: str) -> None:
     folder = store.actor_dir(actor)
-    if revoked(folder) is not None:
+    if _is_revoked(folder):
         raise ActorError(standing(store.spec(actor), folder).words, code="no_consent")
+
+
+def _is_revoked(folder: UPath) -> bool:
+    """Whether the record says so. One that cannot be read is a problem of an actor that stays registered; no photograph is opened."""
+    try:
+        return revoked(folder) is not None
+    except ActorError:
+        return False
 
 
 def _is_due(index: Index, known: set[str], seen: Mapping[str, Seen], actor: str) -> bool:
@@ -153,7 +162,7 @@ def _moving(index: Index, seen: Mapping[str, Seen], due: Sequence[str]) -> list[
 
 def _read(store: ActorStore, actor: str, seen: Seen, *, patient: bool) -> Known | None:
     """What an actor's files say; None when a picture has no end yet and somebody may still be copying it (patient)."""
-    entry = Known(look=seen.fingerprint, revoked=revoked(store.actor_dir(actor)) is not None)
+    entry = Known(look=seen.fingerprint, revoked=_is_revoked(store.actor_dir(actor)))
     if entry.revoked:
         return entry
     try:

@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the op.
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -12,6 +12,7 @@ import dagster as dg
 from PIL import Image
 from pydantic import Field
 
+from avatar_pipeline.actors.handed_out import note
 from avatar_pipeline.defs.failures import as_failure
 from avatar_pipeline.defs.logs import chosen_logger
 from avatar_pipeline.defs.one_actor import run_actor
@@ -21,7 +22,9 @@ from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.errors import Cancelled, GenerationError
 from avatar_pipeline.imaging import preview_markdown
 from avatar_pipeline.provenance import keys
+from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.tasks.folder import read_inputs, write_result
+from avatar_pipeline.tasks.likeness import People, real_people
 from avatar_pipeline.tasks.origin import signed
 from avatar_pipeline.tasks.table import TASKS
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
@@ -38,7 +41,13 @@ class TaskConfig(dg.Config):
 
     task: str = Field(description=f"The kind of task: {', '.join(TASKS)}.")
     params: dict[str, Any] = Field(default={}, description="Its parameters, by name.")
-    folder: str = Field(description="The job's folder: its input pictures lie in inputs/, its results go to outputs/.")
+    folder: str = Field(description="The job's folder: its input pictures are in inputs/, its results go to outputs/.")
+    sha256: dict[str, str] = Field(
+        default={}, description="Of the input pictures as they came, by field; else of the files in inputs/."
+    )
+    people: list[str] = Field(
+        default=[], description="The actors, real people, whom the input pictures show: consent is asked for them."
+    )
 
 
 def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
@@ -65,10 +74,23 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
                     raise GenerationError("\n".join(outcome.problems))
                 return outcome.run_id
 
-            progress = _PROGRESS.get() or (lambda share, what, preview: context.log.info(f"{what}: {share:.0%}"))
-            params = task.params.model_validate(config.params)
-            result = task.run(TaskRequest(params, read_inputs(folder), actors, used, progress, make_assets))
+            people = People(actors, config.people)
+            people.require()
+            told = _PROGRESS.get() or (lambda share, what, preview: context.log.info(f"{what}: {share:.0%}"))
+
+            def progress(share: float, what: str, preview: Image.Image | None) -> None:
+                used.allowed()
+                told(share, what, preview)
+
+            params, files = task.params.model_validate(config.params), read_inputs(folder)
+            sha256 = {name: sha256_bytes(data) for name, data in files.items()} | config.sha256
+            with used.allowed_by(people.watched()):
+                result = task.run(TaskRequest(params, files, sha256, actors, used, progress, make_assets))
             result.files = signed(result)
+            shown = People(actors, real_people(actors, [*config.people, *result.likenesses]))
+            for name in shown.names:
+                note(name, (sha256_bytes(data) for data in result.files.values()))
+            shown.require()
             write_result(folder, result)
             for warning in result.warnings:
                 context.log.warning(warning)
@@ -119,16 +141,19 @@ def run_task(
     task: str,
     params: Mapping[str, Any],
     folder: Path,
+    sha256: Mapping[str, str],
+    people: Sequence[str],
     tags: Mapping[str, str],
     progress: Progress,
 ) -> dg.ExecuteInProcessResult:
     """Run the job `service` in this process, with tools that stay loaded. Does not raise for what the task refuses: look at the result."""
     token = _PROGRESS.set(progress)
+    given = {"sha256": dict(sha256), "people": list(people)}
     try:
         with tools.lent():
             return job.execute_in_process(
                 run_config={
-                    "ops": {"answer": {"config": {"task": task, "params": dict(params), "folder": str(folder)}}},
+                    "ops": {"answer": {"config": {"task": task, "params": dict(params), "folder": str(folder), **given}}},
                     "loggers": {"silent": {}},
                 },
                 instance=instance,

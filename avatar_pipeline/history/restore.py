@@ -14,9 +14,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from avatar_pipeline.actors.consent import require_consent, require_scopes
-from avatar_pipeline.actors.copies import remember
-from avatar_pipeline.actors.export import drop_in, drop_in_path
+from avatar_pipeline.actors.consent import require_scopes
+from avatar_pipeline.actors.export import drop_in
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.errors import ActorError, StoreError
 from avatar_pipeline.history.restorations import Restoration, interrupted, record
@@ -145,11 +144,8 @@ def _carry_out(store: ActorStore, manifest: Manifest, files: dict[str, bytes], e
     store.make_current(manifest, files)
     portrait = ""
     if manifest.asset == "liveportrait_export" and not manifest.metrics.get("errors"):
-        # again, and last: reading and writing a version may have taken a while
         spec = store.spec(manifest.actor)
-        remember(spec, drop_in_path(spec.name))
-        require_consent(spec, store.actor_dir(spec.name), "publish")
-        portrait = str(drop_in(spec.name, files[f"{spec.name}.jpg"], portrait_origin(store, manifest)))
+        portrait = str(drop_in(store, spec, files[f"{spec.name}.jpg"], portrait_origin(store, manifest)))
     report(manifest, entry.by, entry.created)
     record(store, manifest.actor, manifest.asset, entry.model_copy(update={"finished": True}))
     return portrait

@@ -40,8 +40,11 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.service = service
 
         async def tell(job: Job) -> None:
-            body = await view(service, request_at(job.base_url), job)
-            await deliver(service.queue, job, body.model_dump_json(exclude={"webhook"}).encode())
+            async def body() -> bytes:
+                shown = await view(service, request_at(job.base_url), job)
+                return shown.model_dump_json(exclude={"webhook"}).encode()
+
+            await deliver(service.queue, job, body)
 
         service.queue.on_finished = tell
         await service.queue.start()

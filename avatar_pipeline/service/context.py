@@ -15,13 +15,14 @@ from PIL import Image
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import ActorError, Forbidden, NotFound, ServiceError, Unavailable
+from avatar_pipeline.errors import NotFound, ServiceError, Unavailable
 from avatar_pipeline.imaging import encode_png
+from avatar_pipeline.service.gate import require_may_leave
 from avatar_pipeline.service.job import Job
+from avatar_pipeline.service.people import PeopleIndex
 from avatar_pipeline.service.pictures import picture_path, signing_key
 from avatar_pipeline.service.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.tasks.likeness import may_be_described, require_publishable
 
 # By path, below / and /api: which of DIALECT_TASKS it is (routes/jobs.py), for jobs that are looked at through the job resource.
 KINDS = {
@@ -45,6 +46,11 @@ class Service:
     def store(self) -> ActorStore:
         """The actors."""
         return ActorStore()
+
+    @cached_property
+    def people(self) -> PeopleIndex:
+        """Whom files show that come with requests."""
+        return PeopleIndex(self.store)
 
     @cached_property
     def key(self) -> bytes:
@@ -101,6 +107,8 @@ async def submit(
         idempotency_key=key,
         payload_sha256=payload,
         consent=getattr(request.state, "consent", None),
+        sha256=getattr(request.state, "sha256", {}),
+        people=getattr(request.state, "people", []),
     )
 
 
@@ -177,29 +185,6 @@ def finished_result(service: Service, job: Job) -> dict[str, Any]:
         return service.queue.result(job)
     except FileNotFoundError:
         raise NotFound(f"What job {job.id} made has been removed.", code="expired") from None
-
-
-def require_may_leave(service: Service, job: Job) -> None:
-    """Raise Forbidden for what was made of a real actor whose consent does not hold any more: it is not handed out again. Reads files."""
-    actor = job.params.get("actor")
-    if not isinstance(actor, str):
-        return
-    try:
-        spec = service.store.spec(actor)
-    except ActorError:
-        if not (service.store.actor_dir(actor) / "actor.yaml").is_file():  # no such actor any more
-            return
-        raise Forbidden(
-            f"Whether {actor} is a real person cannot be told, as its actor.yaml is damaged. Whoever runs this service must mend that.",
-            field="actor",
-            code="no_consent",
-        ) from None
-    try:
-        drawn = job.state != "completed" or service.queue.result(job)["facts"].get("likeness") != "description"
-    except (OSError, ValueError, KeyError):  # nothing that could be handed out
-        return
-    if drawn or not may_be_described(spec, service.store):
-        require_publishable(spec, service.store)
 
 
 def png_input(image: Image.Image) -> bytes:

@@ -20,59 +20,40 @@ import asyncio
 import base64
 import binascii
 import logging
-import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import unquote_to_bytes, urljoin, urlsplit
 from weakref import WeakKeyDictionary
 
 import httpx
-from PIL import Image
 from ssrfguard import Policy, SSRFGuardError
 from ssrfguard.httpx import AsyncClient, AsyncSafeTransport
 
 import avatar_pipeline
-from avatar_pipeline.errors import NotFound, RequestError
-from avatar_pipeline.imaging import MAX_BYTES
-from avatar_pipeline.service.pictures import check_signature, signing_key
+from avatar_pipeline.errors import RequestError
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.service.uploads import decode
 
 REDIRECTS = 3
 AT_ONCE = 8  # fetches of one server: each may hold a whole picture, 64 MiB, in memory
-PICTURES = "image/jpeg, image/png, image/webp"
 # What allow_private_hosts adds. Not the link-local addresses: clouds keep their machines' credentials there.
 PRIVATE = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128")
 
-_OWN = re.compile(r"(?:/.*)?/api/images/([0-9a-f-]{36})/([a-z0-9_]{1,40}\.(?:png|jpg|webp|mp4))")
-
 log = logging.getLogger(__name__)
 _slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
-
-
-async def fetch_image(url: str, *, field: str, settings: Settings) -> Image.Image:
-    """The picture at an http, https or data: address, as open_image gives it: upright, RGB, 8 bit.
-
-    field: of the request, for messages. Raises RequestError naming the field and the host, never more of the address.
-    """
-    return await decode(await fetch_bytes(url, field=field, settings=settings, limit=MAX_BYTES, accept=PICTURES), field=field)
 
 
 async def fetch_bytes(url: str, *, field: str, settings: Settings, limit: int, accept: str) -> bytes:
     """What an http, https or data: address gives, at most `limit` bytes.
 
     accept: the media types to ask for, as in the header of that name; what comes is not compared with it, its content decides.
-    A signed address of a picture of this service is read from disk. Raises RequestError naming the field.
+    Raises RequestError naming the field.
     """
     if url[:5].lower() == "data:":
         return _data_url(url, field, limit)
-    if (own := _own_picture(url, settings)) is not None and len(own) <= limit:
-        return own
     try:
         async with asyncio.timeout(settings.fetch_seconds), _slot():
             return await _get(url, field, settings, limit, accept)
@@ -185,25 +166,6 @@ def _certificates() -> ssl.SSLContext:
 async def _slot() -> AsyncIterator[None]:
     async with _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE)):
         yield
-
-
-def _own_picture(url: str, settings: Settings) -> bytes | None:
-    """The content of a picture of this service when the address carries its signature; whoever has that may see it.
-
-    Through the network it would be refused as a private address wherever the service listens on one.
-    """
-    try:
-        parts = urlsplit(url)
-        query = parse_qs(parts.query)
-        found = _OWN.fullmatch(parts.path)
-        if found is None:
-            return None
-        job_id, file = found.groups()
-        check_signature(signing_key(settings.folder), job_id, file, int(query["expires"][0]), query["signature"][0])
-    except (ValueError, KeyError, NotFound):
-        return None
-    path: Path = settings.folder / "jobs" / job_id / "outputs" / file
-    return path.read_bytes() if path.is_file() else None
 
 
 def _data_url(url: str, field: str, limit: int) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from avatar_pipeline.provenance.digests import sha256_file
 from avatar_pipeline.service import job as jobs
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.tasks.folder import read_result
@@ -17,12 +18,19 @@ POLL = 0.5
 
 
 def jobs_of(folder: Path, actor: str, digests: Collection[str]) -> list[Job]:
-    """The jobs that name the actor, show it, or were made from something of its: a file's sha256, or an asset's digest, is in `digests`.
+    """The jobs that show an actor or were made from something of the actor's, in any generation, oldest first.
 
-    folder: of the service.
+    folder: of the service. digests: of the actor's files and versions. A job counts that names the actor, was given or made from one of
+    these, or from what a job made that counts.
     """
     own = folder / "jobs"
-    return [job for job in jobs.load_all(own) if _is_about(own / job.id, job, actor, digests)] if own.is_dir() else []
+    left = jobs.load_all(own) if own.is_dir() else []
+    known, found = set(digests), []
+    while more := [job for job in left if _is_about(own / job.id, job, actor, known)]:
+        found += more
+        left = [job for job in left if job not in more]
+        known |= {sha256_file(path) for job in more for path in _outputs(own / job.id)}
+    return sorted(found, key=lambda job: job.created)
 
 
 def wait_for(folder: Path, found: Collection[Job], log: Callable[[str], None], patience: float) -> list[str]:
@@ -62,11 +70,16 @@ def _is_served(folder: Path) -> bool:
     return False
 
 
-def _is_about(own: Path, job: Job, actor: str, digests: Collection[str]) -> bool:
-    if job.params.get("actor") == actor:
+def _is_about(own: Path, job: Job, actor: str, digests: set[str]) -> bool:
+    if job.params.get("actor") == actor or actor in job.people or not digests.isdisjoint(job.sha256.values()):
         return True
     try:
         result = read_result(own)
     except (OSError, ValueError):
         return False
-    return result.get("actor") == actor or not set((result.get("made_from") or {}).values()).isdisjoint(digests)
+    return result.get("actor") == actor or not digests.isdisjoint((result.get("made_from") or {}).values())
+
+
+def _outputs(own: Path) -> list[Path]:
+    outputs = own / "outputs"
+    return [path for path in outputs.iterdir() if path.is_file()] if outputs.is_dir() else []

@@ -81,6 +81,8 @@ class Job(BaseModel):
     base_url: under which the service was asked. awaited: a request waits for the answer, and nobody else asked to keep the job.
     deaths: how many workers died of it. share: how much is done, 0 to 1; doing: in words. previews: how many there have been.
     cancelling: somebody asked for its end. consent: None when no face was sent.
+    sha256: of the files that were sent, as they came, by name. people: the actors, real people, whom those files show; an actor whom
+    `params` names is not among them.
     """
 
     id: str
@@ -105,6 +107,8 @@ class Job(BaseModel):
     idempotency_key: str | None = None
     payload_sha256: str | None = None
     consent: Declaration | None = None
+    sha256: dict[str, str] = {}
+    people: list[str] = []
 
     @property
     def is_finished(self) -> bool:

@@ -216,6 +216,7 @@ class JobQueue:
         if self.running != job.id:  # the worker died in this moment
             return
         order = {"run_id": job.runs[-1], "before": before, "task": job.task, "params": job.params, "consent": job.consent_kept}
+        order |= {"sha256": job.sha256, "people": job.people}
         self.worker.send({"job": job.id, "folder": str(self.folder / job.id), **order})
         if job.cancelling:
             self.worker.send({"cancel": job.id})

@@ -15,14 +15,9 @@ from fastapi import UploadFile
 from PIL import Image
 
 from avatar_pipeline.errors import PhotoError, RequestError
-from avatar_pipeline.imaging import MAX_BYTES, open_image
+from avatar_pipeline.imaging import open_image
 
 _DECODERS = ThreadPoolExecutor(2, thread_name_prefix="decoding")
-
-
-async def read_image(upload: UploadFile, *, field: str) -> Image.Image:
-    """An uploaded picture: JPEG, PNG or WebP, as open_image gives it: upright, RGB, 8 bit. Raises RequestError naming the field."""
-    return await decode(await read_file(upload, field=field, limit=MAX_BYTES), field=field)
 
 
 async def read_file(upload: UploadFile, *, field: str, limit: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
@@ -12,11 +13,13 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from avatar_pipeline.errors import AvatarPipelineError
-from avatar_pipeline.service.context import Service, finished_result, image_url, require_may_leave
+from avatar_pipeline.errors import AvatarPipelineError, NotFound
+from avatar_pipeline.service.context import Service, finished_result, image_url
 from avatar_pipeline.service.job import PREVIEW, Job, State
 from avatar_pipeline.service.kinds import DIALECT_TASKS
 from avatar_pipeline.service.told import Told, told
+
+log = logging.getLogger(__name__)
 
 
 class JobError(BaseModel):
@@ -55,6 +58,10 @@ class JobView(BaseModel):
     image_urls: list[str] = Field([], description="the finished pictures, in order, by expiring addresses")
     result: dict[str, Any] | None = None
     error: JobError | None = None
+    withheld: JobError | None = Field(
+        None,
+        description="why a completed job comes without its result: consent to it does not hold today, or it has been removed",
+    )
     webhook: WebhookView | None = None
     consent: Literal["field", "header", "field and header", "operator"] | None = Field(
         None,
@@ -68,8 +75,12 @@ async def view(service: Service, request: Request, job: Job, *, with_result: boo
     result: dict[str, Any] | None = None
     image_urls: list[str] = []
     made: Told | None = None
+    withheld: JobError | None = None
     if job.state == "completed":
-        result, made, image_urls = await anyio.to_thread.run_sync(_result, service, request, job, with_result)
+        try:
+            result, made, image_urls = await anyio.to_thread.run_sync(_result, service, request, job, with_result)
+        except AvatarPipelineError as error:
+            withheld = JobError(code=error.code, message=str(error), field=error.field)
     return JobView(
         id=job.id,
         task=job.kind or job.task,
@@ -86,6 +97,7 @@ async def view(service: Service, request: Request, job: Job, *, with_result: boo
         made=made,
         image_urls=image_urls,
         result=result,
+        withheld=withheld,
         error=JobError(**job.fault.model_dump(exclude={"status"})) if job.fault else None,
         webhook=WebhookView(**job.webhook.model_dump()) if job.webhook else None,
         consent=job.consent.by if job.consent else None,
@@ -118,18 +130,19 @@ def request_at(base_url: str) -> Request:
     )  # fmt: skip
 
 
-def _result(
-    service: Service, request: Request, job: Job, with_result: bool
-) -> tuple[dict[str, Any] | None, Told | None, list[str]]:
-    """Reads files."""
+def _result(service: Service, request: Request, job: Job, with_result: bool) -> tuple[dict[str, Any] | None, Told, list[str]]:
+    """The dialect's answer, the summary and the pictures' addresses of a completed job. Reads files.
+
+    Raises what `finished_result` does: Forbidden when consent does not hold any more, NotFound for what was removed.
+    """
     try:
-        require_may_leave(service, job)
-        result = service.queue.result(job)
+        result = finished_result(service, job)
         urls = [image_url(service, request, job, image["file"]) for image in result["facts"].get("images", [])]
         dialect = DIALECT_TASKS.get(job.kind) if with_result else None
         return (dialect.render(service, request, job, result) if dialect else None), told(service, request, job, result), urls
-    except (OSError, ValueError, AvatarPipelineError):  # removed, damaged by other hands, or not to be handed out any more
-        return None, None, []
+    except (OSError, ValueError, KeyError) as error:  # a picture that was removed, or a result that others have damaged
+        log.warning("The result of job %s cannot be read: %s", job.id, error)
+        raise NotFound(f"What job {job.id} made has been removed or damaged.", code="expired") from None
 
 
 def _preview_url(service: Service, request: Request, job: Job) -> str | None:

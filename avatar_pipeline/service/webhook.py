@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import logging
 import time
+from collections.abc import Awaitable, Callable
 
 from avatar_pipeline.errors import ServiceError
 from avatar_pipeline.service.fetching import post_json
@@ -26,8 +27,11 @@ RETRIES = 3
 log = logging.getLogger(__name__)
 
 
-async def deliver(queue: JobQueue, job: Job, body: bytes) -> None:
-    """Tell a job's webhook of its end, and note in the job how that went."""
+async def deliver(queue: JobQueue, job: Job, render: Callable[[], Awaitable[bytes]]) -> None:
+    """Send a job's webhook its end, and note in the job how that went.
+
+    render: gives the body, for each attempt again: consent to what is in it may end between two of them.
+    """
     delivery = job.webhook
     if delivery is None:
         return
@@ -35,6 +39,7 @@ async def deliver(queue: JobQueue, job: Job, body: bytes) -> None:
         if attempt:
             await asyncio.sleep(queue.settings.webhook_wait * 5 ** (attempt - 1))
         delivery.attempts += 1
+        body = await render()
         try:
             status = await post_json(delivery.url, body, signed(queue.settings, job.id, body), queue.settings)
             problem = None if 200 <= status < 300 else f"it answers {status}"

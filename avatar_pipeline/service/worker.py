@@ -1,9 +1,9 @@
 """The worker: a process beside the server, which holds the models and does one job after the other, each as a Dagster run.
 
-It is told through a pipe: {"job", "run_id", "before", "task", "params", "consent", "folder"} to do a job (before: ids of earlier runs
-of it, whose processes are gone; consent: for its tags), {"cancel": job id}, and {"stop": True}. It tells {"event": "ready"} once, and
-{"job", "event": "progress" | "done" | "failed" | "cancelled", ...}. An error of a job never ends it; an error of its own does, at once,
-and the server starts another one. It dies with the server: the pipe closes.
+It is told through a pipe: {"job", "run_id", "before", "task", "params", "consent", "sha256", "people", "folder"} to do a job (before: ids
+of earlier runs of it, whose processes are gone; consent: for its tags; sha256 and people: as of the job), {"cancel": job id}, and
+{"stop": True}. It sends {"event": "ready"} once, and {"job", "event": "progress" | "done" | "failed" | "cancelled", ...}. An error
+of a job never ends it; an error of its own does, at once, and the server starts another one. It dies with the server: the pipe closes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -116,12 +116,15 @@ def _do(
     order: dict[str, Any], job_definition: Any, instance: Any, tools: Any, connection: Connection, cancelled: Callable[[], bool]
 ) -> dict[str, Any]:
     """Do one job; what to tell about its end."""
+    from avatar_pipeline.actors.store import ActorStore
     from avatar_pipeline.definitions import CONSENT_TAG, SERVICE_TAG, run_task
+    from avatar_pipeline.tasks.likeness import real_people
 
     folder, before = Path(order["folder"]), order["before"]
     _end_runs(instance, before)
     used = tools.open()
-    watcher = _Watcher(connection, order["job"], folder, cancelled)
+    shown = real_people(ActorStore(), [*order["people"], order["params"].get("actor")])
+    watcher = _Watcher(connection, order["job"], folder, cancelled, shown)
     used.cancelled, used.stepped, used.show, used.live = cancelled, None, None, watcher.preview
     try:
         result = run_task(
@@ -132,6 +135,8 @@ def _do(
             task=order["task"],
             params=order["params"],
             folder=folder,
+            sha256=order["sha256"],
+            people=order["people"],
             tags={
                 SERVICE_TAG: order["job"],
                 RETRIES_TAG: "0",
@@ -150,10 +155,12 @@ def _do(
 
 
 class _Watcher:
-    """Passes on how far a job is: numbers and words through the pipe, previews as a file in the job's folder."""
+    """Passes on how far a job is: numbers and words through the pipe, previews as a file in the job's folder. people: whom it shows."""
 
-    def __init__(self, connection: Connection, job_id: str, folder: Path, cancelled: Callable[[], bool]) -> None:
-        self.connection, self.job_id, self.folder, self.cancelled = connection, job_id, folder, cancelled
+    def __init__(
+        self, connection: Connection, job_id: str, folder: Path, cancelled: Callable[[], bool], people: Sequence[str]
+    ) -> None:
+        self.connection, self.job_id, self.folder, self.cancelled, self.people = connection, job_id, folder, cancelled, people
         self.told = self.shown = time.monotonic()
         self.previews = 0
         self.share, self.doing = 0.0, ""
@@ -173,8 +180,10 @@ class _Watcher:
         from upath import UPath
 
         from avatar_pipeline.actors.files import write_atomic
+        from avatar_pipeline.actors.handed_out import note
         from avatar_pipeline.errors import StoreError
         from avatar_pipeline.imaging import encode_jpeg
+        from avatar_pipeline.provenance.digests import sha256_bytes
         from avatar_pipeline.provenance.xmp import with_source_type
         from avatar_pipeline.service.job import PREVIEW
 
@@ -182,6 +191,8 @@ class _Watcher:
             shown = with_source_type(
                 encode_jpeg(picture.convert("RGB")), "trainedAlgorithmicMedia"
             )  # gone in a second: not signed
+            for name in self.people:
+                note(name, [sha256_bytes(shown)])
             write_atomic(UPath(self.folder / PREVIEW), shown)
         except StoreError:
             return

@@ -88,8 +88,14 @@ class Tools:
 
     @contextmanager
     def allowed_by(self, look: Callable[[], None]) -> Iterator[None]:
-        """Ask `look` at every step of drawing and training while the block runs (actors.consent.watched)."""
-        before, self.allowed = self.allowed, look
+        """Ask `look` too at every step of drawing and training while the block runs (actors.consent.watched)."""
+        before = self.allowed
+
+        def both() -> None:
+            before()
+            look()
+
+        self.allowed = both
         try:
             yield
         finally:

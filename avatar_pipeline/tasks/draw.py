@@ -26,7 +26,6 @@ from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.faces.readiness import assess, worst
 from avatar_pipeline.imaging import encode_jpeg, encode_png, open_image
 from avatar_pipeline.provenance import watermark
-from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.provenance.seeds import SEED_LIMIT, derive_seed
 from avatar_pipeline.stages.references import assess_person
 from avatar_pipeline.tasks.draw_words import EMBEDDED, MOST_PICTURES, Expression, Style, View, asked, cannot, compose, pictures
@@ -91,7 +90,8 @@ def run(request: TaskRequest) -> TaskResult:
     params: Params = request.params
     tools = request.tools
     likeness = likeness_of(params.actor, params.prompt, request.store, tools)
-    result = TaskResult(files={}, actor=likeness.spec.name if params.actor else None, warnings=list(likeness.warnings))
+    result = TaskResult(files={}, likenesses=likeness.people, warnings=list(likeness.warnings))
+    result.actor = likeness.spec.name if params.actor else None
     images: list[dict[str, Any]] = []
     try:
         with likeness.session(tools, params.preset) as session:
@@ -250,7 +250,7 @@ def _identity(request: TaskRequest, session: GpuSession, result: TaskResult) -> 
         result.warnings.append(f"image: {len(found)} faces were found, and the largest was taken.")
     if fault := session.identity_fault(tools.analyzer_name):
         raise GenerationError(f"image: a face cannot be given to this service's model: {fault}.")
-    result.made_from["face"] = sha256_bytes(data)
+    result.made_from["face"] = request.sha256["face"]
     framing = Framing(preset.width, preset.height, preset.head_inter_eye, preset.head_eye_y * preset.height / preset.width)
     framed, _ = frame_head(np.asarray(face), found[0].landmarks68, framing)
     params: Params = request.params

@@ -31,7 +31,7 @@ class Params(BaseModel):
 def run(request: TaskRequest) -> TaskResult:
     """Swap. Raises PhotoError with code and field for pictures that cannot be swapped."""
     source = np.asarray(open_image(request.files["source_face"], name="source_face"))
-    made_from = {"source_face": sha256_bytes(request.files["source_face"])}
+    made_from = {"source_face": request.sha256["source_face"]}
     swap = _video if "target_video" in request.files else _picture
     return swap(request, source, made_from)
 
@@ -67,6 +67,7 @@ def _picture(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]
         previews={"image_0": picture},
         made_from={**made_from, "target": digest},
         actor=params.actor,
+        likenesses=[params.actor] if params.actor is not None and which not in ("target", "template") else [],
         warnings=swapped.warnings,
     )
 
@@ -74,8 +75,7 @@ def _picture(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]
 def _target(request: TaskRequest) -> tuple[Image.Image, str, str]:
     """The picture to swap into, what it is, and its sha256: the one that was given, the actor's, or the template."""
     if "target" in request.files:
-        data = request.files["target"]
-        return open_image(data, name="target"), "target", sha256_bytes(data)
+        return open_image(request.files["target"], name="target"), "target", request.sha256["target"]
     actor, store = request.params.actor, request.store
     if actor is not None:
         require_publishable(store.spec(actor), store)
@@ -126,7 +126,7 @@ def _video(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]) 
             "identity": _identity(made.to_source, made.to_target),
         },
         previews={"still": still},
-        made_from={**made_from, "target_video": sha256_bytes(data)},
+        made_from={**made_from, "target_video": request.sha256["target_video"]},
         warnings=made.warnings,
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 from upath import UPath
 
 from avatar_pipeline.actors.files import put_folder, write_atomic
+from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.tasks.task import TaskResult
 
 RESULT = "result.json"
@@ -35,6 +36,7 @@ def write_result(folder: Path, result: TaskResult) -> None:
         "made_from": result.made_from,
         "actor": result.actor,
         "warnings": result.warnings,
+        "files": {name: sha256_bytes(data) for name, data in result.files.items()},
     }
     write_atomic(UPath(folder / RESULT), json.dumps(answer, indent=1).encode())
 

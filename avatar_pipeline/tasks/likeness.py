@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,13 +11,13 @@ from typing import Literal
 import numpy as np
 
 from avatar_pipeline.actors.aliases import replace_aliases
-from avatar_pipeline.actors.consent import Scope, require_consent, revoked, watched
+from avatar_pipeline.actors.consent import EVERY, Scope, may_be_revoked, require_scopes
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.prompts import TRIGGER, portrait_prompt
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.errors import ActorError, Forbidden
+from avatar_pipeline.errors import ActorError, Forbidden, StoreError
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.identity import Thresholds
 from avatar_pipeline.provenance.manifest import Manifest
@@ -68,6 +69,11 @@ class Likeness:
         """The sha256 of the LoRA's file."""
         return {"lora": self.lora.files[f"{self.spec.name}.safetensors"].sha256} if self.lora else {}
 
+    @property
+    def people(self) -> list[str]:
+        """Whose pictures went into what is drawn: the actor's, whose LoRA it is."""
+        return [self.spec.name] if self.lora else []
+
     @contextmanager
     def session(self, tools: Tools, preset: str) -> Iterator[GpuSession]:
         """The session to draw with. preset: the service's own, for what has no LoRA."""
@@ -85,17 +91,72 @@ class Likeness:
             return
         with (
             session.lora(store.read(self.lora, f"{self.spec.name}.safetensors")),
-            tools.allowed_by(watched(self.spec, store.actor_dir(self.spec.name), SCOPES)),
+            tools.allowed_by(People(store, [self.spec.name]).watched()),
         ):
             yield
             require_publishable(self.spec, store)  # it may have been revoked, or have expired, in the meantime
 
 
-def require_publishable(spec: ActorSpec, store: ActorStore) -> None:
-    """Raise Forbidden, without paths and names of people, unless pictures of this actor may be drawn and leave the house today."""
+@dataclass(frozen=True)
+class People:
+    """The real people whom a job shows: those of the pictures that came with it, or an actor who is drawn."""
+
+    store: ActorStore
+    names: Sequence[str]
+
+    def require(self, *, evidence: bool = True) -> None:
+        """Raise Forbidden unless pictures of each of them may leave the house today. evidence: compare that with its sha256, too."""
+        for name in self.names:
+            require_person(name, self.store, evidence=evidence)
+
+    def watched(self) -> Callable[[], None]:
+        """A function to be called at every step of the work: `require`, at most every EVERY seconds; the evidence is left to `require`."""
+        last = time.monotonic()
+
+        def check() -> None:
+            nonlocal last
+            if self.names and time.monotonic() - last >= EVERY:
+                self.require(evidence=False)
+                last = time.monotonic()
+
+        return check
+
+
+def real_people(store: ActorStore, names: Iterable[str | None]) -> list[str]:
+    """Those of the actors that are real people, each once; also whoever may be one, as the actor.yaml or the consent cannot be read."""
+    found = []
+    for name in dict.fromkeys(name for name in names if name):
+        try:
+            if store.spec(name).likeness == "synthetic" and not may_be_revoked(store.actor_dir(name)):
+                continue
+        except (ActorError, StoreError):
+            pass
+        found.append(name)
+    return found
+
+
+def require_person(name: str, store: ActorStore, *, evidence: bool = True) -> None:
+    """`require_publishable` for an actor whose actor.yaml may be missing or damaged, which counts as a refusal."""
+    try:
+        spec = store.spec(name)
+    except (ActorError, StoreError):
+        raise Forbidden(
+            f"Whether {name} is a real person who consents cannot be known, as its actor.yaml is missing or damaged. Whoever runs this "
+            "service must put it right.",
+            field="actor",
+            code="no_consent",
+        ) from None
+    require_publishable(spec, store, evidence=evidence)
+
+
+def require_publishable(spec: ActorSpec, store: ActorStore, *, evidence: bool = True) -> None:
+    """Raise Forbidden, without paths and names of people, unless pictures of this actor may be drawn and leave the house today.
+
+    evidence: compare the consent's evidence with its sha256, too.
+    """
     for scope in SCOPES:
         try:
-            require_consent(spec, store.actor_dir(spec.name), scope)
+            require_scopes(spec, store.actor_dir(spec.name), [scope], evidence=evidence)
         except ActorError:
             raise Forbidden(
                 f"{spec.name} is a real person, and there is no consent to {scope!r} that holds today. Whoever runs this service must "
@@ -105,9 +166,9 @@ def require_publishable(spec: ActorSpec, store: ActorStore) -> None:
             ) from None
 
 
-def may_be_described(spec: ActorSpec, store: ActorStore) -> bool:
+def may_be_described(name: str, store: ActorStore) -> bool:
     """Whether an actor without a LoRA may be drawn from its description, which is nobody's likeness: not once consent was taken back."""
-    return revoked(store.actor_dir(spec.name)) is None
+    return not may_be_revoked(store.actor_dir(name))
 
 
 def likeness_of(actor: str | None, prompt: str, store: ActorStore, tools: Tools) -> Likeness:
@@ -115,7 +176,7 @@ def likeness_of(actor: str | None, prompt: str, store: ActorStore, tools: Tools)
     if actor is None:
         return Likeness("none", prompt)
     spec = store.spec(actor)
-    if not may_be_described(spec, store):
+    if not may_be_described(spec.name, store):
         require_publishable(spec, store)
     if not store.has(spec.name, "lora"):
         described = replace_aliases(prompt, spec, f"a {spec.description}") or portrait_prompt(spec.description, prompt)

@@ -118,6 +118,7 @@ def _result(store: ActorStore, data: bytes, made: Manifest, description: str, wa
         seeds={FILE: made.root_seed},
         made_from={"base_image": made.digest, "base_model": made.model_sha256 or str(made.metrics.get("workflow_sha256", ""))},
         actor=made.actor,
+        likenesses=[made.actor],
         warnings=warnings,
     )
 

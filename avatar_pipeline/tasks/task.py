@@ -25,11 +25,13 @@ class TaskRequest:
     """What a task works on.
 
     params: validated by the task's own model. files: the pictures (or videos) that came with the request, by field name; pictures are PNG,
-    upright RGB, as open_image gives them. progress: takes a share from 0 to 1, what is being done, and a preview or None.
+    upright RGB, as open_image gives them. sha256: of the files as they came, before they became PNG, by field name.
+    progress: takes a share from 0 to 1, what is being done, and a preview or None.
     """
 
     params: Any
     files: Mapping[str, bytes]
+    sha256: Mapping[str, str]
     store: ActorStore
     tools: Tools
     progress: Callable[[float, str, Image.Image | None], None]
@@ -42,7 +44,8 @@ class TaskResult:
 
     files: contents by name, such as 0.jpg. facts: whatever the answer needs, JSON-able; `images` in it lists the pictures in order, each
     with `file`, `width`, `height`, `seed`. previews: for Dagster's UI. seeds: all that were drawn from. made_from: digests of what went
-    in, by what it is, such as lora, base_model, source_face. actor: whose likeness it shows, if anybody's. warnings: in words.
+    in, by what it is, such as lora, base_model, source_face. actor: who was asked for. likenesses: the
+    actors whose LoRA or pictures went into it. warnings: in words.
     """
 
     files: dict[str, bytes]
@@ -51,6 +54,7 @@ class TaskResult:
     seeds: dict[str, int] = field(default_factory=dict)
     made_from: dict[str, str] = field(default_factory=dict)
     actor: str | None = None
+    likenesses: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 

@@ -62,7 +62,8 @@ def test_what_others_have_is_left_alone(
     assert call("consent", "revoke", NAME, "--yes")[0] == 1, "they are still there"
 
 
-def test_what_cannot_be_revoked(call: Call, store: ActorStore, instance: dg.DagsterInstance, jane: Path) -> None:
+def test_what_cannot_be_revoked(call: Call, store: ActorStore, instance: dg.DagsterInstance, granted: Path) -> None:
+    jane = granted
     add_actor(store, "nobody")
     code, printed = call("consent", "revoke", "nobody", "--yes")
     assert code == 1 and "there is no consent to take back" in printed and "prune" in printed
@@ -70,8 +71,9 @@ def test_what_cannot_be_revoked(call: Call, store: ActorStore, instance: dg.Dags
     code, printed = call("consent", "revoke", "linked", "--yes")
     assert code == 1 and "is a link to" in printed
     # no record, or one that nobody can read, keeps nobody from taking it back
-    (jane / "consent.yaml").write_text("a: b: c")
     make_chain(store, NAME, 1, ["photo_intake"])
+    (jane / "signed paper.pdf").unlink()
+    (jane / "consent.yaml").write_text("a: b: c")
     assert call("consent", "revoke", NAME, "--yes")[0] == 0
     assert call("consent", "show", NAME)[0] == 1
     assert sorted(path.name.split(".")[0] for path in jane.iterdir()) == ["actor", "consent", "consent"]

@@ -99,7 +99,7 @@ def test_photographs_checkpoints_and_exports(
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     origin = Origin(model="test", model_sha256="", seed=1, source="trainedAlgorithmicMedia")
     portrait = encode_jpeg(Image.new("RGB", (64, 64)))
-    assert verify(drop_in("demo", portrait, origin).read_bytes()).lineage["copy_of"] == sha256_bytes(portrait)
+    assert verify(drop_in(store, store.spec("demo"), portrait, origin).read_bytes()).lineage["copy_of"] == sha256_bytes(portrait)
 
 
 def test_a_mistyped_bucket_is_an_error_and_is_not_made(bucket: str) -> None:
@@ -214,7 +214,7 @@ def test_a_revoked_actor_leaves_the_bucket(
     store.publish(manifest(), ONE)
     store.publish(manifest(), TWO)
     store.checkpoint("demo", "lora").save(b"half way")
-    drop_in("demo", encode_jpeg(Image.new("RGB", (64, 64))), Origin("test", "", 1, "trainedAlgorithmicMedia"))
+    drop_in(store, store.spec("demo"), encode_jpeg(Image.new("RGB", (64, 64))), Origin("test", "", 1, "trainedAlgorithmicMedia"))
     with dg.DagsterInstance.ephemeral() as instance:
         receipt = revoke(store, instance, tmp_path / "service", "demo")
     left = {str(path).removeprefix(str(store.root)) for path in files_below(store.root).values()}

@@ -115,14 +115,14 @@ def test_without_a_target_a_template_is_used_and_with_an_actor_its_avatar(server
     assert refused.json()["error"] == "no_consent"
 
 
-def video(data: bytes, path: Path) -> bytes:
+def video(data: bytes, path: Path, frames: int = 6) -> bytes:
     import av
 
     still = open_image(data, name="still").resize((320, 320))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width = stream.height = 320
-        for shift in range(6):
+        for shift in range(frames):
             frame = av.VideoFrame.from_ndarray(np.roll(np.asarray(still), 2 * shift, axis=1), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -11,12 +11,11 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.errors import RequestError
-from avatar_pipeline.service.fetching import check_url, fetch_bytes, fetch_image, post_json
-from avatar_pipeline.service.pictures import picture_path, signing_key
+from avatar_pipeline.imaging import MAX_BYTES
+from avatar_pipeline.service.fetching import check_url, fetch_bytes, post_json
 from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.service.uploads import decode
 from tests.service.site import PNG, Site
-
-JOB = "11111111-2222-3333-4444-555555555555"
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +35,13 @@ def lab(tmp_path) -> Settings:
     return Settings(folder=tmp_path, allow_private_hosts=True, fetch_seconds=2)
 
 
+async def fetched(url: str, settings: Settings) -> Image.Image:
+    data = await fetch_bytes(url, field="image", settings=settings, limit=MAX_BYTES, accept="image/png")
+    return await decode(data, field="image")
+
+
 def image(url: str, settings: Settings) -> Image.Image:
-    return asyncio.run(fetch_image(url, field="image", settings=settings))
+    return asyncio.run(fetched(url, settings))
 
 
 REFUSED = {
@@ -231,7 +235,7 @@ def test_a_resolver_that_does_not_answer_is_not_waited_for(lab, monkeypatch):
     async def fetch() -> float:
         began = time.monotonic()
         with pytest.raises(RequestError, match="it took more than"):
-            await fetch_image("http://slow.example/x.png", field="image", settings=hurried)
+            await fetched("http://slow.example/x.png", hurried)
         released.set()
         return time.monotonic() - began
 
@@ -273,17 +277,6 @@ def test_data_addresses(settings):
         assert caught.value.field == "image"
     with pytest.raises(RequestError, match="more than 1 MiB"):
         asyncio.run(fetch_bytes("data:," + "x" * (2**20 + 1), field="image", settings=settings, limit=2**20, accept="*/*"))
-
-
-def test_the_services_own_pictures_are_read_from_disk_by_their_signature(settings):
-    outputs = settings.folder / "jobs" / JOB / "outputs"
-    outputs.mkdir(parents=True)
-    (outputs / "0.png").write_bytes(PNG)
-    address = "http://127.0.0.1:8000" + picture_path(signing_key(settings.folder), JOB, "0.png", 1)
-    assert image(address, settings).size == (40, 30)
-    for wrong in (address[:-1] + ("0" if address[-1] != "0" else "1"), address.replace("0.png", "1.png"), address.split("&")[0]):
-        with pytest.raises(RequestError, match="public addresses only"):
-            image(wrong, settings)
 
 
 def test_webhooks_have_the_same_protection_and_follow_no_redirects(site, lab, settings):

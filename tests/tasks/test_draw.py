@@ -22,7 +22,7 @@ PROMPT = "headshot portrait photograph of a 30 year old man, neutral gray studio
 def run(tmp_path: Path, **fields: Any) -> TaskResult:
     params = draw.Params(**{"prompt": PROMPT, "width": 256, "height": 256, "seed": 1, **fields})
     return draw.run(
-        TaskRequest(params, {}, ActorStore(tmp_path), Tools("cpu", None, "dlib", print), lambda *_: None, lambda *_: "")
+        TaskRequest(params, {}, {}, ActorStore(tmp_path), Tools("cpu", None, "dlib", print), lambda *_: None, lambda *_: "")
     )
 
 

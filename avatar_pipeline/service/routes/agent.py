@@ -89,7 +89,7 @@ def actor_meant(service: Service, name: str | None, prompt: str) -> str | None:
             found = find_actor(prompt, store)
         except ActorError as error:
             raise RequestError(f"prompt: {error}", field="prompt", code="ambiguous_actor") from None
-    if found is not None and (store.has(found, "lora") or not may_be_described(store.spec(found), store)):
+    if found is not None and (store.has(found, "lora") or not may_be_described(found, store)):
         require_publishable(store.spec(found), store)
     return found
 

@@ -16,7 +16,7 @@ from avatar_pipeline.imaging import resize_to_fit
 from avatar_pipeline.provenance.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import Service, ServiceDep, answer, finished_result, image_url, owner_of, png_input, submit
-from avatar_pipeline.service.fetching import fetch_image
+from avatar_pipeline.service.incoming import receive_image
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.tasks import draw
 
@@ -197,7 +197,7 @@ async def prepare(service: Service, request: Request, input: GetImageToImage) ->
     """Task, parameters and files of a request; the reference picture is fetched here. Raises RequestError, Forbidden without consent."""
     declare(request, service.settings, input.consent)
     preset = PRESETS[service.settings.preset]
-    face = await fetch_image(input.image, field="image", settings=service.settings)
+    face = await receive_image(service, request, input.image, field="image", name="face")
     params = draw.Params(
         prompt=input.whole_prompt,
         negative_prompt=input.negative_prompt,

@@ -17,10 +17,9 @@ from avatar_pipeline.errors import NotFound, RequestError
 from avatar_pipeline.provenance.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
-from avatar_pipeline.service.fetching import fetch_image
 from avatar_pipeline.service.forms import body_schema, read_body
+from avatar_pipeline.service.incoming import receive_image
 from avatar_pipeline.service.job import Job
-from avatar_pipeline.service.uploads import read_image
 from avatar_pipeline.tasks import draw
 
 router = APIRouter(tags=["Face migration"])
@@ -76,12 +75,10 @@ async def prepare(
             field="id_timestep_start",
         )
     declare(request, service.settings, input.consent)
-    if uploads and "image" in uploads:
-        image = await read_image(uploads["image"], field="image")
-    elif input.image:
-        image = await fetch_image(input.image, field="image", settings=service.settings)
-    else:
+    given = (uploads or {}).get("image") or input.image
+    if not given:
         raise RequestError("image: it is missing. Send the picture with the face as a file.", field="image")
+    image = await receive_image(service, request, given, field="image", name="face")
     steps, start = drawn_steps(get_preset(service.settings.preset), input.num_inference_steps, input.id_timestep_start)
     params = draw.Params(
         prompt=input.prompt, width=width, height=height, steps=steps, guidance_scale=input.guidance_scale,

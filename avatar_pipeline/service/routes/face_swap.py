@@ -12,11 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from avatar_pipeline.errors import RequestError
 from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
-from avatar_pipeline.service.fetching import fetch_bytes, fetch_image
 from avatar_pipeline.service.forms import body_schema, read_body
+from avatar_pipeline.service.incoming import receive, receive_image
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.routes.agent import actor_meant
-from avatar_pipeline.service.uploads import read_file, read_image
 from avatar_pipeline.stages.face_swap_video import VideoLimits
 from avatar_pipeline.tasks import face_swap
 
@@ -59,20 +58,12 @@ async def prepare(
     files = {}
     for name in ("source_face", "target"):
         if name in wanted:
-            image = await (
-                read_image(given[name], field=name)
-                if name in given
-                else fetch_image(getattr(input, name), field=name, settings=service.settings)
-            )
+            image = await receive_image(service, request, given.get(name) or getattr(input, name), field=name)
             files[f"{name}.png"] = await asyncio.to_thread(png_input, image)
     if "target_video" in wanted:
-        limit = VideoLimits().bytes
-        files["target_video.mp4"] = await (
-            read_file(given["target_video"], field="target_video", limit=limit)
-            if "target_video" in given
-            else fetch_bytes(
-                input.target_video or "", field="target_video", settings=service.settings, limit=limit, accept="video/*"
-            )
+        video = given.get("target_video") or input.target_video or ""
+        files["target_video.mp4"] = await receive(
+            service, request, video, field="target_video", name="target_video", limit=VideoLimits().bytes, accept="video/*"
         )
     return "face_swap", face_swap.Params(actor=actor, format=input.output_format), files
 

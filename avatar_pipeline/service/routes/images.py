@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import FileResponse
 
-from avatar_pipeline.errors import NotFound
-from avatar_pipeline.service.context import ServiceDep, require_may_leave
+from avatar_pipeline.service.context import ServiceDep
+from avatar_pipeline.service.gate import picture_file
 from avatar_pipeline.service.job import PREVIEW
 from avatar_pipeline.service.pictures import check_signature
 
@@ -25,11 +25,6 @@ def picture(
 ) -> FileResponse:
     """A picture that a job made. The address comes with the job's answer; it needs no token, and works until it expires."""
     check_signature(service.key, job_id, file, expires, signature)
-    is_preview = file == PREVIEW
-    if (job := service.queue.jobs.get(job_id)) is not None:
-        require_may_leave(service, job)
-    path = service.queue.folder / job_id / ("" if is_preview else "outputs") / file
-    if not path.is_file():
-        raise NotFound("There is no such picture any more.")
-    kept = "no-store" if is_preview else "private, max-age=3600"
+    _, path = picture_file(service, job_id, file)
+    kept = "no-store" if file == PREVIEW else "private, max-age=3600"
     return FileResponse(path, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": kept})

@@ -1,0 +1,56 @@
+"""The one gate between people and what leaves this service, or comes back to it.
+
+The threat: a picture of a person that was made while consent held goes on being fetched, answered with, or used for another picture after
+consent has ended, was narrowed or revoked.
+The mechanism: a job carries the real people of what it was given (incoming.py) and, by its parameters, of the actor whom it names; so does
+what is made from its pictures, in any generation. Each is asked for here, from the records as they are now, whenever a picture, a result or
+a webhook's body leaves and whenever a picture comes in; the worker asks while it works and before it stores. What cannot be read refuses.
+Its limits: what a client has fetched is with that client.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avatar_pipeline.errors import NotFound
+from avatar_pipeline.service.job import PREVIEW, Job
+from avatar_pipeline.tasks.likeness import may_be_described, require_person
+
+if TYPE_CHECKING:
+    from avatar_pipeline.service.context import Service
+
+
+def people_of(service: Service, job: Job) -> set[str]:
+    """The actors whom a job shows, or will show: real people and others, whose consent is not asked for. Reads files.
+
+    An actor who was drawn by the description alone is not shown, unless consent was revoked.
+    """
+    actor = job.params.get("actor")
+    if not isinstance(actor, str) or _is_described(service, job, actor):
+        return set(job.people)
+    return {*job.people, actor}
+
+
+def require_may_leave(service: Service, job: Job) -> None:
+    """Raise Forbidden, without names of people, unless everybody whom a job shows consents today. Reads files."""
+    for name in sorted(people_of(service, job)):
+        require_person(name, service.store)
+
+
+def picture_file(service: Service, job_id: str, file: str) -> tuple[Job, Path]:
+    """A picture of a job, its preview among them, that may leave now. Raises NotFound when it is gone, Forbidden as `require_may_leave`."""
+    job = service.queue.jobs.get(job_id)
+    path = service.queue.folder / job_id / ("" if file == PREVIEW else "outputs") / file
+    if job is None or not path.is_file():
+        raise NotFound("There is no such picture any more.")
+    require_may_leave(service, job)
+    return job, path
+
+
+def _is_described(service: Service, job: Job, actor: str) -> bool:
+    try:
+        described = job.state == "completed" and service.queue.result(job)["facts"].get("likeness") == "description"
+    except (OSError, ValueError, KeyError):
+        return False
+    return described and may_be_described(actor, service.store)
