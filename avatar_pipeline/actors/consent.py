@@ -196,21 +196,21 @@ def is_real(actor_dir: UPath) -> bool:
 def refuse_revoked(actor_dir: UPath, what: str) -> None:
     """The last check before a file is written. what: it, in words.
 
-    Raises ActorError when the consent to an actor was revoked, when its record cannot be read, and when a real person's is not there.
+    Raises ActorError when the consent to an actor was revoked, and when the record cannot be read; a real person's has to be there, and
+    whole. Dates and scopes were asked for before: what was learned until consent expired may be kept for the day when it is renewed.
     """
     path = actor_dir / FILE
     try:
-        when = revoked(actor_dir)
+        data = _read(path)
+        when = None if data is None else _revoked_in(path, data)
+        if when is None and is_real(actor_dir):
+            if data is None:
+                raise ActorError(f"{path} is missing, and actor.yaml says likeness: real.")
+            _load(path, data)
     except ActorError as error:
         raise ActorError(f"{what} was not stored: {error}", code="no_consent") from None
     if when is not None:
         raise ActorError(f"{path}: consent was revoked (revoked_at: {when}): {what} was not stored.", code="no_consent")
-    if not path.is_file() and is_real(actor_dir):
-        raise ActorError(
-            f"{path} is missing, and actor.yaml says likeness: real: {what} was not stored. Record the consent: avatar-pipeline "
-            f"consent grant {actor_dir.name}",
-            code="no_consent",
-        )
 
 
 def _read(path: UPath) -> bytes | None:

@@ -190,7 +190,7 @@ def made(server: Server, actor: str, tmp_path_factory: pytest.TempPathFactory) -
     """Pictures of the person in three generations, by every way there is."""
     write_consent(server)
     store = ActorStore(server.data)
-    avatar = encode_png(emotion_tiles("P008")["joy"].resize((320, 320)))
+    avatar = encode_png(emotion_tiles("P008")["happy"].resize((320, 320)))
     portrait = encode_jpeg(emotion_tiles("P008")["neutral"].resize((320, 320)))
     for asset, file, data in (
         ("validated_avatar", f"{NAME}_avatar.png", avatar),

@@ -38,7 +38,7 @@ export function showResult(place, job, again) {
   const shown = el("div", {}, large, strip.length > 1 ? el("div", { class: "strip", role: "group", "aria-label": `${strip.length} pictures` }, ...strip) : null);
   place.replaceChildren(shown, side);
   if (!pictures.length) {
-    side.append(el("p", { text: "The job is done and has no picture." }));
+    side.append(el("p", { text: job.withheld?.message ?? "The job is done and has no picture." }));
     return "";
   }
   choose(0);
