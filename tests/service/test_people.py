@@ -36,6 +36,7 @@ from avatar_pipeline.stages.produce import produce
 from avatar_pipeline.stages.settings import resolve_settings
 from avatar_pipeline.stages.tools import Tools
 from tests.consent.conftest import found_below, needles
+from tests.service.browser import browser, chromium
 from tests.service.conftest import SMALL, Server, start_server
 from tests.service.test_agent import drawn, fetch, generate
 from tests.service.test_face_swap_route import video as make_video
@@ -327,6 +328,20 @@ def test_pictures_of_an_actor_whose_folder_is_away_are_withheld(server: Server, 
     lose(server)
     assert [name for name, url in made.urls.items() if requests.get(url, timeout=30).status_code != 403] == []
     assert server.get(f"/jobs/{made.jobs['third generation']}").json()["withheld"]["code"] == "no_consent"
+
+
+@pytest.mark.skipif(chromium() is None, reason="no chromium")
+def test_the_page_says_why_a_result_is_withheld(server: Server, made: Made, real: Callable[..., Path], tmp_path: Path) -> None:
+    expire(server)
+    with browser(tmp_path / "profile") as page:
+        page.size(1280, 900)
+        page.open(server.url + "/")
+        page.until("document.querySelectorAll('#history li').length > 3")
+        assert page.js("document.querySelector('#history li .thumb').textContent") == "Withheld"
+        page.click("#history li button")
+        page.until("document.querySelector('#result').innerText.includes('no consent to')")
+        page.picture(tmp_path / "withheld.png")
+        assert page.js("document.querySelectorAll('#result img, #history img').length") == 0
 
 
 def test_a_webhook_is_not_sent_what_consent_no_longer_covers(server: Server, made: Made, real: Callable[..., Path]) -> None:
