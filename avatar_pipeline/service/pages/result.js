@@ -38,7 +38,8 @@ export function showResult(place, job, again) {
   const shown = el("div", {}, large, strip.length > 1 ? el("div", { class: "strip", role: "group", "aria-label": `${strip.length} pictures` }, ...strip) : null);
   place.replaceChildren(shown, side);
   if (!pictures.length) {
-    side.append(el("p", { text: job.withheld?.message ?? "The job is done and has no picture." }));
+    const why = job.withheld?.message ?? "The job is done and has no picture.";
+    place.replaceChildren(el("div", { class: "told" }, el("h3", { text: job.withheld ? "Withheld" : "No picture" }), el("p", { text: why })));
     return "";
   }
   choose(0);

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import FileResponse
 
 from avatar_pipeline.service.context import ServiceDep
-from avatar_pipeline.service.gate import picture_file
+from avatar_pipeline.service.gate import people_of, picture_file
 from avatar_pipeline.service.job import PREVIEW
 from avatar_pipeline.service.pictures import check_signature
+from avatar_pipeline.tasks.likeness import real_people
 
 router = APIRouter(tags=["pictures"])
 
@@ -25,6 +26,8 @@ def picture(
 ) -> FileResponse:
     """A picture that a job made. The address comes with the job's answer; it needs no token, and works until it expires."""
     check_signature(service.key, job_id, file, expires, signature)
-    _, path = picture_file(service, job_id, file)
-    kept = "no-store" if file == PREVIEW else "private, max-age=3600"
+    job, path = picture_file(service, job_id, file)
+    # A browser's cache would go on showing a person whose consent has ended.
+    shows_people = bool(real_people(service.store, people_of(service, job)))
+    kept = "no-store" if file == PREVIEW or shows_people else "private, max-age=3600"
     return FileResponse(path, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": kept})
