@@ -21,6 +21,7 @@ from avatar_pipeline.consent.receipt import receipts
 from avatar_pipeline.definitions import register, run_actor
 from avatar_pipeline.errors import ActorError
 from avatar_pipeline.home import PROJECT
+from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.service import job as service_jobs
 from avatar_pipeline.service.job import Job
@@ -83,28 +84,27 @@ def make_everything(
     for actor in (NAME, OTHER):
         (exports / f"{actor}.jpg").write_bytes(random.bytes(900))
     wanted["drop-in"] = (exports / f"{NAME}.jpg").read_bytes()
-    # of the service: a job with a picture of her, and one that was made from her portrait by somebody who named nobody
+    # of the service: a job with a picture of her, one that was sent her portrait, one that was sent what that one made, and another
     portrait = store.current(NAME, "liveportrait_export").files[f"{NAME}.jpg"].sha256
-    for number, (params, result) in enumerate(
+    sent_back = random.bytes(700)
+    for number, (params, sha256, picture) in enumerate(
         (
-            ({"actor": NAME, "prompt": "Jane, smiling"}, TaskResult({"0.png": random.bytes(700)}, actor=NAME)),
-            ({"prompt": "x"}, TaskResult({"0.png": random.bytes(700)}, made_from={"target": portrait})),
-            ({"prompt": "y"}, TaskResult({"0.png": random.bytes(700)})),
+            ({"actor": NAME, "prompt": "Jane, smiling"}, {}, random.bytes(700)),
+            ({"prompt": "x"}, {"target": portrait}, sent_back),
+            ({"prompt": "z"}, {"source_face": sha256_bytes(sent_back)}, random.bytes(700)),
+            ({"prompt": "y"}, {"source_face": sha256_bytes(b"another's")}, random.bytes(700)),
         )
     ):
         job = Job(
-            id=f"00000000-0000-0000-0000-00000000000{number}",
-            task="draw",
-            params=params,
-            created=service_jobs.now(),
-            state="completed",
-        )
+            id=f"00000000-0000-0000-0000-00000000000{number}", task="draw", params=params, created=service_jobs.now(), state="completed",
+            sha256=sha256,
+        )  # fmt: skip
         folder = world / "home" / "service" / "jobs"
         folder.mkdir(parents=True, exist_ok=True)
         service_jobs.accept(folder, job, {"source_face.png": random.bytes(600)})
-        write_result(folder / job.id, result)
-        if number < 2:
-            wanted |= {f"job {number} {file}": data for file, data in result.files.items()}
+        write_result(folder / job.id, TaskResult({"0.png": picture}, actor=params.get("actor")))
+        if number < 3:
+            wanted[f"job {number} 0.png"] = picture
     return wanted
 
 
@@ -153,7 +153,7 @@ def test_no_byte_is_left_and_the_receipt_tells_what_went(
     assert "# who consented" in (granted / "consent.yaml").read_text()
     assert {path: path.read_bytes() for path in others} == others
     assert (world / "exports" / f"{OTHER}.jpg").exists()
-    assert [path.name[-1] for path in (world / "home" / "service" / "jobs").iterdir()] == ["2"]
+    assert [path.name[-1] for path in (world / "home" / "service" / "jobs").iterdir()] == ["3"]
     records = instance.fetch_materializations(dg.AssetKey("base_image"), limit=10).records
     assert [record.partition_key for record in records] == [OTHER]
     assert instance.get_latest_materialization_event(dg.AssetKey("base_image")).dagster_event.partition == OTHER  # type: ignore[union-attr]
