@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock
 from upath import UPath
@@ -33,13 +34,19 @@ class Ledger:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._writing():
                 lines = "".join(f"{json.dumps(entry)}\n" for entry in entries)
-                descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-                try:
-                    os.write(descriptor, lines.encode())  # at once: a crash leaves whole lines, or a part of the last one
-                finally:
-                    os.close(descriptor)
+                with os.fdopen(os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b") as file:
+                    if file.seek(0, os.SEEK_END) and not self._ends_a_line(file):
+                        file.write(b"\n")  # what a crash cut off must not take the next entry along
+                    file.write(lines.encode())
+                    file.flush()
+                    os.fsync(file.fileno())
         except OSError as error:
             raise unwritable(self.path, error) from error
+
+    @staticmethod
+    def _ends_a_line(file: BinaryIO) -> bool:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
     def drop(self, goes: Callable[[Entry], bool]) -> None:
         """Remove entries. Raises StoreError for a disk that does not take the rest."""

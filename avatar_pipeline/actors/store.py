@@ -5,6 +5,7 @@
     {root}/{actor}/versions/{asset}/{digest}/        every version; what the pipeline reads
     {root}/{actor}/versions/{asset}/restored.json    which older versions were made current again, when and by whom
     {root}/{actor}/.checkpoints/{asset}.safetensors  the state of a stage that is under way, gone once its asset is published
+    {root}/.revocations/{actor}.{moment}.json        receipts of revoked consents, which outlive the actor's folder
     {root}/.locks/{actor}.lock                       held while publishing (local and mounted disks only)
     {root}/.locks/{actor}.turn.lock                  held while a stage of the actor runs; beside it, .json: by whom
 
@@ -36,6 +37,7 @@ from avatar_pipeline.actors.files import (
     TEMPORARY,
     answering,
     files_below,
+    files_in,
     local,
     put_folder,
     read_whole,
@@ -57,6 +59,7 @@ MANIFEST = "manifest.json"
 ROOT_VARIABLE = "AVATAR_DATA"
 LOCK_SECONDS = 120.0  # publishing a LoRA of some 100 MB to a slow network disk takes a tenth of that
 ASSET = re.compile(r"(?!versions$|photos$)[a-z][a-z0-9_]*")
+RECEIPT = re.compile(r"([a-z0-9_]+)\.[0-9TZ]+\.json")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 logger = logging.getLogger(__name__)
@@ -282,6 +285,15 @@ class ActorStore:
 
     def _versions_dir(self, name: str, asset: str) -> UPath:
         return self._asset_dir(name, asset).parent / "versions" / asset
+
+    def receipts_folder(self) -> UPath:
+        """Where receipts of revocations are."""
+        return self.root / ".revocations"
+
+    def receipt_files(self) -> list[tuple[str, UPath]]:
+        """All receipts of revocations, each with the actor's name; temporary files of their writers are left out."""
+        found = [(RECEIPT.fullmatch(path.name), path) for path in files_in(self.receipts_folder())]
+        return [(match[1], path) for match, path in found if match]
 
     @contextmanager
     def turn(self, name: str, work: str = "", log: Callable[[str], None] = logger.info) -> Iterator[float]:

@@ -12,11 +12,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from upath import UPath
 
-from avatar_pipeline.actors.files import files_in, read_whole, write_atomic
+from avatar_pipeline.actors.files import read_whole, write_atomic
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.errors import StoreError
-
-FOLDER = ".revocations"
 
 Kind = Literal[
     "photograph",
@@ -87,7 +85,7 @@ class Receipt(BaseModel):
 
 def receipt_path(store: ActorStore, receipt: Receipt) -> UPath:
     """Where a receipt lies."""
-    return store.root / FOLDER / f"{receipt.actor}.{re.sub(r'[^0-9TZ]', '', receipt.revoked_at) or '0'}.json"
+    return store.receipts_folder() / f"{receipt.actor}.{re.sub(r'[^0-9TZ]', '', receipt.revoked_at) or '0'}.json"
 
 
 def write_receipt(store: ActorStore, receipt: Receipt) -> UPath:
@@ -100,8 +98,8 @@ def write_receipt(store: ActorStore, receipt: Receipt) -> UPath:
 def receipts(store: ActorStore, name: str) -> list[Receipt]:
     """All receipts of an actor, the latest last. Raises StoreError for one that cannot be read."""
     found = []
-    for file in files_in(store.root / FOLDER):
-        if not re.fullmatch(rf"{name}\.[0-9TZ]+\.json", file.name):
+    for actor, file in store.receipt_files():
+        if actor != name:
             continue
         try:
             found.append(Receipt.model_validate_json(read_whole(file)))

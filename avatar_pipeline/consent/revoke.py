@@ -44,7 +44,7 @@ from avatar_pipeline.definitions import (
 from avatar_pipeline.errors import ActorError
 from avatar_pipeline.provenance.manifest import utc_now
 from avatar_pipeline.service import job as service_jobs
-from avatar_pipeline.service.forget import jobs_of, wait_for
+from avatar_pipeline.service.forget import jobs_of, unreadable_jobs, wait_for
 from avatar_pipeline.service.job import Job
 
 # Seconds that runs get to end: a step of FLUX on a small card takes half a minute, and a face analysis ends none.
@@ -67,13 +67,14 @@ def plan(store: ActorStore, instance: dg.DagsterInstance, service: Path, name: s
     """Look, and change nothing. service: its folder. Raises ActorError for a synthetic actor."""
     spec = _require_real(store, name)
     traces = traces_of(store, spec.name, photos=photos, more=portraits_told(instance, spec.name))
-    runs = runs_of(instance, spec.name)
+    digests = _digests(described(traces))
+    runs = runs_of(instance, spec.name, digests)
     return Plan(
         traces,
         [run.run_id for run in runs],
         [run.run_id for run in runs if not run.is_finished],
         [backfill.backfill_id for backfill in backfills_of(instance, spec.name)],
-        jobs_of(service, spec.name, _digests(described(traces))),
+        jobs_of(service, spec.name, digests),
         spec.name in instance.get_dynamic_partitions("actors"),
     )
 
@@ -211,6 +212,8 @@ def _delete_jobs(store: ActorStore, receipt: Receipt, service: Path, log: Callab
         receipt.add_deleted(described(files))
         _extend(receipt.jobs_deleted, [job.id])
         _extend(receipt.runs_deleted, job.runs)
+    for left in unreadable_jobs(service):
+        receipt.not_deleted[str(left)] = "no job that can be read: look at it, and delete it yourself if it shows the person"
     write_receipt(store, receipt)
     for job_id in receipt.jobs_deleted:
         service_jobs.remove(service / "jobs", job_id)
@@ -222,7 +225,7 @@ def _delete_jobs(store: ActorStore, receipt: Receipt, service: Path, log: Callab
 
 
 def _delete_runs(store: ActorStore, instance: dg.DagsterInstance, receipt: Receipt, log: Callable[[str], None]) -> None:
-    _extend(receipt.runs_deleted, [run.run_id for run in runs_of(instance, receipt.actor)])
+    _extend(receipt.runs_deleted, [run.run_id for run in runs_of(instance, receipt.actor, _digests(receipt.deleted))])
     write_receipt(store, receipt)
     receipt.events_deleted += delete_record(instance, receipt.actor, receipt.runs_deleted)
     receipt.notes += compact(instance)

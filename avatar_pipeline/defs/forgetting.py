@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,13 +52,18 @@ class Stopped:
     still: list[str] = field(default_factory=list)
 
 
-def runs_of(instance: dg.DagsterInstance, actor: str) -> list[dg.DagsterRun]:
-    """All runs of an actor: those of its partition, and those of the HTTP service that drew it."""
+def runs_of(instance: dg.DagsterInstance, actor: str, digests: Collection[str] = ()) -> list[dg.DagsterRun]:
+    """All runs of an actor: those of its partition, and those of the HTTP service that drew it, or were given pictures of it.
+
+    digests: the sha256 of its files, for pictures that were not known as its when they were given.
+    """
     found = {run.run_id: run for run in instance.get_runs(dg.RunsFilter(tags={PARTITION_TAG: actor}))}
     for run in instance.get_runs(dg.RunsFilter(job_name="service")):
         config: Any = run.run_config
-        params = config.get("ops", {}).get("answer", {}).get("config", {}).get("params", {})
-        if isinstance(params, dict) and params.get("actor") == actor:
+        given = config.get("ops", {}).get("answer", {}).get("config", {})
+        params, sha256 = given.get("params"), given.get("sha256")
+        names = [params.get("actor") if isinstance(params, dict) else None, *given.get("people", [])]
+        if actor in names or (isinstance(sha256, dict) and not set(sha256.values()).isdisjoint(digests)):
             found[run.run_id] = run
     return list(found.values())
 

@@ -87,7 +87,8 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
             with used.allowed_by(people.watched()):
                 result = task.run(TaskRequest(params, files, sha256, actors, used, progress, make_assets))
             result.files = signed(result)
-            shown = People(actors, real_people(actors, [*config.people, *result.likenesses]))
+            result.people = sorted({*config.people, *real_people(actors, result.likenesses)})
+            shown = People(actors, result.people)
             for name in shown.names:
                 note(name, (sha256_bytes(data) for data in result.files.values()))
             shown.require()

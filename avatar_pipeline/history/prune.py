@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from avatar_pipeline.actors.consent import is_real
+from avatar_pipeline.actors.handed_out import note
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.errors import StoreError
 from avatar_pipeline.history.restorations import interrupted
@@ -108,6 +110,8 @@ def prune(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> P
     """
     with store.writing(name):
         planned = plan(store, name, keep, older_than)
+        if is_real(store.actor_dir(name)):  # a copy of one of these is recognised as before
+            note(name, (entry.sha256 for manifest in planned.gone for entry in manifest.files.values()))
         for manifest in reversed(planned.gone):  # in the order of the chain, newest first: so from its end, oldest first
             store.remove(name, manifest.asset, manifest.digest)
         for asset in STAGES:

@@ -23,6 +23,7 @@ from avatar_pipeline.service.people import PeopleIndex
 from avatar_pipeline.service.pictures import picture_path, signing_key
 from avatar_pipeline.service.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.tasks.likeness import People
 
 # By path, below / and /api: which of DIALECT_TASKS it is (routes/jobs.py), for jobs that are looked at through the job resource.
 KINDS = {
@@ -94,6 +95,7 @@ async def submit(
     """
     if (known := getattr(request.state, "replayed", None)) is not None:
         return cast(Job, known)
+    people = getattr(request.state, "people", [])
     key, payload = getattr(request.state, "idempotency", (None, None))
     return await service.queue.submit(
         task,
@@ -108,7 +110,8 @@ async def submit(
         payload_sha256=payload,
         consent=getattr(request.state, "consent", None),
         sha256=getattr(request.state, "sha256", {}),
-        people=getattr(request.state, "people", []),
+        people=people,
+        check=People(service.store, people).require,
     )
 
 

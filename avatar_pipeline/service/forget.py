@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -25,11 +26,12 @@ def jobs_of(folder: Path, actor: str, digests: Collection[str]) -> list[Job]:
     """
     own = folder / "jobs"
     left = jobs.load_all(own) if own.is_dir() else []
-    known, found = set(digests), []
-    while more := [job for job in left if _is_about(own / job.id, job, actor, known)]:
-        found += more
-        left = [job for job in left if job not in more]
-        known |= {sha256_file(path) for job in more for path in _outputs(own / job.id)}
+    known = set(digests)
+    found: list[Job] = []
+    while more := {job.id: job for job in left if _is_about(own / job.id, job, actor, known)}:
+        found += more.values()
+        left = [job for job in left if job.id not in more]
+        known |= {digest for job in more.values() if _shows(own / job.id, job, actor) for digest in _outputs(own / job.id)}
     return sorted(found, key=lambda job: job.created)
 
 
@@ -80,6 +82,24 @@ def _is_about(own: Path, job: Job, actor: str, digests: set[str]) -> bool:
     return result.get("actor") == actor or not digests.isdisjoint((result.get("made_from") or {}).values())
 
 
-def _outputs(own: Path) -> list[Path]:
-    outputs = own / "outputs"
-    return [path for path in outputs.iterdir() if path.is_file()] if outputs.is_dir() else []
+def _shows(own: Path, job: Job, actor: str) -> bool:
+    """Whether what a job made shows the actor: not a picture that was drawn by the description alone."""
+    try:
+        people = read_result(own).get("people")
+    except (OSError, ValueError):
+        return True
+    return people is None or actor in people or actor in job.people
+
+
+def _outputs(own: Path) -> set[str]:
+    """The sha256 of what a job made. A server removes jobs that have expired meanwhile."""
+    with suppress(FileNotFoundError):
+        return {sha256_file(path) for path in (own / "outputs").iterdir()}
+    return set()
+
+
+def unreadable_jobs(folder: Path) -> list[Path]:
+    """Folders of jobs that cannot be read: nobody knows whom they show. folder: of the service."""
+    own = folder / "jobs"
+    known = {job.id for job in jobs.load_all(own)} if own.is_dir() else set()
+    return [path for path in sorted(own.iterdir()) if path.name not in known] if own.is_dir() else []

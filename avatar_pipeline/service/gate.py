@@ -11,31 +11,36 @@ Its limits: what a client has fetched is with that client.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from avatar_pipeline.errors import NotFound
 from avatar_pipeline.service.job import PREVIEW, Job
-from avatar_pipeline.tasks.likeness import may_be_described, require_person
+from avatar_pipeline.tasks.likeness import may_be_described, require_actor, require_person
 
 if TYPE_CHECKING:
     from avatar_pipeline.service.context import Service
 
 
 def people_of(service: Service, job: Job) -> set[str]:
-    """The actors whom a job shows, or will show: real people and others, whose consent is not asked for. Reads files.
+    """The real people whom a job shows: in what it was given, as far as that is known today, and in what it made. Reads files.
 
-    An actor who was drawn by the description alone is not shown, unless consent was revoked.
+    Raises NotFound for a completed job whose result cannot be read.
     """
-    actor = job.params.get("actor")
-    if not isinstance(actor, str) or _is_described(service, job, actor):
-        return set(job.people)
-    return {*job.people, actor}
+    given = set().union(*(service.people.shown_by(digest) for digest in job.sha256.values()))
+    return {*job.people, *given, *_result(service, job).get("people", ())}
 
 
 def require_may_leave(service: Service, job: Job) -> None:
-    """Raise Forbidden, without names of people, unless everybody whom a job shows consents today. Reads files."""
+    """Raise Forbidden unless everybody whom a job shows, or will show, consents today. Reads files.
+
+    An actor who was drawn by the description alone is not shown, unless consent was revoked.
+    """
     for name in sorted(people_of(service, job)):
         require_person(name, service.store)
+    actor = job.params.get("actor")
+    described = job.state == "completed" and _result(service, job)["facts"].get("likeness") == "description"
+    if isinstance(actor, str) and not (described and may_be_described(actor, service.store)):
+        require_actor(actor, service.store)
 
 
 def picture_file(service: Service, job_id: str, file: str) -> tuple[Job, Path]:
@@ -48,9 +53,11 @@ def picture_file(service: Service, job_id: str, file: str) -> tuple[Job, Path]:
     return job, path
 
 
-def _is_described(service: Service, job: Job, actor: str) -> bool:
+def _result(service: Service, job: Job) -> dict[str, Any]:
+    """What a completed job made; nothing of others. Raises NotFound when that cannot be read."""
+    if job.state != "completed":
+        return {}
     try:
-        described = job.state == "completed" and service.queue.result(job)["facts"].get("likeness") == "description"
-    except (OSError, ValueError, KeyError):
-        return False
-    return described and may_be_described(actor, service.store)
+        return service.queue.result(job)
+    except (OSError, ValueError):
+        raise NotFound(f"What job {job.id} made has been removed or damaged.", code="expired") from None

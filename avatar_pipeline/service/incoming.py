@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
 from fastapi import Request, UploadFile
@@ -21,7 +22,7 @@ from avatar_pipeline.service.fetching import fetch_bytes
 from avatar_pipeline.service.gate import people_of, picture_file
 from avatar_pipeline.service.pictures import check_signature
 from avatar_pipeline.service.uploads import decode, read_file
-from avatar_pipeline.tasks.likeness import real_people, require_person
+from avatar_pipeline.tasks.likeness import People
 
 PICTURES = "image/jpeg, image/png, image/webp"
 _OWN = re.compile(r"(?:/.*)?/api/images/([0-9a-f-]{36})/([a-z0-9_]{1,40}\.(?:png|jpg|webp|mp4))")
@@ -57,15 +58,14 @@ async def receive(
     else:
         data = await fetch_bytes(given, field=field, settings=service.settings, limit=limit, accept=accept)
     digest = sha256_bytes(data)
-    shown |= await asyncio.to_thread(service.people.shown_by, digest)
-    for name in sorted(shown):
-        try:
-            await asyncio.to_thread(require_person, name, service.store)
-        except Forbidden:
-            raise _not_consented(field) from None
+    shown |= await asyncio.to_thread(partial(service.people.shown_by, digest, now=True))
+    try:
+        await asyncio.to_thread(People(service.store, sorted(shown)).require)
+    except Forbidden:
+        raise _not_consented(field) from None
     state = request.state
     state.sha256 = {**getattr(state, "sha256", {}), name: digest}
-    state.people = real_people(service.store, sorted({*getattr(state, "people", ()), *shown}))
+    state.people = sorted({*getattr(state, "people", ()), *shown})
     return data
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from upath import UPath
 
 from avatar_pipeline.actors.files import sync_folder, unwritable, write_atomic
-from avatar_pipeline.errors import ServiceError
+from avatar_pipeline.errors import ServiceError, StoreError
 from avatar_pipeline.tasks.folder import read_result, write_inputs
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
@@ -124,7 +124,9 @@ class Job(BaseModel):
 
 
 def save(folder: Path, job: Job) -> None:
-    """Write job.json, whole or not at all. Raises StoreError."""
+    """Write job.json, whole or not at all. Raises StoreError, also when the job was removed, as a revocation does."""
+    if not (folder / job.id).is_dir():
+        raise StoreError(f"{folder / job.id} has been removed.")
     write_atomic(UPath(folder / job.id / "job.json"), job.model_dump_json(indent=1).encode())
 
 

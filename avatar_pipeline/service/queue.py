@@ -96,9 +96,18 @@ class JobQueue:
         await anyio.to_thread.run_sync(self._writer.shutdown)
 
     async def submit(
-        self, task: str, params: BaseModel, files: Mapping[str, bytes] | None = None, *, webhook: str | None = None, **facts: Any
+        self,
+        task: str,
+        params: BaseModel,
+        files: Mapping[str, bytes] | None = None,
+        *,
+        webhook: str | None = None,
+        check: Callable[[], None] = lambda: None,
+        **facts: Any,
     ) -> Job:
         """Accept a job: it is on disk when this returns. files: inputs by file name (image.png). facts: further fields of Job.
+
+        check: is called once the job is on disk, and has it removed when it raises: a revocation finds the job, or the check finds it.
 
         Raises Unavailable when the queue is full, when a job that is `awaited` would begin too late, and when the server stops;
         ServiceError when the disk is full.
@@ -128,6 +137,7 @@ class JobQueue:
         self._accepting += 1
         try:
             await anyio.to_thread.run_sync(jobs.accept, self.folder, job, files or {})
+            await anyio.to_thread.run_sync(_checked, self.folder, job.id, check)
         except StoreError as error:
             log.error("A job was not accepted: %s", error)
             raise storage_error(is_full(error)) from error
@@ -314,6 +324,14 @@ class JobQueue:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("An error inside of the queue", exc_info=task.exception())
+
+
+def _checked(folder: Path, job_id: str, check: Callable[[], None]) -> None:
+    try:
+        check()
+    except BaseException:
+        jobs.remove(folder, job_id)
+        raise
 
 
 def stopping(more: str = "Nothing was accepted.") -> Unavailable:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from avatar_pipeline.errors import AvatarPipelineError, NotFound
 from avatar_pipeline.service.context import Service, finished_result, image_url
+from avatar_pipeline.service.dialects import as_service_error
 from avatar_pipeline.service.job import PREVIEW, Job, State
 from avatar_pipeline.service.kinds import DIALECT_TASKS
 from avatar_pipeline.service.told import Told, told
@@ -79,7 +80,8 @@ async def view(service: Service, request: Request, job: Job, *, with_result: boo
     if job.state == "completed":
         try:
             result, made, image_urls = await anyio.to_thread.run_sync(_result, service, request, job, with_result)
-        except AvatarPipelineError as error:
+        except AvatarPipelineError as fault:
+            error = as_service_error(fault)
             withheld = JobError(code=error.code, message=str(error), field=error.field)
     return JobView(
         id=job.id,

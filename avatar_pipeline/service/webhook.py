@@ -39,12 +39,15 @@ async def deliver(queue: JobQueue, job: Job, render: Callable[[], Awaitable[byte
         if attempt:
             await asyncio.sleep(queue.settings.webhook_wait * 5 ** (attempt - 1))
         delivery.attempts += 1
-        body = await render()
         try:
+            body = await render()
             status = await post_json(delivery.url, body, signed(queue.settings, job.id, body), queue.settings)
             problem = None if 200 <= status < 300 else f"it answers {status}"
         except ServiceError as error:
             problem = str(error)
+        except Exception:  # of what the body is made from: a disk that is away comes back
+            log.exception("The body for the webhook of job %s", job.id)
+            problem = "the service could not read the result"
         delivery.problem = problem
         delivery.state = "delivered" if problem is None else "pending" if attempt < RETRIES else "failed"
         await queue.save(job)

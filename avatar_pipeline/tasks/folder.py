@@ -35,6 +35,7 @@ def write_result(folder: Path, result: TaskResult) -> None:
         "seeds": result.seeds,
         "made_from": result.made_from,
         "actor": result.actor,
+        "people": result.people,
         "warnings": result.warnings,
         "files": {name: sha256_bytes(data) for name, data in result.files.items()},
     }

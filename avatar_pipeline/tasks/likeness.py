@@ -17,7 +17,7 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.prompts import TRIGGER, portrait_prompt
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.errors import ActorError, Forbidden, StoreError
+from avatar_pipeline.errors import AvatarPipelineError, Forbidden
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.identity import Thresholds
 from avatar_pipeline.provenance.manifest import Manifest
@@ -91,7 +91,7 @@ class Likeness:
             return
         with (
             session.lora(store.read(self.lora, f"{self.spec.name}.safetensors")),
-            tools.allowed_by(People(store, [self.spec.name]).watched()),
+            tools.allowed_by(_now_and_then(lambda: require_publishable(self.spec, store, evidence=False))),
         ):
             yield
             require_publishable(self.spec, store)  # it may have been revoked, or have expired, in the meantime
@@ -111,15 +111,19 @@ class People:
 
     def watched(self) -> Callable[[], None]:
         """A function to be called at every step of the work: `require`, at most every EVERY seconds; the evidence is left to `require`."""
-        last = time.monotonic()
+        return _now_and_then(lambda: self.require(evidence=False))
 
-        def check() -> None:
-            nonlocal last
-            if self.names and time.monotonic() - last >= EVERY:
-                self.require(evidence=False)
-                last = time.monotonic()
 
-        return check
+def _now_and_then(check: Callable[[], None]) -> Callable[[], None]:
+    last = time.monotonic()
+
+    def checked() -> None:
+        nonlocal last
+        if time.monotonic() - last >= EVERY:
+            check()
+            last = time.monotonic()
+
+    return checked
 
 
 def real_people(store: ActorStore, names: Iterable[str | None]) -> list[str]:
@@ -129,24 +133,44 @@ def real_people(store: ActorStore, names: Iterable[str | None]) -> list[str]:
         try:
             if store.spec(name).likeness == "synthetic" and not may_be_revoked(store.actor_dir(name)):
                 continue
-        except (ActorError, StoreError):
+        except (AvatarPipelineError, OSError):
             pass
         found.append(name)
     return found
 
 
 def require_person(name: str, store: ActorStore, *, evidence: bool = True) -> None:
-    """`require_publishable` for an actor whose actor.yaml may be missing or damaged, which counts as a refusal."""
+    """Raise Forbidden, without the name, unless pictures of a real person may leave the house today.
+
+    name: an actor who is known as a real person by a picture. An actor.yaml that is missing, damaged, or says synthetic by now is no
+    consent: somebody else may have taken the name.
+    """
     try:
         spec = store.spec(name)
-    except (ActorError, StoreError):
+        if spec.likeness == "real":
+            require_publishable(spec, store, evidence=evidence)
+            return
+    except (AvatarPipelineError, OSError):
+        pass
+    raise Forbidden(
+        "It shows a real person whose consent to this use does not hold today. Whoever runs this service can see why (avatar-pipeline "
+        f"consent show) and renew it, with scope {', '.join(SCOPES)}.",
+        code="no_consent",
+    )
+
+
+def require_actor(name: str, store: ActorStore) -> None:
+    """`require_publishable` for an actor whom a request names; an actor.yaml that is missing or damaged counts as a refusal."""
+    try:
+        spec = store.spec(name)
+    except (AvatarPipelineError, OSError):
         raise Forbidden(
             f"Whether {name} is a real person who consents cannot be known, as its actor.yaml is missing or damaged. Whoever runs this "
             "service must put it right.",
             field="actor",
             code="no_consent",
         ) from None
-    require_publishable(spec, store, evidence=evidence)
+    require_publishable(spec, store)
 
 
 def require_publishable(spec: ActorSpec, store: ActorStore, *, evidence: bool = True) -> None:
@@ -157,7 +181,7 @@ def require_publishable(spec: ActorSpec, store: ActorStore, *, evidence: bool = 
     for scope in SCOPES:
         try:
             require_scopes(spec, store.actor_dir(spec.name), [scope], evidence=evidence)
-        except ActorError:
+        except (AvatarPipelineError, OSError):
             raise Forbidden(
                 f"{spec.name} is a real person, and there is no consent to {scope!r} that holds today. Whoever runs this service must "
                 f"record it (consent.yaml: scope {', '.join(SCOPES)}) before pictures of {spec.name} are drawn here.",

@@ -18,6 +18,7 @@ from upath import UPath
 from avatar_pipeline.actors.description import check_description, require_description
 from avatar_pipeline.actors.editing import with_values
 from avatar_pipeline.actors.files import local, write_atomic
+from avatar_pipeline.actors.handed_out import digests_of
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.spec import load_spec, one_line
 from avatar_pipeline.actors.store import ActorStore
@@ -59,7 +60,13 @@ def check_request(store: ActorStore, actor: str, description: str) -> list[str]:
     Raises ActorError for a bad name, a description of one word, and an actor whose base image is a photograph.
     """
     require_description(description)
-    if (store.actor_dir(actor) / "actor.yaml").is_file():
+    folder = store.actor_dir(actor)
+    if not (folder / "actor.yaml").is_file() and _was_there(store, actor):
+        raise ActorError(
+            f"actorName: there was an actor {actor}, whose actor.yaml is missing. Whoever runs this service must put it back. Choose "
+            "another actorName."
+        )
+    if (folder / "actor.yaml").is_file():
         spec = store.spec(actor)
         if spec.has_photographs or spec.likeness == "real":
             reason = "has photographs" if spec.has_photographs else "is a real person"
@@ -68,6 +75,11 @@ def check_request(store: ActorStore, actor: str, description: str) -> list[str]:
                 "Choose another actorName."
             )
     return check_description(description)
+
+
+def _was_there(store: ActorStore, actor: str) -> bool:
+    """Whether there is or was somebody of this name: another actor must not take the place of a real person."""
+    return store.actor_dir(actor).exists() or actor in dict(store.receipt_files()) or bool(digests_of(actor))
 
 
 def run(request: TaskRequest) -> TaskResult:

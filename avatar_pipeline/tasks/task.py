@@ -45,7 +45,8 @@ class TaskResult:
     files: contents by name, such as 0.jpg. facts: whatever the answer needs, JSON-able; `images` in it lists the pictures in order, each
     with `file`, `width`, `height`, `seed`. previews: for Dagster's UI. seeds: all that were drawn from. made_from: digests of what went
     in, by what it is, such as lora, base_model, source_face. actor: who was asked for. likenesses: the
-    actors whose LoRA or pictures went into it. warnings: in words.
+    actors whose LoRA or pictures went into it. people: the real people whom it shows, those of
+    the given pictures among them. warnings: in words.
     """
 
     files: dict[str, bytes]
@@ -55,6 +56,7 @@ class TaskResult:
     made_from: dict[str, str] = field(default_factory=dict)
     actor: str | None = None
     likenesses: list[str] = field(default_factory=list)
+    people: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 

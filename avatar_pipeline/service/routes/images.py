@@ -11,7 +11,6 @@ from avatar_pipeline.service.context import ServiceDep
 from avatar_pipeline.service.gate import people_of, picture_file
 from avatar_pipeline.service.job import PREVIEW
 from avatar_pipeline.service.pictures import check_signature
-from avatar_pipeline.tasks.likeness import real_people
 
 router = APIRouter(tags=["pictures"])
 
@@ -28,6 +27,5 @@ def picture(
     check_signature(service.key, job_id, file, expires, signature)
     job, path = picture_file(service, job_id, file)
     # A browser's cache would go on showing a person whose consent has ended.
-    shows_people = bool(real_people(service.store, people_of(service, job)))
-    kept = "no-store" if file == PREVIEW or shows_people else "private, max-age=3600"
+    kept = "no-store" if file == PREVIEW or people_of(service, job) else "private, max-age=3600"
     return FileResponse(path, headers={"X-Content-Type-Options": "nosniff", "Cache-Control": kept})
