@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Lock
 
 from pydantic import ValidationError
@@ -44,7 +45,7 @@ class PeopleIndex:
     def __init__(self, store: ActorStore) -> None:
         self.store = store
         self._files: dict[str, tuple[State, Digests]] = {}  # by path
-        self._real: dict[str, tuple[State, bool]] = {}  # by actor
+        self._real: dict[str, tuple[State | None, bool]] = {}  # by actor
         self._stored: dict[str, set[str]] = {}  # what is in the store: actors by digest
         self._handed_out: tuple[State | None, dict[str, set[str]]] = (None, {})
         self._swept = float("-inf")
@@ -79,18 +80,19 @@ class PeopleIndex:
 
     def _people(self) -> Iterator[str]:
         """Folders of actors that are, or may be, real people: without an actor.yaml that says otherwise."""
-        for folder in self.store.root.iterdir():
+        root: Path | UPath = local(self.store.root) or self.store.root  # plain paths on a disk: ten thousand actors are asked for
+        for folder in root.iterdir():
+            spec, record = _state(folder / "actor.yaml"), _state(folder / FILE)
+            known = self._real.get(folder.name)
+            if known is not None and known == (spec, False) and record is None:
+                continue
             try:
-                name = ActorName(folder.name)
-                self.store.actor_dir(name)
+                own = self.store.actor_dir(ActorName(folder.name))
             except ActorError:  # no actor: receipts, locks, a link that leads out
                 continue
-            spec, record = _state(folder / "actor.yaml"), _state(folder / FILE)
-            known = self._real.get(name)
-            if known is None or spec is None or known[0] != spec:
-                known = self._real[name] = (spec or (), is_real(folder))
+            known = self._real[folder.name] = (spec, spec is None or is_real(own))
             if known[1] or record is not None:
-                yield name
+                yield folder.name
 
     def _digests(self, name: str) -> Iterator[Digests]:
         for place, path in files_below(self.store.actor_dir(name)).items():
@@ -115,14 +117,13 @@ class PeopleIndex:
         return known[1]
 
 
-def _state(path: UPath) -> State | None:
+def _state(path: UPath | Path) -> State | None:
     """What changes when a file does; None when there is no file."""
-    disk = local(path)
     try:
-        if disk is None:
+        if isinstance(path, UPath) and local(path) is None:
             about = path.fs.info(path.path)
             return str(about.get("ETag") or about.get("LastModified")), about.get("size")
-        status = disk.stat()
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
