@@ -32,10 +32,13 @@ def draw(pipeline: Any) -> np.ndarray:
 
 
 def plain(session: GpuSession) -> Any:
-    """The same model as anybody would load it, its convolutions in the memory layout of ours: the other one rounds in another order."""
+    """The same model as anybody would load it, with the preset's sampler, and its convolutions in the memory layout of ours: the other
+    one rounds in another order.
+    """
     import diffusers
 
     pipeline = getattr(diffusers, session.family.PIPELINE).from_pretrained(session.model)
+    pipeline.scheduler = type(session.pipeline.scheduler).from_config(session.pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     if session.family.DENOISER == "unet":
         pipeline.unet.to(memory_format=torch.channels_last)
@@ -160,7 +163,7 @@ def test_the_kohya_file_tells_what_others_ask_for(sd_session: GpuSession) -> Non
     trained = train(sd_session, asked)
     captions = ["photo of sks, smiling", "photo of sks, gray background"]
     preset = get_preset("sd15")
-    notes = training_notes(preset, asked, "somebody", "sks", captions, 0, 7, trained.best_step)
+    notes = training_notes(preset, "epsilon", asked, "somebody", "sks", captions, 0, 7, trained.best_step)
     first, second = (kohya_file(trained.weights, preset, 1, notes) for _ in range(2))
     assert first is not None
     assert first == second
