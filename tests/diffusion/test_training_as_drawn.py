@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from PIL import Image
 from safetensors.torch import load
 
 from avatar_pipeline.diffusion.memory import Plan
@@ -141,7 +140,7 @@ def test_captions_are_dropped_at_the_rate_that_is_asked_for(sd_session: GpuSessi
     empty = word_arguments(sd_session, "a", "", 7.0)["negative_prompt_embeds"][0]
     dropped = [torch.equal(words.float(), empty.float()) for question in asked for words in question["encoder_hidden_states"]]
     assert len(dropped) == 256
-    assert 0.25 == pytest.approx(np.mean(dropped), abs=0.1)
+    assert np.mean(dropped) == pytest.approx(0.25, abs=0.1)
 
 
 # size of the picture, its bucket's, and the crop's top and left in the scaled picture
@@ -262,25 +261,26 @@ def test_float16_finds_the_gradients_that_float32_finds(tiny_folder: Callable[[s
     """A small loss has gradients below the smallest float16."""
     session = tiny_session("sd", tiny_folder("sd"))
     dataset = square_set(session)
-    norms, weights = [], []
+    norms, gradients = [], []
     for autocast in (None, torch.float16):
         session.__dict__["device"] = replace(session.device, autocast=autocast)
-        trained = train(session, settings(session, min_snr=1e-5, steps=3), dataset)
+        with optimized() as taken:
+            trained = train(session, settings(session, min_snr=1e-5, steps=2), dataset)
         norms.append([step.gradient_norm for step in trained.steps])
-        weights.append(flat([value for name, value in load(trained.weights).items() if "lora_B" in name]))
-    assert all(norm > 0 for norm in norms[0])
-    assert norms[1] == pytest.approx(norms[0], rel=0.1)
-    assert torch.nn.functional.cosine_similarity(*weights, dim=0) > 0.9
+        gradients.append(flat(taken[0]))
+    assert all(0 < norm < 1e-3 for norm in norms[0])
+    assert norms[1] == pytest.approx(norms[0], rel=0.01)
+    assert torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0) > 0.999
     session.close()
 
 
 def test_a_step_in_which_float16_overflows_is_left_out(tiny_folder: Callable[[str], Path]) -> None:
     session = tiny_session("sd", tiny_folder("sd"))
     session.__dict__["device"] = replace(session.device, autocast=torch.float16)
-    trained = train(session, settings(session, min_snr=0.0, prior_weight=3e4, steps=12), prior=square_set(session, 2))
+    trained = train(session, settings(session, min_snr=0.0, prior_weight=1e3, steps=8), prior=square_set(session, 2))
     finite = [math.isfinite(step.gradient_norm) for step in trained.steps]
     assert not finite[0]
-    assert finite[-1]
+    assert any(finite)
     assert all(value.isfinite().all() for value in load(trained.weights).values())
     session.close()
 
@@ -292,12 +292,15 @@ def test_gradients_in_bfloat16_are_summed_in_float32_and_clipped(tiny_folder: Ca
     dataset, prior = square_set(session), square_set(session, 2)
     single: dict[int, torch.Tensor] = {}
 
+    def add(index: int, gradient: torch.Tensor) -> None:
+        single[index] += gradient.double()
+
     def watch(*_: Any) -> None:
         """Sum up the gradients of each pass as they come, in float64."""
         learning = [p for p in session.denoiser.parameters() if p.requires_grad]
         for index, parameter in enumerate(learning if not single else []):
             single[index] = torch.zeros_like(parameter, dtype=torch.float64)
-            parameter.register_hook(lambda gradient, index=index: single[index].add_(gradient.double()) and None)
+            parameter.register_hook(lambda gradient, index=index: add(index, gradient))
 
     hook = session.denoiser.register_forward_pre_hook(watch)
     asked = settings(session, steps=1, accumulation=24, prior_weight=40.0)
@@ -330,7 +333,7 @@ def test_the_average_is_the_one_that_its_formula_says(sd_session: GpuSession) ->
     def evaluate(step: int) -> Evaluation:
         from tests.diffusion.test_training import current
 
-        found.append(flat([value for name, value in current(sd_session).items() if "lora_B" in name]))
+        found.append(flat([value for name, value in sorted(current(sd_session).items()) if "lora_B" in name]))
         return Evaluation(-step)
 
     train(sd_session, settings(sd_session, evaluate_every=1, steps=4), dataset, evaluate)
@@ -339,7 +342,7 @@ def test_the_average_is_the_one_that_its_formula_says(sd_session: GpuSession) ->
         decay = min(0.3, (1 + step) / (10 + step))
         wanted = decay * wanted + (1 - decay) * weights
     averaged = load(train(sd_session, settings(sd_session, ema=0.3, steps=4), dataset).weights)
-    got = flat([value for name, value in averaged.items() if "lora_B" in name])
+    got = flat([value for name, value in sorted(averaged.items()) if "lora_B" in name])
     assert torch.allclose(got, wanted, atol=1e-6)
 
 
@@ -387,19 +390,19 @@ def test_each_process_gets_a_card_of_its_own(
         pass
     assert [env["CUDA_VISIBLE_DEVICES"] for env in workers] == others
     assert own[0]["LOCAL_RANK"] == str(first)  # by which accelerate chooses the card
-    with pytest.raises(GenerationError, match=r"9 processes need a GPU each, and 3 can be seen"):
-        with distributed.group(sd_session, dataset, None, replace(asked, batch_size=9, processes=9), 1, None):
-            pass
+    with (
+        pytest.raises(GenerationError, match=r"9 processes need a GPU each, and 3 can be seen"),
+        distributed.group(sd_session, dataset, None, replace(asked, batch_size=9, processes=9), 1, None),
+    ):
+        pass
 
 
 def test_a_process_holds_its_own_card(sd_session: GpuSession, monkeypatch: pytest.MonkeyPatch) -> None:
     class Held(Exception):
         pass
 
-    @contextmanager
-    def turn(work: str = "") -> Iterator[None]:
+    def turn(work: str = "") -> None:
         raise Held(work)
-        yield
 
     asked, dataset = settings(sd_session, processes=2), square_set(sd_session, 1)
     monkeypatch.setitem(sd_session.__dict__, "turn", turn)

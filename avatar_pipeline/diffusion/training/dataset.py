@@ -66,7 +66,7 @@ def from_tensors(tensors: Mapping[str, torch.Tensor]) -> LoraDataset:
     for number in range(len({name.partition(".")[0] for name in tensors})):
         found = below(tensors, str(number))
         captions, empty = (below(found, kind) for kind in WORDS)
-        buckets.append(Bucket(*(found[name] for name in PICTURES), captions=captions, empty=empty))
+        buckets.append(Bucket(found["latents"], found["faces"], found["frames"], captions, empty))
     return LoraDataset(tuple(buckets))
 
 
