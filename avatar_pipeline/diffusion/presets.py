@@ -28,7 +28,8 @@ class Preset:
     `head_inter_eye` (share of the width) and `head_eye_y` (share of the height) say where the model draws the eyes of
     a head shot. Training draws its noise levels from a logit-normal of `timestep_mean` and `timestep_spread`, and the share
     `timestep_uniform` of them evenly. `lora_*` are the defaults for 10-20 photographs; in the face the loss counts `lora_face_weight`
-    times as much as around it; lora_min_snr: gamma of min-SNR weighting, 0 for none; lora_ema: decay of the averaged weights, 0 for none.
+    times as much as around it (1: all alike); lora_min_snr: gamma of min-SNR weighting, 0 for none; lora_ema: decay of the averaged
+    weights, 0 for none.
     `identity_adapter` is the model folder's IP-Adapter, and `identity_analyzer` the analyzer whose embeddings it reads; both are empty
     where there is none, the analyzer's name alone where any will do. `identity_unit` is the adapter's scale at an `id_weight` of 1.
     """

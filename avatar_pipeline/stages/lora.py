@@ -44,8 +44,10 @@ class Settings(BaseModel):
     )
     evaluate_every: int = Field(75, ge=1, description="steps between evaluations on held-out pictures")
     patience: int = Field(0, ge=0, le=100, description="stop after this many evaluations without a better likeness; 0: never")
-    caption_dropout: float = Field(0.1, ge=0, le=1, description="share of steps without a caption, for guidance")
-    face_weight: float | None = Field(None, ge=1, le=20, description="how many times as much the loss counts in the face")
+    caption_dropout: float = Field(0.1, ge=0, le=1, description="share of pictures without a caption, for guidance")
+    face_weight: float | None = Field(
+        None, ge=1, le=20, description="how many times as much the loss counts in the face; 1: all alike"
+    )
     min_snr: float | None = Field(None, ge=0, le=20, description="gamma of min-SNR weighting (SD 1.5, SDXL); 0: none")
     ema: float | None = Field(
         None, ge=0, lt=1, description="decay of the averaged weights, which are then the ones kept; 0: none"
