@@ -29,7 +29,7 @@ from avatar_pipeline.diffusion.training import distributed
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, encode_dataset
 from avatar_pipeline.diffusion.training.loop import take_part
 from avatar_pipeline.diffusion.training.objective import Objective
-from avatar_pipeline.diffusion.training.optimizer import learning_rate_factor
+from avatar_pipeline.diffusion.training.optimizer import learning_rate_factor, make_optimizer
 from avatar_pipeline.diffusion.training.record import Evaluation
 from avatar_pipeline.diffusion.words import word_arguments
 from avatar_pipeline.errors import GenerationError
@@ -161,6 +161,38 @@ def test_sdxl_is_told_the_pictures_own_size_and_crop(
     session.close()
 
 
+def test_a_picture_of_the_drawn_size_is_asked_about_as_a_drawing_is(each_session: GpuSession) -> None:
+    """Sizes, places of cells and words, noise levels' unit: all that both are told beside the noisy latents."""
+    size, kept = (256, 320), each_session.preset
+    with questions(each_session) as drawn:
+        text_to_image(each_session, "a", 1, *size, 1, 1.0)
+    each_session.preset = replace(kept, sizes={"headshot": size})
+    with questions(each_session) as trained:
+        train(
+            each_session, settings(each_session, steps=1, batch_size=1, caption_dropout=0.0), one_picture(each_session, "a", size)
+        )
+    each_session.preset = kept
+    for name in ("encoder_hidden_states", "img_ids", "txt_ids", "time_ids", "text_embeds", "pooled_projections"):
+        assert (name in drawn[0]) == (name in trained[0])
+        assert name not in drawn[0] or torch.allclose(drawn[0][name].float(), trained[0][name].float(), atol=1e-6), name
+    states = "hidden_states" if kept.family == "flux" else "sample"
+    assert drawn[0][states].shape == trained[0][states].shape
+    unit = 1 if kept.family == "flux" else 1000
+    assert unit / 2 < float(drawn[0]["timestep"].max()) <= unit  # a drawing starts at the most noise
+    assert 0 <= float(trained[0]["timestep"].max()) <= unit
+
+
+def test_flux_hands_back_latents_as_it_took_them(tiny_folder: Callable[[str], Path]) -> None:
+    """A transformer that says what it was given: tokens are packed and unpacked the same way."""
+    session = tiny_session("flux", tiny_folder("flux"))
+    noisy = torch.randn(2, 4, 6, 10, generator=torch.Generator().manual_seed(0))
+    session.denoiser.register_forward_hook(lambda module, given, named, out: (named["hidden_states"],), with_kwargs=True)
+    words = {name: value.expand(2, *value.shape[1:]) for name, value in word_arguments(session, "a", "", 1.0).items()}
+    predicted = session.family.predict(session.denoiser, noisy, torch.tensor([10.0, 500.0]), words, torch.zeros(2, 4))
+    assert torch.equal(predicted, noisy)
+    session.close()
+
+
 @pytest.mark.parametrize("guidance", [True, False])
 def test_flux_is_trained_at_a_guidance_of_one_where_it_takes_any(tmp_path: Path, guidance: bool) -> None:
     session = tiny_session("flux", tiny.build("flux", tmp_path, guidance=guidance))
@@ -257,6 +289,17 @@ def test_noise_levels_are_drawn_from_the_presets_distribution(preset: str, tiny_
         assert float((asked.timesteps / 1000 < level).float().mean()) == pytest.approx(wanted, abs=0.015)
 
 
+def test_noise_and_steps_are_each_pictures_own_and_cover_all(sd_session: GpuSession) -> None:
+    clean = torch.zeros(4000, 4, 2, 2)
+    asked = Objective(sd_session.pipeline.scheduler, settings(sd_session)).ask(clean, torch.Generator().manual_seed(0))
+    shares = torch.histc(asked.timesteps.float(), 10, 0, 1000) / 4000
+    assert shares.tolist() == pytest.approx([0.1] * 10, abs=0.02)
+    assert asked.timesteps.min() < 5
+    assert asked.timesteps.max() > 994
+    assert float(asked.target.mean()) == pytest.approx(0.0, abs=0.02)
+    assert float(asked.target.std(dim=0).mean()) == pytest.approx(1.0, abs=0.02)
+
+
 def test_float16_finds_the_gradients_that_float32_finds(tiny_folder: Callable[[str], Path]) -> None:
     """A small loss has gradients below the smallest float16."""
     session = tiny_session("sd", tiny_folder("sd"))
@@ -349,6 +392,14 @@ def test_the_average_is_the_one_that_its_formula_says(sd_session: GpuSession) ->
 def test_the_learning_rate_warms_up_in_ten_steps_and_falls_to_a_tenth() -> None:
     factors = [learning_rate_factor(step, 1000) for step in (1, 5, 10, 500, 1000)]
     assert factors == pytest.approx([0.1, 0.5, 1.0, 0.55, 0.1], abs=1e-3)
+
+
+def test_weights_without_gradients_shrink_slowly() -> None:
+    weights = torch.ones(3, requires_grad=True)
+    optimizer = make_optimizer("adamw", [weights], 0.1)
+    weights.grad = torch.zeros(3)
+    optimizer.step()
+    assert weights.tolist() == pytest.approx([1 - 0.1 * 1e-4] * 3, abs=1e-7)
 
 
 def test_the_face_counts_more_where_it_was_shown_to_help_and_elsewhere_when_asked() -> None:

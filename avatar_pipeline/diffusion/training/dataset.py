@@ -88,31 +88,29 @@ def encode_dataset(
         key = (*bucket_size(preset, image.width, image.height), token_count(words[index]))
         grouped.setdefault(key, []).append(index)
     buckets = []
-    for (width, height, tokens), members in sorted(grouped.items()):
-        fitted = [_fill(images[index], width, height, boxes[index]) for index in members]
-        with torch.no_grad(), whole_pictures(session):
-            latents = torch.cat([family.encode_pixels(pipeline, _pixels(image)) for image, _, _ in fitted])
-        rows, columns = latents.shape[2:]
-        masks = []
-        for _, box, _ in fitted:
-            if box is not None:
-                masks.append(boxed_face(box, rows, columns, width, height))
-            elif faces is None and (width, height) == (preset.width, preset.height):
-                masks.append(framed_face(preset, rows, columns))
-            else:
-                masks.append(torch.zeros(rows, columns, dtype=torch.bool))
-        corners = [
-            (images[index].height, images[index].width, *corner) for index, (_, _, corner) in zip(members, fitted, strict=True)
-        ]
-        buckets.append(
-            Bucket(
-                latents,
-                torch.stack(masks).to(latents.device),
-                torch.tensor(corners),
-                {name: torch.cat([words[index][name].float() for index in members]) for name in words[0]},
-                {name: value.float() for name, value in encode_nothing(session, tokens).items()},
+    with torch.no_grad(), whole_pictures(session):
+        for (width, height, tokens), members in sorted(grouped.items()):
+            latents, masks, frames = [], [], []
+            for index in members:
+                image, box, corner = _fill(images[index], width, height, boxes[index])
+                latents.append(family.encode_pixels(pipeline, _pixels(image)))
+                rows, columns = latents[-1].shape[2:]
+                if box is not None:
+                    masks.append(boxed_face(box, rows, columns, width, height))
+                elif faces is None and (width, height) == (preset.width, preset.height):
+                    masks.append(framed_face(preset, rows, columns))
+                else:
+                    masks.append(torch.zeros(rows, columns, dtype=torch.bool))
+                frames.append((images[index].height, images[index].width, *corner))
+            buckets.append(
+                Bucket(
+                    torch.cat(latents),
+                    torch.stack(masks).to(latents[0].device),
+                    torch.tensor(frames),
+                    {name: torch.cat([words[index][name].float() for index in members]) for name in words[0]},
+                    {name: value.float() for name, value in encode_nothing(session, tokens).items()},
+                )
             )
-        )
     return LoraDataset(tuple(buckets))
 
 
