@@ -6,6 +6,7 @@ Random weights draw no face: only there the face checks are replaced (tests/stan
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import dagster as dg
@@ -21,6 +22,7 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.definitions import register
 from avatar_pipeline.diffusion.families import get_family
 from avatar_pipeline.diffusion.presets import get_preset
+from avatar_pipeline.diffusion.training.files import read
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.running import run_avatar
 from avatar_pipeline.stages.chain import STAGES
@@ -55,6 +57,8 @@ def test_the_chain_passes_on_every_family(
 ) -> None:
     family = get_preset(preset).family
     model = tiny.build(family, tmp_path / "model", **({"guidance": False} if preset == "flux-schnell" else {}))
+    if preset == "sd15":
+        _predicts_velocity(model)
     monkeypatch.setenv(f"AVATAR_MODEL_{preset.upper().replace('-', '_')}", str(model))
     monkeypatch.setenv("AVATAR_EXPORTS", str(tmp_path / "exports"))
     actor = ActorName("small")
@@ -65,6 +69,7 @@ def test_the_chain_passes_on_every_family(
     with dg.DagsterInstance.ephemeral() as instance, standing_in(analyzer, portrait(store.photos(actor), analyzer)) as stand_in:
         register(instance, store)
         outcome = run_avatar(instance, store, actor)
+        event = instance.get_latest_materialization_event(dg.AssetKey("lora"))
     assert outcome.problems == []
     assert stand_in.stood_in
     manifests = {asset: store.current(actor, asset) for asset in STAGES}
@@ -79,6 +84,19 @@ def test_the_chain_passes_on_every_family(
     assert kohya
     assert all(key.startswith("lora_unet_") for key in kohya)
     assert {key.rpartition(".")[2] for key in kohya} == {"alpha", "weight"}
+    told = read(store.read(manifests["lora"], f"{actor}_kohya.safetensors"))[1]
+    assert told.get("modelspec.prediction_type") == {"sd15": "v", "sdxl": "epsilon"}.get(preset)
+    # One token a letter: the description alone is longer than a window of CLIP.
+    assert event is not None and event.asset_materialization is not None
+    words = event.asset_materialization.metadata.get("warnings_in_words")
+    assert (words is not None) == (family != "sd")
+    assert words is None or "the pooled vector" in str(words.value)
+
+
+def _predicts_velocity(model: Path) -> None:
+    """Make the model one that predicts velocity, as some of the hub do."""
+    file = model / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"prediction_type": "v_prediction"}))
 
 
 def _plain_diffusers_takes(lora: bytes, model: Path, family: str) -> None:

@@ -28,7 +28,7 @@ def word_arguments(session: GpuSession, prompt: str, negative_prompt: str, guida
     would have no effect.
     """
     family = session.family
-    words = _encode(session, "encode_prompt", family.encode_prompt, prompt)
+    words = encode(session, prompt)
     if not family.is_guided(guidance_scale, negative_prompt):
         if negative_prompt:
             raise GenerationError(
@@ -36,11 +36,30 @@ def word_arguments(session: GpuSession, prompt: str, negative_prompt: str, guida
             )
         return dict(words)
     negative = _encode(session, "encode_negative", family.encode_negative, negative_prompt)
-    length = max(_length(words), _length(negative))
+    length = max(token_count(words), token_count(negative))
     # Empty windows fill the shorter one up: words of one kind are all alike long.
-    words = _lengthen(words, length, lambda: _encode(session, "encode_prompt", family.encode_prompt, ""))
+    words = _lengthen(words, length, lambda: encode(session, ""))
     negative = _lengthen(negative, length, lambda: _encode(session, "encode_negative", family.encode_negative, ""))
     return {**words, **{f"negative_{name}": tensor for name, tensor in negative.items()}}
+
+
+def encode(session: GpuSession, prompt: str) -> Words:
+    """Text embeddings of a prompt, as it is drawn and as it is trained: in the same windows and precision. Each tensor is (1, ...)."""
+    return _encode(session, "encode_prompt", session.family.encode_prompt, prompt)
+
+
+def encode_nothing(session: GpuSession, tokens: int) -> Words:
+    """What a drawing without a negative prompt is guided from, beside a prompt of so many tokens."""
+
+    def nothing() -> Words:
+        return _encode(session, "encode_negative", session.family.encode_negative, "")
+
+    return _lengthen(nothing(), tokens, nothing)
+
+
+def token_count(words: Words) -> int:
+    """How many tokens embeddings have; empty places count too."""
+    return words["prompt_embeds"].shape[1]
 
 
 def autocast(session: GpuSession) -> Any:
@@ -72,14 +91,10 @@ def _encode(session: GpuSession, kind: str, encode: Callable[[Any, str], Words],
     return words
 
 
-def _length(words: Words) -> int:
-    return words["prompt_embeds"].shape[1]
-
-
 def _lengthen(words: Words, length: int, empty: Callable[[], Words]) -> Words:
     import torch
 
-    missing = length - _length(words)
+    missing = length - token_count(words)
     if not missing:
         return words
     filling = empty()["prompt_embeds"]

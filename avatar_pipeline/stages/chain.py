@@ -144,7 +144,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             name="lora",
-            code_version="4",
+            code_version="5",
             settings=lora.Settings,
             run=lambda i, settings, t: lora.run(
                 i.spec,

@@ -56,5 +56,6 @@ def draw_curves(
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
-    """Each value averaged with those before it."""
-    return [float(np.mean(values[max(0, i - SMOOTHING) : i + 1])) for i in range(len(values))]
+    """Each value averaged with those before it; what is not finite, of a step that was left out, does not count."""
+    windows = [[v for v in values[max(0, i - SMOOTHING) : i + 1] if np.isfinite(v)] for i in range(len(values))]
+    return [float(np.mean(window)) if window else float("nan") for window in windows]

@@ -44,8 +44,10 @@ class Settings(BaseModel):
     )
     evaluate_every: int = Field(75, ge=1, description="steps between evaluations on held-out pictures")
     patience: int = Field(0, ge=0, le=100, description="stop after this many evaluations without a better likeness; 0: never")
-    caption_dropout: float = Field(0.1, ge=0, le=1, description="share of steps without a caption, for guidance")
-    face_weight: float | None = Field(None, ge=1, le=20, description="how many times as much the loss counts in the face")
+    caption_dropout: float = Field(0.1, ge=0, le=1, description="share of pictures without a caption, for guidance")
+    face_weight: float | None = Field(
+        None, ge=1, le=20, description="how many times as much the loss counts in the face; 1: all alike"
+    )
     min_snr: float | None = Field(None, ge=0, le=20, description="gamma of min-SNR weighting (SD 1.5, SDXL); 0: none")
     ema: float | None = Field(
         None, ge=0, lt=1, description="decay of the averaged weights, which are then the ones kept; 0: none"
@@ -88,9 +90,11 @@ def run(
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.files import annotate
     from avatar_pipeline.diffusion.training.kohya import kohya_file, training_notes
+    from avatar_pipeline.diffusion.training.objective import prediction
 
     data = read_training_set(variations)
     references = embeddings(data.held_out, analyzer)
+    warnings = _beyond_the_pooled_vector(session, data.captions)
     hyperparameters = as_planned(hyperparameters_of(settings, session), settings, session)
     class_pictures = settings.prior_pictures if settings.prior_weight else 0
     seeds = {
@@ -125,9 +129,15 @@ def run(
     probes = contact_sheet(labelled, settings.probes, (TILE, TILE))
     comparison = compare_renders(before_images, after_images)
     notes = training_notes(
-        session.preset, hyperparameters, spec.name, prompts.TRIGGER, data.captions, class_pictures, seeds["training"], trained.best_step
+        session.preset, prediction(session.pipeline.scheduler), hyperparameters, spec.name, prompts.TRIGGER, data.captions, class_pictures,
+        seeds["training"], trained.best_step,
     )  # fmt: skip
     other = kohya_file(trained.weights, session.preset, getattr(session.denoiser.config, "layers_per_block", 2), notes)
+    if not other:
+        warnings.append(
+            "there is no file in kohya's format: it cannot hold DoRA on FLUX, nor layers beyond attention and feed-forward ones. "
+            "dora: false and the preset's lora_targets give one."
+        )
     losses = [step.loss for step in trained.steps]
     return StageResult(
         files={
@@ -153,7 +163,7 @@ def run(
         seeds=seeds,
         previews={"curves": curves, "comparison": comparison, "probes": probes},
         tables={"evaluations": evaluations},
-        warnings=[] if other else ["there is no file in kohya's format: it cannot hold DoRA on FLUX. dora: false gives one."],
+        warnings=warnings,
     )
 
 
@@ -235,6 +245,18 @@ def _train(
             )
 
         return session.attempt(train, step_down)
+
+
+def _beyond_the_pooled_vector(session: GpuSession, captions: Sequence[str]) -> list[str]:
+    """A warning when captions say something that the model's pooled vector of the words does not hear."""
+    longer = sum(session.family.pooled_part(session.pipeline, caption) != caption for caption in captions)
+    if not longer:
+        return []
+    return [
+        f"{longer} of {len(captions)} captions are longer than one window of the text encoder. All of their words are trained on, but the "
+        f"pooled vector, which {session.preset.name} reads beside them, is that of the first window: it may not tell expressions and views "
+        "apart. A shorter description in actor.yaml lets it."
+    ]
 
 
 def hyperparameters_of(settings: Settings, session: GpuSession) -> Hyperparameters:

@@ -32,10 +32,13 @@ def draw(pipeline: Any) -> np.ndarray:
 
 
 def plain(session: GpuSession) -> Any:
-    """The same model as anybody would load it, its convolutions in the memory layout of ours: the other one rounds in another order."""
+    """The same model as anybody would load it, with the preset's sampler, and its convolutions in the memory layout of ours: the other
+    one rounds in another order.
+    """
     import diffusers
 
     pipeline = getattr(diffusers, session.family.PIPELINE).from_pretrained(session.model)
+    pipeline.scheduler = type(session.pipeline.scheduler).from_config(session.pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     if session.family.DENOISER == "unet":
         pipeline.unet.to(memory_format=torch.channels_last)
@@ -95,12 +98,16 @@ def test_diffusers_reads_the_kohya_file_of_flux(tmp_path: Path) -> None:
     random = torch.Generator().manual_seed(0)
     rank, width = 2, 3072
     double = [*("to_q", "to_k", "to_v", "to_out.0"), "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
-    names = [f"transformer_blocks.18.attn.{name}" for name in double]
-    names += [f"single_transformer_blocks.37.attn.{name}" for name in double[:3]]
+    sizes = {f"transformer_blocks.18.attn.{name}": (width, width) for name in double}
+    sizes |= {f"single_transformer_blocks.37.attn.{name}": (width, width) for name in double[:3]}
+    for stream in ("ff", "ff_context"):  # as diffusers' script trains them, ours where lora_targets names them
+        sizes[f"transformer_blocks.18.{stream}.net.0.proj"] = (width, 4 * width)
+        sizes[f"transformer_blocks.18.{stream}.net.2"] = (4 * width, width)
+    sizes["single_transformer_blocks.37.proj_out"] = (5 * width, width)
     tensors = {}
-    for name in names:
-        tensors[f"transformer.{name}.lora_A.weight"] = torch.randn(rank, width, generator=random)
-        tensors[f"transformer.{name}.lora_B.weight"] = torch.randn(width, rank, generator=random)
+    for name, (inner, outer) in sizes.items():
+        tensors[f"transformer.{name}.lora_A.weight"] = torch.randn(rank, inner, generator=random)
+        tensors[f"transformer.{name}.lora_B.weight"] = torch.randn(outer, rank, generator=random)
     config = {
         "transformer.r": rank,
         "transformer.lora_alpha": rank,
@@ -119,6 +126,8 @@ def test_diffusers_reads_the_kohya_file_of_flux(tmp_path: Path) -> None:
     rest = {name: value for name, value in back.items() if name not in tensors}
     assert all("proj_mlp" in name for name in rest)  # not trained: their part of the fused layer adds nothing
     assert not rest["transformer.single_transformer_blocks.37.proj_mlp.lora_B.weight"].any()
+    elsewhere = {name.replace("attn.to_add_out", "norm1.linear"): value for name, value in tensors.items()}
+    assert kohya_file(to_bytes(elsewhere, {"lora_adapter_metadata": json.dumps(config)}), preset, 2, {}) is None
 
 
 def test_alpha_and_rslora_are_one_scale_in_kohyas_format(sd_session: GpuSession) -> None:
@@ -160,7 +169,7 @@ def test_the_kohya_file_tells_what_others_ask_for(sd_session: GpuSession) -> Non
     trained = train(sd_session, asked)
     captions = ["photo of sks, smiling", "photo of sks, gray background"]
     preset = get_preset("sd15")
-    notes = training_notes(preset, asked, "somebody", "sks", captions, 0, 7, trained.best_step)
+    notes = training_notes(preset, "epsilon", asked, "somebody", "sks", captions, 0, 7, trained.best_step)
     first, second = (kohya_file(trained.weights, preset, 1, notes) for _ in range(2))
     assert first is not None
     assert first == second
@@ -171,6 +180,9 @@ def test_the_kohya_file_tells_what_others_ask_for(sd_session: GpuSession) -> Non
     assert (told["modelspec.trigger_phrase"], told["ss_seed"], told["ss_num_train_images"]) == ("sks", "7", "2")
     assert told["modelspec.hash_sha256"] == f"0x{told['sshs_model_hash']}"
     assert all(isinstance(value, str) for value in told.values())
+    for prediction, word in (("epsilon", "epsilon"), ("v_prediction", "v"), ("flow", None)):
+        notes = training_notes(preset, prediction, asked, "somebody", "sks", captions, 0, 7, 1)  # type: ignore[arg-type]
+        assert notes.get("modelspec.prediction_type") == word
 
 
 def test_notes_do_not_touch_what_the_loader_reads(sd_session: GpuSession) -> None:

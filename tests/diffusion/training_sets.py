@@ -24,8 +24,7 @@ SIZE = 64
 def tiny_session(family: str, folder: Path) -> GpuSession:
     """A session on the tiny pipeline of a family, saved in `folder` by tests.diffusion.tiny."""
     sizes = {"headshot": (SIZE, SIZE), "half_body": (SIZE, SIZE), "full_body": (SIZE, SIZE)}
-    # with the scheduler of the folder, as a plain diffusers pipeline has it
-    preset = replace(get_preset(PRESETS[family]), model=str(folder), sizes=sizes, size_multiple=16, scheduler="own")
+    preset = replace(get_preset(PRESETS[family]), model=str(folder), sizes=sizes, size_multiple=16)
     return GpuSession(preset, "cpu", str(folder))
 
 

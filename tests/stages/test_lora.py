@@ -126,6 +126,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
     assert told["avatar_pipeline.step"] == str(whole.metrics["best_step"])
     kohya = read(whole.files[f"{NAME}_kohya.safetensors"])[1]
     assert (kohya["ss_num_train_images"], kohya["modelspec.trigger_phrase"]) == ("4", TRIGGER)
+    assert "modelspec.prediction_type" not in kohya  # the embedded model predicts rectified flow
     assert open_image(whole.files["probes.jpg"], name="probes").size == (208, 440)  # two evaluations of one probe
 
 

@@ -30,14 +30,14 @@ class Family(Protocol):
     DENOISER: str
     TEXT_ENCODERS: tuple[str, ...]
 
-    def encode_prompts(self, pipeline: Any, prompts: Sequence[str]) -> Words:
-        """Text embeddings of N prompts, each tensor (N, ...)."""
-
     def encode_prompt(self, pipeline: Any, prompt: str) -> Words:
         """Text embeddings of one prompt of any length, each tensor (1, ...). Raises GenerationError for one that cannot be read whole."""
 
     def encode_negative(self, pipeline: Any, prompt: str) -> Words:
         """Text embeddings of what not to draw, as encode_prompt gives them; an empty prompt is what the family takes for none."""
+
+    def pooled_part(self, pipeline: Any, prompt: str) -> str:
+        """What a pooled vector says of a prompt, the beginning of a long one; all of it where the family has no pooled vector."""
 
     def is_guided(self, guidance_scale: float, negative_prompt: str) -> bool:
         """Whether each step asks the denoiser twice, with the prompt and with the negative prompt."""
@@ -60,8 +60,13 @@ class Family(Protocol):
     def unpack(self, pipeline: Any, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
         """Latents (N, C, h, w) of what the pipeline holds while it draws pictures of `height` x `width` pixels."""
 
-    def predict(self, denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words) -> torch.Tensor:
-        """What the denoiser says of noisy latents (N, C, h, w) at timesteps (N,): noise, velocity, as it was trained; same shape."""
+    def predict(
+        self, denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor
+    ) -> torch.Tensor:
+        """What the denoiser says of noisy latents (N, C, h, w) at timesteps (N,): noise, velocity, as it was trained; same shape.
+
+        frames: (N, 4), each picture's height and width before it was scaled, and the top and left of its crop in the scaled picture.
+        """
 
 
 def get_family(name: FamilyName) -> Family:

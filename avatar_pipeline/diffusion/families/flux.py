@@ -24,22 +24,25 @@ TRUE_CFG_SCALE = 4.0
 LONGEST, LONGEST_SCHNELL = 512, 256
 
 
-def encode_prompts(pipeline: Any, prompts: Sequence[str]) -> Words:
-    return _encode(pipeline, prompts, None)
-
-
 def encode_prompt(pipeline: Any, prompt: str) -> Words:
     limit, tokens = longest(pipeline), count_tokens([pipeline.tokenizer_2], prompt) + 1  # T5 marks the end
     if tokens > limit:
         raise GenerationError(
             f"the prompt is too long: {tokens} tokens, and this FLUX model reads {limit}. Shorten it; it begins {prompt[:60]!r}."
         )
-    # CLIP only gives a pooled vector, of its first window, as in ComfyUI.
-    return _encode(pipeline, [split_prompt(prompt, [pipeline.tokenizer])[0]], [prompt])
+    embeds, pooled, _ = pipeline.encode_prompt(
+        [pooled_part(pipeline, prompt)], [prompt], device=pipeline._execution_device, max_sequence_length=limit
+    )
+    return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
 def encode_negative(pipeline: Any, prompt: str) -> Words:
     return encode_prompt(pipeline, prompt)
+
+
+def pooled_part(pipeline: Any, prompt: str) -> str:
+    # CLIP only gives a pooled vector, of its first window, as in ComfyUI.
+    return split_prompt(prompt, [pipeline.tokenizer])[0]
 
 
 def is_guided(guidance_scale: float, negative_prompt: str) -> bool:
@@ -65,16 +68,6 @@ def longest(pipeline: Any) -> int:
     return LONGEST if pipeline.transformer.config.guidance_embeds else LONGEST_SCHNELL
 
 
-def _encode(pipeline: Any, for_clip: Sequence[str], for_t5: Sequence[str] | None) -> Words:
-    embeds, pooled, _ = pipeline.encode_prompt(
-        list(for_clip),
-        None if for_t5 is None else list(for_t5),
-        device=pipeline._execution_device,
-        max_sequence_length=longest(pipeline),
-    )
-    return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
-
-
 def encode_pixels(pipeline: Any, pixels: torch.Tensor) -> torch.Tensor:
     vae = pipeline.vae
     latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
@@ -91,7 +84,7 @@ def unpack(pipeline: Any, latents: torch.Tensor, height: int, width: int) -> tor
     return pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
 
 
-def predict(denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words) -> torch.Tensor:
+def predict(denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor) -> torch.Tensor:
     from diffusers import FluxPipeline
 
     count, channels, height, width = noisy.shape

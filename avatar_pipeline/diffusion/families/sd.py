@@ -17,18 +17,18 @@ TEXT_ENCODERS = ("text_encoder",)
 PIPELINE_LATENTS = 4  # channels by which StableDiffusionImg2ImgPipeline tells latents from pictures
 
 
-def encode_prompts(pipeline: Any, prompts: Sequence[str]) -> Words:
-    embeds, _ = pipeline.encode_prompt(list(prompts), pipeline._execution_device, 1, False)
-    return {"prompt_embeds": embeds}
-
-
 def encode_prompt(pipeline: Any, prompt: str) -> Words:
-    windows = [encode_prompts(pipeline, [part]) for part in split_prompt(prompt, [pipeline.tokenizer])]
-    return {"prompt_embeds": torch.cat([window["prompt_embeds"] for window in windows], dim=1)}
+    parts = split_prompt(prompt, [pipeline.tokenizer])
+    windows = [pipeline.encode_prompt([part], pipeline._execution_device, 1, False)[0] for part in parts]
+    return {"prompt_embeds": torch.cat(windows, dim=1)}
 
 
 def encode_negative(pipeline: Any, prompt: str) -> Words:
     return encode_prompt(pipeline, prompt)
+
+
+def pooled_part(pipeline: Any, prompt: str) -> str:
+    return prompt
 
 
 def is_guided(guidance_scale: float, negative_prompt: str) -> bool:
@@ -67,5 +67,5 @@ def unpack(pipeline: Any, latents: torch.Tensor, height: int, width: int) -> tor
     return latents
 
 
-def predict(denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words) -> torch.Tensor:
+def predict(denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor) -> torch.Tensor:
     return denoiser(noisy.to(denoiser.dtype), timesteps, words["prompt_embeds"].to(denoiser.dtype), return_dict=False)[0]

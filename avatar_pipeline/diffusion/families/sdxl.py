@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,17 +26,15 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 CELL = 8  # pixels a side of a latent cell
 
 
-def encode_prompts(pipeline: Any, prompts: Sequence[str]) -> Words:
-    embeds, _, pooled, _ = pipeline.encode_prompt(
-        list(prompts), device=pipeline._execution_device, do_classifier_free_guidance=False
-    )
-    return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
-
-
 def encode_prompt(pipeline: Any, prompt: str) -> Words:
-    parts = split_prompt(prompt, [pipeline.tokenizer, pipeline.tokenizer_2])
-    windows = [encode_prompts(pipeline, [part]) for part in parts]
-    return {**windows[0], "prompt_embeds": torch.cat([window["prompt_embeds"] for window in windows], dim=1)}
+    windows, pooled = [], []
+    for part in split_prompt(prompt, [pipeline.tokenizer, pipeline.tokenizer_2]):
+        embeds, _, vector, _ = pipeline.encode_prompt(
+            [part], device=pipeline._execution_device, do_classifier_free_guidance=False
+        )
+        windows.append(embeds)
+        pooled.append(vector)
+    return {"prompt_embeds": torch.cat(windows, dim=1), "pooled_prompt_embeds": pooled[0]}
 
 
 def encode_negative(pipeline: Any, prompt: str) -> Words:
@@ -47,11 +44,15 @@ def encode_negative(pipeline: Any, prompt: str) -> Words:
     return {name: torch.zeros_like(tensor) for name, tensor in words.items()} if nothing else words
 
 
-def predict(denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words) -> torch.Tensor:
+def pooled_part(pipeline: Any, prompt: str) -> str:
+    return split_prompt(prompt, [pipeline.tokenizer, pipeline.tokenizer_2])[0]
+
+
+def predict(denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor) -> torch.Tensor:
     count, _, height, width = noisy.shape
-    # original size, upper left corner of the crop, target size: our pictures are framed, not cropped out of larger ones
-    size = (height * CELL, width * CELL)
-    time_ids = torch.tensor([[*size, 0, 0, *size]] * count, device=noisy.device, dtype=denoiser.dtype)
+    # original size, upper left corner of the crop, target size
+    target = torch.tensor([[height * CELL, width * CELL]] * count, device=noisy.device)
+    time_ids = torch.cat([frames.to(noisy.device), target], dim=1).to(denoiser.dtype)
     return denoiser(
         noisy.to(denoiser.dtype),
         timesteps,

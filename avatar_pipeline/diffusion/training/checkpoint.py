@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 FORMAT = "avatar_pipeline.checkpoint.1"
 # Raise it when the same state would go on to another result: older checkpoints are then not used.
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 SECONDS = 60.0  # between checkpoints: what a kill costs at most, beside the step or the evaluation that it hits
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,80 +13,87 @@ from PIL import Image, ImageOps
 
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.training.checkpoint import below
+from avatar_pipeline.diffusion.words import encode, encode_nothing, token_count
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+PICTURES, WORDS = ("latents", "faces", "frames"), ("captions", "empty")  # a bucket's tensors, and its groups of tensors
 
 
 @dataclass(frozen=True, eq=False)
 class Bucket:
-    """Pictures of one size. latents: (N, C, h, w) float32. faces: (N, h, w) bool, cells that show the face. members: (N,) int64,
-    their places among the captions.
+    """Pictures of one size, whose captions take equally many tokens.
+
+    latents: (N, C, h, w) float32. faces: (N, h, w) bool, cells that show the face. frames: (N, 4) int64, height and width of each picture
+    before it was scaled, and top and left of its crop in the scaled picture. captions: text embeddings by the names that the denoiser
+    takes, each (N, ...). empty: what takes the place of a dropped caption, each (1, ...).
     """
 
     latents: torch.Tensor
     faces: torch.Tensor
-    members: torch.Tensor
+    frames: torch.Tensor
+    captions: Mapping[str, torch.Tensor]
+    empty: Mapping[str, torch.Tensor]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All of it by name."""
+        found = {name: getattr(self, name) for name in PICTURES}
+        return found | {f"{kind}.{name}": value for kind in WORDS for name, value in getattr(self, kind).items()}
 
 
 @dataclass(frozen=True, eq=False)
 class LoraDataset:
-    """captions: text embeddings by the names that the denoiser takes, each (N, ...). empty: the same of the empty caption, (1, ...)."""
+    """A training set in buckets: a batch comes out of one of them."""
 
     buckets: tuple[Bucket, ...]
-    captions: Mapping[str, torch.Tensor]
-    empty: Mapping[str, torch.Tensor]
-
-    @property
-    def count(self) -> int:
-        """Number of pictures."""
-        return sum(len(bucket.members) for bucket in self.buckets)
 
     def to(self, device: str) -> LoraDataset:
-        """The same on a device; what is drawn from, the members, stays where it is."""
-        buckets = tuple(Bucket(b.latents.to(device), b.faces.to(device), b.members) for b in self.buckets)
-        move = {name: value.to(device) for name, value in self.captions.items()}
-        return LoraDataset(buckets, move, {name: value.to(device) for name, value in self.empty.items()})
+        """The same on a device."""
+        return from_tensors({name: value.to(device) for name, value in self.tensors().items()})
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All of it by name, for a file; `from_tensors` reads it back."""
-        found = {f"captions.{name}": value for name, value in self.captions.items()}
-        found |= {f"empty.{name}": value for name, value in self.empty.items()}
-        for number, bucket in enumerate(self.buckets):
-            found |= {f"bucket.{number}.{field.name}": getattr(bucket, field.name) for field in fields(Bucket)}
-        return {name: value.cpu().contiguous() for name, value in found.items()}
+        return {
+            f"{number}.{name}": value.cpu().contiguous()
+            for number, bucket in enumerate(self.buckets)
+            for name, value in bucket.tensors().items()
+        }
 
 
 def from_tensors(tensors: Mapping[str, torch.Tensor]) -> LoraDataset:
     """A data set from what `LoraDataset.tensors` gave."""
-
-    def below(prefix: str) -> dict[str, torch.Tensor]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-    numbers = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("bucket.")})
-    return LoraDataset(tuple(Bucket(**below(f"bucket.{number}.")) for number in numbers), below("captions."), below("empty."))
+    buckets = []
+    for number in range(len({name.partition(".")[0] for name in tensors})):
+        found = below(tensors, str(number))
+        captions, empty = (below(found, kind) for kind in WORDS)
+        buckets.append(Bucket(found["latents"], found["faces"], found["frames"], captions, empty))
+    return LoraDataset(tuple(buckets))
 
 
 def encode_dataset(
     session: GpuSession, images: Sequence[Image.Image], captions: Sequence[str], faces: Sequence[Box | None] | None = None
 ) -> LoraDataset:
-    """Encode pictures and their captions.
+    """Encode pictures and their captions, these as prompts are encoded for drawing.
 
     faces: where each picture's face is; by default, pictures of a head shot's size show it where the preset frames heads,
     and others do not say. Each picture goes to the bucket whose aspect ratio is nearest to its own, scaled and cropped to fill it.
+    Raises GenerationError for a caption that the model cannot read whole.
     """
     preset, family, pipeline = session.preset, session.family, session.pipeline
     boxes: Sequence[Box | None] = faces if faces is not None else [None] * len(images)
-    grouped: dict[tuple[int, int], list[int]] = {}
+    # One by one: in a batch the matrix products of another shape may round another way, and a caption would depend on its company.
+    words = [encode(session, caption) for caption in captions]
+    grouped: dict[tuple[int, int, int], list[int]] = {}
     for index, image in enumerate(images):
-        grouped.setdefault(bucket_size(preset, image.width, image.height), []).append(index)
+        key = (*bucket_size(preset, image.width, image.height), token_count(words[index]))
+        grouped.setdefault(key, []).append(index)
     buckets = []
-    with torch.no_grad():
-        for (width, height), members in sorted(grouped.items()):
-            latents, masks = [], []
+    with torch.no_grad(), whole_pictures(session):
+        for (width, height, tokens), members in sorted(grouped.items()):
+            latents, masks, frames = [], [], []
             for index in members:
-                image, box = _fill(images[index], width, height, boxes[index])
-                pixels = torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
-                latents.append(family.encode_pixels(pipeline, pixels))
+                image, box, corner = _fill(images[index], width, height, boxes[index])
+                latents.append(family.encode_pixels(pipeline, _pixels(image)))
                 rows, columns = latents[-1].shape[2:]
                 if box is not None:
                     masks.append(boxed_face(box, rows, columns, width, height))
@@ -93,16 +101,39 @@ def encode_dataset(
                     masks.append(framed_face(preset, rows, columns))
                 else:
                     masks.append(torch.zeros(rows, columns, dtype=torch.bool))
-            device = latents[0].device
-            buckets.append(Bucket(torch.cat(latents), torch.stack(masks).to(device), torch.tensor(members)))
-        # One by one: in a batch the matrix products of another shape may round another way, and a caption would depend on its company.
-        words = [family.encode_prompts(pipeline, [text]) for text in (*captions, "")]
-    encoded = {name: torch.cat([word[name].float() for word in words]) for name in words[0]}
-    return LoraDataset(
-        tuple(buckets),
-        {name: value[:-1] for name, value in encoded.items()},
-        {name: value[-1:] for name, value in encoded.items()},
-    )
+                frames.append((images[index].height, images[index].width, *corner))
+            buckets.append(
+                Bucket(
+                    torch.cat(latents),
+                    torch.stack(masks).to(latents[0].device),
+                    torch.tensor(frames),
+                    {name: torch.cat([words[index][name].float() for index in members]) for name in words[0]},
+                    {name: value.float() for name, value in encode_nothing(session, tokens).items()},
+                )
+            )
+    return LoraDataset(tuple(buckets))
+
+
+@contextmanager
+def whole_pictures(session: GpuSession) -> Iterator[None]:
+    """The autoencoder takes pictures whole while the block runs: in tiles, which a plan for little memory has, latents come out otherwise.
+
+    On a card, the denoiser makes room meanwhile where the plan leaves all parts there.
+    """
+    vae, plan = session.pipeline.vae, session.plan
+    if plan is None or not plan.tiling:
+        yield
+        return
+    away = plan.offload == "none" and session.device.kind != "cpu"
+    if away:
+        session.denoiser.to("cpu")
+    vae.disable_tiling()
+    try:
+        yield
+    finally:
+        vae.enable_tiling()
+        if away:
+            session.denoiser.to(session.device.where)
 
 
 def bucket_size(preset: Preset, width: int, height: int) -> tuple[int, int]:
@@ -149,13 +180,18 @@ def face_weights(faces: torch.Tensor, weight: float) -> torch.Tensor:
     return weights / weights.mean((-2, -1), keepdim=True)
 
 
-def _fill(image: Image.Image, width: int, height: int, box: Box | None) -> tuple[Image.Image, Box | None]:
-    """The picture scaled and cropped to fill `width` x `height`, its middle kept, and where the box is then."""
+def _fill(image: Image.Image, width: int, height: int, box: Box | None) -> tuple[Image.Image, Box | None, tuple[int, int]]:
+    """The picture scaled and cropped to fill `width` x `height`, its middle kept; where the box is then; top and left of the crop."""
     if image.size == (width, height):
-        return image, box
+        return image, box, (0, 0)
     scale = max(width / image.width, height / image.height)
     left, top = (image.width * scale - width) / 2, (image.height * scale - height) / 2
     moved = None
     if box is not None:
         moved = (box[0] * scale - left, box[1] * scale - top, box[2] * scale - left, box[3] * scale - top)
-    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS), moved
+    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS), moved, (round(top), round(left))
+
+
+def _pixels(image: Image.Image) -> torch.Tensor:
+    """(1, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(np.asarray(image, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)[None]

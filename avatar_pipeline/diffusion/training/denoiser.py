@@ -33,7 +33,7 @@ class Trainable:
         )
 
     def collect(self) -> None:
-        """Add the gradients of the model's copies to the masters'."""
+        """Add the gradients of the model's copies to the masters', after each backward pass: sums in half precision lose what is small."""
         if not self.apart:
             return
         for master, parameter in zip(self.masters, self.parameters, strict=True):
@@ -120,12 +120,6 @@ def parked(session: GpuSession) -> Iterator[None]:
         finally:
             for part in moved:
                 part.to(session.device.where)
-
-
-def precision(session: GpuSession) -> AbstractContextManager[Any]:
-    """The precision of the forward pass."""
-    device = session.device
-    return torch.autocast(device.kind, device.autocast) if device.autocast else nullcontext()
 
 
 def kernels(session: GpuSession) -> AbstractContextManager[Any]:

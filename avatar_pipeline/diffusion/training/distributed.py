@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from avatar_pipeline.diffusion.device import Device
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.diffusion.training.dataset import LoraDataset
 from avatar_pipeline.diffusion.training.files import to_bytes
@@ -114,6 +115,7 @@ def group(
         folder = Path(name)
         _write_job(folder, session, dataset, prior, settings, seed, checkpoint)
         port = _free_port()
+        places = _places(session.device, settings.processes, port)
         workers, logs = [], []
         try:
             for rank in range(1, settings.processes):
@@ -123,13 +125,13 @@ def group(
                     workers.append(
                         subprocess.Popen(
                             [sys.executable, "-m", WORKER, str(folder)],
-                            env={**os.environ, **_environment(rank, settings.processes, port, session.device.kind)},
+                            env={**os.environ, **places[rank]},
                             stdin=subprocess.PIPE,
                             stdout=log,
                             stderr=subprocess.STDOUT,
                         )
                     )
-            with joined(_environment(0, settings.processes, port, session.device.kind), session.device.kind) as accelerator:
+            with joined(places[0], session.device.kind) as accelerator:
                 yield Group(accelerator, workers, logs)
                 for worker in workers:
                     worker.wait(60)
@@ -161,14 +163,27 @@ def joined(environment: Mapping[str, str], kind: str) -> Iterator[Any]:
         os.environ.update(before)
 
 
-def _environment(rank: int, size: int, port: int, kind: str) -> dict[str, str]:
-    """What torch.distributed reads. Each process sees one GPU only, its own: then "cuda" means the right one everywhere."""
-    found = {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    if kind == "cuda" and rank:
-        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        found["CUDA_VISIBLE_DEVICES"] = (visible or [str(index) for index in range(size)])[rank]
-    if kind == "cpu":
-        found["ACCELERATE_USE_CPU"] = "true"
+def _places(device: Device, size: int, port: int) -> list[dict[str, str]]:
+    """The environment of each process by rank: what torch.distributed and accelerate read.
+
+    Rank 0 has its card already, and calls it by its number among all. Each worker sees one card only, one of the others: then "cuda"
+    means the right one there. Raises GenerationError when there are fewer cards than processes.
+    """
+    common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    found = [{**common, "RANK": str(rank), "LOCAL_RANK": "0"} for rank in range(size)]
+    if device.kind == "cpu":
+        return [{**place, "ACCELERATE_USE_CPU": "true"} for place in found]
+    if device.kind != "cuda":
+        raise GenerationError(f"processes: {size} processes need a GPU each, and {device.kind} has one. Use processes: 1.")
+    count = torch.cuda.device_count()
+    others = [index for index in range(count) if index != device.index]
+    if len(others) < size - 1:
+        raise GenerationError(f"processes: {size} processes need a GPU each, and {count} can be seen. Use processes: {count}.")
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    names = visible or [str(index) for index in range(count)]
+    found[0]["LOCAL_RANK"] = str(device.index)
+    for place, index in zip(found[1:], others, strict=False):
+        place["CUDA_VISIBLE_DEVICES"] = names[index]
     return found
 
 

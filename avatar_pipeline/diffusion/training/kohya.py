@@ -19,6 +19,7 @@ import torch
 from avatar_pipeline import __version__
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.training.files import adapter_config, read, to_bytes
+from avatar_pipeline.diffusion.training.objective import Prediction
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
 
 # What sd-scripts writes for each family: ss_base_model_version, modelspec.architecture, modelspec.implementation, ss_network_module.
@@ -37,9 +38,15 @@ FLUX_DOUBLE = {
     "img_attn_proj": ("attn.to_out.0",),
     "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
     "txt_attn_proj": ("attn.to_add_out",),
+    "img_mlp_0": ("ff.net.0.proj",),
+    "img_mlp_2": ("ff.net.2",),
+    "txt_mlp_0": ("ff_context.net.0.proj",),
+    "txt_mlp_2": ("ff_context.net.2",),
 }
 FLUX_SINGLE = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
 MLP_WIDTH = 4  # rows of proj_mlp, in widths of the model
+# sd-scripts' library/sai_model_spec.py, which has no word for rectified flow and leaves the field out for FLUX.
+PREDICTION_TYPES: dict[Prediction, str] = {"epsilon": "epsilon", "v_prediction": "v"}
 
 Layer = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # down, up, DoRA's magnitudes
 
@@ -48,7 +55,8 @@ def kohya_file(weights: bytes, preset: Preset, layers_per_block: int, notes: Map
     """The file in kohya's format, from a LoRA in diffusers' format.
 
     layers_per_block: of the U-Net. notes: further metadata, as `training_notes` gives it.
-    None for DoRA on FLUX: its fused layers would need magnitudes for rows that were not trained.
+    None for what the format cannot hold: DoRA on FLUX, whose fused layers would need magnitudes for rows that were not trained, and FLUX
+    layers beyond attention and feed-forward ones.
     """
     tensors, metadata = read(weights)
     config = adapter_config(metadata)
@@ -58,7 +66,9 @@ def kohya_file(weights: bytes, preset: Preset, layers_per_block: int, notes: Map
     rank = config["r"]
     alpha = config["lora_alpha"] * (math.sqrt(rank) if config["use_rslora"] else 1.0)
     if preset.family == "flux":
-        named = _flux(layers, rank)
+        named, left_out = _flux(layers, rank)
+        if left_out:
+            return None
     elif preset.family == "sdxl":
         named = {sgm_name(name, layers_per_block): layer for name, layer in layers.items()}
     else:
@@ -78,6 +88,7 @@ def kohya_file(weights: bytes, preset: Preset, layers_per_block: int, notes: Map
 
 def training_notes(
     preset: Preset,
+    prediction: Prediction,
     settings: Hyperparameters,
     actor: str,
     trigger: str,
@@ -86,7 +97,7 @@ def training_notes(
     seed: int,
     step: int,
 ) -> dict[str, str]:
-    """The `ss_*` and `modelspec.*` metadata that other programs show or go by.
+    """The `ss_*` and `modelspec.*` metadata that other programs show or go by. prediction: what the base model predicts.
 
     modelspec.date and ss_training_started_at are left out: the same training shall give the same bytes; the manifest has the time.
     """
@@ -132,7 +143,8 @@ def training_notes(
         "modelspec.trigger_phrase": trigger,
         "modelspec.license": preset.licence,
     }
-    return notes if preset.family == "flux" else {**notes, "modelspec.prediction_type": "epsilon"}
+    kind = PREDICTION_TYPES.get(prediction)
+    return {**notes, "modelspec.prediction_type": kind} if kind else notes
 
 
 def sgm_name(name: str, layers_per_block: int) -> str:
@@ -164,8 +176,10 @@ def _layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, Layer]:
     return found
 
 
-def _flux(layers: Mapping[str, Layer], rank: int) -> dict[str, Layer]:
+def _flux(layers: Mapping[str, Layer], rank: int) -> tuple[dict[str, Layer], set[str]]:
+    """The layers by the original transformer's names, and those of ours that have no place there."""
     found: dict[str, Layer] = {}
+    left_out = set(layers)
     for name, layer in layers.items():
         block = re.fullmatch(r"transformer_blocks\.(\d+)\.(.+)", name)
         single = re.fullmatch(r"single_transformer_blocks\.(\d+)\.attn\.to_q", name)
@@ -173,14 +187,21 @@ def _flux(layers: Mapping[str, Layer], rank: int) -> dict[str, Layer]:
         if single:
             start = f"single_transformer_blocks.{single[1]}"
             rows = (width, width, width, MLP_WIDTH * width)
-            parts = [layers.get(f"{start}.{part}") for part in FLUX_SINGLE]
-            found[f"single_blocks.{single[1]}.linear1"] = _fused(parts, rows, rank)
+            names = [f"{start}.{part}" for part in FLUX_SINGLE]
+            found[f"single_blocks.{single[1]}.linear1"] = _fused([layers.get(part) for part in names], rows, rank)
+            left_out.difference_update(names)
         elif block:
             for original, members in FLUX_DOUBLE.items():
                 if block[2] == members[0]:
-                    parts = [layers.get(f"transformer_blocks.{block[1]}.{part}") for part in members]
-                    found[f"double_blocks.{block[1]}.{original}"] = _fused(parts, (width,) * len(parts), rank)
-    return found
+                    names = [f"transformer_blocks.{block[1]}.{part}" for part in members]
+                    found[f"double_blocks.{block[1]}.{original}"] = _fused(
+                        [layers.get(part) for part in names], (width,) * len(names), rank
+                    )
+                    left_out.difference_update(names)
+        elif name.startswith("single_transformer_blocks.") and name.endswith(".proj_out"):
+            found[f"single_blocks.{name.split('.')[1]}.linear2"] = layer
+            left_out.discard(name)
+    return found, left_out
 
 
 def _fused(parts: Sequence[Layer | None], rows: Sequence[int], rank: int) -> Layer:

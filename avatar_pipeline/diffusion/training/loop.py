@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 
@@ -82,16 +83,18 @@ def take_part(
     checkpoint: bytes | None,
     processes: Alone,
 ) -> None:
-    """The same steps in a process that neither evaluates nor saves."""
+    """The same steps in a process that neither evaluates nor saves. A card is its own, which it holds alone; a CPU is rank 0's."""
     where = session.device.where
-    dataset, prior = dataset.to(where), prior.to(where) if prior else None
-    with trainable(session, settings, seed) as model:
-        training = _begin(session, model, dataset, prior, settings, seed, processes, checkpoint)
-        with parked(session):
-            while not training.finished:
-                while training.step < training.next_evaluation:
-                    training.advance()
-                training.wait_for_evaluation()
+    own_card = session.turn(f"LoRA training, process {processes.rank + 1}") if session.device.kind != "cpu" else nullcontext()
+    with own_card:
+        dataset, prior = dataset.to(where), prior.to(where) if prior else None
+        with trainable(session, settings, seed) as model:
+            training = _begin(session, model, dataset, prior, settings, seed, processes, checkpoint)
+            with parked(session):
+                while not training.finished:
+                    while training.step < training.next_evaluation:
+                        training.advance()
+                    training.wait_for_evaluation()
 
 
 def _begin(

@@ -11,7 +11,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step. loss: averaged over its pictures. gradient_norm: before clipping to 1."""
+    """One optimizer step. loss: averaged over its pictures. gradient_norm: before clipping to 1; not a finite number
+    where float16 overflowed and the step was left out.
+    """
 
     step: int
     loss: float

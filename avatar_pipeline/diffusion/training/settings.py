@@ -18,7 +18,8 @@ class Hyperparameters:
 
     steps: optimizer steps. batch_size: pictures of one forward pass, over all processes; accumulation: forward passes of a step.
     evaluate_every: steps between evaluations, the last step being one too. patience: evaluations in a row without a better score
-    after which training stops, 0 for never. face_weight: how many times as much the loss counts in the face as around it.
+    after which training stops, 0 for never. caption_dropout: share of pictures without their caption, as drawing is guided from none.
+    face_weight: how many times as much the loss counts in the face as around it, 1 for all alike.
     min_snr: gamma of min-SNR weighting (arXiv 2303.09556), 0 for none; it acts on models that predict noise or velocity.
     prior_weight: weight of the loss on the class pictures, which keep the model from taking everybody for the person.
     timestep_*: share of noise levels drawn evenly, the others from a logit-normal; they act on rectified flow only.

@@ -12,7 +12,7 @@ import torch
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.diffusion.training import checkpoint
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, face_weights
-from avatar_pipeline.diffusion.training.denoiser import Trainable, kernels, precision
+from avatar_pipeline.diffusion.training.denoiser import Trainable, kernels
 from avatar_pipeline.diffusion.training.distributed import Alone
 from avatar_pipeline.diffusion.training.files import lora_file
 from avatar_pipeline.diffusion.training.objective import Objective
@@ -26,6 +26,7 @@ from avatar_pipeline.diffusion.training.optimizer import (
 )
 from avatar_pipeline.diffusion.training.record import Evaluation, Step
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
+from avatar_pipeline.diffusion.words import autocast
 from avatar_pipeline.errors import GenerationError
 
 Batch = tuple[int, torch.Tensor]  # a bucket, and places in it
@@ -56,6 +57,9 @@ class Training:
         self._dataset, self._prior = dataset, prior
         self._objective = Objective(session.pipeline.scheduler, settings)
         self._optimizer = make_optimizer(settings.optimizer, model.masters, settings.learning_rate)
+        # float16 has no numbers for most of the gradients: the loss is scaled up, and steps in which something overflows are left out.
+        half = torch.float16 in (session.device.dtype, session.device.autocast)
+        self._scaler = torch.amp.GradScaler(session.device.kind, enabled=half)
         self._average = AveragedWeights(model.masters, settings.ema) if settings.ema else None
         self._random = torch.Generator("cpu").manual_seed(seed)
         parts = settings.steps * settings.accumulation
@@ -88,13 +92,14 @@ class Training:
             loss = self._backward(self._dataset, self._plan[part], self._weights, 1.0) + loss.to(self._session.device.where)
             if self._prior is not None:
                 self._backward(self._prior, self._prior_plan[part], None, settings.prior_weight)
-        model.collect()
         gradients = [master.grad for master in model.masters if master.grad is not None]
         loss = self._processes.average(gradients, loss)
         if not torch.isfinite(loss):
             raise GenerationError(f"LoRA training diverged at step {self.step}: the loss is not a number. Lower learning_rate.")
+        self._scaler.unscale_(self._optimizer)
         norm = gradient_norm(model.masters)
-        self._optimizer.step()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         self._optimizer.zero_grad()
         model.publish()
         if self._average:
@@ -139,6 +144,7 @@ class Training:
             "stopped": self._stopped,
             "best": [self.best_step, self.best_score],
             "optimizer": rest,
+            "scaler": self._scaler.state_dict(),
             "steps": [list(asdict(step).values()) for step in self.steps],
             "evaluations": [[step, found.score, dict(found.facts)] for step, found in self.evaluations.items()],
         }
@@ -164,6 +170,7 @@ class Training:
                 value.copy_(tensors[f"average.{index}"])
         self._model.publish()
         unpack_optimizer(self._optimizer, checkpoint.below(tensors, "optimizer"), state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
         self._random.set_state(tensors["random.own"])
         torch.set_rng_state(tensors["random.global"])
 
@@ -171,20 +178,24 @@ class Training:
         """Add the gradients of one forward pass over this process's share of a batch; returns its loss, detached, before `factor`."""
         settings, model = self._settings, self._model
         bucket, places = dataset.buckets[batch[0]], batch[1]
-        clean, members = bucket.latents[places], bucket.members[places]
+        clean = bucket.latents[places]
         without = torch.rand(len(places), generator=self._random) < settings.caption_dropout
         question = self._objective.ask(clean, self._random)
         mine = self._processes.share(len(places))
-        words = {name: value[members].clone() for name, value in dataset.captions.items()}
+        words = {name: value[places] for name, value in bucket.captions.items()}
         for name, value in words.items():
-            value[without] = dataset.empty[name][0]
+            value[without] = bucket.empty[name][0]
         noisy = question.noisy[mine]
         if type(model.denoiser).__name__.startswith("UNet"):
             noisy = noisy.contiguous(memory_format=torch.channels_last)
         with kernels(self._session):
-            with precision(self._session):
+            with autocast(self._session):
                 predicted = self._session.family.predict(
-                    model.denoiser, noisy, question.timesteps[mine], {name: value[mine] for name, value in words.items()}
+                    model.denoiser,
+                    noisy,
+                    question.timesteps[mine],
+                    {name: value[mine] for name, value in words.items()},
+                    bucket.frames[places][mine],
                 )
             error = (predicted.float() - question.target[mine]).pow(2)
             if weights is not None:
@@ -192,7 +203,8 @@ class Training:
             if question.weight is not None:
                 error = error * question.weight[mine]
             loss = error.mean() / settings.accumulation
-            (loss * factor if factor != 1.0 else loss).backward()
+            self._scaler.scale(loss * factor if factor != 1.0 else loss).backward()
+        model.collect()
         return loss.detach()
 
     def _exchange(self) -> None:
@@ -208,7 +220,7 @@ def plan_batches(dataset: LoraDataset, size: int, count: int, random: torch.Gene
     Buckets take turns by their number of pictures: each time, the one that is furthest behind its share. In a bucket each picture comes
     once before any comes again.
     """
-    totals = [len(bucket.members) for bucket in dataset.buckets]
+    totals = [len(bucket.latents) for bucket in dataset.buckets]
     taken = [0] * len(totals)
     turns = []
     for turn in range(1, count + 1):
