@@ -17,11 +17,9 @@ from avatar_pipeline.home import PROJECT
 # Tests draw with tiny models of random weights, which no licence protects, under the presets of large ones, which some do.
 os.environ.setdefault("AVATAR_ACCEPT_LICENCES", "flux-dev")
 
-# Processes of one test run need not wait for each other's turn on the device, whose lock lies in the folder for temporary files.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    own = Path(tempfile.gettempdir()) / f"avatar_pipeline-tests-{os.getuid()}-{worker}"
-    own.mkdir(exist_ok=True)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(own)
+# Neither the processes of one test run nor two test runs wait for each other's turn on the device. Children inherit the folder.
+LOCKS = tempfile.TemporaryDirectory(prefix="avatar_pipeline-tests-")
+os.environ["AVATAR_LOCKS"] = LOCKS.name
 
 # The actor of the chain is a person whom the base model knows, so that a few steps of LoRA are enough: it is about the chain, not about
 # quality.
