@@ -36,7 +36,7 @@ def scratch_folder() -> Iterator[Path]:
     folder = root / secrets.token_hex(8)
     lock = FileLock(_lock_of(folder), thread_local=False)
     try:
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
         remove_abandoned()
         lock.acquire()  # before the folder is there: without its lock it counts as abandoned
         folder.mkdir(mode=0o700)
