@@ -43,6 +43,7 @@ class Settings(BaseModel):
         None, description="how clients reach the service, such as https://image-agent.hfu.edu; None: as they asked"
     )
     queue_limit: int = Field(32, ge=1, description="jobs that may wait; more are answered 503 with Retry-After")
+    cartoon_limit: int = Field(64, ge=1, description="cartoons that may wait; more are answered 503 with Retry-After")
     wait_seconds: float = Field(
         110.0, gt=0, le=DAY, description="how long a dialect's call waits for its job: below its clients' 120"
     )
