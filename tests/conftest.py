@@ -38,8 +38,22 @@ settings:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test, minutes of LoRA training, comes first, so that with several processes none is left alone with it."""
+    """The longest test, minutes of LoRA training, comes first, so that with several processes none is left alone with it.
+
+    Tests marked `gpu` are skipped without a card, whatever is installed.
+    """
     items.sort(key=lambda item: item.path.name != "test_demo.py")
+    needs_card = [item for item in items if item.get_closest_marker("gpu")]
+    if needs_card and not has_card():
+        for item in needs_card:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def has_card() -> bool:
+    """Whether tests marked `gpu` can run here."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @pytest.fixture(scope="session")
