@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.diffusion.device import choose_device, free_memory_gib
+from avatar_pipeline.diffusion.device import choose_device, free_memory_gib, lock_path
 from avatar_pipeline.diffusion.licences import licence_accepted
 from avatar_pipeline.diffusion.memory import drawing_plan, training_plan
 from avatar_pipeline.diffusion.offload import has_nf4
@@ -18,6 +18,7 @@ from avatar_pipeline.diffusion.presets import PRESETS, Preset, hub_id
 from avatar_pipeline.diffusion.weights import check_model_folder, locate_model
 from avatar_pipeline.errors import AvatarPipelineError, ModelError
 from avatar_pipeline.faces.analyzer import LICENCES, get_analyzer
+from avatar_pipeline.locks import state_of
 from avatar_pipeline.provenance import keys
 from avatar_pipeline.provenance.manifest import library_versions
 
@@ -39,6 +40,9 @@ def examine(store: ActorStore) -> list[Finding]:
     """Look at everything that a run may use. Takes some seconds: models are really opened."""
     findings = [Finding("Python", sys.version.split()[0])]
     findings += [_attempt("device", _device, licence="", mend="make install")]
+    findings += [
+        _attempt("device lock", _device_lock, mend="set AVATAR_LOCKS to a folder that all who use the device may write in")
+    ]
     for name in PRESETS:
         findings += _model(name)
     findings.append(
@@ -128,6 +132,12 @@ def _device() -> str:
     device = choose_device("auto")
     lower = f", heavy layers in {device.autocast}" if device.autocast else ""
     return f"{device.kind}: {device.name}, {device.dtype}{lower}".replace("torch.", "")
+
+
+def _device_lock() -> str:
+    """Where it lies, and that it can be taken: processes that see another file compute at the same time."""
+    path = lock_path(choose_device("auto"))
+    return f"{path}: {state_of(path)}"
 
 
 def _attempt(what: str, look: Callable[[], str], *, licence: str = "", mend: str = "", needed: bool = True) -> Finding:

@@ -75,8 +75,7 @@ def world(root: Path, count: int) -> dict[str, str]:
         (folder / "actor.yaml").write_text(yaml.safe_dump(spec))
     (root / "home").mkdir()
     shutil.copy(PROJECT / "avatar_pipeline" / "defs" / "dagster.yaml", root / "home")
-    variables = {"AVATAR_DATA": "actors", "AVATAR_EXPORTS": "exports", "DAGSTER_HOME": "home", "TMPDIR": "tmp"}
-    (root / "tmp").mkdir()
+    variables = {"AVATAR_DATA": "actors", "AVATAR_EXPORTS": "exports", "DAGSTER_HOME": "home", "AVATAR_LOCKS": "locks"}
     return {
         **os.environ,
         **{name: str(root / folder) for name, folder in variables.items()},

@@ -21,11 +21,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import yaml
-from filelock import FileLock, Timeout
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.diffusion.device import choose_device, lock_path
 from avatar_pipeline.home import PROJECT
+from avatar_pipeline.locks import VARIABLE, state_of
 
 ACTORS = 4  # of each process
 QUICK = {"candidates": 1, "steps": 6}
@@ -57,13 +57,13 @@ def actor(store: Path, name: str, settings: dict[str, int]) -> None:
 
 
 def start(root: Path, home: str, actors: list[str]) -> subprocess.Popen[bytes]:
-    """A batch of these actors, in a process of its own. All share the folder for temporary files, where the device's lock lies."""
+    """A batch of these actors, in a process of its own. All share the folder where the device's lock lies."""
     environment = {
         **os.environ,
         "AVATAR_DATA": str(root / "actors"),
         "AVATAR_EXPORTS": str(root / "exports"),
         "DAGSTER_HOME": str(root / home),
-        "TMPDIR": str(root),
+        VARIABLE: str(root / "locks"),
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]),
     }
@@ -115,14 +115,9 @@ def killed(root: Path) -> float:
     """Seconds from the death of a process that holds the device to the moment at which a waiting one has it."""
     actor(root / "actors", "slow", SLOW)
     actor(root / "actors", "p0_0", QUICK)
-    lock = FileLock(root / lock_path(choose_device("cpu")).name)
+    os.environ[VARIABLE] = str(root / "locks")
     holder = start(root, "home0", ["slow"])
-    while True:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            break
-        lock.release()
+    while state_of(lock_path(choose_device("cpu"))) == "free":
         time.sleep(0.2)
     waiter = start(root, "home1", ["p0_0"])
     notes = root / "home1"

@@ -11,9 +11,7 @@ RUNPOD_SERVER_100_ID (docs/remote.md).
 from __future__ import annotations
 
 import sys
-import tempfile
 import uuid
-from pathlib import Path
 
 USAGE = __doc__.split("\n\n")[1].strip()
 
@@ -50,6 +48,7 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
     from avatar_pipeline.errors import GenerationError, RequestError
     from avatar_pipeline.home import dagster_home
     from avatar_pipeline.provenance.seeds import draw_seed
+    from avatar_pipeline.scratch import scratch_folder
     from avatar_pipeline.service.settings import from_environment
     from avatar_pipeline.tasks.folder import read_result
     from avatar_pipeline.tasks.make_base_image import Params
@@ -65,7 +64,7 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
         raise RequestError("\n".join(f"{fault['loc'][0]}: {fault['msg']}." for fault in error.errors())) from None
     dagster_home()
     run_id = str(uuid.uuid4())
-    with DagsterInstance.get() as instance, slots_watched(instance), tempfile.TemporaryDirectory() as folder:
+    with DagsterInstance.get() as instance, slots_watched(instance), scratch_folder() as folder:
         result = run_task(
             defs.resolve_job_def("service"),
             instance,
@@ -73,16 +72,16 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
             run_id=run_id,
             task="make_base_image",
             params=params.model_dump(mode="json"),
-            folder=Path(folder),
+            folder=folder,
             tags={SERVICE_TAG: run_id},
             progress=lambda share, what, preview: None,
         )
         if not result.success:
             reasons = [step_error(event) for event in result.all_events if event.is_step_failure]
             raise GenerationError("\n".join(reasons) or "The run was stopped.")
-        made = read_result(Path(folder))
+        made = read_result(folder)
         copy = exports_root() / made["facts"]["filename"]
-        write_atomic(copy, (Path(folder) / "outputs" / made["facts"]["images"][0]["file"]).read_bytes())
+        write_atomic(copy, (folder / "outputs" / made["facts"]["images"][0]["file"]).read_bytes())
     for warning in made["warnings"]:
         print(f"Warning: {warning}", file=sys.stderr)
     return made["facts"]["path"], made["facts"]["images"][0]["seed"], str(copy)

@@ -17,11 +17,9 @@ from avatar_pipeline.home import PROJECT
 # Tests draw with tiny models of random weights, which no licence protects, under the presets of large ones, which some do.
 os.environ.setdefault("AVATAR_ACCEPT_LICENCES", "flux-dev")
 
-# Processes of one test run need not wait for each other's turn on the device, whose lock lies in the folder for temporary files.
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    own = Path(tempfile.gettempdir()) / f"avatar_pipeline-tests-{os.getuid()}-{worker}"
-    own.mkdir(exist_ok=True)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(own)
+# Neither the processes of one test run nor two test runs wait for each other's turn on the device. Children inherit the folder.
+LOCKS = tempfile.TemporaryDirectory(prefix="avatar_pipeline-tests-")
+os.environ["AVATAR_LOCKS"] = LOCKS.name
 
 # The actor of the chain is a person whom the base model knows, so that a few steps of LoRA are enough: it is about the chain, not about
 # quality.
@@ -40,8 +38,22 @@ settings:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test, minutes of LoRA training, comes first, so that with several processes none is left alone with it."""
+    """The longest test, minutes of LoRA training, comes first, so that with several processes none is left alone with it.
+
+    Tests marked `gpu` are skipped without a card, whatever is installed.
+    """
     items.sort(key=lambda item: item.path.name != "test_demo.py")
+    needs_card = [item for item in items if item.get_closest_marker("gpu")]
+    if needs_card and not has_card():
+        for item in needs_card:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def has_card() -> bool:
+    """Whether tests marked `gpu` can run here."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ import pytest
 
 from avatar_pipeline import doctor
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.diffusion.device import Device
+from avatar_pipeline.diffusion.device import Device, choose_device, lock_path
 from avatar_pipeline.diffusion.licences import accept_licence
 from avatar_pipeline.diffusion.presets import PRESETS, get_preset
+from avatar_pipeline.locks import hold
 from tests.diffusion import tiny
 
 
@@ -83,6 +84,21 @@ def test_a_card_is_planned_for_as_a_card(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(doctor, "choose_device", lambda wanted: Device("cuda", "RTX 4090", torch.bfloat16, None))
     monkeypatch.setattr(doctor, "free_memory_gib", lambda device: 23.2)
+    monkeypatch.setattr(doctor, "lock_path", lambda device: tmp_path / "cuda.lock")
     drawing, training = findings(tmp_path)["memory flux-schnell"]
     assert drawing.state == "drawing: fp8 + model offload: about 13.4 GiB of 23.2 GiB free"
     assert training.state.startswith("training: fp8 base, gradient checkpointing, text encoders and VAE off the device")
+
+
+def test_the_lock_of_the_device_is_shown_and_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVATAR_LOCKS", str(tmp_path / "locks"))
+    path = lock_path(choose_device("auto"))
+    (free,) = findings(tmp_path)["device lock"]
+    assert (free.state, free.mend) == (f"{path}: free", "")
+    with hold(path, "the device", "a LoRA of anna"):
+        (held,) = findings(tmp_path)["device lock"]
+        assert held.state.startswith(f"{path}: a LoRA of anna holds it")
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere")
+    (planted,) = findings(tmp_path)["device lock"]
+    assert "is a symbolic link" in planted.state and "AVATAR_LOCKS" in planted.mend

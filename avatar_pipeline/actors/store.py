@@ -51,7 +51,7 @@ from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import Photo, import_openpeople, load_photos, photographs
 from avatar_pipeline.actors.spec import ActorSpec, load_spec
 from avatar_pipeline.errors import ActorError, StoreError
-from avatar_pipeline.locks import hold
+from avatar_pipeline.locks import hold, prepare
 from avatar_pipeline.provenance.digests import digest_files, sha256_bytes
 from avatar_pipeline.provenance.manifest import FileEntry, Manifest
 
@@ -321,11 +321,7 @@ class ActorStore:
         if not (root / name / "actor.yaml").is_file():
             self.spec(name)  # says what is missing
         path = root / ".locks" / f"{name}.{suffix}"
-        try:
-            path.parent.mkdir(exist_ok=True)
-            path.touch()
-        except OSError as error:
-            raise unwritable(path, error) from error
+        prepare(path)
         return path
 
     @contextmanager

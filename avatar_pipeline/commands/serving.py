@@ -34,6 +34,7 @@ def serve(
 
     from avatar_pipeline.actors.store import ActorStore
     from avatar_pipeline.locks import hold_or_refuse
+    from avatar_pipeline.remote.endpoint import endpoint_from_environment
     from avatar_pipeline.service.app import create_app
     from avatar_pipeline.service.logs import log_config
     from avatar_pipeline.service.protocol import uvicorn_options
@@ -44,6 +45,8 @@ def serve(
         given = {"host": host, "port": port, "preset": preset, "device": device, "upload_consent": upload_consent}
         ActorStore().names()  # a folder of actors that is not there is told now, not to the first client
         settings = from_environment(**{name: value for name, value in given.items() if value is not None})
+        if settings.base_image_backend == "runpod":
+            endpoint_from_environment()  # what it lacks is told now, too
         with hold_or_refuse(settings.folder / "server.lock", f"The service's folder {settings.folder}", "avatar-pipeline serve"):
             app = create_app(settings)
             config = uvicorn.Config(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from avatar_pipeline.actors.store import MANIFEST, ActorStore
 from avatar_pipeline.consent.granting import records_and_evidence
 from avatar_pipeline.consent.receipt import Deleted, Kind
 from avatar_pipeline.provenance.digests import sha256_bytes
-from avatar_pipeline.scratch import abandoned
+from avatar_pipeline.scratch import abandoned, remove_abandoned
 from avatar_pipeline.stages.chain import STAGES
 
 LEFTOVER = re.compile(r"\..*\.tmp")  # files.TEMPORARY, as a pattern for one name
@@ -111,8 +110,7 @@ def delete(store: ActorStore, name: str, traces: Traces, problem: Callable[[str,
             with suppress(OSError):  # not empty, or where a disk is mounted
                 below.rmdir()
         sync_folder(UPath(folder))
-    for scratch in abandoned():
-        shutil.rmtree(scratch, ignore_errors=True)
+    remove_abandoned()
     for path, _ in ordered:
         if path.exists():
             problem(str(path), "it is there again, or still")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatar_pipeline.errors import ModelError
-from avatar_pipeline.locks import hold
+from avatar_pipeline.locks import hold, locks_folder, this_machine
 from avatar_pipeline.provenance.manifest import utc_now
 
 if TYPE_CHECKING:
@@ -109,22 +107,25 @@ def free_memory_gib(device: Device) -> float:
 
 
 def lock_path(device: Device) -> Path:
-    """The file that processes of one user lock while they compute on `device`."""
-    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-    name = device.kind
-    if device.kind == "cuda":  # by the card's own number: cuda:0 may be another card in a process that sees only some of them
-        import torch
+    """The file that processes lock while they compute on `device`: in `locks_folder()`, the same for all processes of a user.
 
-        name += f"-{torch.cuda.get_device_properties(device.index).uuid}"
-    return Path(tempfile.gettempdir()) / f"avatar_pipeline-{user}-{name}.lock"
+    It does not hold off other users, unless AVATAR_LOCKS names a folder that they share, nor containers that do not mount that folder.
+    Raises StoreError when there is no such folder.
+    """
+    if device.kind != "cuda":  # a home folder may be shared by several machines
+        return locks_folder() / f"{device.kind}-{this_machine()}.lock"
+    import torch
+
+    # By the card's own number: cuda:0 may be another card in a process that sees only some of them.
+    return locks_folder() / f"cuda-{torch.cuda.get_device_properties(device.index).uuid}.lock"
 
 
 @contextmanager
 def turn(device: Device, work: str = "", log: Callable[[str], None] = lambda line: None) -> Iterator[Usage]:
-    """Hold `device` alone among this user's processes, and measure what that takes.
+    """Hold `device` alone among the processes that share its lock, and measure what that takes.
 
-    The operating system releases the lock when its process dies. Waiting for it is not part of the seconds, and told to `log`, to other
-    waiters as `work`.
+    The operating system releases the lock when its process dies. Waiting for it is not part of the seconds, and `log` hears of it; `work`
+    is what other waiters read. Raises StoreError when the lock cannot be used.
     """
     import torch
 

@@ -28,7 +28,7 @@ def lora_in(session: GpuSession, weights: bytes) -> Iterator[None]:
     pipeline = session.pipeline
     try:
         with session.unhooked(), scratch_folder() as folder:
-            path = Path(folder) / "lora.safetensors"
+            path = folder / "lora.safetensors"
             path.write_bytes(weights)
             try:
                 pipeline.load_lora_weights(path, adapter_name=ADAPTER)

@@ -5,6 +5,9 @@ user of this machine: by a form, which browsers send anywhere; by a name of its 
 The mechanism: with tokens configured every request needs one, except for the page and what it is made of, the API's description, /health,
 and pictures, whose addresses are signed. Without, `serve` listens on loopback only; only requests for a name of this machine are answered,
 and requests that change something must not come from another site (Origin, Sec-Fetch-Site). CORS is off but for `allowed_origins`.
+Requests are counted for each token; those without one that is known, which are refused, for each address. Known tokens are answered also
+from an address that has used up its requests: clients behind one proxy share theirs, and a token of 256 random bits is not guessed at any
+rate.
 Its limits: without tokens all users of this machine may ask. Bearer tokens travel in clear text: outside loopback, put TLS in front.
 """
 
@@ -59,16 +62,16 @@ class Access:
         owner = self._owner(headers) if required else ""
         if not required:
             self._check_local(scope, headers, host)
-        elif owner is None and not _is_public(scope["path"]):
+        scope["state"]["owner"] = owner or ""
+        if _is_public(scope["path"]):
+            return
+        if wait := self.rates.wait((owner or "", "" if owner else client_of((scope.get("client") or ("",))[0]))):
+            most = self.settings.requests_per_minute
+            raise TooMany(f"More than {most} requests a minute. Ask again in {wait} s.", retry_after=wait)
+        if owner is None:
             given = "authorization" in headers
             said = "This token is not known" if given else "A token is needed: send the header Authorization: Bearer TOKEN"
             raise Unauthorized(f"{said}. The operator of the service makes one by: avatar-pipeline token new NAME")
-        scope["state"]["owner"] = owner or ""
-        if not _is_public(scope["path"]):
-            client = owner or client_of((scope.get("client") or ("",))[0])
-            if wait := self.rates.wait(client):
-                most = self.settings.requests_per_minute
-                raise TooMany(f"More than {most} requests a minute. Ask again in {wait} s.", retry_after=wait)
 
     def _owner(self, headers: Headers) -> str | None:
         given = headers.getlist("authorization")

@@ -63,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         form_limits={"max_files": 8, "max_fields": 64, "max_part_size": 64 * 1024},
     )
+    app.state.artist = cartoons.Artist(settings.cartoon_limit)
     app.add_exception_handler(Accepted, _accepted)
     app.add_exception_handler(Known, _known)
     app.add_middleware(AnswerHeaders)

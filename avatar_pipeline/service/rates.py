@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 MOST = 10_000  # buckets in memory; a full one says nothing, and is forgotten first
 
@@ -18,9 +18,9 @@ class Rates:
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._size, self._clock = per_minute, clock
-        self._buckets: dict[str, tuple[float, float]] = {}  # what is left, and when that was
+        self._buckets: dict[Hashable, tuple[float, float]] = {}  # what is left, and when that was
 
-    def wait(self, client: str) -> int:
+    def wait(self, client: Hashable) -> int:
         """Count a request. 0 when it may be answered; else the seconds until one may, which is then not counted."""
         if not self._size:
             return 0

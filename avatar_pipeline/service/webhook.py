@@ -20,7 +20,7 @@ from avatar_pipeline.errors import ServiceError
 from avatar_pipeline.service.fetching import post_json
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.service.settings import webhook_key
 
 RETRIES = 3
 
@@ -35,13 +35,18 @@ async def deliver(queue: JobQueue, job: Job, render: Callable[[], Awaitable[byte
     delivery = job.webhook
     if delivery is None:
         return
+    if queue.settings.webhook_secret is None:  # it was accepted by a server that had one
+        delivery.state, delivery.problem = "failed", "the service has no secret to sign with any more, and sends nothing unsigned"
+        await queue.save(job)
+        return
+    key = webhook_key(queue.settings.webhook_secret.get_secret_value())
     for attempt in range(RETRIES + 1):
         if attempt:
             await asyncio.sleep(queue.settings.webhook_wait * 5 ** (attempt - 1))
         delivery.attempts += 1
         try:
             body = await render()
-            status = await post_json(delivery.url, body, signed(queue.settings, job.id, body), queue.settings)
+            status = await post_json(delivery.url, body, signed(key, job.id, body), queue.settings)
             problem = None if 200 <= status < 300 else f"it answers {status}"
         except ServiceError as error:
             problem = str(error)
@@ -56,19 +61,12 @@ async def deliver(queue: JobQueue, job: Job, render: Callable[[], Awaitable[byte
         log.warning("The webhook of job %s, attempt %d: %s", job.id, delivery.attempts, problem)
 
 
-def signed(settings: Settings, job_id: str, body: bytes) -> dict[str, str]:
+def signed(key: bytes, job_id: str, body: bytes) -> dict[str, str]:
     """The headers that sign a body now."""
     sent = str(int(time.time()))
-    mac = hmac.new(_secret(settings), f"{job_id}.{sent}.".encode() + body, hashlib.sha256)
+    mac = hmac.new(key, f"{job_id}.{sent}.".encode() + body, hashlib.sha256)
     return {
         "webhook-id": job_id,
         "webhook-timestamp": sent,
         "webhook-signature": f"v1,{base64.b64encode(mac.digest()).decode()}",
     }
-
-
-def _secret(settings: Settings) -> bytes:
-    text = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
-    if text.startswith("whsec_"):
-        return base64.b64decode(text.removeprefix("whsec_"))
-    return text.encode()

@@ -27,7 +27,7 @@ def test_never_two_on_the_device(store: ActorStore, tmp_path: Path, one_home: bo
         home = tmp_path / ("home" if one_home else f"home{index}")
         home.mkdir(exist_ok=True)
         (home / "dagster.yaml").write_bytes(TEMPLATE.read_bytes())
-        environment = {**os.environ, "DAGSTER_HOME": str(home), "TMPDIR": str(tmp_path)}
+        environment = {**os.environ, "DAGSTER_HOME": str(home)}
         running.append(
             subprocess.Popen(
                 [sys.executable, "-m", "tests.defs.one_device", *names],

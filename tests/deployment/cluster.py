@@ -48,9 +48,9 @@ class Cluster:
 
 @contextlib.contextmanager
 def ray_cluster(folder: Path, environment: Mapping[str, str], *, nodes: int = 2, gpus: int = 1) -> Iterator[Cluster]:
-    """Start `node-1` (the head) and so many more, each with its logical GPUs and its own folder for temporary files.
+    """Start `node-1` (the head) and so many more, each with its logical GPUs and its own folder for locks.
 
-    The lock of the device lies in that folder: like machines, nodes do not wait for each other.
+    The lock of the device lies there: like machines, nodes do not wait for each other.
     """
     ray = str(Path(sys.executable).parent / "ray")
     port, dashboard = free_port(), free_port()
@@ -85,7 +85,7 @@ def ray_cluster(folder: Path, environment: Mapping[str, str], *, nodes: int = 2,
                     running(
                         [ray, "start", *where, *agent, *common],
                         folder / f"{name}.log",
-                        {**environment, **QUICK, "TMPDIR": str(own), "RAY_JOB_START_TIMEOUT_SECONDS": "3600"},
+                        {**environment, **QUICK, "AVATAR_LOCKS": str(own), "RAY_JOB_START_TIMEOUT_SECONDS": "3600"},
                     )
                 )
                 if number == 1:

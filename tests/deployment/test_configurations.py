@@ -146,6 +146,37 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     assert (done.returncode, complaints) == (0, [])
 
 
+def environment(text: str) -> dict[str, str]:
+    """What a file of an environment, or a Dockerfile, sets."""
+    return dict(re.findall(r"(?:^|ENV |\s)([A-Z_]+)=(\S+)", text, re.MULTILINE))
+
+
+def test_all_processes_of_a_machine_find_the_lock_of_its_card() -> None:
+    """systemd: below the state directory, which alone all units may write in; and where a shell of that user has it without a variable."""
+    home = re.findall(r"useradd .*--home-dir (\S+)", (PROJECT / "docs" / "deployment.md").read_text())[0]
+    templates = (DEPLOY / "gpu-host" / "avatar-pipeline.env.template", DEPLOY / "ray" / "ray.env.template")
+    folders = {environment(path.read_text()).get("AVATAR_LOCKS") for path in templates}
+    assert folders == {f"{home}/.local/state/avatar-pipeline/locks"}
+    for unit in UNITS:
+        text = unit.read_text()
+        assert {"EnvironmentFile=/etc/avatar-pipeline.env", f"StateDirectory={Path(home).name}"} <= set(text.splitlines()), (
+            unit.name
+        )
+        assert "/tmp" not in re.sub("^#.*", "", text, flags=re.MULTILINE), f"{unit.name} shares what PrivateTmp hides from others"
+
+    # containers: one folder that the image's user may write in, shared by all services that run this package's code
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    folder = environment(dockerfile)["AVATAR_LOCKS"]
+    assert folder in dockerfile.partition("mkdir -p ")[2].partition("\n")[0].split()
+    compose = load(DEPLOY / "compose" / "compose.yaml")
+    for name, service in compose["services"].items():
+        if name != "postgres":
+            assert service["environment"]["AVATAR_LOCKS"] == folder
+            assert f"locks:{folder}" in service["volumes"]
+    for deployment in load(DEPLOY / "kubernetes" / "values.yaml")["dagster-user-deployments"]["deployments"]:
+        assert deployment["env"]["AVATAR_LOCKS"] == folder
+
+
 def test_the_compose_file() -> None:
     """No engine runs it here: that its parts fit together is looked at instead."""
     compose = load(DEPLOY / "compose" / "compose.yaml")

@@ -1,5 +1,6 @@
 """The device: which one, and one process at a time."""
 
+import os
 import subprocess
 import sys
 import time
@@ -61,7 +62,9 @@ def test_free_memory_is_a_part_of_the_machines() -> None:
 
 
 def test_two_processes_take_turns(tmp_path: Path) -> None:
-    other = subprocess.Popen([sys.executable, "-c", HOLDER, "1.5"], stdout=subprocess.PIPE, text=True)
+    """Though each has a folder for temporary files of its own, as systemd's PrivateTmp gives one."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    other = subprocess.Popen([sys.executable, "-c", HOLDER, "1.5"], stdout=subprocess.PIPE, text=True, env=environment)
     assert other.stdout is not None
     assert other.stdout.readline().strip() == "held"
     with turn(choose_device("cpu")) as usage:

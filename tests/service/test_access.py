@@ -246,6 +246,20 @@ def test_more_requests_than_allowed_are_answered_429_with_the_time_to_wait(tmp_p
         assert requests.get(f"{url}/health", timeout=10).status_code == 200  # not counted
 
 
+def test_unknown_tokens_are_counted_for_their_address(tmp_path):
+    """Also requests without one; whoever has a token is served from the same address."""
+    token = new_token(tmp_path, "127.0.0.1")  # as it might be called: it shares nothing with the address
+    with serving(Settings(folder=tmp_path, requests_per_minute=5)) as url:
+        assert [ask(url, f"avt_{number}").status_code for number in range(4)] == [401] * 4
+        assert requests.get(f"{url}/jobs", timeout=10).status_code == 401
+        refused = ask(url, "avt_5")
+        assert (refused.status_code, refused.json()["title"]) == (429, "rate_limited")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 12
+        assert requests.get(f"{url}/jobs", timeout=10).status_code == 429
+        assert ask(url, token).status_code == 200
+        assert requests.get(f"{url}/health", timeout=10).status_code == 200
+
+
 def test_a_bucket_fills_again_and_forgets():
     now = [0.0]
     rates = Rates(60, clock=lambda: now[0])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from filelock import FileLock
 from PIL import Image
 
 from avatar_pipeline import __version__
@@ -190,6 +191,29 @@ def test_many_at_once_get_each_their_own(app: FastAPI) -> None:
         pixels.setdefault((answer.headers["X-Seed"], image.size), set()).add(image.tobytes())
     assert len(pixels) == 10 and all(len(found) == 1 for found in pixels.values())
     assert len({next(iter(found)) for found in pixels.values()}) == 10
+
+
+def test_more_than_may_wait_are_asked_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process makes the pair of keys, nothing can be signed: 64 wait behind the first."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    app = create_app(Settings(folder=tmp_path))
+
+    async def ask() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            with FileLock(tmp_path / ".credentials.lock"):
+                asked = [asyncio.ensure_future(client.get("/generate-image")) for _ in range(100)]
+                await asyncio.wait(asked, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+                while any(request.done() for request in asked) and sum(request.done() for request in asked) < 35:
+                    await asyncio.sleep(0.01)
+            return await asyncio.gather(*asked)
+
+    answers = asyncio.run(ask())
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert {(answer.status_code, answer.json()["error"], answer.headers["Retry-After"]) for answer in refused} == {
+        (503, "queue_full", "1")
+    }
+    assert len(refused) == 35
+    assert TestClient(app, base_url="http://127.0.0.1").get("/generate-image").status_code == 200
 
 
 def test_tokens_count_for_cartoons_and_not_for_health(tmp_path: Path) -> None:

@@ -156,6 +156,30 @@ def text(page: Page, selector: str) -> str:
     return str(page.js(f"document.querySelector({selector!r}).innerText"))
 
 
+# Every text and every attribute below an element that shows a value which was not there.
+UNSAID = """(place => [place, ...place.querySelectorAll('*')]
+  .flatMap(element => [...element.attributes].map(one => one.value).concat(element.children.length ? [] : [element.textContent]))
+  .filter(said => /\\b(undefined|null|NaN)\\b|\\[object|Invalid Date/.test(said)))(PLACE)"""
+
+# What each task may leave out of its answer, shown by the page's own code.
+SPARSE = """(async () => {
+  const {showResult} = await import('/static/result.js');
+  const src = document.querySelector('#result .large img').getAttribute('src');
+  const shown = task => {
+    const place = document.createElement('div');
+    const params = task === 'base-image' ? {description: 'a man'} : {};
+    showResult(place, {id: '1', task, params, made: {pictures: [{image_url: src}]}}, null);
+    return place;
+  };
+  const places = ['generate', 'faceswap', 'face-avatar', 'face-migration', 'base-image', 'a new one'].map(shown);
+  return [places.map(place => place.querySelector('.large img').alt), places.flatMap(place => UNSAID)];
+})()""".replace("UNSAID", UNSAID.replace("PLACE", "place"))
+
+
+def unsaid(page: Page) -> list[str]:
+    return list(page.js(UNSAID.replace("PLACE", "document.documentElement")))
+
+
 def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: Server) -> None:
     page.size(390, 844, phone=True)
     page.open(server.url + "/")
@@ -170,6 +194,12 @@ def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: S
     assert "7" in facts.split() and "512\u00a0×\u00a0512" in facts and "embedded" in facts and "base model" in facts
     assert text(page, "#result .verdict") in ("Ready for LivePortrait", "Usable, with remarks", "Not fit for LivePortrait")
     assert text(page, "#spoken").startswith("Done.")
+    words = "a 35 year old woman with curly hair, smiling"
+    assert page.js("document.querySelector('#result .large img').alt") == f"Picture 1: {words}"
+    alts, missing = page.js(SPARSE)
+    kinds = ["Portrait", "Face swap", "Face avatar", "Portrait with a face", None, "a new one"]
+    assert alts == [f"Picture 1, {kind}" if kind else "Picture 1: a man" for kind in kinds]
+    assert missing == unsaid(page) == []
     # the picture that the download gives is the one that the same request gives elsewhere
     link = page.js("document.querySelector('#result a[download]').getAttribute('href')")
     answer = server.post(
@@ -185,6 +215,7 @@ def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: S
     page.click("#history li:last-child button")
     page.until(visible("result"))
     assert "a 35 year old woman" in text(page, "#result .said")
+    assert unsaid(page) == []
     assert page.complaints == []
 
 
@@ -218,6 +249,7 @@ def test_a_cartoon_is_drawn_and_its_seed_kept(page: Page, server: Server, tmp_pa
     page.until("document.querySelectorAll('#result figure img.checker').length === 2")
     page.until("[...document.querySelectorAll('#result figure img')].every(image => image.naturalWidth === 128)")
     assert text(page, "#result .facts dd") == seed and "baseline" in text(page, "#result .cartoons")
+    assert unsaid(page) == []
     page.click("#result .strip button:last-child")  # back to the first
     page.until("document.querySelectorAll('#result figure').length === 1")
     page.js("document.getElementById('cartoon-seed').value = '9999999999'")

@@ -111,8 +111,7 @@ def group(
     if settings.processes == 1:
         yield Alone()
         return
-    with scratch_folder() as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         _write_job(folder, session, dataset, prior, settings, seed, checkpoint)
         port = _free_port()
         places = _places(session.device, settings.processes, port)

@@ -228,7 +228,7 @@ function entry(job) {
   const current = job.id === state.shown;
   const [picture] = picturesOf(job);
   const title = wordsOf(job) || kindOf(job);
-  const missing = { queued: "Waiting", running: `${Math.round((job.share ?? 0) * 100)} %`, failed: "Failed", cancelled: "Cancelled", completed: job.withheld ? "Withheld" : "Done" }[job.state];
+  const missing = { queued: "Waiting", running: `${Math.round((job.share ?? 0) * 100)} %`, failed: "Failed", cancelled: "Cancelled", completed: job.withheld ? "Withheld" : "Done" }[job.state] ?? sentence(job.state);
   const thumb = picture && !picture.video ? el("img", { class: "thumb", src: picture.src, alt: "", loading: "lazy" }) : el("span", { class: "thumb", text: missing });
   const what = el("span", { class: "what" }, el("b", { text: title }), ago(job.finished ?? job.created));
   return el("li", { "data-key": `${job.id} ${job.state} ${missing} ${picture?.src.slice(0, 80)} ${current}` },

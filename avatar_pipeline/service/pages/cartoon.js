@@ -5,6 +5,7 @@ import { byId, el } from "./dom.js";
 
 const KEPT = 12;
 const RENDERERS = { gan: "Drawn by the generator", dicebear: "Same seed, drawn by DiceBear (baseline)" };
+const drawnBy = ({ renderer }) => RENDERERS[renderer] ?? `Drawn by ${renderer ?? "the service"}`;
 const drawn = []; // [{seed, size, transparent, pictures: [{src, renderer, model}]}], the newest first
 
 /** Draw what the form asks for; returns the newest of `drawn`. */
@@ -23,8 +24,8 @@ export async function drawCartoon() {
 export function showCartoon(place, cartoon) {
   const { seed, size, transparent, pictures } = cartoon;
   const figures = el("div", { class: pictures.length > 1 ? "cartoons two" : "cartoons" }, ...pictures.map((picture) => el("figure", {},
-    el("img", { src: picture.src, class: transparent ? "checker" : null, alt: `Cartoon of seed ${seed}. ${RENDERERS[picture.renderer]}.` }),
-    el("figcaption", { text: RENDERERS[picture.renderer] }))));
+    el("img", { src: picture.src, class: transparent ? "checker" : null, alt: `Cartoon of seed ${seed}. ${drawnBy(picture)}.` }),
+    el("figcaption", { text: drawnBy(picture) }))));
   const earlier = drawn.map((one) => el("button", { type: "button", "aria-pressed": String(one === cartoon), "aria-label": `Seed ${one.seed}`, onclick: () => showCartoon(place, one) },
     el("img", { src: one.pictures[0].src, alt: "", class: one.transparent ? "checker" : null }), el("span", { text: one.seed })));
   const pixels = { small: 96, large: 128 }[size];

@@ -18,7 +18,7 @@ export function el(tag, properties = {}, ...children) {
 
 export const show = (element, visible = true) => { element.hidden = !visible; };
 
-export const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** The chosen values of a group of checkboxes. */
 export const ticked = (group) => [...group.querySelectorAll("input:checked")].map((box) => box.value);

@@ -12,7 +12,7 @@ const TASKS = { generate: "Portrait", draw: "Portrait", "face-avatar": "Face ava
 
 const CONSENT = { field: "declared", header: "declared", "field and header": "declared", operator: "not declared" };
 
-export const kindOf = (job) => TASKS[job.task] ?? job.task;
+export const kindOf = (job) => TASKS[job.task] ?? job.task ?? "Picture";
 
 /** The pictures of a job: [{src, video, ...what is told of each}]; none before it is completed. */
 export const picturesOf = (job) => (job.made?.pictures ?? []).map((picture) => ({ ...picture, src: local(picture.image_url), video: /\.mp4(\?|$)/.test(picture.image_url) }));
@@ -31,7 +31,7 @@ export function showResult(place, job, again) {
     const picture = pictures[index];
     strip.forEach((button, at) => button.setAttribute("aria-pressed", String(at === index)));
     large.replaceChildren(picture.video
-      ? el("video", { src: picture.src, controls: true, loop: true })
+      ? el("video", { src: picture.src, controls: true, loop: true, "aria-label": altOf(job, nameOf(picture, index)) })
       : el("img", { src: picture.src, alt: altOf(job, nameOf(picture, index)), width: picture.width, height: picture.height }));
     side.replaceChildren(...told(job, picture, again));
   };
@@ -46,12 +46,12 @@ export function showResult(place, job, again) {
   return VERDICTS[pictures[0].verdict] ?? "";
 }
 
-const altOf = (job, asked, name) => (asked?.prompt ? `${name}: ${asked.prompt}` : `${name}, ${kindOf(job)}`);
+const altOf = (job, name) => (wordsOf(job) ? `${name}: ${wordsOf(job)}` : `${name}, ${kindOf(job)}`);
 
 function told(job, picture, again) {
   const verdict = picture.verdict ?? null;
   const checks = (picture.checks ?? []).filter((check) => check.verdict !== "pass");
-  const warnings = [...new Set(job.made.warnings)];
+  const warnings = [...new Set(job.made.warnings ?? [])];
   const seed = picture.seed ?? undefined;
   const words = wordsOf(job);
   return [
@@ -96,7 +96,7 @@ const swapped = (identity) => identity?.to_source != null && identity.to_target 
   && `${identity.closer_to_source ? "closer to the given face" : "closer to the target's face"}: distance ${identity.to_source.toFixed(2)} to the first, ${identity.to_target.toFixed(2)} to the second`;
 
 function madeFrom(parts) {
-  const entries = Object.entries(parts);
+  const entries = Object.entries(parts ?? {});
   return entries.length ? el("span", { title: entries.map(([what, digest]) => `${what}: ${digest}`).join("\n") }, entries.map(([what, digest]) => `${inWords(what).toLowerCase()} ${String(digest).slice(0, 10)}`).join(", ")) : null;
 }
 

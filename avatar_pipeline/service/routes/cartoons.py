@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
 import avatar_pipeline
 from avatar_pipeline.cartoons.attributes import Size
-from avatar_pipeline.cartoons.credited import Renderer, credited_cartoon
+from avatar_pipeline.cartoons.credited import Cartoon, Renderer, credited_cartoon
+from avatar_pipeline.errors import Unavailable
 from avatar_pipeline.provenance.seeds import SEED_LIMIT, draw_seed
 
 router = APIRouter(tags=["Avatar Generation API"])
 
-# One thread draws and signs everything, one cartoon after the other: it holds Python's lock most of the time, so that two would only
-# make each other wait, and the event loop with them.
-ARTIST = ThreadPoolExecutor(1, "cartoons")
+RETRY = 1  # seconds, in which a core draws and signs about as many as may wait by default
+
+
+class Artist:
+    """One thread draws and signs everything, one cartoon after the other. One per app, in app.state.artist.
+
+    It holds Python's lock most of the time: two would only make each other wait, and the event loop with them.
+    most: cartoons that may wait for it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._thread = ThreadPoolExecutor(1, "cartoons")
+        self._counting = threading.Lock()
+        self._asked = 0  # cartoons that wait, and the one that is being drawn
+
+    async def draw(self, seed: int, size: Size, renderer: Renderer, transparent: bool) -> Cartoon:
+        """Wait for a cartoon. Raises Unavailable at once when as many as may wait already, and as `credited_cartoon` does."""
+        with self._counting:
+            if self._asked > self._most:
+                raise Unavailable(f"{self._most} cartoons are waiting, which is the most. Ask again later.", retry_after=RETRY)
+            self._asked += 1
+        work = self._thread.submit(credited_cartoon, seed, size, renderer, transparent)
+        work.add_done_callback(self._done)
+        return await asyncio.wrap_future(work)
+
+    def _done(self, work: Future[Cartoon]) -> None:
+        with self._counting:
+            self._asked -= 1
+
 
 TOLD = {
     "X-Seed": ("the seed that was used; the same one gives the same pixels", "integer"),
@@ -54,6 +83,7 @@ async def health() -> Health:
     "/api/generate-image", response_class=Response, responses=PNG, summary="A cartoon avatar: /generate-image under another name"
 )
 async def generate_image(
+    request: Request,
     transparent: Annotated[bool, Query(description="whether the background is transparent; else it is white")] = False,
     size: Annotated[Size, Query(description="small: 96x96 pixels, large: 128x128")] = "small",
     seed: Annotated[
@@ -71,8 +101,8 @@ async def generate_image(
     expression, colours, and sometimes a beard, glasses or a mask.
     """
     used = draw_seed() if seed == -1 else seed
-    loop = asyncio.get_running_loop()
-    made = await loop.run_in_executor(ARTIST, credited_cartoon, used, size, renderer, transparent)
+    artist: Artist = request.app.state.artist
+    made = await artist.draw(used, size, renderer, transparent)
     return Response(
         made.png,
         media_type="image/png",
