@@ -6,8 +6,8 @@
 
 A mutant is a name, the promise, a file, a text in it that occurs once, the text put in its place, and the tests that must notice, the one
 that does first. Nothing is changed in the working tree: a copy of it is mutated, and PYTHONPATH has the tests, and the processes that they
-start, import from the copy. The tests of all mutants run first without any, and must pass. Killed is a mutant whose tests ran and one of them
-failed; one that cannot be collected is broken, as any import error would be. The exit code is 1 unless all are killed.
+start, import from the copy. The tests of all mutants run first without any, and must pass. A mutant is killed when its tests ran and one of
+them failed; one that cannot be collected is broken, as any import error would be. The exit code is 1 unless all are killed.
 
 Why not mutmut or cosmic-ray: they replace operators all over a module, some ten thousand here, of which most change words, sizes
 or nothing at all, and run all of a module's tests for each; a list of promises is what is wanted, each broken where it hurts.
@@ -76,7 +76,10 @@ def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, str]:
     """pytest's exit code for some tests in a tree, and which of them failed first, or what pytest said last."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.xml"
-        variables = {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "TMPDIR": scratch}
+        variables = {
+            "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1", "TMPDIR": scratch,
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # no test needs one, and loading them takes longer than most tests here
+        }  # fmt: skip
         call = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
         try:
             done = subprocess.run(
