@@ -118,7 +118,12 @@ def test_whatever_decides_a_result_makes_it_again(store: ActorStore, monkeypatch
     said: list[str] = []
 
     def kept(
-        stage: Stage = FIRST, seed: int = 77, analyzer: str = "dlib", preset: str | None = None, steps: int | None = None, width: int = 64
+        stage: Stage = FIRST,
+        seed: int = 77,
+        analyzer: str = "dlib",
+        preset: str | None = None,
+        steps: int | None = None,
+        width: int = 64,
     ) -> bool:
         said.clear()
         using = Tools("cpu", None, analyzer, said.append, preset, {"steps": steps} if steps else None)
