@@ -14,7 +14,16 @@ from avatar_pipeline.home import PROJECT
 SCRIPT = PROJECT / "scripts" / "mutants.py"
 TREE = {
     "limits.py": "LOW = 1\nHIGH = 9\n",
-    "tests/test_limits.py": "import limits\n\n\ndef test_low():\n    assert limits.LOW == 1\n\n\ndef test_high():\n    assert limits.HIGH > 1\n",
+    "tests/test_limits.py": """import limits
+
+
+def test_low():
+    assert limits.LOW == 1
+
+
+def test_high():
+    assert limits.HIGH > 1
+""",
 }
 MUTANT = '[[mutant]]\nname = "{}"\npromise = "it is so"\nfile = "limits.py"\nold = "{}"\nnew = "{}"\ntests = ["tests/test_limits.py"]\n'
 

@@ -92,7 +92,7 @@ def ask(url: str, token: str, **headers: str) -> requests.Response:
 
 def test_jobs_and_keys_are_each_clients_own(tmp_path: Path) -> None:
     one, other = new_token(tmp_path, "one"), new_token(tmp_path, "other")
-    with application(tmp_path) as (url, jobs):
+    with application(tmp_path) as (url, _):
         key = {"Idempotency-Key": str(uuid.uuid4())}
         first = ask(url, one, **key).json()["id"]
         assert ask(url, one, **key).json()["id"] == first

@@ -23,6 +23,7 @@ from avatar_pipeline.errors import GenerationError
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.measures import inter_eye_distance
 from avatar_pipeline.imaging import encode_png, open_image
+from avatar_pipeline.provenance.seeds import derive_seed
 from avatar_pipeline.stages import base_image, face_validation, heads, photo_intake, training_variations
 from avatar_pipeline.stages.intake_files import read_intake
 from avatar_pipeline.stages.result import StageResult
@@ -180,6 +181,8 @@ def test_held_out_photographs_are_neither_trained_on_nor_drawn_from(
     rows = list(csv.DictReader(io.StringIO(result.files["metadata.csv"].decode())))
     held_out = {row["name"] for row in rows if row["split"] == "held_out"}
     trained = {row["name"] for row in rows if row["split"] == "train" and row["source"] == "photograph"}
+    assert [call["seed"] for call in drawn] == [derive_seed(5, "training_variations", index) for index in range(7)]
+    assert result.seeds == {f"variation_{index:03d}": call["seed"] for index, call in enumerate(drawn)}
     assert len(held_out) == 2
     assert trained == {photo.name for photo in portraits} - held_out
     intake = read_intake(photo_intake.run(SPEC, portraits, 5, photo_intake.Settings(), PRESET, analyzer).files, analyzer)

@@ -20,6 +20,7 @@ from avatar_pipeline.errors import GenerationError, PhotoError
 from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
 from avatar_pipeline.faces.identity import Thresholds, compare
 from avatar_pipeline.imaging import encode_png
+from avatar_pipeline.provenance.seeds import derive_seed
 from avatar_pipeline.stages import validated_avatar
 from avatar_pipeline.stages.intake_files import Intake, write_intake
 from avatar_pipeline.stages.lora_renders import cost, nearest
@@ -121,6 +122,8 @@ def test_candidates_are_measured_against_the_held_out_pictures_and_the_nearest_t
     assert passing, rows(result)
     order = [(len(row["warnings"].split()), float(row["distance"])) for row in passing]
     assert order == sorted(order)
+    assert result.seeds == {f"candidate_{index}": derive_seed(1, "validated_avatar", index) for index in range(4)}
+    assert {row["name"]: int(row["seed"]) for row in rows(result)} == result.seeds
     assert result.metrics["chosen"] == passing[0]["name"] == rows(result)[0]["name"]
     assert result.files["somebody_avatar.png"] == encode_png(pictures[int(passing[0]["name"][-1])])
 

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.provenance.seeds import derive_seed
 from avatar_pipeline.stages.chain import STAGES, Inputs, Stage
-from avatar_pipeline.stages.produce import Product, differences, produce, replay
+from avatar_pipeline.stages.produce import Product, differences, person_version, photos_version, produce, replay, spec_version
 from avatar_pipeline.stages.result import StageResult
 from avatar_pipeline.stages.tools import Tools
 from avatar_pipeline.stages.unchanged import keep
@@ -141,3 +143,24 @@ def test_whatever_decides_a_result_makes_it_again(store: ActorStore, monkeypatch
     spec.write_text(spec.read_text().replace("brown", "black"))
     assert not kept()
     assert said == ["made again, as what actor.yaml says of the person changed"]
+
+
+def test_the_version_of_photographs_is_of_their_names_and_contents() -> None:
+    def version(**photos: bytes) -> str:
+        return photos_version([Photo(f"{name}.jpg", data, sha256_bytes(data)) for name, data in photos.items()])
+
+    one = version(a=b"1", b=b"2")
+    assert one == version(b=b"2", a=b"1")
+    assert len({one, version(a=b"1", b=b"3"), version(a=b"2", b=b"1"), version(a=b"1", c=b"2"), version(a=b"1"), version()}) == 6
+
+
+def test_the_version_of_a_specification_is_of_what_changes_a_picture(store: ActorStore) -> None:
+    spec = store.spec(NAME)
+    same = [spec, spec.model_copy(update={"aliases": ["Dr. Anna"]})]
+    other = [spec.model_copy(update={field: value}) for field, value in (
+        ("description", "another"), ("seed", 8), ("framing", "full_body"), ("preset", "sd15"), ("model", {"steps": 3}),
+        ("likeness", "real"), ("photos", "folder"), ("settings", {"lora": {"steps": 3}}),
+    )]  # fmt: skip
+    assert len({spec_version(each) for each in same}) == 1
+    assert len({spec_version(each) for each in (spec, *other)}) == len(other) + 1
+    assert len({person_version(each) for each in (spec, *other)}) == len(other), "settings are each stage's own"
