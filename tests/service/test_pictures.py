@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,10 +48,12 @@ def code(url: str) -> tuple[int, str]:
 
 def test_an_address_is_of_one_picture_of_one_job_and_for_its_time(pictures: tuple[str, bytes]) -> None:
     url, key = pictures
+    began = int(time.time())
     address = url + picture_path(key, ONE, "0.png", 1)
     assert code(address) == (200, "")
     assert requests.get(address, timeout=10).content == PNG
     expires = int(re.findall(r"expires=(\d+)", address)[0])
+    assert began + 3600 <= expires <= time.time() + 3600
     for changed in (
         address.replace(ONE, OTHER), address.replace("0.png", "1.png"), address.replace(f"={expires}", f"={expires + 3600}"),
         address.replace(f"={expires}", f"={expires - 1}"), address[:-1], address[:-1] + ("0" if address[-1] != "0" else "1"),

@@ -103,14 +103,6 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
     spec: ActorSpec, variations: dict[str, bytes], session: GpuSession, analyzer: FaceAnalyzer
 ) -> None:
     whole = run(spec, variations, session, analyzer)
-    checkpoints = Remembered(stop_at=1)
-    with pytest.raises(Killed):
-        run(spec, variations, session, analyzer, checkpoints)
-    log: list[str] = []
-    resumed = run(spec, variations, session, analyzer, checkpoints, log)
-    assert any("going on after step 2 of 4" in line for line in log)
-    assert resumed.files == whole.files
-    assert resumed.metrics == whole.metrics
     # every score is against the held-out pictures, not against those that were trained on
     data = read_training_set(variations)
     _, faces = render(spec, session, analyzer, [whole.seeds["final_0"]])
@@ -123,6 +115,14 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
     rows = list(csv.DictReader(io.StringIO(whole.files["evaluations.csv"].decode())))
     best = min(rows, key=lambda row: cost(float(row["distance"]), float(row["face_rate"])))
     assert whole.metrics["best_step"] == int(best["step"])
+    checkpoints = Remembered(stop_at=1)
+    with pytest.raises(Killed):
+        run(spec, variations, session, analyzer, checkpoints)
+    log: list[str] = []
+    resumed = run(spec, variations, session, analyzer, checkpoints, log)
+    assert any("going on after step 2 of 4" in line for line in log)
+    assert resumed.files == whole.files
+    assert resumed.metrics == whole.metrics
     # other prompts draw other probes: a checkpoint of theirs would mix them
     other = spec.model_copy(update={"description": "european 60 year old male"})
     log.clear()
