@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 from upath import UPath
 
-from avatar_pipeline.actors.consent import Scope, require_consent
+from avatar_pipeline.actors.consent import EVERY, Scope, require_consent
 from avatar_pipeline.actors.copies import refuse_if_revoked
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.consent.receipt import receipts
@@ -77,6 +77,7 @@ def test_a_stage_does_not_begin_without_each_of_its_scopes(store: ActorStore, gr
 def test_all_scopes_are_asked_for_all_along_while_a_stage_works(
     store: ActorStore, granted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert EVERY == 2.0, "docs/consent.md"
     monkeypatch.setattr("avatar_pipeline.actors.consent.EVERY", 0.0)
     steps = []
 

@@ -164,3 +164,22 @@ def test_the_version_of_a_specification_is_of_what_changes_a_picture(store: Acto
     assert len({spec_version(each) for each in same}) == 1
     assert len({spec_version(each) for each in (spec, *other)}) == len(other) + 1
     assert len({person_version(each) for each in (spec, *other)}) == len(other), "settings are each stage's own"
+
+
+def test_a_stage_goes_on_from_its_checkpoint_and_a_replay_never_does(store: ActorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bytes | None] = []
+
+    def run(inputs: Inputs, settings: Width, tools: Tools) -> StageResult:
+        seen.append(inputs.checkpoints.load() if inputs.checkpoints else b"none")
+        return StageResult(files={"a.txt": b"a"}, machine={"device": "elsewhere"})
+
+    stage = replace(FIRST, run=run)
+    monkeypatch.setitem(STAGES, "photo_intake", stage)
+    store.checkpoint(NAME, "photo_intake").save(b"state")
+    product = produce(store, stage, store.spec(NAME), Width(), tools(), seed=1, run_id="run", waited={"pool": 3.0})
+    manifest = put(store, product)
+    assert (manifest.device, manifest.waited_seconds, manifest.run_id) == ("elsewhere", {"pool": 3.0}, "run")
+    assert (manifest.model, manifest.lora_sha256, manifest.analyzer) == ("", None, "dlib")
+    store.checkpoint(NAME, "photo_intake").save(b"of another run")
+    replay(store, NAME, "photo_intake", tools())
+    assert seen == [b"state", b"none"]
