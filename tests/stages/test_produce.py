@@ -137,7 +137,7 @@ def test_whatever_decides_a_result_makes_it_again(store: ActorStore, monkeypatch
         ({"analyzer": "insightface"}, "the face analyzer"), ({"preset": "sd15"}, "the preset"), ({"steps": 5}, "the preset"),
         ({"stage": replace(FIRST, photos=True)}, "actor_photos"),
     ):  # fmt: skip
-        assert not kept(**change), change  # type: ignore[arg-type]
+        assert not kept(**change), change
         assert said == [f"made again, as {word} changed"]
     spec = Path(store.actor_dir(NAME).path) / "actor.yaml"
     spec.write_text(spec.read_text().replace("brown", "black"))
