@@ -10,13 +10,16 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from avatar_pipeline.errors import Unavailable
+from avatar_pipeline.errors import Conflict, Unavailable
+from avatar_pipeline.service.idempotency import Keys
+from avatar_pipeline.service.job import Job, now
 from avatar_pipeline.service.pictures import picture_path, signing_key
 from avatar_pipeline.service.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
@@ -117,6 +120,28 @@ def test_a_key_is_unused_again_when_its_time_is_over(tmp_path: Path) -> None:
     with application(tmp_path, idempotency_hours=1e-9) as (url, _):
         key = {"Idempotency-Key": "again"}
         assert ask(url, token, **key).json()["id"] != ask(url, token, **key).json()["id"]
+
+
+def test_a_key_stands_for_its_job_as_long_as_the_settings_say_and_for_nobody_elses() -> None:
+    keys = Keys(hours=2.0)
+    job = Job(id=ONE, task="draw", params={}, owner="anna", idempotency_key="k", created=now())
+    keys.hold(("anna", "k"))
+    with pytest.raises(Conflict):
+        keys.find(("anna", "k"))
+    keys.remember(job)
+    assert keys.find(("anna", "k")) is job
+    assert keys.find(("otto", "k")) is keys.find(("anna", "other")) is None
+    job.created = now() - timedelta(hours=2) + timedelta(minutes=1)
+    keys.expire()
+    assert keys.find(("anna", "k")) is job
+    job.created = now() - timedelta(hours=2)
+    assert keys.find(("anna", "k")) is None
+    keys.expire()
+    job.created = now()
+    assert keys.find(("anna", "k")) is None, "forgotten"
+    keys.remember(job)
+    keys.forget(job)
+    assert keys.find(("anna", "k")) is None
 
 
 def test_a_full_queue_accepts_nothing_more(tmp_path: Path) -> None:
