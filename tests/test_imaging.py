@@ -112,6 +112,25 @@ def test_refuses_a_bomb_from_its_header(side: int) -> None:
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
+def webp_header(width: int, height: int) -> bytes:
+    """A lossless WebP of 8x8 pixels that claims another size."""
+    data = bytearray(saved(Image.new("RGB", (8, 8)), "WEBP", lossless=True))
+    at = data.find(b"VP8L") + 9  # behind the chunk's length and its signature: 14 bits for each side, less one
+    flags = int.from_bytes(data[at : at + 4], "little") >> 28
+    data[at : at + 4] = (width - 1 | height - 1 << 14 | flags << 28).to_bytes(4, "little")
+    return bytes(data)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_webp_has_at_most_25_megapixels_and_others_50() -> None:
+    with pytest.raises(PhotoError, match="5001x5000 pixels, at most 25 megapixels"):
+        open_image(webp_header(5001, 5000), name="a.webp")
+    with pytest.raises(PhotoError, match="10001x5000 pixels, at most 50 megapixels"):
+        open_image(png_header(10_001, 5_000), name="a.png")
+    with pytest.raises(PhotoError, match="damaged or cut off"):  # large enough to be decoded, and without pixels
+        open_image(png_header(10_000, 5_000), name="a.png")
+
+
 def test_refuses_a_bomb_where_warnings_are_errors() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

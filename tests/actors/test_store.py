@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -273,3 +274,30 @@ def test_object_store() -> None:
     assert len(store.photos("demo")) == 18
     with pytest.raises(ActorError, match="is not an actor name"):
         store.actor_dir("../x")
+
+
+def test_one_at_a_time_works_on_an_actor_and_the_next_is_told_for_whom_it_waits(
+    store: ActorStore, demo: UPath, make_actor: MakeActor
+) -> None:
+    make_actor("other")
+    told, entered = threading.Event(), threading.Event()  # told: of either
+    lines: list[str] = []
+
+    def log(line: str) -> None:
+        lines.append(line)
+        told.set()
+
+    def second() -> None:
+        with ActorStore(store.root).turn("demo", "base_image", log):
+            entered.set()
+            told.set()
+
+    thread = threading.Thread(target=second, daemon=True)
+    with store.turn("demo", "lora of demo", lines.append), store.turn("other", "lora of other", lines.append):
+        thread.start()
+        assert told.wait(60)
+        assert not entered.is_set(), "it did not wait"
+    thread.join(60)
+    assert entered.is_set()
+    assert lines[0].startswith("waits for the actor demo, since 0 s: lora of demo holds it (host ")
+    assert lines[-1].startswith("waited ")

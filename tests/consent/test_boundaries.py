@@ -59,6 +59,9 @@ def test_what_others_have_is_left_alone(
     named = {Path(path).name for path in receipt.not_deleted}
     assert named == {"lora", "base_image", "9.png", "b_annotated.jpg"}
     assert "a link to" in receipt.not_deleted[str(granted / "base_image")]
+    for link in (granted / "versions" / "lora", granted / "base_image", granted / "photos" / "9.png"):
+        assert link.is_symlink(), "the links themselves stay, for somebody to decide"
+    assert not {Path(entry.path).name for entry in receipt.deleted} & {"9.png", "c_annotated.jpg", "b_annotated.jpg"}
     assert call("consent", "revoke", NAME, "--yes")[0] == 1, "they are still there"
 
 

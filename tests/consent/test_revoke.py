@@ -6,8 +6,10 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -19,7 +21,9 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.batch import choose_actors
 from avatar_pipeline.consent.receipt import receipts
 from avatar_pipeline.definitions import register, run_actor
+from avatar_pipeline.defs.restored import report_restored
 from avatar_pipeline.errors import ActorError
+from avatar_pipeline.history.pictures import pictures
 from avatar_pipeline.home import PROJECT
 from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.provenance.manifest import Manifest
@@ -62,6 +66,13 @@ def make_everything(
     for seed in (1, 2):
         for asset, manifest in make_chain(store, NAME, seed).items():
             wanted |= {f"{asset}/{file} {seed}": data for file, data in store.read_all(manifest).items() if len(data) > 200}
+    # an event of no run, as a restored version gets one
+    avatar = store.current(NAME, "validated_avatar")
+    report_restored(instance, avatar, pictures(store, avatar), "folder", "somebody", "2026-01-31T12:00:00")
+    event = instance.get_latest_materialization_event(dg.AssetKey("validated_avatar"))
+    assert event is not None and event.asset_materialization is not None
+    shown = [str(value.value) for value in event.asset_materialization.metadata.values()]
+    wanted |= {f"restored {number}": text.encode() for number, text in enumerate(shown) if "data:image" in text}
     # the real forms of a LoRA and of embeddings: two versions of each
     for seed in (1, 2):
         tensors = {f"unet.{i}.lora_A.weight": random.standard_normal((16, 32)).astype(np.float32) for i in range(4)}
@@ -125,7 +136,7 @@ def test_no_byte_is_left_and_the_receipt_tells_what_went(
     places = [world / "actors", world / "home", world / "exports", world / "pages"]
     looked = [*places, *world.glob("*.jpg")]
     present = found_below(places, wanted)
-    for kind in ("lora", "embedding", "photograph", "base_image", "checkpoint", "drop-in", "job", "leftover"):
+    for kind in ("lora", "embedding", "photograph", "base_image", "checkpoint", "drop-in", "job", "leftover", "restored"):
         assert any(hit.startswith(kind) for hit in present), f"{kind}: the search would find nothing"
     assert any("index.db" in hit and hit.startswith("preview") for hit in present), "no picture is in Dagster's database"
     assert len(list(world.glob(f"{NAME}_base_image_*.jpg"))) == 1
@@ -147,6 +158,10 @@ def test_no_byte_is_left_and_the_receipt_tells_what_went(
     assert "notes.txt" in printed
     assert found_below(places, wanted) == []
     assert list(world.glob(f"{NAME}_base_image_*.jpg")) == []
+    # nor would they be in the databases where SQLite is built to leave deleted rows as they were
+    for database in (world / "home").rglob("*.db"):
+        with closing(sqlite3.connect(database)) as connection:
+            assert connection.execute("PRAGMA freelist_count").fetchone() == (0,), database
 
     # what stays
     assert sorted(path.name for path in granted.iterdir()) == ["actor.yaml", "consent.yaml", "notes.txt", "signed paper.pdf"]
@@ -169,6 +184,7 @@ def test_no_byte_is_left_and_the_receipt_tells_what_went(
         entry.kind for entry in receipt.deleted
     }
     assert len(receipt.runs_deleted) >= 2 and receipt.unregistered
+    assert receipt.events_deleted >= 1, "the one of no run"
     (granted / "notes.txt").unlink()
     assert call("consent", "revoke", NAME, "--yes")[0] == 0, "again: there is nothing left to do"
     assert len(receipts(store, NAME)) == 1

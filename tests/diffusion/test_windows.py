@@ -26,3 +26,11 @@ def test_every_letter_is_in_one_part_and_every_part_fits(prompt: str) -> None:
     parts = split_prompt(prompt, TOKENIZERS)
     assert "".join(parts).replace(" ", "") == prompt.replace(" ", "")
     assert all(0 < count_tokens(TOKENIZERS, part) <= 75 for part in parts)
+
+
+def test_a_window_ends_at_a_comma_for_at_most_twenty_tokens() -> None:
+    begin, end = "a" * 40 + ",", "c" * 30
+    assert split_prompt(f"{begin} {'b' * 20} {end}", TOKENIZERS) == [begin, f"{'b' * 20} {end}"]
+    assert split_prompt(f"{begin} {'b' * 21} {end}", TOKENIZERS) == [f"{begin} {'b' * 21}", end]
+    for stop in ".;:":
+        assert split_prompt(f"{'a' * 40}{stop} {'b' * 20} {end}", TOKENIZERS)[0] == "a" * 40 + stop

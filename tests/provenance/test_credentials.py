@@ -162,6 +162,16 @@ def test_any_of_many_flipped_bits_is_seen() -> None:
         assert verify(bytes(changed)).state == "invalid", place
 
 
+def test_a_manifest_that_cannot_be_found_any_more_is_not_the_same_as_none() -> None:
+    """Its segments under another marker: readers pass over them, and the picture would seem never to have been signed."""
+    signed = sign(encoded("jpeg"), DRAWN)
+    hidden = signed.replace(b"\xff\xeb", b"\xff\xea")
+    assert Image.open(io.BytesIO(hidden)).tobytes() == Image.open(io.BytesIO(signed)).tobytes()
+    told = verify(hidden)
+    assert (told.state, "cannot be found any more" in told.problems[0]) == ("invalid", True)
+    assert verify(encoded("jpeg")).state == "absent"
+
+
 def test_what_was_changed_is_said_in_words() -> None:
     signed = sign(encoded("jpeg"), DRAWN)
     assert verify(signed[:-40] + b"\0" * 38 + signed[-2:]).problems == [

@@ -33,3 +33,10 @@ def test_digest_files_depends_on_names_and_contents_only() -> None:
     assert one == digest_files({"b": b"2", "a": b"1"}) == digest_files({"a": sha256_bytes(b"1"), "b": b"2"})
     assert one == hashlib.sha256(f"a {sha256_bytes(b'1')}\nb {sha256_bytes(b'2')}\n".encode()).hexdigest()
     assert len({one, digest_files({"a": b"2", "b": b"1"}), digest_files({"a": b"1"}), digest_files({"a": b"1", "c": b"2"})}) == 4
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json", "manifest.csv", "sub/folder/a.png", ".hidden", "a.safetensors", "no_suffix"])
+def test_every_file_counts_whatever_its_name_and_place(name: str) -> None:
+    others = {"a.png": b"1", "z.txt": b"2"}
+    with_it = digest_files({**others, name: b"3"})
+    assert len({digest_files(others), with_it, digest_files({**others, name: b"4"}), digest_files({**others, name: b""})}) == 4

@@ -20,4 +20,5 @@ def test_derived_seeds_differ_by_root_stage_and_index() -> None:
 def test_drawn_seeds_differ() -> None:
     seeds = {draw_seed() for _ in range(50)}
     assert len(seeds) > 45
+    assert SEED_LIMIT == 2**32 and max(seeds) > 2**30, "as large as torch, numpy and the services take them"
     assert all(0 <= seed < SEED_LIMIT for seed in seeds)

@@ -288,6 +288,14 @@ def test_bodies_are_counted_by_what_they_declare_and_by_what_comes(local):
             "message": "The body is longer than 0.1 MiB. Send less, or smaller pictures.",
         }
 
+    for kind, path in (("application/json", "/generate"), ("multipart/form-data; boundary=b", "/v1/images/face-migration")):
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 600000\r\n\r\n"
+        assert raw(local, head.encode()).startswith(b"HTTP/1.1 413 "), "refused for what it declares, before any of it has come"
+    deep = requests.post(
+        f"{local}/generate", data=b"[" * 30 + b"]" * 30, headers={"Content-Type": "application/json"}, timeout=10
+    )
+    assert (deep.status_code, deep.json()["error"]) == (422, "invalid_json")
+
     def parts():
         yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
         for _ in range(100):

@@ -220,6 +220,27 @@ def test_bytes_are_capped_while_they_come(site, lab):
     assert str(caught.value) == "target_video: what 127.0.0.1 sends is longer than 1 MiB."
 
 
+def test_so_many_bytes_as_are_allowed_and_not_one_more(site, lab):
+    def fetch(limit: int) -> bytes:
+        return asyncio.run(fetch_bytes(f"{site.url}/picture", field="image", settings=lab, limit=limit, accept="*/*"))
+
+    assert fetch(len(PNG)) == PNG
+    with pytest.raises(RequestError) as caught:
+        fetch(len(PNG) - 1)
+    assert caught.value.code == "too_large"
+
+
+@pytest.mark.parametrize("port", [0, 21, 22, 25, 79, 81, 442, 444, 3306, 5432, 6379, 8000, 8080, 8443, 9200, 65535])
+def test_only_the_ports_of_the_settings_are_fetched_from(port, settings):
+    with pytest.raises(RequestError) as caught:
+        check_url(f"http://example.com:{port}/", field="image", settings=settings)
+    assert caught.value.code == "url_refused"
+    for allowed in ("http://example.com/", "http://example.com:80/", "https://example.com:443/", "https://example.com/"):
+        check_url(allowed, field="image", settings=settings)
+    if port:
+        check_url(f"http://example.com:{port}/", field="image", settings=settings.model_copy(update={"fetch_ports": (port,)}))
+
+
 @pytest.mark.parametrize("path", ["/drip", "/silent"])
 def test_one_clock_runs_for_everything(path, site, lab):
     hurried = lab.model_copy(update={"fetch_seconds": 0.4})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +23,11 @@ from avatar_pipeline.errors import GenerationError
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.measures import inter_eye_distance
 from avatar_pipeline.imaging import encode_png, open_image
+from avatar_pipeline.provenance.seeds import derive_seed
 from avatar_pipeline.stages import base_image, face_validation, heads, photo_intake, training_variations
+from avatar_pipeline.stages.intake_files import read_intake
 from avatar_pipeline.stages.result import StageResult
+from avatar_pipeline.stages.training_set import read_training_set
 from avatar_pipeline.stages.training_variations import Settings
 
 SIZES = {"headshot": (512, 512), "half_body": (512, 768), "full_body": (512, 768)}
@@ -166,6 +171,33 @@ def test_photographs_are_varied_with_their_own_faces(
     for call in drawn:
         assert call["strength"] == 0.2
         assert any(np.array_equal(call["identity"].embedding, embedding) for embedding in own)
+
+
+def test_held_out_photographs_are_neither_trained_on_nor_drawn_from(
+    vary: Callable[..., StageResult], drawn: list[dict[str, Any]], portraits: list[Photo], analyzer: FaceAnalyzer
+) -> None:
+    result = vary(Image.new("RGB", (64, 64)), portraits, generated_share=0.5)
+    assert len(drawn) == 7, "more than there are photographs to draw from, so that each is drawn from"
+    rows = list(csv.DictReader(io.StringIO(result.files["metadata.csv"].decode())))
+    held_out = {row["name"] for row in rows if row["split"] == "held_out"}
+    trained = {row["name"] for row in rows if row["split"] == "train" and row["source"] == "photograph"}
+    assert [call["seed"] for call in drawn] == [derive_seed(5, "training_variations", index) for index in range(7)]
+    assert result.seeds == {f"variation_{index:03d}": call["seed"] for index, call in enumerate(drawn)}
+    assert len(held_out) == 2
+    assert trained == {photo.name for photo in portraits} - held_out
+    intake = read_intake(photo_intake.run(SPEC, portraits, 5, photo_intake.Settings(), PRESET, analyzer).files, analyzer)
+    assert {photo.name for photo in intake.photographs if photo.held_out} == held_out
+    hidden = [photo for photo in intake.photographs if photo.held_out]
+    for call in drawn:
+        assert not any(np.array_equal(call["identity"].embedding, photo.embedding) for photo in hidden)
+        assert not any(np.array_equal(np.asarray(call["image"]), np.asarray(photo.image)) for photo in hidden)
+    read = read_training_set(result.files)
+    assert [len(read.images), len(read.captions), len(read.held_out)] == [
+        sum(row["split"] == split for row in rows) for split in ("train", "train", "held_out")
+    ]
+    wanted = {photo.image.tobytes() for photo in hidden}
+    assert {image.tobytes() for image in read.held_out} == wanted
+    assert wanted.isdisjoint(image.tobytes() for image in read.images)
 
 
 def test_without_a_fitting_adapter_variations_are_drawn_as_before_and_a_warning_says_so(

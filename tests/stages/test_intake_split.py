@@ -45,3 +45,24 @@ def test_each_view_is_scored_and_none_is_lost() -> None:
     for seed in SEEDS:
         held_out = {views[name] for name in hold_out(NAMES, views, ALONE, seed)}
         assert held_out == {"front", "three-quarter left"}
+
+
+def test_a_view_of_three_photographs_is_scored_and_one_of_two_need_not_be() -> None:
+    for count, always in ((3, True), (2, False)):
+        views = {**FRONT, **dict.fromkeys(NAMES[:count], "three-quarter left")}
+        scored = [any(views[name] != "front" for name in hold_out(NAMES, views, ALONE, seed)) for seed in SEEDS]
+        assert all(scored) is always, count
+
+
+def test_of_two_frontal_photographs_one_is_scored_and_a_single_one_is_trained_on() -> None:
+    for count, held in ((2, 1), (1, 0)):
+        views = {**dict.fromkeys(NAMES, "three-quarter left"), **dict.fromkeys(NAMES[:count], "front")}
+        for seed in SEEDS:
+            assert sum(views[name] == "front" for name in hold_out(NAMES, views, ALONE, seed)) == held
+
+
+def test_no_more_groups_are_held_out_than_make_two_photographs_and_the_seed_chooses_them() -> None:
+    pairs = [set(NAMES[:2]), set(NAMES[2:4])]
+    chosen = [hold_out(NAMES, FRONT, [*pairs, set(NAMES[4:])], seed) for seed in SEEDS]
+    assert all(names in pairs for names in chosen)
+    assert all(pair in chosen for pair in pairs)

@@ -27,9 +27,12 @@ from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.faces.framing import frame_head
 from avatar_pipeline.imaging import open_image
 from avatar_pipeline.provenance.manifest import Manifest
+from avatar_pipeline.provenance.seeds import derive_seed
 from avatar_pipeline.stages import lora
+from avatar_pipeline.stages.lora_renders import cost, render
+from avatar_pipeline.stages.references import embeddings, score
 from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.training_set import Member, write_members
+from avatar_pipeline.stages.training_set import Member, read_training_set, write_members
 
 NAME = "somebody"
 SETTINGS = {"steps": 4, "evaluate_every": 2, "probes": 1, "final_renders": 1, "ema": 0.9}
@@ -100,6 +103,18 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
     spec: ActorSpec, variations: dict[str, bytes], session: GpuSession, analyzer: FaceAnalyzer
 ) -> None:
     whole = run(spec, variations, session, analyzer)
+    # every score is against the held-out pictures, not against those that were trained on
+    data = read_training_set(variations)
+    _, faces = render(spec, session, analyzer, [whole.seeds["final_0"]])
+    assert whole.metrics["distance_before"] == score(faces, embeddings(data.held_out, analyzer), analyzer).distance
+    assert whole.metrics["distance_before"] != score(faces, embeddings(data.images, analyzer), analyzer).distance
+    assert whole.seeds == {
+        "training": derive_seed(3, "lora.training"), "probe_0": derive_seed(3, "lora.probe"), "final_0": derive_seed(3, "lora.final"),
+    }  # fmt: skip
+    assert (whole.metrics["training_images"], whole.metrics["held_out_images"]) == (4, 2)
+    rows = list(csv.DictReader(io.StringIO(whole.files["evaluations.csv"].decode())))
+    best = min(rows, key=lambda row: cost(float(row["distance"]), float(row["face_rate"])))
+    assert whole.metrics["best_step"] == int(best["step"])
     checkpoints = Remembered(stop_at=1)
     with pytest.raises(Killed):
         run(spec, variations, session, analyzer, checkpoints)
