@@ -380,6 +380,6 @@ def test_answers_carry_safe_headers(local):
 
 def test_the_documented_limits_are_the_defaults():
     rows = re.findall(r"^\| `(\w+)` \| (\d+)", (PROJECT / "docs" / "service-security.md").read_text(), re.MULTILINE)
-    assert len(rows) == 6
+    assert len(rows) == 7
     for field, value in rows:
         assert Settings.model_fields[field].default == float(value), field
