@@ -93,13 +93,13 @@ def hold(path: Path, what: str, work: str = "", log: Callable[[str], None] = pri
     """
     lock = _lock(path)
     began = time.monotonic()
-    told = 0
-    while not _acquired(lock, EVERY if told else 0):
+    lines = 0
+    while not _acquired(lock, EVERY if lines else 0):
         log(f"waits for {what}, since {time.monotonic() - began:.0f} s: {_holder(path)}")
-        told += 1
+        lines += 1
     try:
-        waited = time.monotonic() - began if told else 0.0
-        if told:
+        waited = time.monotonic() - began if lines else 0.0
+        if lines:
             log(f"waited {waited:.1f} s for {what}")
         _note(path, work)
         yield waited

@@ -2,8 +2,8 @@
 
 The threat: a LoRA, or the latents of somebody's photographs, stay in a temporary folder when their process is killed.
 The mechanism: the folders lie in `scratch` of the home folder, wherever the system's own folder for temporary files is (a service may have
-one that nobody else sees). A process holds the lock beside each of its folders; the operating system releases it with the process. Folders
-whose lock is free are abandoned: each new one, and each revocation of a consent, removes them.
+one that no other process sees). A process holds the lock beside each of its folders; the operating system releases it with the process.
+Folders whose lock is free are abandoned: each new one, and each revocation of a consent, removes them.
 Its limits: other home folders, and other machines with home folders of their own, are not seen; nor another user's, except by root.
 """
 

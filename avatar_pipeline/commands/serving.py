@@ -46,7 +46,7 @@ def serve(
         ActorStore().names()  # a folder of actors that is not there is told now, not to the first client
         settings = from_environment(**{name: value for name, value in given.items() if value is not None})
         if settings.base_image_backend == "runpod":
-            endpoint_from_environment()  # what it lacks is told now, too
+            endpoint_from_environment()  # what it lacks is said now, and not to the first client
         with hold_or_refuse(settings.folder / "server.lock", f"The service's folder {settings.folder}", "avatar-pipeline serve"):
             app = create_app(settings)
             config = uvicorn.Config(

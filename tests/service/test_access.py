@@ -247,7 +247,7 @@ def test_more_requests_than_allowed_are_answered_429_with_the_time_to_wait(tmp_p
 
 
 def test_unknown_tokens_are_counted_for_their_address(tmp_path):
-    """Also requests without one; whoever has a token is served from the same address."""
+    """Also requests without one; a client with a token is served from the same address."""
     token = new_token(tmp_path, "127.0.0.1")  # as it might be called: it shares nothing with the address
     with serving(Settings(folder=tmp_path, requests_per_minute=5)) as url:
         assert [ask(url, f"avt_{number}").status_code for number in range(4)] == [401] * 4
@@ -388,6 +388,6 @@ def test_answers_carry_safe_headers(local):
 
 def test_the_documented_limits_are_the_defaults():
     rows = re.findall(r"^\| `(\w+)` \| (\d+)", (PROJECT / "docs" / "service-security.md").read_text(), re.MULTILINE)
-    assert len(rows) == 6
+    assert len(rows) == 7
     for field, value in rows:
         assert Settings.model_fields[field].default == float(value), field

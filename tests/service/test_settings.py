@@ -73,8 +73,8 @@ def test_a_backend_that_is_not_set_up_is_told_at_the_start(
     monkeypatch.setattr("uvicorn.Server.run", lambda server: pytest.fail("it starts"))
     with pytest.raises(SystemExit) as stop:
         main(["serve", "--port", "0"])
-    told = capsys.readouterr()
-    assert stop.value.code == 1 and "RUNPOD_API_KEY" in told.out + told.err
+    printed = capsys.readouterr()
+    assert stop.value.code == 1 and "RUNPOD_API_KEY" in printed.out + printed.err
 
 
 def delivered(settings: Settings, site: Site) -> tuple[Job, list[dict[str, str]]]:
