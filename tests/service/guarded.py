@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from avatar_pipeline.service.app import create_app
 from avatar_pipeline.service.context import Service
 from avatar_pipeline.service.guard import guard
+from avatar_pipeline.service.job import Job
 from avatar_pipeline.service.protocol import uvicorn_options
 from avatar_pipeline.service.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
@@ -89,12 +90,16 @@ def serving(settings: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def application(folder: Path, **fields: Any) -> Iterator[tuple[str, Path]]:
-    """The whole application, on real sockets, without its worker: its address and its folder of jobs, which stay queued."""
+def application(folder: Path, jobs: Sequence[Job] = (), **fields: Any) -> Iterator[tuple[str, Path]]:
+    """The whole application, on real sockets, without its worker: its address and its folder of jobs, which stay queued.
+
+    jobs: that it knows from before.
+    """
     settings = Settings(folder=folder, allow_private_hosts=True, queue_limit=500, **fields)
     app = create_app(settings)
     app.state.service = service = Service(settings, JobQueue(settings))
     service.queue.folder.mkdir(parents=True)
+    service.queue.jobs |= {job.id: job for job in jobs}
     with running(app, settings, lifespan="off") as url:
         yield url, service.queue.folder
 

@@ -22,10 +22,12 @@ from avatar_pipeline.service.idempotency import Keys
 from avatar_pipeline.service.job import Job, now
 from avatar_pipeline.service.pictures import picture_path, signing_key
 from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.service.settings import Settings, webhook_key
 from avatar_pipeline.service.tokens import new_token
 from avatar_pipeline.service.webhook import signed
 from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks.folder import write_result
+from avatar_pipeline.tasks.task import TaskResult
 from tests.service.guarded import application
 from tests.service.site import PNG
 
@@ -36,11 +38,10 @@ WORDS = {"prompt": "a 30 year old man"}
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, bytes]]:
     """An application with two jobs of two pictures each: its address, and the key that it signs with."""
-    with application(tmp_path_factory.mktemp("pictures")) as (url, jobs):
-        for job in (ONE, OTHER):
-            (jobs / job / "outputs").mkdir(parents=True)
-            for file in ("0.png", "1.png"):
-                (jobs / job / "outputs" / file).write_bytes(PNG)
+    known = [Job(id=job_id, task="draw", params={}, created=now(), state="completed") for job_id in (ONE, OTHER)]
+    with application(tmp_path_factory.mktemp("pictures"), known) as (url, jobs):
+        for job in known:
+            write_result(jobs / job.id, TaskResult({"0.png": PNG, "1.png": PNG}))
         yield url, signing_key(jobs.parent)
 
 
@@ -78,13 +79,14 @@ def test_the_key_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("secret", "key"),
     [
-        ("whsec_" + base64.b64encode(b"a key of twenty-four b.").decode(), b"a key of twenty-four b."),
+        ("whsec_" + base64.b64encode(b"a key of twenty-four byte").decode(), b"a key of twenty-four byte"),
         ("any text, long enough for it", b"any text, long enough for it"),
     ],
 )
 def test_a_webhook_is_signed_as_standardwebhooks_says(tmp_path: Path, secret: str, key: bytes) -> None:
     settings = Settings.model_validate({"folder": tmp_path, "webhook_secret": secret})
-    headers = signed(settings, "msg_1", b'{"a": 1}')
+    assert settings.webhook_secret is not None
+    headers = signed(webhook_key(settings.webhook_secret.get_secret_value()), "msg_1", b'{"a": 1}')
     content = b"msg_1." + headers["webhook-timestamp"].encode() + b'.{"a": 1}'
     assert headers["webhook-id"] == "msg_1" and re.fullmatch(r"\d{10}", headers["webhook-timestamp"])
     assert headers["webhook-signature"] == "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import os
 import shutil
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from PIL import Image
+from pydantic import BaseModel
 
 from avatar_pipeline.actors import handed_out
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.consent.receipt import receipts
-from avatar_pipeline.definitions import defs
+from avatar_pipeline.definitions import ToolsResource, defs, run_task
 from avatar_pipeline.errors import Forbidden, StoreError
 from avatar_pipeline.history.prune import prune
+from avatar_pipeline.imaging import encode_png
 from avatar_pipeline.provenance.digests import sha256_bytes, sha256_file
 from avatar_pipeline.service import job as service_jobs
 from avatar_pipeline.service.forget import jobs_of
-from avatar_pipeline.service.job import Job
+from avatar_pipeline.service.job import PREVIEW, Job
 from avatar_pipeline.service.people import PeopleIndex
 from avatar_pipeline.service.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.service.worker import _Watcher
 from avatar_pipeline.tasks import draw
 from avatar_pipeline.tasks.folder import write_result
 from avatar_pipeline.tasks.likeness import People
-from avatar_pipeline.tasks.task import TaskResult
+from avatar_pipeline.tasks.table import TASKS
+from avatar_pipeline.tasks.task import Task, TaskRequest, TaskResult
 from tests.consent.conftest import NAME, Call, found_below, needles
 from tests.consent.conftest import call as call
 from tests.consent.conftest import granted as granted
@@ -212,3 +220,57 @@ def test_what_was_handed_out_is_in_the_receipt_and_refused_from_then_on(
     shutil.rmtree(granted)
     assert PeopleIndex(store).shown_by(kept) == {NAME}, "receipts outlive the folder"
     assert found_below([world / "actors"], needles({"photograph": picture})) == []
+
+
+@pytest.fixture
+def run_probe(
+    store: ActorStore, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[], None]], tuple[bool, Path]]:
+    """Runs the job `service` of Dagster with a task that does only this, and was sent a picture of the person."""
+
+    def run(work: Callable[[], None]) -> tuple[bool, Path]:
+        def made(request: TaskRequest) -> TaskResult:
+            work()
+            return TaskResult({"0.png": encode_png(Image.new("RGB", (64, 64)))}, facts={"model": "probe", "images": []})
+
+        monkeypatch.setitem(TASKS, "probe", Task("probe", BaseModel, made, "does what a test wants"))
+        folder = tmp_path / "job"
+        folder.mkdir(exist_ok=True)
+        outcome = run_task(
+            defs.resolve_job_def("service"), instance, ToolsResource(device="cpu", analyzer="dlib"), run_id=str(uuid.uuid4()),
+            task="probe", params={}, folder=folder, sha256={"face": "0" * 64}, people=[NAME], tags={}, progress=lambda *_: None,
+        )  # fmt: skip
+        return outcome.success, folder / "outputs"
+
+    return run
+
+
+def revoke_by_hand(granted: Path) -> None:
+    with (granted / "consent.yaml").open("a") as record:
+        record.write("revoked_at: 2026-05-01\n")
+
+
+def test_a_result_is_stored_only_if_consent_still_holds(run_probe: Any, granted: Path) -> None:
+    succeeded, outputs = run_probe(lambda: None)
+    assert succeeded and [path.name for path in outputs.iterdir()] == ["0.png"]
+    assert handed_out.digests_of(NAME) == {sha256_file(outputs / "0.png")}
+    result = json.loads((outputs.parent / "result.json").read_text())
+    assert result["people"] == [NAME]
+    shutil.rmtree(outputs.parent)
+    succeeded, outputs = run_probe(lambda: revoke_by_hand(granted))
+    assert not succeeded and not outputs.exists()
+
+
+def test_a_job_of_somebody_whose_consent_has_ended_does_not_begin(run_probe: Any, granted: Path) -> None:
+    revoke_by_hand(granted)
+    begun: list[bool] = []
+    succeeded, outputs = run_probe(lambda: begun.append(True))
+    assert not succeeded and not begun and not outputs.exists()
+
+
+def test_previews_are_known_when_they_come_back(store: ActorStore, granted: Path, tmp_path: Path) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    watcher = _Watcher(theirs, "job", tmp_path, lambda: False, [NAME])
+    watcher.preview(Image.new("RGB", (64, 64), (200, 100, 50)))
+    assert ours.recv()["previews"] == 1
+    assert PeopleIndex(store).shown_by(sha256_file(tmp_path / PREVIEW)) == {NAME}
