@@ -389,6 +389,17 @@ def test_the_average_is_the_one_that_its_formula_says(sd_session: GpuSession) ->
     assert torch.allclose(got, wanted, atol=1e-6)
 
 
+def test_each_step_is_taken_at_the_rate_that_it_tells(sd_session: GpuSession) -> None:
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+    rates: list[float] = []
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    steps = train(sd_session, settings(sd_session)).steps
+    hook.remove()
+    assert rates == [step.learning_rate for step in steps]
+    assert rates == pytest.approx([1e-2 * learning_rate_factor(step, 4) for step in (1, 2, 3, 4)])
+
+
 def test_the_learning_rate_warms_up_in_ten_steps_and_falls_to_a_tenth() -> None:
     factors = [learning_rate_factor(step, 1000) for step in (1, 5, 10, 500, 1000)]
     assert factors == pytest.approx([0.1, 0.5, 1.0, 0.55, 0.1], abs=1e-3)
