@@ -222,6 +222,10 @@ def test_what_was_handed_out_is_in_the_receipt_and_refused_from_then_on(
     assert found_below([world / "actors"], needles({"photograph": picture})) == []
 
 
+class Nothing(BaseModel):
+    """A task's parameters."""
+
+
 @pytest.fixture
 def run_probe(
     store: ActorStore, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -233,7 +237,7 @@ def run_probe(
             work()
             return TaskResult({"0.png": encode_png(Image.new("RGB", (64, 64)))}, facts={"model": "probe", "images": []})
 
-        monkeypatch.setitem(TASKS, "probe", Task("probe", BaseModel, made, "does what a test wants"))
+        monkeypatch.setitem(TASKS, "probe", Task("probe", Nothing, made, "does what a test wants"))
         folder = tmp_path / "job"
         folder.mkdir(exist_ok=True)
         outcome = run_task(
