@@ -413,7 +413,7 @@ def test_weights_without_gradients_shrink_slowly() -> None:
     assert weights.tolist() == pytest.approx([1 - 0.1 * 1e-4] * 3, abs=1e-7)
 
 
-def test_the_face_counts_more_where_it_was_shown_to_help_and_elsewhere_when_asked() -> None:
+def test_the_face_counts_more_in_the_embedded_model_and_elsewhere_when_asked() -> None:
     assert {name: preset.lora_face_weight for name, preset in PRESETS.items()} == {
         "embedded": 3.0, "sd15": 1.0, "sdxl": 1.0, "flux-dev": 1.0, "flux-schnell": 1.0,
     }  # fmt: skip
