@@ -139,8 +139,14 @@ def delete_record(instance: dg.DagsterInstance, actor: str, run_ids: Iterable[st
     ids = list(run_ids)
     storage = instance.event_log_storage
     for run_id in ids:
-        storage.delete_events(run_id)  # first: a run without events is found again, events without a run are not
-        instance.delete_run(run_id)
+        # A run's own database, once removed, must not be opened again in this process: Dagster would not make its tables a second time.
+        if (
+            instance.has_run(run_id)
+            or not isinstance(storage, SqliteEventLogStorage)
+            or Path(storage.path_for_shard(run_id)).exists()
+        ):
+            storage.delete_events(run_id)  # first: a run without events is found again, events without a run are not
+            instance.delete_run(run_id)
         with suppress(NotImplementedError):
             instance.compute_log_manager.delete_logs(prefix=[run_id])
         if isinstance(storage, SqliteEventLogStorage):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -31,7 +32,7 @@ def jobs_of(folder: Path, actor: str, digests: Collection[str]) -> list[Job]:
     while more := {job.id: job for job in left if _is_about(own / job.id, job, actor, known)}:
         found += more.values()
         left = [job for job in left if job.id not in more]
-        known |= {digest for job in more.values() if _shows(own / job.id, job, actor) for digest in _outputs(own / job.id)}
+        known |= {digest for job in more.values() if _shows(own / job.id, job, actor, known) for digest in _outputs(own / job.id)}
     return sorted(found, key=lambda job: job.created)
 
 
@@ -73,22 +74,22 @@ def _is_served(folder: Path) -> bool:
 
 
 def _is_about(own: Path, job: Job, actor: str, digests: set[str]) -> bool:
-    if job.params.get("actor") == actor or actor in job.people or not digests.isdisjoint(job.sha256.values()):
-        return True
-    try:
-        result = read_result(own)
-    except (OSError, ValueError):
-        return False
-    return result.get("actor") == actor or not digests.isdisjoint((result.get("made_from") or {}).values())
+    return job.params.get("actor") == actor or _result(own).get("actor") == actor or _shows(own, job, actor, digests)
 
 
-def _shows(own: Path, job: Job, actor: str) -> bool:
-    """Whether what a job made shows the actor: not a picture that was drawn by the description alone."""
+def _shows(own: Path, job: Job, actor: str, digests: set[str]) -> bool:
+    """Whether a job was given or made pictures of the actor: not one that named the actor and drew by the description alone."""
+    result = _result(own)
+    given = {*job.sha256.values(), *(result.get("made_from") or {}).values()}
+    return actor in job.people or actor in result.get("people", ()) or not digests.isdisjoint(given)
+
+
+def _result(own: Path) -> dict[str, Any]:
+    """What a job made, nothing where that cannot be read."""
     try:
-        people = read_result(own).get("people")
+        return read_result(own)
     except (OSError, ValueError):
-        return True
-    return people is None or actor in people or actor in job.people
+        return {}
 
 
 def _outputs(own: Path) -> set[str]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +14,6 @@ from upath import UPath
 from avatar_pipeline.actors.consent import EVERY, Scope, require_consent
 from avatar_pipeline.actors.copies import refuse_if_revoked
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.consent.receipt import receipts
 from avatar_pipeline.consent.traces import delete, traces_of
 from avatar_pipeline.errors import ActorError, Forbidden
 from avatar_pipeline.history.restore import restore
@@ -31,7 +27,7 @@ from avatar_pipeline.tasks.likeness import SCOPES, require_publishable
 from tests.history.chains import make_chain
 from tests.history.test_restore import kill_in_the_middle
 
-from .conftest import NAME, Call
+from .conftest import NAME
 
 REVOKED = "revoked_at: 2026-06-30\n"
 Work = Callable[[Tools], None]
@@ -202,25 +198,6 @@ def test_a_likeness_for_somebody_outside_needs_three_scopes(store: ActorStore, g
         with pytest.raises(Forbidden, match=f"no consent to '{missing}'"):
             require_publishable(store.spec(NAME), store)
     assert set(SCOPES) == set(needed)
-
-
-def test_what_a_killed_process_left_in_the_systems_temporary_folder_goes(
-    call: Call, world: Path, store: ActorStore, granted: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    temporary = world / "temporary"
-    temporary.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    child = (
-        "import os, signal; from pathlib import Path; from avatar_pipeline.scratch import scratch_folder\n"
-        "with scratch_folder() as folder:\n"
-        "    (Path(folder) / 'latents').write_bytes(b'of her photographs'); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    subprocess.run([sys.executable, "-c", child], env={**os.environ, "TMPDIR": str(temporary)}, check=False)
-    (left,) = temporary.rglob("latents")
-    assert call("consent", "revoke", NAME, "--yes")[0] == 0
-    assert not left.exists()
-    (receipt,) = receipts(store, NAME)
-    assert [entry.path for entry in receipt.deleted if entry.kind == "temporary"] == [str(left)]
 
 
 def test_killed_while_it_deletes_every_version_that_is_left_is_whole(store: ActorStore, granted: Path) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -28,6 +29,7 @@ from avatar_pipeline.home import PROJECT
 from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.provenance.manifest import Manifest
 from avatar_pipeline.service import job as service_jobs
+from avatar_pipeline.service.forget import jobs_of
 from avatar_pipeline.service.job import Job
 from avatar_pipeline.tasks.folder import write_result
 from avatar_pipeline.tasks.task import TaskResult
@@ -255,6 +257,33 @@ def test_a_run_that_is_under_way_ends_first(
     assert len(receipt.runs_stopped) == 2 and queued.run_id in receipt.runs_stopped
     assert instance.get_runs() == []
     assert not (granted / "base_image").exists()
+
+
+def test_a_job_that_a_server_accepts_in_the_middle_goes_as_well(
+    call: Call, world: Path, store: ActorStore, instance: dg.DagsterInstance, small_defs: dg.Definitions, granted: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    register(instance, store)
+    job = small_defs.resolve_implicit_global_asset_job_def()
+    assert not run_actor(job, instance, store, NAME, only=["base_image"], logger="console").problems
+    folder = world / "home" / "service" / "jobs"
+    folder.mkdir(parents=True)
+    late = Job(id="0" * 36, task="draw", params={"actor": NAME}, created=service_jobs.now(), state="completed")
+    asked = 0
+
+    def jobs_of_and_one_more(*arguments: Any) -> list[Job]:
+        nonlocal asked
+        found = jobs_of(*arguments)
+        asked += 1
+        if asked == 2:  # the first is the plan's
+            service_jobs.accept(folder, late, {})
+        return found
+
+    monkeypatch.setattr("avatar_pipeline.consent.revoke.jobs_of", jobs_of_and_one_more)
+    code, printed = call("consent", "revoke", NAME, "--yes")
+    assert code == 0, printed
+    (receipt,) = receipts(store, NAME)
+    assert receipt.finished and receipt.jobs_deleted == [late.id] and list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("moment", ["files", "record"])

@@ -140,15 +140,18 @@ def test_a_revocation_between_the_check_and_acceptance_leaves_nothing(store: Act
 
 
 def finished_job(
-    folder: Path, number: int, sha256: dict[str, str], picture: bytes, *, actor: str = "", people: list[str] | None = None
-) -> Job:
+    folder: Path, number: int, sha256: dict[str, str], picture: bytes, *, actor: str = "", people: list[str] | None = None,
+    made_from: dict[str, str] | None = None,
+) -> Job:  # fmt: skip
     job = Job(
         id=f"00000000-0000-0000-0000-00000000000{number}", task="draw", params={"prompt": "x", **({"actor": actor} if actor else {})},
         created=service_jobs.now(), state="completed", sha256=sha256,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     service_jobs.accept(folder, job, {"source_face.png": b"given"})
-    write_result(folder / job.id, TaskResult({"0.png": picture}, actor=actor or None, people=people or []))
+    write_result(
+        folder / job.id, TaskResult({"0.png": picture}, actor=actor or None, people=people or [], made_from=made_from or {})
+    )
     return job
 
 
@@ -162,6 +165,8 @@ def test_jobs_are_followed_through_what_they_made_and_no_further(store: ActorSto
     finished_job(folder, 4, {"image": sha256_bytes(b"no likeness")}, b"of no likeness")
     found = jobs_of(tmp_path / "service", NAME, {hers})
     assert [job.id for job in found] == [first.id, second.id, described.id]
+    drawn = finished_job(folder, 5, {}, b"by her LoRA", made_from={"lora": hers})
+    assert drawn.id in [job.id for job in jobs_of(tmp_path / "service", NAME, {hers})]
     shutil.rmtree(folder / first.id / "outputs")  # a server removes what has expired
     assert first.id in [job.id for job in jobs_of(tmp_path / "service", NAME, {hers})]
 
