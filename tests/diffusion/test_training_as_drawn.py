@@ -168,7 +168,7 @@ def test_sdxl_is_told_the_pictures_own_size_and_crop(
 def test_a_picture_of_the_drawn_size_is_asked_about_as_a_drawing_is(
     each_session: GpuSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sizes, places of cells and words, noise levels' unit: all that both are told beside the noisy latents."""
+    """Sizes, places of cells and words, noise levels' unit: all that both are given beside the noisy latents."""
     size, kept = (256, 320), each_session.preset
     with questions(each_session) as drawn:
         text_to_image(each_session, "a", 1, *size, 1, 1.0)
@@ -281,14 +281,14 @@ def test_training_takes_the_presets_own_shift(tiny_folder: Callable[[str], Path]
 def test_noise_levels_are_drawn_from_the_presets_distribution(preset: str, tiny_folder: Callable[[str], Path]) -> None:
     from diffusers import DPMSolverMultistepScheduler
 
-    told = PRESETS[preset]
+    chosen = PRESETS[preset]
     session = tiny_session("sd", tiny_folder("sd"))
-    session.preset = told
+    session.preset = chosen
     scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
     asked = Objective(scheduler, settings(session)).ask(torch.zeros(20000, 1, 2, 2), torch.Generator().manual_seed(0))
     for level in (0.1, 0.3, 0.5, 0.7, 0.9):
-        normal = NormalDist(told.timestep_mean, told.timestep_spread).cdf(math.log(level / (1 - level)))
-        wanted = told.timestep_uniform * level + (1 - told.timestep_uniform) * normal
+        normal = NormalDist(chosen.timestep_mean, chosen.timestep_spread).cdf(math.log(level / (1 - level)))
+        wanted = chosen.timestep_uniform * level + (1 - chosen.timestep_uniform) * normal
         assert float((asked.timesteps / 1000 < level).float().mean()) == pytest.approx(wanted, abs=0.015)
 
 
