@@ -84,8 +84,8 @@ def test_the_chain_passes_on_every_family(
     assert kohya
     assert all(key.startswith("lora_unet_") for key in kohya)
     assert {key.rpartition(".")[2] for key in kohya} == {"alpha", "weight"}
-    told = read(store.read(manifests["lora"], f"{actor}_kohya.safetensors"))[1]
-    assert told.get("modelspec.prediction_type") == {"sd15": "v", "sdxl": "epsilon"}.get(preset)
+    metadata = read(store.read(manifests["lora"], f"{actor}_kohya.safetensors"))[1]
+    assert metadata.get("modelspec.prediction_type") == {"sd15": "v", "sdxl": "epsilon"}.get(preset)
     # One token a letter: the description alone is longer than a window of CLIP.
     assert event is not None and event.asset_materialization is not None
     words = event.asset_materialization.metadata.get("warnings_in_words")

@@ -62,11 +62,13 @@ def questions(session: GpuSession) -> Iterator[list[dict[str, Any]]]:
 
     def note(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         asked = dict(zip(("sample", "timestep", "encoder_hidden_states"), given, strict=False)) | named
-        found.append(asked | asked.pop("added_cond_kwargs", {}))
+        found.append(asked | (asked.pop("added_cond_kwargs", None) or {}))
 
     hook = session.denoiser.register_forward_pre_hook(note, with_kwargs=True)
-    yield found
-    hook.remove()
+    try:
+        yield found
+    finally:
+        hook.remove()
 
 
 @contextmanager
@@ -80,8 +82,10 @@ def optimized() -> Iterator[list[list[torch.Tensor]]]:
         found.append([p.grad.clone() for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
 
     hook = register_optimizer_step_pre_hook(note)
-    yield found
-    hook.remove()
+    try:
+        yield found
+    finally:
+        hook.remove()
 
 
 def one_picture(session: GpuSession, caption: str, size: tuple[int, int] = (SIZE, SIZE)) -> LoraDataset:
@@ -161,17 +165,18 @@ def test_sdxl_is_told_the_pictures_own_size_and_crop(
     session.close()
 
 
-def test_a_picture_of_the_drawn_size_is_asked_about_as_a_drawing_is(each_session: GpuSession) -> None:
-    """Sizes, places of cells and words, noise levels' unit: all that both are told beside the noisy latents."""
+def test_a_picture_of_the_drawn_size_is_asked_about_as_a_drawing_is(
+    each_session: GpuSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes, places of cells and words, noise levels' unit: all that both are given beside the noisy latents."""
     size, kept = (256, 320), each_session.preset
     with questions(each_session) as drawn:
         text_to_image(each_session, "a", 1, *size, 1, 1.0)
-    each_session.preset = replace(kept, sizes={"headshot": size})
+    monkeypatch.setattr(each_session, "preset", replace(kept, sizes={"headshot": size}))
     with questions(each_session) as trained:
         train(
             each_session, settings(each_session, steps=1, batch_size=1, caption_dropout=0.0), one_picture(each_session, "a", size)
         )
-    each_session.preset = kept
     for name in ("encoder_hidden_states", "img_ids", "txt_ids", "time_ids", "text_embeds", "pooled_projections"):
         assert (name in drawn[0]) == (name in trained[0])
         assert name not in drawn[0] or torch.allclose(drawn[0][name].float(), trained[0][name].float(), atol=1e-6), name
@@ -217,14 +222,12 @@ def test_latents_are_those_of_diffusers_own_pipelines(each_session: GpuSession, 
     assert np.abs(np.asarray(decode(each_session, ours), float) - np.asarray(back, float)).max() <= 1
 
 
-def test_a_picture_is_decoded_as_the_pipeline_decodes_it(each_session: GpuSession) -> None:
-    device = each_session.device
-    each_session.__dict__["device"] = replace(device, autocast=None)
+def test_a_picture_is_decoded_as_the_pipeline_decodes_it(each_session: GpuSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(each_session.__dict__, "device", replace(each_session.device, autocast=None))
     ours = text_to_image(each_session, "a man", 3, 256, 256, 2, 3.0)
     theirs = each_session.pipeline(
         "a man", width=256, height=256, num_inference_steps=2, guidance_scale=3.0, generator=torch.Generator("cpu").manual_seed(3)
     ).images[0]
-    each_session.__dict__["device"] = device
     assert np.abs(np.asarray(ours, float) - np.asarray(theirs, float)).max() <= 1
 
 
@@ -248,18 +251,18 @@ def test_noise_levels_are_shifted_as_the_sampler_shifts_them(tiny_folder: Callab
     pipeline = diffusers.FluxPipeline.from_pretrained(tiny_folder("flux"))
     put_scheduler(pipeline, replace(get_preset("flux-dev"), scheduler="own") if preset == "own" else get_preset(preset))
     scheduler, count = pipeline.scheduler, 20
-    for cells in (32, 128):  # 256 and 1024 pixels a side
+    session = tiny_session("flux", tiny_folder("flux"))
+    evenly = settings(session, timestep_uniform=1.0)
+    for cells in (32, 64):  # 256 and 512 pixels a side
         mu = calculate_shift(
             cells**2 // 4, scheduler.config.base_image_seq_len, scheduler.config.max_image_seq_len,
             scheduler.config.base_shift, scheduler.config.max_shift,
         )  # fmt: skip
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / count, count), mu=mu)
-        session = tiny_session("flux", tiny_folder("flux"))
-        evenly = settings(session, timestep_uniform=1.0)
-        asked = Objective(scheduler, evenly).ask(torch.zeros(8000, 1, cells, cells), torch.Generator().manual_seed(0))
+        asked = Objective(scheduler, evenly).ask(torch.zeros(3000, 1, cells, cells), torch.Generator().manual_seed(0))
         # evenly drawn levels lie below each of the sampler's as often as its unshifted ones say
         below = [float((asked.timesteps / 1000 <= sigma).float().mean()) for sigma in scheduler.sigmas[:-1]]
-        assert below == pytest.approx(np.linspace(1.0, 1 / count, count), abs=0.02)
+        assert below == pytest.approx(np.linspace(1.0, 1 / count, count), abs=0.03)
 
 
 def test_training_takes_the_presets_own_shift(tiny_folder: Callable[[str], Path]) -> None:
@@ -268,7 +271,7 @@ def test_training_takes_the_presets_own_shift(tiny_folder: Callable[[str], Path]
         session = tiny_session("flux", tiny_folder("flux"))
         session.preset = replace(session.preset, flow_shift=shift)
         with questions(session) as asked:
-            train(session, settings(session, batch_size=8))
+            train(session, settings(session, steps=1, batch_size=16), one_picture(session, "a"))
         medians.append(median(level for question in asked for level in question["timestep"].tolist()))
         session.close()
     assert medians == pytest.approx([0.95, 0.05], abs=0.05)  # e^3 / (1 + e^3)
@@ -278,14 +281,14 @@ def test_training_takes_the_presets_own_shift(tiny_folder: Callable[[str], Path]
 def test_noise_levels_are_drawn_from_the_presets_distribution(preset: str, tiny_folder: Callable[[str], Path]) -> None:
     from diffusers import DPMSolverMultistepScheduler
 
-    told = PRESETS[preset]
+    chosen = PRESETS[preset]
     session = tiny_session("sd", tiny_folder("sd"))
-    session.preset = told
+    session.preset = chosen
     scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
     asked = Objective(scheduler, settings(session)).ask(torch.zeros(20000, 1, 2, 2), torch.Generator().manual_seed(0))
     for level in (0.1, 0.3, 0.5, 0.7, 0.9):
-        normal = NormalDist(told.timestep_mean, told.timestep_spread).cdf(math.log(level / (1 - level)))
-        wanted = told.timestep_uniform * level + (1 - told.timestep_uniform) * normal
+        normal = NormalDist(chosen.timestep_mean, chosen.timestep_spread).cdf(math.log(level / (1 - level)))
+        wanted = chosen.timestep_uniform * level + (1 - chosen.timestep_uniform) * normal
         assert float((asked.timesteps / 1000 < level).float().mean()) == pytest.approx(wanted, abs=0.015)
 
 
@@ -346,7 +349,7 @@ def test_gradients_in_bfloat16_are_summed_in_float32_and_clipped(tiny_folder: Ca
             parameter.register_hook(lambda gradient, index=index: add(index, gradient))
 
     hook = session.denoiser.register_forward_pre_hook(watch)
-    asked = settings(session, steps=1, accumulation=24, prior_weight=40.0)
+    asked = settings(session, steps=1, accumulation=6, prior_weight=40.0)
     with optimized() as taken:
         step = train(session, asked, dataset, prior=prior).steps[0]
     hook.remove()
