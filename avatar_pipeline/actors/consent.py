@@ -206,7 +206,7 @@ def refuse_revoked(actor_dir: UPath, what: str) -> None:
         when = None if data is None else _revoked_in(path, data)
         if when is None and is_real(actor_dir):
             if data is None:
-                raise ActorError(f"{path} is missing, and actor.yaml says likeness: real.")
+                raise ActorError(f"{path} is missing, and {actor_dir / 'actor.yaml'} does not say likeness: synthetic.")
             _load(path, data)
     except ActorError as error:
         raise ActorError(f"{what} was not stored: {error}", code="no_consent") from None

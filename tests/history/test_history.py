@@ -149,9 +149,10 @@ def test_diff_of_files_in_words(store: ActorStore, twice: Twice) -> None:
 
 
 def test_the_pictures_of_a_real_person_need_consent(call: Call, world: Path, store: ActorStore) -> None:
-    add_actor(store, "anna", likeness="real")
+    folder = add_actor(store, "anna")
     make_chain(store, "anna", 1, ["photo_intake", "base_image"])
     make_chain(store, "anna", 2, ["photo_intake", "base_image"])
+    (folder / "actor.yaml").write_text((folder / "actor.yaml").read_text().replace("synthetic", "real"))
     code, out, err = call("diff", "anna", "base_image")
     assert code == 1
     assert "consent.yaml" in err

@@ -121,9 +121,10 @@ def test_an_altered_file_is_found_before_anything_is_touched(call: Call, store: 
 
 
 def test_a_real_person_must_have_consented(store: ActorStore) -> None:
-    folder = add_actor(store, "anna", likeness="real")
+    folder = add_actor(store, "anna")
     old = make_chain(store, "anna", 1, ["photo_intake", "base_image"])["base_image"]
     publish(store, "anna", "base_image", 2)
+    (folder / "actor.yaml").write_text((folder / "actor.yaml").read_text().replace("synthetic", "real"))
     before = everything(folder)
     with pytest.raises(ActorError, match="no consent record"):
         restore(store, "anna", "base_image", old.digest, silent)
