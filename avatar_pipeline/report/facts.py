@@ -124,12 +124,13 @@ def actor_facts(store: ActorStore, name: str, histories: bool = True) -> ActorFa
         outside |= _photographs(store, spec)
     current: dict[str, Manifest] = {}
     assets = []
-    for stage in STAGES.values():
+    # Who it is cannot be read, nor who would have to consent: nothing of the actor is shown.
+    for stage in STAGES.values() if spec is not None else ():
         facts = _asset(store, name, stage, {**outside, **{asset: manifest.digest for asset, manifest in current.items()}})
         if facts.manifest is not None:
             current[stage.name] = facts.manifest
         assets.append(facts)
-    found = [asset_history(store, name, asset) for asset in STAGES] if histories else []
+    found = [asset_history(store, name, asset) for asset in STAGES] if histories and spec is not None else []
     return ActorFacts(name, spec, problem, assets, found)
 
 

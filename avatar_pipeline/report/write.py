@@ -57,8 +57,9 @@ def write_all(
         if facts.spec is not None and facts.name in pages:  # its portrait is in the index too
             remember(facts.spec, index)
     write_atomic(UPath(index), index_page(store, actors, pages, price).encode())
-    for shown in pages:
-        refuse_if_revoked(store.actor_dir(shown), index)
+    for facts in actors:
+        if facts.spec is not None and facts.name in pages:
+            refuse_if_revoked(store.actor_dir(facts.name), index)
     for page in folder.glob("*.html"):
         if page != index and page.name not in pages.values() and _state_of(page):
             page.unlink()
@@ -71,7 +72,8 @@ def _write(store: ActorStore, facts: ActorFacts, folder: Path, price: float) -> 
     if facts.spec is not None:
         remember(facts.spec, path)
     write_atomic(UPath(path), text.encode())
-    refuse_if_revoked(store.actor_dir(facts.name), path)
+    if facts.spec is not None:  # else there is no picture in it
+        refuse_if_revoked(store.actor_dir(facts.name), path)
     return path
 
 

@@ -152,6 +152,7 @@ def test_damage_is_told_and_the_rest_is_shown(call: Call, world: Path, store: Ac
     (versions / "photo_intake" / ("0" * 64)).mkdir()
     (versions / "photo_intake" / ("0" * 64) / "manifest.json").write_text("{")
     bad = add_actor(store, "bad")
+    make_chain(store, "bad", 1)
     (bad / "actor.yaml").write_text("description: [")
     before = everything(Path(store.root.path))
     code, _, err = call("report", "--output", "pages")
@@ -162,13 +163,16 @@ def test_damage_is_told_and_the_rest_is_shown(call: Call, world: Path, store: Ac
     assert "is missing or unreadable" in page.text
     assert f"{'0' * 64}" in page.text
     assert made["liveportrait_export"].digest[:12] in page.text
-    assert "actor.yaml cannot be used" in read(world / "pages" / "bad.html").text
+    page = read(world / "pages" / "bad.html")
+    assert "actor.yaml cannot be used" in page.text
+    assert not page.of("img"), "who it is cannot be known, nor whether that person consents"
     assert everything(Path(store.root.path)) == before, "a report writes nothing into the store"
 
 
 def test_a_real_person_needs_consent(call: Call, world: Path, store: ActorStore) -> None:
-    folder = add_actor(store, "jane", likeness="real")
+    folder = add_actor(store, "jane")
     make_chain(store, "jane", 1)
+    (folder / "actor.yaml").write_text((folder / "actor.yaml").read_text().replace("synthetic", "real"))
     code, _, err = call("report", "jane", "--output", "pages")
     assert code == 1
     assert "no consent record" in err
