@@ -174,15 +174,19 @@ class Made:
 
 OTHER = encode_png(emotion_tiles("P005")["neutral"].resize((320, 320)))
 REPLAY = {"Idempotency-Key": "once"}
+AT_ONCE = {"Prefer": "respond-async"}  # what is accepted by mistake is not waited for
 
 
-def send(server: Server, fields: dict[str, str] | None = None, **files: bytes) -> requests.Response:
+def send(
+    server: Server, headers: dict[str, str] | None = None, fields: dict[str, str] | None = None, **files: bytes
+) -> requests.Response:
     """A face swap, by form."""
-    return server.post("/faceswap", None, data=fields or {}, files={name: (name, data) for name, data in files.items()})
+    parts = {name: (name, data) for name, data in files.items()}
+    return server.post("/faceswap", None, data=fields or {}, files=parts, headers=headers)
 
 
 def swapped(server: Server, fields: dict[str, str] | None = None, **files: bytes) -> dict[str, Any]:
-    answer = send(server, fields, **files)
+    answer = send(server, None, fields, **files)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
@@ -252,25 +256,27 @@ def leaks(server: Server, made: Made) -> list[str]:
         files = (
             {"source_face": OTHER, "target_video": data} if field == "target_video" else {"source_face": data, "target": OTHER}
         )
-        refused(f"upload {name}", send(server, None, **files))
+        refused(f"upload {name}", send(server, AT_ONCE, {}, **files))
         kind = "video/mp4" if field == "target_video" else "image/png"
         inline = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-        refused(f"data: {name}", server.post("/faceswap", {"source_face": OTHER_INLINE, field: inline}))
+        refused(f"data: {name}", server.post("/faceswap", {"source_face": OTHER_INLINE, field: inline}, headers=AT_ONCE))
     for name, url in made.urls.items():
         field = "target_video" if name == "video, whole" else "target"
-        refused(f"address {name}", server.post("/faceswap", {"source_face": OTHER_INLINE, field: url}))
+        refused(f"address {name}", server.post("/faceswap", {"source_face": OTHER_INLINE, field: url}, headers=AT_ONCE))
     url = made.urls["third generation"]
-    refused("address, source_face", server.post("/faceswap", {"source_face": url}))
-    refused("address, getImageToImage", server.post("/getImageToImage", {"image": url}))
+    refused("address, source_face", server.post("/faceswap", {"source_face": url}, headers=AT_ONCE))
+    refused("address, getImageToImage", server.post("/getImageToImage", {"image": url}, headers=AT_ONCE))
     refused(
         "address, face-migration",
-        server.post("/v1/images/face-migration", None, files={"image": (None, url), "prompt": (None, "x")}),
+        server.post("/v1/images/face-migration", None, files={"image": (None, url), "prompt": (None, "x")}, headers=AT_ONCE),
     )
-    refused("address, job", server.post("/jobs", {"task": "face-migration", "input": {"image": url, "prompt": "x"}}))
-    refused("alias", server.post("/generate", ALIAS))
-    refused("actor field", server.post("/generate", {"prompt": "x", "actor": NAME}))
-    refused("actor field, swap", server.post("/faceswap", {"source_face": OTHER_INLINE, "actor": NAME}))
-    refused("replay", server.post("/generate", ALIAS, headers=REPLAY))
+    refused(
+        "address, job", server.post("/jobs", {"task": "face-migration", "input": {"image": url, "prompt": "x"}}, headers=AT_ONCE)
+    )
+    refused("alias", server.post("/generate", ALIAS, headers=AT_ONCE))
+    refused("actor field", server.post("/generate", {"prompt": "x", "actor": NAME}, headers=AT_ONCE))
+    refused("actor field, swap", server.post("/faceswap", {"source_face": OTHER_INLINE, "actor": NAME}, headers=AT_ONCE))
+    refused("replay", server.post("/generate", ALIAS, headers=REPLAY | AT_ONCE))
     return found
 
 
