@@ -335,19 +335,6 @@ def test_once_consent_has_ended_nothing_leaves_and_nothing_comes_in(
     fetch(made.urls["third generation"])  # it was withheld, not lost
 
 
-def test_pictures_of_an_actor_whose_folder_is_away_are_withheld(server: Server, made: Made, real: Callable[..., Path]) -> None:
-    lose(server)
-    # without the folder there is no such name to ask for
-    assert [way for way in leaks(server, made) if not way.startswith(("alias", "actor field"))] == []
-    withheld = server.get(f"/jobs/{made.jobs['third generation']}").json()["withheld"]
-    assert NAME not in withheld["message"]
-    # and nobody takes the place
-    answer = server.post(
-        "/api/generate-base-image", {"actorName": NAME, "description": "european 25 year old male with brown hair"}
-    )
-    assert "actor.yaml is missing" in answer.text
-
-
 @pytest.mark.skipif(chromium() is None, reason="no chromium")
 def test_the_page_says_why_a_result_is_withheld(server: Server, made: Made, real: Callable[..., Path], tmp_path: Path) -> None:
     expire(server)
@@ -361,6 +348,21 @@ def test_the_page_says_why_a_result_is_withheld(server: Server, made: Made, real
         page.picture(tmp_path / "withheld.png")
         assert page.js("document.querySelectorAll('#result img').length") == 0
         assert page.js("document.querySelectorAll('#history img').length") == 1, "the one that shows somebody of no name"
+
+
+def test_pictures_of_an_actor_whose_folder_is_away_are_withheld(server: Server, made: Made, real: Callable[..., Path]) -> None:
+    lose(server)
+    # without the folder there is no such name to ask for
+    assert [way for way in leaks(server, made) if not way.startswith(("alias", "actor field"))] == []
+    withheld = server.get(f"/jobs/{made.jobs['third generation']}").json()["withheld"]
+    assert NAME not in withheld["message"]
+    for job in server.get("/jobs?limit=100").json()["jobs"]:
+        server.wait(job["id"])
+    # and nobody takes the place
+    answer = server.post(
+        "/api/generate-base-image", {"actorName": NAME, "description": "european 25 year old male with brown hair"}
+    )
+    assert "actor.yaml is missing" in answer.text
 
 
 def test_a_webhook_is_not_sent_what_consent_no_longer_covers(server: Server, made: Made, real: Callable[..., Path]) -> None:
