@@ -239,7 +239,12 @@ def leaks(server: Server, made: Made) -> list[str]:
         job = answer.json()
         if answer.status_code == 404:
             continue
-        if job["result"] or job["image_urls"] or job["made"] or (job.get("withheld") or {}).get("code") != "no_consent":
+        if (
+            job["result"]
+            or job["image_urls"]
+            or job["made"]
+            or (job.get("withheld") or {}).get("code") not in ("no_consent", "expired")
+        ):
             found.append(f"job {name}")
     listed = {job["id"]: job for job in server.get("/jobs?limit=100").json()["jobs"]}
     found += [f"list {name}" for name, job_id in made.jobs.items() if listed.get(job_id, {}).get("image_urls")]
