@@ -28,6 +28,7 @@ from avatar_pipeline.embedded.openpeople import PEOPLE, asset_path, emotion_tile
 from avatar_pipeline.embedded.people import HELD_OUT, MIXED_ONLY
 from avatar_pipeline.faces.analyzer import FaceAnalyzer
 from avatar_pipeline.imaging import contact_sheet, encode_png, open_image
+from avatar_pipeline.provenance.digests import sha256_bytes
 from avatar_pipeline.provenance.seeds import derive_seed
 from avatar_pipeline.service.routes.face_migration import DISTILLED, drawn_steps
 from avatar_pipeline.stages.tools import Tools
@@ -64,7 +65,9 @@ def migrate(person: Subject, tools: Tools, seed: int, weight: float, start: int)
         prompt=PROMPT, width=SIZE, height=SIZE, steps=steps, guidance_scale=4, seed=seed, id_weight=weight, id_timestep_start=enters,
         attempts=3,
     )  # fmt: skip
-    made = draw.run(TaskRequest(params, {"face": person.given}, ActorStore(), tools, lambda *_: None, lambda *_: ""))
+    files = {"face": person.given}
+    digests = {name: sha256_bytes(data) for name, data in files.items()}
+    made = draw.run(TaskRequest(params, files, digests, ActorStore(), tools, lambda *_: None, lambda *_: ""))
     image = made.previews["image_0"]
     faces = tools.analyzer.analyze(np.asarray(image))
     if not faces:

@@ -35,7 +35,7 @@ def main() -> None:
         for name in names:
             asked: dict[str, Any] = {field: [name]}
             params = draw.Params(prompt=PROMPT, width=512, height=512, seed=7, count=options.count, **asked)
-            made = draw.run(TaskRequest(params, {}, ActorStore(), tools, lambda *_: None, lambda *_: ""))
+            made = draw.run(TaskRequest(params, {}, {}, ActorStore(), tools, lambda *_: None, lambda *_: ""))
             values = [image["measured"][measure] for image in made.facts["images"] if image["measured"]]
             spans[name], said[name] = (min(values), max(values)), " ".join(made.warnings)
             tiles += [(image, name) for image in made.previews.values()]

@@ -73,6 +73,8 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
             task="make_base_image",
             params=params.model_dump(mode="json"),
             folder=folder,
+            sha256={},
+            people=[],
             tags={SERVICE_TAG: run_id},
             progress=lambda share, what, preview: None,
         )

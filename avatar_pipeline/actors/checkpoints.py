@@ -33,10 +33,11 @@ class CheckpointFile:
         """
         self._remove_leftovers()
         actor = local(self.path.parent.parent)
-        # not to be made anew on whatever lies below a mount that is gone
-        if self.path.parent.name == FOLDER and actor is not None and not (actor / "actor.yaml").is_file():
-            raise StoreError(f"{actor} is gone in the middle of its run. {VANISHED}")
-        refuse_revoked(self.path.parent.parent, f"the state of {self.path.stem}")
+        if self.path.parent.name == FOLDER:  # of an actor
+            # not to be made again on whatever is below a mount that is gone
+            if actor is not None and not (actor / "actor.yaml").is_file():
+                raise StoreError(f"{actor} is gone in the middle of its run. {VANISHED}")
+            refuse_revoked(self.path.parent.parent, f"the state of {self.path.stem}")
         write_atomic(self.path, data)
 
     def clear(self) -> None:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from upath import UPath
 
+from avatar_pipeline.actors.consent import FILE as CONSENT
 from avatar_pipeline.actors.description import check_description, require_description
 from avatar_pipeline.actors.editing import with_values
 from avatar_pipeline.actors.files import local, write_atomic
@@ -78,8 +79,10 @@ def check_request(store: ActorStore, actor: str, description: str) -> list[str]:
 
 
 def _was_there(store: ActorStore, actor: str) -> bool:
-    """Whether there is or was somebody of this name: another actor must not take the place of a real person."""
-    return store.actor_dir(actor).exists() or actor in dict(store.receipt_files()) or bool(digests_of(actor))
+    """Whether a real person has or had this name: another actor must not take that place."""
+    folder = store.actor_dir(actor)
+    left = (folder / CONSENT).exists() or (folder / "photos").exists()
+    return left or actor in dict(store.receipt_files()) or bool(digests_of(actor))
 
 
 def run(request: TaskRequest) -> TaskResult:
