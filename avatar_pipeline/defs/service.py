@@ -76,11 +76,11 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
 
             people = People(actors, config.people)
             people.require()
-            told = _PROGRESS.get() or (lambda share, what, preview: context.log.info(f"{what}: {share:.0%}"))
+            report = _PROGRESS.get() or (lambda share, what, preview: context.log.info(f"{what}: {share:.0%}"))
 
             def progress(share: float, what: str, preview: Image.Image | None) -> None:
                 used.allowed()
-                told(share, what, preview)
+                report(share, what, preview)
 
             params, files = task.params.model_validate(config.params), read_inputs(folder)
             sha256 = {name: sha256_bytes(data) for name, data in files.items()} | config.sha256

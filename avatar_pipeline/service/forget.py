@@ -100,7 +100,7 @@ def _outputs(own: Path) -> set[str]:
 
 
 def unreadable_jobs(folder: Path) -> list[Path]:
-    """Folders of jobs that cannot be read: nobody knows whom they show. folder: of the service."""
+    """Folders of jobs that cannot be read: whom they show is not known. folder: of the service."""
     own = folder / "jobs"
     known = {job.id for job in jobs.load_all(own)} if own.is_dir() else set()
     return [path for path in sorted(own.iterdir()) if path.name not in known] if own.is_dir() else []

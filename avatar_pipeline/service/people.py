@@ -6,7 +6,7 @@ was handed out (actors/handed_out.py: portraits and pictures of this service, it
 deleted (its receipts). A file with one of them shows that person. Of files that have not changed only the state is read again.
 Its limits: a picture that was saved again, scaled, cropped or photographed has other bytes and is not recognised; nor are photographs that
 were replaced, and an actor whose whole folder is gone, but for what was handed out. After a revocation nothing is left of a face that it
-could be compared with. Whoever sends such a picture declares consent (consent.py).
+could be compared with. The client that sends such a picture declares consent (consent.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The worker: a process beside the server, which holds the models and does one job after the other, each as a Dagster run.
 
-It is told through a pipe: {"job", "run_id", "before", "task", "params", "consent", "sha256", "people", "folder"} to do a job (before: ids
+Orders come through a pipe: {"job", "run_id", "before", "task", "params", "consent", "sha256", "people", "folder"} to do a job (before: ids
 of earlier runs of it, whose processes are gone; consent: for its tags; sha256 and people: as of the job), {"cancel": job id}, and
 {"stop": True}. It sends {"event": "ready"} once, and {"job", "event": "progress" | "done" | "failed" | "cancelled", ...}. An error
 of a job never ends it; an error of its own does, at once, and the server starts another one. It dies with the server: the pipe closes.

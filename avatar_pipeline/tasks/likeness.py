@@ -127,7 +127,7 @@ def _now_and_then(check: Callable[[], None]) -> Callable[[], None]:
 
 
 def real_people(store: ActorStore, names: Iterable[str | None]) -> list[str]:
-    """Those of the actors that are real people, each once; also whoever may be one, as the actor.yaml or the consent cannot be read."""
+    """Those of the actors that are real people, each once; also those who may be, as actor.yaml or consent.yaml cannot be read."""
     found = []
     for name in dict.fromkeys(name for name in names if name):
         try:
@@ -153,7 +153,7 @@ def require_person(name: str, store: ActorStore, *, evidence: bool = True) -> No
     except (AvatarPipelineError, OSError):
         pass
     raise Forbidden(
-        "It shows a real person whose consent to this use does not hold today. Whoever runs this service can see why (avatar-pipeline "
+        "It shows a real person whose consent to this use does not hold today. The operator of this service can see why (avatar-pipeline "
         f"consent show) and renew it, with scope {', '.join(SCOPES)}.",
         code="no_consent",
     )
@@ -165,8 +165,8 @@ def require_actor(name: str, store: ActorStore) -> None:
         spec = store.spec(name)
     except (AvatarPipelineError, OSError):
         raise Forbidden(
-            f"Whether {name} is a real person who consents cannot be known, as its actor.yaml is missing or damaged. Whoever runs this "
-            "service must put it right.",
+            f"Whether {name} is a real person who consents cannot be known, as its actor.yaml is missing or damaged. The operator of "
+            "this service must put it right.",
             field="actor",
             code="no_consent",
         ) from None

@@ -64,7 +64,7 @@ def check_request(store: ActorStore, actor: str, description: str) -> list[str]:
     folder = store.actor_dir(actor)
     if not (folder / "actor.yaml").is_file() and _was_there(store, actor):
         raise ActorError(
-            f"actorName: there was an actor {actor}, whose actor.yaml is missing. Whoever runs this service must put it back. Choose "
+            f"actorName: there was an actor {actor}, whose actor.yaml is missing. The operator of this service must put it back. Choose "
             "another actorName."
         )
     if (folder / "actor.yaml").is_file():

@@ -1,4 +1,4 @@
-"""The last check before a file is written: consent that was revoked, or cannot be read, refuses, whoever writes."""
+"""The last check before a file is written: consent that was revoked, or cannot be read, refuses, whichever process writes."""
 
 from __future__ import annotations
 

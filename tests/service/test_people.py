@@ -363,7 +363,7 @@ def test_pictures_of_an_actor_whose_folder_is_away_are_withheld(server: Server, 
     assert NAME not in withheld["message"]
     for job in server.get("/jobs?limit=100").json()["jobs"]:
         server.wait(job["id"])
-    # and nobody takes the place
+    # and no other actor takes the place
     answer = server.post(
         "/api/generate-base-image", {"actorName": NAME, "description": "european 25 year old male with brown hair"}
     )
