@@ -252,7 +252,8 @@ def leaks(server: Server, made: Made) -> list[str]:
     found += ["getImage"] if task.get("output") else []
 
     def refused(way: str, answer: requests.Response) -> None:
-        gone = way.startswith("address") and answer.status_code == 422 and "no such picture any more" in answer.text
+        # what a revocation has removed cannot be fetched, and no answer can be given again
+        gone = "no such picture any more" in answer.text or (way == "replay" and answer.status_code == 404)
         if not gone and (answer.status_code != 403 or "consent" not in answer.text):
             found.append(f"{way}: {answer.status_code} {answer.text[:200]}")
 
