@@ -73,6 +73,7 @@ def test_a_persons_files_are_known_and_others_are_not(store: ActorStore, granted
 def test_without_an_actor_yaml_a_folder_is_a_persons(store: ActorStore, granted: Path) -> None:
     digest = photograph(granted)
     (granted / "actor.yaml").unlink()
+    (granted / "consent.yaml").unlink()
     assert PeopleIndex(store).shown_by(digest) == {NAME}
     with pytest.raises(Forbidden):
         People(store, [NAME]).require()
@@ -159,7 +160,7 @@ def test_jobs_are_followed_through_what_they_made_and_no_further(store: ActorSto
     hers, others = photograph(granted), sha256_bytes(b"somebody else's picture")
     folder = tmp_path / "service" / "jobs"
     first = finished_job(folder, 0, {"source_face": hers, "target": others}, b"swapped", people=[NAME])
-    second = finished_job(folder, 1, {"image": sha256_bytes(b"swapped")}, b"again", people=[NAME])
+    second = finished_job(folder, 1, {"image": sha256_bytes(b"swapped")}, b"again")  # when it was not known whom that shows
     finished_job(folder, 2, {"target": others}, b"somebody else")  # was given what the first one was given, too
     described = finished_job(folder, 3, {}, b"no likeness", actor=NAME)  # named her, and drew nobody
     finished_job(folder, 4, {"image": sha256_bytes(b"no likeness")}, b"of no likeness")
