@@ -1,15 +1,19 @@
-"""The Dagster entry point for whoever trains the cartoon generators anew: the asset group `cartoons`.
+"""The Dagster entry point for whoever trains the cartoon generators anew: the asset group
+`cartoons`.
 
-A code location of its own, as that of the embedded model (embedded_definitions.py) and for its reason: "all assets" of another
-location must never begin a training. `dagster asset materialize -m avatar_pipeline.cartoon_definitions --select '*'` does what
-`python -m avatar_pipeline.cartoons.train` does, into build/cartoons, and evaluates the result.
+A code location of its own, as that of the embedded model (embedded_definitions.py) and for its
+reason: "all assets" of another location must never begin a training. `dagster asset materialize -m
+avatar_pipeline.cartoon_definitions --select '*'` does what `python -m
+avatar_pipeline.cartoons.train` does, into build/cartoons, and evaluates the result.
 """
 
 from __future__ import annotations
 
 import dagster as dg
 
-from avatar_pipeline.defs.cartoon_folders import CartoonFolders
-from avatar_pipeline.defs.cartoons import CARTOON_ASSETS
+from avatar_pipeline.orchestration.assets.cartoon_folders import CartoonFolders
+from avatar_pipeline.orchestration.assets.cartoons import CARTOON_ASSETS
 
-defs = dg.Definitions(assets=CARTOON_ASSETS, resources={"folders": CartoonFolders()}, executor=dg.in_process_executor)
+defs = dg.Definitions(
+    assets=CARTOON_ASSETS, resources={"folders": CartoonFolders()}, executor=dg.in_process_executor
+)

@@ -1,4 +1,6 @@
-"""A client of the HTTP service; docs/service.md shows its use. consent: True when everybody shown agreed, or a text that says who."""
+"""A client of the HTTP service; docs/service.md shows its use. consent: True when everybody shown
+agreed, or a text that says who.
+"""
 
 import base64
 import json
@@ -13,7 +15,9 @@ import requests
 
 
 class ApiError(Exception):
-    """The service refused. code: for programs; message: in words; retry_after: seconds until asking again makes sense, or None."""
+    """The service refused. code: for programs; message: in words; retry_after: seconds until asking
+    again makes sense, or None.
+    """
 
     def __init__(self, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(f"{code}: {message}")
@@ -21,51 +25,98 @@ class ApiError(Exception):
 
 
 class Client:
-    """token: None for a service without. patience: seconds to go on asking, at the pace it names, while its queue is full."""
+    """token: None for a service without. patience: seconds to go on asking, at the pace it names,
+    while its queue is full.
+    """
 
-    def __init__(self, url: str, token: str | None = None, patience: float = 120.0, timeout: float = 130.0) -> None:
-        self.url, self.patience, self.timeout, self.session = url.rstrip("/") + "/", patience, timeout, requests.Session()
+    def __init__(
+        self, url: str, token: str | None = None, patience: float = 120.0, timeout: float = 130.0
+    ) -> None:
+        self.url, self.patience, self.timeout, self.session = (
+            url.rstrip("/") + "/",
+            patience,
+            timeout,
+            requests.Session(),
+        )
         self.session.headers.update({"Authorization": f"Bearer {token}"} if token else {})
 
     def generate(self, prompt: str, **fields: Any) -> dict[str, Any]:
-        """A portrait from words. fields: width, height, seed, style, format, actor, n, views, expressions."""
+        """A portrait from words. fields: width, height, seed, style, format, actor, n, views,
+        expressions.
+        """
         return self._send("POST", "generate", json={"prompt": prompt, **fields}).json()
 
-    def face_swap(self, source_face: str | Path, consent: bool | str | None = None, **fields: Any) -> dict[str, Any]:
-        """A face into another picture. fields: target or target_video (files or URLs), actor, output_format."""
+    def face_swap(
+        self, source_face: str | Path, consent: bool | str | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """A face into another picture. fields: target or target_video (files or URLs), actor,
+        output_format.
+        """
         fields |= {name: _address(fields[name]) for name in fields if name.startswith("target")}
-        return self._send("POST", "faceswap", json={**fields, "source_face": _address(source_face), "consent": consent}).json()
+        return self._send(
+            "POST",
+            "faceswap",
+            json={**fields, "source_face": _address(source_face), "consent": consent},
+        ).json()
 
-    def face_avatar(self, image: str | Path, consent: bool | str | None = None, **fields: Any) -> dict[str, Any]:
-        """The person of a picture, drawn anew. fields: prompt, gender, batch, width, height, num_inference_steps, ..."""
-        return self._send("POST", "getImageToImage", json={**fields, "image": _address(image), "consent": consent}).json()
+    def face_avatar(
+        self, image: str | Path, consent: bool | str | None = None, **fields: Any
+    ) -> dict[str, Any]:
+        """The person of a picture, drawn anew. fields: prompt, gender, batch, width, height,
+        num_inference_steps, ...
+        """
+        return self._send(
+            "POST", "getImageToImage", json={**fields, "image": _address(image), "consent": consent}
+        ).json()
 
     def base_image(self, name: str, description: str, **fields: Any) -> dict[str, Any]:
         """The base image of an actor. fields: width, height, steps, seed."""
-        return self._send("POST", "api/generate-base-image", json={"actorName": name, "description": description} | fields).json()
+        return self._send(
+            "POST",
+            "api/generate-base-image",
+            json={"actorName": name, "description": description} | fields,
+        ).json()
 
-    def face_migration(self, image: str | Path, prompt: str, consent: bool | str | None = None, **fields: Any) -> bytes:
-        """The bytes of a picture of a given face, from words. fields: size, id_weight, id_timestep_start, ..."""
-        data, files = {"prompt": prompt, "consent": consent, **fields}, {"image": (Path(image).name, Path(image).read_bytes())}
+    def face_migration(
+        self, image: str | Path, prompt: str, consent: bool | str | None = None, **fields: Any
+    ) -> bytes:
+        """The bytes of a picture of a given face, from words. fields: size, id_weight,
+        id_timestep_start, ...
+        """
+        data, files = (
+            {"prompt": prompt, "consent": consent, **fields},
+            {"image": (Path(image).name, Path(image).read_bytes())},
+        )
         answer = self._send("POST", "v1/images/face-migration", files=files, data=data).json()
         return base64.b64decode(answer["data"][0]["b64_json"])
 
-    def submit(self, task: str, input: dict[str, Any], webhook: str | None = None, key: str | None = None) -> dict[str, Any]:
-        """Queue a job and return it at once. task: generate, faceswap, ... key: sent twice, it is done once."""
+    def submit(
+        self, task: str, input: dict[str, Any], webhook: str | None = None, key: str | None = None
+    ) -> dict[str, Any]:
+        """Queue a job and return it at once. task: generate, faceswap, ... key: sent twice, it is
+        done once.
+        """
         body, headers = {"task": task, "input": input, "webhook": webhook}, {"Idempotency-Key": key}
         return self._send("POST", "jobs", json=body, headers=headers).json()
 
     def events(self, job_id: str) -> Iterator[dict[str, Any]]:
         """The job, each time that something happens to it, until it is finished."""
         with self._send("GET", f"jobs/{job_id}/events", stream=True) as answer:
-            yield from (json.loads(line[5:]) for line in answer.iter_lines(chunk_size=1) if line.startswith(b"data:"))
+            yield from (
+                json.loads(line[5:])
+                for line in answer.iter_lines(chunk_size=1)
+                if line.startswith(b"data:")
+            )
 
     def wait(self, job_id: str) -> dict[str, Any]:
         """The job, once it is completed. Raises ApiError when it failed or was cancelled."""
         while (job := self._send("GET", f"jobs/{job_id}").json())["state"] in ("queued", "running"):
             time.sleep(0.5)
         if job["state"] != "completed":
-            error = job["error"] or {"code": job["state"], "message": f"job {job_id} is {job['state']}"}
+            error = job["error"] or {
+                "code": job["state"],
+                "message": f"job {job_id} is {job['state']}",
+            }
             raise ApiError(error["code"], error["message"])
         return job
 
@@ -75,24 +126,44 @@ class Client:
 
     def download(self, image_url: str, path: str | Path) -> None:
         """Store a picture. Its address is signed: the token is not sent there."""
-        Path(path).write_bytes(self._send("GET", image_url, headers={"Authorization": None}).content)
+        Path(path).write_bytes(
+            self._send("GET", image_url, headers={"Authorization": None}).content
+        )
 
     def _send(self, method: str, path: str, **more: Any) -> requests.Response:
         end = time.monotonic() + self.patience
-        while not (answer := self.session.request(method, urljoin(self.url, path), timeout=self.timeout, **more)).ok:
+        while not (
+            answer := self.session.request(
+                method, urljoin(self.url, path), timeout=self.timeout, **more
+            )
+        ).ok:
             error = _refusal(answer)
-            if error.code not in ("queue_full", "rate_limited") or time.monotonic() + (error.retry_after or 1) > end:
-                raise error  # `timeout` among them: that job goes on, asking again would make another
+            if (
+                error.code not in ("queue_full", "rate_limited")
+                or time.monotonic() + (error.retry_after or 1) > end
+            ):
+                # `timeout` among them: that job goes on, asking again would make another
+                raise error
             time.sleep(error.retry_after or 1)
         return answer
 
 
 def _refusal(answer: requests.Response) -> ApiError:
     told = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
-    told = told["error"] if isinstance(told.get("error"), dict) else told  # face migration's form; below, the others'
-    code = told.get("title") or (told.get("error_data") or told).get("code") or told.get("error") or str(answer.status_code)
+    # face migration's form; below, the others'
+    told = told["error"] if isinstance(told.get("error"), dict) else told
+    code = (
+        told.get("title")
+        or (told.get("error_data") or told).get("code")
+        or told.get("error")
+        or str(answer.status_code)
+    )
     message = told.get("detail") or told.get("message") or told.get("error") or answer.reason
-    return ApiError(code, message, int(wait) if (wait := answer.headers.get("Retry-After", "")).isdigit() else None)
+    return ApiError(
+        code,
+        message,
+        int(wait) if (wait := answer.headers.get("Retry-After", "")).isdigit() else None,
+    )
 
 
 def _address(place: str | Path) -> str:

@@ -2,9 +2,11 @@
 
 python benchmarks/cartoon_latency.py [--requests 500]
 
-A real `avatar-pipeline serve` is held to one core (its threads and its worker with it), and clients on another one ask it one request after
-the other: over a kept connection, and over a new connection for each. Every PNG is signed. Each case has so many requests after 50 to
-warm up. Then what a cartoon is made of is timed in this process, on the same core. Exits with 1 when a case's p50 is above 15 ms.
+A real `avatar-pipeline serve` is held to one core (its threads and its worker with it), and clients
+on another one ask it one request after
+the other: over a kept connection, and over a new connection for each. Every PNG is signed. Each
+case has so many requests after 50 to warm up. Then what a cartoon is made of is timed in this
+process, on the same core. Exits with 1 when a case's p50 is above 15 ms.
 """
 
 from __future__ import annotations
@@ -42,14 +44,23 @@ CASES = {
 
 def main() -> None:
     """Both tables."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--requests", type=int, default=500, help="for each case")
     count = options.parse_args().requests
     cores = sorted(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = "1"
     busy = psutil.cpu_percent(2.0)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; Python {platform.python_version()}. ", end="")
-    print(f"Before the measurement the machine was {busy:.0f} % busy; load {os.getloadavg()[0]:.1f}.\n")
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; Python "
+        f"{platform.python_version()}. ",
+        end="",
+    )
+    print(
+        f"Before the measurement the machine was {busy:.0f} % busy; load "
+        f"{os.getloadavg()[0]:.1f}.\n"
+    )
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"DAGSTER_HOME": f"{folder}/home", "AVATAR_DATA": f"{folder}/actors"}
         (Path(folder) / "actors").mkdir()
@@ -65,8 +76,9 @@ def served(folder: str, cores: list[int], count: int) -> float:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    call = [sys.executable, "-m", "avatar_pipeline.cli", "serve", "--port", str(port)]
-    environment = {**os.environ, "AVATAR_SERVICE_REQUESTS_PER_MINUTE": "0"}  # its 3000 are less than one client asks here
+    call = [sys.executable, "-m", "avatar_pipeline", "serve", "--port", str(port)]
+    # its 3000 are less than one client asks here
+    environment = {**os.environ, "AVATAR_SERVICE_REQUESTS_PER_MINUTE": "0"}
     log = Path(folder) / "server.log"
     with log.open("wb") as output:
         os.sched_setaffinity(0, cores[:1])  # children inherit it
@@ -76,24 +88,34 @@ def served(folder: str, cores: list[int], count: int) -> float:
         wait_for(server, port)
         process = psutil.Process(server.pid)
         before = process.memory_info().rss
-        first = {path: ask(HTTPConnection("127.0.0.1", port), path) for path in ("/generate-image", CASES["small, DiceBear"])}
-        print("| request | connection | p50 ms | p95 ms | longest ms | core ms | bytes |\n|---|---|---|---|---|---|---|")
+        first = {
+            path: ask(HTTPConnection("127.0.0.1", port), path)
+            for path in ("/generate-image", CASES["small, DiceBear"])
+        }
+        print(
+            "| request | connection | p50 ms | p95 ms | longest ms | core ms | bytes "
+            "|\n|---|---|---|---|---|---|---|"
+        )
         worst = row("GET /health", process, port, "/health", count, kept=True)
         for name, query in CASES.items():
             for kept in (True, False):
                 worst = max(worst, row(name, process, port, f"/generate-image{query}", count, kept))
         print(
-            f"\nThe first cartoon after the start took {first['/generate-image'][0]:.0f} ms (weights and keys are read, or made), ",
+            f"\nThe first cartoon after the start took {first['/generate-image'][0]:.0f} ms "
+            "(weights and keys are read, or made), ",
             end="",
         )
         print(f"the first of DiceBear's {first[CASES['small, DiceBear']][0]:.0f} ms.")
         print(
-            f"Memory of the server: {before / 2**20:.0f} MB before the first, {process.memory_info().rss / 2**20:.0f} MB at the end.\n"
+            f"Memory of the server: {before / 2**20:.0f} MB before the first, "
+            f"{process.memory_info().rss / 2**20:.0f} MB at the end.\n"
         )
     finally:
         server.terminate()
         server.wait(60)
-    if errors := [line for line in log.read_text().splitlines() if "ERROR" in line or "Traceback" in line]:
+    if errors := [
+        line for line in log.read_text().splitlines() if "ERROR" in line or "Traceback" in line
+    ]:
         sys.exit("FAULT " + "\n".join(errors[:20]))
     return worst
 
@@ -131,7 +153,9 @@ def ask(connection: HTTPConnection, path: str) -> tuple[float, int]:
 
 
 def row(name: str, process: psutil.Process, port: int, path: str, count: int, kept: bool) -> float:
-    """Measure a case, print its row, return its p50. Core ms: what the server used of its core for each, whatever else was running."""
+    """Measure a case, print its row, return its p50. Core ms: what the server used of its core for
+    each, whatever else was running.
+    """
     kept_connection = HTTPConnection("127.0.0.1", port)
     times, sizes, used = [], [], 0.0
     for number in range(WARM + count):
@@ -147,7 +171,8 @@ def row(name: str, process: psutil.Process, port: int, path: str, count: int, ke
     kept_connection.close()
     times = times[WARM:]
     said = (
-        f"{quantile(times, 0.5):.1f} | {quantile(times, 0.95):.1f} | {max(times):.1f} | {used:.1f} | {quantile(sizes, 0.5):.0f}"
+        f"{quantile(times, 0.5):.1f} | {quantile(times, 0.95):.1f} | {max(times):.1f} | "
+        f"{used:.1f} | {quantile(sizes, 0.5):.0f}"
     )
     print(f"| {name} | {'kept' if kept else 'new'} | {said} |", flush=True)
     return quantile(times, 0.5)
@@ -155,12 +180,13 @@ def row(name: str, process: psutil.Process, port: int, path: str, count: int, ke
 
 def parts(count: int) -> None:
     """The second table: what one cartoon is made of, without HTTP."""
-    from avatar_pipeline.cartoons import drawing, generator
+    from avatar_pipeline.cartoons import dicebear as drawing
+    from avatar_pipeline.cartoons import generator
     from avatar_pipeline.cartoons.attributes import SIZES, chosen, described, draw_latents
-    from avatar_pipeline.cartoons.credited import COMPRESSION, credited_cartoon
-    from avatar_pipeline.imaging import encode_png
-    from avatar_pipeline.provenance.credentials import Origin, sign
-    from avatar_pipeline.provenance.xmp import with_source_type
+    from avatar_pipeline.cartoons.signed import COMPRESSION, credited_cartoon
+    from avatar_pipeline.content_credentials.sign import Origin, sign
+    from avatar_pipeline.content_credentials.xmp import with_source_type
+    from avatar_pipeline.imaging.images import encode_png
 
     rows: dict[str, list[str]] = {}
     for size in SIZES:
@@ -172,7 +198,9 @@ def parts(count: int) -> None:
         png = encode_png(white, COMPRESSION)
         origin = Origin(f"cartoon_gan_{size}", weights.sha256, 7, "trainedAlgorithmicMedia")
         steps: dict[str, Callable[[], object]] = {
-            "latents and what they choose": lambda size=size: chosen(draw_latents(size, 1, 7), size),
+            "latents and what they choose": lambda size=size: chosen(
+                draw_latents(size, 1, 7), size
+            ),
             "network (NumPy)": lambda weights=weights, hot=hot: generator.forward(weights, hot),
             "straight alpha": lambda values=values: generator.picture(values),
             "on white": lambda image=image: generator.on_white(image),
@@ -182,12 +210,19 @@ def parts(count: int) -> None:
             "XMP and C2PA": lambda png=png, origin=origin: sign(png, origin),
             "all, RGB": lambda size=size: credited_cartoon(7, size),
             "network by PyTorch, channels_last, batch norm folded": torch_forward(size, hot),
-            "drawn by DiceBear": lambda size=size, hot=hot: drawing.draw(described(hot, size), size),
+            "drawn by DiceBear": lambda size=size, hot=hot: drawing.draw(
+                described(hot, size), size
+            ),
         }
         for name, step in steps.items():
             times = timed(step, count)
-            rows.setdefault(name, []).append(f"{quantile(times, 0.5):.2f} | {quantile(times, 0.95):.2f}")
-    print("| without HTTP, in one process | small, p50 ms | p95 | large, p50 ms | p95 |\n|---|---|---|---|---|")
+            rows.setdefault(name, []).append(
+                f"{quantile(times, 0.5):.2f} | {quantile(times, 0.95):.2f}"
+            )
+    print(
+        "| without HTTP, in one process | small, p50 ms | p95 | large, p50 ms | p95 "
+        "|\n|---|---|---|---|---|"
+    )
     for name, said in rows.items():
         print(f"| {name} | {' | '.join(said)} |")
 

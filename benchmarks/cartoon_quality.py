@@ -1,9 +1,10 @@
-"""How good are the cartoon generators: `python benchmarks/cartoon_quality.py [--weights FOLDER] [--size small]
-[--sheet FOLDER] [--card FILE]`.
+"""How good are the cartoon generators: `python benchmarks/cartoon_quality.py [--weights FOLDER]
+[--size small] [--sheet FOLDER] [--card FILE]`.
 
-Prints the figures of both generators (avatar_pipeline/cartoons/evaluation.py says what each is) and fails when one of those that
-have a bound does not meet it. --sheet saves grids to look at: generated pictures below DiceBear's of the same latents, and on a
-checkerboard. --card writes the table into a model card, between its two marker lines. Some three minutes a size on one core.
+Prints the figures of both generators (avatar_pipeline/cartoons/evaluation.py says what each is) and
+fails when one of those that have a bound does not meet it. --sheet saves grids to look at:
+generated pictures below DiceBear's of the same latents, and on a checkerboard. --card writes the
+table into a model card, between its two marker lines. Some three minutes a size on one core.
 """
 
 from __future__ import annotations
@@ -17,23 +18,30 @@ from pathlib import Path
 import torch
 
 from avatar_pipeline.actors.files import shared, write_atomic
+from avatar_pipeline.bundled_model.evaluation.card import replace_block
 from avatar_pipeline.cartoons.attributes import SIZES
 from avatar_pipeline.cartoons.evaluation import evaluate, on_checkerboard, side_by_side, table
 from avatar_pipeline.cartoons.generator import WEIGHTS, read_weights
+from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.diffusion.device import choose_device
-from avatar_pipeline.embedded.evaluation.card import replace_block
-from avatar_pipeline.errors import AvatarPipelineError
-from avatar_pipeline.imaging import encode_png
+from avatar_pipeline.imaging.images import encode_png
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder with small.safetensors and large.safetensors")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=WEIGHTS,
+        help="folder with small.safetensors and large.safetensors",
+    )
     parser.add_argument("--size", choices=SIZES, action="append", help="only this size")
     parser.add_argument("--sheet", type=Path, help="folder to save grids in")
     parser.add_argument(
-        "--card", type=Path, help="model card to write the table into, such as avatar_pipeline/cartoons/MODEL_CARD.md"
+        "--card",
+        type=Path,
+        help="model card to write the table into, such as avatar_pipeline/cartoons/MODEL_CARD.md",
     )
     options = parser.parse_args()
     found, digests, began = {}, list[str](), time.monotonic()
@@ -46,13 +54,28 @@ def main() -> None:
             options.sheet.mkdir(parents=True, exist_ok=True)
             pairs = side_by_side(measured.asked, measured.drawn)
             (options.sheet / f"{size}-pairs.png").write_bytes(encode_png(pairs))
-            (options.sheet / f"{size}-checkerboard.png").write_bytes(encode_png(on_checkerboard(measured.drawn[-60:])))
-    machine = f"{choose_device('cpu').name}, torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}"
-    figures = f"{table(found)}\n\nWeights: {', '.join(digests)}. Measured on {machine}; {time.monotonic() - began:.0f} s."
+            (options.sheet / f"{size}-checkerboard.png").write_bytes(
+                encode_png(on_checkerboard(measured.drawn[-60:]))
+            )
+    machine = (
+        f"{choose_device('cpu').name}, torch {torch.__version__}, Python "
+        f"{platform.python_version()}, {platform.system()}"
+    )
+    figures = (
+        f"{table(found)}\n\nWeights: {', '.join(digests)}. Measured on {machine}; "
+        f"{time.monotonic() - began:.0f} s."
+    )
     print(figures)
     if options.card:
-        write_atomic(shared(options.card), replace_block(options.card.read_text(), figures).encode())
-    short = [f"{size}: {name}" for size, figures in found.items() for name, figure in figures.items() if not figure.met]
+        write_atomic(
+            shared(options.card), replace_block(options.card.read_text(), figures).encode()
+        )
+    short = [
+        f"{size}: {name}"
+        for size, figures in found.items()
+        for name, figure in figures.items()
+        if not figure.met
+    ]
     sys.exit(f"below the bound: {', '.join(short)}" if short else 0)
 
 

@@ -1,7 +1,9 @@
-"""Time the whole chain of one actor, and check that it is reproducible: `python benchmarks/chain.py [ACTOR]`.
+"""Time the whole chain of one actor, and check that it is reproducible: `python benchmarks/chain.py
+[ACTOR]`.
 
-Runs all seven assets three times in temporary stores: twice alike, once with another seed. Prints a Markdown table of seconds, the
-digests' agreement, and the LoRA's figures. Exits with 1 when two equal runs differ.
+Runs all seven assets three times in temporary stores: twice alike, once with another seed. Prints a
+Markdown table of seconds, the digests' agreement, and the LoRA's figures. Exits with 1 when two
+equal runs differ.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ from pathlib import Path
 
 import torch
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import STAGES
-from avatar_pipeline.stages.produce import produce
-from avatar_pipeline.stages.settings import resolve_settings
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.pipeline.materialize import produce
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.settings import resolve_settings
 
 ACTORS = Path(__file__).parents[1] / "data" / "actors"
 
@@ -37,7 +39,9 @@ def run_chain(actor: ActorName, seed: int) -> dict[str, Manifest]:
         spec = store.spec(actor)
         tools = Tools("auto", None, "dlib", print)
         for name, stage in STAGES.items():
-            product = produce(store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=seed)
+            product = produce(
+                store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=seed
+            )
             made[name] = store.publish(product.manifest, product.result.files)
         tools.close()
     return made
@@ -52,7 +56,10 @@ def main() -> None:
         runs.append(run_chain(actor, seed))
         seconds.append(time.monotonic() - began)
     first, second, other = runs
-    print(f"\n{actor}: {first['lora'].device}, torch {torch.__version__}, {platform.system()} {platform.machine()}\n")
+    print(
+        f"\n{actor}: {first['lora'].device}, torch {torch.__version__}, {platform.system()} "
+        f"{platform.machine()}\n"
+    )
     print("| asset | seconds | seed 42 again | seed 43 |\n|---|---|---|---|")
     for name in STAGES:
         again = "same" if first[name].digest == second[name].digest else "DIFFERENT"

@@ -1,12 +1,15 @@
-"""Does face migration act as it should: `python benchmarks/face_migration.py [--people 10] [--seeds 2] [--sheet FOLDER]`.
+"""Does face migration act as it should: `python benchmarks/face_migration.py [--people 10] [--seeds
+2] [--sheet FOLDER]`.
 
-Each person of openpeople is given by one portrait, as POST /v1/images/face-migration does it (task `draw`, the API's defaults: 4 steps
-of the contracted model, guidance 4), with a prompt that does not describe the person, so that only the face can tell whom to draw. Two
-seeds each: 20 people-seeds. Distances are dlib's, to OTHER photographs of the person than the one given: the selfie and the 16 tiles of
-the emotions sheet.
+Each person of openpeople is given by one portrait, as POST /v1/images/face-migration does it (task
+`draw`, the API's defaults: 4 steps of the contracted model, guidance 4), with a prompt that does
+not describe the person, so that only the face can tell whom to draw. Two
+seeds each: 20 people-seeds. Distances are dlib's, to OTHER photographs of the person than the one
+given: the selfie and the 16 tiles of the emotions sheet.
 
-Prints a table of both sweeps; fails unless id_weight 1 is nearer than 0 in 9 of 10 people-seeds, and unless the mean distance falls with
-id_weight up to 1 and rises with id_timestep_start. --sheet writes the pictures, and sheet.png of them, for looking.
+Prints a table of both sweeps; fails unless id_weight 1 is nearer than 0 in 9 of 10 people-seeds,
+and unless the mean distance falls with id_weight up to 1 and rises with id_timestep_start. --sheet
+writes the pictures, and sheet.png of them, for looking.
 """
 
 from __future__ import annotations
@@ -23,15 +26,15 @@ import torch
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.bundled_model.people_attributes import HELD_OUT, MIXED_ONLY
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.openpeople import PEOPLE, asset_path, emotion_tiles
+from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.embedded.openpeople import PEOPLE, asset_path, emotion_tiles
-from avatar_pipeline.embedded.people import HELD_OUT, MIXED_ONLY
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
-from avatar_pipeline.imaging import contact_sheet, encode_png, open_image
-from avatar_pipeline.provenance.digests import sha256_bytes
-from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.service.routes.face_migration import DISTILLED, drawn_steps
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.imaging.images import contact_sheet, encode_png, open_image
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.service.dialects.face_migration import DISTILLED, drawn_steps
 from avatar_pipeline.tasks import draw
 from avatar_pipeline.tasks.task import TaskRequest
 
@@ -52,27 +55,43 @@ class Subject:
 
 def subject(name: str, analyzer: FaceAnalyzer) -> Subject:
     """Read a person of openpeople."""
-    others = [open_image(asset_path(name, "amateur_selfie"), name=name), *emotion_tiles(name).values()]
+    others = [
+        open_image(asset_path(name, "amateur_selfie"), name=name),
+        *emotion_tiles(name).values(),
+    ]
     found = [analyzer.analyze(np.asarray(image)) for image in others]
     given = open_image(asset_path(name, "studio_portrait"), name=name)
     return Subject(name, encode_png(given), [faces[0].embedding for faces in found if faces])
 
 
-def migrate(person: Subject, tools: Tools, seed: int, weight: float, start: int) -> tuple[Image.Image, float | None]:
+def migrate(
+    person: Subject, tools: Tools, seed: int, weight: float, start: int
+) -> tuple[Image.Image, float | None]:
     """The picture, and the median distance of its face to the person's other photographs."""
     steps, enters = drawn_steps(get_preset("embedded"), DISTILLED, start)
     params = draw.Params(
-        prompt=PROMPT, width=SIZE, height=SIZE, steps=steps, guidance_scale=4, seed=seed, id_weight=weight, id_timestep_start=enters,
+        prompt=PROMPT,
+        width=SIZE,
+        height=SIZE,
+        steps=steps,
+        guidance_scale=4,
+        seed=seed,
+        id_weight=weight,
+        id_timestep_start=enters,
         attempts=3,
-    )  # fmt: skip
+    )
     files = {"face": person.given}
     digests = {name: sha256_bytes(data) for name, data in files.items()}
-    made = draw.run(TaskRequest(params, files, digests, ActorStore(), tools, lambda *_: None, lambda *_: ""))
+    made = draw.run(
+        TaskRequest(params, files, digests, ActorStore(), tools, lambda *_: None, lambda *_: "")
+    )
     image = made.previews["image_0"]
     faces = tools.analyzer.analyze(np.asarray(image))
     if not faces:
         return image, None
-    return image, float(np.median([tools.analyzer.distance(faces[0].embedding, other) for other in person.others]))
+    return image, float(
+        np.median([tools.analyzer.distance(faces[0].embedding, other) for other in person.others])
+    )
 
 
 def main() -> None:
@@ -80,7 +99,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--people", type=int, default=len(PEOPLE))
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--small", action="store_true", help="id_weight 0 and 1, id_timestep_start 0 and 3 only")
+    parser.add_argument(
+        "--small", action="store_true", help="id_weight 0 and 1, id_timestep_start 0 and 3 only"
+    )
     parser.add_argument("--sheet", type=Path, help="a folder for the pictures")
     options = parser.parse_args()
     tools = Tools("auto", None, "dlib", lambda line: None)
@@ -99,18 +120,26 @@ def main() -> None:
             for weight, start in settings:
                 image, distance = migrate(person, tools, seed, weight, start)
                 row[weight, start] = distance
-                tiles.append((image, f"weight {weight:g}, from {start}\n{distance or float('nan'):.3f}"))
+                tiles.append(
+                    (image, f"weight {weight:g}, from {start}\n{distance or float('nan'):.3f}")
+                )
                 if options.sheet:
                     options.sheet.mkdir(parents=True, exist_ok=True)
-                    (options.sheet / f"{name}_{index}_{weight:g}_{start}.png").write_bytes(encode_png(image))
+                    (options.sheet / f"{name}_{index}_{weight:g}_{start}.png").write_bytes(
+                        encode_png(image)
+                    )
                 if distance is not None:
                     found[weight, start].append(distance)
             without, with_face = row[0.0, 0], row[1.0, 0]
-            nearer.setdefault(name, []).append(without is not None and with_face is not None and with_face < without)
+            nearer.setdefault(name, []).append(
+                without is not None and with_face is not None and with_face < without
+            )
             rows.append((name, index, row))
     _report(found, nearer, rows, settings)
     if options.sheet:
-        (options.sheet / "sheet.png").write_bytes(encode_png(contact_sheet(tiles, len(settings) + 1, (160, 160))))
+        (options.sheet / "sheet.png").write_bytes(
+            encode_png(contact_sheet(tiles, len(settings) + 1, (160, 160)))
+        )
     means = {setting: float(np.mean(values)) for setting, values in found.items()}
     count = sum(map(sum, nearer.values()))
     by_weight = [means[weight, 0] for weight in weights if weight <= 1]
@@ -119,24 +148,47 @@ def main() -> None:
     rises = all(later > earlier for earlier, later in pairwise(by_start))
     total = sum(map(len, nearer.values()))
     print(
-        f"\nnearer with id_weight 1 than with 0: {count} of {total}; falls with id_weight to 1: {falls}; rises with the start: {rises}"
+        f"\nnearer with id_weight 1 than with 0: {count} of {total}; falls with id_weight to 1: "
+        f"{falls}; rises with the start: {rises}"
     )
     sys.exit(not (count >= 0.9 * total and falls and rises))
 
 
 def _report(found: dict, nearer: dict, rows: list, settings: list) -> None:
     print(f"{platform.system()} {platform.machine()}, torch {torch.__version__}\n")
-    heads = [f"weight {weight:g}" + (f", from {start}" if start else "") for weight, start in settings]
+    heads = [
+        f"weight {weight:g}" + (f", from {start}" if start else "") for weight, start in settings
+    ]
     print("| person | seed | " + " | ".join(heads) + " |\n|---|---|" + "---|" * len(settings))
     for name, index, row in rows:
-        seen = "never seen" if name in HELD_OUT else "only mixed with others" if name in MIXED_ONLY else "trained on"
-        cells = ["no face" if row[setting] is None else f"{row[setting]:.3f}" for setting in settings]
+        seen = (
+            "never seen"
+            if name in HELD_OUT
+            else "only mixed with others"
+            if name in MIXED_ONLY
+            else "trained on"
+        )
+        cells = [
+            "no face" if row[setting] is None else f"{row[setting]:.3f}" for setting in settings
+        ]
         print(f"| {name} ({seen}) | {index} | " + " | ".join(cells) + " |")
-    print("| mean | | " + " | ".join(f"{np.mean(found[setting]):.3f}" for setting in settings) + " |")
-    print("| faces found | | " + " | ".join(f"{len(found[setting])} of {len(rows)}" for setting in settings) + " |")
-    for title, group in (("never seen", HELD_OUT), ("the others", tuple(set(nearer) - set(HELD_OUT)))):
+    print(
+        "| mean | | " + " | ".join(f"{np.mean(found[setting]):.3f}" for setting in settings) + " |"
+    )
+    print(
+        "| faces found | | "
+        + " | ".join(f"{len(found[setting])} of {len(rows)}" for setting in settings)
+        + " |"
+    )
+    for title, group in (
+        ("never seen", HELD_OUT),
+        ("the others", tuple(set(nearer) - set(HELD_OUT))),
+    ):
         picked = [hit for name in group for hit in nearer.get(name, [])]
-        print(f"\nnearer with id_weight 1 than with 0, {title}: {sum(picked)} of {len(picked)}", end="")
+        print(
+            f"\nnearer with id_weight 1 than with 0, {title}: {sum(picked)} of {len(picked)}",
+            end="",
+        )
     print()
 
 

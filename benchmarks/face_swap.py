@@ -1,8 +1,11 @@
-"""Face swap on 20 pairs of openpeople's synthetic people: `python benchmarks/face_swap.py --sheet FOLDER [--pairs N]`.
+"""Face swap on 20 pairs of openpeople's synthetic people: `python benchmarks/face_swap.py --sheet
+FOLDER [--pairs N]`.
 
-Prints a Markdown table and the totals, and writes a contact sheet and every result at full size into FOLDER. The pairs: the source of
-pair i (0 to 19) is person i % 10, by the studio portrait; its target is person (i % 10 + STEPS[i // 10]) % 10, by the selfie for even i
-and by the studio portrait for odd i. Distances are medians to OTHER photographs of each person: the 16 tiles of the emotions sheet.
+Prints a Markdown table and the totals, and writes a contact sheet and every result at full size
+into FOLDER. The pairs: the source of pair i (0 to 19) is person i % 10, by the studio portrait; its
+target is person (i % 10 + STEPS[i // 10]) % 10, by the selfie for even i and by the studio portrait
+for odd i. Distances are medians to OTHER photographs of each person: the 16 tiles of the emotions
+sheet.
 """
 
 from __future__ import annotations
@@ -15,10 +18,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from avatar_pipeline.embedded.openpeople import PEOPLE, asset_path, emotion_tiles
-from avatar_pipeline.faces.analyzer import FaceAnalyzer, get_analyzer
-from avatar_pipeline.imaging import contact_sheet
-from avatar_pipeline.stages.face_swap import SwapResult, swap_face
+from avatar_pipeline.core.openpeople import PEOPLE, asset_path, emotion_tiles
+from avatar_pipeline.face_swap import SwapResult, swap_face
+from avatar_pipeline.faces.analyzers import get_analyzer
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.imaging.images import contact_sheet
 
 STEPS = (3, 4)
 Pair = tuple[str, str, str]  # source person, target person, target picture
@@ -47,8 +51,12 @@ def others(person: str, analyzer: FaceAnalyzer) -> list[np.ndarray]:
     return [faces[0].embedding for faces in found if faces]
 
 
-def measure(pair: Pair, analyzer: FaceAnalyzer, references: dict[str, list[np.ndarray]]) -> tuple[SwapResult, float, float]:
-    """The result, and the median distances of its face to other photographs of the source and of the target."""
+def measure(
+    pair: Pair, analyzer: FaceAnalyzer, references: dict[str, list[np.ndarray]]
+) -> tuple[SwapResult, float, float]:
+    """The result, and the median distances of its face to other photographs of the source and of
+    the target.
+    """
     source, target, kind = pair
     result = swap_face(picture(source, "studio_portrait"), picture(target, kind), analyzer)
     faces = analyzer.analyze(result.image)
@@ -63,16 +71,26 @@ def measure(pair: Pair, analyzer: FaceAnalyzer, references: dict[str, list[np.nd
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sheet", type=Path, required=True, help="folder for the pictures; not to be committed")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--sheet", type=Path, required=True, help="folder for the pictures; not to be committed"
+    )
     parser.add_argument("--pairs", type=int, default=20, help="only the first N pairs")
     arguments = parser.parse_args()
     arguments.sheet.mkdir(parents=True, exist_ok=True)
     analyzer = get_analyzer()
     chosen = pairs()[: arguments.pairs]
-    references = {person: others(person, analyzer) for person in {name for pair in chosen for name in pair[:2]}}
+    references = {
+        person: others(person, analyzer)
+        for person in {name for pair in chosen for name in pair[:2]}
+    }
     tiles, closer, single = [], 0, 0
-    print("| pair | target picture | to source | to target | closer to source | faces | seconds | warnings |")
+    print(
+        "| pair | target picture | to source | to target | closer to source | faces | seconds | "
+        "warnings |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for number, pair in enumerate(chosen, 1):
         start = time.monotonic()
@@ -82,7 +100,8 @@ def main() -> None:
         single += result.faces == 1
         source, target, kind = pair
         print(
-            f"| {source} into {target} | {kind} | {to_source:.3f} | {to_target:.3f} | {'yes' if to_source < to_target else 'no'} "
+            f"| {source} into {target} | {kind} | {to_source:.3f} | {to_target:.3f} | "
+            f"{'yes' if to_source < to_target else 'no'} "
             f"| {result.faces} | {seconds:.1f} | {' '.join(result.warnings)} |",
             flush=True,
         )
@@ -94,7 +113,10 @@ def main() -> None:
             (image, f"to source {to_source:.2f}, to target {to_target:.2f}"),
         ]
     contact_sheet(tiles, 6, (320, 400)).save(arguments.sheet / "sheet.png")
-    print(f"\ncloser to the source: {closer} of {len(chosen)}; exactly one face: {single} of {len(chosen)}")
+    print(
+        f"\ncloser to the source: {closer} of {len(chosen)}; exactly one face: {single} of "
+        f"{len(chosen)}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""The published architectures at full size, on the meta device: every shape and no weights. Costs nothing and needs no download.
+"""The published architectures at full size, on the meta device: every shape and no weights. Costs
+nothing and needs no download.
 
-Parameters are counted; activations too, operation by operation: what a pass allocates and frees is added up as the real one would
-have it. Attention counts as the fused kernels that PyTorch uses on a GPU, which keep no matrix of scores. What kernels take for
-themselves (convolution workspaces, the CUDA context) is not seen: avatar_pipeline/diffusion/memory.py adds it as a reserve.
+Parameters are counted; activations too, operation by operation: what a pass allocates and frees is
+added up as the real one would have it. Attention counts as the fused kernels that PyTorch uses on a
+GPU, which keep no matrix of scores. What kernels take for themselves (convolution workspaces, the
+CUDA context) is not seen: avatar_pipeline/diffusion/memory.py adds it as a reserve.
 
     python -m benchmarks.full_size          prints the table that memory.py holds
 """
@@ -24,9 +26,15 @@ MIB = 2**20
 
 
 def build(preset: Preset, part: str) -> torch.nn.Module:
-    """One part of a preset's pipeline on the meta device, by the published configuration (for `embedded`, its folder's)."""
+    """One part of a preset's pipeline on the meta device, by the published configuration (for
+    `embedded`, its folder's).
+    """
     with torch.device("meta"):
-        return _embedded(preset, part) if preset.name == "embedded" else BUILDERS[preset.family, part](preset)
+        return (
+            _embedded(preset, part)
+            if preset.name == "embedded"
+            else BUILDERS[preset.family, part](preset)
+        )
 
 
 def parameters(module: torch.nn.Module) -> int:
@@ -44,8 +52,12 @@ def lora_parameters(preset: Preset, rank: int = 1) -> int:
 
 
 def drawing(preset: Preset, width: int, height: int) -> int:
-    """Peak bytes of activations in one denoising step of one picture, in bfloat16; with guidance a U-Net sees it twice."""
-    denoiser, inputs = denoiser_and_inputs(preset, width, height, 1 if preset.family == "flux" else 2)
+    """Peak bytes of activations in one denoising step of one picture, in bfloat16; with guidance a
+    U-Net sees it twice.
+    """
+    denoiser, inputs = denoiser_and_inputs(
+        preset, width, height, 1 if preset.family == "flux" else 2
+    )
     with torch.no_grad():
         return _peak(lambda: denoiser(**inputs))
 
@@ -54,14 +66,19 @@ def decoding(preset: Preset, width: int, height: int) -> int:
     """Peak bytes of activations when the VAE decodes one picture in float32."""
     vae: Any = build(preset, "vae").to(torch.float32)
     cell = 16 if preset.name == "embedded" else 8
-    latents = torch.empty(1, vae.config.latent_channels, height // cell, width // cell, device="meta")
-    decode = vae.to_pictures if preset.name == "embedded" else vae.decode  # its decode looks at values, of which there are none
+    latents = torch.empty(
+        1, vae.config.latent_channels, height // cell, width // cell, device="meta"
+    )
+    # its decode looks at values, of which there are none
+    decode = vae.to_pictures if preset.name == "embedded" else vae.decode
     with torch.no_grad():
         return _peak(lambda: decode(latents))
 
 
 def training(preset: Preset, width: int, height: int, checkpointing: bool) -> int:
-    """Peak bytes of activations in forward and backward of one picture with a LoRA of rank 1, in bfloat16."""
+    """Peak bytes of activations in forward and backward of one picture with a LoRA of rank 1, in
+    bfloat16.
+    """
     from peft import LoraConfig
 
     denoiser, inputs = denoiser_and_inputs(preset, width, height, 1)
@@ -74,9 +91,13 @@ def training(preset: Preset, width: int, height: int, checkpointing: bool) -> in
     return _peak(lambda: denoiser(**inputs)[0].float().pow(2).mean().backward())
 
 
-def denoiser_and_inputs(preset: Preset, width: int, height: int, batch: int) -> tuple[Any, dict[str, Any]]:
+def denoiser_and_inputs(
+    preset: Preset, width: int, height: int, batch: int
+) -> tuple[Any, dict[str, Any]]:
     """A preset's denoiser in bfloat16, and what it is called with for `batch` pictures."""
-    denoiser: Any = build(preset, "transformer" if preset.family == "flux" else "unet").to(torch.bfloat16)
+    denoiser: Any = build(preset, "transformer" if preset.family == "flux" else "unet").to(
+        torch.bfloat16
+    )
 
     def empty(*shape: int) -> torch.Tensor:
         return torch.empty(shape, device="meta", dtype=torch.bfloat16)
@@ -101,12 +122,17 @@ def denoiser_and_inputs(preset: Preset, width: int, height: int, batch: int) -> 
         "return_dict": False,
     }
     if preset.family == "sdxl":
-        inputs["added_cond_kwargs"] = {"text_embeds": empty(batch, 1280), "time_ids": empty(batch, 6)}
+        inputs["added_cond_kwargs"] = {
+            "text_embeds": empty(batch, 1280),
+            "time_ids": empty(batch, 6),
+        }
     return denoiser, inputs
 
 
 class _Live(TorchDispatchMode):
-    """Bytes of all storages that were made in the block and are still referred to, and the most there were."""
+    """Bytes of all storages that were made in the block and are still referred to, and the most
+    there were.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +140,11 @@ class _Live(TorchDispatchMode):
         self._seen: dict[int, weakref.ref] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        known = {id(leaf.untyped_storage()) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        known = {
+            id(leaf.untyped_storage())
+            for leaf in tree_leaves((args, kwargs))
+            if isinstance(leaf, torch.Tensor)
+        }
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
             if isinstance(leaf, torch.Tensor):
@@ -137,12 +167,18 @@ class _Live(TorchDispatchMode):
 
 
 class _Fused(torch.autograd.Function):
-    """Attention as a fused kernel keeps it: queries, keys, values, the result and one number a row; no matrix of scores."""
+    """Attention as a fused kernel keeps it: queries, keys, values, the result and one number a row;
+    no matrix of scores.
+    """
 
     @staticmethod
-    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+    ) -> torch.Tensor:
         out = torch.empty_like(query)
-        ctx.save_for_backward(query, key, value, out, query.new_empty(query.shape[:-1], dtype=torch.float32))
+        ctx.save_for_backward(
+            query, key, value, out, query.new_empty(query.shape[:-1], dtype=torch.float32)
+        )
         return out
 
     @staticmethod
@@ -150,13 +186,19 @@ class _Fused(torch.autograd.Function):
         return tuple(torch.empty_like(tensor) for tensor in ctx.saved_tensors[:3])
 
 
-def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+def _attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any
+) -> torch.Tensor:
     return _Fused.apply(query, key, value)
 
 
 def _peak(work: Callable[[], Any]) -> int:
-    # A patch and not a TorchFunctionMode: checkpointed blocks are computed again within backward, where no such mode is active.
-    with _Live() as live, patch.object(torch.nn.functional, "scaled_dot_product_attention", _attention):
+    # A patch and not a TorchFunctionMode: checkpointed blocks are computed again within backward,
+    # where no such mode is active.
+    with (
+        _Live() as live,
+        patch.object(torch.nn.functional, "scaled_dot_product_attention", _attention),
+    ):
         work()
     return live.peak
 
@@ -165,7 +207,7 @@ def _embedded(preset: Preset, part: str) -> torch.nn.Module:
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from avatar_pipeline.embedded.autoencoder import PatchAutoencoder
+    from avatar_pipeline.diffusion.patch_autoencoder import PatchAutoencoder
 
     folder = f"{preset.model}/{part}"
     if part == "text_encoder":
@@ -207,7 +249,11 @@ def _flux_transformer(preset: Preset) -> Any:
 def _vae(preset: Preset) -> Any:
     from diffusers import AutoencoderKL
 
-    flux: dict[str, Any] = {"latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
+    flux: dict[str, Any] = {
+        "latent_channels": 16,
+        "use_quant_conv": False,
+        "use_post_quant_conv": False,
+    }
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -222,7 +268,13 @@ def _clip_large(preset: Preset) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
-        CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768)
+        CLIPTextConfig(
+            hidden_size=768,
+            intermediate_size=3072,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            projection_dim=768,
+        )
     )
 
 
@@ -231,7 +283,11 @@ def _clip_big(preset: Preset) -> Any:
 
     return CLIPTextModelWithProjection(
         CLIPTextConfig(
-            hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, projection_dim=1280
+            hidden_size=1280,
+            intermediate_size=5120,
+            num_hidden_layers=32,
+            num_attention_heads=20,
+            projection_dim=1280,
         )
     )
 
@@ -240,7 +296,15 @@ def _t5(preset: Preset) -> Any:
     from transformers import T5Config, T5EncoderModel
 
     return T5EncoderModel(
-        T5Config(vocab_size=32128, d_model=4096, d_ff=10240, d_kv=64, num_heads=64, num_layers=24, feed_forward_proj="gated-gelu")
+        T5Config(
+            vocab_size=32128,
+            d_model=4096,
+            d_ff=10240,
+            d_kv=64,
+            num_heads=64,
+            num_layers=24,
+            feed_forward_proj="gated-gelu",
+        )
     )
 
 
@@ -262,12 +326,23 @@ BUILDERS: dict[tuple[str, str], Callable[[Preset], Any]] = {
 def main() -> None:
     for preset in PRESETS.values():
         width, height = max(preset.sizes.values(), key=lambda size: size[0] * size[1])
-        counted = {part: round(parameters(build(preset, part)) / 1e6, 1) for part in preset.parameters}
+        counted = {
+            part: round(parameters(build(preset, part)) / 1e6, 1) for part in preset.parameters
+        }
         print(preset.name, counted, f"lora {lora_parameters(preset)} a rank")
         head = preset.sizes["headshot"]
-        print(f"  drawing {width}x{height}: {drawing(preset, width, height) / MIB:.0f} MiB, ", end="")
-        print(f"decoding {decoding(preset, width, height) / MIB:.0f} MiB; training {head[0]}x{head[1]}: ", end="")
-        print(f"{training(preset, *head, False) / MIB:.0f} MiB, checkpointed {training(preset, *head, True) / MIB:.0f} MiB")
+        print(
+            f"  drawing {width}x{height}: {drawing(preset, width, height) / MIB:.0f} MiB, ", end=""
+        )
+        print(
+            f"decoding {decoding(preset, width, height) / MIB:.0f} MiB; training "
+            f"{head[0]}x{head[1]}: ",
+            end="",
+        )
+        print(
+            f"{training(preset, *head, False) / MIB:.0f} MiB, checkpointed "
+            f"{training(preset, *head, True) / MIB:.0f} MiB"
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""What drawing through the pipeline costs over a bare diffusers call, and how often ten actors load the model.
+"""What drawing through the pipeline costs over a bare diffusers call, and how often ten actors load
+the model.
 
-`python benchmarks/generation.py [overhead] [actors]`, both by default. `overhead`: the same pipeline, prompt, seed, size and steps, called
-as diffusers' documentation says and through text_to_image, by turns; the median of the pairs' differences. The pictures must be the
-same bit for bit. The embedded model counts; tiny random SDXL and FLUX pipelines show the worst case: there is least to draw. `actors`: the
-stages photo_intake and base_image for each of ten described actors with one set of tools, as one run of Dagster keeps it; pipelines
-loaded are counted in diffusers. Fails beyond MOST, when pictures differ, or with more than one load.
+`python benchmarks/generation.py [overhead] [actors]`, both by default. `overhead`: the same
+pipeline, prompt, seed, size and steps, called as diffusers' documentation says and through
+text_to_image, by turns; the median of the pairs' differences. The pictures must be the same bit for
+bit. The embedded model counts; tiny random SDXL and FLUX pipelines show the worst case: there is
+least to draw. `actors`: the stages photo_intake and base_image for each of ten described actors
+with one set of tools, as one run of Dagster keeps it; pipelines loaded are counted in diffusers.
+Fails beyond MOST, when pictures differ, or with more than one load.
 """
 
 from __future__ import annotations
@@ -30,28 +33,38 @@ from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.stages.chain import STAGES
-from avatar_pipeline.stages.produce import produce
-from avatar_pipeline.stages.progress import Progress
-from avatar_pipeline.stages.settings import resolve_settings
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.pipeline.materialize import produce
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.progress import Progress
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.settings import resolve_settings
 from tests.diffusion import tiny
 
 MOST = 0.03
 PAIRS = 24
 ACTORS = 10
-PEOPLE = ("european 25 year old male with short brown hair", "black 35 year old female with curly black hair")
+PEOPLE = (
+    "european 25 year old male with short brown hair",
+    "black 35 year old female with curly black hair",
+)
 
 
-def bare(session: GpuSession, prompt: str, seed: int, size: tuple[int, int], steps: int) -> Image.Image:
+def bare(
+    session: GpuSession, prompt: str, seed: int, size: tuple[int, int], steps: int
+) -> Image.Image:
     """A picture as diffusers' documentation draws it, in the precision of the session's device."""
     device, pipeline = session.device, session.pipeline
     random = torch.Generator("cpu").manual_seed(seed)
     with torch.autocast(device.kind, device.autocast, enabled=device.autocast is not None):
         latents = pipeline(
-            prompt, width=size[0], height=size[1], num_inference_steps=steps, guidance_scale=session.preset.guidance_scale,
-            generator=random, output_type="latent",
-        ).images  # fmt: skip
+            prompt,
+            width=size[0],
+            height=size[1],
+            num_inference_steps=steps,
+            guidance_scale=session.preset.guidance_scale,
+            generator=random,
+            output_type="latent",
+        ).images
     with torch.no_grad():  # the decoder outside autocast: in bfloat16 flat walls show steps
         cells = session.family.unpack(pipeline, latents, size[1], size[0])
         pixels = session.family.decode_latents(pipeline, cells)
@@ -59,12 +72,18 @@ def bare(session: GpuSession, prompt: str, seed: int, size: tuple[int, int], ste
     return image
 
 
-def overhead(session: GpuSession, prompt: str, size: tuple[int, int], steps: int, pairs: int) -> tuple[float, float, bool]:
-    """Median seconds of a bare call, median of ours minus it, and whether all pictures are the same."""
+def overhead(
+    session: GpuSession, prompt: str, size: tuple[int, int], steps: int, pairs: int
+) -> tuple[float, float, bool]:
+    """Median seconds of a bare call, median of ours minus it, and whether all pictures are the
+    same.
+    """
     scale = session.preset.guidance_scale
-    session.watch = Progress(lambda line: None, lambda image, text: None, lambda: False)  # as in a run of Dagster
+    # as in a run of Dagster
+    session.watch = Progress(lambda line: None, lambda image, text: None, lambda: False)
     calls: tuple[Callable[[int], Image.Image], ...] = (
-        lambda seed: bare(session, f"{prompt} {seed}", seed, size, steps),  # a new prompt each time: ours keeps embeddings
+        # a new prompt each time: ours keeps embeddings
+        lambda seed: bare(session, f"{prompt} {seed}", seed, size, steps),
         lambda seed: text_to_image(session, f"{prompt} {seed}", seed, *size, steps, scale),
     )
     taken: tuple[list[float], list[float]] = ([], [])
@@ -82,9 +101,14 @@ def overhead(session: GpuSession, prompt: str, size: tuple[int, int], steps: int
 
 
 def measure_overhead() -> bool:
-    """Print the table; whether the embedded model stays below MOST and all pictures are the same."""
+    """Print the table; whether the embedded model stays below MOST and all pictures are the
+    same.
+    """
     passed = True
-    print("| pipeline | bare diffusers call, s | ours, difference in ms | share | same picture |\n|---|---|---|---|---|")
+    print(
+        "| pipeline | bare diffusers call, s | ours, difference in ms | share | same picture "
+        "|\n|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as folder:
         preset = get_preset("embedded")
         cases: list[tuple[str, GpuSession, tuple[int, int], int]] = [
@@ -103,11 +127,17 @@ def measure_overhead() -> bool:
             )
         for label, session, size, steps in cases:
             # The tiny tokenizers know single letters: what they read in one window is short.
-            prompt = base_prompt(PEOPLE[0], "headshot") if session.preset.name == "embedded" else "a man, grey hair"
+            prompt = (
+                base_prompt(PEOPLE[0], "headshot")
+                if session.preset.name == "embedded"
+                else "a man, grey hair"
+            )
             seconds, difference, same = overhead(session, prompt, size, steps, PAIRS)
             same_text = "yes" if same else "NO"
             print(
-                f"| {label} | {seconds:.3f} | {1000 * difference:+.1f} | {difference / seconds:+.1%} | {same_text} |", flush=True
+                f"| {label} | {seconds:.3f} | {1000 * difference:+.1f} | "
+                f"{difference / seconds:+.1%} | {same_text} |",
+                flush=True,
             )
             passed &= same and (session.preset.name != "embedded" or difference / seconds <= MOST)
             session.close()
@@ -115,7 +145,9 @@ def measure_overhead() -> bool:
 
 
 def count_loads() -> bool:
-    """Ten actors, one after the other: print how often diffusers loaded a pipeline, and whether that was once."""
+    """Ten actors, one after the other: print how often diffusers loaded a pipeline, and whether
+    that was once.
+    """
     from diffusers import DiffusionPipeline
 
     loads: list[str] = []
@@ -132,17 +164,28 @@ def count_loads() -> bool:
             folder = Path(root) / f"actor_{index}"
             folder.mkdir()
             (folder / "actor.yaml").write_text(
-                f"description: {PEOPLE[index % 2]}\nlikeness: synthetic\nframing: headshot\nseed: {index}\n"
+                f"description: {PEOPLE[index % 2]}\nlikeness: synthetic\nframing: headshot\nseed: "
+                f"{index}\n"
                 "settings:\n  base_image: {candidates: 1, steps: 4}\n"
             )
         store, tools = ActorStore(root), Tools("auto", None, "dlib", lambda line: None)
         for name in store.names():
             spec = store.spec(name)
             for asset in ("photo_intake", "base_image"):
-                product = produce(store, STAGES[asset], spec, resolve_settings(STAGES[asset], spec, {}), tools, seed=spec.seed)
+                product = produce(
+                    store,
+                    STAGES[asset],
+                    spec,
+                    resolve_settings(STAGES[asset], spec, {}),
+                    tools,
+                    seed=spec.seed,
+                )
                 store.publish(product.manifest, product.result.files)
         tools.close()
-    print(f"\n{ACTORS} actors, base images: {len(loads)} pipeline loaded, {time.monotonic() - began:.0f} s")
+    print(
+        f"\n{ACTORS} actors, base images: {len(loads)} pipeline loaded, "
+        f"{time.monotonic() - began:.0f} s"
+    )
     return len(loads) == 1
 
 

@@ -1,8 +1,10 @@
-"""Do id_weight and id_timestep_start act as they should: `python benchmarks/identity_weight.py [--seeds 6] [--sheet FILE]`.
+"""Do id_weight and id_timestep_start act as they should: `python benchmarks/identity_weight.py
+[--seeds 6] [--sheet FILE]`.
 
-The embedded model draws "a person", so that only the face given can tell whom: the portraits of the two people of openpeople that it has
-never seen, and four people that it drew itself. Prints the median dlib distance to the face given, over id_weight and over
-id_timestep_start, and fails when more weight or an earlier start does not bring pictures nearer.
+The embedded model draws "a person", so that only the face given can tell whom: the portraits of the
+two people of openpeople that it has never seen, and four people that it drew itself. Prints the
+median dlib distance to the face given, over id_weight and over id_timestep_start, and fails when
+more weight or an earlier start does not bring pictures nearer.
 """
 
 from __future__ import annotations
@@ -18,32 +20,44 @@ import numpy as np
 import torch
 from PIL import Image
 
+from avatar_pipeline.bundled_model.people_attributes import HELD_OUT
+from avatar_pipeline.core.openpeople import asset_path
+from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import portrait_prompt
 from avatar_pipeline.diffusion.sampling import text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.embedded.openpeople import asset_path
-from avatar_pipeline.embedded.people import HELD_OUT
-from avatar_pipeline.faces.analyzer import FaceAnalyzer, get_analyzer
-from avatar_pipeline.imaging import contact_sheet, encode_png, open_image, resize_to_fit
-from avatar_pipeline.provenance.seeds import derive_seed
+from avatar_pipeline.faces.analyzers import get_analyzer
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.imaging.images import contact_sheet, encode_png, open_image, resize_to_fit
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0)
 STARTS = (0, 2, 4, 8)
-DRAWN = ("a european 60 year old female with short grey hair", "a black 30 year old male with very short black hair",
-         "an asian 25 year old female with long black hair", "a european 40 year old male with short brown hair and a beard")  # fmt: skip
-ANYBODY = portrait_prompt("person", "neutral expression, mouth closed, eyes open", "neutral gray studio background")
+DRAWN = (
+    "a european 60 year old female with short grey hair",
+    "a black 30 year old male with very short black hair",
+    "an asian 25 year old female with long black hair",
+    "a european 40 year old male with short brown hair and a beard",
+)
+ANYBODY = portrait_prompt(
+    "person", "neutral expression, mouth closed, eyes open", "neutral gray studio background"
+)
 NOISE = 0.02  # of a median over some 36 pictures: two sets of seeds differ by up to this much
 
 
 def subjects(session: GpuSession, analyzer: FaceAnalyzer) -> dict[str, np.ndarray]:
     """Embeddings of the faces to give, by name."""
     preset = session.preset
-    images = {name: resize_to_fit(open_image(asset_path(name, "studio_portrait"), name=name), 1024) for name in HELD_OUT}
+    images = {
+        name: resize_to_fit(open_image(asset_path(name, "studio_portrait"), name=name), 1024)
+        for name in HELD_OUT
+    }
     for index, who in enumerate(DRAWN):
         prompt = f"headshot portrait photograph of {who}, neutral gray studio background"
-        images[f"drawn {index}"] = text_to_image(session, prompt, index, preset.width, preset.height, preset.steps, 3.0)
+        images[f"drawn {index}"] = text_to_image(
+            session, prompt, index, preset.width, preset.height, preset.steps, 3.0
+        )
     found = {name: analyzer.analyze(np.asarray(image)) for name, image in images.items()}
     return {name: faces[0].embedding for name, faces in found.items() if faces}
 
@@ -68,7 +82,15 @@ def main() -> None:
                 seed = derive_seed(7, "identity_weight", index)
                 identity = Identity(embedding, weight, start)
                 size = (preset.width, preset.height)
-                image = text_to_image(session, ANYBODY, seed, *size, preset.steps, preset.guidance_scale, identity=identity)
+                image = text_to_image(
+                    session,
+                    ANYBODY,
+                    seed,
+                    *size,
+                    preset.steps,
+                    preset.guidance_scale,
+                    identity=identity,
+                )
                 faces = analyzer.analyze(np.asarray(image))
                 if index == 0:
                     tiles.append((image, f"{person}\nweight {weight:g}, start {start}"))
@@ -76,12 +98,18 @@ def main() -> None:
                     found.append(analyzer.distance(faces[0].embedding, embedding))
         return float(np.median(found)), len(found) / (len(people) * options.seeds)
 
-    print(f"{session.device_name}, torch {torch.__version__}, {platform.system()}; {len(people)} people, {options.seeds} seeds\n")
+    print(
+        f"{session.device_name}, torch {torch.__version__}, {platform.system()}; {len(people)} "
+        f"people, {options.seeds} seeds\n"
+    )
     print("| id_weight, from step 0 | median distance | one face found |\n|---|---|---|")
     by_weight = [distance(weight, 0) for weight in WEIGHTS]
     for weight, (median, share) in zip(WEIGHTS, by_weight, strict=True):
         print(f"| {weight:g} | {median:.3f} | {share:.0%} |")
-    print(f"\n| id_timestep_start of {preset.steps} steps, id_weight 1 | median distance | one face found |\n|---|---|---|")
+    print(
+        f"\n| id_timestep_start of {preset.steps} steps, id_weight 1 | median distance | one "
+        "face found |\n|---|---|---|"
+    )
     by_start = [distance(1.0, start) for start in STARTS]
     for start, (median, share) in zip(STARTS, by_start, strict=True):
         print(f"| {start} | {median:.3f} | {share:.0%} |")

@@ -1,14 +1,19 @@
-"""Kill runs at random moments, and see that nothing is lost: `python benchmarks/kills.py [KILLS] [--csv FILE] [--seed N] [--quick]`.
+"""Kill runs at random moments, and see that nothing is lost: `python benchmarks/kills.py [KILLS]
+[--csv FILE] [--seed N] [--quick]`.
 
-One actor's chain is made twice, with two seeds, so that every asset has an older version. Then, KILLS times, one asset after the other: the
-store is put back to where the asset has its older version and what lies upstream is new, a run of this asset alone is started and killed
-with SIGKILL, either at a random second of its span or at the moment when it has put a certain number of files into the store (its
-checkpoint, a version, the current folder), and the store is looked through: every version and the current folder of every asset have the
-files and sha256 that their manifests tell, no version is missing, the portrait is a whole JPEG. Then the same run is started again: it must
-succeed and give the digest of the undisturbed run, and leave no temporary file, no lock, no slot of a pool and no run that counts as
-living. Prints a Markdown table and writes a line for every kill; exits with 1 when one of these failed.
+One actor's chain is made twice, with two seeds, so that every asset has an older version. Then,
+KILLS times, one asset after the other: the store is put back to where the asset has its older
+version and what lies upstream is new, a run of this asset alone is started and killed with SIGKILL,
+either at a random second of its span or at the moment when it has put a certain number of files
+into the store (its checkpoint, a version, the current folder), and the store is looked through:
+every version and the current folder of every asset have the files and sha256 that their manifests
+tell, no version is missing, the portrait is a whole JPEG. Then the same run is started again: it
+must succeed and give the digest of the undisturbed run, and leave no temporary file, no lock, no
+slot of a pool and no run that counts as living. Prints a Markdown table and writes a line for every
+kill; exits with 1 when one of these failed.
 
-A run is a process of its own, forked from one that has imported the libraries, so that it does not take seconds to get there.
+A run is a process of its own, forked from one that has imported the libraries, so that it does not
+take seconds to get there.
 """
 
 from __future__ import annotations
@@ -50,17 +55,21 @@ settings:
   base_image: {steps: 4, candidates: 1, face_detail: false}
 """
 QUICK_ASSETS = ["photo_intake", "base_image"]
-OLDER = 12  # root seed of the older versions; not every one gives a LoRA of so few steps that draws the person
+# root seed of the older versions; not every one gives a LoRA of so few steps that draws the person
+OLDER = 12
 # What is killed of the training is a shorter one; it need not draw the person.
 OPTIONS = {"lora": ("--set", "lora.steps=10", "--set", "lora.evaluate_every=5")}
-CHECKPOINT_SECONDS = 1.0  # between two checkpoints of the training; 60 in real runs, which take minutes
+# between two checkpoints of the training; 60 in real runs, which take minutes
+CHECKPOINT_SECONDS = 1.0
 ENDED = ", but it had ended"
 LONGEST = 300.0  # seconds: an undisturbed run of one asset takes 30 at most
 
 
 @dataclass
 class Kill:
-    """What became of one kill. moment: what was waited for. found: what lay there half done. seconds: of the next run."""
+    """What became of one kill. moment: what was waited for. found: what lay there half done.
+    seconds: of the next run.
+    """
 
     asset: str
     moment: str
@@ -95,7 +104,7 @@ class World:
         os.dup2(descriptor, 2)
         code = 1
         try:
-            from avatar_pipeline.cli import main
+            from avatar_pipeline.cli.main import main
 
             only = [part for asset in assets for part in ("--only", asset)]
             main(["run", ACTOR, *only, *options])
@@ -120,9 +129,9 @@ class World:
         """What is wrong in the store. expected: the versions (asset, digest) that must be there."""
         from avatar_pipeline.actors.files import TEMPORARY
         from avatar_pipeline.actors.store import MANIFEST, ActorStore
-        from avatar_pipeline.errors import AvatarPipelineError
-        from avatar_pipeline.imaging import open_image
-        from avatar_pipeline.stages.chain import STAGES
+        from avatar_pipeline.core.errors import AvatarPipelineError
+        from avatar_pipeline.imaging.images import open_image
+        from avatar_pipeline.pipeline.registry import STAGES
 
         store = ActorStore(self.folder / "actors")
         faults, versions = [], set()
@@ -134,8 +143,13 @@ class World:
                 folder = self.actor / asset
                 if folder.exists():
                     current = store.current(ACTOR, asset)
-                    # A temporary file may lie beside them until the next publish; `leftovers` sees to that.
-                    found = [path for path in folder.rglob("*") if path.is_file() and not path.match(TEMPORARY)]
+                    # A temporary file may lie beside them until the next publish; `leftovers` sees
+                    # to that.
+                    found = [
+                        path
+                        for path in folder.rglob("*")
+                        if path.is_file() and not path.match(TEMPORARY)
+                    ]
                     files = {str(path.relative_to(folder)): path.read_bytes() for path in found}
                     files.pop(MANIFEST)
                     if files != store.read_all(current):
@@ -154,7 +168,9 @@ class World:
         return faults
 
     def leftovers(self) -> list[str]:
-        """What a killed run must not leave for good: temporary files, held locks, slots, runs that count as living."""
+        """What a killed run must not leave for good: temporary files, held locks, slots, runs that
+        count as living.
+        """
         import dagster as dg
         from filelock import FileLock, Timeout
 
@@ -172,21 +188,31 @@ class World:
                 info = storage.get_concurrency_info(pool)
                 if info.claimed_slots or info.pending_steps:
                     found.append(f"pool {pool} is not free")
-            living = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]))
+            living = instance.get_runs(
+                dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+            )
             found += [f"run {run.run_id[:8]} counts as living" for run in living]
         return found
 
     def temporary(self) -> Iterator[Path]:
         """Files and folders that are being written, or were when their writer was killed."""
-        yield from (path for place in ("actors", "exports") for path in (self.folder / place).rglob(".*.tmp"))
+        yield from (
+            path
+            for place in ("actors", "exports")
+            for path in (self.folder / place).rglob(".*.tmp")
+        )
 
     def writes(self) -> int:
-        """A number that grows with every file that a run puts into the store: the latest change of any of its folders."""
+        """A number that grows with every file that a run puts into the store: the latest change of
+        any of its folders.
+        """
         folders = [self.actor, *(path for path in self.actor.rglob("*") if path.is_dir())]
         return max((folder.stat().st_mtime_ns for folder in folders if folder.exists()), default=0)
 
 
-def wait(child: int, until: Callable[[], bool] | None = None, seconds: float = LONGEST) -> int | None:
+def wait(
+    child: int, until: Callable[[], bool] | None = None, seconds: float = LONGEST
+) -> int | None:
     """The exit code of a run; None when `until` came true first, or the seconds are over."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -208,8 +234,12 @@ def kill(child: int) -> None:
     os.waitpid(child, 0)
 
 
-def prepare(folder: Path, specification: str, assets: Sequence[str]) -> tuple[dict[str, Path], dict[str, float], dict[str, str]]:
-    """Make the chain twice. Returns, by asset, the actor's folder before its second making, the seconds that took, and its digest."""
+def prepare(
+    folder: Path, specification: str, assets: Sequence[str]
+) -> tuple[dict[str, Path], dict[str, float], dict[str, str]]:
+    """Make the chain twice. Returns, by asset, the actor's folder before its second making, the
+    seconds that took, and its digest.
+    """
     world = World(folder)
     world.actor.mkdir(parents=True)
     (world.actor / "actor.yaml").write_text(specification)
@@ -243,7 +273,9 @@ def attempt(
     rng: random.Random,
     log: Path,
 ) -> Kill:
-    """One kill of a run of one asset, and the next run. changes: to the store, at most, among which one is chosen."""
+    """One kill of a run of one asset, and the next run. changes: to the store, at most, among which
+    one is chosen.
+    """
     shutil.rmtree(world.actor)
     shutil.copytree(before, world.actor)
     versions = {(path.parent.name, path.name) for path in (world.actor / "versions").glob("*/*")}
@@ -293,7 +325,14 @@ def attempt(
             faults.append("the next run gave another digest")
     found = ", ".join(sorted({_kind(name) for name in halves})) or "nothing"
     return Kill(
-        asset, moment, round(after, 2), found, published, "going on after step" in text, round(seconds, 2), "; ".join(faults)
+        asset,
+        moment,
+        round(after, 2),
+        found,
+        published,
+        "going on after step" in text,
+        round(seconds, 2),
+        "; ".join(faults),
     )
 
 
@@ -307,17 +346,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("kills", type=int, nargs="?", default=70)
     parser.add_argument("--csv", type=Path, help="a line for every kill")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="only the first assets, of an actor without photographs")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="only the first assets, of an actor without photographs",
+    )
     chosen = parser.parse_args(arguments)
     preload()
-    from avatar_pipeline.stages.chain import STAGES
+    from avatar_pipeline.pipeline.registry import STAGES
 
     assets = QUICK_ASSETS if chosen.quick else list(STAGES)
     rng = random.Random(chosen.seed)
     began = time.monotonic()
     kills: list[Kill] = []
     with tempfile.TemporaryDirectory() as folder:
-        before, spans, digests = prepare(Path(folder), QUICK if chosen.quick else SPECIFICATION, assets)
+        before, spans, digests = prepare(
+            Path(folder), QUICK if chosen.quick else SPECIFICATION, assets
+        )
         print(f"made twice in {time.monotonic() - began:.0f} s", flush=True)
         world = World(Path(folder))
         changes, log = dict.fromkeys(STAGES, 12), Path(folder) / "run.log"
@@ -325,18 +370,34 @@ def main(arguments: list[str] | None = None) -> int:
             number = len(kills)
             asset = assets[number % len(assets)]
             at_writing = (number // len(assets)) % 2 == 1
-            done = attempt(world, asset, before[asset], spans[asset], changes[asset], digests[asset], at_writing, rng, log)
+            done = attempt(
+                world,
+                asset,
+                before[asset],
+                spans[asset],
+                changes[asset],
+                digests[asset],
+                at_writing,
+                rng,
+                log,
+            )
             spans[asset] = min(spans[asset], done.seconds)
-            if done.moment.endswith(ENDED):  # the machine was faster this time, or fewer files were written: nobody was killed
+            # the machine was faster this time, or fewer files were written: nobody was killed
+            if done.moment.endswith(ENDED):
                 changes[asset] = max(1, changes[asset] - 3)
                 continue
             kills.append(done)
             if chosen.csv:
                 write_csv(chosen.csv, kills)  # as they come: it takes half an hour
             facts = f"{done.asset:20} {done.moment:28} {done.found:40}"
-            print(f"{number + 1:3} {facts} next run {done.seconds:5.1f} s {done.faults}", flush=True)
+            print(
+                f"{number + 1:3} {facts} next run {done.seconds:5.1f} s {done.faults}", flush=True
+            )
     print(table(kills, assets, spans))
-    print(f"\n{len(kills)} kills in {time.monotonic() - began:.0f} s on {platform.machine()}, {os.cpu_count()} cores")
+    print(
+        f"\n{len(kills)} kills in {time.monotonic() - began:.0f} s on {platform.machine()}, "
+        f"{os.cpu_count()} cores"
+    )
     return int(any(done.faults for done in kills))
 
 
@@ -351,7 +412,8 @@ def write_csv(path: Path, kills: Sequence[Kill]) -> None:
 def table(kills: Sequence[Kill], assets: Sequence[str], spans: dict[str, float]) -> str:
     """Kills by asset, as Markdown."""
     lines = [
-        "| asset | kills | while writing | already published | resumed | faults | undisturbed, s | next run, s (median) |",
+        "| asset | kills | while writing | already published | resumed | faults | undisturbed, s "
+        "| next run, s (median) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for asset in assets:
@@ -359,8 +421,10 @@ def table(kills: Sequence[Kill], assets: Sequence[str], spans: dict[str, float])
         if own:
             seconds = sorted(done.seconds for done in own)[len(own) // 2]
             lines.append(
-                f"| {asset} | {len(own)} | {sum(done.found != 'nothing' for done in own)} | {sum(done.published for done in own)} | "
-                f"{sum(done.resumed for done in own)} | {sum(bool(done.faults) for done in own)} | {spans[asset]:.1f} | {seconds:.1f} |"
+                f"| {asset} | {len(own)} | {sum(done.found != 'nothing' for done in own)} | "
+                f"{sum(done.published for done in own)} | "
+                f"{sum(done.resumed for done in own)} | {sum(bool(done.faults) for done in own)} "
+                f"| {spans[asset]:.1f} | {seconds:.1f} |"
             )
     halves, published, resumed, faults = (
         sum(done.found != "nothing" for done in kills),
@@ -373,18 +437,21 @@ def table(kills: Sequence[Kill], assets: Sequence[str], spans: dict[str, float])
 
 
 def preload() -> None:
-    """Import what a run imports, and start no thread: a process forked from one with threads may hang."""
+    """Import what a run imports, and start no thread: a process forked from one with threads may
+    hang.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    warnings.simplefilter("ignore", DeprecationWarning)  # of fork in processes with threads: there are none of ours
+    # of fork in processes with threads: there are none of ours
+    warnings.simplefilter("ignore", DeprecationWarning)
     import diffusers
     import torch
     import transformers  # noqa: F401
     from diffusers import AutoPipelineForImage2Image, StableDiffusionPipeline  # noqa: F401
 
-    import avatar_pipeline.cli
+    import avatar_pipeline.cli.main
     import avatar_pipeline.diffusion.training.loop as loop
     import avatar_pipeline.embedded.autoencoder
-    import avatar_pipeline.running  # noqa: F401
+    import avatar_pipeline.orchestration.running  # noqa: F401
     from avatar_pipeline.diffusion.training import state  # noqa: F401
 
     torch.set_num_threads(1)

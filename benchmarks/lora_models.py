@@ -1,4 +1,6 @@
-"""Pipelines of random weights to time LoRA training on: speed does not depend on what the weights are. Nothing is downloaded."""
+"""Pipelines of random weights to time LoRA training on: speed does not depend on what the weights
+are. Nothing is downloaded.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,21 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from PIL import Image
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+)
 
+from avatar_pipeline.bundled_model.unet import make_unet
 from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL
-from avatar_pipeline.embedded.unet import make_unet
 from tests.diffusion import tiny
 
 PICTURES = 16
-# The published configurations of stabilityai/stable-diffusion-xl-base-1.0 and black-forest-labs/FLUX.1-dev.
+# The published configurations of stabilityai/stable-diffusion-xl-base-1.0 and
+# black-forest-labs/FLUX.1-dev.
 SDXL_UNET: dict[str, Any] = {
     "sample_size": 128,
     "block_out_channels": (320, 640, 1280),
@@ -52,7 +61,9 @@ LARGE_VAE: dict[str, Any] = {
 
 
 def build(name: str, folder: Path, device: str) -> Path:
-    """Save the pipeline called "embedded", "tiny-sd", "tiny-sdxl", "tiny-flux", "sdxl" or "flux-dev"."""
+    """Save the pipeline called "embedded", "tiny-sd", "tiny-sdxl", "tiny-flux", "sdxl" or
+    "flux-dev".
+    """
     torch.manual_seed(0)
     if name.startswith("tiny-"):
         return tiny.build(name.removeprefix("tiny-"), folder)
@@ -68,12 +79,16 @@ def save_pictures(folder: Path, side: int) -> Path:
     random = np.random.default_rng(0)
     for index in range(PICTURES):
         small = random.integers(0, 255, (16, 16, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(folder / f"{index:02d}.png")
+        Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(
+            folder / f"{index:02d}.png"
+        )
     return folder
 
 
 def denoiser_flops(name: str, batch: int, side: int, rank: int, targets: tuple[str, ...]) -> float:
-    """Floating-point operations of the denoiser in one step, forward and backward, counted on its architecture without weights."""
+    """Floating-point operations of the denoiser in one step, forward and backward, counted on its
+    architecture without weights.
+    """
     from peft import LoraConfig
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -96,7 +111,10 @@ def denoiser_flops(name: str, batch: int, side: int, rank: int, targets: tuple[s
                 "sample": torch.empty(batch, 4, side // 8, side // 8),
                 "timestep": torch.empty(batch),
                 "encoder_hidden_states": torch.empty(batch, 77, 2048),
-                "added_cond_kwargs": {"text_embeds": torch.empty(batch, 1280), "time_ids": torch.empty(batch, 6)},
+                "added_cond_kwargs": {
+                    "text_embeds": torch.empty(batch, 1280),
+                    "time_ids": torch.empty(batch, 6),
+                },
             }
         model.requires_grad_(False)
         model.add_adapter(LoraConfig(r=rank, target_modules=list(targets)))
@@ -106,7 +124,9 @@ def denoiser_flops(name: str, batch: int, side: int, rank: int, targets: tuple[s
 
 
 def _embedded() -> StableDiffusionPipeline:
-    """The embedded model's U-Net, with an autoencoder that diffusers' script can load, of about the embedded one's size (2.5 M)."""
+    """The embedded model's U-Net, with an autoencoder that diffusers' script can load, of about the
+    embedded one's size (2.5 M).
+    """
     return StableDiffusionPipeline(
         vae=AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 5,
@@ -117,9 +137,9 @@ def _embedded() -> StableDiffusionPipeline:
             norm_num_groups=16,
             sample_size=512,
         ),
-        text_encoder=CLIPTextModel.from_pretrained(EMBEDDED_MODEL, subfolder="text_encoder", dtype=torch.float32).to(
-            torch.get_default_device()
-        ),
+        text_encoder=CLIPTextModel.from_pretrained(
+            EMBEDDED_MODEL, subfolder="text_encoder", dtype=torch.float32
+        ).to(torch.get_default_device()),
         tokenizer=_tokenizer(),
         unet=make_unet(),
         scheduler=_ddpm(),
@@ -130,9 +150,13 @@ def _embedded() -> StableDiffusionPipeline:
 
 
 def _sdxl() -> StableDiffusionXLPipeline:
-    """The denoiser and the autoencoder in full; text encoders of the right width with one layer: they are asked once and then leave."""
+    """The denoiser and the autoencoder in full; text encoders of the right width with one layer:
+    they are asked once and then leave.
+    """
     return StableDiffusionXLPipeline(
-        vae=AutoencoderKL(latent_channels=4, scaling_factor=0.13025, force_upcast=True, **LARGE_VAE),
+        vae=AutoencoderKL(
+            latent_channels=4, scaling_factor=0.13025, force_upcast=True, **LARGE_VAE
+        ),
         text_encoder=CLIPTextModel(_clip(768)),
         text_encoder_2=CLIPTextModelWithProjection(_clip(1280)),
         tokenizer=tiny._tokenizer(),
@@ -143,7 +167,12 @@ def _sdxl() -> StableDiffusionXLPipeline:
 
 
 def _flux() -> FluxPipeline:
-    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -10.0), *((letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz ")]
+    pieces = [
+        ("<pad>", 0.0),
+        ("</s>", 0.0),
+        ("<unk>", -10.0),
+        *((letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz "),
+    ]
     from transformers import T5Tokenizer
 
     torch.set_default_dtype(torch.bfloat16)  # in float32 the transformer alone would take 48 GB
@@ -162,7 +191,14 @@ def _flux() -> FluxPipeline:
         ),
         text_encoder=CLIPTextModel(_clip(768)),
         text_encoder_2=T5EncoderModel(
-            T5Config(vocab_size=len(pieces), d_model=4096, d_kv=64, d_ff=10240, num_layers=1, num_heads=64)
+            T5Config(
+                vocab_size=len(pieces),
+                d_model=4096,
+                d_kv=64,
+                d_ff=10240,
+                num_layers=1,
+                num_heads=64,
+            )
         ).to(torch.bfloat16),
         tokenizer=tiny._tokenizer(),
         tokenizer_2=T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512),
@@ -174,12 +210,18 @@ def _flux() -> FluxPipeline:
 def _clip(width: int) -> CLIPTextConfig:
     config = tiny._clip()
     config.hidden_size = config.projection_dim = width
-    config.intermediate_size, config.num_attention_heads, config.num_hidden_layers = 4 * width, width // 64, 2
+    config.intermediate_size, config.num_attention_heads, config.num_hidden_layers = (
+        4 * width,
+        width // 64,
+        2,
+    )
     return config
 
 
 def _ddpm() -> DDPMScheduler:
-    return DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon")
+    return DDPMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon"
+    )
 
 
 def _tokenizer() -> Any:

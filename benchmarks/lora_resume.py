@@ -1,9 +1,11 @@
-"""Kill a LoRA training on the embedded model five times, resume it, and compare with one that ran through.
+"""Kill a LoRA training on the embedded model five times, resume it, and compare with one that ran
+through.
 
     python -m benchmarks.lora_resume
 
-Real processes, real SIGKILLs, at moments drawn by a fixed seed: while a step is computed, while pictures are drawn for an evaluation, while
-a checkpoint is written. Prints a table, and exits with 1 unless weights, losses, scores and pictures are the same bit for bit.
+Real processes, real SIGKILLs, at moments drawn by a fixed seed: while a step is computed, while
+pictures are drawn for an evaluation, while a checkpoint is written. Prints a table, and exits with
+1 unless weights, losses, scores and pictures are the same bit for bit.
 """
 
 from __future__ import annotations
@@ -52,15 +54,33 @@ def child(pictures: Path, checkpoint: Path, out: Path) -> None:
 
     def evaluate(step: int) -> Evaluation:
         print("evaluate", step, flush=True)
-        drawn = np.asarray(text_to_image(session, "photograph of a sks person", 7, 512, 512, 4, 2.0))
+        drawn = np.asarray(
+            text_to_image(session, "photograph of a sks person", 7, 512, 512, 4, 2.0)
+        )
         return Evaluation(float(drawn.mean()), {"spread": float(drawn.std())}, [drawn])
 
     settings = from_preset(session.preset, evaluate_every=EVERY, steps=STEPS, ema=0.9)
     dataset = encode_dataset(session, images, ["photograph of a sks person"] * len(images))
     checkpoints = Telling(UPath(checkpoint))
-    trained = train_lora(session, dataset, settings, 5, on_step, evaluate, checkpoints=checkpoints, checkpoint_seconds=2.0)
-    told = repr([trained.steps, [(step, found.score, found.facts) for step, found in trained.evaluations.items()]]).encode()
-    shown = b"".join(picture.tobytes() for found in trained.evaluations.values() for picture in found.pictures)
+    trained = train_lora(
+        session,
+        dataset,
+        settings,
+        5,
+        on_step,
+        evaluate,
+        checkpoints=checkpoints,
+        checkpoint_seconds=2.0,
+    )
+    told = repr(
+        [
+            trained.steps,
+            [(step, found.score, found.facts) for step, found in trained.evaluations.items()],
+        ]
+    ).encode()
+    shown = b"".join(
+        picture.tobytes() for found in trained.evaluations.values() for picture in found.pictures
+    )
     out.write_bytes(trained.weights + told + shown)
     print("done", trained.resumed_at, flush=True)
 
@@ -68,18 +88,27 @@ def child(pictures: Path, checkpoint: Path, out: Path) -> None:
 def start(*paths: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.lora_resume", *map(str, paths)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+    )
 
 
 def photographs(folder: Path) -> None:
     """Framed head shots of a person that the model has never seen."""
     from PIL import Image
 
-    from avatar_pipeline.embedded.evaluation.lora import frontal_photographs
-    from avatar_pipeline.faces.analyzer import get_analyzer
+    from avatar_pipeline.bundled_model.evaluation.lora import frontal_photographs
+    from avatar_pipeline.faces.analyzers import get_analyzer
 
     folder.mkdir()
-    for index, photograph in enumerate(frontal_photographs(get_analyzer("dlib"), PERSON)[:PICTURES]):
+    for index, photograph in enumerate(
+        frontal_photographs(get_analyzer("dlib"), PERSON)[:PICTURES]
+    ):
         Image.fromarray(photograph.sample.image).save(folder / f"{index}.png")
 
 
@@ -91,12 +120,17 @@ def main() -> None:
         photographs(work / "pictures")
         whole = start(work / "pictures", work / "whole.safetensors", work / "whole")
         said = whole.communicate()[0].split("\n")
-        print(f"| kill | at | after it began, ms | checkpoint goes on from step (of {STEPS}) |\n|---|---|---|---|", flush=True)
+        print(
+            f"| kill | at | after it began, ms | checkpoint goes on from step (of {STEPS}) "
+            "|\n|---|---|---|---|",
+            flush=True,
+        )
         for number, phase in enumerate(PHASES, 1):
             process = start(work / "pictures", work / "killed.safetensors", work / "killed")
             assert process.stdout is not None
             wanted, delay, line = pick.randint(1, 2), pick.random(), ""
-            delay *= {"step": 0.25, "evaluate": 0.8, "save": 0.05}[phase]  # about as long as each takes
+            # about as long as each takes
+            delay *= {"step": 0.25, "evaluate": 0.8, "save": 0.05}[phase]
             for line in process.stdout:
                 wanted -= line.startswith(phase)
                 if not wanted:
@@ -106,11 +140,19 @@ def main() -> None:
             process.stdout.close()
             if process.wait() != -signal.SIGKILL:
                 sys.exit("the training ended before it was killed")
-            print(f"| {number} | {line.strip()} | {1000 * delay:.0f} | {saved_step(work / 'killed.safetensors')} |", flush=True)
+            print(
+                f"| {number} | {line.strip()} | {1000 * delay:.0f} | "
+                f"{saved_step(work / 'killed.safetensors')} |",
+                flush=True,
+            )
         last = start(work / "pictures", work / "killed.safetensors", work / "killed")
         resumed = last.communicate()[0].strip().split("\n")[-1]
-        digests = [hashlib.sha256((work / which).read_bytes()).hexdigest() for which in ("whole", "killed")]
-        print(f"\nran through: {digests[0]} ({said[-2]})\nkilled five times: {digests[1]} ({resumed})")
+        digests = [
+            hashlib.sha256((work / which).read_bytes()).hexdigest() for which in ("whole", "killed")
+        ]
+        print(
+            f"\nran through: {digests[0]} ({said[-2]})\nkilled five times: {digests[1]} ({resumed})"
+        )
         sys.exit(digests[0] != digests[1])
 
 

@@ -1,4 +1,5 @@
-"""One side of benchmarks/lora_training.py in a process of its own: `python -m benchmarks.lora_side JOB.json`.
+"""One side of benchmarks/lora_training.py in a process of its own: `python -m benchmarks.lora_side
+JOB.json`.
 
 It writes when each step ended, and the peak of the card's memory.
 """
@@ -85,9 +86,11 @@ def theirs(job: dict[str, Any]) -> None:
 
 
 def define_torchvision_operators() -> None:
-    """PyPI's torchvision is built for CUDA; beside a CPU build of torch its operators fail to load, and importing it fails for that.
+    """PyPI's torchvision is built for CUDA; beside a CPU build of torch its operators fail to load,
+    and importing it fails for that.
 
-    Their script uses its transforms only, which are Python. So the operators' names are declared, without code.
+    Their script uses its transforms only, which are Python. So the operators' names are declared,
+    without code.
     """
     import torch
 
@@ -102,7 +105,9 @@ def define_torchvision_operators() -> None:
 
 
 def report(job: dict[str, Any], times: list[tuple[float, float]]) -> None:
-    """The times of the steps, by the clock and by the processors, and the peak of the card's memory where there is a card."""
+    """The times of the steps, by the clock and by the processors, and the peak of the card's memory
+    where there is a card.
+    """
     import torch
 
     peak = torch.cuda.max_memory_allocated() if job["device"] == "cuda" else 0

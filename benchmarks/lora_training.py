@@ -3,14 +3,20 @@
 The same model, data, rank, batch, number of steps and device for both.
 
     git clone https://github.com/huggingface/diffusers
-    pip install --no-deps --target theirs torchvision     # their scripts need it, we do not: --their-packages theirs
-    python -m benchmarks.lora_training diffusers/examples/dreambooth             2 cores, the embedded architecture
-    python -m benchmarks.lora_training diffusers/examples/dreambooth --gpu       full-size SDXL and FLUX.1-dev
-    python -m benchmarks.lora_training diffusers/examples/dreambooth --tiny      the same paths at toy size, on a CPU
+    pip install --no-deps --target theirs torchvision     # their scripts need it, we do not:
+    --their-packages theirs
+    python -m benchmarks.lora_training diffusers/examples/dreambooth             2 cores, the
+    embedded architecture
+    python -m benchmarks.lora_training diffusers/examples/dreambooth --gpu       full-size SDXL and
+    FLUX.1-dev
+    python -m benchmarks.lora_training diffusers/examples/dreambooth --tiny      the same paths at
+    toy size, on a CPU
 
-Each side runs in a process of its own, in turns, several times. A step's time is the median after the first five; of the rounds, the
-fastest and the median are printed: other programs can only slow a run down. Processor time hardly depends on them. Peak memory is that
-of the process tree (resident set), on a GPU that of PyTorch's allocator. --json writes all figures.
+Each side runs in a process of its own, in turns, several times. A step's time is the median after
+the first five; of the rounds, the
+fastest and the median are printed: other programs can only slow a run down. Processor time hardly
+depends on them. Peak memory is that of the process tree (resident set), on a GPU that of PyTorch's
+allocator. --json writes all figures.
 """
 
 from __future__ import annotations
@@ -38,18 +44,25 @@ from benchmarks.lora_models import PICTURES, build, denoiser_flops, remove, save
 
 ROOT = Path(__file__).parents[1]
 PROMPT = "a photo of sks person"
-COLUMNS = "| side | s a step, best (median) | processor s a step | samples/s | start to end, s | peak GiB | MFU |"
+COLUMNS = (
+    "| side | s a step, best (median) | processor s a step | samples/s | start to end, s | peak "
+    "GiB | MFU |"
+)
 FIRST = 5  # steps left out of a step's time: kernels are chosen, memory is taken
 # Dense bfloat16 of NVIDIA's data sheets, in FLOP a second, by a part of the card's name.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "A6000": 155e12, "4090": 165e12}
 SD_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")  # those of their SD and SDXL scripts
 # Of their FLUX script's default only the attention, on both sides (theirs: --lora_layers).
-FLUX_TARGETS = tuple(f"attn.{name}" for name in (*SD_TARGETS, "add_k_proj", "add_q_proj", "add_v_proj", "to_add_out"))
+FLUX_TARGETS = tuple(
+    f"attn.{name}" for name in (*SD_TARGETS, "add_k_proj", "add_q_proj", "add_v_proj", "to_add_out")
+)
 
 
 @dataclass(frozen=True)
 class Case:
-    """What both sides train. model: a name that lora_models.build knows. script: theirs. theirs: whether they can do it at all."""
+    """What both sides train. model: a name that lora_models.build knows. script: theirs. theirs:
+    whether they can do it at all.
+    """
 
     model: str
     preset: str
@@ -66,7 +79,9 @@ class Case:
 
 @dataclass
 class Side:
-    """One side's rounds: seconds a step, by the clock and of all processors, seconds from start to end of the process, peak bytes."""
+    """One side's rounds: seconds a step, by the clock and of all processors, seconds from start to
+    end of the process, peak bytes.
+    """
 
     step: list[float] = field(default_factory=list)
     processors: list[float] = field(default_factory=list)
@@ -89,10 +104,28 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
     for batch in arguments.batch:
         for rank in arguments.rank:
             found += [Case("sdxl", "sdxl", sdxl, 1024, rank, batch, SD_TARGETS)]
-            found += [Case("flux-dev", "flux-dev", flux, 1024, rank, batch, FLUX_TARGETS, checkpointing=batch > 1)]
+            found += [
+                Case(
+                    "flux-dev",
+                    "flux-dev",
+                    flux,
+                    1024,
+                    rank,
+                    batch,
+                    FLUX_TARGETS,
+                    checkpointing=batch > 1,
+                )
+            ]
     # What else the trainer can do, at one size: by its own memory and time.
-    for model, preset, script, targets in (("sdxl", "sdxl", sdxl, SD_TARGETS), ("flux-dev", "flux-dev", flux, FLUX_TARGETS)):
-        for more in ({"checkpointing": True}, {"checkpointing": True, "quantise": "fp8"}, {"compile": True}):
+    for model, preset, script, targets in (
+        ("sdxl", "sdxl", sdxl, SD_TARGETS),
+        ("flux-dev", "flux-dev", flux, FLUX_TARGETS),
+    ):
+        for more in (
+            {"checkpointing": True},
+            {"checkpointing": True, "quantise": "fp8"},
+            {"compile": True},
+        ):
             found.append(Case(model, preset, script, 1024, 16, 1, targets, theirs=False, **more))  # type: ignore[arg-type]
     wanted = [case for case in found if case.model in arguments.model]
     return sorted(wanted, key=lambda case: case.model)  # each model is built once
@@ -100,9 +133,13 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("scripts", type=Path, help="examples/dreambooth of a diffusers checkout")
-    parser.add_argument("--their-packages", type=Path, help="a folder with torchvision, for their side only")
+    parser.add_argument(
+        "--their-packages", type=Path, help="a folder with torchvision, for their side only"
+    )
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--steps", type=int, default=30)
@@ -129,10 +166,17 @@ def main() -> None:
                 for precision in precisions:
                     for who in ("theirs", "ours") if case.theirs else ("ours",):
                         measure(who, precision, case, arguments, folder, pictures, device, sides)
-            results.append({"case": case.__dict__, "sides": {key: side.__dict__ for key, side in sides.items()}})
+            results.append(
+                {
+                    "case": case.__dict__,
+                    "sides": {key: side.__dict__ for key, side in sides.items()},
+                }
+            )
             print(table(case, sides, device), flush=True)
     if arguments.json:
-        arguments.json.write_text(json.dumps({"machine": machine(device), "results": results}, indent=1) + "\n")
+        arguments.json.write_text(
+            json.dumps({"machine": machine(device), "results": results}, indent=1) + "\n"
+        )
 
 
 def measure(
@@ -164,8 +208,18 @@ def measure(
         job["arguments"] = their_arguments(case, job)
         (work / "job.json").write_text(json.dumps(job))
         began = time.perf_counter()
-        paths = [str(ROOT), *([str(arguments.their_packages.resolve())] if arguments.their_packages and who == "theirs" else [])]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])}
+        paths = [
+            str(ROOT),
+            *(
+                [str(arguments.their_packages.resolve())]
+                if arguments.their_packages and who == "theirs"
+                else []
+            ),
+        ]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]),
+        }
         with (work / "log").open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.lora_side", str(work / "job.json")],
@@ -180,14 +234,22 @@ def measure(
             sys.exit(f"{who} failed on {case}:\n{(work / 'log').read_text()[-3000:]}")
         report = json.loads((work / "report.json").read_text())
     side = sides.setdefault(f"{who} {precision}", Side())
-    for found, times in zip((side.step, side.processors), zip(*report["times"], strict=True), strict=True):
-        found.append(statistics.median([later - earlier for earlier, later in itertools.pairwise(times)][FIRST:]))
+    for found, times in zip(
+        (side.step, side.processors), zip(*report["times"], strict=True), strict=True
+    ):
+        found.append(
+            statistics.median(
+                [later - earlier for earlier, later in itertools.pairwise(times)][FIRST:]
+            )
+        )
     side.whole.append(whole)
     side.peak.append(report["peak"] or peak)
 
 
 def their_arguments(case: Case, job: dict[str, Any]) -> list[str]:
-    """Their script's options: all that makes it faster or smaller is on, text embeddings computed once among it."""
+    """Their script's options: all that makes it faster or smaller is on, text embeddings computed
+    once among it.
+    """
     found = {
         "pretrained_model_name_or_path": job["model"],
         "instance_data_dir": job["pictures"],
@@ -217,7 +279,9 @@ def their_arguments(case: Case, job: dict[str, Any]) -> list[str]:
 
 
 def watch(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a process; returns the largest resident set of it and its children together, in bytes, looked at 20 times a second."""
+    """Wait for a process; returns the largest resident set of it and its children together, in
+    bytes, looked at 20 times a second.
+    """
     peak = 0
     done = threading.Event()
 
@@ -226,7 +290,10 @@ def watch(process: subprocess.Popen[bytes]) -> int:
         while not done.wait(0.05):
             try:
                 top = psutil.Process(process.pid)
-                peak = max(peak, sum(each.memory_info().rss for each in (top, *top.children(recursive=True))))
+                peak = max(
+                    peak,
+                    sum(each.memory_info().rss for each in (top, *top.children(recursive=True))),
+                )
             except psutil.Error:
                 continue
 
@@ -241,21 +308,39 @@ def watch(process: subprocess.Popen[bytes]) -> int:
 def table(case: Case, sides: dict[str, Side], device: str) -> str:
     """One case as Markdown."""
     how = f"{case.side}x{case.side}, rank {case.rank}, batch {case.batch}"
-    how += "".join(f", {word}" for word, on in (("checkpointing", case.checkpointing), ("compiled", case.compile)) if on)
+    how += "".join(
+        f", {word}"
+        for word, on in (("checkpointing", case.checkpointing), ("compiled", case.compile))
+        if on
+    )
     how += f", {case.quantise}" if case.quantise != "none" else ""
-    peak_flops = next((value for name, value in PEAKS.items() if device == "cuda" and name in torch.cuda.get_device_name()), None)
-    flops = denoiser_flops(case.model, case.batch, case.side, case.rank, case.targets) if peak_flops else 0.0
+    peak_flops = next(
+        (
+            value
+            for name, value in PEAKS.items()
+            if device == "cuda" and name in torch.cuda.get_device_name()
+        ),
+        None,
+    )
+    flops = (
+        denoiser_flops(case.model, case.batch, case.side, case.rank, case.targets)
+        if peak_flops
+        else 0.0
+    )
     lines = [
         f"\n### {case.model}: {how}\n",
-        "| side | s a step, best (median) | processor s a step | samples/s | start to end, s | peak GiB | MFU |",
+        "| side | s a step, best (median) | processor s a step | samples/s | start to end, s | "
+        "peak GiB | MFU |",
     ]
     lines.append("|---|---|---|---|---|---|---|")
     for name, side in sides.items():
         best = min(side.step)
         mfu = f"{flops / best / peak_flops:.0%}" if peak_flops else ""
         lines.append(
-            f"| {name} | {best:.3f} ({statistics.median(side.step):.3f}) | {min(side.processors):.3f} "
-            f"| {case.batch / best:.2f} | {min(side.whole):.1f} | {statistics.median(side.peak) / 2**30:.2f} | {mfu} |"
+            f"| {name} | {best:.3f} ({statistics.median(side.step):.3f}) | "
+            f"{min(side.processors):.3f} "
+            f"| {case.batch / best:.2f} | {min(side.whole):.1f} | "
+            f"{statistics.median(side.peak) / 2**30:.2f} | {mfu} |"
         )
     if case.theirs:
         lines.append("")
@@ -265,24 +350,43 @@ def table(case: Case, sides: dict[str, Side], device: str) -> str:
 
 def ratios(case: Case, sides: dict[str, Side]) -> Sequence[tuple[str, float]]:
     """Ours against theirs, each in the precision in which it is fastest; by best and by median."""
-    ours = min((side for name, side in sides.items() if name.startswith("ours")), key=lambda side: min(side.step))
-    theirs = min((side for name, side in sides.items() if name.startswith("theirs")), key=lambda side: min(side.step))
+    ours = min(
+        (side for name, side in sides.items() if name.startswith("ours")),
+        key=lambda side: min(side.step),
+    )
+    theirs = min(
+        (side for name, side in sides.items() if name.startswith("theirs")),
+        key=lambda side: min(side.step),
+    )
     return [
         ("samples/s, best of each", min(theirs.step) / min(ours.step)),
-        ("samples/s, median of each", statistics.median(theirs.step) / statistics.median(ours.step)),
+        (
+            "samples/s, median of each",
+            statistics.median(theirs.step) / statistics.median(ours.step),
+        ),
         ("processor time a step, best of each", min(theirs.processors) / min(ours.processors)),
         ("start to end, best of each", min(theirs.whole) / min(ours.whole)),
-        ("peak memory, theirs by ours", statistics.median(theirs.peak) / statistics.median(ours.peak)),
+        (
+            "peak memory, theirs by ours",
+            statistics.median(theirs.peak) / statistics.median(ours.peak),
+        ),
     ]
 
 
 def machine(device: str) -> str:
     """What it runs on, and how busy that was at the start."""
     name = (
-        torch.cuda.get_device_name() if device == "cuda" else torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+        torch.cuda.get_device_name()
+        if device == "cuda"
+        else torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
     )
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg()) if hasattr(os, "getloadavg") else "?"
-    return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {PICTURES} pictures; load {load}"
+    load = (
+        ", ".join(f"{value:.1f}" for value in os.getloadavg()) if hasattr(os, "getloadavg") else "?"
+    )
+    return (
+        f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {PICTURES} pictures; load "
+        f"{load}"
+    )
 
 
 if __name__ == "__main__":

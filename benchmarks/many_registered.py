@@ -1,8 +1,10 @@
-"""Ten thousand actors registered: how long a look at them takes, a tick of the automation, a night's choice, and the UI's asset page.
+"""Ten thousand actors registered: how long a look at them takes, a tick of the automation, a
+night's choice, and the UI's asset page.
 
     python -m benchmarks.many_registered --actors 10000 [--screenshot page.png] [--keep FOLDER]
 
-Makes a store of actors of words only and two with photographs, registers them in a fresh Dagster home, and times. No stage is run.
+Makes a store of actors of words only and two with photographs, registers them in a fresh Dagster
+home, and times. No stage is run.
 """
 
 from __future__ import annotations
@@ -27,14 +29,19 @@ from typing import Any
 from PIL import Image
 
 CHROMIUM = "chromium"
-YAML = "description: european 25 year old male with short brown hair\nlikeness: synthetic\nphotos: {photos}\nseed: {seed}\n"
+YAML = (
+    "description: european 25 year old male with short brown hair\nlikeness: synthetic\nphotos: "
+    "{photos}\nseed: {seed}\n"
+)
 
 
 Rows = list[tuple[str, float, float, str]]
 
 
 def timed(rows: Rows, what: str, work: Callable[[], object]) -> object:
-    """Run it, and add a row with its wall seconds and this process's CPU seconds: on a busy machine the first say little."""
+    """Run it, and add a row with its wall seconds and this process's CPU seconds: on a busy machine
+    the first say little.
+    """
     start, cpu = time.perf_counter(), time.process_time()
     result = work()
     rows.append((what, time.perf_counter() - start, time.process_time() - cpu, str(result)[:90]))
@@ -46,21 +53,27 @@ def add_actors(root: Path, first: int, count: int, *, photos: int = 0) -> None:
     for number in range(first, first + count):
         folder = root / f"actor_{number:05d}"
         folder.mkdir(parents=True)
-        (folder / "actor.yaml").write_text(YAML.format(photos="folder" if photos else "none", seed=number))
+        (folder / "actor.yaml").write_text(
+            YAML.format(photos="folder" if photos else "none", seed=number)
+        )
         if photos:
             (folder / "photos").mkdir()
             for index in range(photos):
-                Image.new("RGB", (256, 256), (number % 256, index, 0)).save(folder / "photos" / f"{index:02d}.png")
+                Image.new("RGB", (256, 256), (number % 256, index, 0)).save(
+                    folder / "photos" / f"{index:02d}.png"
+                )
 
 
 def tell_past_dagster(instance: Any, home: Path, store: Any) -> int:
-    """What `avatar-pipeline register` tells Dagster of the actors that it does not know, as rows of the event log's SQLite file.
+    """What `avatar-pipeline register` tells Dagster of the actors that it does not know, as rows of
+    the event log's SQLite file.
 
-    Dagster stores events one at a time, in two transactions each: 30,000 of them would be most of this benchmark's time. The rows are
-    copies of one that Dagster wrote, with another actor and version.
+    Dagster stores events one at a time, in two transactions each: 30,000 of them would be most of
+    this benchmark's time. The rows are copies of one that Dagster wrote, with another actor and
+    version.
     """
     from avatar_pipeline.actors.name import ActorName
-    from avatar_pipeline.defs.external import version_of
+    from avatar_pipeline.orchestration.inputs import version_of
 
     known = instance.get_dynamic_partitions("actors")
     new = sorted(set(store.names()) - set(known))
@@ -69,19 +82,26 @@ def tell_past_dagster(instance: Any, home: Path, store: Any) -> int:
     with sqlite3.connect(home / "history" / "runs" / "index.db") as database:
         for asset in ("actor_spec", "actor_photos", "base_model"):
             template = database.execute(
-                "select run_id, event, dagster_event_type, timestamp, step_key, asset_key, partition from event_logs "
-                "where asset_key = ? limit 1", (json.dumps([asset]),)
-            ).fetchone()  # fmt: skip
+                "select run_id, event, dagster_event_type, timestamp, step_key, asset_key, "
+                "partition from event_logs "
+                "where asset_key = ? limit 1",
+                (json.dumps([asset]),),
+            ).fetchone()
             actor, old = template[6], version_of(store, template[6], asset)
             for name in new:
-                version = version_of(store, ActorName(name), asset) if asset != "base_model" else old
+                version = (
+                    version_of(store, ActorName(name), asset) if asset != "base_model" else old
+                )
                 event = template[1].replace(f'"{actor}"', f'"{name}"').replace(old, version)
                 row = database.execute(
-                    "insert into event_logs (run_id, event, dagster_event_type, timestamp, step_key, asset_key, partition) "
-                    "values (?, ?, ?, ?, ?, ?, ?)", (template[0], event, *template[2:6], str(name))
-                )  # fmt: skip
+                    "insert into event_logs (run_id, event, dagster_event_type, timestamp, "
+                    "step_key, asset_key, partition) "
+                    "values (?, ?, ?, ?, ?, ?, ?)",
+                    (template[0], event, *template[2:6], str(name)),
+                )
                 database.execute(
-                    "insert into asset_event_tags (asset_key, event_id, key, value) values (?, ?, ?, ?)",
+                    "insert into asset_event_tags (asset_key, event_id, key, value) values (?, ?, "
+                    "?, ?)",
                     (json.dumps([asset]), row.lastrowid, "dagster/data_version", version),
                 )
     (home / "actors.json").unlink()
@@ -90,9 +110,22 @@ def tell_past_dagster(instance: Any, home: Path, store: Any) -> int:
 
 @contextmanager
 def webserver(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "dagster_webserver", "-m", "avatar_pipeline.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "dagster_webserver",
+        "-m",
+        "avatar_pipeline.definitions",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     server = subprocess.Popen(
-        command, env={**os.environ, "DAGSTER_HOME": str(home)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env={**os.environ, "DAGSTER_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         for _ in range(240):
@@ -107,40 +140,60 @@ def webserver(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def shown_after(url: str, wanted: str, budget: int, picture: Path | None) -> str:
-    """Open a page in a real browser; says whether `wanted` is on it once `budget` milliseconds of the page's own time are spent."""
+    """Open a page in a real browser; says whether `wanted` is on it once `budget` milliseconds of
+    the page's own time are spent.
+    """
     with tempfile.TemporaryDirectory() as profile:
         base = [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync", f"--user-data-dir={profile}", "--window-size=1500,1000",
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            f"--user-data-dir={profile}",
+            "--window-size=1500,1000",
             f"--virtual-time-budget={budget}",
-        ]  # fmt: skip
-        dom = subprocess.run([*base, "--dump-dom", url], capture_output=True, text=True, timeout=300, check=False).stdout
+        ]
+        dom = subprocess.run(
+            [*base, "--dump-dom", url], capture_output=True, text=True, timeout=300, check=False
+        ).stdout
         if picture:
-            subprocess.run([*base, f"--screenshot={picture}", url], capture_output=True, timeout=300, check=False)
+            subprocess.run(
+                [*base, f"--screenshot={picture}", url],
+                capture_output=True,
+                timeout=300,
+                check=False,
+            )
     return f"{'shows' if wanted in dom else 'does NOT show'} {wanted!r}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--actors", type=int, default=10_000)
-    parser.add_argument("--photos", type=int, default=10, help="photographs of each of the first 1000 actors")
+    parser.add_argument(
+        "--photos", type=int, default=10, help="photographs of each of the first 1000 actors"
+    )
     parser.add_argument("--screenshot", type=Path)
     parser.add_argument("--keep", type=Path, help="a folder to work in and leave behind")
     options = parser.parse_args()
     work = options.keep or Path(tempfile.mkdtemp(prefix="many_registered."))
     home, root = work / "home", work / "actors"
     os.environ |= {"DAGSTER_HOME": str(home), "AVATAR_DATA": str(root)}
-    from avatar_pipeline.home import dagster_home
+    from avatar_pipeline.core.home import dagster_home
 
     dagster_home()
     import dagster as dg
 
     from avatar_pipeline.actors.store import ActorStore
     from avatar_pipeline.definitions import defs
-    from avatar_pipeline.defs.automation import automation_sensor
-    from avatar_pipeline.defs.registration import register
-    from avatar_pipeline.defs.schedules import due_actors
-    from avatar_pipeline.defs.sensors import SECONDS
+    from avatar_pipeline.orchestration.automation.policy import automation_sensor
+    from avatar_pipeline.orchestration.automation.schedules import due_actors
+    from avatar_pipeline.orchestration.automation.sensors import SECONDS
+    from avatar_pipeline.orchestration.registration import register
 
     rows: Rows = []
     print("| what | wall, s | CPU, s | came of it |\n|---|---|---|---|")
@@ -153,14 +206,29 @@ def main() -> None:
 
         def tick() -> str:
             done = register(instance, store, settle=True, seconds=SECONDS)
-            return f"{len(done.added)} new, {len(done.changed)} changed, {len(done.waiting)} waiting, {done.later} later"
+            return (
+                f"{len(done.added)} new, {len(done.changed)} changed, {len(done.waiting)} "
+                f"waiting, {done.later} later"
+            )
 
         if not instance.get_dynamic_partitions("actors"):
             time.sleep(11)
-            timed(rows, f"the sensor's first tick (of 10,000 unknown, {SECONDS:.0f} s for reading)", tick)
+            timed(
+                rows,
+                f"the sensor's first tick (of 10,000 unknown, {SECONDS:.0f} s for reading)",
+                tick,
+            )
             timed(rows, "its second", tick)
-            timed(rows, "(preparing the others' events past Dagster)", lambda: tell_past_dagster(instance, home, store))
-        timed(rows, "a look at everybody with the index lost", lambda: f"{len(register(instance, store).changed)} changed")
+            timed(
+                rows,
+                "(preparing the others' events past Dagster)",
+                lambda: tell_past_dagster(instance, home, store),
+            )
+        timed(
+            rows,
+            "a look at everybody with the index lost",
+            lambda: f"{len(register(instance, store).changed)} changed",
+        )
         for _ in range(3):
             timed(rows, "a tick, nothing changed", tick)
         Image.new("RGB", (256, 256), "green").save(root / "actor_00007" / "photos" / "00.png")
@@ -175,12 +243,19 @@ def main() -> None:
         repository, cursor = defs.get_repository_def(), None
 
         def evaluate() -> str:
-            """What the daemon asks the code location for. (`evaluate_automation_conditions`, for tests, loads all keys anew each time.)"""
+            """What the daemon asks the code location for. (`evaluate_automation_conditions`, for
+            tests, loads all keys anew each time.)
+            """
             nonlocal cursor
-            context = dg.build_sensor_context(instance=instance, cursor=cursor, repository_def=repository)
+            context = dg.build_sensor_context(
+                instance=instance, cursor=cursor, repository_def=repository
+            )
             result = automation_sensor.evaluate_tick(context)
             cursor = result.cursor
-            return f"{len(result.run_requests or [])} runs requested, cursor {len(cursor or '') / 2**20:.1f} MiB"
+            return (
+                f"{len(result.run_requests or [])} runs requested, cursor "
+                f"{len(cursor or '') / 2**20:.1f} MiB"
+            )
 
         for what in ("first, everything of everybody is missing", "second", "third"):
             timed(rows, f"automation's tick: {what}", evaluate)
@@ -191,15 +266,23 @@ def main() -> None:
         with webserver(home, port):
             base = f"http://127.0.0.1:{port}"
             request = urllib.request.Request(
-                f"{base}/graphql", json.dumps({"query": "{version}"}).encode(), {"Content-Type": "application/json"}
+                f"{base}/graphql",
+                json.dumps({"query": "{version}"}).encode(),
+                {"Content-Type": "application/json"},
             )
-            timed(rows, "the webserver's first answer", lambda: urllib.request.urlopen(request, timeout=120).status)
+            timed(
+                rows,
+                "the webserver's first answer",
+                lambda: urllib.request.urlopen(request, timeout=120).status,
+            )
             url = f"{base}/assets/liveportrait_export?view=partitions"
             for budget in (5000, 15000):
                 timed(
                     rows,
                     f"the asset page in {CHROMIUM}, {budget / 1000:.0f} s of page time",
-                    lambda budget=budget: shown_after(url, f"{registered:,} Partitions", budget, options.screenshot),
+                    lambda budget=budget: shown_after(
+                        url, f"{registered:,} Partitions", budget, options.screenshot
+                    ),
                 )
     if not options.keep:
         shutil.rmtree(work)

@@ -1,7 +1,10 @@
-"""Time and memory of `avatar-pipeline preflight`: `python benchmarks/preflight.py [one] [folder] [memory]`, all three by default.
+"""Time and memory of `avatar-pipeline preflight`: `python benchmarks/preflight.py [one] [folder]
+[memory]`, all three by default.
 
-one: a 1024x1024 portrait, and one without a face, on one core with everything loaded: decode, analyze, assess; medians of 20.
-folder: 200 pictures with one process and with two, as the command is called, loading included. Leave the machine's cores idle meanwhile.
+one: a 1024x1024 portrait, and one without a face, on one core with everything loaded: decode,
+analyze, assess; medians of 20.
+folder: 200 pictures with one process and with two, as the command is called, loading included.
+Leave the machine's cores idle meanwhile.
 memory: the most that one process holds for the largest pictures that are read. Linux only.
 
 People are openpeople's, synthetic.
@@ -25,22 +28,22 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from avatar_pipeline.embedded.openpeople import PEOPLE, asset_path, emotion_tiles
-from avatar_pipeline.faces.analyzer import get_analyzer
+from avatar_pipeline.core.openpeople import PEOPLE, asset_path, emotion_tiles
+from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.readiness import assess
-from avatar_pipeline.imaging import encode_jpeg, open_image, resize_to_fit
+from avatar_pipeline.imaging.images import encode_jpeg, open_image, resize_to_fit
 
 SIDE, REPEATS, PICTURES = 1024, 20, 200
 KINDS = ("studio_portrait", "amateur_selfie", "studio_posture", "amateur_posture")
 MEASURED = """
 import re, sys
 from pathlib import Path
-from avatar_pipeline.cli import main
+from avatar_pipeline.cli.main import main
 try:
     main()
 finally:
     print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1], file=sys.stderr)
-"""
+"""  # noqa: E501
 
 
 def one() -> None:
@@ -50,10 +53,17 @@ def one() -> None:
         os.sched_setaffinity(0, {min(allowed)})
     cv2.setNumThreads(1)
     analyzer = get_analyzer("dlib")
-    portrait = Image.open(asset_path("P001", "studio_portrait")).convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
+    portrait = (
+        Image.open(asset_path("P001", "studio_portrait"))
+        .convert("RGB")
+        .resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    )
+    noise = Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    )
     print(
-        "| one picture, 1024x1024, ms | decode | analyze | assess | analyze + assess | CPU of both |\n|---|---|---|---|---|---|"
+        "| one picture, 1024x1024, ms | decode | analyze | assess | analyze + assess | CPU of "
+        "both |\n|---|---|---|---|---|---|"
     )
     for name, image in (("portrait", portrait), ("no face", noise)):
         data = encode_jpeg(image)
@@ -61,8 +71,13 @@ def one() -> None:
         faces = analyzer.analyze(pixels)
         decode, _ = _median(lambda data=data, name=name: open_image(data, name=name))
         analyze, analyze_cpu = _median(lambda pixels=pixels: analyzer.analyze(pixels))
-        judge, judge_cpu = _median(lambda pixels=pixels, faces=faces, data=data: assess(pixels, faces, data=data))
-        print(f"| {name} | {decode:.0f} | {analyze:.0f} | {judge:.0f} | {analyze + judge:.0f} | {analyze_cpu + judge_cpu:.0f} |")
+        judge, judge_cpu = _median(
+            lambda pixels=pixels, faces=faces, data=data: assess(pixels, faces, data=data)
+        )
+        print(
+            f"| {name} | {decode:.0f} | {analyze:.0f} | {judge:.0f} | {analyze + judge:.0f} | "
+            f"{analyze_cpu + judge_cpu:.0f} |"
+        )
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, allowed)
 
@@ -82,35 +97,63 @@ def folder() -> None:
     """Seconds of the whole command for a folder with one and two processes."""
     with tempfile.TemporaryDirectory() as place:
         for person in PEOPLE:
-            pictures = dict(emotion_tiles(person)) | {kind: Image.open(asset_path(person, kind)).convert("RGB") for kind in KINDS}
+            pictures = dict(emotion_tiles(person)) | {
+                kind: Image.open(asset_path(person, kind)).convert("RGB") for kind in KINDS
+            }
             for kind, picture in pictures.items():
-                (Path(place) / f"{person}_{kind}.jpg").write_bytes(encode_jpeg(resize_to_fit(picture, SIDE)))
+                (Path(place) / f"{person}_{kind}.jpg").write_bytes(
+                    encode_jpeg(resize_to_fit(picture, SIDE))
+                )
         seconds, outputs = {}, {}
         for jobs in (1, 2):
-            command = [sys.executable, "-m", "avatar_pipeline.cli", "preflight", place, "--json", "--jobs", str(jobs)]
+            command = [
+                sys.executable,
+                "-m",
+                "avatar_pipeline",
+                "preflight",
+                place,
+                "--json",
+                "--jobs",
+                str(jobs),
+            ]
             began = time.perf_counter()
-            outputs[jobs] = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            outputs[jobs] = subprocess.run(
+                command, capture_output=True, text=True, check=False
+            ).stdout
             seconds[jobs] = time.perf_counter() - began
     assert outputs[1] == outputs[2], "one and two processes found different things"
     summary = json.loads(outputs[1])["summary"]
     assert summary["pictures"] == PICTURES, summary
     print(f"\n| {PICTURES} pictures | one process | two processes | faster by |\n|---|---|---|---|")
-    print(f"| seconds, with loading | {seconds[1]:.1f} | {seconds[2]:.1f} | {seconds[1] / seconds[2]:.2f} x |\n\n{summary}")
+    print(
+        f"| seconds, with loading | {seconds[1]:.1f} | {seconds[2]:.1f} | "
+        f"{seconds[1] / seconds[2]:.2f} x |\n\n{summary}"
+    )
 
 
 def memory() -> None:
-    """Peak memory by kind of file: 7071x7071 pixels, 5000x5000 for WebP, the most that is read; with a face, drawn and reported."""
+    """Peak memory by kind of file: 7071x7071 pixels, 5000x5000 for WebP, the most that is read;
+    with a face, drawn and reported.
+    """
     print("\n| largest picture | peak memory, MB |\n|---|---|")
     portrait = Image.open(asset_path("P001", "studio_portrait")).convert("RGB")
     large = portrait.resize((7071, 7071))
     kinds: dict[str, Callable[[Path], None]] = {
         "RGB.png": lambda path: large.save(path, compress_level=1),
         "RGBA.png": lambda path: large.convert("RGBA").save(path, compress_level=1),
-        "progressive 4:4:4.jpg": lambda path: large.save(path, quality=90, subsampling=0, progressive=True),
-        "progressive CMYK.jpg": lambda path: large.convert("CMYK").save(path, quality=90, progressive=True),
-        "16-bit grey.png": lambda path: Image.fromarray(np.asarray(large.convert("L")).astype(np.uint16) * 257).save(path),
-        "RGBA.webp": lambda path: portrait.resize((5000, 5000)).convert("RGBA").save(path, method=0),
-    }  # fmt: skip
+        "progressive 4:4:4.jpg": lambda path: large.save(
+            path, quality=90, subsampling=0, progressive=True
+        ),
+        "progressive CMYK.jpg": lambda path: large.convert("CMYK").save(
+            path, quality=90, progressive=True
+        ),
+        "16-bit grey.png": lambda path: Image.fromarray(
+            np.asarray(large.convert("L")).astype(np.uint16) * 257
+        ).save(path),
+        "RGBA.webp": lambda path: (
+            portrait.resize((5000, 5000)).convert("RGBA").save(path, method=0)
+        ),
+    }
     with tempfile.TemporaryDirectory() as place:
         for name, save in kinds.items():
             path = Path(place) / name
@@ -135,7 +178,10 @@ def main() -> None:
     """Command line."""
     status = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*: (.*)", status.read_text()) if status.exists() else None
-    print(f"{os.cpu_count()} cores, {model[1] if model else platform.processor()}, {platform.system()}\n")
+    print(
+        f"{os.cpu_count()} cores, {model[1] if model else platform.processor()}, "
+        f"{platform.system()}\n"
+    )
     wanted = sys.argv[1:] or ["one", "folder", "memory"]
     for part in (one, folder, memory):
         if part.__name__ in wanted:

@@ -1,10 +1,12 @@
-"""A Ray cluster of two nodes, with PostgreSQL and an S3 store: eight actors, one logical GPU per node, and a node lost in the middle.
+"""A Ray cluster of two nodes, with PostgreSQL and an S3 store: eight actors, one logical GPU per
+node, and a node lost in the middle.
 
     python -m benchmarks.ray_cluster [--actors 8] [--steps 20] [--step-by-step 2]
 
-Prints a table (benchmarks/README.md shows it): who held which GPU from when to when, in Ray's own record, and what became of each actor.
-Fails when two held one GPU at the same time, when an actor is left without a version, or when the store holds a half-written one.
-Nodes are groups of processes of this machine, which are killed (SIGKILL) all at once to lose one.
+Prints a table (benchmarks/README.md shows it): who held which GPU from when to when, in Ray's own
+record, and what became of each actor. Fails when two held one GPU at the same time, when an actor
+is left without a version, or when the store holds a half-written one. Nodes are groups of processes
+of this machine, which are killed (SIGKILL) all at once to lose one.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from tests.deployment.world import Span, World, overlaps, ray_world, spans
 
 
 def complete(store: ActorStore, actors: list[str]) -> list[str]:
-    """The actors with a sound current version of each asset; every version that counts is read and its digests compared."""
+    """The actors with a sound current version of each asset; every version that counts is read and
+    its digests compared.
+    """
     done = []
     for actor in actors:
         versions = {asset: store.versions(actor, asset) for asset in PORTRAITS}
@@ -41,12 +45,15 @@ def table(found: list[Span], begin: float) -> str:
     for span in sorted(found, key=lambda span: (span.node, span.begin)):
         ended = "node lost" if span.failed else "well"
         lines.append(
-            f"| {span.node} | {span.begin - begin:.0f} | {span.end - begin:.0f} | {span.actor} | {span.what} | {ended} |"
+            f"| {span.node} | {span.begin - begin:.0f} | {span.end - begin:.0f} | {span.actor} | "
+            f"{span.what} | {ended} |"
         )
     return "\n".join(lines)
 
 
-def measure(world: World, instance: dg.DagsterInstance, actors: int, step_by_step: int, seconds: float) -> None:
+def measure(
+    world: World, instance: dg.DagsterInstance, actors: int, step_by_step: int, seconds: float
+) -> None:
     names = [f"actor_{number}" for number in range(actors)]
     store = ActorStore(world.store)
     begin = time.time()
@@ -62,8 +69,10 @@ def measure(world: World, instance: dg.DagsterInstance, actors: int, step_by_ste
     retried = [run for run in instance.get_runs() if run.tags.get("dagster/parent_run_id")]
     print(table(found, begin))
     print(
-        f"\n{actors} actors in {whole:.0f} s; {len(found)} holds of a GPU, {len(overlaps(found))} overlaps on one GPU; "
-        f"{len(retried)} runs retried ({', '.join(run.tags['dagster/partition'] for run in retried)}); "
+        f"\n{actors} actors in {whole:.0f} s; {len(found)} holds of a GPU, {len(overlaps(found))} "
+        "overlaps on one GPU; "
+        f"{len(retried)} runs retried "
+        f"({', '.join(run.tags['dagster/partition'] for run in retried)}); "
         f"{len(complete(store, names))} actors complete, no half-written version counted."
     )
     assert not overlaps(found)
@@ -71,18 +80,33 @@ def measure(world: World, instance: dg.DagsterInstance, actors: int, step_by_ste
     for name in names[:step_by_step]:
         started = time.time()
         world.step_by_step(name)
-        holds = [span for span in spans(world, instance) if span.what != "whole run" and span.begin > started]
+        holds = [
+            span
+            for span in spans(world, instance)
+            if span.what != "whole run" and span.begin > started
+        ]
         held = sum(span.end - span.begin for span in holds)
-        print(f"{name} step by step: {time.time() - started:.0f} s, of which it held a GPU for {held:.0f} s", flush=True)
+        print(
+            f"{name} step by step: {time.time() - started:.0f} s, of which it held a GPU for "
+            f"{held:.0f} s",
+            flush=True,
+        )
     runs = [span.end - span.begin for span in found if not span.failed]
     print(f"whole runs: {sum(runs) / len(runs):.0f} s each, a GPU held all the time")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--actors", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20, help="of the sampler, for each picture")
-    parser.add_argument("--step-by-step", type=int, default=2, help="so many actors again, each step as a job of its own")
+    parser.add_argument(
+        "--step-by-step",
+        type=int,
+        default=2,
+        help="so many actors again, each step as a job of its own",
+    )
     parser.add_argument("--seconds", type=float, default=900, help="patience for each part")
     arguments = parser.parse_args()
     with (

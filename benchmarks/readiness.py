@@ -1,8 +1,9 @@
 """How well the readiness checks see what they are for: `python benchmarks/readiness.py [--write]`.
 
-First the tiles and views of openpeople whose content is known by looking, then the curves: each way of making a picture worse, by
-strength, against the share of pictures on which its check fires. Prints both as Markdown tables and exits with 1 when a bar is
-missed; --write puts them into docs/readiness.md and draws docs/images/readiness-curves.png. About three minutes on one core.
+First the tiles and views of openpeople whose content is known by looking, then the curves: each way
+of making a picture worse, by strength, against the share of pictures on which its check fires.
+Prints both as Markdown tables and exits with 1 when a bar is missed; --write puts them into
+docs/readiness.md and draws docs/images/readiness-curves.png. About three minutes on one core.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from readiness_pictures import CLOSED_EYES, Subject, person_picture, subjects
 
-from avatar_pipeline.embedded.openpeople import PEOPLE
+from avatar_pipeline.core.openpeople import PEOPLE
 from avatar_pipeline.faces import degrade
-from avatar_pipeline.faces.analyzer import FaceAnalyzer, get_analyzer
+from avatar_pipeline.faces.analyzers import get_analyzer
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import Check
 
@@ -28,7 +30,9 @@ MILDEST, STRONGEST = 0.10, 0.90  # at most, at least: shares flagged at the ends
 
 @dataclass(frozen=True)
 class Degradation:
-    """One way of making a picture worse, the checks that are for it, and its strengths from the mildest to the strongest."""
+    """One way of making a picture worse, the checks that are for it, and its strengths from the
+    mildest to the strongest.
+    """
 
     name: str
     unit: str
@@ -40,24 +44,83 @@ class Degradation:
 
 
 DEGRADATIONS = (
-    Degradation("blur", "of the inter-eye distance", ("sharpness",), (0.002, 0.005, 0.01, 0.015, 0.02, 0.04, 0.08), degrade.blur),
+    Degradation(
+        "blur",
+        "of the inter-eye distance",
+        ("sharpness",),
+        (0.002, 0.005, 0.01, 0.015, 0.02, 0.04, 0.08),
+        degrade.blur,
+    ),
     Degradation("noise", "grey levels", ("noise",), (1, 2, 4, 8, 12, 16, 32), degrade.add_noise),
-    Degradation("JPEG", "quality", ("compression",), (95, 85, 70, 50, 30, 20, 10), degrade.compress),
-    Degradation("too dark", "stops", ("luminance_mean", "exposure_dark"), (-0.1, -0.3, -0.5, -1, -1.5, -2, -3), degrade.expose),
-    Degradation("over-exposed", "stops", ("luminance_mean", "exposure_bright"), (0.1, 0.5, 1, 1.5, 2, 2.5, 3), degrade.expose),
-    Degradation("side light", "stops", ("illumination",), (0.1, 0.25, 0.5, 1, 2, 3, 4), degrade.light_from_the_side),
+    Degradation(
+        "JPEG", "quality", ("compression",), (95, 85, 70, 50, 30, 20, 10), degrade.compress
+    ),
+    Degradation(
+        "too dark",
+        "stops",
+        ("luminance_mean", "exposure_dark"),
+        (-0.1, -0.3, -0.5, -1, -1.5, -2, -3),
+        degrade.expose,
+    ),
+    Degradation(
+        "over-exposed",
+        "stops",
+        ("luminance_mean", "exposure_bright"),
+        (0.1, 0.5, 1, 1.5, 2, 2.5, 3),
+        degrade.expose,
+    ),
+    Degradation(
+        "side light",
+        "stops",
+        ("illumination",),
+        (0.1, 0.25, 0.5, 1, 2, 3, 4),
+        degrade.light_from_the_side,
+    ),
     Degradation("rotation", "degrees", ("roll",), (5, 10, 15, 18, 22, 30, 40), degrade.rotate),
-    Degradation("shrinking", "px of face", ("face_pixels",), (300, 260, 230, 216, 180, 112, 80), degrade.shrink),
-    Degradation("cut off", "of the crop's width", ("crop_inside",), (-0.02, 0.0, 0.02, 0.05, 0.1, 0.2, 0.3), degrade.move_out, True),
-    Degradation("second face", "of the first's size", ("single_face",), (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8), degrade.add_face),
-    Degradation("closed eyes", "of the lids' distance", ("eyes_open",), (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0), degrade.close_eyes),
-    Degradation("open mouth", "of the mouth's width", ("mouth_closed",), (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4), degrade.open_mouth),
-)  # fmt: skip
+    Degradation(
+        "shrinking",
+        "px of face",
+        ("face_pixels",),
+        (300, 260, 230, 216, 180, 112, 80),
+        degrade.shrink,
+    ),
+    Degradation(
+        "cut off",
+        "of the crop's width",
+        ("crop_inside",),
+        (-0.02, 0.0, 0.02, 0.05, 0.1, 0.2, 0.3),
+        degrade.move_out,
+        True,
+    ),
+    Degradation(
+        "second face",
+        "of the first's size",
+        ("single_face",),
+        (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8),
+        degrade.add_face,
+    ),
+    Degradation(
+        "closed eyes",
+        "of the lids' distance",
+        ("eyes_open",),
+        (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0),
+        degrade.close_eyes,
+    ),
+    Degradation(
+        "open mouth",
+        "of the mouth's width",
+        ("mouth_closed",),
+        (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
+        degrade.open_mouth,
+    ),
+)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Shares flagged and median values of the first check, one for each level; `pictures` is how many took part."""
+    """Shares flagged and median values of the first check, one for each level; `pictures` is how
+    many took part.
+    """
 
     degradation: Degradation
     pictures: int
@@ -80,7 +143,11 @@ def measure(degradation: Degradation, pictures: Sequence[Subject], analyzer: Fac
     flagged, count = np.zeros(len(degradation.levels)), 0
     values: list[list[float]] = [[] for _ in degradation.levels]
     for subject in pictures:
-        before = [check.verdict for check in assess(subject.image, [subject.face]) if check.name in degradation.checks]
+        before = [
+            check.verdict
+            for check in assess(subject.image, [subject.face])
+            if check.name in degradation.checks
+        ]
         if not degradation.reframes and set(before) != {"pass"}:
             continue
         count += 1
@@ -88,9 +155,13 @@ def measure(degradation: Degradation, pictures: Sequence[Subject], analyzer: Fac
             worse = degradation.apply(subject.image, subject.face.landmarks68, level)
             checks = assess(worse, analyzer.analyze(worse))
             flagged[index] += fires(checks, degradation.checks)
-            values[index] += [c.value for c in checks if c.name == degradation.checks[0] and c.value is not None]
+            values[index] += [
+                c.value for c in checks if c.name == degradation.checks[0] and c.value is not None
+            ]
     medians = tuple(float(np.median(found)) if found else float("nan") for found in values)
-    return Curve(degradation, count, tuple(float(share) for share in flagged / max(count, 1)), medians)
+    return Curve(
+        degradation, count, tuple(float(share) for share in flagged / max(count, 1)), medians
+    )
 
 
 @dataclass(frozen=True)
@@ -111,16 +182,24 @@ class Figure:
 
 
 def figures(analyzer: FaceAnalyzer) -> list[Figure]:
-    """openpeople's pictures whose content is known by looking, against the verdicts they must get."""
+    """openpeople's pictures whose content is known by looking, against the verdicts they must
+    get.
+    """
 
     def checked(person: str, kind: str) -> dict[str, Check]:
         image = person_picture(person, kind)
         return {check.name: check for check in assess(image, analyzer.analyze(image))}
 
     def figure(
-        what: str, expected: str, bar: float, shown: list[tuple[str, str]], right: Callable[[dict[str, Check]], bool]
+        what: str,
+        expected: str,
+        bar: float,
+        shown: list[tuple[str, str]],
+        right: Callable[[dict[str, Check]], bool],
     ) -> Figure:
-        missed = tuple(f"{person} {kind}" for person, kind in shown if not right(checked(person, kind)))
+        missed = tuple(
+            f"{person} {kind}" for person, kind in shown if not right(checked(person, kind))
+        )
         return Figure(what, expected, len(shown) - len(missed), len(shown), bar, missed)
 
     def all_of(*kinds: str) -> list[tuple[str, str]]:
@@ -131,29 +210,76 @@ def figures(analyzer: FaceAnalyzer) -> list[Figure]:
 
     expression = ("eyes_open", "mouth_closed")
     return [
-        figure("studio portraits", "no error", 1, all_of("studio_portrait"), lambda c: all(x.verdict != "error" for x in c.values())),
-        figure("'surprised' tiles", "mouth_closed fires", 0.9, all_of("surprised"), flags("mouth_closed")),
-        figure("'shocked' tiles", "mouth_closed fires", 0.9, all_of("shocked"), flags("mouth_closed")),
-        figure("profile views", "yaw fires, or no face", 1, all_of("view_left"), lambda c: fires([*c.values()], ["yaw"])),
+        figure(
+            "studio portraits",
+            "no error",
+            1,
+            all_of("studio_portrait"),
+            lambda c: all(x.verdict != "error" for x in c.values()),
+        ),
+        figure(
+            "'surprised' tiles",
+            "mouth_closed fires",
+            0.9,
+            all_of("surprised"),
+            flags("mouth_closed"),
+        ),
+        figure(
+            "'shocked' tiles", "mouth_closed fires", 0.9, all_of("shocked"), flags("mouth_closed")
+        ),
+        figure(
+            "profile views",
+            "yaw fires, or no face",
+            1,
+            all_of("view_left"),
+            lambda c: fires([*c.values()], ["yaw"]),
+        ),
         figure("back views", "no face", 1, all_of("view_back"), flags("face_found")),
-        figure("full-body pictures", "face_pixels fires", 1, all_of("studio_posture", "amateur_posture"), flags("face_pixels")),
-        figure("tiles with a closed eye (`closed_eyes.csv`)", "eyes_open fires", 0.8, CLOSED_EYES, flags("eyes_open")),
-        figure("neutral tiles", "mouth and eyes pass", 0.9, all_of("neutral"), lambda c: not fires([*c.values()], expression)),
-    ]  # fmt: skip
+        figure(
+            "full-body pictures",
+            "face_pixels fires",
+            1,
+            all_of("studio_posture", "amateur_posture"),
+            flags("face_pixels"),
+        ),
+        figure(
+            "tiles with a closed eye (`closed_eyes.csv`)",
+            "eyes_open fires",
+            0.8,
+            CLOSED_EYES,
+            flags("eyes_open"),
+        ),
+        figure(
+            "neutral tiles",
+            "mouth and eyes pass",
+            0.9,
+            all_of("neutral"),
+            lambda c: not fires([*c.values()], expression),
+        ),
+    ]
 
 
 def figures_table(rows: Sequence[Figure]) -> str:
     """Markdown."""
     lines = ["| pictures | must | bar | measured | missed |", "|---|---|---|---|---|"]
     for row in rows:
-        share = f"{row.right} of {row.count} ({row.right / row.count:.0%})" + ("" if row.met else " **missed**")
-        lines.append(f"| {row.pictures} | {row.expected} | {row.bar:.0%} | {share} | {', '.join(row.missed)} |")
+        share = f"{row.right} of {row.count} ({row.right / row.count:.0%})" + (
+            "" if row.met else " **missed**"
+        )
+        lines.append(
+            f"| {row.pictures} | {row.expected} | {row.bar:.0%} | {share} | "
+            f"{', '.join(row.missed)} |"
+        )
     return "\n".join(lines)
 
 
 def curves_table(curves: Sequence[Curve]) -> str:
     """Markdown: strength: share flagged (median value of the check)."""
-    lines = ["| made worse by | check | pictures | strength: share flagged (median value of the check) |", "|---|---|---|---|"]
+    lines = [
+        "| made worse by | check | pictures | strength: share flagged (median value of the "
+        "check) |",
+        "|---|---|---|---|",
+    ]
     for curve in curves:
         d = curve.degradation
         cells = (
@@ -161,7 +287,10 @@ def curves_table(curves: Sequence[Curve]) -> str:
             for level, share, value in zip(d.levels, curve.shares, curve.values, strict=True)
         )
         missed = "" if curve.met else " **bar missed**"
-        lines.append(f"| {d.name}, {d.unit} | {', '.join(d.checks)} | {curve.pictures} | {', '.join(cells)}{missed} |")
+        lines.append(
+            f"| {d.name}, {d.unit} | {', '.join(d.checks)} | {curve.pictures} | "
+            f"{', '.join(cells)}{missed} |"
+        )
     return "\n".join(lines)
 
 
@@ -178,7 +307,13 @@ def plot(curves: Sequence[Curve], path: Path) -> None:
         places = range(len(d.levels))
         axis.axhspan(0, 100 * MILDEST, color="#2f9e5b", alpha=0.12)
         axis.axhspan(100 * STRONGEST, 100, color="#d94a3d", alpha=0.12)
-        axis.plot(places, [100 * share for share in curve.shares], marker="o", color="#2b6cb0", clip_on=False)
+        axis.plot(
+            places,
+            [100 * share for share in curve.shares],
+            marker="o",
+            color="#2b6cb0",
+            clip_on=False,
+        )
         axis.set_xticks(places, [f"{level:g}" for level in d.levels], fontsize=8)
         axis.set_xlabel(d.unit, fontsize=9)
         axis.set_title(f"{d.name}\n{' or '.join(d.checks)}", fontsize=10)

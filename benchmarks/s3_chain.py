@@ -1,8 +1,10 @@
-"""One actor's whole chain with its store in an S3 bucket (moto's server), and with the same store on a disk: seconds and requests.
+"""One actor's whole chain with its store in an S3 bucket (moto's server), and with the same store
+on a disk: seconds and requests.
 
     python -m benchmarks.s3_chain
 
-The actor is the one of the tests (18 photographs, 24 steps of LoRA). Prints a table, and the assets that came out differently: none should.
+The actor is the one of the tests (18 photographs, 24 steps of LoRA). Prints a table, and the assets
+that came out differently: none should.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 from upath import UPath
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.pipeline.registry import STAGES
 from tests.conftest import ACTOR, SPECIFICATION
 from tests.deployment.servers import BUCKET, requests_in, s3_server
 
@@ -31,7 +33,7 @@ def chain(root: str, exports: str, home: Path) -> tuple[float, dict[str, str]]:
     variables = {"AVATAR_DATA": root, "AVATAR_EXPORTS": exports, "DAGSTER_HOME": str(home)}
     started = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "avatar_pipeline.cli", "run", ACTOR],
+        [sys.executable, "-m", "avatar_pipeline", "run", ACTOR],
         env={**os.environ, **variables},
         check=True,
         capture_output=True,
@@ -46,14 +48,20 @@ def main() -> None:
         os.environ.update(environment)
         place = Path(name)
         on_disk, digests = chain(str(place / "actors"), str(place / "exports"), place / "home_disk")
-        in_bucket, same = chain(f"s3://{BUCKET}/actors", f"s3://{BUCKET}/exports", place / "home_s3")
+        in_bucket, same = chain(
+            f"s3://{BUCKET}/actors", f"s3://{BUCKET}/exports", place / "home_s3"
+        )
         kinds = Counter(request.split()[0] for request in requests_in(place))
     print("| store | seconds | requests |\n|---|---|---|")
     print(f"| disk | {on_disk:.0f} | |")
     print(
-        f"| S3 | {in_bucket:.0f} | {sum(kinds.values())}: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common())} |"
+        f"| S3 | {in_bucket:.0f} | {sum(kinds.values())}: "
+        f"{', '.join(f'{count} {kind}' for kind, count in kinds.most_common())} |"
     )
-    print(f"\nassets that came out differently: {[asset for asset in STAGES if digests[asset] != same[asset]]}")
+    print(
+        "\nassets that came out differently: "
+        f"{[asset for asset in STAGES if digests[asset] != same[asset]]}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Load on the HTTP service: many clients at once against a real server on the embedded model; prints a table.
+"""Load on the HTTP service: many clients at once against a real server on the embedded model;
+prints a table.
 
 python benchmarks/service_load.py [--clients 50] [--seconds 60]
 
-Each client asks one thing after the other, without a pause: of ten requests seven are POST /generate (512x512, the preset's own steps), two
-POST /jobs (the same picture, then polled to its end), one GET /jobs. A client that is refused or told to look again later (Retry-After)
-waits that long. When the time is over nobody asks for anything new, and the script waits until every accepted job is finished. It fails
-when a job is lost, when an answer is 5xx without being a 503 with Retry-After, or when a connection breaks.
+Each client asks one thing after the other, without a pause: of ten requests seven are POST
+/generate (512x512, the preset's own steps), two POST /jobs (the same picture, then polled to its
+end), one GET /jobs. A client that is refused or told to look again later (Retry-After) waits that
+long. When the time is over nobody asks for anything new, and the script waits until every accepted
+job is finished. It fails when a job is lost, when an answer is 5xx without being a 503 with
+Retry-After, or when a connection breaks.
 """
 
 from __future__ import annotations
@@ -36,7 +39,9 @@ PATIENCE = 150.0  # of a client; the seed's own waits 120 s, the server answers 
 
 @dataclass
 class Seen:
-    """What the clients saw. answers: seconds by (request, status). jobs: ids that were accepted with 202. memory: MB, by second."""
+    """What the clients saw. answers: seconds by (request, status). jobs: ids that were accepted
+    with 202. memory: MB, by second.
+    """
 
     answers: dict[tuple[str, int], list[float]] = field(default_factory=dict)
     jobs: dict[str, str] = field(default_factory=dict)
@@ -46,9 +51,17 @@ class Seen:
 
 
 async def ask(
-    client: httpx.AsyncClient, seen: Seen, until: float, name: str, method: str, path: str, body: object = None
+    client: httpx.AsyncClient,
+    seen: Seen,
+    until: float,
+    name: str,
+    method: str,
+    path: str,
+    body: object = None,
 ) -> httpx.Response | None:
-    """One request, timed; when it is refused, the wait that it is told, or until the time is over. None when the connection broke."""
+    """One request, timed; when it is refused, the wait that it is told, or until the time is over.
+    None when the connection broke.
+    """
     began = time.monotonic()
     try:
         answer = await client.request(method, path, json=body)
@@ -74,21 +87,43 @@ async def one_client(number: int, url: str, seen: Seen, until: float) -> None:
         while time.monotonic() < until:
             kind = draw.choice(MIX)
             if kind == "generate":
-                await ask(client, seen, until, "POST /generate", "POST", "/generate", {**PICTURE, "seed": draw.randrange(2**31)})
+                await ask(
+                    client,
+                    seen,
+                    until,
+                    "POST /generate",
+                    "POST",
+                    "/generate",
+                    {**PICTURE, "seed": draw.randrange(2**31)},
+                )
             elif kind == "list":
                 await ask(client, seen, until, "GET /jobs", "GET", "/jobs?limit=5")
             else:
-                answer = await ask(client, seen, until, "POST /jobs", "POST", "/jobs", {"task": "generate", "input": PICTURE})
+                answer = await ask(
+                    client,
+                    seen,
+                    until,
+                    "POST /jobs",
+                    "POST",
+                    "/jobs",
+                    {"task": "generate", "input": PICTURE},
+                )
                 if answer is not None and answer.status_code == 202:
                     await follow(client, seen, answer, until)
 
 
-async def follow(client: httpx.AsyncClient, seen: Seen, answer: httpx.Response, until: float) -> None:
+async def follow(
+    client: httpx.AsyncClient, seen: Seen, answer: httpx.Response, until: float
+) -> None:
     """Look at a job until it is finished or the time is over, as often as the server says."""
     job_id = answer.json()["id"]
     seen.jobs[job_id] = "accepted"
-    while seen.jobs[job_id] not in ("completed", "failed", "cancelled") and time.monotonic() < until:
-        await asyncio.sleep(max(min(float(answer.headers.get("Retry-After", 1)), until - time.monotonic()), 0))
+    while (
+        seen.jobs[job_id] not in ("completed", "failed", "cancelled") and time.monotonic() < until
+    ):
+        await asyncio.sleep(
+            max(min(float(answer.headers.get("Retry-After", 1)), until - time.monotonic()), 0)
+        )
         found = await ask(client, seen, until, "GET /jobs/{id}", "GET", f"/jobs/{job_id}")
         if found is not None and found.status_code == 200:
             answer, seen.jobs[job_id] = found, found.json()["state"]
@@ -99,7 +134,11 @@ async def finish(url: str, seen: Seen) -> None:
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         deadline = time.monotonic() + LAST
         while time.monotonic() < deadline:
-            left = [job_id for job_id, state in seen.jobs.items() if state not in ("completed", "failed", "cancelled")]
+            left = [
+                job_id
+                for job_id, state in seen.jobs.items()
+                if state not in ("completed", "failed", "cancelled")
+            ]
             if not left:
                 return
             for job_id in left:
@@ -112,7 +151,11 @@ async def finish(url: str, seen: Seen) -> None:
 async def watch_memory(server: psutil.Process, seen: Seen) -> None:
     """Resident memory of the server and of its worker, every second."""
     while True:
-        worker = sum(child.memory_info().rss for child in server.children() if "--multiprocessing-fork" in child.cmdline())
+        worker = sum(
+            child.memory_info().rss
+            for child in server.children()
+            if "--multiprocessing-fork" in child.cmdline()
+        )
         for name, rss in (("server", server.memory_info().rss), ("worker", worker)):
             seen.memory[name].append(rss / 2**20)
         await asyncio.sleep(1)
@@ -123,7 +166,9 @@ async def load(url: str, process: int, clients: int, seconds: float) -> tuple[Se
     seen = Seen()
     began = time.monotonic()
     memory = asyncio.create_task(watch_memory(psutil.Process(process), seen))
-    await asyncio.gather(*(one_client(number, url, seen, began + seconds) for number in range(clients)))
+    await asyncio.gather(
+        *(one_client(number, url, seen, began + seconds) for number in range(clients))
+    )
     await finish(url, seen)
     memory.cancel()
     return seen, time.monotonic() - began
@@ -132,7 +177,8 @@ async def load(url: str, process: int, clients: int, seconds: float) -> tuple[Se
 def table(seen: Seen, took: float, clients: int, seconds: float) -> str:
     """Markdown."""
     lines = [
-        f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}; {clients} clients for {seconds:g} s; "
+        f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}; {clients} clients "
+        f"for {seconds:g} s; "
         f"the last job was finished after {took:.0f} s.",
         "",
         "| request | status | answers | p50 s | p95 s | p99 s | longest s |",
@@ -145,13 +191,18 @@ def table(seen: Seen, took: float, clients: int, seconds: float) -> str:
     pictures = len(seen.answers.get(("POST /generate", 200), [])) + states["completed"]
     lines += [
         "",
-        f"Pictures: {pictures}, {pictures / took:.2f} a second. Refused: {dict(seen.codes) or 'none'}.",
-        f"Jobs accepted with 202: {len(seen.jobs)}, of them {dict(states)}; lost: {len(seen.jobs) - states['completed']}.",
+        f"Pictures: {pictures}, {pictures / took:.2f} a second. Refused: "
+        f"{dict(seen.codes) or 'none'}.",
+        f"Jobs accepted with 202: {len(seen.jobs)}, of them {dict(states)}; lost: "
+        f"{len(seen.jobs) - states['completed']}.",
     ]
     for name, series in seen.memory.items():
         third = max(len(series) // 3, 1)
         parts = [max(series[i : i + third]) for i in (0, third, 2 * third) if series[i : i + third]]
-        lines.append(f"Memory of the {name}, peak in each third of the time, MB: {', '.join(f'{part:.0f}' for part in parts)}.")
+        lines.append(
+            f"Memory of the {name}, peak in each third of the time, MB: "
+            f"{', '.join(f'{part:.0f}' for part in parts)}."
+        )
     return "\n".join(lines)
 
 
@@ -171,14 +222,21 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "DAGSTER_HOME": f"{folder}/home", "AVATAR_DATA": f"{folder}/actors"}
+        environment = {
+            **os.environ,
+            "DAGSTER_HOME": f"{folder}/home",
+            "AVATAR_DATA": f"{folder}/actors",
+        }
         Path(environment["AVATAR_DATA"]).mkdir()
         log = Path(folder) / "server.log"
         with log.open("wb") as output:
             server = subprocess.Popen(
-                [sys.executable, "-m", "avatar_pipeline.cli", "serve", "--port", str(port)],
-                cwd=PROJECT, env=environment, stdout=output, stderr=output,
-            )  # fmt: skip
+                [sys.executable, "-m", "avatar_pipeline", "serve", "--port", str(port)],
+                cwd=PROJECT,
+                env=environment,
+                stdout=output,
+                stderr=output,
+            )
         url = f"http://127.0.0.1:{port}"
         try:
             warm(url, server)
@@ -188,7 +246,9 @@ def main() -> None:
             server.wait(60)
         print(table(seen, took, given.clients, given.seconds))
         lost = [job_id for job_id, state in seen.jobs.items() if state != "completed"]
-        errors = [line for line in log.read_text().splitlines() if "ERROR" in line or "Traceback" in line]
+        errors = [
+            line for line in log.read_text().splitlines() if "ERROR" in line or "Traceback" in line
+        ]
     for fault in (*seen.faults[:20], *(f"lost: {job_id}" for job_id in lost), *errors[:20]):
         print(f"FAULT {fault}")
     sys.exit(bool(seen.faults or lost or errors))

@@ -2,10 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/signing.py [--flips]
 
-Signs pictures of every kind and size that leave the pipeline, and a video, each many times, and prints milliseconds of the processor (on a
-machine that does other work too, the clock tells of that work), bytes, and the share of the encoding. --flips: also flips every single bit
-of a small signed picture of each kind (some minutes). Exits with 1 when a median at up to 1024 pixels is above LIMIT milliseconds, or a
-flipped bit goes unseen.
+Signs pictures of every kind and size that leave the pipeline, and a video, each many times, and
+prints milliseconds of the processor (on a machine that does other work too, the clock tells of that
+work), bytes, and the share of the encoding. --flips: also flips every single bit of a small signed
+picture of each kind (some minutes). Exits with 1 when a median at up to 1024 pixels is above LIMIT
+milliseconds, or a flipped bit goes unseen.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from PIL import Image
 
 os.environ["DAGSTER_HOME"] = tempfile.mkdtemp()  # a pair of its own, before anything asks for one
 
-from avatar_pipeline.embedded.openpeople import asset_path, emotion_tiles
-from avatar_pipeline.imaging import open_image
-from avatar_pipeline.provenance import watermark
-from avatar_pipeline.provenance.credentials import Origin, sign
-from avatar_pipeline.provenance.verify import verify
+from avatar_pipeline.content_credentials import watermark
+from avatar_pipeline.content_credentials.sign import Origin, sign
+from avatar_pipeline.content_credentials.verify import verify
+from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
+from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.tasks.draw import encode
 
 LIMIT = 30.0  # milliseconds a picture
@@ -59,8 +60,14 @@ def cost() -> bool:
     start = time.process_time()
     picture = open_image(asset_path("P005", "studio_portrait"), name="P005")
     sign(encode(picture.resize((64, 64)), "png"), DRAWN)
-    print(f"The first signature of a process, with a new pair: {1000 * (time.process_time() - start):.0f} ms.\n")
-    print("| picture | pixels | KB | encoding, ms | signing: median, ms | 95 %, ms | of the encoding | bytes more |")
+    print(
+        "The first signature of a process, with a new pair: "
+        f"{1000 * (time.process_time() - start):.0f} ms.\n"
+    )
+    print(
+        "| picture | pixels | KB | encoding, ms | signing: median, ms | 95 %, ms | of the "
+        "encoding | bytes more |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     within = True
     for format in ("jpg", "png", "webp"):
@@ -71,14 +78,18 @@ def cost() -> bool:
             median, late = milliseconds(lambda data=data: sign(data, DRAWN), ROUNDS)  # type: ignore[misc]
             more = len(sign(data, DRAWN)) - len(data)
             print(
-                f"| {format} | {size[0]}x{size[1]} | {len(data) / 1024:.0f} | {coding:.1f} | {median:.2f} | {late:.2f} "
+                f"| {format} | {size[0]}x{size[1]} | {len(data) / 1024:.0f} | {coding:.1f} | "
+                f"{median:.2f} | {late:.2f} "
                 f"| {median / coding:.1%} | {more} |"
             )
             within = within and (max(size) > 1024 or median <= LIMIT)
     video = _video(picture.resize((512, 512)))
     median, late = milliseconds(lambda: sign(video, DRAWN), ROUNDS)
     more = len(sign(video, DRAWN)) - len(video)
-    print(f"| mp4 | 512x512, 100 frames | {len(video) / 1024:.0f} | | {median:.2f} | {late:.2f} | | {more} |\n")
+    print(
+        f"| mp4 | 512x512, 100 frames | {len(video) / 1024:.0f} | | {median:.2f} | {late:.2f} | "
+        f"| {more} |\n"
+    )
     return within
 
 
@@ -92,20 +103,33 @@ def _video(image: Image.Image) -> bytes:
             stream.width, stream.height, stream.pix_fmt = *image.size, "yuv420p"
             for shift in range(100):
                 container.mux(
-                    stream.encode(av.VideoFrame.from_ndarray(np.roll(np.asarray(image), shift, axis=1), format="rgb24"))
+                    stream.encode(
+                        av.VideoFrame.from_ndarray(
+                            np.roll(np.asarray(image), shift, axis=1), format="rgb24"
+                        )
+                    )
                 )
             container.mux(stream.encode())
         return path.read_bytes()
 
 
 def marks() -> None:
-    """Prints how clearly the watermark is found after what pictures go through: the least clear of eight people's."""
-    people = [open_image(asset_path(f"P{number:03d}", "studio_portrait"), name="").resize((1024, 1024)) for number in range(1, 9)]
+    """Prints how clearly the watermark is found after what pictures go through: the least clear of
+    eight people's.
+    """
+    people = [
+        open_image(asset_path(f"P{number:03d}", "studio_portrait"), name="").resize((1024, 1024))
+        for number in range(1, 9)
+    ]
     marked = [watermark.embed(person) for person in people]
     costs, _ = milliseconds(lambda: watermark.embed(people[0]), 10)
-    noise = [10 * np.log10(255**2 / np.mean((np.float32(a) - np.float32(b)) ** 2)) for a, b in zip(people, marked, strict=True)]
+    noise = [
+        10 * np.log10(255**2 / np.mean((np.float32(a) - np.float32(b)) ** 2))
+        for a, b in zip(people, marked, strict=True)
+    ]
     print(
-        f"Watermark: {min(noise):.1f} to {max(noise):.1f} dB PSNR at 1024 pixels, {costs:.0f} ms. Found from {watermark.FOUND:g} on.\n"
+        f"Watermark: {min(noise):.1f} to {max(noise):.1f} dB PSNR at 1024 pixels, {costs:.0f} ms. "
+        f"Found from {watermark.FOUND:g} on.\n"
     )
 
     def saved(image: Image.Image, format: str, quality: int) -> Image.Image:
@@ -119,7 +143,9 @@ def marks() -> None:
         "JPEG, quality 50": lambda image: saved(image, "JPEG", 50),
         "JPEG, quality 20": lambda image: saved(image, "JPEG", 20),
         "WebP, quality 75": lambda image: saved(image, "WEBP", 75),
-        "half the size, then JPEG 80": lambda image: saved(image.resize((512, 512), Image.Resampling.LANCZOS), "JPEG", 80),
+        "half the size, then JPEG 80": lambda image: saved(
+            image.resize((512, 512), Image.Resampling.LANCZOS), "JPEG", 80
+        ),
         "a quarter of the size": lambda image: image.resize((256, 256), Image.Resampling.LANCZOS),
         "1.5 times the size": lambda image: image.resize((1536, 1536), Image.Resampling.BICUBIC),
         "stretched to 600x800": lambda image: image.resize((600, 800)),
@@ -131,14 +157,21 @@ def marks() -> None:
     for name, way in ways.items():
         told = [watermark.strength(way(image)) for image in marked]
         print(f"| {name} | {min(told):.1f} | {sum(one >= watermark.FOUND for one in told)} of 8 |")
-    every = [watermark.strength(tile) for number in range(1, 11) for tile in emotion_tiles(f"P{number:03d}").values()]
+    every = [
+        watermark.strength(tile)
+        for number in range(1, 11)
+        for tile in emotion_tiles(f"P{number:03d}").values()
+    ]
     print(
-        f"| never marked, {len(every)} photographs (the most) | {max(every):.1f} | {sum(one >= watermark.FOUND for one in every)} |\n"
+        f"| never marked, {len(every)} photographs (the most) | {max(every):.1f} | "
+        f"{sum(one >= watermark.FOUND for one in every)} |\n"
     )
 
 
 def flips() -> bool:
-    """Whether each flipped bit of a small picture of each kind, the first bytes aside (they tell the kind), reads Invalid."""
+    """Whether each flipped bit of a small picture of each kind, the first bytes aside (they tell
+    the kind), reads Invalid.
+    """
     unseen = 0
     for format in ("jpg", "png", "webp"):
         pixels = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
@@ -149,7 +182,10 @@ def flips() -> bool:
             changed[bit // 8] ^= 1 << bit % 8
             states.append(verify(bytes(changed)).state)
         unseen += len(states) - states.count("invalid")
-        print(f"{format}: {len(states)} bits flipped, one at a time: {states.count('invalid')} times Invalid.")
+        print(
+            f"{format}: {len(states)} bits flipped, one at a time: {states.count('invalid')} "
+            "times Invalid."
+        )
     return unseen == 0
 
 

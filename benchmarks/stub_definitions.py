@@ -1,6 +1,8 @@
-"""A code location like the real one, with one asset that draws no picture: what Dagster and the store cost without a model.
+"""A code location like the real one, with one asset that draws no picture: what Dagster and the
+store cost without a model.
 
-The asset is a real one on the real store: it writes a small picture from the actor's seed, with manifest, metadata and lineage.
+The asset is a real one on the real store: it writes a small picture from the actor's seed, with
+manifest, metadata and lineage.
 """
 
 from __future__ import annotations
@@ -9,16 +11,16 @@ import dagster as dg
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from avatar_pipeline.defs.assets import stage_asset
-from avatar_pipeline.defs.batch import batch_job
-from avatar_pipeline.defs.console import console, silent
-from avatar_pipeline.defs.external import EXTERNAL_ASSETS
-from avatar_pipeline.defs.resources import StoreResource, ToolsResource
-from avatar_pipeline.imaging import encode_png
-from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages.chain import Inputs, Stage
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.core.seeds import derive_seed
+from avatar_pipeline.imaging.images import encode_png
+from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
+from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
+from avatar_pipeline.orchestration.jobs.batch import batch_job
+from avatar_pipeline.orchestration.logging.console import console, silent
+from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import Inputs, Stage
+from avatar_pipeline.pipeline.result import StageResult
 
 
 class Settings(BaseModel):
@@ -30,7 +32,9 @@ class Settings(BaseModel):
 def picture(inputs: Inputs, settings: Settings, tools: Tools) -> StageResult:
     """One colour, by the seed."""
     image = Image.new("RGB", (64, 64), derive_seed(inputs.root_seed, "picture") % 2**24)
-    return StageResult(files={f"{inputs.spec.name}_base.png": encode_png(image)}, previews={"picture": image})
+    return StageResult(
+        files={f"{inputs.spec.name}_base.png": encode_png(image)}, previews={"picture": image}
+    )
 
 
 STUB = stage_asset(Stage("base_image", "1", Settings, picture, scopes=("embed",), model=False))

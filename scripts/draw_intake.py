@@ -1,6 +1,8 @@
-"""Draw photo_intake's contact sheet for the docs: `python scripts/draw_intake.py docs/images/photo-intake.jpg`.
+"""Draw photo_intake's contact sheet for the docs: `python scripts/draw_intake.py
+docs/images/photo-intake.jpg`.
 
-The photographs of the actor demo (openpeople's P005, synthetic), and beside them eight that must not be used.
+The photographs of the actor demo (openpeople's P005, synthetic), and beside them eight that must
+not be used.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from upath import UPath
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import Photo, import_openpeople, photographs
 from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.faces.analyzer import get_analyzer
-from avatar_pipeline.imaging import encode_jpeg, encode_png, open_image
-from avatar_pipeline.provenance.digests import sha256_bytes
-from avatar_pipeline.stages import photo_intake
+from avatar_pipeline.faces.analyzers import get_analyzer
+from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
+from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
 
 SEED = 42  # demo's
 
@@ -35,10 +37,16 @@ def spoiled() -> dict[str, bytes]:
     two.paste(other, (neutral.width, 0))
     return {
         "20_copy.png": encode_png(neutral),
-        "21_saved_again.jpg": encode_jpeg(happy.resize((happy.width * 2 // 3, happy.height * 2 // 3)), 70),
-        "22_cut_closer.png": encode_png(tiles["sad"].crop((40, 10, tiles["sad"].width - 30, tiles["sad"].height))),
+        "21_saved_again.jpg": encode_jpeg(
+            happy.resize((happy.width * 2 // 3, happy.height * 2 // 3)), 70
+        ),
+        "22_cut_closer.png": encode_png(
+            tiles["sad"].crop((40, 10, tiles["sad"].width - 30, tiles["sad"].height))
+        ),
         "23_blurred.png": encode_png(tiles["smug"].filter(ImageFilter.GaussianBlur(4))),
-        "24_dark.png": encode_png(Image.fromarray((np.asarray(tiles["angry"]) * 0.15).astype(np.uint8))),
+        "24_dark.png": encode_png(
+            Image.fromarray((np.asarray(tiles["angry"]) * 0.15).astype(np.uint8))
+        ),
         "25_somebody_else.png": encode_png(other),
         "26_two_people.png": encode_png(two),
         "27_cut_off.jpg": encode_jpeg(happy)[:9000],
@@ -52,8 +60,12 @@ def main() -> None:
         files = {file.name: file.read_bytes() for file in photographs(UPath(folder) / "photos")}
     files |= spoiled()
     photos = [Photo(name, data, sha256_bytes(data)) for name, data in files.items()]
-    spec = ActorSpec(name=ActorName("demo"), description="a man", likeness="synthetic", photos="openpeople:P005")
-    result = photo_intake.run(spec, photos, SEED, photo_intake.Settings(), get_preset(spec.preset), get_analyzer())
+    spec = ActorSpec(
+        name=ActorName("demo"), description="a man", likeness="synthetic", photos="openpeople:P005"
+    )
+    result = photo_intake.run(
+        spec, photos, SEED, photo_intake.Settings(), get_preset(spec.preset), get_analyzer()
+    )
     sheet = open_image(result.files["contact_sheet.jpg"], name="contact sheet")
     Path(sys.argv[1]).write_bytes(encode_jpeg(sheet, quality=75))
     print("\n".join(result.warnings))

@@ -1,11 +1,14 @@
-"""Make an actor's base image from a description, without a server: the Base Image Generation API's command line.
+"""Make an actor's base image from a description, without a server: the Base Image Generation API's
+command line.
 
     python scripts/generate_base_image.py NAME DESCRIPTION [width] [height] [steps] [seed]
 
-Defaults: 1024 1536 25 -1; a seed of -1 draws one. Prints the picture's path, the seed that was used (with it, the same command gives the
-same picture), and where a copy with content credentials lies: that one is to be handed on. It makes the same asset, by the same task, as
-POST /api/generate-base-image does. Who draws is set as for the server: AVATAR_SERVICE_BASE_IMAGE_BACKEND=runpod, with RUNPOD_API_KEY and
-RUNPOD_SERVER_100_ID (docs/remote.md).
+Defaults: 1024 1536 25 -1; a seed of -1 draws one. Prints the picture's path, the seed that was used
+(with it, the same command gives the same picture), and where a copy with content credentials lies:
+that one is to be handed on. It makes the same asset, by the same task, as POST
+/api/generate-base-image does. Who draws is set as for the server:
+AVATAR_SERVICE_BASE_IMAGE_BACKEND=runpod, with RUNPOD_API_KEY and RUNPOD_SERVER_100_ID
+(docs/remote.md).
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ USAGE = __doc__.split("\n\n")[1].strip()
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the exit code: 0, 1 with the error's words on stderr, or 2 when the arguments are not those of USAGE."""
+    """Returns the exit code: 0, 1 with the error's words on stderr, or 2 when the arguments are not
+    those of USAGE.
+    """
     if not 2 <= len(arguments) <= 6:
         print(f"usage: {USAGE}", file=sys.stderr)
         return 2
-    from avatar_pipeline.errors import AvatarPipelineError
+    from avatar_pipeline.core.errors import AvatarPipelineError
 
     try:
         path, seed, copy = generate(*arguments)
@@ -44,11 +49,18 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
 
     from avatar_pipeline.actors.export import exports_root
     from avatar_pipeline.actors.files import write_atomic
-    from avatar_pipeline.definitions import SERVICE_TAG, ToolsResource, defs, run_task, slots_watched, step_error
-    from avatar_pipeline.errors import GenerationError, RequestError
-    from avatar_pipeline.home import dagster_home
-    from avatar_pipeline.provenance.seeds import draw_seed
-    from avatar_pipeline.scratch import scratch_folder
+    from avatar_pipeline.core.errors import GenerationError, RequestError
+    from avatar_pipeline.core.home import dagster_home
+    from avatar_pipeline.core.scratch import scratch_folder
+    from avatar_pipeline.core.seeds import draw_seed
+    from avatar_pipeline.definitions import (
+        SERVICE_TAG,
+        ToolsResource,
+        defs,
+        run_task,
+        slots_watched,
+        step_error,
+    )
     from avatar_pipeline.service.settings import from_environment
     from avatar_pipeline.tasks.folder import read_result
     from avatar_pipeline.tasks.make_base_image import Params
@@ -57,11 +69,18 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
     if given.get("seed", "-1") == "-1":
         given["seed"] = str(draw_seed())
     settings = from_environment()
-    fields = {"actor": name, "description": description, "backend": settings.base_image_backend, "preset": settings.preset}
+    fields = {
+        "actor": name,
+        "description": description,
+        "backend": settings.base_image_backend,
+        "preset": settings.preset,
+    }
     try:
         params = Params.model_validate({**fields, **given})
     except ValidationError as error:
-        raise RequestError("\n".join(f"{fault['loc'][0]}: {fault['msg']}." for fault in error.errors())) from None
+        raise RequestError(
+            "\n".join(f"{fault['loc'][0]}: {fault['msg']}." for fault in error.errors())
+        ) from None
     dagster_home()
     run_id = str(uuid.uuid4())
     with DagsterInstance.get() as instance, slots_watched(instance), scratch_folder() as folder:

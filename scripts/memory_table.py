@@ -1,4 +1,5 @@
-"""Write the tables of docs/models.md: presets, memory by mode, plans for three cards. A test compares them with the file.
+"""Write the tables of docs/models.md: presets, memory by mode, plans for three cards. A test
+compares them with the file.
 
 python -m scripts.memory_table
 """
@@ -8,9 +9,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from avatar_pipeline.diffusion.memory import Plan, TrainingPlan, drawing_plan, drawing_plans, training_plan, training_plans
+from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.diffusion.memory import (
+    Plan,
+    TrainingPlan,
+    drawing_plan,
+    drawing_plans,
+    training_plan,
+    training_plans,
+)
 from avatar_pipeline.diffusion.presets import PRESETS, Preset
-from avatar_pipeline.errors import ModelError
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"
 # GiB free on an idle card: its size less the driver's share and the CUDA context
@@ -19,7 +27,12 @@ CARDS = {"RTX A6000, 48 GB": 47.0, "24 GB": 23.2, "12 GB": 11.4}
 
 def tables() -> dict[str, str]:
     """Markdown by the name of the table."""
-    return {"presets": _presets(), "drawing": _drawing(), "training": _training(), "cards": _cards()}
+    return {
+        "presets": _presets(),
+        "drawing": _drawing(),
+        "training": _training(),
+        "cards": _cards(),
+    }
 
 
 def written(text: str, name: str) -> str:
@@ -33,14 +46,22 @@ def _presets() -> str:
     for preset in PRESETS.values():
         head, full = preset.sizes["headshot"], preset.sizes["full_body"]
         size = sum(preset.parameters.values()) / 1000
-        model = preset.model_id if preset.name == "embedded" else f"{preset.model_id} @ {preset.revision[:8]}"
+        model = (
+            preset.model_id
+            if preset.name == "embedded"
+            else f"{preset.model_id} @ {preset.revision[:8]}"
+        )
         rows.append(
-            f"| `{preset.name}` | {model} | {size:.2f} | {preset.licence}{' (**to be accepted**)' if preset.accept else ''} | "
-            f"{head[0]}x{head[1]}, {full[0]}x{full[1]} | {preset.steps} | {preset.guidance_scale:g} | {preset.scheduler} | "
-            f"{preset.lora_rank} / {preset.lora_alpha} / {preset.lora_learning_rate:g} / {preset.lora_steps} / {preset.lora_batch_size} |"
+            f"| `{preset.name}` | {model} | {size:.2f} | "
+            f"{preset.licence}{' (**to be accepted**)' if preset.accept else ''} | "
+            f"{head[0]}x{head[1]}, {full[0]}x{full[1]} | {preset.steps} | "
+            f"{preset.guidance_scale:g} | {preset.scheduler} | "
+            f"{preset.lora_rank} / {preset.lora_alpha} / {preset.lora_learning_rate:g} / "
+            f"{preset.lora_steps} / {preset.lora_batch_size} |"
         )
     return _markdown(
-        "| preset | model | 10^9 weights | licence | sizes: head, body | steps | guidance | sampler | "
+        "| preset | model | 10^9 weights | licence | sizes: head, body | steps | guidance | "
+        "sampler | "
         "LoRA: rank / alpha / rate / steps / batch |",
         rows,
     )
@@ -51,7 +72,11 @@ def _drawing() -> str:
     rows = []
     for preset in PRESETS.values():
         needs = {plan.mode: plan.needs_gib for plan in drawing_plans(preset, 0.0, nf4=True)}
-        rows.append(f"| `{preset.name}` | " + " | ".join(f"{needs[mode]:.1f}" if mode in needs else "-" for mode in modes) + " |")
+        rows.append(
+            f"| `{preset.name}` | "
+            + " | ".join(f"{needs[mode]:.1f}" if mode in needs else "-" for mode in modes)
+            + " |"
+        )
     return _markdown("| preset | " + " | ".join(modes) + " |", rows)
 
 
@@ -68,7 +93,11 @@ def _training() -> str:
 
 
 def _all_training(preset: Preset) -> list[TrainingPlan]:
-    return list(training_plans(preset, 0.0, rank=preset.lora_rank, batch_size=preset.lora_batch_size, nf4=True))
+    return list(
+        training_plans(
+            preset, 0.0, rank=preset.lora_rank, batch_size=preset.lora_batch_size, nf4=True
+        )
+    )
 
 
 def _cards() -> str:
@@ -76,7 +105,9 @@ def _cards() -> str:
     for preset in PRESETS.values():
         cells = []
         for free in CARDS.values():
-            cells.append(f"{_short(drawing_plan(preset, free))}; training: {_trained(preset, free)}")
+            cells.append(
+                f"{_short(drawing_plan(preset, free))}; training: {_trained(preset, free)}"
+            )
         rows.append(f"| `{preset.name}` | " + " | ".join(cells) + " |")
     return _markdown("| preset | " + " | ".join(CARDS) + " |", rows)
 
@@ -90,7 +121,10 @@ def _trained(preset: Preset, free: float) -> str:
     try:
         plan, extra = training_plan(preset, free, rank=rank, batch_size=batch), ""
     except ModelError:
-        plan, extra = training_plan(preset, free, rank=rank, batch_size=batch, nf4=True), ", needs bitsandbytes"
+        plan, extra = (
+            training_plan(preset, free, rank=rank, batch_size=batch, nf4=True),
+            ", needs bitsandbytes",
+        )
     return f"{plan.describe().partition(':')[0]} ({plan.needs_gib:.1f} GiB{extra})"
 
 
@@ -101,7 +135,10 @@ def _markdown(head: str, rows: list[str]) -> str:
 def main() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
     for name, table in tables().items():
-        text = text.replace(f"<!-- {name} -->\n{written(text, name)}<!-- end -->", f"<!-- {name} -->\n{table}<!-- end -->")
+        text = text.replace(
+            f"<!-- {name} -->\n{written(text, name)}<!-- end -->",
+            f"<!-- {name} -->\n{table}<!-- end -->",
+        )
     DOCUMENT.write_text(text, encoding="utf-8")
 
 

@@ -11,18 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from avatar_pipeline.faces.analyzer import FaceAnalyzer, get_analyzer
-from avatar_pipeline.home import PROJECT
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.faces.analyzers import get_analyzer
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 
-# Tests draw with tiny models of random weights, which no licence protects, under the presets of large ones, which some do.
+# Tests draw with tiny models of random weights, which no licence protects, under the presets of
+# large ones, which some do.
 os.environ.setdefault("AVATAR_ACCEPT_LICENCES", "flux-dev")
 
-# Neither the processes of one test run nor two test runs wait for each other's turn on the device. Children inherit the folder.
+# Neither the processes of one test run nor two test runs wait for each other's turn on the device.
+# Children inherit the folder.
 LOCKS = tempfile.TemporaryDirectory(prefix="avatar_pipeline-tests-")
 os.environ["AVATAR_LOCKS"] = LOCKS.name
 
-# The actor of the chain is a person whom the base model knows, so that a few steps of LoRA are enough: it is about the chain, not about
-# quality.
+# The actor of the chain is a person whom the base model knows, so that a few steps of LoRA are
+# enough: it is about the chain, not about quality.
 ACTOR = "small"
 SPECIFICATION = """\
 description: indian 40 year old male with long straight light brown hair and an angular jaw
@@ -38,7 +41,8 @@ settings:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test, minutes of LoRA training, comes first, so that with several processes none is left alone with it.
+    """The longest test, minutes of LoRA training, comes first, so that with several processes none
+    is left alone with it.
 
     Tests marked `gpu` are skipped without a card, whatever is installed.
     """
@@ -62,7 +66,17 @@ def analyzer() -> FaceAnalyzer:
     return get_analyzer("dlib")
 
 
-MATERIALIZE = ["dagster", "asset", "materialize", "-m", "avatar_pipeline.definitions", "--select", "*", "--partition", ACTOR]
+MATERIALIZE = [
+    "dagster",
+    "asset",
+    "materialize",
+    "-m",
+    "avatar_pipeline.definitions",
+    "--select",
+    "*",
+    "--partition",
+    ACTOR,
+]
 
 
 def command(name: str) -> str:
@@ -72,7 +86,9 @@ def command(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder with the store, the exports and the Dagster home after `register` and `dagster asset materialize`."""
+    """The folder with the store, the exports and the Dagster home after `register` and `dagster
+    asset materialize`.
+    """
     world = tmp_path_factory.mktemp("chain")
     (world / "actors" / ACTOR).mkdir(parents=True)
     (world / "actors" / ACTOR / "actor.yaml").write_text(SPECIFICATION)
@@ -81,11 +97,17 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for variable, name in variables.items():
             patch.setenv(variable, str(world / name))
         for call in (
-            [sys.executable, "-m", "avatar_pipeline.cli", "register"],
+            [sys.executable, "-m", "avatar_pipeline", "register"],
             [command(MATERIALIZE[0]), *MATERIALIZE[1:]],
         ):
             done = subprocess.run(
-                call, capture_output=True, text=True, timeout=900, check=False, cwd=PROJECT, env=dict(os.environ)
+                call,
+                capture_output=True,
+                text=True,
+                timeout=900,
+                check=False,
+                cwd=PROJECT,
+                env=dict(os.environ),
             )
             assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-6000:]
         yield world

@@ -1,7 +1,8 @@
 """Face checks for pictures drawn by random weights, which show noise and no face.
 
-The real analyzer looks first; only where it finds nothing, a real portrait of the actor is seen in the picture's place, and the
-readiness checks judge that portrait. Everything else of the chain stays as it is.
+The real analyzer looks first; only where it finds nothing, a real portrait of the actor is seen in
+the picture's place, and the readiness checks judge that portrait. Everything else of the chain
+stays as it is.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.rules import Check
-from avatar_pipeline.stages import liveportrait_export, references, validated_avatar
+from avatar_pipeline.pipeline import identity_score
+from avatar_pipeline.pipeline.assets import liveportrait_export, validated_avatar
 
 
 class StandIn:
-    """An analyzer that sees `portrait` in any picture of at least 256 pixels in which the real one finds no face."""
+    """An analyzer that sees `portrait` in any picture of at least 256 pixels in which the real one
+    finds no face.
+    """
 
     def __init__(self, real: FaceAnalyzer, portrait: Image.Image) -> None:
         self.real, self.portrait = real, portrait
@@ -44,16 +48,18 @@ class StandIn:
 
 @contextmanager
 def standing_in(real: FaceAnalyzer, portrait: Image.Image) -> Iterator[StandIn]:
-    """Every analyzer that the stages get is the stand-in; faceless pictures are assessed as the portrait."""
+    """Every analyzer that the stages get is the stand-in; faceless pictures are assessed as the
+    portrait.
+    """
     stand_in = StandIn(real, portrait)
-    assess_person = references.assess_person
+    assess_person = identity_score.assess_person
 
     def assess(image: np.ndarray, faces: Any, *rest: Any) -> list[Check]:
         judged = image if real.analyze(image) else stand_in.seen(image)
         return assess_person(judged, faces, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("avatar_pipeline.stages.tools.get_analyzer", lambda name: stand_in)
+        patch.setattr("avatar_pipeline.pipeline.models.get_analyzer", lambda name: stand_in)
         for stage in (validated_avatar, liveportrait_export):
             patch.setattr(stage, "assess_person", assess)
         yield stand_in

@@ -1,4 +1,6 @@
-"""`avatar-pipeline automation on` switches all sensors and schedules on in an instance that no daemon has ever seen, and off again."""
+"""`avatar-pipeline automation on` switches all sensors and schedules on in an instance that no
+daemon has ever seen, and off again.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,21 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from avatar_pipeline.cli import main
+from avatar_pipeline.cli.main import main
 
 NAMES = {"actors_sensor", "automation", "failures", "nightly_refresh", "weekly_revalidation"}
 
 
 def running() -> set[str]:
     with dg.DagsterInstance.get() as instance:
-        return {state.instigator_name for state in instance.all_instigator_state() if state.is_running}
+        return {
+            state.instigator_name for state in instance.all_instigator_state() if state.is_running
+        }
 
 
-def test_on_and_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_and_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with pytest.raises(SystemExit, match="0"):
         main(["automation", "on"])

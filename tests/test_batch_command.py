@@ -1,4 +1,6 @@
-"""avatar-pipeline batch, on the embedded model: which actors it takes, that the model is loaded once, and what it prints."""
+"""avatar-pipeline batch, on the embedded model: which actors it takes, that the model is loaded
+once, and what it prints.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ import yaml
 from dagster import DagsterInstance
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.batch import choose_actors
-from avatar_pipeline.cli import main
+from avatar_pipeline.cli.main import main
+from avatar_pipeline.core.home import dagster_home
 from avatar_pipeline.definitions import register
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.home import dagster_home
+from avatar_pipeline.orchestration.batch_run import choose_actors
 
 DESCRIPTION = "european 38 year old female with short curly dark hair"
 ONLY = ("--only", "photo_intake", "--only", "base_image")
@@ -23,10 +25,18 @@ FEW_STEPS = ("--set", "base_image.steps=2", "--set", "base_image.candidates=1")
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of three described actors, of which the second cannot be drawn, and a Dagster home."""
-    for variable, name in (("AVATAR_DATA", "actors"), ("AVATAR_EXPORTS", "exports"), ("DAGSTER_HOME", "home")):
+    """A store of three described actors, of which the second cannot be drawn, and a Dagster
+    home.
+    """
+    for variable, name in (
+        ("AVATAR_DATA", "actors"),
+        ("AVATAR_EXPORTS", "exports"),
+        ("DAGSTER_HOME", "home"),
+    ):
         monkeypatch.setenv(variable, str(tmp_path / name))
-    for seed, (name, framing) in enumerate({"anna": "headshot", "ben": "full_body", "cleo": "headshot"}.items()):
+    for seed, (name, framing) in enumerate(
+        {"anna": "headshot", "ben": "full_body", "cleo": "headshot"}.items()
+    ):
         write(tmp_path, name, framing=framing, seed=seed)
     write(tmp_path, "ben", settings={"base_image": {"width": 7}})
     return tmp_path
@@ -35,7 +45,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(world: Path, name: str, **fields: object) -> None:
     folder = world / "actors" / name
     folder.mkdir(parents=True, exist_ok=True)
-    spec = {"description": DESCRIPTION, "likeness": "synthetic", "framing": "headshot", "seed": 1, **fields}
+    spec = {
+        "description": DESCRIPTION,
+        "likeness": "synthetic",
+        "framing": "headshot",
+        "seed": 1,
+        **fields,
+    }
     (folder / "actor.yaml").write_text(yaml.safe_dump(spec))
 
 
@@ -51,7 +67,13 @@ def chosen(missing: bool = False, stale: bool = False) -> list[str]:
     dagster_home()
     with DagsterInstance.get() as instance:
         register(instance, ActorStore())
-        return choose_actors(instance, ActorStore(), missing=missing, stale=stale, only=["photo_intake", "base_image"])
+        return choose_actors(
+            instance,
+            ActorStore(),
+            missing=missing,
+            stale=stale,
+            only=["photo_intake", "base_image"],
+        )
 
 
 def test_all_with_one_load_and_the_failed_one_by_name_then_only_what_is_missing_or_stale(
@@ -75,7 +97,11 @@ def test_all_with_one_load_and_the_failed_one_by_name_then_only_what_is_missing_
         assert line in err
     assert all(name in out for name in ("anna", "ben", "cleo"))
     store = ActorStore()
-    assert [len(store.versions(actor, "base_image")) for actor in ("anna", "ben", "cleo")] == [1, 0, 1]
+    assert [len(store.versions(actor, "base_image")) for actor in ("anna", "ben", "cleo")] == [
+        1,
+        0,
+        1,
+    ]
 
     assert chosen(missing=True) == ["ben"]
     assert chosen(stale=True) == []

@@ -1,6 +1,8 @@
-"""The whole chain on the embedded model: one materialization through Dagster's own command line, which many tests look at.
+"""The whole chain on the embedded model: one materialization through Dagster's own command line,
+which many tests look at.
 
-The actor is a person whom the base model knows, so that a few steps of LoRA are enough: this is about the chain, not about quality.
+The actor is a person whom the base model knows, so that a few steps of LoRA are enough: this is
+about the chain, not about quality.
 """
 
 from __future__ import annotations
@@ -17,16 +19,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.cli import main
+from avatar_pipeline.cli.main import main
 from avatar_pipeline.definitions import defs
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import RULES
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import STAGES
-from avatar_pipeline.stages.produce import replay
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.pipeline.materialize import replay
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import STAGES
 from tests.conftest import ACTOR
 
 
@@ -49,11 +51,30 @@ def tools(analyzer: FaceAnalyzer) -> Iterator[Tools]:
 
 def test_every_asset_has_its_files(chain: Path, manifests: dict[str, Manifest]) -> None:
     expected = {
-        "photo_intake": {"intake.csv", "coverage.json", "thresholds.json", "heads.json", "heads/0001.png", "contact_sheet.jpg"},
+        "photo_intake": {
+            "intake.csv",
+            "coverage.json",
+            "thresholds.json",
+            "heads.json",
+            "heads/0001.png",
+            "contact_sheet.jpg",
+        },
         "base_image": {f"{ACTOR}_base.png"},
         "face_validation": {"report.json", "annotated.jpg"},
-        "training_variations": {"0001.png", "0001.txt", "metadata.csv", "rejected.csv", "held_out/0001.png"},
-        "lora": {f"{ACTOR}.safetensors", f"{ACTOR}_kohya.safetensors", "curves.png", "probes.jpg", "history.csv"},
+        "training_variations": {
+            "0001.png",
+            "0001.txt",
+            "metadata.csv",
+            "rejected.csv",
+            "held_out/0001.png",
+        },
+        "lora": {
+            f"{ACTOR}.safetensors",
+            f"{ACTOR}_kohya.safetensors",
+            "curves.png",
+            "probes.jpg",
+            "history.csv",
+        },
         "validated_avatar": {f"{ACTOR}_avatar.png", "candidates.csv", "contact_sheet.jpg"},
         "liveportrait_export": {f"{ACTOR}.jpg", f"{ACTOR}.json"},
     }
@@ -89,17 +110,33 @@ def test_dagster_knows_it_all(chain: Path, manifests: dict[str, Manifest]) -> No
             assert materialization.partition == ACTOR
             assert materialization.tags is not None
             assert materialization.tags["dagster/data_version"] == manifests[asset].digest
-            assert materialization.metadata["manifest"].value == manifests[asset].model_dump(mode="json")
-            pictures = [value for value in materialization.metadata.values() if "data:image/jpeg;base64," in str(value.value)]
+            assert materialization.metadata["manifest"].value == manifests[asset].model_dump(
+                mode="json"
+            )
+            pictures = [
+                value
+                for value in materialization.metadata.values()
+                if "data:image/jpeg;base64," in str(value.value)
+            ]
             assert pictures
-            assert sum(len(str(value.value)) for value in pictures) < 1_000_000, "previews must stay small in the event log"
+            assert sum(len(str(value.value)) for value in pictures) < 1_000_000, (
+                "previews must stay small in the event log"
+            )
 
 
-def test_the_export_is_ready_for_liveportrait(chain: Path, manifests: dict[str, Manifest], analyzer: FaceAnalyzer) -> None:
-    exported, stored = chain / "exports" / f"{ACTOR}.jpg", chain / "actors" / ACTOR / "liveportrait_export" / f"{ACTOR}.jpg"
+def test_the_export_is_ready_for_liveportrait(
+    chain: Path, manifests: dict[str, Manifest], analyzer: FaceAnalyzer
+) -> None:
+    exported, stored = (
+        chain / "exports" / f"{ACTOR}.jpg",
+        chain / "actors" / ACTOR / "liveportrait_export" / f"{ACTOR}.jpg",
+    )
     data = exported.read_bytes()
-    # as LivePortrait reads it: the credentials are in the copy, and its pixels are those of the stored version
-    assert (cv2.cvtColor(cv2.imread(str(exported)), cv2.COLOR_BGR2RGB) == np.asarray(Image.open(stored))).all()
+    # as LivePortrait reads it: the credentials are in the copy, and its pixels are those of the
+    # stored version
+    assert (
+        cv2.cvtColor(cv2.imread(str(exported)), cv2.COLOR_BGR2RGB) == np.asarray(Image.open(stored))
+    ).all()
     image = Image.open(io.BytesIO(data))
     assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (1024, 1024))
     pixels = np.asarray(image)
@@ -112,11 +149,23 @@ def test_the_export_is_signed_with_its_lineage(
 ) -> None:
     exported = chain / "exports" / f"{ACTOR}.jpg"
     with pytest.raises(SystemExit) as stop:
-        main(["verify", str(exported), "--json", "--trust", str(chain / "home" / "credentials" / "root.pem")])
+        main(
+            [
+                "verify",
+                str(exported),
+                "--json",
+                "--trust",
+                str(chain / "home" / "credentials" / "root.pem"),
+            ]
+        )
     assert not stop.value.code
     told = json.loads(capsys.readouterr().out)
     avatar, export = manifests["validated_avatar"], manifests["liveportrait_export"]
-    assert (told["state"], told["own"], told["source"], told["xmp_source"]) == ("trusted", True, *["trainedAlgorithmicMedia"] * 2)
+    assert (told["state"], told["own"], told["source"], told["xmp_source"]) == (
+        "trusted",
+        True,
+        *["trainedAlgorithmicMedia"] * 2,
+    )
     assert told["lineage"] == {
         "copy_of": export.files[f"{ACTOR}.jpg"].sha256,
         "model": avatar.model_id,
@@ -128,14 +177,22 @@ def test_the_export_is_signed_with_its_lineage(
     places = [place for places in told["known"].values() for place in places]
     assert f"{ACTOR}.jpg of {ACTOR}'s liveportrait_export, version {export.digest[:12]}" in places
     assert len(places) >= 4, "export, avatar, base image and LoRA are all known by their digests"
-    about = json.loads((chain / "actors" / ACTOR / "liveportrait_export" / f"{ACTOR}.json").read_text())
+    about = json.loads(
+        (chain / "actors" / ACTOR / "liveportrait_export" / f"{ACTOR}.json").read_text()
+    )
     assert about["sha256"] == told["lineage"]["copy_of"]
     raw = exported.read_bytes().lower()
-    assert not [word for word in (ACTOR.encode(), b"indian", b"light brown hair", b"openpeople", b"angular jaw") if word in raw]
+    assert not [
+        word
+        for word in (ACTOR.encode(), b"indian", b"light brown hair", b"openpeople", b"angular jaw")
+        if word in raw
+    ]
     with dg.DagsterInstance.from_config(str(chain / "home")) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("liveportrait_export"))
     assert event is not None and event.asset_materialization is not None
-    assert str(event.asset_materialization.metadata["content_credentials"].value).startswith("valid: signed by ")
+    assert str(event.asset_materialization.metadata["content_credentials"].value).startswith(
+        "valid: signed by "
+    )
 
 
 def test_the_export_tells_where_it_comes_from(chain: Path, manifests: dict[str, Manifest]) -> None:
@@ -146,13 +203,17 @@ def test_the_export_tells_where_it_comes_from(chain: Path, manifests: dict[str, 
 
 
 @pytest.mark.parametrize("asset", STAGES)
-def test_the_same_inputs_settings_and_seed_give_the_same_digest(asset: str, store: ActorStore, tools: Tools) -> None:
+def test_the_same_inputs_settings_and_seed_give_the_same_digest(
+    asset: str, store: ActorStore, tools: Tools
+) -> None:
     recorded, product = replay(store, ACTOR, asset, tools)
     assert product.digest == recorded.digest
     assert product.manifest.seeds == recorded.seeds
 
 
-def test_lineage_and_replay_commands(chain: Path, manifests: dict[str, Manifest], capsys: pytest.CaptureFixture[str]) -> None:
+def test_lineage_and_replay_commands(
+    chain: Path, manifests: dict[str, Manifest], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         main(["lineage", ACTOR])
     assert not stop.value.code
@@ -166,7 +227,9 @@ def test_lineage_and_replay_commands(chain: Path, manifests: dict[str, Manifest]
     assert "identical" in capsys.readouterr().out
 
 
-def test_replay_tells_a_difference(chain: Path, store: ActorStore, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_tells_a_difference(
+    chain: Path, store: ActorStore, capsys: pytest.CaptureFixture[str]
+) -> None:
     photos = chain / "actors" / ACTOR / "photos"
     spoilt = sorted(photos.iterdir())[0]
     kept = spoilt.read_bytes()
@@ -180,7 +243,9 @@ def test_replay_tells_a_difference(chain: Path, store: ActorStore, capsys: pytes
     assert "actor_photos: " in capsys.readouterr().err
 
 
-def test_no_variation_is_drawn_from_a_held_out_photograph(store: ActorStore, manifests: dict[str, Manifest]) -> None:
+def test_no_variation_is_drawn_from_a_held_out_photograph(
+    store: ActorStore, manifests: dict[str, Manifest]
+) -> None:
     rows = store.read(manifests["training_variations"], "metadata.csv").decode().splitlines()[1:]
     held_out = [row.split(",")[3] for row in rows if ",held_out," in row]
     trained = [row.split(",")[3] for row in rows if ",train," in row]
@@ -198,12 +263,18 @@ def test_revalidation_judges_the_stored_export_by_the_rules_of_today(
         monkeypatch.setenv(variable, str(chain / folder))
     with dg.DagsterInstance.get() as instance:
         result = defs.resolve_job_def("revalidate").execute_in_process(
-            instance=instance, run_config={"ops": {"revalidate": {"config": {"actors": [ACTOR]}}}}, raise_on_error=False
+            instance=instance,
+            run_config={"ops": {"revalidate": {"config": {"actors": [ACTOR]}}}},
+            raise_on_error=False,
         )
         assert not result.success
         (failure,) = [event for event in result.all_events if event.is_step_failure]
-        assert f"{ACTOR}: liveportrait_export: resolution: The shorter side has" in str(failure.step_failure_data)
-        wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey("liveportrait_export"), asset_partitions=[ACTOR])
+        assert f"{ACTOR}: liveportrait_export: resolution: The shorter side has" in str(
+            failure.step_failure_data
+        )
+        wanted = dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey("liveportrait_export"), asset_partitions=[ACTOR]
+        )
         observed = instance.fetch_observations(wanted, limit=1).records[0].asset_observation
         assert observed is not None
         assert observed.metadata["errors"].value == 1

@@ -1,4 +1,6 @@
-"""The command line: what it prints, and that every kind of bad input is one clear error that leaves the store alone."""
+"""The command line: what it prints, and that every kind of bad input is one clear error that leaves
+the store alone.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ import yaml
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.cli import main
-from avatar_pipeline.embedded.openpeople import asset_path, emotion_tiles
+from avatar_pipeline.cli.main import main
+from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
 from tests.diffusion.hollow import hollow_model
 
 DESCRIPTION = "european 25 year old male with short brown hair and blue eyes"
@@ -23,7 +25,11 @@ DESCRIPTION = "european 25 year old male with short brown hair and blue eyes"
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty store, exports folder and Dagster home; returns the folder that holds them."""
-    for variable, name in (("AVATAR_DATA", "actors"), ("AVATAR_EXPORTS", "exports"), ("DAGSTER_HOME", "home")):
+    for variable, name in (
+        ("AVATAR_DATA", "actors"),
+        ("AVATAR_EXPORTS", "exports"),
+        ("DAGSTER_HOME", "home"),
+    ):
         monkeypatch.setenv(variable, str(tmp_path / name))
         (tmp_path / name).mkdir()
     return tmp_path
@@ -55,7 +61,13 @@ def call(world: Path, capsys: pytest.CaptureFixture[str]) -> Call:
 def new_actor(world: Path, name: str, **fields: object) -> Path:
     folder = world / "actors" / name
     folder.mkdir()
-    content = {"description": DESCRIPTION, "likeness": "synthetic", "framing": "headshot", "seed": 1, **fields}
+    content = {
+        "description": DESCRIPTION,
+        "likeness": "synthetic",
+        "framing": "headshot",
+        "seed": 1,
+        **fields,
+    }
     (folder / "actor.yaml").write_text(yaml.safe_dump(content))
     return folder
 
@@ -90,7 +102,10 @@ def test_register_is_repeatable_and_makes_the_home(call: Call, world: Path) -> N
 def test_a_preset_that_does_not_exist_stops_a_run_before_it_starts(call: Call, world: Path) -> None:
     new_actor(world, "anna")
     assert_one_error(
-        call("run", "anna", "--preset", "sd3"), "preset 'sd3' does not exist", "flux-schnell", "the run's configuration"
+        call("run", "anna", "--preset", "sd3"),
+        "preset 'sd3' does not exist",
+        "flux-schnell",
+        "the run's configuration",
     )
     assert not (world / "actors" / "anna" / "photo_intake").exists()
 
@@ -100,14 +115,18 @@ def test_new_actor_from_words(call: Call, world: Path) -> None:
     assert code == 0
     assert "warning" not in out
     assert ActorStore().spec("anna").photos == "none"
-    assert_one_error(call("new-actor", "anna", "--description", DESCRIPTION), "actor.yaml exists", "another name")
+    assert_one_error(
+        call("new-actor", "anna", "--description", DESCRIPTION), "actor.yaml exists", "another name"
+    )
 
 
 def test_new_actor_from_photographs(call: Call, world: Path, tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / "a.png")
     (tmp_path / "pictures" / "notes.txt").write_text("not a photograph")
-    code, _, _ = call("new-actor", "anna", "--description", DESCRIPTION, "--photos", str(tmp_path / "pictures"))
+    code, _, _ = call(
+        "new-actor", "anna", "--description", DESCRIPTION, "--photos", str(tmp_path / "pictures")
+    )
     assert code == 0
     assert [photo.name for photo in ActorStore().photos("anna")] == ["a.png"]
 
@@ -123,10 +142,15 @@ def test_new_actor_warns_of_a_vague_description(call: Call) -> None:
     [
         (["--description", "person"], ["description"]),
         (["--description", DESCRIPTION, "--likeness", "maybe"], ["likeness"]),
-        (["--description", DESCRIPTION, "--photos", "/nowhere/at/all"], ["/nowhere/at/all", "photographs"]),
+        (
+            ["--description", DESCRIPTION, "--photos", "/nowhere/at/all"],
+            ["/nowhere/at/all", "photographs"],
+        ),
     ],
 )
-def test_new_actor_refuses_and_leaves_nothing(call: Call, world: Path, arguments: list[str], words: list[str]) -> None:
+def test_new_actor_refuses_and_leaves_nothing(
+    call: Call, world: Path, arguments: list[str], words: list[str]
+) -> None:
     assert_one_error(call("new-actor", "anna", *arguments), *words)
     assert files(world) == {}
 
@@ -140,7 +164,12 @@ def test_bad_names(call: Call, world: Path, name: str) -> None:
 
 def test_unknown_actor(call: Call, world: Path) -> None:
     new_actor(world, "anna")
-    assert_one_error(call("run", "nobody"), "There is no actor 'nobody'", "Actors: anna", "avatar-pipeline new-actor nobody")
+    assert_one_error(
+        call("run", "nobody"),
+        "There is no actor 'nobody'",
+        "Actors: anna",
+        "avatar-pipeline new-actor nobody",
+    )
     assert_one_error(call("lineage", "nobody"), "There is no actor 'nobody'")
 
 
@@ -148,7 +177,9 @@ def test_nothing_made_yet(call: Call, world: Path) -> None:
     new_actor(world, "anna")
     assert_one_error(call("lineage", "anna"), "anna has nothing yet", "avatar-pipeline run anna")
     assert_one_error(call("replay", "anna", "lora"), "anna has no lora yet")
-    assert_one_error(call("replay", "anna", "everything"), "There is no asset 'everything'", "base_image")
+    assert_one_error(
+        call("replay", "anna", "everything"), "There is no asset 'everything'", "base_image"
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,7 +208,9 @@ def test_bad_settings(call: Call, world: Path, model: str, setting: str, words: 
         ({"settings": {"base_image": {"width": 7}}}, ["width = 7", "actor.yaml of anna"]),
     ],
 )
-def test_bad_specification(call: Call, world: Path, model: str, content: dict[str, object], words: list[str]) -> None:
+def test_bad_specification(
+    call: Call, world: Path, model: str, content: dict[str, object], words: list[str]
+) -> None:
     new_actor(world, "anna", **content)
     before = files(world)
     assert_one_error(call("run", "anna", "--model", model), *words)
@@ -187,8 +220,14 @@ def test_bad_specification(call: Call, world: Path, model: str, content: dict[st
 def test_missing_model(call: Call, world: Path) -> None:
     new_actor(world, "anna")
     before = files(world)
-    assert_one_error(call("run", "anna", "--model", str(world / "no_model")), f"{world / 'no_model'}", "does not exist")
-    assert before.items() <= files(world).items(), "photo_intake needs no model and is kept; nothing else is touched"
+    assert_one_error(
+        call("run", "anna", "--model", str(world / "no_model")),
+        f"{world / 'no_model'}",
+        "does not exist",
+    )
+    assert before.items() <= files(world).items(), (
+        "photo_intake needs no model and is kept; nothing else is touched"
+    )
     assert not (world / "actors" / "anna" / "base_image").exists()
 
 
@@ -226,7 +265,9 @@ def three_people(folder: Path) -> None:
         (three_people, ["02.png", "face"]),
     ],
 )
-def test_bad_photographs(call: Call, world: Path, model: str, spoil: Callable[[Path], None], words: list[str]) -> None:
+def test_bad_photographs(
+    call: Call, world: Path, model: str, spoil: Callable[[Path], None], words: list[str]
+) -> None:
     folder = new_actor(world, "anna", photos="folder") / "photos"
     folder.mkdir()
     spoil(folder)
@@ -241,7 +282,12 @@ def test_a_real_person_without_consent(call: Call, world: Path, model: str) -> N
     assert code == 0
     assert "anna cannot run yet" in out
     before = files(world)
-    assert_one_error(call("run", "anna", "--model", model), "consent", str(folder / "photos"), str(folder / "consent.yaml"))
+    assert_one_error(
+        call("run", "anna", "--model", model),
+        "consent",
+        str(folder / "photos"),
+        str(folder / "consent.yaml"),
+    )
     assert files(world) == before
 
 
@@ -260,8 +306,10 @@ def test_doctor_tells_what_is_there(call: Call, world: Path) -> None:
 
 def test_the_installed_command(world: Path) -> None:
     command = shutil.which("avatar-pipeline", path=str(Path(sys.executable).parent))
-    start = [command] if command else [sys.executable, "-m", "avatar_pipeline.cli"]
-    done = subprocess.run([*start, "run", "../x"], capture_output=True, text=True, timeout=60, check=False)
+    start = [command] if command else [sys.executable, "-m", "avatar_pipeline"]
+    done = subprocess.run(
+        [*start, "run", "../x"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("Error: '../x' is not an actor name.")
     assert done.stdout == ""

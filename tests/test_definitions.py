@@ -11,10 +11,10 @@ import pytest
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.definitions import defs
-from avatar_pipeline.defs.config import config_class
-from avatar_pipeline.defs.partitions import ACTORS
-from avatar_pipeline.stages.chain import STAGES
-from avatar_pipeline.stages.settings import resolve_settings
+from avatar_pipeline.orchestration.assets.config import config_class
+from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.settings import resolve_settings
 
 HEAVY = (
     "torch",
@@ -46,7 +46,9 @@ print(json.dumps([seconds, [name for name in {HEAVY!r} if name in sys.modules]])
 def test_loading_is_fast_and_light() -> None:
     seconds = []
     for _ in range(3):  # the best of three: other work on the machine is not the definitions' fault
-        done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=120, check=True
+        )
         taken, heavy = json.loads(done.stdout.splitlines()[-1])
         assert heavy == []
         seconds.append(taken)
@@ -62,7 +64,8 @@ def test_everything_resolves() -> None:
 def test_the_asset_graph() -> None:
     graph = defs.resolve_asset_graph()
     found = {
-        node.key.to_user_string(): sorted(parent.to_user_string() for parent in node.parent_keys) for node in graph.asset_nodes
+        node.key.to_user_string(): sorted(parent.to_user_string() for parent in node.parent_keys)
+        for node in graph.asset_nodes
     }
     assert found == {
         "actor_spec": [],
@@ -71,15 +74,34 @@ def test_the_asset_graph() -> None:
         "photo_intake": ["actor_photos", "actor_spec"],
         "base_image": ["actor_photos", "actor_spec", "base_model", "photo_intake"],
         "face_validation": ["actor_spec", "base_image"],
-        "training_variations": ["actor_spec", "base_image", "base_model", "face_validation", "photo_intake"],
+        "training_variations": [
+            "actor_spec",
+            "base_image",
+            "base_model",
+            "face_validation",
+            "photo_intake",
+        ],
         "lora": ["actor_spec", "base_model", "training_variations"],
-        "validated_avatar": ["actor_spec", "base_model", "lora", "photo_intake", "training_variations"],
-        "liveportrait_export": ["actor_spec", "photo_intake", "training_variations", "validated_avatar"],
+        "validated_avatar": [
+            "actor_spec",
+            "base_model",
+            "lora",
+            "photo_intake",
+            "training_variations",
+        ],
+        "liveportrait_export": [
+            "actor_spec",
+            "photo_intake",
+            "training_variations",
+            "validated_avatar",
+        ],
         "service/draw": ["base_model", "lora"],
         "service/face_swap": ["liveportrait_export", "validated_avatar"],
         "service/make_base_image": ["base_image"],
     }
-    assert all(node.partitions_def == ACTORS for node in graph.asset_nodes if node.group_name != "service")
+    assert all(
+        node.partitions_def == ACTORS for node in graph.asset_nodes if node.group_name != "service"
+    )
     for name, stage in STAGES.items():
         node = graph.get(dg.AssetKey(name))
         assert node.code_version == stage.code_version

@@ -1,16 +1,18 @@
-"""The promise of `make demo`: with its default settings, the LoRA of the actor demo learns a person whom the base model never saw."""
+"""The promise of `make demo`: with its default settings, the LoRA of the actor demo learns a person
+whom the base model never saw.
+"""
 
 import shutil
 from pathlib import Path
 
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.faces.readiness import worst
-from avatar_pipeline.home import PROJECT
-from avatar_pipeline.stages.chain import STAGES
-from avatar_pipeline.stages.produce import produce
-from avatar_pipeline.stages.settings import resolve_settings
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.pipeline.materialize import produce
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.settings import resolve_settings
 
 
 def test_the_lora_of_demo_looks_like_the_held_out_photographs(tmp_path: Path) -> None:
@@ -21,7 +23,9 @@ def test_the_lora_of_demo_looks_like_the_held_out_photographs(tmp_path: Path) ->
     spec = store.spec(name)
     products = {}
     for asset, stage in STAGES.items():
-        product = produce(store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=spec.seed)
+        product = produce(
+            store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=spec.seed
+        )
         store.publish(product.manifest, product.result.files)
         products[asset] = product
     tools.close()
@@ -30,5 +34,6 @@ def test_the_lora_of_demo_looks_like_the_held_out_photographs(tmp_path: Path) ->
     assert float(told["distance_before"] or 0) >= 0.60
     assert float(told["distance_after"] or 9) <= 0.50
     assert int(told["faces_after"] or 0) >= 11
-    assert float(told["nearest_training_distance"] or 0) > 0.2  # near 0, a photograph would have been copied
+    # near 0, a photograph would have been copied
+    assert float(told["nearest_training_distance"] or 0) > 0.2
     assert worst(products["liveportrait_export"].result.checks) != "error"

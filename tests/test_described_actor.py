@@ -1,14 +1,16 @@
-"""An actor of words only: the whole chain from a generated base image, reproducible by its seed and by nothing else."""
+"""An actor of words only: the whole chain from a generated base image, reproducible by its seed and
+by nothing else.
+"""
 
 from pathlib import Path
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import STAGES
-from avatar_pipeline.stages.produce import produce
-from avatar_pipeline.stages.settings import resolve_settings
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.pipeline.materialize import produce
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.settings import resolve_settings
 
 SPECIFICATION = """\
 description: indian 40 year old male with long straight light brown hair and an angular jaw
@@ -22,7 +24,9 @@ settings:
 """
 
 
-def run_chain(root: Path, seed: int, tools: Tools, last: str = "liveportrait_export") -> dict[str, Manifest]:
+def run_chain(
+    root: Path, seed: int, tools: Tools, last: str = "liveportrait_export"
+) -> dict[str, Manifest]:
     """Every asset up to `last`, made and stored."""
     name = ActorName("described")
     (root / name).mkdir(parents=True)

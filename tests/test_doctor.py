@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from avatar_pipeline import doctor
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.cli import doctor
+from avatar_pipeline.core.locks import hold
 from avatar_pipeline.diffusion.device import Device, choose_device, lock_path
 from avatar_pipeline.diffusion.licences import accept_licence
 from avatar_pipeline.diffusion.presets import PRESETS, get_preset
-from avatar_pipeline.locks import hold
 from tests.diffusion import tiny
 
 
@@ -39,7 +39,9 @@ def test_every_preset_has_its_weights_licence_and_plans(tmp_path: Path) -> None:
         (model,) = found[f"model {name}"]
         assert model.licence == get_preset(name).licence
         drawing, training = found[f"memory {name}"]
-        assert drawing.state.startswith(("drawing: ", "missing: ")) and training.state.startswith(("training: ", "missing: "))
+        assert drawing.state.startswith(("drawing: ", "missing: ")) and training.state.startswith(
+            ("training: ", "missing: ")
+        )
     (embedded,) = found["model embedded"]
     assert (embedded.mend, embedded.needed) == ("", True)
     (sdxl,) = found["model sdxl"]
@@ -65,7 +67,9 @@ def test_a_licence_to_accept_is_named_until_it_is_accepted(tmp_path: Path) -> No
     assert model.mend == "avatar-pipeline fetch flux-dev"
 
 
-def test_a_folder_from_the_environment_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_from_the_environment_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tiny.build("sdxl", tmp_path / "own")
     monkeypatch.setenv("AVATAR_MODEL_SDXL", str(folder))
     (model,) = findings(tmp_path)["model sdxl"]
@@ -82,15 +86,21 @@ def test_a_folder_from_the_environment_is_looked_at(tmp_path: Path, monkeypatch:
 def test_a_card_is_planned_for_as_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    monkeypatch.setattr(doctor, "choose_device", lambda wanted: Device("cuda", "RTX 4090", torch.bfloat16, None))
+    monkeypatch.setattr(
+        doctor, "choose_device", lambda wanted: Device("cuda", "RTX 4090", torch.bfloat16, None)
+    )
     monkeypatch.setattr(doctor, "free_memory_gib", lambda device: 23.2)
     monkeypatch.setattr(doctor, "lock_path", lambda device: tmp_path / "cuda.lock")
     drawing, training = findings(tmp_path)["memory flux-schnell"]
     assert drawing.state == "drawing: fp8 + model offload: about 13.4 GiB of 23.2 GiB free"
-    assert training.state.startswith("training: fp8 base, gradient checkpointing, text encoders and VAE off the device")
+    assert training.state.startswith(
+        "training: fp8 base, gradient checkpointing, text encoders and VAE off the device"
+    )
 
 
-def test_the_lock_of_the_device_is_shown_and_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_of_the_device_is_shown_and_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AVATAR_LOCKS", str(tmp_path / "locks"))
     path = lock_path(choose_device("auto"))
     (free,) = findings(tmp_path)["device lock"]

@@ -1,4 +1,5 @@
-"""The whole chain on tiny pipelines of the exact classes of SD 1.5, SDXL and FLUX: everything real but the weights, which are random.
+"""The whole chain on tiny pipelines of the exact classes of SD 1.5, SDXL and FLUX: everything real
+but the weights, which are random.
 
 Random weights draw no face: only there the face checks are replaced (tests/stand_in.py).
 """
@@ -23,10 +24,10 @@ from avatar_pipeline.definitions import register
 from avatar_pipeline.diffusion.families import get_family
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.training.files import read
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
-from avatar_pipeline.running import run_avatar
-from avatar_pipeline.stages.chain import STAGES
-from avatar_pipeline.stages.liveportrait_export import frame_for_liveportrait
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.orchestration.running import run_avatar
+from avatar_pipeline.pipeline.assets.liveportrait_export import frame_for_liveportrait
+from avatar_pipeline.pipeline.registry import STAGES
 from tests.diffusion import tiny
 from tests.stand_in import standing_in
 
@@ -56,7 +57,9 @@ def test_the_chain_passes_on_every_family(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer
 ) -> None:
     family = get_preset(preset).family
-    model = tiny.build(family, tmp_path / "model", **({"guidance": False} if preset == "flux-schnell" else {}))
+    model = tiny.build(
+        family, tmp_path / "model", **({"guidance": False} if preset == "flux-schnell" else {})
+    )
     if preset == "sd15":
         _predicts_velocity(model)
     monkeypatch.setenv(f"AVATAR_MODEL_{preset.upper().replace('-', '_')}", str(model))
@@ -66,7 +69,10 @@ def test_the_chain_passes_on_every_family(
     (tmp_path / "actors" / actor / "actor.yaml").write_text(SPECIFICATION.format(preset=preset))
     monkeypatch.setenv("AVATAR_DATA", str(tmp_path / "actors"))
     store = ActorStore()
-    with dg.DagsterInstance.ephemeral() as instance, standing_in(analyzer, portrait(store.photos(actor), analyzer)) as stand_in:
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        standing_in(analyzer, portrait(store.photos(actor), analyzer)) as stand_in,
+    ):
         register(instance, store)
         outcome = run_avatar(instance, store, actor)
         event = instance.get_latest_materialization_event(dg.AssetKey("lora"))
@@ -110,7 +116,12 @@ def _plain_diffusers_takes(lora: bytes, model: Path, family: str) -> None:
     def draw() -> torch.Tensor:
         random = torch.Generator().manual_seed(1)
         latents: torch.Tensor = pipeline(
-            "a man", num_inference_steps=1, height=64, width=64, generator=random, output_type="latent"
+            "a man",
+            num_inference_steps=1,
+            height=64,
+            width=64,
+            generator=random,
+            output_type="latent",
         ).images
         return latents
 

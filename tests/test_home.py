@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from avatar_pipeline.home import PROJECT
+from avatar_pipeline.core.home import PROJECT
 
 
 def test_processes_that_come_at_once_make_one_home(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_processes_that_come_at_once_make_one_home(tmp_path: Path) -> None:
     code = """
 import sys
 from dagster import DagsterInstance
-from avatar_pipeline.home import dagster_home
+from avatar_pipeline.core.home import dagster_home
 print("ready", flush=True)
 sys.stdin.readline()
 dagster_home()
@@ -27,10 +27,15 @@ with DagsterInstance.get() as instance:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", code, name],
-            env=environment, cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=environment,
+            cwd=PROJECT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         for name in names
-    ]  # fmt: skip
+    ]
     for process in processes:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
     for process in processes:

@@ -15,15 +15,26 @@ import pytest
 from PIL import Image, ImageCms
 from upath import UPath
 
-from avatar_pipeline import imaging
-from avatar_pipeline.errors import PhotoError
-from avatar_pipeline.imaging import contact_sheet, encode_jpeg, encode_png, open_image, preview_markdown, resize_to_fit
+from avatar_pipeline.core.errors import PhotoError
+from avatar_pipeline.imaging import images
+from avatar_pipeline.imaging.images import (
+    contact_sheet,
+    encode_jpeg,
+    encode_png,
+    open_image,
+    preview_markdown,
+    resize_to_fit,
+)
 
 
 def picture(width: int = 64, height: int = 48, seed: int = 0) -> Image.Image:
     """A smooth picture, so that JPEG keeps its values."""
     x, y = np.linspace(0, 1, width)[None, :], np.linspace(0, 1, height)[:, None]
-    channels = [x * np.ones_like(y), y * np.ones_like(x), np.full((height, width), (seed % 10) / 10)]
+    channels = [
+        x * np.ones_like(y),
+        y * np.ones_like(x),
+        np.full((height, width), (seed % 10) / 10),
+    ]
     return Image.fromarray((np.stack(channels, axis=-1) * 255).astype(np.uint8))
 
 
@@ -84,7 +95,9 @@ def test_refuses_a_truncated_file(kind: str, part: float) -> None:
 def test_random_bytes_never_raise_anything_else() -> None:
     generator = np.random.default_rng(1)
     for kind in ("JPEG", "PNG", "WEBP"):
-        data = bytearray(saved(picture(), kind, exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00"))
+        data = bytearray(
+            saved(picture(), kind, exif=b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00")
+        )
         for _ in range(150):
             broken = bytearray(data)
             for position in generator.integers(0, len(data), 4):
@@ -94,13 +107,22 @@ def test_random_bytes_never_raise_anything_else() -> None:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and has no pixels: what a decompression bomb looks like before it is decoded."""
+    """A PNG that claims a size and has no pixels: what a decompression bomb looks like before it is
+    decoded.
+    """
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -115,7 +137,8 @@ def test_refuses_a_bomb_from_its_header(side: int) -> None:
 def webp_header(width: int, height: int) -> bytes:
     """A lossless WebP of 8x8 pixels that claims another size."""
     data = bytearray(saved(Image.new("RGB", (8, 8)), "WEBP", lossless=True))
-    at = data.find(b"VP8L") + 9  # behind the chunk's length and its signature: 14 bits for each side, less one
+    # behind the chunk's length and its signature: 14 bits for each side, less one
+    at = data.find(b"VP8L") + 9
     flags = int.from_bytes(data[at : at + 4], "little") >> 28
     data[at : at + 4] = (width - 1 | height - 1 << 14 | flags << 28).to_bytes(4, "little")
     return bytes(data)
@@ -127,7 +150,8 @@ def test_a_webp_has_at_most_25_megapixels_and_others_50() -> None:
         open_image(webp_header(5001, 5000), name="a.webp")
     with pytest.raises(PhotoError, match="10001x5000 pixels, at most 50 megapixels"):
         open_image(png_header(10_001, 5_000), name="a.png")
-    with pytest.raises(PhotoError, match="damaged or cut off"):  # large enough to be decoded, and without pixels
+    # large enough to be decoded, and without pixels
+    with pytest.raises(PhotoError, match="damaged or cut off"):
         open_image(png_header(10_000, 5_000), name="a.png")
 
 
@@ -140,7 +164,7 @@ def test_refuses_a_bomb_where_warnings_are_errors() -> None:
 
 def test_caps_bytes_before_parsing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode_png(picture())
-    monkeypatch.setattr(imaging, "MAX_BYTES", len(data) - 1)
+    monkeypatch.setattr(images, "MAX_BYTES", len(data) - 1)
     with pytest.raises(PhotoError, match=r"a\.png is too long"):
         open_image(data, name="a.png")
     (tmp_path / "a.png").write_bytes(data)
@@ -153,10 +177,10 @@ def test_turns_upright(orientation: int) -> None:
     upright = picture(64, 48)
     inverse = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
     stored = upright
-    if orientation in imaging.UPRIGHT:
-        stored = upright.transpose(inverse.get(orientation, imaging.UPRIGHT[orientation]))
+    if orientation in images.UPRIGHT:
+        stored = upright.transpose(inverse.get(orientation, images.UPRIGHT[orientation]))
     exif = Image.Exif()
-    exif[imaging.ORIENTATION] = orientation
+    exif[images.ORIENTATION] = orientation
     opened = open_image(saved(stored, "PNG", exif=exif), name="a")
     assert opened.size == (64, 48)
     assert difference(opened, upright) == 0
@@ -166,7 +190,10 @@ def test_nothing_but_pixels_comes_out() -> None:
     exif = Image.Exif()
     exif[0x010E] = "home address"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    opened = open_image(saved(picture(), "JPEG", exif=exif, icc_profile=profile, comment=b"secret", dpi=(300, 300)), name="a")
+    opened = open_image(
+        saved(picture(), "JPEG", exif=exif, icc_profile=profile, comment=b"secret", dpi=(300, 300)),
+        name="a",
+    )
     assert opened.info == {}
     assert not dict(opened.getexif())
     opened.info["comment"] = b"secret"
@@ -182,7 +209,7 @@ def test_transparency_is_laid_onto_grey() -> None:
     image.paste((255, 0, 0, 255), (0, 0, 10, 10))
     opened = open_image(saved(image, "PNG"), name="a")
     assert opened.getpixel((5, 5)) == (255, 0, 0)
-    assert opened.getpixel((40, 40)) == imaging.BACKDROP
+    assert opened.getpixel((40, 40)) == images.BACKDROP
 
 
 def test_other_modes_become_rgb() -> None:
@@ -192,9 +219,13 @@ def test_other_modes_become_rgb() -> None:
     assert difference(opened, Image.fromarray(expected).convert("RGB")) == 0
 
     palette = picture().quantize(16)
-    assert difference(open_image(saved(palette, "PNG"), name="palette"), palette.convert("RGB")) == 0
-    palette_with_alpha = open_image(saved(palette, "PNG", transparency=palette.getpixel((0, 0))), name="palette with alpha")
-    assert palette_with_alpha.getpixel((0, 0)) == imaging.BACKDROP
+    assert (
+        difference(open_image(saved(palette, "PNG"), name="palette"), palette.convert("RGB")) == 0
+    )
+    palette_with_alpha = open_image(
+        saved(palette, "PNG", transparency=palette.getpixel((0, 0))), name="palette with alpha"
+    )
+    assert palette_with_alpha.getpixel((0, 0)) == images.BACKDROP
 
     assert open_image(saved(picture().convert("LA"), "PNG"), name="LA").mode == "RGB"
     assert open_image(saved(picture().convert("1"), "PNG"), name="1").mode == "RGB"
@@ -205,26 +236,41 @@ def test_other_modes_become_rgb() -> None:
 
 
 def test_applies_the_colour_profile() -> None:
-    # A profile that differs visibly, made from sRGB's own: red and green primaries swapped, and its description changed.
+    # A profile that differs visibly, made from sRGB's own: red and green primaries swapped, and its
+    # description changed.
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     same = open_image(saved(picture(), "PNG", icc_profile=bytes(profile)), name="srgb")
     assert difference(same, picture()) == 0
-    swapped = bytes(profile).replace(b"rXYZ", b"tmpX").replace(b"gXYZ", b"rXYZ").replace(b"tmpX", b"gXYZ")
-    renamed = swapped.replace("sRGB".encode("utf-16-be"), "xxxx".encode("utf-16-be")).replace(b"sRGB", b"xxxx")
+    swapped = (
+        bytes(profile).replace(b"rXYZ", b"tmpX").replace(b"gXYZ", b"rXYZ").replace(b"tmpX", b"gXYZ")
+    )
+    renamed = swapped.replace("sRGB".encode("utf-16-be"), "xxxx".encode("utf-16-be")).replace(
+        b"sRGB", b"xxxx"
+    )
     flat = Image.new("RGB", (8, 8), (255, 0, 0))
-    red, green, _ = np.asarray(open_image(saved(flat, "PNG", icc_profile=renamed), name="swapped"))[4, 4]
+    red, green, _ = np.asarray(open_image(saved(flat, "PNG", icc_profile=renamed), name="swapped"))[
+        4, 4
+    ]
     assert green > 200 > red
 
 
-@pytest.mark.parametrize("profile", [b"no profile at all", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()])
+@pytest.mark.parametrize(
+    "profile",
+    [b"no profile at all", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()],
+)
 def test_ignores_a_useless_colour_profile(profile: bytes) -> None:
-    assert difference(open_image(saved(picture(), "PNG", icc_profile=profile), name="a"), picture()) == 0
+    assert (
+        difference(open_image(saved(picture(), "PNG", icc_profile=profile), name="a"), picture())
+        == 0
+    )
 
 
 def test_takes_the_first_frame() -> None:
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
     for kind, options in (("WEBP", {"lossless": True}), ("PNG", {})):
-        data = saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=100, **options)
+        data = saved(
+            frames[0], kind, save_all=True, append_images=frames[1:], duration=100, **options
+        )
         assert open_image(data, name="animated").getpixel((10, 10)) == (255, 0, 0)
 
 
@@ -244,7 +290,10 @@ def test_resize_to_fit() -> None:
 
 
 def test_contact_sheet() -> None:
-    tiles = [(picture(64 + 10 * i, 48, i), f"tile {i}\na second line that is far too long for its cell") for i in range(5)]
+    tiles = [
+        (picture(64 + 10 * i, 48, i), f"tile {i}\na second line that is far too long for its cell")
+        for i in range(5)
+    ]
     sheet = contact_sheet(tiles, columns=3, tile=(90, 60))
     assert sheet.size == (3 * 98 + 8, 2 * (60 + 8 + 32) + 8)
     assert contact_sheet(tiles[:1], columns=3, tile=(90, 60)).width == 98 + 8

@@ -11,19 +11,33 @@ from typing import Any
 
 import pytest
 
+from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.core.locks import hold, hold_or_refuse
 from avatar_pipeline.diffusion.device import choose_device, lock_path, turn
-from avatar_pipeline.errors import AvatarPipelineError, StoreError
-from avatar_pipeline.home import PROJECT
-from avatar_pipeline.locks import hold, hold_or_refuse
 
-WHERE = "from avatar_pipeline.diffusion.device import choose_device, lock_path; print(lock_path(choose_device('cpu')))"
+WHERE = (
+    "from avatar_pipeline.diffusion.device import choose_device, lock_path; "
+    "print(lock_path(choose_device('cpu')))"
+)
 SESSION = ("AVATAR_LOCKS", "TMPDIR", "HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")
 
 
 def lock_in(**variables: str) -> str:
-    """The lock of the CPU in another process of this user, whose session has only these variables."""
-    environment = {name: value for name, value in os.environ.items() if name not in SESSION} | variables
-    done = subprocess.run([sys.executable, "-c", WHERE], env=environment, cwd=PROJECT, capture_output=True, text=True, check=True)
+    """The lock of the CPU in another process of this user, whose session has only these
+    variables.
+    """
+    environment = {
+        name: value for name, value in os.environ.items() if name not in SESSION
+    } | variables
+    done = subprocess.run(
+        [sys.executable, "-c", WHERE],
+        env=environment,
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return done.stdout.strip()
 
 
@@ -32,13 +46,18 @@ def test_a_shell_cron_and_a_service_of_one_user_share_the_lock(tmp_path: Path) -
     private, shell = str(tmp_path / "private"), str(tmp_path / "shell")
     Path(private).mkdir()
     Path(shell).mkdir()
-    found = {lock_in(TMPDIR=private, HOME="/"), lock_in(TMPDIR=shell, HOME=shell, XDG_RUNTIME_DIR=shell, XDG_STATE_HOME=shell)}
+    found = {
+        lock_in(TMPDIR=private, HOME="/"),
+        lock_in(TMPDIR=shell, HOME=shell, XDG_RUNTIME_DIR=shell, XDG_STATE_HOME=shell),
+    }
     assert len(found) == 1
     assert not found.pop().startswith(str(tmp_path))
 
 
 def test_a_test_run_has_locks_of_its_own() -> None:
-    """Also in one process, without xdist: it does not wait for whatever else computes on this machine."""
+    """Also in one process, without xdist: it does not wait for whatever else computes on this
+    machine.
+    """
     path = lock_path(choose_device("cpu"))
     assert str(path) != lock_in()
     with turn(choose_device("cpu")):
@@ -47,14 +66,20 @@ def test_a_test_run_has_locks_of_its_own() -> None:
 
 def test_a_folder_that_is_not_the_same_for_all_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVATAR_LOCKS", "locks")
-    with pytest.raises(StoreError, match="AVATAR_LOCKS=locks is not absolute"), turn(choose_device("cpu")):
+    with (
+        pytest.raises(StoreError, match="AVATAR_LOCKS=locks is not absolute"),
+        turn(choose_device("cpu")),
+    ):
         pass
 
 
 @pytest.mark.parametrize("holding", [hold, hold_or_refuse])
 def test_a_link_in_the_place_of_a_lock_is_refused(tmp_path: Path, holding: Any) -> None:
     (tmp_path / "a.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreError, match=r"a\.lock is a symbolic link"), holding(tmp_path / "a.lock", "the device", "a test"):
+    with (
+        pytest.raises(StoreError, match=r"a\.lock is a symbolic link"),
+        holding(tmp_path / "a.lock", "the device", "a test"),
+    ):
         pass
     assert not (tmp_path / "elsewhere").exists()
 
@@ -98,7 +123,9 @@ def test_who_may_write_in_the_folder_may_lock(tmp_path: Path, folder: int, file:
     assert modes == {"a.lock": file, "a.lock.json": file}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file that its folder's owner cannot open")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can make a file that its folder's owner cannot open"
+)
 def test_a_command_of_root_locks_nobody_out(tmp_path: Path) -> None:
     place = tmp_path / "locks"
     place.mkdir()

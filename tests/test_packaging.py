@@ -10,7 +10,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-# What only some users need: modules of the package that import it are themselves imported only there.
+# What only some users need: modules of the package that import it are themselves imported only
+# there.
 OPTIONAL = ("insightface", "postgres", "s3", "ray", "kubernetes", "bitsandbytes", "prodigyopt")
 # Installed with --no-deps (requirements/no-deps.txt); a part of pydantic, which pins it exactly.
 ELSEWHERE = {"insightface", "pydantic-core"}
@@ -22,11 +23,17 @@ def normal(name: str) -> str:
 
 
 def requirements(text: list[str]) -> set[str]:
-    return {normal(re.split(r"[\s\[<>=!~;]", line)[0]) for line in text if line and not line.startswith("#")}
+    return {
+        normal(re.split(r"[\s\[<>=!~;]", line)[0])
+        for line in text
+        if line and not line.startswith("#")
+    }
 
 
 def imported(folder: str) -> set[str]:
-    """Top-level names of everything that is imported anywhere below a folder, standard library and own package left out."""
+    """Top-level names of everything that is imported anywhere below a folder, standard library and
+    own package left out.
+    """
     names = set()
     for path in (PROJECT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -39,12 +46,17 @@ def imported(folder: str) -> set[str]:
 
 def declared(*extras: str) -> set[str]:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    lines = [
+        *project["dependencies"],
+        *(line for extra in extras for line in project["optional-dependencies"][extra]),
+    ]
     return requirements(lines)
 
 
 def distributions(names: set[str]) -> set[str]:
-    """The distribution of each imported name; opencv comes under several names, of which the headless one is meant."""
+    """The distribution of each imported name; opencv comes under several names, of which the
+    headless one is meant.
+    """
     known = packages_distributions()
     found = {normal(known[name][0]) for name in names if name in known}
     return {"opencv-python-headless" if name.startswith("opencv") else name for name in found}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from avatar_pipeline.actors.export import exports_root
-from avatar_pipeline.cli import main
-from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.home import PROJECT
+from avatar_pipeline.cli.main import main
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.core.openpeople import emotion_tiles
 from tests.conftest import ACTOR, MATERIALIZE
 
 README = (PROJECT / "README.md").read_text()
@@ -42,7 +42,9 @@ def test_every_line_is_of_a_kind_that_is_tested_here() -> None:
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("make")])
 def test_make_lines_name_real_targets(line: str) -> None:
-    done = subprocess.run([*shlex.split(line), "--dry-run"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*shlex.split(line), "--dry-run"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -51,7 +53,9 @@ def test_the_dagster_line_is_the_one_that_the_chain_test_runs() -> None:
     assert [word.replace("demo", ACTOR) for word in shlex.split(line)] == MATERIALIZE
 
 
-def test_bringing_a_real_person(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bringing_a_real_person(
+    chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """new-actor makes the folder; the run refuses without consent, and starts with it."""
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -69,7 +73,9 @@ def test_bringing_a_real_person(chain: Path, tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "jane_signed.pdf").write_bytes(b"signed")
     code, printed = run(grant.replace("~/papers", str(tmp_path)), capsys)
     assert code == 0, printed
-    code, printed = run(f"{line} --only photo_intake --only base_image --only face_validation", capsys)
+    code, printed = run(
+        f"{line} --only photo_intake --only base_image --only face_validation", capsys
+    )
     assert code == 0, printed
     assert "base_image" in printed
 
@@ -87,7 +93,9 @@ def test_bringing_a_real_person(chain: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_verify(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = [line for line in LINES if line.startswith("avatar-pipeline verify")]
-    code, printed = run(line.replace("assets/avatars/demo.jpg", str(exports_root() / f"{ACTOR}.jpg")), capsys)
+    code, printed = run(
+        line.replace("assets/avatars/demo.jpg", str(exports_root() / f"{ACTOR}.jpg")), capsys
+    )
     assert code == 0 and "Valid" in printed and "liveportrait_export" in printed, printed
 
 
@@ -96,14 +104,27 @@ def test_verify(chain: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         line
         for line in LINES
-        if re.match(r"avatar-pipeline (lineage|replay|doctor|register|run demo|history|report|automation)", line)
+        if re.match(
+            r"avatar-pipeline (lineage|replay|doctor|register|run "
+            r"demo|history|report|automation)",
+            line,
+        )
     ],
 )
 def test_the_other_commands(
-    line: str, chain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    line: str,
+    chain: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where `report` writes
-    code, printed = run(line.replace("jane_doe", ACTOR).replace("run demo", f"run {ACTOR} --only liveportrait_export"), capsys)
+    code, printed = run(
+        line.replace("jane_doe", ACTOR).replace(
+            "run demo", f"run {ACTOR} --only liveportrait_export"
+        ),
+        capsys,
+    )
     assert code == 0, printed
 
 

@@ -1,4 +1,6 @@
-"""Which actor a text means: by the actor's name or one of its aliases, such as "Prof. Dr. Uwe Hahne"."""
+"""Which actor a text means: by the actor's name or one of its aliases, such as "Prof. Dr. Uwe
+Hahne".
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,17 @@ from upath import UPath
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import ActorError
+from avatar_pipeline.core.errors import ActorError
 
 logger = logging.getLogger(__name__)
 
 
 def find_actor(text: str, store: ActorStore) -> ActorName | None:
-    """The actor whose alias or name stands in the text; of several, the one with the longest. None when there is none.
+    """The actor whose alias or name stands in the text; of several, the one with the longest. None
+    when there is none.
 
-    Whole words count, in upper or lower case. Raises ActorError when two actors have the alias that was found.
+    Whole words count, in upper or lower case. Raises ActorError when two actors have the alias that
+    was found.
     """
     lowered = " ".join(text.casefold().split())
     meant: dict[str, set[ActorName]] = {}
@@ -33,12 +37,16 @@ def find_actor(text: str, store: ActorStore) -> ActorName | None:
     longest = max(meant, key=len)
     if len(meant[longest]) > 1:
         names = " and ".join(sorted(meant[longest]))
-        raise ActorError(f"{longest!r} means {names}. Say which in the field 'actor', or take the alias from one of them.")
+        raise ActorError(
+            f"{longest!r} means {names}. Say which in the field 'actor', or take the "
+            "alias from one of them."
+        )
     return next(iter(meant[longest]))
 
 
 def replace_aliases(text: str, spec: ActorSpec, words: str) -> str | None:
-    """The text with every alias and the name of the actor replaced by `words`; None when it holds none of them.
+    """The text with every alias and the name of the actor replaced by `words`; None when it holds
+    none of them.
 
     An article before it goes along: "a" stands in the new words, where they need one.
     """
@@ -69,6 +77,10 @@ def _aliases(store: ActorStore, name: ActorName) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=65536)
-def _read(store: ActorStore, path: UPath, name: ActorName, version: tuple[float, int]) -> tuple[str, ...]:
-    """version: of the file, so that it is read again when it has changed. Most files have no aliases, and are not parsed."""
+def _read(
+    store: ActorStore, path: UPath, name: ActorName, version: tuple[float, int]
+) -> tuple[str, ...]:
+    """version: of the file, so that it is read again when it has changed. Most files have no
+    aliases, and are not parsed.
+    """
     return tuple(store.spec(name).aliases) if "aliases" in path.read_text(encoding="utf-8") else ()

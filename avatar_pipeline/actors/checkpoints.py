@@ -1,18 +1,29 @@
-"""Where a stage that takes long leaves its state: beside the actor's assets, so that another machine on the same store can go on."""
+"""Where a stage that takes long leaves its state: beside the actor's assets, so that another
+machine on the same store can go on.
+"""
 
 from __future__ import annotations
 
 from upath import UPath
 
-from avatar_pipeline.actors.consent import refuse_revoked
-from avatar_pipeline.actors.files import TEMPORARY, VANISHED, local, read_whole, unwritable, write_atomic
-from avatar_pipeline.errors import StoreError
+from avatar_pipeline.actors.consent.record import refuse_revoked
+from avatar_pipeline.actors.files import (
+    TEMPORARY,
+    VANISHED,
+    local,
+    read_whole,
+    unwritable,
+    write_atomic,
+)
+from avatar_pipeline.core.errors import StoreError
 
 FOLDER = ".checkpoints"  # of an actor
 
 
 class CheckpointFile:
-    """One file, replaced whole. It has the form that avatar_pipeline.diffusion.training.checkpoint.Checkpoints asks for."""
+    """One file, replaced whole. It has the form that
+    avatar_pipeline.diffusion.training.checkpoint.Checkpoints asks for.
+    """
 
     def __init__(self, path: UPath) -> None:
         self.path = path
@@ -27,7 +38,8 @@ class CheckpointFile:
             raise unwritable(self.path, error) from error
 
     def save(self, data: bytes) -> None:
-        """Replace what was saved. Raises StoreError when the disk is full, read-only or gone; then the last one is still there.
+        """Replace what was saved. Raises StoreError when the disk is full, read-only or gone; then
+        the last one is still there.
 
         Raises ActorError when the actor's consent was revoked.
         """
@@ -46,7 +58,9 @@ class CheckpointFile:
         self.path.unlink(missing_ok=True)
 
     def _remove_leftovers(self) -> None:
-        """Remove what a writer left behind that was killed in the middle of saving. One run of a stage at a time writes here."""
+        """Remove what a writer left behind that was killed in the middle of saving. One run of a
+        stage at a time writes here.
+        """
         folder = local(self.path.parent)
         for leftover in folder.glob(TEMPORARY) if folder and folder.is_dir() else ():
             leftover.unlink(missing_ok=True)

@@ -11,16 +11,22 @@ from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import photographs
 from avatar_pipeline.actors.spec import load_spec
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import ActorError, PhotoError
+from avatar_pipeline.core.errors import ActorError, PhotoError
 
 
 def create_actor(
-    store: ActorStore, name: str, *, description: str, photos: UPath | None, likeness: str, framing: str
+    store: ActorStore,
+    name: str,
+    *,
+    description: str,
+    photos: UPath | None,
+    likeness: str,
+    framing: str,
 ) -> tuple[UPath, list[str]]:
     """Returns the folder, and warnings about the description.
 
-    Raises ActorError when the actor exists or a field is not usable, and PhotoError when `photos` is no folder with photographs.
-    Nothing is left behind then.
+    Raises ActorError when the actor exists or a field is not usable, and PhotoError when `photos`
+    is no folder with photographs. Nothing is left behind then.
     """
     folder = store.actor_dir(name)
     path = folder / "actor.yaml"
@@ -28,7 +34,8 @@ def create_actor(
         raise ActorError(f"{path} exists. Choose another name, or edit the file.")
     if photos is not None and not photographs(photos):
         raise PhotoError(
-            f"{photos} holds no photographs (JPEG, PNG or WebP). Give a folder with 10 to 20 photographs of the person."
+            f"{photos} holds no photographs (JPEG, PNG or WebP). Give a folder with 10 to 20 "
+            "photographs of the person."
         )
     content = {
         "description": description,

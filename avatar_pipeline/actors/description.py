@@ -1,55 +1,69 @@
-"""Is a description good enough to draw a person from? The guidelines of the base image service, as warnings with examples.
+"""Is a description good enough to draw a person from? The guidelines of the base image service, as
+warnings with examples.
 
-A word list knows no grammar and not every word. It warns, therefore, and never refuses; only a description of a single word,
-with no photograph to make up for it, is refused, because nobody could say who should be drawn.
+A word list knows no grammar and not every word. It warns, therefore, and never refuses; only a
+description of a single word, with no photograph to make up for it, is refused, because nobody could
+say who should be drawn.
 """
 
 from __future__ import annotations
 
 import re
 
-from avatar_pipeline.errors import ActorError
+from avatar_pipeline.core.errors import ActorError
 
 EXAMPLE = "european 25 year old male with short brown hair and blue eyes"
 
 APPEARANCE = """
-    european african asian american latin latino latina hispanic caucasian white black brown indian arab arabic arabian persian
-    turkish jewish middle-eastern eastern western northern southern nordic scandinavian mediterranean slavic indigenous
-    aboriginal maori polynesian pacific caribbean mixed mestizo ethnicity skin skinned fair-skinned dark-skinned
-    light-skinned olive-skinned german austrian swiss french italian spanish portuguese british english irish scottish welsh
-    dutch belgian danish swedish norwegian finnish icelandic polish czech slovak hungarian romanian bulgarian serbian croatian
-    greek russian ukrainian georgian armenian iranian iraqi syrian lebanese israeli egyptian moroccan algerian tunisian
-    nigerian ghanaian kenyan ethiopian somali congolese chinese japanese korean vietnamese thai filipino indonesian malaysian
-    mongolian pakistani bangladeshi afghan tibetan nepali mexican brazilian argentinian colombian peruvian chilean cuban
-    canadian australian
+    european african asian american latin latino latina hispanic caucasian white black brown indian
+    arab arabic arabian persian turkish jewish middle-eastern eastern western northern southern
+    nordic scandinavian mediterranean slavic indigenous aboriginal maori polynesian pacific
+    caribbean mixed mestizo ethnicity skin skinned fair-skinned dark-skinned light-skinned
+    olive-skinned german austrian swiss french italian spanish portuguese british english irish
+    scottish welsh dutch belgian danish swedish norwegian finnish icelandic polish czech slovak
+    hungarian romanian bulgarian serbian croatian greek russian ukrainian georgian armenian iranian
+    iraqi syrian lebanese israeli egyptian moroccan algerian tunisian nigerian ghanaian kenyan
+    ethiopian somali congolese chinese japanese korean vietnamese thai filipino indonesian malaysian
+    mongolian pakistani bangladeshi afghan tibetan nepali mexican brazilian argentinian colombian
+    peruvian chilean cuban canadian australian
 """
 GENDER = "male female man woman boy girl men women gentleman lady nonbinary non-binary androgynous"
 FEATURES = """
-    hair haired hairless bald balding bun ponytail braid braids braided dreadlocks afro curls fringe bangs blond blonde brunette
-    redhead redheaded beard bearded stubble moustache mustache goatee shaven shaved eye eyes eyed eyebrow eyebrows brows nose
-    jaw chin cheek cheeks cheekbones dimple dimples lips mouth teeth forehead face faced ears freckles freckled wrinkles
-    wrinkled mole scar tattoo tattooed glasses spectacles earring earrings smile smiling slim slender thin skinny athletic
-    muscular stocky heavyset chubby plump overweight petite tall short build built stature complexion
+    hair haired hairless bald balding bun ponytail braid braids braided dreadlocks afro curls fringe
+    bangs blond blonde brunette redhead redheaded beard bearded stubble moustache mustache goatee
+    shaven shaved eye eyes eyed eyebrow eyebrows brows nose jaw chin cheek cheeks cheekbones dimple
+    dimples lips mouth teeth forehead face faced ears freckles freckled wrinkles wrinkled mole scar
+    tattoo tattooed glasses spectacles earring earrings smile smiling slim slender thin skinny
+    athletic muscular stocky heavyset chubby plump overweight petite tall short build built stature
+    complexion
 """
 AGE_WORDS = """
-    teen teenage teenaged teenager middle-aged elderly twenties thirties forties fifties sixties seventies eighties nineties
-    twenty thirty forty fifty sixty seventy eighty
+    teen teenage teenaged teenager middle-aged elderly twenties thirties forties fifties sixties
+    seventies eighties nineties twenty thirty forty fifty sixty seventy eighty
 """
-GENERIC = "person human people someone somebody anyone individual adult character actor actress model guy face portrait"
+GENERIC = (
+    "person human people someone somebody anyone individual adult character actor actress model "
+    "guy face portrait"
+)
 STYLISED = """
-    superhero superheroine hero villain cartoon anime manga comic comics chibi pixar disney elf elven dwarf orc goblin troll fairy
-    mermaid vampire werewolf zombie demon angel wizard witch alien robot android cyborg fantasy painting painted drawing drawn
-    sketch illustration watercolor watercolour render rendered 3d cgi stylized stylised cyberpunk steampunk
+    superhero superheroine hero villain cartoon anime manga comic comics chibi pixar disney elf
+    elven dwarf orc goblin troll fairy mermaid vampire werewolf zombie demon angel wizard witch
+    alien robot android cyborg fantasy painting painted drawing drawn sketch illustration watercolor
+    watercolour render rendered 3d cgi stylized stylised cyberpunk steampunk
 """
-# "black hair" tells a hair colour and no appearance: such pairs are left out before appearance is looked for.
+# "black hair" tells a hair colour and no appearance: such pairs are left out before appearance is
+# looked for.
 COLOURED = re.compile(
-    r"\b(?:black|white|brown)\s+(?:\w+\s+)?(?:hair|beard|eyes?|eyebrows|moustache|mustache|glasses|shirt|suit|jacket|dress|coat)\b"
+    r"\b(?:black|white|brown)\s+(?:\w+\s+)?"
+    r"(?:hair|beard|eyes?|eyebrows|moustache|mustache|glasses|shirt|suit|jacket|dress|coat)\b"
 )
 AGE = re.compile(r"\b(?:[1-9]|[1-9]\d|1[01]\d)(?:s|yo)?\b")
 
 
 def check_description(text: str) -> list[str]:
-    """What a description lacks: an empty list, or one warning for each fault, each with a better example."""
+    """What a description lacks: an empty list, or one warning for each fault, each with a better
+    example.
+    """
     words = re.findall(r"[a-z0-9'-]+", text.lower())
     if not words:
         return [f"The description is empty. Say who the person is, such as: {EXAMPLE!r}."]
@@ -59,21 +73,31 @@ def check_description(text: str) -> list[str]:
     stylised = sorted(known & _set(STYLISED))
     if stylised:
         warnings.append(
-            f"{', '.join(map(repr, stylised))} is too stylised for a photograph. Describe a real-looking person: {EXAMPLE!r}."
+            f"{', '.join(map(repr, stylised))} is too stylised for a photograph. Describe a "
+            f"real-looking person: {EXAMPLE!r}."
         )
     missing = _missing(text)
     if len(missing) == 4:
         if known & _set(GENERIC) or stylised:
-            warnings.append(f"{text!r} is too generic: it fits everybody. Say who it is, such as: {EXAMPLE!r}.")
+            warnings.append(
+                f"{text!r} is too generic: it fits everybody. Say who it is, such as: {EXAMPLE!r}."
+            )
         elif len(words) <= 3:
-            warnings.append(f"{text!r} looks like a bare name, and a model cannot draw a name. Describe the person: {EXAMPLE!r}.")
+            warnings.append(
+                f"{text!r} looks like a bare name, and a model cannot draw a name. "
+                f"Describe the person: {EXAMPLE!r}."
+            )
             return warnings
-    warnings.extend(f"The description does not tell the {what}. Add it, such as {example!r}." for what, example in missing)
+    warnings.extend(
+        f"The description does not tell the {what}. Add it, such as {example!r}."
+        for what, example in missing
+    )
     return warnings
 
 
 def require_description(text: str, *, where: str = "description") -> None:
-    """Refuse a description of one word or none: too little to draw a person from, when there are no photographs.
+    """Refuse a description of one word or none: too little to draw a person from, when there are no
+    photographs.
 
     where: what the error calls the field. Raises ActorError.
     """
@@ -81,7 +105,8 @@ def require_description(text: str, *, where: str = "description") -> None:
         said = f"is a single word ({text.strip()!r})" if text.strip() else "is empty"
         raise ActorError(
             f"{where} {said}, and there are no photographs to show who is meant. "
-            f"Tell ethnicity or appearance, age, gender and distinctive features, such as: {EXAMPLE!r}."
+            "Tell ethnicity or appearance, age, gender and distinctive features, such as: "
+            f"{EXAMPLE!r}."
         )
 
 

@@ -1,4 +1,6 @@
-"""Change single values of an actor.yaml and leave the rest as people wrote it: comments, order, quotes."""
+"""Change single values of an actor.yaml and leave the rest as people wrote it: comments, order,
+quotes.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,17 @@ from typing import Any
 
 import yaml
 
-from avatar_pipeline.errors import ActorError
+from avatar_pipeline.core.errors import ActorError
 
 
 def with_values(text: str, values: Mapping[str, Any], *, name: str) -> str:
-    """The text of a YAML mapping with `values` in it; a mapping among them is entered, value by value.
+    """The text of a YAML mapping with `values` in it; a mapping among them is entered, value by
+    value.
 
-    What says the same already stays as it is written; a value that is not there yet comes last, at the top level, or first, below it.
-    name: of the file, for messages. Raises ActorError when the text is not written in a way that allows it (an anchor, say).
+    What says the same already stays as it is written; a value that is not there yet comes last, at
+    the top level, or first, below it.
+    name: of the file, for messages. Raises ActorError when the text is not written in a way that
+    allows it (an anchor, say).
     """
     content = yaml.safe_load(text)
     wanted = _merged(content, values)
@@ -25,7 +30,10 @@ def with_values(text: str, values: Mapping[str, Any], *, name: str) -> str:
     except yaml.YAMLError:
         changed = None
     if changed != wanted:
-        raise ActorError(f"{name} is written in a way that cannot be changed here. Set it by hand: {_flow(dict(values))}")
+        raise ActorError(
+            f"{name} is written in a way that cannot be changed here. Set it by "
+            f"hand: {_flow(dict(values))}"
+        )
     return text
 
 
@@ -47,7 +55,8 @@ def _with_value(text: str, path: tuple[str, ...], value: Any) -> str:
         if new == present and type(new) is type(present):
             return text
         start, end = found.start_mark.index, found.end_mark.index
-        blank = len(text[start:end]) - len(text[start:end].rstrip())  # a folded text ends after the empty lines that follow it
+        # a folded text ends after the empty lines that follow it
+        blank = len(text[start:end]) - len(text[start:end].rstrip())
         before = "" if start and text[start - 1].isspace() else " "
         return text[:start] + before + _flow(new) + text[end - blank :]
     return text
@@ -63,14 +72,22 @@ def _with_entry(text: str, mapping: yaml.MappingNode, key: str, value: Any, *, t
 
 def _flow(value: Any) -> str:
     """A value on one line, as YAML that holds within braces too."""
-    line = yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False)
+    line = yaml.safe_dump(
+        [value], default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False
+    )
     return str(line).strip()[1:-1]
 
 
-def _leaves(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+def _leaves(
+    values: Mapping[str, Any], above: tuple[str, ...] = ()
+) -> list[tuple[tuple[str, ...], Any]]:
     leaves: list[tuple[tuple[str, ...], Any]] = []
     for key, value in values.items():
-        leaves += _leaves(value, (*above, key)) if isinstance(value, Mapping) else [((*above, key), value)]
+        leaves += (
+            _leaves(value, (*above, key))
+            if isinstance(value, Mapping)
+            else [((*above, key), value)]
+        )
     return leaves
 
 

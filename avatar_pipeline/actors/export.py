@@ -1,6 +1,8 @@
-"""The drop-in copies: finished portraits in one flat folder, where other programs look for assets/avatars/{actor}.jpg.
+"""The drop-in copies: finished portraits in one flat folder, where other programs look for
+assets/avatars/{actor}.jpg.
 
-They leave the house: each is signed (provenance/credentials.py). The versions in the store are not, as a signature is never twice the same.
+They leave the house: each is signed (content_credentials/sign.py). The versions in the store are
+not, as a signature is never twice the same.
 """
 
 from __future__ import annotations
@@ -10,20 +12,22 @@ from pathlib import Path
 
 from upath import UPath
 
-from avatar_pipeline.actors.consent import require_consent
-from avatar_pipeline.actors.copies import refuse_if_revoked, remember
+from avatar_pipeline.actors.consent.record import require_consent
 from avatar_pipeline.actors.files import write_atomic
 from avatar_pipeline.actors.handed_out import note
+from avatar_pipeline.actors.published_copies import refuse_if_revoked, remember
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.provenance.credentials import Origin, sign
-from avatar_pipeline.provenance.digests import sha256_bytes
+from avatar_pipeline.content_credentials.sign import Origin, sign
+from avatar_pipeline.core.digests import sha256_bytes
 
 FOLDER_VARIABLE = "AVATAR_EXPORTS"
 
 
 def exports_root() -> UPath:
-    """The folder of the drop-in copies: the environment variable AVATAR_EXPORTS (a path or URL), else assets/avatars."""
+    """The folder of the drop-in copies: the environment variable AVATAR_EXPORTS (a path or URL),
+    else assets/avatars.
+    """
     chosen = os.environ.get(FOLDER_VARIABLE)
     return UPath(chosen) if chosen else UPath(Path(__file__).parents[2] / "assets" / "avatars")
 
@@ -36,8 +40,9 @@ def drop_in_path(actor: str) -> UPath:
 def drop_in(store: ActorStore, spec: ActorSpec, jpeg: bytes, origin: Origin) -> UPath:
     """Put a signed copy of an actor's portrait there, whole or not at all; returns its path.
 
-    Raises ActorError without consent to `publish`, asked for right before it is written, and when that was revoked meanwhile: the copy is
-    removed then. Raises CredentialsError when it cannot be signed: what was there before stays.
+    Raises ActorError without consent to `publish`, asked for right before it is written, and when
+    that was revoked meanwhile: the copy is removed then. Raises CredentialsError when it cannot be
+    signed: what was there before stays.
     """
     path, folder = drop_in_path(spec.name), store.actor_dir(spec.name)
     data = sign(jpeg, origin)

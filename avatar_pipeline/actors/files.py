@@ -12,22 +12,29 @@ from pathlib import Path, PurePosixPath
 
 from upath import UPath
 
-from avatar_pipeline.errors import StoreError
-from avatar_pipeline.faults import KEPT, explain_os
+from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.core.os_errors import KEPT, explain_os
 
-VANISHED = "Mount its disk again or put the folder back, then run it again: it goes on from what is stored there."
-TEMPORARY = ".*.tmp"  # what a killed writer may leave behind; never read, removed by the next publish
+VANISHED = (
+    "Mount its disk again or put the folder back, then run it again: it goes on from what is "
+    "stored there."
+)
+# what a killed writer may leave behind; never read, removed by the next publish
+TEMPORARY = ".*.tmp"
 
 
 def local(path: UPath) -> Path | None:
-    """The path as an ordinary one when it lies on a local (or mounted) disk; None in an object store."""
+    """The path as an ordinary one when it lies on a local (or mounted) disk; None in an object
+    store.
+    """
     return Path(path.path) if path.protocol in ("", "file", "local") else None
 
 
 def shared(location: UPath | Path | str) -> UPath:
     """A path or URL as a path on which writes of other machines are seen at once.
 
-    fsspec keeps listings of object stores in memory and would show a long-lived process, such as a code server, old ones.
+    fsspec keeps listings of object stores in memory and would show a long-lived process, such as a
+    code server, old ones.
     """
     path = UPath(location)
     return path if local(path) is not None else UPath(location, use_listings_cache=False)
@@ -35,31 +42,41 @@ def shared(location: UPath | Path | str) -> UPath:
 
 @contextmanager
 def answering(path: UPath) -> Iterator[None]:
-    """What an object store's client raises when the store is not there, or refuses, as a StoreError that names the place."""
+    """What an object store's client raises when the store is not there, or refuses, as a StoreError
+    that names the place.
+    """
     try:
         yield
     except Exception as error:
         library = type(error).__module__.split(".")[0]
-        if local(path) is not None or not (library in ("botocore", "aiohttp") or isinstance(error, PermissionError)):
+        if local(path) is not None or not (
+            library in ("botocore", "aiohttp") or isinstance(error, PermissionError)
+        ):
             raise
         raise StoreError(
-            f"{path} cannot be reached ({error}). Check the bucket's name, its address (AWS_ENDPOINT_URL_S3) and the credentials: "
+            f"{path} cannot be reached ({error}). Check the bucket's name, its address "
+            "(AWS_ENDPOINT_URL_S3) and the credentials: "
             "docs/deployment.md."
         ) from error
 
 
 def read_whole(path: UPath) -> bytes:
-    """The content of a file, in one request to an object store. Raises OSError, FileNotFoundError when there is none."""
+    """The content of a file, in one request to an object store. Raises OSError, FileNotFoundError
+    when there is none.
+    """
     if local(path) is not None:
         return path.read_bytes()
-    return bytes(path.fs.cat_file(path.path, max_concurrency=1))  # in pieces, s3fs would ask for the length first
+    # in pieces, s3fs would ask for the length first
+    return bytes(path.fs.cat_file(path.path, max_concurrency=1))
 
 
 def write_atomic(path: UPath, data: bytes) -> None:
-    """Write a file whole: whoever reads it, or restarts after a crash, finds the old content or the new.
+    """Write a file whole: whoever reads it, or restarts after a crash, finds the old content or the
+    new.
 
-    On a disk: written beside, flushed, renamed. An object store's put is atomic by itself. Parent folders are created.
-    Raises StoreError when the disk is full, read-only or gone; then the old content is still there.
+    On a disk: written beside, flushed, renamed. An object store's put is atomic by itself. Parent
+    folders are created. Raises StoreError when the disk is full, read-only or gone; then the old
+    content is still there.
     """
     try:
         _write_atomic(path, data)
@@ -70,13 +87,16 @@ def write_atomic(path: UPath, data: bytes) -> None:
 def unwritable(path: UPath | Path, error: OSError) -> StoreError:
     """An error of the disk below `path` as the error that says what to do."""
     return StoreError(
-        explain_os(error, path) or f"{path} cannot be read or written: {error}. {KEPT} Mend that, then run it again."
+        explain_os(error, path)
+        or f"{path} cannot be read or written: {error}. {KEPT} Mend that, then run it again."
     )
 
 
 def _write_atomic(path: UPath, data: bytes) -> None:
     target = local(path)
-    if target is None:  # no mkdir: there are no folders, and it would ask for the bucket each time, or make a mistyped one
+    # no mkdir: there are no folders, and it would ask for the bucket each time, or make a mistyped
+    # one
+    if target is None:
         path.fs.pipe_file(path.path, data)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +112,9 @@ def _write_atomic(path: UPath, data: bytes) -> None:
 
 
 def sync_folder(folder: UPath) -> None:
-    """Make the names in a folder survive a power cut: call before writing the file that declares the others complete."""
+    """Make the names in a folder survive a power cut: call before writing the file that declares
+    the others complete.
+    """
     path = local(folder)
     if path is None or not path.is_dir() or os.name == "nt":  # Windows cannot open folders
         return
@@ -104,10 +126,12 @@ def sync_folder(folder: UPath) -> None:
 
 
 def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Give a local folder exactly these files, all at once: whoever looks, or restarts after a crash, finds the old set or the new.
+    """Give a local folder exactly these files, all at once: whoever looks, or restarts after a
+    crash, finds the old set or the new.
 
-    Written beside and exchanged where the system can exchange two names (Linux, except on network disks); elsewhere the old folder is
-    moved away first, so that a crash in that instant leaves no folder: put it again.
+    Written beside and exchanged where the system can exchange two names (Linux, except on network
+    disks); elsewhere the old folder is moved away first, so that a crash in that instant leaves no
+    folder: put it again.
     """
     temporary = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.tmp"
     try:
@@ -133,19 +157,30 @@ def _exchange(one: Path, other: Path) -> bool:
         return False
     import ctypes
 
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc 2.28, musl 1.2.6
+    # glibc 2.28, musl 1.2.6
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE: linux/fcntl.h, linux/fs.h
-    return renameat2 is not None and renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+    return (
+        renameat2 is not None
+        and renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+    )
 
 
 def files_below(folder: UPath) -> dict[str, UPath]:
-    """Every file in a folder and its subfolders, by relative name ("held_out/0001.png"); empty when there is no folder."""
-    names = (PurePosixPath(found).relative_to(PurePosixPath(folder.path)) for found in folder.fs.find(folder.path))
+    """Every file in a folder and its subfolders, by relative name ("held_out/0001.png"); empty when
+    there is no folder.
+    """
+    names = (
+        PurePosixPath(found).relative_to(PurePosixPath(folder.path))
+        for found in folder.fs.find(folder.path)
+    )
     return {str(name): folder / str(name) for name in sorted(names)}
 
 
 def files_in(folder: UPath) -> list[UPath]:
-    """The files in a folder itself, sorted by name, in one request to an object store; empty when there is no folder."""
+    """The files in a folder itself, sorted by name, in one request to an object store; empty when
+    there is no folder.
+    """
     path = local(folder)
     if path is not None:
         names = [entry.name for entry in path.iterdir() if entry.is_file()] if path.is_dir() else []

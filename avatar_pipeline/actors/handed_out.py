@@ -1,7 +1,9 @@
-"""What left the store and shows a real person, by the sha256 of its bytes: recognised when it comes back with a request.
+"""What left the store and shows a real person, by the sha256 of its bytes: recognised when it comes
+back with a request.
 
-Drop-in portraits and pictures of the service are signed, and a signature is never twice the same: their bytes are in no manifest. Each is
-noted before it is written. The entries outlive the service's jobs, and a revocation moves them into its receipt.
+Drop-in portraits and pictures of the service are signed, and a signature is never twice the same:
+their bytes are in no manifest. Each is noted before it is written. The entries outlive the
+service's jobs, and a revocation moves them into its receipt.
 Its limits: the home folder of one machine; a picture that was saved again has other bytes.
 """
 
@@ -22,7 +24,11 @@ def note(actor: str, digests: Iterable[str]) -> None:
 
 def digests_of(actor: str) -> set[str]:
     """The sha256 of what was handed out of an actor."""
-    return {entry["sha256"] for entry in _LEDGER.entries() if entry.get("actor") == actor and "sha256" in entry}
+    return {
+        entry["sha256"]
+        for entry in _LEDGER.entries()
+        if entry.get("actor") == actor and "sha256" in entry
+    }
 
 
 def actors_by_digest() -> dict[str, set[str]]:

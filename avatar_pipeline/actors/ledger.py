@@ -12,13 +12,15 @@ from filelock import FileLock
 from upath import UPath
 
 from avatar_pipeline.actors.files import unwritable, write_atomic
-from avatar_pipeline.home import home_folder
+from avatar_pipeline.core.home import home_folder
 
 Entry = dict[str, str]
 
 
 class Ledger:
-    """Entries in the order in which they were added. name: of the file. A line that a crash cut off is left out."""
+    """Entries in the order in which they were added. name: of the file. A line that a crash cut off
+    is left out.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -34,7 +36,9 @@ class Ledger:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self._writing():
                 lines = "".join(f"{json.dumps(entry)}\n" for entry in entries)
-                with os.fdopen(os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b") as file:
+                with os.fdopen(
+                    os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b"
+                ) as file:
                     if file.seek(0, os.SEEK_END) and not self._ends_a_line(file):
                         file.write(b"\n")  # what a crash cut off must not take the next entry along
                     file.write(lines.encode())
@@ -53,7 +57,9 @@ class Ledger:
         if self.path.is_file():
             with self._writing():
                 left = [entry for entry in self.entries() if not goes(entry)]
-                write_atomic(UPath(self.path), "".join(json.dumps(entry) + "\n" for entry in left).encode())
+                write_atomic(
+                    UPath(self.path), "".join(json.dumps(entry) + "\n" for entry in left).encode()
+                )
 
     def entries(self) -> list[Entry]:
         """All of them. Raises OSError for a file that is there and cannot be read."""
@@ -72,5 +78,7 @@ class Ledger:
         return found
 
     def _writing(self) -> FileLock:
-        """Between processes: dropping entries writes the file again, and must not lose one that is added meanwhile."""
+        """Between processes: dropping entries writes the file again, and must not lose one that is
+        added meanwhile.
+        """
         return FileLock(f"{self.path}.lock")

@@ -1,11 +1,13 @@
-"""What has changed in the actor store since the last look, told from names, sizes and times: no file is opened.
+"""What has changed in the actor store since the last look, told from names, sizes and times: no
+file is opened.
 
-A sweep asks the file system for the entries of two folders per actor, the actor's own and photos/. An object store is asked for all its
-keys at once, which costs in proportion to all that it holds.
+A sweep asks the file system for the entries of two folders per actor, the actor's own and photos/.
+An object store is asked for all its keys at once, which costs in proportion to all that it holds.
 
-Which files count as still: those whose size, time and inode were the same at an earlier look SETTLE seconds ago, and, on a disk, those
-whose inode was last touched (ctime) SETTLE seconds ago. Size and mtime alone would not do: `cp -p` and `rsync -t` give a copy the
-old time. A stalled copy may look still for minutes; `is_whole` finds those whose end is missing, by the formats' own end marks.
+Which files count as still: those whose size, time and inode were the same at an earlier look SETTLE
+seconds ago, and, on a disk, those whose inode was last touched (ctime) SETTLE seconds ago. Size and
+mtime alone would not do: `cp -p` and `rsync -t` give a copy the old time. A stalled copy may look
+still for minutes; `is_whole` finds those whose end is missing, by the formats' own end marks.
 """
 
 from __future__ import annotations
@@ -21,19 +23,22 @@ from avatar_pipeline.actors.files import answering, local
 from avatar_pipeline.actors.name import PATTERN
 from avatar_pipeline.actors.photos import EXTENSIONS, OTHER_PICTURES
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import StoreError
+from avatar_pipeline.core.errors import StoreError
 
-# Seconds without a change after which a file counts as copied. A copy that is under way writes many times a second, also to a slow disk;
-# the caches of network file systems (NFS: 3 to 60 s for attributes, mostly 3) may show it late.
+# Seconds without a change after which a file counts as copied. A copy that is under way writes many
+# times a second, also to a slow disk; the caches of network file systems (NFS: 3 to 60 s for
+# attributes, mostly 3) may show it late.
 SETTLE = 10.0
-# Seconds after which a picture without an end is taken as it is: then nobody is copying, it is damaged, and the run will say so.
+# Seconds after which a picture without an end is taken as it is: then nobody is copying, it is
+# damaged, and the run will say so.
 UNFINISHED = 600.0
 PICTURES = (*EXTENSIONS, *OTHER_PICTURES)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One actor at one look. fingerprint: changes with any file that people provide. touched: the latest ctime, seconds since 1970.
+    """One actor at one look. fingerprint: changes with any file that people provide. touched: the
+    latest ctime, seconds since 1970.
 
     has_spec: whether there is an actor.yaml.
     """
@@ -49,11 +54,16 @@ def sweep(store: ActorStore) -> dict[str, Seen]:
     if root is None:
         return _sweep_keys(store)
     try:
-        folders = [entry for entry in os.scandir(root) if PATTERN.fullmatch(entry.name) and entry.is_dir()]
+        folders = [
+            entry for entry in os.scandir(root) if PATTERN.fullmatch(entry.name) and entry.is_dir()
+        ]
     except OSError as error:
         if not root.exists():
             store.names()  # says what is missing
-        raise StoreError(f"The folder of the actors, {root}, cannot be read: {error.strerror}. Is its disk mounted?") from None
+        raise StoreError(
+            f"The folder of the actors, {root}, cannot be read: {error.strerror}. Is "
+            "its disk mounted?"
+        ) from None
     return {folder.name: _look(Path(folder.path)) for folder in folders}
 
 
@@ -64,7 +74,9 @@ def look(store: ActorStore, actor: str) -> Seen:
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether a picture has its end: JPEG's EOI after the last scan, PNG's IEND, the length that WebP announces. Others pass."""
+    """Whether a picture has its end: JPEG's EOI after the last scan, PNG's IEND, the length that
+    WebP announces. Others pass.
+    """
     if data.startswith(b"\xff\xd8"):
         return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
     if data.startswith(b"\x89PNG"):
@@ -82,22 +94,29 @@ def _look(folder: Path) -> Seen:
         except OSError:
             continue
         for entry in found:
-            if _counts(entry.name, in_photos=below is not folder) and not (below is folder and entry.is_dir()):
+            if _counts(entry.name, in_photos=below is not folder) and not (
+                below is folder and entry.is_dir()
+            ):
                 try:
                     state = entry.stat()
                 except OSError:  # gone since, or a link that leads nowhere
                     continue
                 name = entry.name if below is folder else f"photos/{entry.name}"
-                entries.append((name, state.st_size, state.st_mtime_ns, state.st_ino, state.st_ctime))
+                entries.append(
+                    (name, state.st_size, state.st_mtime_ns, state.st_ino, state.st_ctime)
+                )
     return _seen(entries)
 
 
 def _counts(name: str, *, in_photos: bool) -> bool:
-    """Files that people provide. Hidden ones are left out (rsync writes .NAME.XXXXXX first), and in photos/ all that is no picture
+    """Files that people provide. Hidden ones are left out (rsync writes .NAME.XXXXXX first), and in
+    photos/ all that is no picture
 
     by its name: browsers and copiers add .part, .crdownload, .filepart or .tmp while they write.
     """
-    return not name.startswith(".") and (not in_photos or PurePosixPath(name).suffix.lower() in PICTURES)
+    return not name.startswith(".") and (
+        not in_photos or PurePosixPath(name).suffix.lower() in PICTURES
+    )
 
 
 def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, Seen]:
@@ -108,14 +127,26 @@ def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, Seen]:
     entries: dict[str, list[tuple[Any, ...]]] = {}
     for path, about in found.items():
         name, *rest = PurePosixPath(path).relative_to(root).parts
-        if not PATTERN.fullmatch(name) or not rest or len(rest) > 2 or (len(rest) == 2 and rest[0] != "photos"):
+        if (
+            not PATTERN.fullmatch(name)
+            or not rest
+            or len(rest) > 2
+            or (len(rest) == 2 and rest[0] != "photos")
+        ):
             continue
         if _counts(rest[-1], in_photos=len(rest) == 2):
-            # An object is put whole or not at all: nothing is half-copied, and a new content has another ETag.
+            # An object is put whole or not at all: nothing is half-copied, and a new content has
+            # another ETag.
             state = (
-                about.get("ETag") or about.get("etag") or about.get("mtime") or about.get("LastModified") or about.get("created")
+                about.get("ETag")
+                or about.get("etag")
+                or about.get("mtime")
+                or about.get("LastModified")
+                or about.get("created")
             )
-            entries.setdefault(name, []).append(("/".join(rest), about.get("size"), str(state), 0, 0.0))
+            entries.setdefault(name, []).append(
+                ("/".join(rest), about.get("size"), str(state), 0, 0.0)
+            )
     return {name: _seen(states) for name, states in entries.items()}
 
 

@@ -10,13 +10,19 @@ from upath import UPath
 
 from avatar_pipeline.actors.description import require_description
 from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.core.errors import ActorError, ModelError
+from avatar_pipeline.core.seeds import SEED_LIMIT
 from avatar_pipeline.diffusion.overrides import check_values
 from avatar_pipeline.diffusion.presets import PRESETS
-from avatar_pipeline.errors import ActorError, ModelError
-from avatar_pipeline.provenance.seeds import SEED_LIMIT
 
 Asset = Literal[
-    "photo_intake", "base_image", "face_validation", "training_variations", "lora", "validated_avatar", "liveportrait_export"
+    "photo_intake",
+    "base_image",
+    "face_validation",
+    "training_variations",
+    "lora",
+    "validated_avatar",
+    "liveportrait_export",
 ]
 
 
@@ -32,22 +38,40 @@ class ActorSpec(BaseModel):
 
     name: ActorName = Field(description="the name of the folder; not written in the file")
     description: Annotated[str, BeforeValidator(one_line)] = Field(
-        description="the person in words: ethnicity or appearance, age, gender, distinctive features"
+        description="the person in words: ethnicity or appearance, age, gender, distinctive "
+        "features"
     )
-    likeness: Literal["real", "synthetic"] = Field(description="real: a living person, needs consent.yaml; synthetic: nobody")
-    framing: Literal["full_body", "half_body", "headshot"] = Field("full_body", description="how much of the person is shown")
-    seed: int = Field(-1, ge=-1, lt=SEED_LIMIT, strict=True, description="root seed of every stage; -1 draws one and records it")
+    likeness: Literal["real", "synthetic"] = Field(
+        description="real: a living person, needs consent.yaml; synthetic: nobody"
+    )
+    framing: Literal["full_body", "half_body", "headshot"] = Field(
+        "full_body", description="how much of the person is shown"
+    )
+    seed: int = Field(
+        -1,
+        ge=-1,
+        lt=SEED_LIMIT,
+        strict=True,
+        description="root seed of every stage; -1 draws one and records it",
+    )
     photos: str = Field(
         "none",
         pattern=r"^(none|folder|openpeople:P0(0[1-9]|10))$",
-        description="none, folder (the actor's folder photos/), or openpeople:P001 to openpeople:P010 (synthetic people)",
+        description="none, folder (the actor's folder photos/), or openpeople:P001 to "
+        "openpeople:P010 (synthetic people)",
     )
     aliases: list[Annotated[str, Field(min_length=2, max_length=100)]] = Field(
-        [], max_length=20, description='what else prompts call the actor, such as "Prof. Dr. Uwe Hahne"'
+        [],
+        max_length=20,
+        description='what else prompts call the actor, such as "Prof. Dr. Uwe Hahne"',
     )
     preset: str = Field("embedded", description="the diffusion model: " + ", ".join(PRESETS))
-    model: dict[str, Any] = Field({}, description="what differs from the preset, such as {model: folder, steps: 40}")
-    settings: dict[Asset, dict[str, Any]] = Field({}, description="by asset: settings that differ from the defaults")
+    model: dict[str, Any] = Field(
+        {}, description="what differs from the preset, such as {model: folder, steps: 40}"
+    )
+    settings: dict[Asset, dict[str, Any]] = Field(
+        {}, description="by asset: settings that differ from the defaults"
+    )
 
     @field_validator("preset")
     @classmethod
@@ -63,21 +87,34 @@ class ActorSpec(BaseModel):
 
 
 def load_spec(path: UPath, name: ActorName) -> ActorSpec:
-    """Read and validate an actor.yaml. Raises ActorError naming the file, each wrong field, and what it may be."""
+    """Read and validate an actor.yaml. Raises ActorError naming the file, each wrong field, and
+    what it may be.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ActorError(f"{path} is missing. Create it with: avatar-pipeline new-actor {name}") from None
+        raise ActorError(
+            f"{path} is missing. Create it with: avatar-pipeline new-actor {name}"
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ActorError(f"{path} cannot be read as YAML: {error}. Compare with the actor demo.") from None
+        raise ActorError(
+            f"{path} cannot be read as YAML: {error}. Compare with the actor demo."
+        ) from None
     if not isinstance(content, dict):
-        raise ActorError(f"{path} must hold fields such as 'description: ...'. Compare with the actor demo.")
+        raise ActorError(
+            f"{path} must hold fields such as 'description: ...'. Compare with the actor demo."
+        )
     if content.get("name", name) != name:
-        raise ActorError(f"{path}: field 'name': the actor's name is that of its folder, {name}. Remove the field.")
+        raise ActorError(
+            f"{path}: field 'name': the actor's name is that of its folder, {name}. "
+            "Remove the field."
+        )
     try:
         spec = ActorSpec.model_validate({**content, "name": name})
     except ValidationError as error:
-        raise ActorError("\n".join(f"{path}: {_explain(fault)}" for fault in error.errors())) from None
+        raise ActorError(
+            "\n".join(f"{path}: {_explain(fault)}" for fault in error.errors())
+        ) from None
     try:
         check_values(spec.preset, spec.model, str(path))
     except ModelError as error:
@@ -94,6 +131,10 @@ def _explain(fault: Any) -> str:
         known = ", ".join(field for field in ActorSpec.model_fields if field != "name")
         return f"field {place!r} is unknown. Known fields: {known}."
     described = ActorSpec.model_fields.get(str(fault["loc"][0])) if fault["loc"] else None
-    hint = f" It is: {described.description}." if described is not None and described.description else ""
+    hint = (
+        f" It is: {described.description}."
+        if described is not None and described.description
+        else ""
+    )
     given = "" if fault["type"] == "missing" else f", and it is {fault['input']!r}"
     return f"field {place!r}: {fault['msg']}{given}.{hint}"

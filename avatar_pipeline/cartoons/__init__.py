@@ -1,1 +1,3 @@
-"""Cartoon avatars: a data set drawn by DiceBear, and a DCGAN that learned from it to draw them out of a latent vector."""
+"""Cartoon avatars: a data set drawn by DiceBear, and a DCGAN that learned from it to draw them out
+of a latent vector.
+"""

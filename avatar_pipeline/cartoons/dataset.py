@@ -1,10 +1,10 @@
 """The training pictures: latent vectors, and what DiceBear draws for each.
 
 {folder}/{small,large}/pictures.npy            (n, 4, pixels, pixels) uint8, premultiplied RGBA
-{folder}/{small,large}/chosen.npy              (n, latent size) uint8, zeros and ones: what the latents stand for
-{folder}/held_out/{small,large}/...            the same for cartoons that are never trained on
-{folder}/dataset.json                          counts, seeds, digest, the style's author, source and licence; written last
-{folder}/contact_sheet.png
+{folder}/{small,large}/chosen.npy              (n, latent size) uint8, zeros and ones: what the
+latents stand for {folder}/held_out/{small,large}/...            the same for cartoons that are
+never trained on {folder}/dataset.json                          counts, seeds, digest, the style's
+author, source and licence; written last {folder}/contact_sheet.png
 """
 
 from __future__ import annotations
@@ -21,10 +21,18 @@ from PIL import Image
 from tqdm import tqdm
 
 from avatar_pipeline.actors.files import shared, unwritable, write_atomic
-from avatar_pipeline.cartoons.attributes import LATENTS, PIXELS, SIZES, Size, chosen, described, draw_latents
-from avatar_pipeline.cartoons.drawing import STYLE, definition, draw, premultiplied, style
-from avatar_pipeline.errors import ModelError
-from avatar_pipeline.imaging import encode_png
+from avatar_pipeline.cartoons.attributes import (
+    LATENTS,
+    PIXELS,
+    SIZES,
+    Size,
+    chosen,
+    described,
+    draw_latents,
+)
+from avatar_pipeline.cartoons.dicebear import STYLE, definition, draw, premultiplied, style
+from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.imaging.images import encode_png
 
 SEED = 20261121
 COUNT = 16_000
@@ -33,23 +41,30 @@ HELD_OUT_SEED = SEED + 1
 HELD_OUT_COUNT = 256
 HELD_OUT = "held_out"
 FACTS = "dataset.json"
-# What decides how a cartoon looks, beside the code here: of another version, the data set is drawn anew.
+# What decides how a cartoon looks, beside the code here: of another version, the data set is drawn
+# anew.
 DRAWN_BY = ("dicebear-core", "dicebear-styles", "resvg-py")
 SHEET, SHEET_COLUMNS = 96, 12
 HOW = (
-    "Make it first: dagster asset materialize -m avatar_pipeline.cartoon_definitions --select cartoon_dataset, or "
+    "Make it first: dagster asset materialize -m avatar_pipeline.cartoon_definitions --select "
+    "cartoon_dataset, or "
     "python -m avatar_pipeline.cartoons.train --only dataset."
 )
 
 
-def build_dataset(folder: Path, count: int = COUNT, held_out: int = HELD_OUT_COUNT, seed: int = SEED) -> dict[str, Any]:
+def build_dataset(
+    folder: Path, count: int = COUNT, held_out: int = HELD_OUT_COUNT, seed: int = SEED
+) -> dict[str, Any]:
     """Draw `count` cartoons of either size, and some to hold out; returns what dataset.json says.
 
-    A folder that has them already is left alone. `digest` is that of the pictures to train on and of what they show.
-    Raises ModelError when the style's licence is not the one it was chosen for, StoreError when the disk does not take them.
+    A folder that has them already is left alone. `digest` is that of the pictures to train on and
+    of what they show. Raises ModelError when the style's licence is not the one it was chosen for,
+    StoreError when the disk does not take them.
     """
     if count < 1 or held_out < 1:
-        raise ModelError(f"a data set of {count} cartoons and {held_out} held out: give 1 or more of either.")
+        raise ModelError(
+            f"a data set of {count} cartoons and {held_out} held out: give 1 or more of either."
+        )
     style()  # before anything is drawn: its licence
     meta = definition()["meta"]
     facts: dict[str, Any] = {
@@ -93,16 +108,21 @@ def read_facts(folder: Path) -> Mapping[str, Any]:
 
 
 def render(size: Size, count: int, seed: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the cartoons of `count` latent vectors into the folder; (pictures, chosen) as in its files.
+    """Draw the cartoons of `count` latent vectors into the folder; (pictures, chosen) as in its
+    files.
 
-    The first n of more cartoons are the same as n of the same seed. Raises StoreError when the disk does not take them.
+    The first n of more cartoons are the same as n of the same seed. Raises StoreError when the disk
+    does not take them.
     """
     hot = chosen(draw_latents(size, count, seed), size).astype(np.uint8)
     shape = (count, 4, PIXELS[size], PIXELS[size])
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        pictures = np.lib.format.open_memmap(folder / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape)
-        for index in tqdm(range(count), desc=f"cartoons, {size}", unit="picture", disable=None):  # only on a terminal
+        pictures = np.lib.format.open_memmap(
+            folder / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape
+        )
+        # only on a terminal
+        for index in tqdm(range(count), desc=f"cartoons, {size}", unit="picture", disable=None):
             pictures[index] = premultiplied(draw(described(hot[index], size), size))
         pictures.flush()
         np.save(folder / "chosen.npy", hot)
@@ -112,7 +132,9 @@ def render(size: Size, count: int, seed: int, folder: Path) -> tuple[np.ndarray,
 
 
 def load(folder: Path, size: Size) -> tuple[np.ndarray, np.ndarray]:
-    """(pictures, chosen) of a size, in the folder of a data set or of its held-out part. Raises ModelError where there are none."""
+    """(pictures, chosen) of a size, in the folder of a data set or of its held-out part. Raises
+    ModelError where there are none.
+    """
     try:
         pictures = np.load(folder / size / "pictures.npy", mmap_mode="r")
         hot = np.load(folder / size / "chosen.npy")
@@ -121,14 +143,17 @@ def load(folder: Path, size: Size) -> tuple[np.ndarray, np.ndarray]:
     shape = (len(hot), 4, PIXELS[size], PIXELS[size])
     if hot.shape != (len(pictures), LATENTS[size]) or pictures.shape != shape:
         raise ModelError(
-            f"{folder / size}: pictures of shape {pictures.shape} and attributes of shape {hot.shape}, which are not those of size {size}. "
+            f"{folder / size}: pictures of shape {pictures.shape} and attributes of shape "
+            f"{hot.shape}, which are not those of size {size}. "
             f"Remove the folder. {HOW}"
         )
     return pictures, hot
 
 
 def grid(pictures: np.ndarray, columns: int, sheet: np.ndarray | None = None) -> Image.Image:
-    """(n, 4, pixels, pixels) uint8, premultiplied -> one RGB picture of all of them, edge to edge: on white, or on the sheet."""
+    """(n, 4, pixels, pixels) uint8, premultiplied -> one RGB picture of all of them, edge to edge:
+    on white, or on the sheet.
+    """
     count, _, height, width = pictures.shape
     if sheet is None:
         sheet = np.full((-(-count // columns) * height, columns * width, 3), 255, np.uint8)
@@ -140,11 +165,16 @@ def grid(pictures: np.ndarray, columns: int, sheet: np.ndarray | None = None) ->
 
 
 def _on_background(picture: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """(4, height, width) uint8, premultiplied, on (height, width, 3) uint8 -> the same shape as the background.
+    """(4, height, width) uint8, premultiplied, on (height, width, 3) uint8 -> the same shape as the
+    background.
 
-    A generator's colours may exceed its alpha by a step or two of 255: what is brighter than white is white.
+    A generator's colours may exceed its alpha by a step or two of 255: what is brighter than white
+    is white.
     """
-    colours, alpha = np.moveaxis(picture[:3], 0, 2).astype(np.uint16), picture[3][..., None].astype(np.uint16)
+    colours, alpha = (
+        np.moveaxis(picture[:3], 0, 2).astype(np.uint16),
+        picture[3][..., None].astype(np.uint16),
+    )
     return np.minimum(colours + (background * (255 - alpha) + 127) // 255, 255).astype(np.uint8)
 
 

@@ -1,8 +1,10 @@
-"""The figures of a cartoon generator: diversity, clusters covered, told from real ones or not, and whether it draws what it is asked for.
+"""The figures of a cartoon generator: diversity, clusters covered, told from real ones or not, and
+whether it draws what it is asked for.
 
-Measured is what the service hands out: drawn by generator.py, its alpha cleaned. Each figure has its reference, which is what
-DiceBear's own pictures get in the place of generated ones: nothing scores better than that. All of it is measured in features of our
-own (judges.py). The Frechet distance between them is therefore not a FID.
+Measured is what the service hands out: drawn by generator.py, its alpha cleaned. Each figure has
+its reference, which is what DiceBear's own pictures get in the place of generated ones: nothing
+scores better than that. All of it is measured in features of our own (judges.py). The Frechet
+distance between them is therefore not a FID.
 """
 
 from __future__ import annotations
@@ -17,19 +19,22 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from avatar_pipeline.cartoons import generator, judges
+from avatar_pipeline.cartoons import classifiers, generator
 from avatar_pipeline.cartoons.attributes import Size, attributes, chosen, draw_latents
 from avatar_pipeline.cartoons.dataset import COUNT, SEED, grid, render
-from avatar_pipeline.cartoons.drawing import premultiplied
+from avatar_pipeline.cartoons.dicebear import premultiplied
 
-# Neither the training's nor the held-out pictures' seed. Real ones, and those that the generator is asked for.
+# Neither the training's nor the held-out pictures' seed. Real ones, and those that the generator is
+# asked for.
 REAL_SEED, ASKED_SEED = SEED + 2, SEED + 3
 JUDGES_SEED = 17
 # What a generator that ships reaches at least.
 BOUNDS = {"diversity, pixels": 0.8, "diversity, features": 0.8, "clusters covered": 0.9}
-# How much of its colour a pixel may have that should be transparent, of 255: less is invisible on any background.
+# How much of its colour a pixel may have that should be transparent, of 255: less is invisible on
+# any background.
 INVISIBLE = 8
-# Pixels of a square that counts as flat, and the step between neighbours, of 255, that counts as an edge.
+# Pixels of a square that counts as flat, and the step between neighbours, of 255, that counts as an
+# edge.
 FLAT, EDGE = 5, 64
 
 
@@ -37,8 +42,9 @@ FLAT, EDGE = 5, 64
 class Amount:
     """How much to measure.
 
-    data: training pictures that stand for the data set. samples: for diversity and clusters. known, new: pictures of either kind that
-    a judge is trained and tested on. clusters: of the data's features.
+    data: training pictures that stand for the data set. samples: for diversity and clusters. known,
+    new: pictures of either kind that a judge is trained and tested on. clusters: of the data's
+    features.
     """
 
     data: int = 6000
@@ -50,7 +56,9 @@ class Amount:
     judge_steps: int = 300
 
     def at_most(self, pictures: int | None, steps: int | None) -> Amount:
-        """Less of everything, to try it out; None: the full amount. Fewer than 24 pictures measure nothing."""
+        """Less of everything, to try it out; None: the full amount. Fewer than 24 pictures measure
+        nothing.
+        """
         if pictures is None and steps is None:
             return self
         few, short = (10**9 if limit is None else limit for limit in (pictures, steps))
@@ -66,7 +74,9 @@ class Amount:
 
 
 class Figure(NamedTuple):
-    """value: of the generator. real: what DiceBear's own pictures get. bound: the least that is asked of it."""
+    """value: of the generator. real: what DiceBear's own pictures get. bound: the least that is
+    asked of it.
+    """
 
     value: float
     real: float | None = None
@@ -78,7 +88,9 @@ class Figure(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """figures by name; asked: DiceBear's pictures of what the generator was asked for; drawn: its own."""
+    """figures by name; asked: DiceBear's pictures of what the generator was asked for; drawn: its
+    own.
+    """
 
     figures: dict[str, Figure]
     asked: np.ndarray
@@ -86,18 +98,33 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(weights: generator.Weights, size: Size, amount: Amount = Amount()) -> Evaluation:
-    """Measure a generator; three minutes a size on one core. The same weights give the same figures on the same machine."""
+    """Measure a generator; three minutes a size on one core. The same weights give the same figures
+    on the same machine.
+    """
     count = max(amount.samples, amount.known + amount.new)
-    with tempfile.TemporaryDirectory(prefix="cartoons-") as folder:  # mapped from disk: 65 KB a picture
+    # mapped from disk: 65 KB a picture
+    with tempfile.TemporaryDirectory(prefix="cartoons-") as folder:
         data, data_hot = render(size, amount.data, SEED, Path(folder, "data"))
         real, real_hot = render(size, count, REAL_SEED, Path(folder, "real"))
         asked, hot = render(size, count, ASKED_SEED, Path(folder, "asked"))
         drawn = draw(weights, hot)
-        reader = judges.train_reader(data, data_hot, size, amount.reader_steps, JUDGES_SEED)
-        features = {name: judges.read(reader, part, size) for name, part in (("data", data), ("real", real), ("drawn", drawn))}
-        figures = _diversity(data, real, drawn, {name: part[0] for name, part in features.items()}, amount)
+        reader = classifiers.train_reader(data, data_hot, size, amount.reader_steps, JUDGES_SEED)
+        features = {
+            name: classifiers.read(reader, part, size)
+            for name, part in (("data", data), ("real", real), ("drawn", drawn))
+        }
+        figures = _diversity(
+            data, real, drawn, {name: part[0] for name, part in features.items()}, amount
+        )
         figures |= _told_apart(
-            real, asked, drawn, features["real"][0], judges.read(reader, asked, size)[0], features["drawn"][0], size, amount
+            real,
+            asked,
+            drawn,
+            features["real"][0],
+            classifiers.read(reader, asked, size)[0],
+            features["drawn"][0],
+            size,
+            amount,
         )
         figures |= _as_asked(asked, drawn, hot, size)
         figures |= _read_right(features["drawn"][1], hot, features["real"][1], real_hot, size)
@@ -105,21 +132,37 @@ def evaluate(weights: generator.Weights, size: Size, amount: Amount = Amount()) 
 
 
 def draw(weights: generator.Weights, hot: np.ndarray) -> np.ndarray:
-    """(n, latent size) of zeros and ones -> (n, 4, pixels, pixels) uint8, premultiplied, as the service hands them out."""
-    rows = tqdm(hot.astype(np.float32), desc="generated", unit="picture", disable=None)  # only on a terminal
-    return np.stack([premultiplied(generator.picture(generator.forward(weights, row))) for row in rows])
+    """(n, latent size) of zeros and ones -> (n, 4, pixels, pixels) uint8, premultiplied, as the
+    service hands them out.
+    """
+    # only on a terminal
+    rows = tqdm(hot.astype(np.float32), desc="generated", unit="picture", disable=None)
+    return np.stack(
+        [premultiplied(generator.picture(generator.forward(weights, row))) for row in rows]
+    )
 
 
 def _diversity(
-    data: np.ndarray, real: np.ndarray, drawn: np.ndarray, features: Mapping[str, np.ndarray], amount: Amount
+    data: np.ndarray,
+    real: np.ndarray,
+    drawn: np.ndarray,
+    features: Mapping[str, np.ndarray],
+    amount: Amount,
 ) -> dict[str, Figure]:
-    """Mean distances between two of the samples against the data's, and which clusters of the data the samples come to."""
+    """Mean distances between two of the samples against the data's, and which clusters of the data
+    the samples come to.
+    """
     count = amount.samples
-    whole, few, new = (mean_distance(part[:count].reshape(count, -1)) for part in (data, drawn, real))
+    whole, few, new = (
+        mean_distance(part[:count].reshape(count, -1)) for part in (data, drawn, real)
+    )
     found = {"diversity, pixels": Figure(few / whole, new / whole, BOUNDS["diversity, pixels"])}
     whole, few, new = (mean_distance(features[name][:count]) for name in ("data", "drawn", "real"))
     found["diversity, features"] = Figure(few / whole, new / whole, BOUNDS["diversity, features"])
-    few, new = (covered(features["data"], features[name][:count], amount.clusters) for name in ("drawn", "real"))
+    few, new = (
+        covered(features["data"], features[name][:count], amount.clusters)
+        for name in ("drawn", "real")
+    )
     found["clusters covered"] = Figure(few, new, BOUNDS["clusters covered"])
     few, new = (frechet(features["data"], features[name]) for name in ("drawn", "real"))
     return found | {"Frechet distance, own features": Figure(few, new)}
@@ -135,89 +178,145 @@ def _told_apart(
     size: Size,
     amount: Amount,
 ) -> dict[str, Figure]:
-    """How well judges tell generated from real (AUC on pictures new to them); real against other real ones is the reference."""
+    """How well judges tell generated from real (AUC on pictures new to them); real against other
+    real ones is the reference.
+    """
     known, new = slice(amount.known), slice(amount.known, amount.known + amount.new)
 
     def linear(other: np.ndarray) -> float:
-        return judges.judged_linearly((real_features[known], other[known]), (real_features[new], other[new]))
+        return classifiers.judged_linearly(
+            (real_features[known], other[known]), (real_features[new], other[new])
+        )
 
     def network(other: np.ndarray) -> float:
-        return judges.judged_by_network(
-            (real[known], other[known]), (real[new], other[new]), size, amount.judge_steps, JUDGES_SEED
+        return classifiers.judged_by_network(
+            (real[known], other[known]),
+            (real[new], other[new]),
+            size,
+            amount.judge_steps,
+            JUDGES_SEED,
         )
 
     return {
-        "told from real, linear on features (AUC)": Figure(linear(drawn_features), linear(asked_features)),
+        "told from real, linear on features (AUC)": Figure(
+            linear(drawn_features), linear(asked_features)
+        ),
         "told from real, network (AUC)": Figure(network(drawn), network(asked)),
     }
 
 
-def _as_asked(asked: np.ndarray, drawn: np.ndarray, hot: np.ndarray, size: Size) -> dict[str, Figure]:
-    """How close the pictures come to those asked for, of combinations of attributes that are not in the training set."""
-    trained = {row.tobytes() for row in chosen(draw_latents(size, COUNT, SEED), size).astype(np.uint8)}
+def _as_asked(
+    asked: np.ndarray, drawn: np.ndarray, hot: np.ndarray, size: Size
+) -> dict[str, Figure]:
+    """How close the pictures come to those asked for, of combinations of attributes that are not in
+    the training set.
+    """
+    trained = {
+        row.tobytes() for row in chosen(draw_latents(size, COUNT, SEED), size).astype(np.uint8)
+    }
     unseen = np.array([row.tobytes() not in trained for row in hot])
     asked, drawn = asked[unseen], drawn[unseen]
-    errors = np.array([np.mean((one.astype(np.float64) - other) ** 2) for one, other in zip(asked, drawn, strict=True)])
+    errors = np.array(
+        [
+            np.mean((one.astype(np.float64) - other) ** 2)
+            for one, other in zip(asked, drawn, strict=True)
+        ]
+    )
     empty = asked[:, 3] == 0
     return {
         "combinations of attributes never trained on": Figure(float(unseen.mean())),
         "PSNR, dB": Figure(float(10 * np.log10(255**2 / errors.mean()))),
-        "PSNR of the worst 5 %, dB": Figure(float(10 * np.log10(255**2 / np.quantile(errors, 0.95)))),
-        "transparent where it should be": Figure(float((drawn[:, 3][empty] < INVISIBLE).mean()), 1.0),
+        "PSNR of the worst 5 %, dB": Figure(
+            float(10 * np.log10(255**2 / np.quantile(errors, 0.95)))
+        ),
+        "transparent where it should be": Figure(
+            float((drawn[:, 3][empty] < INVISIBLE).mean()), 1.0
+        ),
         **texture(asked, drawn),
     }
 
 
 def texture(asked: np.ndarray, drawn: np.ndarray) -> dict[str, Figure]:
-    """Two things that the eye sees and a mean error does not: ripple where DiceBear's colour is flat, and how hard the outlines are.
+    """Two things that the eye sees and a mean error does not: ripple where DiceBear's colour is
+    flat, and how hard the outlines are.
 
-    The ripple is the mean difference between neighbours, 0 to 255, in squares of 5 pixels that should be of one opaque colour. The
-    contrast is that of neighbours at edges, against what it should be.
+    The ripple is the mean difference between neighbours, 0 to 255, in squares of 5 pixels that
+    should be of one opaque colour. The contrast is that of neighbours at edges, against what it
+    should be.
     """
     from scipy.ndimage import maximum_filter, minimum_filter
 
     ripple, pairs, contrast, wanted = 0.0, 0, 0.0, 0.0
     for one, other in zip(asked.astype(np.int16), drawn.astype(np.int16), strict=True):
         window = (1, FLAT, FLAT)
-        flat = (maximum_filter(one, window) == minimum_filter(one, window)).all(axis=0) & (one[3] == 255)
+        flat = (maximum_filter(one, window) == minimum_filter(one, window)).all(axis=0) & (
+            one[3] == 255
+        )
         should, does = (np.abs(np.diff(picture[:3], axis=2)) for picture in (one, other))
-        ripple, pairs = ripple + float(does[:, flat[:, 1:]].sum()), pairs + 3 * int(flat[:, 1:].sum())
+        ripple, pairs = (
+            ripple + float(does[:, flat[:, 1:]].sum()),
+            pairs + 3 * int(flat[:, 1:].sum()),
+        )
         edges = should > EDGE
         contrast, wanted = contrast + float(does[edges].sum()), wanted + float(should[edges].sum())
-    return {"ripple in flat colours, of 255": Figure(ripple / pairs, 0.0), "contrast of outlines": Figure(contrast / wanted, 1.0)}
+    return {
+        "ripple in flat colours, of 255": Figure(ripple / pairs, 0.0),
+        "contrast of outlines": Figure(contrast / wanted, 1.0),
+    }
 
 
-def _read_right(found: np.ndarray, hot: np.ndarray, real: np.ndarray, real_hot: np.ndarray, size: Size) -> dict[str, Figure]:
-    """How often the reader finds the attribute that was asked for, on generated and on real pictures."""
-    drawn = (found == judges.classes(hot, size)).mean(axis=0)
-    reference = (real == judges.classes(real_hot, size)).mean(axis=0)
+def _read_right(
+    found: np.ndarray, hot: np.ndarray, real: np.ndarray, real_hot: np.ndarray, size: Size
+) -> dict[str, Figure]:
+    """How often the reader finds the attribute that was asked for, on generated and on real
+    pictures.
+    """
+    drawn = (found == classifiers.classes(hot, size)).mean(axis=0)
+    reference = (real == classifiers.classes(real_hot, size)).mean(axis=0)
     names = [item.name for item in attributes(size)]
-    return {f"read right: {name}": Figure(float(a), float(b)) for name, a, b in zip(names, drawn, reference, strict=True)}
+    return {
+        f"read right: {name}": Figure(float(a), float(b))
+        for name, a, b in zip(names, drawn, reference, strict=True)
+    }
 
 
 def mean_distance(points: np.ndarray) -> float:
     """The mean Euclidean distance between two of (n, dimensions)."""
     points = np.asarray(points, np.float32) / 255
     squares = (points.astype(np.float64) ** 2).sum(axis=1)
-    between = np.sqrt(np.maximum(squares[:, None] + squares - 2.0 * (points @ points.T).astype(np.float64), 0))
+    between = np.sqrt(
+        np.maximum(squares[:, None] + squares - 2.0 * (points @ points.T).astype(np.float64), 0)
+    )
     return float(between[np.triu_indices(len(points), 1)].mean())
 
 
 def covered(data: np.ndarray, samples: np.ndarray, clusters: int) -> float:
-    """The share of the clusters of the data (k-means) that one of the samples at least is nearest to."""
+    """The share of the clusters of the data (k-means) that one of the samples at least is nearest
+    to.
+    """
     from scipy.cluster.vq import kmeans2, vq
 
     spread = data.std(axis=0) + 1e-6
-    centres, _ = kmeans2(data / spread, clusters, minit="++", rng=np.random.default_rng(JUDGES_SEED))
-    used = np.unique(vq(data / spread, centres)[0])  # k-means may leave one empty: that is none of the data's
+    centres, _ = kmeans2(
+        data / spread, clusters, minit="++", rng=np.random.default_rng(JUDGES_SEED)
+    )
+    # k-means may leave one empty: that is none of the data's
+    used = np.unique(vq(data / spread, centres)[0])
     return float(np.isin(used, vq(samples / spread, centres)[0]).mean())
 
 
 def frechet(data: np.ndarray, samples: np.ndarray) -> float:
-    """The distance between the normal distributions that fit both: sqrt of |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))."""
+    """The distance between the normal distributions that fit both: sqrt of |m1 - m2|^2 + tr(C1 + C2
+    - 2 (C1 C2)^(1/2)).
+    """
     first, second = np.cov(data, rowvar=False), np.cov(samples, rowvar=False)
     roots = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0))
-    squared = ((data.mean(axis=0) - samples.mean(axis=0)) ** 2).sum() + np.trace(first) + np.trace(second) - 2 * roots.sum()
+    squared = (
+        ((data.mean(axis=0) - samples.mean(axis=0)) ** 2).sum()
+        + np.trace(first)
+        + np.trace(second)
+        - 2 * roots.sum()
+    )
     return float(np.sqrt(max(0.0, squared)))
 
 
@@ -233,7 +332,11 @@ def table(found: Mapping[Size, Mapping[str, Figure]]) -> str:
         cells = []
         for size in sizes:
             figure = found[size].get(name)
-            cells += ["", ""] if figure is None else [_number(figure.value, name), _number(figure.real, name)]
+            cells += (
+                ["", ""]
+                if figure is None
+                else [_number(figure.value, name), _number(figure.real, name)]
+            )
         bound = f"{BOUNDS[name]:g}" if name in BOUNDS else ""
         lines.append(f"| {name} | {' | '.join(cells)} | {bound} |")
     return "\n".join(lines)
@@ -242,12 +345,24 @@ def table(found: Mapping[Size, Mapping[str, Figure]]) -> str:
 def _number(value: float | None, name: str) -> str:
     if value is None:
         return ""
-    return f"{value:.1f}" if "dB" in name else f"{value:.4f}" if "transparent" in name else f"{value:.3f}"
+    return (
+        f"{value:.1f}"
+        if "dB" in name
+        else f"{value:.4f}"
+        if "transparent" in name
+        else f"{value:.3f}"
+    )
 
 
-def side_by_side(asked: np.ndarray, drawn: np.ndarray, columns: int = 12, rows: int = 4) -> Image.Image:
+def side_by_side(
+    asked: np.ndarray, drawn: np.ndarray, columns: int = 12, rows: int = 4
+) -> Image.Image:
     """DiceBear's pictures, and below each row the generator's of the same latents; on white."""
-    parts = [half for row in range(rows) for half in (asked[row * columns :][:columns], drawn[row * columns :][:columns])]
+    parts = [
+        half
+        for row in range(rows)
+        for half in (asked[row * columns :][:columns], drawn[row * columns :][:columns])
+    ]
     return grid(np.concatenate(parts), columns)
 
 
@@ -256,5 +371,7 @@ def on_checkerboard(pictures: np.ndarray, columns: int = 12) -> Image.Image:
     pixels = pictures.shape[2]
     rows = -(-len(pictures) // columns)
     along = np.arange(pixels * max(rows, columns)) // 8
-    board = np.where((along[: rows * pixels, None] + along[: columns * pixels]) % 2, 204, 255).astype(np.uint8)
+    board = np.where(
+        (along[: rows * pixels, None] + along[: columns * pixels]) % 2, 204, 255
+    ).astype(np.uint8)
     return grid(pictures, columns, np.repeat(board[..., None], 3, axis=2))

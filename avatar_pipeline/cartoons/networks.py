@@ -1,4 +1,6 @@
-"""The two networks of the DCGAN (Radford et al. 2016): a generator of transposed convolutions, a discriminator of strided ones."""
+"""The two networks of the DCGAN (Radford et al. 2016): a generator of transposed convolutions, a
+discriminator of strided ones.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,17 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from avatar_pipeline.cartoons.attributes import LATENTS, PIXELS, Size
 
-# Channels from the coarsest level to the finest but the last. 0.5 M numbers a generator: 1 MB in half precision.
+# Channels from the coarsest level to the finest but the last. 0.5 M numbers a generator: 1 MB in
+# half precision.
 GENERATOR_CHANNELS = (128, 96, 64, 48, 24)
 DISCRIMINATOR_CHANNELS = (24, 48, 64, 96, 128)
 LEVELS = len(GENERATOR_CHANNELS)
 
 
 class Generator(nn.Module):
-    """What the latents choose -> pictures: (n, latent size) of zeros and ones -> (n, 4, pixels, pixels), premultiplied RGBA, -1 to 1."""
+    """What the latents choose -> pictures: (n, latent size) of zeros and ones -> (n, 4, pixels,
+    pixels), premultiplied RGBA, -1 to 1.
+    """
 
     def __init__(self, size: Size) -> None:
         super().__init__()
@@ -27,7 +32,11 @@ class Generator(nn.Module):
         self.first = nn.BatchNorm2d(widths[0])
         layers: list[nn.Module] = []
         for wide, narrow in pairwise(widths):
-            layers += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()]
+            layers += [
+                nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(narrow),
+                nn.ReLU(),
+            ]
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], 4, 4, 2, 1), nn.Tanh())
         self.apply(_initialize)
 
@@ -37,8 +46,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """A picture and what it should show -> a logit, above 0 for real: spectral normalization in every layer (Miyato et al. 2018), and the
-    attributes enter as a projection onto the last features (Miyato and Koyama 2018)."""
+    """A picture and what it should show -> a logit, above 0 for real: spectral normalization in
+    every layer (Miyato et al. 2018), and the attributes enter as a projection onto the last
+    features (Miyato and Koyama 2018).
+    """
 
     def __init__(self, size: Size) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""The sample sheets of a training (training.py) as one picture: how the same latents were drawn over time."""
+"""The sample sheets of a training (training.py) as one picture: how the same latents were drawn
+over time.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,15 @@ from pathlib import Path
 from PIL import Image
 
 SHOWN = 6
-# A sheet has DiceBear's pictures, the generator's of the same latents, and the same for as many others.
+# A sheet has DiceBear's pictures, the generator's of the same latents, and the same for as many
+# others.
 ROWS = 4
 
 
 def over_time(sheets: Sequence[Path], shown: int = SHOWN) -> Image.Image:
-    """DiceBear's row, and below it the generator's on some of the sheets, from the first to the last; RGB. sheets: at least one."""
+    """DiceBear's row, and below it the generator's on some of the sheets, from the first to the
+    last; RGB. sheets: at least one.
+    """
     last = len(sheets) - 1
     picked = sorted({round(index * last / max(1, shown - 1)) for index in range(shown)})
     rows: list[Image.Image] = []

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avatar_pipeline.errors import ModelError
-from avatar_pipeline.locks import hold, locks_folder, this_machine
-from avatar_pipeline.provenance.manifest import utc_now
+from avatar_pipeline.actors.manifest import utc_now
+from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.core.locks import hold, locks_folder, this_machine
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Device:
     """A device and how to compute on it.
 
-    kind: cuda, mps or cpu. dtype: precision of the weights. autocast: lower precision of the heavy layers, or None.
+    kind: cuda, mps or cpu. dtype: precision of the weights. autocast: lower precision of the heavy
+    layers, or None.
     index: which of several CUDA devices.
     """
 
@@ -42,7 +43,8 @@ class Device:
 
 @dataclass
 class Usage:
-    """What one turn on a device took: wall seconds, and peak memory in MiB (the process's own peak so far when on a CPU).
+    """What one turn on a device took: wall seconds, and peak memory in MiB (the process's own peak
+    so far when on a CPU).
 
     waited: seconds before the turn, not part of `seconds`. since, until: when it was held, UTC.
     """
@@ -55,42 +57,70 @@ class Usage:
 
 
 def choose_device(wanted: str = "auto") -> Device:
-    """The device called `wanted` (auto, cuda, cuda:1, mps, cpu); auto takes the first of cuda, mps and cpu that is there.
+    """The device called `wanted` (auto, cuda, cuda:1, mps, cpu); auto takes the first of cuda, mps
+    and cpu that is there.
 
-    A CUDA device becomes the current one, so that "cuda" alone means it. Raises ModelError when the one asked for is not usable.
+    A CUDA device becomes the current one, so that "cuda" alone means it. Raises ModelError when the
+    one asked for is not usable.
     """
     import torch
 
-    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    kind, colon, number = next(name for name in usable if usable[name]) if wanted == "auto" else wanted, "", ""
+    usable = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    kind, colon, number = (
+        next(name for name in usable if usable[name]) if wanted == "auto" else wanted,
+        "",
+        "",
+    )
     if kind not in usable:
         kind, colon, number = wanted.partition(":")
     if kind not in usable or (colon and not (kind == "cuda" and number.isdecimal())):
-        raise ModelError(f"device {wanted!r} is not known. Use auto, cuda, cuda:1 (another number for another card), mps or cpu.")
+        raise ModelError(
+            f"device {wanted!r} is not known. Use auto, cuda, cuda:1 (another number "
+            "for another card), mps or cpu."
+        )
     if not usable[kind]:
-        raise ModelError(f"device {wanted!r} is not usable on this machine. Use device: auto, or install the torch build for it.")
+        raise ModelError(
+            f"device {wanted!r} is not usable on this machine. Use device: auto, or "
+            "install the torch build for it."
+        )
     if kind == "cuda":
         index, count = int(number or 0), torch.cuda.device_count()
         if index >= count:
             raise ModelError(
-                f"device {wanted!r} is not there: this machine has {count} CUDA devices, cuda:0 to cuda:{count - 1}."
+                f"device {wanted!r} is not there: this machine has {count} CUDA devices, cuda:0 "
+                f"to cuda:{count - 1}."
             )
         torch.cuda.set_device(index)
         return Device("cuda", torch.cuda.get_device_name(index), torch.bfloat16, None, index)
     if kind == "mps":
         return Device("mps", platform.processor() or "Apple GPU", torch.float32, torch.float16)
-    # Processors with bfloat16 arithmetic run the U-Net about twice as fast in it; emulated on others it is slower than float32.
-    fast = bool(torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("amx_bf16"))
-    name = f"{torch.cpu.get_capabilities().get('cpu_name') or platform.machine()} ({torch.get_num_threads()} threads)"
+    # Processors with bfloat16 arithmetic run the U-Net about twice as fast in it; emulated on
+    # others it is slower than float32.
+    fast = bool(
+        torch.cpu.get_capabilities().get("avx512_bf16")
+        or torch.cpu.get_capabilities().get("amx_bf16")
+    )
+    name = (
+        f"{torch.cpu.get_capabilities().get('cpu_name') or platform.machine()} "
+        f"({torch.get_num_threads()} threads)"
+    )
     return Device("cpu", name, torch.float32, torch.bfloat16 if fast else None)
 
 
 def free_memory_gib(device: Device) -> float:
-    """GiB that a new model could take: what nobody uses, and what PyTorch holds without using it."""
+    """GiB that a new model could take: what nobody uses, and what PyTorch holds without using
+    it.
+    """
     import torch
 
     if device.kind == "cuda":
-        unused = torch.cuda.memory_reserved(device.index) - torch.cuda.memory_allocated(device.index)
+        unused = torch.cuda.memory_reserved(device.index) - torch.cuda.memory_allocated(
+            device.index
+        )
         return (torch.cuda.mem_get_info(device.index)[0] + unused) / 2**30
     if device.kind == "mps":
         return (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()) / 2**30
@@ -107,10 +137,11 @@ def free_memory_gib(device: Device) -> float:
 
 
 def lock_path(device: Device) -> Path:
-    """The file that processes lock while they compute on `device`: in `locks_folder()`, the same for all processes of a user.
+    """The file that processes lock while they compute on `device`: in `locks_folder()`, the same
+    for all processes of a user.
 
-    It does not hold off other users, unless AVATAR_LOCKS names a folder that they share, nor containers that do not mount that folder.
-    Raises StoreError when there is no such folder.
+    It does not hold off other users, unless AVATAR_LOCKS names a folder that they share, nor
+    containers that do not mount that folder. Raises StoreError when there is no such folder.
     """
     if device.kind != "cuda":  # a home folder may be shared by several machines
         return locks_folder() / f"{device.kind}-{this_machine()}.lock"
@@ -121,11 +152,14 @@ def lock_path(device: Device) -> Path:
 
 
 @contextmanager
-def turn(device: Device, work: str = "", log: Callable[[str], None] = lambda line: None) -> Iterator[Usage]:
+def turn(
+    device: Device, work: str = "", log: Callable[[str], None] = lambda line: None
+) -> Iterator[Usage]:
     """Hold `device` alone among the processes that share its lock, and measure what that takes.
 
-    The operating system releases the lock when its process dies. Waiting for it is not part of the seconds, and `log` hears of it; `work`
-    is what other waiters read. Raises StoreError when the lock cannot be used.
+    The operating system releases the lock when its process dies. Waiting for it is not part of the
+    seconds, and `log` hears of it; `work` is what other waiters read. Raises StoreError when the
+    lock cannot be used.
     """
     import torch
 

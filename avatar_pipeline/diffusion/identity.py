@@ -1,7 +1,8 @@
 """The face-identity input: who is drawn, through an IP-Adapter.
 
-SD and SDXL take a face analyzer's embedding (IP-Adapter FaceID); FLUX's adapter takes a CLIP projection of a picture of the face. Weight
-and start mean what they mean in PuLID, which itself is not in diffusers (docs/generation.md).
+SD and SDXL take a face analyzer's embedding (IP-Adapter FaceID); FLUX's adapter takes a CLIP
+projection of a picture of the face. Weight and start mean what they mean in PuLID, which itself is
+not in diffusers (docs/generation.md).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from avatar_pipeline.core.errors import GenerationError, ModelError
 from avatar_pipeline.diffusion.presets import Preset
-from avatar_pipeline.errors import GenerationError, ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -29,10 +30,12 @@ FACE_LORA = "face_identity"  # name of the LoRA that published FaceID adapters b
 class Identity:
     """Whose face to draw.
 
-    embedding: (D,) float32 of the analyzer that the preset names in `identity_analyzer`, as it gives it. weight: `id_weight`, how strongly
-    the face is injected: 0 (draws as without an identity) to 3. start: `id_timestep_start`, the step from which it enters, counted from
-    0; the earlier, the more alike. face: the face upright in a picture, which FLUX's adapter looks at instead of the embedding.
-    Raises GenerationError for another weight or start.
+    embedding: (D,) float32 of the analyzer that the preset names in `identity_analyzer`, as it
+    gives it. weight: `id_weight`, how strongly
+    the face is injected: 0 (draws as without an identity) to 3. start: `id_timestep_start`, the
+    step from which it enters, counted from 0; the earlier, the more alike. face: the face upright
+    in a picture, which FLUX's adapter looks at instead of the embedding. Raises GenerationError for
+    another weight or start.
     """
 
     embedding: np.ndarray
@@ -42,13 +45,23 @@ class Identity:
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= LARGEST_WEIGHT:
-            raise GenerationError(f"id_weight: {self.weight} is out of range. Give 0 (no identity) to {LARGEST_WEIGHT:g}.")
+            raise GenerationError(
+                f"id_weight: {self.weight} is out of range. Give 0 (no "
+                f"identity) to {LARGEST_WEIGHT:g}."
+            )
         if self.start < 0:
-            raise GenerationError(f"id_timestep_start: {self.start} is out of range. Give the number of a step, from 0 on.")
+            raise GenerationError(
+                f"id_timestep_start: {self.start} is out of range. Give the "
+                "number of a step, from 0 on."
+            )
 
 
-def identity_at(scale: float, embedding: np.ndarray, face: Image.Image, preset: Preset) -> Identity | None:
-    """The identity that a preset's adapter is given at `scale`, its own measure and no `id_weight`; None for a scale of 0."""
+def identity_at(
+    scale: float, embedding: np.ndarray, face: Image.Image, preset: Preset
+) -> Identity | None:
+    """The identity that a preset's adapter is given at `scale`, its own measure and no `id_weight`;
+    None for a scale of 0.
+    """
     return Identity(embedding, scale / preset.identity_unit, face=face) if scale else None
 
 
@@ -56,10 +69,13 @@ def identity_at(scale: float, embedding: np.ndarray, face: Image.Image, preset: 
 class IdentityAdapter:
     """A loaded adapter, which leaves the denoiser alone except while it is `installed`.
 
-    Left in, it would ask for an embedding at every call, LoRA training's too, and pictures without an identity would go another way
-    through the attention layers. denoiser: the pipeline's part that it belongs to. processors: all of that part's attention processors,
-    by name. projection: embedding -> tokens. lora: weights of the LoRA that came with it, by name; empty when there was none.
-    encoder: looks at the face for it, with the size of the picture it wants; None where the embedding is taken.
+    Left in, it would ask for an embedding at every call, LoRA training's too, and pictures without
+    an identity would go another way through the attention layers. denoiser: the pipeline's part
+    that it belongs to. processors: all of that part's attention processors, by name. projection:
+    embedding -> tokens. lora: weights of the LoRA that came with it, by name; empty when there was
+    none.
+    encoder: looks at the face for it, with the size of the picture it wants; None where the
+    embedding is taken.
     """
 
     file: Path
@@ -70,36 +86,55 @@ class IdentityAdapter:
     encoder: Any = None
 
     def arguments(self, identity: Identity, guided: bool) -> dict[str, Any]:
-        """The pipeline's arguments for this identity, which the pipeline repeats for each picture of a batch.
+        """The pipeline's arguments for this identity, which the pipeline repeats for each picture
+        of a batch.
 
-        For FaceID (1, 1, 1, D), or (2, 1, 1, D) for guidance, where zeros stand for nobody and come first; for FLUX (1, 1, D), and a black
-        picture's for nobody. Raises GenerationError for an embedding that is not the adapter's length, or not finite, and for a missing
-        face.
+        For FaceID (1, 1, 1, D), or (2, 1, 1, D) for guidance, where zeros stand for nobody and come
+        first; for FLUX (1, 1, D), and a black picture's for nobody. Raises GenerationError for an
+        embedding that is not the adapter's length, or not finite, and for a missing face.
         """
         import torch
 
         if self.encoder is not None:
             if identity.face is None:
-                raise GenerationError(f"identity: {self.file} looks at the face itself. Give a picture of it (Identity.face).")
+                raise GenerationError(
+                    f"identity: {self.file} looks at the face itself. Give a "
+                    "picture of it (Identity.face)."
+                )
             black = Image.new("RGB", identity.face.size)
             somebody, nobody = (self._look(face)[None] for face in (identity.face, black))
-            return {"ip_adapter_image_embeds": [somebody], "negative_ip_adapter_image_embeds": [nobody]}
+            return {
+                "ip_adapter_image_embeds": [somebody],
+                "negative_ip_adapter_image_embeds": [nobody],
+            }
         weights = self.projection.image_projection_layers[0].ff.net[0].proj.weight
         length = weights.shape[1]
         if identity.embedding.shape != (length,) or not np.isfinite(identity.embedding).all():
             raise GenerationError(
-                f"identity: the embedding has the shape {identity.embedding.shape}, and {self.file} takes {length} finite numbers. "
-                "Measure the face with the analyzer that the adapter was trained on (the preset's identity_analyzer)."
+                f"identity: the embedding has the shape {identity.embedding.shape}, and "
+                f"{self.file} takes {length} finite numbers. "
+                "Measure the face with the analyzer that the adapter was trained on (the preset's "
+                "identity_analyzer)."
             )
-        somebody = torch.from_numpy(identity.embedding)[None, None, None].to(weights.device, weights.dtype)
-        return {"ip_adapter_image_embeds": [torch.cat([torch.zeros_like(somebody), somebody]) if guided else somebody]}
+        somebody = torch.from_numpy(identity.embedding)[None, None, None].to(
+            weights.device, weights.dtype
+        )
+        return {
+            "ip_adapter_image_embeds": [
+                torch.cat([torch.zeros_like(somebody), somebody]) if guided else somebody
+            ]
+        }
 
     @contextmanager
     def installed(self, pipeline: Any, scale: float) -> Iterator[None]:
         """The denoiser takes identities, at `scale`, while the block runs."""
         denoiser = getattr(pipeline, self.denoiser)
-        for module in (*(part for part in self.processors.values() if hasattr(part, "to_k_ip")), self.projection):
-            module.to(pipeline._execution_device)  # memory plans move the denoiser about, and know nothing of these
+        for module in (
+            *(part for part in self.processors.values() if hasattr(part, "to_k_ip")),
+            self.projection,
+        ):
+            # memory plans move the denoiser about, and know nothing of these
+            module.to(pipeline._execution_device)
         with _restored(denoiser):
             denoiser.set_attn_processor(dict(self.processors))
             denoiser.encoder_hid_proj = self.projection
@@ -118,12 +153,18 @@ class IdentityAdapter:
                     pipeline.unload_lora_weights()
 
     def set_scale(self, pipeline: Any, scale: float, beside: list[str] | None = None) -> None:
-        """Change the scale of the installed adapter. Its LoRA is on or off, as in the demos of IP-Adapter FaceID, beside other LoRAs."""
+        """Change the scale of the installed adapter. Its LoRA is on or off, as in the demos of
+        IP-Adapter FaceID, beside other LoRAs.
+        """
         for processor in self.processors.values():
             if hasattr(processor, "to_k_ip"):
                 processor.scale = [scale]
         if self.lora:
-            others = [name for name in (beside or _active(getattr(pipeline, self.denoiser))) if name != FACE_LORA]
+            others = [
+                name
+                for name in (beside or _active(getattr(pipeline, self.denoiser)))
+                if name != FACE_LORA
+            ]
             pipeline.set_adapters([*others, FACE_LORA], [*[1.0] * len(others), float(scale > 0)])
 
     def _look(self, face: Image.Image) -> torch.Tensor:
@@ -132,17 +173,23 @@ class IdentityAdapter:
         from transformers import CLIPImageProcessor
 
         size = self.encoder.config.image_size
-        looked = CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+        looked = CLIPImageProcessor(
+            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+        )
         pixels = looked(face.convert("RGB"), return_tensors="pt").pixel_values
         with torch.no_grad():
-            found: torch.Tensor = self.encoder(pixels.to(self.encoder.device, self.encoder.dtype)).image_embeds
+            found: torch.Tensor = self.encoder(
+                pixels.to(self.encoder.device, self.encoder.dtype)
+            ).image_embeds
         return found.to(self.projection.image_projection_layers[0].image_embeds.weight.dtype)
 
 
 def load_adapter(pipeline: Any, model: Path, name: str) -> IdentityAdapter:
-    """Load the file `name` of the model folder `model` with the pipeline's own loader; FLUX's image encoder lies beside it.
+    """Load the file `name` of the model folder `model` with the pipeline's own loader; FLUX's image
+    encoder lies beside it.
 
-    Raises ModelError when something is missing, is no safetensors file, or does not fit the pipeline's denoiser.
+    Raises ModelError when something is missing, is no safetensors file, or does not fit the
+    pipeline's denoiser.
     """
     from safetensors import SafetensorError
 
@@ -150,10 +197,13 @@ def load_adapter(pipeline: Any, model: Path, name: str) -> IdentityAdapter:
     if not file.is_file():
         raise ModelError(
             f"{file} is missing: the model cannot draw a given face without it. "
-            "Put the IP-Adapter (FaceID form) trained for this model there, or draw without an identity (identity_scale: 0)."
+            "Put the IP-Adapter (FaceID form) trained for this model there, or draw without an "
+            "identity (identity_scale: 0)."
         )
     if file.suffix != ".safetensors":
-        raise ModelError(f"{file} is no safetensors file. Convert it with scripts/convert_ip_adapter.py.")
+        raise ModelError(
+            f"{file} is no safetensors file. Convert it with scripts/convert_ip_adapter.py."
+        )
     part = "unet" if hasattr(pipeline, "unet") else "transformer"
     denoiser = getattr(pipeline, part)
     with _restored(denoiser):
@@ -161,24 +211,42 @@ def load_adapter(pipeline: Any, model: Path, name: str) -> IdentityAdapter:
             weights = _read(file)
             lora = _take_lora(denoiser, weights)
             if part == "unet":
-                pipeline.load_ip_adapter(weights, subfolder="", weight_name=file.name, image_encoder_folder=None)
+                pipeline.load_ip_adapter(
+                    weights, subfolder="", weight_name=file.name, image_encoder_folder=None
+                )
                 encoder = None
             else:
-                pipeline.load_ip_adapter(weights, weight_name=file.name, image_encoder_pretrained_model_name_or_path=None)
+                pipeline.load_ip_adapter(
+                    weights, weight_name=file.name, image_encoder_pretrained_model_name_or_path=None
+                )
                 encoder = _load_encoder(file.parent / "image_encoder", denoiser)
         except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
             raise ModelError(
-                f"the identity adapter {file} does not fit the model in {model}: {error}. Fetch or train it again."
+                f"the identity adapter {file} does not fit the model in {model}: {error}. Fetch "
+                "or train it again."
             ) from error
-        return IdentityAdapter(file, part, dict(denoiser.attn_processors), denoiser.encoder_hid_proj, lora, encoder)
+        return IdentityAdapter(
+            file, part, dict(denoiser.attn_processors), denoiser.encoder_hid_proj, lora, encoder
+        )
 
 
 def _read(file: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """The two groups of an adapter's weights, by the names that diffusers' loaders know; XLabs' names for FLUX are translated as there."""
+    """The two groups of an adapter's weights, by the names that diffusers' loaders know; XLabs'
+    names for FLUX are translated as there.
+    """
     from safetensors.torch import load_file
 
-    prefixes = {"image_proj.": 0, "ip_adapter_proj_model.": 0, "ip_adapter.": 1, "double_blocks.": 1}
-    renamed = (("ip_adapter_double_stream_k_proj", "to_k_ip"), ("ip_adapter_double_stream_v_proj", "to_v_ip"), ("processor.", ""))
+    prefixes = {
+        "image_proj.": 0,
+        "ip_adapter_proj_model.": 0,
+        "ip_adapter.": 1,
+        "double_blocks.": 1,
+    }
+    renamed = (
+        ("ip_adapter_double_stream_k_proj", "to_k_ip"),
+        ("ip_adapter_double_stream_v_proj", "to_v_ip"),
+        ("processor.", ""),
+    )
     groups: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]] = ({}, {})
     for key, tensor in load_file(file).items():
         prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
@@ -191,11 +259,22 @@ def _read(file: Path) -> dict[str, dict[str, torch.Tensor]]:
     return {"image_proj": groups[0], "ip_adapter": groups[1]}
 
 
-def _take_lora(denoiser: Any, weights: dict[str, dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Take the LoRA out of the weights: loaded along it would stay on in every picture, and switch another LoRA off."""
-    taken = {key: weights["ip_adapter"].pop(key) for key in list(weights["ip_adapter"]) if "_lora." in key}
+def _take_lora(
+    denoiser: Any, weights: dict[str, dict[str, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
+    """Take the LoRA out of the weights: loaded along it would stay on in every picture, and switch
+    another LoRA off.
+    """
+    taken = {
+        key: weights["ip_adapter"].pop(key)
+        for key in list(weights["ip_adapter"])
+        if "_lora." in key
+    }
     names = list(denoiser.attn_processors)
-    return {f"unet.{names[int(key.split('.')[0])]}.{key.split('.', 1)[1]}": tensor for key, tensor in taken.items()}
+    return {
+        f"unet.{names[int(key.split('.')[0])]}.{key.split('.', 1)[1]}": tensor
+        for key, tensor in taken.items()
+    }
 
 
 def _load_encoder(folder: Path, denoiser: Any) -> Any:
@@ -203,7 +282,8 @@ def _load_encoder(folder: Path, denoiser: Any) -> Any:
 
     if not folder.is_dir():
         raise ModelError(
-            f"{folder} is missing: FLUX's identity adapter looks at faces through CLIP. Put the image encoder there."
+            f"{folder} is missing: FLUX's identity adapter looks at faces through CLIP. Put the "
+            "image encoder there."
         )
     encoder = CLIPVisionModelWithProjection.from_pretrained(
         folder, dtype=denoiser.dtype, local_files_only=True, use_safetensors=True

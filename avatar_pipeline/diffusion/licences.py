@@ -1,4 +1,6 @@
-"""Licences that a user has to accept before a model is fetched or used, and the record that this was done."""
+"""Licences that a user has to accept before a model is fetched or used, and the record that this
+was done.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,19 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from avatar_pipeline.actors.manifest import utc_now
+from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.core.home import home_folder
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.weights import write_json
-from avatar_pipeline.errors import ModelError
-from avatar_pipeline.home import home_folder
-from avatar_pipeline.provenance.manifest import utc_now
 
 VARIABLE = "AVATAR_ACCEPT_LICENCES"
 
 
 def licence_accepted(preset: Preset, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the preset's licence asks for nothing, or has been accepted: on record, or in the environment (for CI)."""
+    """Whether the preset's licence asks for nothing, or has been accepted: on record, or in the
+    environment (for CI).
+    """
     if not preset.accept:
         return True
     if preset.name in [name.strip() for name in environ.get(VARIABLE, "").split(",")]:
@@ -30,14 +34,24 @@ def require_licence(preset: Preset) -> None:
     """Raise ModelError when the preset's licence has not been accepted."""
     if not licence_accepted(preset):
         raise ModelError(
-            f"the licence of preset {preset.name} has not been accepted: {preset.licence}, {preset.accept}. Read it, and if you agree: "
-            f"avatar-pipeline fetch {preset.name} --accept-licence (or {VARIABLE}={preset.name} in the environment)."
+            f"the licence of preset {preset.name} has not been accepted: {preset.licence}, "
+            f"{preset.accept}. Read it, and if you agree: "
+            f"avatar-pipeline fetch {preset.name} --accept-licence (or {VARIABLE}={preset.name} "
+            "in the environment)."
         )
 
 
 def accept_licence(preset: Preset) -> Path:
-    """Put the acceptance on record in the project's home, with its time. Returns the record's file."""
-    write_json(record(), {**_read(), preset.name: {"licence": preset.licence, "terms": preset.accept, "accepted": utc_now()}})
+    """Put the acceptance on record in the project's home, with its time. Returns the record's
+    file.
+    """
+    write_json(
+        record(),
+        {
+            **_read(),
+            preset.name: {"licence": preset.licence, "terms": preset.accept, "accepted": utc_now()},
+        },
+    )
     return record()
 
 
@@ -52,5 +66,7 @@ def _read() -> dict[str, dict[str, str]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise ModelError(f"{record()} cannot be read: {error}. Delete it, and accept the licences again.") from None
+        raise ModelError(
+            f"{record()} cannot be read: {error}. Delete it, and accept the licences again."
+        ) from None
     return content if isinstance(content, dict) else {}

@@ -6,39 +6,56 @@ import json
 import re
 from typing import Any
 
+from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.families import FamilyName
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.weights import FAMILY_NAMES
-from avatar_pipeline.errors import ModelError
 
 MEND = "Train it again (materialize lora), or give the LoRA of this preset's family."
 
-# How the families' layers are called: diffusers' names, kohya's, and those of the models' first publishers.
-FLUX_KEYS = re.compile(r"^transformer\.|double_blocks|single_blocks|single_transformer_blocks|lora_transformer_")
+# How the families' layers are called: diffusers' names, kohya's, and those of the models' first
+# publishers.
+FLUX_KEYS = re.compile(
+    r"^transformer\.|double_blocks|single_blocks|single_transformer_blocks|lora_transformer_"
+)
 SDXL_KEYS = re.compile(
     r"text_encoder_2\.|lora_te[12]_|add_embedding|label_emb|_blocks[._]\d+[._](attentions[._])?\d*[._]?transformer_blocks[._][2-9]"
 )
 UNET_KEYS = re.compile(r"^unet\.|lora_unet_|^lora_te_|^text_encoder\.")
 # Width of the text that cross-attention reads: tells the two apart where names do not.
 TEXT_WIDTHS: dict[int, FamilyName] = {768: "sd", 2048: "sdxl"}
-DECLARED = {"flux": "flux", "sdxl": "sdxl", "stable-diffusion-xl": "sdxl", "sd_v1": "sd", "stable-diffusion-v1": "sd"}
+DECLARED = {
+    "flux": "flux",
+    "sdxl": "sdxl",
+    "stable-diffusion-xl": "sdxl",
+    "sd_v1": "sd",
+    "stable-diffusion-v1": "sd",
+}
 
 
 def check_lora(weights: bytes, preset: Preset) -> None:
-    """Raise ModelError when the bytes are a pickle, damaged, no LoRA, or the LoRA of another family than the preset's."""
+    """Raise ModelError when the bytes are a pickle, damaged, no LoRA, or the LoRA of another family
+    than the preset's.
+    """
     family = lora_family(read_header(weights))
     if family is not None and family != preset.family:
         raise ModelError(
-            f"the LoRA is one for {FAMILY_NAMES[family]}, and preset {preset.name} is {FAMILY_NAMES[preset.family]}. {MEND}"
+            f"the LoRA is one for {FAMILY_NAMES[family]}, and preset {preset.name} is "
+            f"{FAMILY_NAMES[preset.family]}. {MEND}"
         )
 
 
 def read_header(weights: bytes) -> dict[str, Any]:
-    """The header of a safetensors file. Raises ModelError when there is none, or the file is cut off."""
-    if weights[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or weights[:4] == b"PK\x03\x04":
+    """The header of a safetensors file. Raises ModelError when there is none, or the file is cut
+    off.
+    """
+    if (
+        weights[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+        or weights[:4] == b"PK\x03\x04"
+    ):
         raise ModelError(
-            "the LoRA is a pickle, which can run any code when it is opened. Convert it to safetensors where you trust it. "
-            + MEND
+            "the LoRA is a pickle, which can run any code when it is opened. Convert it to "
+            "safetensors where you trust it. " + MEND
         )
     try:
         length = int.from_bytes(weights[:8], "little")
@@ -46,17 +63,23 @@ def read_header(weights: bytes) -> dict[str, Any]:
         if not isinstance(header, dict):
             raise ValueError("it has no safetensors header")
         tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-        if 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0) != len(weights):
+        if 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0) != len(
+            weights
+        ):
             raise ValueError("it is cut off, or longer than its header says")
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise ModelError(f"the LoRA is damaged: {error}. {MEND}") from None
     if not any("lora" in name for name in header):
-        raise ModelError(f"the file is no LoRA: none of its {len(tensors)} tensors belongs to one. {MEND}")
+        raise ModelError(
+            f"the file is no LoRA: none of its {len(tensors)} tensors belongs to one. {MEND}"
+        )
     return header
 
 
 def lora_family(header: dict[str, Any]) -> FamilyName | None:
-    """The family that a LoRA's metadata or names tell; None when they do not: loading it will show."""
+    """The family that a LoRA's metadata or names tell; None when they do not: loading it will
+    show.
+    """
     metadata = header.get("__metadata__") or {}
     for field in ("modelspec.architecture", "ss_base_model_version"):
         for word, declared in DECLARED.items():

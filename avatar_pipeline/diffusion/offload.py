@@ -1,4 +1,6 @@
-"""Apply a memory plan to a loaded pipeline, at first and when stepping down. Weights are never loaded again for it."""
+"""Apply a memory plan to a loaded pipeline, at first and when stepping down. Weights are never
+loaded again for it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str) -> None:
-    """Hold pipelines that share their parts as `plan` says, on `device`; from any plan to one below it.
+    """Hold pipelines that share their parts as `plan` says, on `device`; from any plan to one below
+    it.
 
     The VAE stays on the device: our code hands it pictures and latents itself, and it is small.
     """
@@ -33,7 +36,8 @@ def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str)
     else:
         group_offload(first, device)
     if plan.tiling and hasattr(first.vae, "enable_tiling"):
-        # diffusers' tiles are as large as the pictures that the VAE was trained on: 1024 pixels in SDXL, which would be no help
+        # diffusers' tiles are as large as the pictures that the VAE was trained on: 1024 pixels in
+        # SDXL, which would be no help
         first.vae.tile_sample_min_size = TILE
         first.vae.tile_latent_min_size = TILE // 2 ** (len(first.vae.config.block_out_channels) - 1)
         first.vae.enable_tiling()
@@ -41,7 +45,8 @@ def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str)
 
 
 def restore_lora(denoiser: Any, layers: Mapping[str, torch.Tensor], adapter: str) -> None:
-    """Give a LoRA its own values back in a denoiser stored in 8 bits, where PEFT puts it in 8 bits too.
+    """Give a LoRA its own values back in a denoiser stored in 8 bits, where PEFT puts it in 8 bits
+    too.
 
     layers: its tensors by diffusers' names, such as "blocks.0.to_q.lora_A.weight".
     """
@@ -56,7 +61,9 @@ def restore_lora(denoiser: Any, layers: Mapping[str, torch.Tensor], adapter: str
 
 
 def group_offload(pipeline: Any, device: str) -> None:
-    """Keep the weights in main memory and bring each layer to the device when it computes, the next one meanwhile on CUDA."""
+    """Keep the weights in main memory and bring each layer to the device when it computes, the next
+    one meanwhile on CUDA.
+    """
     import torch
 
     pipeline.to("cpu")
@@ -65,7 +72,8 @@ def group_offload(pipeline: Any, device: str) -> None:
         offload_device=torch.device("cpu"),
         offload_type="leaf_level",
         use_stream=device.startswith("cuda"),
-        low_cpu_mem_usage=True,  # pinned only while they travel: the whole of FLUX pinned would be 33 GB of locked memory
+        # pinned only while they travel: the whole of FLUX pinned would be 33 GB of locked memory
+        low_cpu_mem_usage=True,
         exclude_modules=["vae"],
     )
 
@@ -83,6 +91,10 @@ def nf4_config(denoiser: str, dtype: Any) -> Any:
 
     return PipelineQuantizationConfig(
         quant_backend="bitsandbytes_4bit",
-        quant_kwargs={"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype},
+        quant_kwargs={
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_compute_dtype": dtype,
+        },
         components_to_quantize=[denoiser],
     )

@@ -1,4 +1,6 @@
-"""A preset with what differs from the table: the run beats the environment, which beats actor.yaml, which beats the table."""
+"""A preset with what differs from the table: the run beats the environment, which beats actor.yaml,
+which beats the table.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.presets import PRESETS, Preset, SchedulerName, get_preset, with_model
-from avatar_pipeline.errors import ModelError
 
 PRESET_VARIABLE = "AVATAR_PRESET"
 MODEL_PREFIX = "AVATAR_MODEL_"
@@ -23,41 +25,78 @@ Size = tuple[int, int]
 
 
 class Overrides(BaseModel):
-    """The fields of a preset that may be overridden, with their ranges; None leaves the table's value.
+    """The fields of a preset that may be overridden, with their ranges; None leaves the table's
+    value.
 
     What a model is (family, licence, size_multiple, parameters) is not among them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: str | None = Field(None, min_length=1, description="a diffusers folder, or a hub id as OWNER/NAME@REVISION")
+    model: str | None = Field(
+        None, min_length=1, description="a diffusers folder, or a hub id as OWNER/NAME@REVISION"
+    )
     revision: str | None = Field(None, min_length=1, description="commit of the hub id")
     steps: int | None = Field(None, ge=1, le=150, description="denoising steps")
-    guidance_scale: float | None = Field(None, ge=1, le=30, description="how closely pictures follow the prompt")
-    scheduler: SchedulerName | None = Field(None, description="own, dpmpp_2m_karras or euler_simple")
-    flow_shift: float | None = Field(None, ge=-3, le=3, description="exponent of the constant time shift of euler_simple")
-    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(None, description="precision of the weights on CUDA")
+    guidance_scale: float | None = Field(
+        None, ge=1, le=30, description="how closely pictures follow the prompt"
+    )
+    scheduler: SchedulerName | None = Field(
+        None, description="own, dpmpp_2m_karras or euler_simple"
+    )
+    flow_shift: float | None = Field(
+        None, ge=-3, le=3, description="exponent of the constant time shift of euler_simple"
+    )
+    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
+        None, description="precision of the weights on CUDA"
+    )
     sizes: dict[Literal["headshot", "half_body", "full_body"], Size] | None = Field(
         None, description="width and height in pixels by framing, headshot among them"
     )
     largest: int | None = Field(None, ge=256, le=4096, description="longest side in pixels")
-    head_inter_eye: float | None = Field(None, gt=0, lt=1, description="eye distance of a head shot, share of the width")
-    head_eye_y: float | None = Field(None, gt=0, lt=1, description="height of the eyes of a head shot, share of the height")
+    head_inter_eye: float | None = Field(
+        None, gt=0, lt=1, description="eye distance of a head shot, share of the width"
+    )
+    head_eye_y: float | None = Field(
+        None, gt=0, lt=1, description="height of the eyes of a head shot, share of the height"
+    )
     lora_rank: int | None = Field(None, ge=1, le=256, description="rank of the LoRA")
-    lora_alpha: int | None = Field(None, ge=1, le=512, description="scale of the LoRA: its strength is alpha / rank")
+    lora_alpha: int | None = Field(
+        None, ge=1, le=512, description="scale of the LoRA: its strength is alpha / rank"
+    )
     lora_learning_rate: float | None = Field(None, gt=0, le=0.1, description="learning rate")
     lora_steps: int | None = Field(None, ge=1, le=20000, description="optimizer steps")
     lora_batch_size: int | None = Field(None, ge=1, le=64, description="pictures per step")
-    lora_targets: tuple[str, ...] | None = Field(None, min_length=1, description="names of the layers that learn")
-    lora_face_weight: float | None = Field(None, ge=1, le=20, description="how many times as much the loss counts in the face")
-    lora_min_snr: float | None = Field(None, ge=0, le=100, description="gamma of min-SNR weighting, 0 for none")
-    lora_ema: float | None = Field(None, ge=0, lt=1, description="decay of the averaged weights, 0 for none")
-    timestep_mean: float | None = Field(None, ge=-5, le=5, description="mean of the logit-normal of training noise levels")
-    timestep_spread: float | None = Field(None, gt=0, le=5, description="spread of that logit-normal")
-    timestep_uniform: float | None = Field(None, ge=0, le=1, description="share of training noise levels drawn evenly")
-    identity_adapter: str | None = Field(None, description="file of the IP-Adapter in the model's folder, empty for none")
-    identity_analyzer: Literal["", "dlib", "insightface"] | None = Field(None, description="analyzer that the adapter reads")
-    identity_unit: float | None = Field(None, gt=0, le=3, description="the adapter's scale at an id_weight of 1")
+    lora_targets: tuple[str, ...] | None = Field(
+        None, min_length=1, description="names of the layers that learn"
+    )
+    lora_face_weight: float | None = Field(
+        None, ge=1, le=20, description="how many times as much the loss counts in the face"
+    )
+    lora_min_snr: float | None = Field(
+        None, ge=0, le=100, description="gamma of min-SNR weighting, 0 for none"
+    )
+    lora_ema: float | None = Field(
+        None, ge=0, lt=1, description="decay of the averaged weights, 0 for none"
+    )
+    timestep_mean: float | None = Field(
+        None, ge=-5, le=5, description="mean of the logit-normal of training noise levels"
+    )
+    timestep_spread: float | None = Field(
+        None, gt=0, le=5, description="spread of that logit-normal"
+    )
+    timestep_uniform: float | None = Field(
+        None, ge=0, le=1, description="share of training noise levels drawn evenly"
+    )
+    identity_adapter: str | None = Field(
+        None, description="file of the IP-Adapter in the model's folder, empty for none"
+    )
+    identity_analyzer: Literal["", "dlib", "insightface"] | None = Field(
+        None, description="analyzer that the adapter reads"
+    )
+    identity_unit: float | None = Field(
+        None, gt=0, le=3, description="the adapter's scale at an id_weight of 1"
+    )
 
 
 def resolve_preset(
@@ -71,9 +110,10 @@ def resolve_preset(
 ) -> Preset:
     """The preset that a run uses for an actor.
 
-    preset, values: those of actor.yaml, which messages call `where`. `values` belong to that preset: they do not count when the run or the
-    environment chooses another. run_preset, run_values: the run's configuration.
-    Raises ModelError for a wrong name, type or range, saying where the value comes from and what is allowed.
+    preset, values: those of actor.yaml, which messages call `where`. `values` belong to that
+    preset: they do not count when the run or the environment chooses another. run_preset,
+    run_values: the run's configuration. Raises ModelError for a wrong name, type or range, saying
+    where the value comes from and what is allowed.
     """
     name, origin = preset, f"{where} (preset)"
     if environ.get(PRESET_VARIABLE):
@@ -81,10 +121,15 @@ def resolve_preset(
     if run_preset:
         name, origin = run_preset, RUN
     if name not in PRESETS:
-        raise ModelError(f"preset {name!r} does not exist. Choose one of: {', '.join(PRESETS)}. It comes from {origin}.")
+        raise ModelError(
+            f"preset {name!r} does not exist. Choose one of: {', '.join(PRESETS)}. "
+            f"It comes from {origin}."
+        )
     resolved = get_preset(name)
     if name == preset:
-        resolved = _override(resolved, values, {field: f"{where} (model: {field})" for field in values})
+        resolved = _override(
+            resolved, values, {field: f"{where} (model: {field})" for field in values}
+        )
     from_environment, origins = environment_values(name, environ)
     resolved = _override(resolved, from_environment, origins)
     given = {field: value for field, value in (run_values or {}).items() if value is not None}
@@ -96,11 +141,14 @@ def check_values(preset: str, values: Mapping[str, Any], where: str) -> None:
     _override(get_preset(preset), values, {field: f"{where} (model: {field})" for field in values})
 
 
-def environment_values(preset: str, environ: Mapping[str, str] = os.environ) -> tuple[dict[str, Any], dict[str, str]]:
+def environment_values(
+    preset: str, environ: Mapping[str, str] = os.environ
+) -> tuple[dict[str, Any], dict[str, str]]:
     """What the environment overrides in a preset, and by field the variable that it comes from.
 
-    AVATAR_MODEL_<PRESET> is the model; AVATAR_PRESET_<PRESET>_<FIELD> any field, read as YAML. Raises ModelError for a variable of
-    these forms that names no preset or no field: a misspelt one would be ignored for ever.
+    AVATAR_MODEL_<PRESET> is the model; AVATAR_PRESET_<PRESET>_<FIELD> any field, read as YAML.
+    Raises ModelError for a variable of these forms that names no preset or no field: a misspelt one
+    would be ignored for ever.
     """
     keys = {_key(name): name for name in PRESETS}
     found: dict[str, Any] = {}
@@ -112,44 +160,66 @@ def environment_values(preset: str, environ: Mapping[str, str] = os.environ) -> 
             owner, field = keys.get(variable.removeprefix(MODEL_PREFIX)), "model"
         elif variable.startswith(FIELD_PREFIX):
             rest = variable.removeprefix(FIELD_PREFIX)
-            key = next((key for key in sorted(keys, key=len, reverse=True) if rest.startswith(f"{key}_")), "")
+            key = next(
+                (key for key in sorted(keys, key=len, reverse=True) if rest.startswith(f"{key}_")),
+                "",
+            )
             owner, field = keys.get(key), rest.removeprefix(f"{key}_").lower()
         else:
             continue
         if owner is None or field not in Overrides.model_fields:
             raise ModelError(
-                f"the environment variable {variable} names no {'preset' if owner is None else 'field of a preset'}. "
-                f"Write {MODEL_PREFIX}<PRESET> or {FIELD_PREFIX}<PRESET>_<FIELD>, with a preset of {', '.join(keys)} and a field of "
+                f"the environment variable {variable} names no "
+                f"{'preset' if owner is None else 'field of a preset'}. "
+                f"Write {MODEL_PREFIX}<PRESET> or {FIELD_PREFIX}<PRESET>_<FIELD>, with a preset "
+                f"of {', '.join(keys)} and a field of "
                 f"{', '.join(name.upper() for name in Overrides.model_fields)}."
             )
         if owner != preset:
             continue
         if field in found:
-            raise ModelError(f"the environment variables {origins[field]} and {variable} both give {field}. Unset one of them.")
+            raise ModelError(
+                f"the environment variables {origins[field]} and {variable} both "
+                f"give {field}. Unset one of them."
+            )
         # Folders and ids are taken as they are: YAML would read some names as something else.
         found[field] = text if field in ("model", "revision") else _read_yaml(text, variable)
         origins[field] = variable
-    return found, {field: f"the environment variable {variable}" for field, variable in origins.items()}
+    return found, {
+        field: f"the environment variable {variable}" for field, variable in origins.items()
+    }
 
 
 def preset_by_name(name: str, environ: Mapping[str, str] = os.environ) -> Preset:
-    """A preset as the environment overrides it, without any actor. Raises ModelError as resolve_preset does."""
+    """A preset as the environment overrides it, without any actor. Raises ModelError as
+    resolve_preset does.
+    """
     values, origins = environment_values(get_preset(name).name, environ)
     return _override(get_preset(name), values, origins)
 
 
 def preset_values(preset: Preset) -> dict[str, Any]:
-    """Every value that may be overridden, as plain data for a manifest: what a later table says does not matter to a replay."""
+    """Every value that may be overridden, as plain data for a manifest: what a later table says
+    does not matter to a replay.
+    """
     fields = [field for field in Overrides.model_fields if field not in ("model", "revision")]
-    return Overrides(**{field: getattr(preset, field) for field in fields}).model_dump(mode="json", include=set(fields))
+    return Overrides(**{field: getattr(preset, field) for field in fields}).model_dump(
+        mode="json", include=set(fields)
+    )
 
 
 def _override(preset: Preset, values: Mapping[str, Any], origins: Mapping[str, str]) -> Preset:
     try:
         checked = Overrides.model_validate(dict(values))
     except ValidationError as error:
-        raise ModelError("\n".join(_explain(preset, fault, origins) for fault in error.errors())) from None
-    changes = {field: getattr(checked, field) for field in checked.model_fields_set if getattr(checked, field) is not None}
+        raise ModelError(
+            "\n".join(_explain(preset, fault, origins) for fault in error.errors())
+        ) from None
+    changes = {
+        field: getattr(checked, field)
+        for field in checked.model_fields_set
+        if getattr(checked, field) is not None
+    }
     model, revision = changes.pop("model", None), changes.pop("revision", None)
     resolved: Preset = replace(preset, **changes)
     for framing, size in resolved.sizes.items():
@@ -158,14 +228,18 @@ def _override(preset: Preset, values: Mapping[str, Any], origins: Mapping[str, s
         ):
             field = "sizes" if "sizes" in changes else "largest"
             raise ModelError(
-                f"{field}: {framing}: {list(size)} is not usable with preset {preset.name}. Give a headshot, and sides that are "
-                f"multiples of {preset.size_multiple} from 256 to {resolved.largest} pixels. It comes from {origins.get(field, RUN)}."
+                f"{field}: {framing}: {list(size)} is not usable with preset {preset.name}. Give "
+                "a headshot, and sides that are "
+                f"multiples of {preset.size_multiple} from 256 to {resolved.largest} pixels. It "
+                f"comes from {origins.get(field, RUN)}."
             )
     if model or revision:
         try:
             resolved = with_model(resolved, model or resolved.model, revision)
         except ModelError as error:
-            raise ModelError(f"{error} It comes from {origins.get('model') or origins['revision']}.") from None
+            raise ModelError(
+                f"{error} It comes from {origins.get('model') or origins['revision']}."
+            ) from None
     return resolved
 
 
@@ -173,10 +247,14 @@ def _explain(preset: Preset, fault: Any, origins: Mapping[str, str]) -> str:
     name = str(fault["loc"][0]) if fault["loc"] else "model"
     origin = f" It comes from {origins.get(name, RUN)}."
     if fault["type"] == "extra_forbidden":
-        return f"{name!r} is nothing that can be overridden in a preset. Fields: {', '.join(Overrides.model_fields)}.{origin}"
+        return (
+            f"{name!r} is nothing that can be overridden in a preset. Fields: "
+            f"{', '.join(Overrides.model_fields)}.{origin}"
+        )
     described = Overrides.model_fields[name].description
     return (
-        f"{name} = {fault['input']!r} is not usable: {fault['msg']}. It is: {described}; preset {preset.name} has "
+        f"{name} = {fault['input']!r} is not usable: {fault['msg']}. It is: {described}; preset "
+        f"{preset.name} has "
         f"{getattr(preset, name)!r}.{origin}"
     )
 
@@ -186,7 +264,8 @@ def _read_yaml(text: str, variable: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         raise ModelError(
-            f"the environment variable {variable} cannot be read as YAML: {text!r}. Write it as in actor.yaml."
+            f"the environment variable {variable} cannot be read as YAML: {text!r}. Write it as "
+            "in actor.yaml."
         ) from None
 
 
@@ -201,7 +280,9 @@ def is_table_model(preset: Preset) -> bool:
 
 
 def model_location(preset: Preset) -> str:
-    """What a manifest says of where an overriding model lies: folder, or id@revision; empty for the table's own."""
+    """What a manifest says of where an overriding model lies: folder, or id@revision; empty for the
+    table's own.
+    """
     if is_table_model(preset):
         return ""
     folder = Path(preset.model)

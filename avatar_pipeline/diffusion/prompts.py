@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# full_body is the base-image template of the Base Image Generation API, to the letter; the other two keep its sentences where they
-# still hold for less of the body.
+# full_body is the base-image template of the Base Image Generation API, to the letter; the other
+# two keep its sentences where they still hold for less of the body.
 BASE_PROMPTS: dict[str, str] = {
     "full_body": (
         "Professional full-body studio portrait photograph of a {description}.\n"
@@ -39,15 +39,23 @@ BASE_PROMPTS: dict[str, str] = {
     ),
 }
 
-# What LivePortrait animates best, and what keeps a smile from bringing the background of the smiling training pictures along.
+# What LivePortrait animates best, and what keeps a smile from bringing the background of the
+# smiling training pictures along.
 STUDIO = "neutral gray studio background"
 NEUTRAL = "neutral expression, mouth closed, eyes open"
-EXPRESSIONS = ("smiling", "surprised expression", "sad expression", "angry expression", "serious expression")
+EXPRESSIONS = (
+    "smiling",
+    "surprised expression",
+    "sad expression",
+    "angry expression",
+    "serious expression",
+)
 VIEWS = ("head turned left", "head turned right")
 LIGHTS = ("bright light", "dim light", "warm light", "cool light")
 BACKGROUNDS = ("beige studio background", "dark background", "blue background")
 
-# A word that means nothing to any text encoder, so that the LoRA can give it one meaning: this person.
+# A word that means nothing to any text encoder, so that the LoRA can give it one meaning: this
+# person.
 TRIGGER = "ohwx"
 
 
@@ -57,7 +65,8 @@ def base_prompt(description: str, framing: str) -> str:
 
 
 def portrait_prompt(description: str, *details: str, trigger: bool = False) -> str:
-    """A short head-shot prompt: who, then details such as an expression, a view, a light, a background.
+    """A short head-shot prompt: who, then details such as an expression, a view, a light, a
+    background.
 
     With `trigger` the person is the one that a LoRA was trained on.
     """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' warnings about what is meant to be so out of the log: no torchvision, an autoencoder of our own, a LoRA
-    without a text encoder's part. Errors still come through as exceptions.
+    """Keep the libraries' warnings about what is meant to be so out of the log: no torchvision, an
+    autoencoder of our own, a LoRA without a text encoder's part. Errors still come through as
+    exceptions.
     """
     from transformers.utils import logging as transformers_logging
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from avatar_pipeline.core.errors import GenerationError
+from avatar_pipeline.diffusion.callbacks import StepCallback, shrunk
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.diffusion.watch import StepCallback, shrunk
-from avatar_pipeline.diffusion.words import autocast, word_arguments
-from avatar_pipeline.errors import GenerationError
+from avatar_pipeline.diffusion.text_encoding import autocast, word_arguments
 
 if TYPE_CHECKING:
     import torch
@@ -22,21 +22,29 @@ SMALLEST = 256  # pixels a side; below it a face is smaller than the checks need
 
 
 def check_size(preset: Preset, width: int, height: int, steps: int) -> None:
-    """Raise GenerationError when the preset cannot draw `width` x `height` pixels, or `steps` is out of range."""
+    """Raise GenerationError when the preset cannot draw `width` x `height` pixels, or `steps` is
+    out of range.
+    """
     for field, value in (("width", width), ("height", height)):
         if not SMALLEST <= value <= preset.largest or value % preset.size_multiple:
             raise GenerationError(
-                f"{field}: {value} is not a size that preset {preset.name} can draw. Give a multiple of {preset.size_multiple} "
-                f"from {SMALLEST} to {preset.largest} pixels, such as {preset.width if field == 'width' else preset.height}."
+                f"{field}: {value} is not a size that preset {preset.name} can draw. Give a "
+                f"multiple of {preset.size_multiple} "
+                f"from {SMALLEST} to {preset.largest} pixels, such as "
+                f"{preset.width if field == 'width' else preset.height}."
             )
     if not 1 <= steps <= 150:
         raise GenerationError(
-            f"steps: {steps} is out of range. Give 1 to 150 denoising steps; preset {preset.name} uses {preset.steps}."
+            f"steps: {steps} is out of range. Give 1 to 150 denoising steps; preset {preset.name} "
+            f"uses {preset.steps}."
         )
 
 
-def drawable_size(preset: Preset, width: int, height: int, area: int | None = None) -> tuple[int, int]:
-    """The size to draw at for a picture of `width` x `height`: of about that shape, and of the area that the preset draws best.
+def drawable_size(
+    preset: Preset, width: int, height: int, area: int | None = None
+) -> tuple[int, int]:
+    """The size to draw at for a picture of `width` x `height`: of about that shape, and of the area
+    that the preset draws best.
 
     area: in pixels; None: that of the preset's head shots.
     """
@@ -44,7 +52,12 @@ def drawable_size(preset: Preset, width: int, height: int, area: int | None = No
     multiple = preset.size_multiple
 
     def side(pixels: float) -> int:
-        return int(min(max(round(pixels * scale / multiple) * multiple, SMALLEST), preset.largest // multiple * multiple))
+        return int(
+            min(
+                max(round(pixels * scale / multiple) * multiple, SMALLEST),
+                preset.largest // multiple * multiple,
+            )
+        )
 
     return side(width), side(height)
 
@@ -62,13 +75,23 @@ def text_to_image(
 ) -> Image.Image:
     """One RGB picture of `prompt`, with the face of `identity`.
 
-    guidance_scale: of classifier-free guidance (SD, SDXL), or what FLUX.1-dev is distilled from (schnell has none). negative_prompt:
-    what not to draw; FLUX is asked twice each step for it. The noise is drawn on the CPU from `seed` (uint32), so all devices
-    start from the same. `session.watch` sees every step, and ends the drawing by raising. Raises GenerationError for a size, a prompt
-    or an identity that the model does not take, and ModelError for an identity when it has no adapter.
+    guidance_scale: of classifier-free guidance (SD, SDXL), or what FLUX.1-dev is distilled from
+    (schnell has none). negative_prompt: what not to draw; FLUX is asked twice each step for it. The
+    noise is drawn on the CPU from `seed` (uint32), so all devices start from the same.
+    `session.watch` sees every step, and ends the drawing by raising. Raises GenerationError for a
+    size, a prompt or an identity that the model does not take, and ModelError for an identity when
+    it has no adapter.
     """
     return text_to_images(
-        session, [prompt], [seed], width, height, steps, guidance_scale, negative_prompt=negative_prompt, identity=identity
+        session,
+        [prompt],
+        [seed],
+        width,
+        height,
+        steps,
+        guidance_scale,
+        negative_prompt=negative_prompt,
+        identity=identity,
     )[0]
 
 
@@ -83,13 +106,25 @@ def text_to_images(
     negative_prompt: str = "",
     identity: Identity | None = None,
 ) -> list[Image.Image]:
-    """A picture for each prompt and its seed, drawn together; each is, up to rounding, what text_to_image draws alone.
+    """A picture for each prompt and its seed, drawn together; each is, up to rounding, what
+    text_to_image draws alone.
 
     Raises as text_to_image does, and ValueError when there are not as many seeds as prompts.
     """
     check_size(session.preset, width, height, steps)
     wanted = {"width": width, "height": height}
-    return _draw(session, prompts, seeds, (width, height), steps, steps, guidance_scale, negative_prompt, wanted, identity)
+    return _draw(
+        session,
+        prompts,
+        seeds,
+        (width, height),
+        steps,
+        steps,
+        guidance_scale,
+        negative_prompt,
+        wanted,
+        identity,
+    )
 
 
 def image_to_image(
@@ -103,7 +138,8 @@ def image_to_image(
     identity: Identity | None = None,
     negative_prompt: str = "",
 ) -> Image.Image:
-    """Redraw `image` by `prompt`, with the face of `identity`; `strength` 0-1 is the share of noise, and of steps, that it starts from.
+    """Redraw `image` by `prompt`, with the face of `identity`; `strength` 0-1 is the share of
+    noise, and of steps, that it starts from.
 
     Raises as text_to_image does, and GenerationError when no step is left to draw.
     """
@@ -111,14 +147,28 @@ def image_to_image(
     drawn = session.family.drawn_steps(steps, strength)
     if drawn < 1:
         raise GenerationError(
-            f"strength: {strength:g} of {steps} steps leaves nothing to draw. Raise strength to {1 / steps:.2f} or more, or steps."
+            f"strength: {strength:g} of {steps} steps leaves nothing to draw. Raise strength to "
+            f"{1 / steps:.2f} or more, or steps."
         )
     wanted = {"image": [image], "strength": strength}
-    return _draw(session, [prompt], [seed], image.size, steps, drawn, guidance_scale, negative_prompt, wanted, identity)[0]
+    return _draw(
+        session,
+        [prompt],
+        [seed],
+        image.size,
+        steps,
+        drawn,
+        guidance_scale,
+        negative_prompt,
+        wanted,
+        identity,
+    )[0]
 
 
 def decode(session: GpuSession, latents: torch.Tensor) -> Image.Image:
-    """The first picture of (N, C, h, w) latents. In the weights' own precision: in bfloat16 flat walls show steps."""
+    """The first picture of (N, C, h, w) latents. In the weights' own precision: in bfloat16 flat
+    walls show steps.
+    """
     import torch
 
     with torch.no_grad():
@@ -142,25 +192,46 @@ def _draw(
     """Pictures of `prompts`. drawn: how many of `steps` are done, which are fewer from an image."""
     if identity is not None and identity.weight > 0 and identity.start >= drawn:
         raise GenerationError(
-            f"id_timestep_start: {identity.start} is beyond the last of {drawn} steps that are drawn, and the face would never enter. "
+            f"id_timestep_start: {identity.start} is beyond the last of {drawn} steps that are "
+            "drawn, and the face would never enter. "
             f"Give 0 to {drawn - 1}."
         )
 
     def work() -> list[Image.Image]:
-        words = [word_arguments(session, prompt, negative_prompt, guidance_scale) for prompt in prompts]
+        words = [
+            word_arguments(session, prompt, negative_prompt, guidance_scale) for prompt in prompts
+        ]
         images: dict[int, Image.Image] = {}
-        # Prompts of several windows and short ones do not fit into one batch, and filled up a short one would draw another picture.
+        # Prompts of several windows and short ones do not fit into one batch, and filled up a short
+        # one would draw another picture.
         for length in dict.fromkeys(word["prompt_embeds"].shape[1] for word in words):
-            indices = [index for index, word in enumerate(words) if word["prompt_embeds"].shape[1] == length]
+            indices = [
+                index
+                for index, word in enumerate(words)
+                if word["prompt_embeds"].shape[1] == length
+            ]
             together = [words[index] for index in indices]
             latents = _denoise(
-                session, together, [seeds[i] for i in indices], size, steps, guidance_scale, negative_prompt, wanted, identity
+                session,
+                together,
+                [seeds[i] for i in indices],
+                size,
+                steps,
+                guidance_scale,
+                negative_prompt,
+                wanted,
+                identity,
             )
-            images |= {index: decode(session, latents[place : place + 1]) for place, index in enumerate(indices)}
+            images |= {
+                index: decode(session, latents[place : place + 1])
+                for place, index in enumerate(indices)
+            }
         return [images[index] for index in range(len(prompts))]
 
     if len(prompts) != len(seeds):
-        raise ValueError(f"{len(prompts)} prompts and {len(seeds)} seeds: each picture needs one of its own.")
+        raise ValueError(
+            f"{len(prompts)} prompts and {len(seeds)} seeds: each picture needs one of its own."
+        )
     return session.attempt(work)
 
 
@@ -194,7 +265,10 @@ def _denoise(
         arguments |= adapter.arguments(identity, guided)
         scale = identity.weight * session.preset.identity_unit
         installed = adapter.installed(pipeline, 0.0 if identity.start else scale)
-        callback.start, callback.on_start = identity.start, lambda: adapter.set_scale(pipeline, scale)
+        callback.start, callback.on_start = (
+            identity.start,
+            lambda: adapter.set_scale(pipeline, scale),
+        )
     watched = callback.watch is not None or callback.start > 0
     with installed, autocast(session):
         if "image" in wanted:
@@ -209,6 +283,7 @@ def _denoise(
                 **arguments,
             ).images
         except BaseException:
-            pipeline.maybe_free_model_hooks()  # as at the end of a drawing: parts that are offloaded go back to where they were
+            # as at the end of a drawing: parts that are offloaded go back to where they were
+            pipeline.maybe_free_model_hooks()
             raise
     return family.unpack(pipeline, latents, height, width)

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from avatar_pipeline.core.digests import digest_files, sha256_file
+from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.core.home import home_folder
 from avatar_pipeline.diffusion.families import FamilyName
 from avatar_pipeline.diffusion.presets import Preset, hub_id
-from avatar_pipeline.errors import ModelError
-from avatar_pipeline.home import home_folder
-from avatar_pipeline.provenance.digests import digest_files, sha256_file
 
-# The parts that each family's pipeline needs, and the names under which diffusers saves such pipelines.
+# The parts that each family's pipeline needs, and the names under which diffusers saves such
+# pipelines.
 PARTS: dict[FamilyName, tuple[str, ...]] = {
     "sd": ("unet", "vae", "text_encoder"),
     "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2"),
@@ -42,7 +43,8 @@ REMEMBERED = 64 * 2**20  # files from this size on have their digests remembered
 
 
 def locate_model(preset: Preset) -> Path:
-    """The folder of a preset's weights: a folder as it is, or a hub id's snapshot in the Hugging Face cache. Downloads nothing.
+    """The folder of a preset's weights: a folder as it is, or a hub id's snapshot in the Hugging
+    Face cache. Downloads nothing.
 
     Raises ModelError when a hub id has not been fetched in its revision.
     """
@@ -53,14 +55,16 @@ def locate_model(preset: Preset) -> Path:
     found = try_to_load_from_cache(preset.model, "model_index.json", revision=preset.revision)
     if not isinstance(found, str):
         raise ModelError(
-            f"the weights of preset {preset.name} are missing: {preset.model} at revision {preset.revision} is neither a folder nor in "
+            f"the weights of preset {preset.name} are missing: {preset.model} at revision "
+            f"{preset.revision} is neither a folder nor in "
             f"the Hugging Face cache. Fetch them: avatar-pipeline fetch {preset.name}"
         )
     return Path(found).parent
 
 
 def check_model_folder(folder: Path, preset: Preset | None = None) -> FamilyName:
-    """Raise ModelError when `folder` is not a complete diffusers pipeline folder of the preset's family; any family when None.
+    """Raise ModelError when `folder` is not a complete diffusers pipeline folder of the preset's
+    family; any family when None.
 
     Reads the headers of the weights, not the weights. Returns the family.
     """
@@ -68,17 +72,20 @@ def check_model_folder(folder: Path, preset: Preset | None = None) -> FamilyName
     family = CLASSES.get(str(index.get("_class_name")))
     if family is None:
         raise ModelError(
-            f"{folder} holds a {index.get('_class_name', 'pipeline of no class')}. Give the folder of one of: {', '.join(CLASSES)}."
+            f"{folder} holds a {index.get('_class_name', 'pipeline of no class')}. Give the "
+            f"folder of one of: {', '.join(CLASSES)}."
         )
     if preset is not None and preset.family != family:
         raise ModelError(
-            f"{folder} is a {FAMILY_NAMES[family]} folder, and preset {preset.name} wants {FAMILY_NAMES[preset.family]}. "
+            f"{folder} is a {FAMILY_NAMES[family]} folder, and preset {preset.name} wants "
+            f"{FAMILY_NAMES[preset.family]}. "
             "Choose the preset of that family, or another folder."
         )
     for part in (*PARTS[family], *SMALL_PARTS[family]):
         if not _is_used(index, part) or not (folder / part).is_dir():
             raise ModelError(
-                f"{folder} lacks the weights of its {part}: there is no folder {folder / part}. {_mend(folder, preset)}"
+                f"{folder} lacks the weights of its {part}: there is no folder {folder / part}. "
+                f"{_mend(folder, preset)}"
             )
     for files in weight_files(folder, family, preset).values():
         for file in files:
@@ -87,7 +94,9 @@ def check_model_folder(folder: Path, preset: Preset | None = None) -> FamilyName
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """The content of model_index.json. Raises ModelError when the folder is not a diffusers pipeline."""
+    """The content of model_index.json. Raises ModelError when the folder is not a diffusers
+    pipeline.
+    """
     if not folder.is_dir():
         raise ModelError(
             f"the model folder {folder} does not exist. Give the folder of a diffusers pipeline, "
@@ -96,35 +105,56 @@ def read_index(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        single = [file.name for file in folder.iterdir() if file.suffix in (".safetensors", *PICKLES)]
-        hint = f" {single[0]} is a checkpoint in one file: load it with from_single_file() first." if single else ""
+        single = [
+            file.name for file in folder.iterdir() if file.suffix in (".safetensors", *PICKLES)
+        ]
+        hint = (
+            f" {single[0]} is a checkpoint in one file: load it with from_single_file() first."
+            if single
+            else ""
+        )
         raise ModelError(
-            f"{folder} is not a diffusers pipeline: it has no model_index.json.{hint} Save one there with pipeline.save_pretrained()."
+            f"{folder} is not a diffusers pipeline: it has no model_index.json.{hint} Save one "
+            "there with pipeline.save_pretrained()."
         ) from None
     except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'model_index.json'} is damaged: {error}. Fetch or save the model again.") from None
+        raise ModelError(
+            f"{folder / 'model_index.json'} is damaged: {error}. Fetch or save the model again."
+        ) from None
     if not isinstance(index, dict):
-        raise ModelError(f"{folder / 'model_index.json'} is damaged: it holds no object. Fetch or save the model again.")
+        raise ModelError(
+            f"{folder / 'model_index.json'} is damaged: it holds no object. Fetch or "
+            "save the model again."
+        )
     return index
 
 
-def weight_files(folder: Path, family: FamilyName, preset: Preset | None = None) -> dict[str, list[Path]]:
-    """By part, the safetensors files that are loaded. Raises ModelError for a part without any, and for a missing shard."""
+def weight_files(
+    folder: Path, family: FamilyName, preset: Preset | None = None
+) -> dict[str, list[Path]]:
+    """By part, the safetensors files that are loaded. Raises ModelError for a part without any, and
+    for a missing shard.
+    """
     variant = variant_of(folder, family)
     files = {}
     for part in PARTS[family]:
-        names = [path.name for path in (folder / part).iterdir()] if (folder / part).is_dir() else []
+        names = (
+            [path.name for path in (folder / part).iterdir()] if (folder / part).is_dir() else []
+        )
         chosen = choose_weights(names, variant) or choose_weights(names, "")
         if chosen is None:
             pickles = [name for name in names if name.endswith(PICKLES)]
             if pickles:
                 raise ModelError(
-                    f"{folder / part} has its weights only as a pickle ({pickles[0]}), which can run any code when it is opened. "
-                    "Convert it where you trust it: load it with diffusers' from_pretrained(use_safetensors=False), and "
+                    f"{folder / part} has its weights only as a pickle ({pickles[0]}), which can "
+                    "run any code when it is opened. "
+                    "Convert it where you trust it: load it with diffusers' "
+                    "from_pretrained(use_safetensors=False), and "
                     "save_pretrained(safe_serialization=True)."
                 )
             raise ModelError(
-                f"{folder} lacks the weights of its {part}: no .safetensors file in {folder / part}. {_mend(folder, preset)}"
+                f"{folder} lacks the weights of its {part}: no .safetensors file in "
+                f"{folder / part}. {_mend(folder, preset)}"
             )
         files[part] = [folder / part / chosen]
         if chosen.endswith(".json"):
@@ -132,7 +162,8 @@ def weight_files(folder: Path, family: FamilyName, preset: Preset | None = None)
             files[part] = [folder / part / shard for shard in shards]
             if missing := [shard for shard in files[part] if not shard.is_file()]:
                 raise ModelError(
-                    f"{folder} lacks {len(missing)} of the {len(shards)} shards of its {part}: {missing[0]} is missing. "
+                    f"{folder} lacks {len(missing)} of the {len(shards)} shards of its {part}: "
+                    f"{missing[0]} is missing. "
                     f"{_mend(folder, preset)}"
                 )
     return files
@@ -146,7 +177,11 @@ def count_parameters(folder: Path, family: FamilyName) -> dict[str, float]:
         for file in files:
             with file.open("rb") as opened:
                 header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-            total += sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+            total += sum(
+                math.prod(entry["shape"])
+                for name, entry in header.items()
+                if name != "__metadata__"
+            )
         counted[part] = total / 1e6
     return counted
 
@@ -154,14 +189,18 @@ def count_parameters(folder: Path, family: FamilyName) -> dict[str, float]:
 def variant_of(folder: Path, family: FamilyName) -> str:
     """ ".fp16" when some part lies there in half precision only, else "" (the originals)."""
     for part in PARTS[family]:
-        names = [path.name for path in (folder / part).iterdir()] if (folder / part).is_dir() else []
+        names = (
+            [path.name for path in (folder / part).iterdir()] if (folder / part).is_dir() else []
+        )
         if choose_weights(names, "") is None and choose_weights(names, ".fp16"):
             return ".fp16"
     return ""
 
 
 def choose_weights(names: Sequence[str], variant: str) -> str | None:
-    """Which of a part's files holds its weights in this variant: one safetensors file, or the index of its shards."""
+    """Which of a part's files holds its weights in this variant: one safetensors file, or the index
+    of its shards.
+    """
     suffix = variant.lstrip(".")
     for stem in ("diffusion_pytorch_model", "model"):
         for name in (
@@ -175,7 +214,9 @@ def choose_weights(names: Sequence[str], variant: str) -> str | None:
 
 
 def check_safetensors(file: Path, mend: str) -> None:
-    """Raise ModelError when a safetensors file is cut off or has no readable header. Reads the header only."""
+    """Raise ModelError when a safetensors file is cut off or has no readable header. Reads the
+    header only.
+    """
     try:
         size = file.stat().st_size
         with file.open("rb") as opened:
@@ -183,7 +224,10 @@ def check_safetensors(file: Path, mend: str) -> None:
             header = json.loads(opened.read(length)) if 8 < length <= size - 8 else None
         if not isinstance(header, dict):
             raise ValueError("it has no safetensors header")
-        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+        end = max(
+            (entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"),
+            default=0,
+        )
         if 8 + length + end != size:
             raise ValueError(f"it has {size} bytes, and its header promises {8 + length + end}")
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
@@ -193,8 +237,9 @@ def check_safetensors(file: Path, mend: str) -> None:
 def model_sha256(folder: Path, preset: Preset | None = None) -> str:
     """sha256 over the names and contents of the files that are loaded from a model folder.
 
-    A large file is read once, and its digest remembered by path, size and time of change; a file of the hub's cache is named by its
-    sha256. Raises ModelError when the folder is not a complete pipeline.
+    A large file is read once, and its digest remembered by path, size and time of change; a file of
+    the hub's cache is named by its sha256. Raises ModelError when the folder is not a complete
+    pipeline.
     """
     family = check_model_folder(folder, preset)
     index = read_index(folder)
@@ -202,30 +247,49 @@ def model_sha256(folder: Path, preset: Preset | None = None) -> str:
     files = [folder / "model_index.json", *(file for part in weights.values() for file in part)]
     for part in index:
         if (folder / part).is_dir() and _is_used(index, part):
-            files += [f for f in (folder / part).rglob("*") if f.suffix in (".json", ".txt", ".model") and f.is_file()]
-    adapters = [folder / preset.identity_adapter] if preset and preset.identity_adapter else (folder / "ip_adapter").glob("*")
+            files += [
+                f
+                for f in (folder / part).rglob("*")
+                if f.suffix in (".json", ".txt", ".model") and f.is_file()
+            ]
+    adapters = (
+        [folder / preset.identity_adapter]
+        if preset and preset.identity_adapter
+        else (folder / "ip_adapter").glob("*")
+    )
     adapters = [file for file in adapters if file.suffix == ".safetensors" and file.is_file()]
     files += adapters
     for file in adapters:  # FLUX's adapter looks at faces through an encoder of its own
         files += (file.parent / "image_encoder").glob("*.safetensors")
     # An adapter may lie outside the model's folder, as in the hub's cache nothing can be added.
     return digest_files(
-        {(f.relative_to(folder) if folder in f.parents else Path(f.name)).as_posix(): file_sha256(f) for f in files}
+        {
+            (
+                f.relative_to(folder) if folder in f.parents else Path(f.name)
+            ).as_posix(): file_sha256(f)
+            for f in files
+        }
     )
 
 
 def file_sha256(file: Path) -> str:
     """The sha256 of a file, without reading 24 GB again each time.
 
-    The hub's cache names its files by their sha256 (snapshots/COMMIT/unet/x.safetensors links to blobs/<sha256>). Raises ModelError when
+    The hub's cache names its files by their sha256 (snapshots/COMMIT/unet/x.safetensors links to
+    blobs/<sha256>). Raises ModelError when
     one of them holds something else: it was altered since it was fetched.
     """
     target = file.resolve()
     digest = _remembered_sha256(target)
-    named = file.is_symlink() and target.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", target.name)
+    named = (
+        file.is_symlink()
+        and target.parent.name == "blobs"
+        and re.fullmatch(r"[0-9a-f]{64}", target.name)
+    )
     if named and digest != target.name:
         raise ModelError(
-            f"{file} is damaged: its sha256 is {digest}, and it was fetched as {target.name}. Fetch it again (it is replaced): "
+            f"{file} is damaged: its sha256 is {digest}, and it was fetched as {target.name}. "
+            "Fetch it again (it is replaced): "
             "avatar-pipeline fetch and the name of its preset."
         )
     return digest
@@ -238,7 +302,12 @@ def _remembered_sha256(target: Path) -> str:
     store = home_folder() / "digests.json"
     entry = [state.st_size, state.st_mtime_ns]
     known = _read_json(store).get(str(target))
-    if isinstance(known, list) and len(known) == 3 and known[:2] == entry and re.fullmatch(r"[0-9a-f]{64}", str(known[2])):
+    if (
+        isinstance(known, list)
+        and len(known) == 3
+        and known[:2] == entry
+        and re.fullmatch(r"[0-9a-f]{64}", str(known[2]))
+    ):
         return str(known[2])
     digest = sha256_file(target)
     write_json(store, {**_read_json(store), str(target): [*entry, digest]})
@@ -248,7 +317,9 @@ def _remembered_sha256(target: Path) -> str:
 def write_json(path: Path, content: Any) -> None:
     """Write a file of the home folder, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".tmp", encoding="utf-8") as file:
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, delete=False, suffix=".tmp", encoding="utf-8"
+    ) as file:
         json.dump(content, file, indent=1)
     Path(file.name).replace(path)
 
@@ -273,9 +344,13 @@ def _shards(index: Path) -> list[str]:
 
 
 def _is_used(index: dict[str, Any], part: str) -> bool:
-    """Whether a pipeline has this part: its entry is a pair of library and class. Parts that we leave out do not count."""
+    """Whether a pipeline has this part: its entry is a pair of library and class. Parts that we
+    leave out do not count.
+    """
     entry = index.get(part)
-    return isinstance(entry, list) and len(entry) == 2 and entry[1] is not None and part not in UNUSED
+    return (
+        isinstance(entry, list) and len(entry) == 2 and entry[1] is not None and part not in UNUSED
+    )
 
 
 # The safety checker and what serves it: see GpuSession.pipeline for why it is left out.

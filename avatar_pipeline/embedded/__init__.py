@@ -1,1 +1,1 @@
-"""The embedded model: its weights, its card, and the code that trains it."""
+"""Addresses that the bundled model's files name; the code is in diffusion/ and bundled_model/."""

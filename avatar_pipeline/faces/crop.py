@@ -1,9 +1,11 @@
-"""LivePortrait's crop of a source picture, replayed, so that it can be judged before LivePortrait runs.
+"""LivePortrait's crop of a source picture, replayed, so that it can be judged before LivePortrait
+runs.
 
-Follows KwaiVGI/LivePortrait (MIT): src/utils/crop.py (parse_pt2_from_pt68, parse_pt2_from_pt106, parse_rect_from_landmark,
-_estimate_similar_transform_from_pts, crop_image), src/utils/cropper.py (Cropper.crop_source_image), src/utils/io.py
-(resize_to_limit) and the defaults of src/config/argument_config.py. Like there, the 106-point branch belongs to InsightFace's
-landmarks and the 68-point branch to the iBUG order.
+Follows KwaiVGI/LivePortrait (MIT): src/utils/crop.py (parse_pt2_from_pt68, parse_pt2_from_pt106,
+parse_rect_from_landmark, _estimate_similar_transform_from_pts, crop_image), src/utils/cropper.py
+(Cropper.crop_source_image), src/utils/io.py (resize_to_limit) and the defaults of
+src/config/argument_config.py. Like there, the 106-point branch belongs to InsightFace's landmarks
+and the 68-point branch to the iBUG order.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# ArgumentConfig: scale, vy_ratio, source_max_dim, source_division. CropConfig: dsize. vx_ratio is 0, and crop_image drops it.
+# ArgumentConfig: scale, vy_ratio, source_max_dim, source_division. CropConfig: dsize. vx_ratio is
+# 0, and crop_image drops it.
 SCALE = 2.3
 SHIFT_UP = 0.125
 MAX_SIDE = 1280
@@ -30,9 +33,11 @@ EYES_106, LIPS_106 = ((33, 35, 40, 39), (87, 89, 94, 93)), (52, 61)
 class SourceCrop:
     """Where LivePortrait cuts.
 
-    side: length of the cut square in pixels. face_size: the longer side of the upright landmark box, side / 2.3, in pixels.
-    angle: of the face against the picture in degrees, clockwise. corners: (4, 2) float32, pixels, from the top left clockwise as
-    the face sees it. matrix: (2, 3) float64, from picture to the 512 x 512 crop.
+    side: length of the cut square in pixels. face_size: the longer side of the upright landmark
+    box, side / 2.3, in pixels.
+    angle: of the face against the picture in degrees, clockwise. corners: (4, 2) float32, pixels,
+    from the top left clockwise as the face sees it. matrix: (2, 3) float64, from picture to the 512
+    x 512 crop.
     """
 
     side: float
@@ -43,7 +48,9 @@ class SourceCrop:
 
 
 def source_crop(landmarks: np.ndarray) -> SourceCrop:
-    """The crop for a face with (68, 2) or (106, 2) landmarks in pixels. Raises ValueError for another number of landmarks."""
+    """The crop for a face with (68, 2) or (106, 2) landmarks in pixels. Raises ValueError for
+    another number of landmarks.
+    """
     points = landmarks.astype(np.float64)
     eyes, mouth = _eyes_and_mouth(points)
     down = mouth - eyes
@@ -64,17 +71,29 @@ def source_crop(landmarks: np.ndarray) -> SourceCrop:
     linear = scale * np.stack([right, down])
     matrix = np.hstack([linear, (CROP_SIZE / 2 - linear @ center)[:, None]])
     half = side / 2
-    corners = np.array([center + x * half * right + y * half * down for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))], np.float32)
-    return SourceCrop(side, face_size, float(np.degrees(np.arctan2(right[1], right[0]))), corners, matrix)
+    corners = np.array(
+        [
+            center + x * half * right + y * half * down
+            for x, y in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        ],
+        np.float32,
+    )
+    return SourceCrop(
+        side, face_size, float(np.degrees(np.arctan2(right[1], right[0]))), corners, matrix
+    )
 
 
 def load_scale(width: int, height: int) -> float:
-    """By how much LivePortrait shrinks a picture of this size before it looks at it: 1 up to 1280 pixels a side."""
+    """By how much LivePortrait shrinks a picture of this size before it looks at it: 1 up to 1280
+    pixels a side.
+    """
     return min(1.0, MAX_SIDE / max(width, height))
 
 
 def as_loaded(image: np.ndarray) -> np.ndarray:
-    """An RGB uint8 (H, W, 3) picture as LivePortrait loads it: at most 1280 pixels a side, right and bottom trimmed to even."""
+    """An RGB uint8 (H, W, 3) picture as LivePortrait loads it: at most 1280 pixels a side, right
+    and bottom trimmed to even.
+    """
     import cv2
 
     height, width = image.shape[:2]
@@ -87,7 +106,9 @@ def as_loaded(image: np.ndarray) -> np.ndarray:
 
 
 def cut(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The (512, 512, 3) uint8 crop of an RGB uint8 picture, landmarks in its own pixels; black outside the picture."""
+    """The (512, 512, 3) uint8 crop of an RGB uint8 picture, landmarks in its own pixels; black
+    outside the picture.
+    """
     import cv2
 
     loaded = as_loaded(image)
@@ -103,7 +124,9 @@ def network_input(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def black_share(crop: SourceCrop, width: int, height: int) -> float:
-    """Share (0 to 1) of the crop that lies outside a picture of this size, and so turns black; to four digits."""
+    """Share (0 to 1) of the crop that lies outside a picture of this size, and so turns black; to
+    four digits.
+    """
     import cv2
 
     picture = np.array([(0, 0), (width, 0), (width, height), (0, height)], dtype=np.float32)

@@ -1,7 +1,9 @@
-"""Pictures made worse in one known way and by a known amount, to see at which strength a check fires.
+"""Pictures made worse in one known way and by a known amount, to see at which strength a check
+fires.
 
-A picture is RGB uint8 (H, W, 3), its landmarks (68, 2) in the iBUG order and pixels. Every function returns a new picture; those
-that move the face change where it lies, so it must be found again. Light is dimmed and raised in linear light, as a camera does.
+A picture is RGB uint8 (H, W, 3), its landmarks (68, 2) in the iBUG order and pixels. Every function
+returns a new picture; those that move the face change where it lies, so it must be found again.
+Light is dimmed and raised in linear light, as a camera does.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import numpy as np
 from PIL import Image
 
 from avatar_pipeline.faces.crop import SCALE, SHIFT_UP, source_crop
-from avatar_pipeline.faces.measures import inter_eye_distance, linear_light
+from avatar_pipeline.faces.measurements import inter_eye_distance, linear_light
 
-LASHES = 0.05  # height of a lid's edge above its landmarks, in widths of the eye: it moves, and is not stretched
+# height of a lid's edge above its landmarks, in widths of the eye: it moves, and is not stretched
+LASHES = 0.05
 UPPER, BROW = 0.65, 0.7  # of the lids' distance: what the upper lid moves, and the brow
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
 
@@ -27,10 +30,14 @@ def blur(image: np.ndarray, landmarks: np.ndarray, share: float) -> np.ndarray:
     return cv2.GaussianBlur(image, (0, 0), max(share * inter_eye_distance(landmarks), 1e-3))
 
 
-def add_noise(image: np.ndarray, landmarks: np.ndarray, deviation: float, seed: int = 0) -> np.ndarray:
-    """High ISO: Gaussian noise of `deviation` grey levels in every channel, at the size at which LivePortrait's crop is cut.
+def add_noise(
+    image: np.ndarray, landmarks: np.ndarray, deviation: float, seed: int = 0
+) -> np.ndarray:
+    """High ISO: Gaussian noise of `deviation` grey levels in every channel, at the size at which
+    LivePortrait's crop is cut.
 
-    A larger picture is reduced to that size first: noise of single pixels would vanish when LivePortrait reduces it.
+    A larger picture is reduced to that size first: noise of single pixels would vanish when
+    LivePortrait reduces it.
     """
     image = to_crop_size(image, landmarks)
     noise = np.random.default_rng(seed).normal(0, deviation, image.shape)
@@ -38,19 +45,25 @@ def add_noise(image: np.ndarray, landmarks: np.ndarray, deviation: float, seed: 
 
 
 def compress(image: np.ndarray, landmarks: np.ndarray, quality: float) -> np.ndarray:
-    """Saved as a JPEG of `quality` 1 to 95, at the size at which LivePortrait's crop is cut, with halved colours (4:2:0)."""
+    """Saved as a JPEG of `quality` 1 to 95, at the size at which LivePortrait's crop is cut, with
+    halved colours (4:2:0).
+    """
     buffer = io.BytesIO()
     Image.fromarray(to_crop_size(image, landmarks)).save(buffer, "JPEG", quality=round(quality))
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
 def expose(image: np.ndarray, landmarks: np.ndarray, stops: float) -> np.ndarray:
-    """`stops` more light (or less, when negative) reaches the sensor; what exceeds white is clipped."""
+    """`stops` more light (or less, when negative) reaches the sensor; what exceeds white is
+    clipped.
+    """
     return _from_linear(_to_linear(image) * 2.0**stops)
 
 
 def light_from_the_side(image: np.ndarray, landmarks: np.ndarray, stops: float) -> np.ndarray:
-    """The picture's right half of the face gets `stops` less light, with a soft edge of half an inter-eye distance on the nose."""
+    """The picture's right half of the face gets `stops` less light, with a soft edge of half an
+    inter-eye distance on the nose.
+    """
     height, width = image.shape[:2]
     left, right = landmarks[LEFT_EYE].mean(axis=0), landmarks[RIGHT_EYE].mean(axis=0)
     across = (right - left) / np.linalg.norm(right - left) ** 2
@@ -66,11 +79,15 @@ def rotate(image: np.ndarray, landmarks: np.ndarray, degrees: float) -> np.ndarr
 
     x, y = landmarks.mean(axis=0)
     matrix = cv2.getRotationMatrix2D((float(x), float(y)), -degrees, 1.0)
-    return cv2.warpAffine(image, matrix, image.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(
+        image, matrix, image.shape[1::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
 
 
 def shrink(image: np.ndarray, landmarks: np.ndarray, face_size: float) -> np.ndarray:
-    """Reduced until the landmark box is `face_size` pixels long. Raises ValueError when it is smaller already."""
+    """Reduced until the landmark box is `face_size` pixels long. Raises ValueError when it is
+    smaller already.
+    """
     factor = face_size / source_crop(landmarks).face_size
     if factor > 1:
         raise ValueError(f"The face is smaller than {face_size:g} pixels already.")
@@ -78,14 +95,18 @@ def shrink(image: np.ndarray, landmarks: np.ndarray, face_size: float) -> np.nda
 
 
 def to_crop_size(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Reduced until LivePortrait's 512 pixel crop needs no reduction; a smaller picture stays as it is."""
+    """Reduced until LivePortrait's 512 pixel crop needs no reduction; a smaller picture stays as it
+    is.
+    """
     return _resized(image, min(1.0, 512 / SCALE / source_crop(landmarks).face_size))
 
 
 def move_out(image: np.ndarray, landmarks: np.ndarray, share: float) -> np.ndarray:
-    """The picture cut so that `share` of the width of LivePortrait's crop lies left of it; 2 % of room at the other sides.
+    """The picture cut so that `share` of the width of LivePortrait's crop lies left of it; 2 % of
+    room at the other sides.
 
-    A negative share leaves room. Where the crop reaches beyond the picture, the picture's edge is repeated.
+    A negative share leaves room. Where the crop reaches beyond the picture, the picture's edge is
+    repeated.
     """
     import cv2
 
@@ -93,7 +114,9 @@ def move_out(image: np.ndarray, landmarks: np.ndarray, share: float) -> np.ndarr
     x0, y0 = crop.corners.min(axis=0)
     x1, y1 = crop.corners.max(axis=0)
     room = 0.02 * crop.side
-    left, top, right, bottom = (round(float(v)) for v in (x0 + share * crop.side, y0 - room, x1 + room, y1 + room))
+    left, top, right, bottom = (
+        round(float(v)) for v in (x0 + share * crop.side, y0 - room, x1 + room, y1 + room)
+    )
     height, width = image.shape[:2]
     beyond = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
     wide = cv2.copyMakeBorder(image, *beyond, cv2.BORDER_REPLICATE)
@@ -118,24 +141,46 @@ def add_face(image: np.ndarray, landmarks: np.ndarray, size: float) -> np.ndarra
 
 
 def close_eyes(image: np.ndarray, landmarks: np.ndarray, share: float) -> np.ndarray:
-    """The lids brought together by `share` of their distance, 0 to 1, as in blinking hard: the brow comes down, the cheek comes up."""
-    for eye, brow in ((landmarks[LEFT_EYE], landmarks[17:22]), (landmarks[RIGHT_EYE], landmarks[22:27])):
+    """The lids brought together by `share` of their distance, 0 to 1, as in blinking hard: the brow
+    comes down, the cheek comes up.
+    """
+    for eye, brow in (
+        (landmarks[LEFT_EYE], landmarks[17:22]),
+        (landmarks[RIGHT_EYE], landmarks[22:27]),
+    ):
         corners = eye[0], eye[3]
         upper, lower = _curve(eye[:4], *corners), _curve(eye[[0, 5, 4, 3]], *corners)
         low_brow = float(_along(brow, *corners)[:, 1].max())
 
         def lids(
-            u: np.ndarray, v: np.ndarray, upper: np.poly1d = upper, lower: np.poly1d = lower, low_brow: float = low_brow
+            u: np.ndarray,
+            v: np.ndarray,
+            upper: np.poly1d = upper,
+            lower: np.poly1d = lower,
+            low_brow: float = low_brow,
         ) -> tuple[np.ndarray, np.ndarray]:
             inside = np.clip(u, 0, 1)
             top, bottom = upper(inside), np.maximum(lower(inside), upper(inside))
-            # A blink moves corners and brow's ends a little too: without a drop there, the lids would meet at a sharp angle.
+            # A blink moves corners and brow's ends a little too: without a drop there, the lids
+            # would meet at a sharp angle.
             gap = share * (bottom - top)
-            brow_drop = BROW * share * float((lower - upper)(0.5)) * np.cos(np.pi / 2.4 * np.clip(u - 0.5, -1.2, 1.2)) ** 2
+            brow_drop = (
+                BROW
+                * share
+                * float((lower - upper)(0.5))
+                * np.cos(np.pi / 2.4 * np.clip(u - 0.5, -1.2, 1.2)) ** 2
+            )
             brow = np.minimum(low_brow, top - LASHES - 0.05)
             sources = brow - 1.0, brow, top - LASHES, top, bottom, bottom + 0.9
             shut = top + UPPER * gap
-            knots = sources[0], brow + brow_drop, shut - LASHES, shut, bottom - (1 - UPPER) * gap, sources[5]
+            knots = (
+                sources[0],
+                brow + brow_drop,
+                shut - LASHES,
+                shut,
+                bottom - (1 - UPPER) * gap,
+                sources[5],
+            )
             return _stretch(v, knots, sources), np.zeros((*v.shape, 4), np.float32)
 
         image = _bend(image, *corners, lids)
@@ -143,7 +188,9 @@ def close_eyes(image: np.ndarray, landmarks: np.ndarray, share: float) -> np.nda
 
 
 def open_mouth(image: np.ndarray, landmarks: np.ndarray, share: float) -> np.ndarray:
-    """The lips parted by `share` of the mouth's width: lower lip and jaw move down, and a dark mouth with upper teeth shows."""
+    """The lips parted by `share` of the mouth's width: lower lip and jaw move down, and a dark
+    mouth with upper teeth shows.
+    """
     corners = landmarks[48], landmarks[54]
     seam = _curve((landmarks[60:65] + landmarks[[60, 67, 66, 65, 64]]) / 2, *corners)
     nose, chin = (float(_along(landmarks[[point]], *corners)[0, 1]) for point in (33, 8))
@@ -153,13 +200,19 @@ def open_mouth(image: np.ndarray, landmarks: np.ndarray, share: float) -> np.nda
         inside = np.clip(u, 0, 1)
         line, opening = seam(inside), share * np.sin(np.pi * inside)
         top, bottom = line - 0.15 * opening, line + 0.85 * opening
-        drop = 0.6 * share * np.cos(np.pi / 3 * np.clip(u - 0.5, -1.5, 1.5)) ** 2  # of the chin; 0 beyond the jaw's sides
+        # of the chin; 0 beyond the jaw's sides
+        drop = 0.6 * share * np.cos(np.pi / 3 * np.clip(u - 0.5, -1.5, 1.5)) ** 2
         source = _stretch(
-            v, (np.full_like(v, nose), top, bottom, chin + drop, np.full_like(v, floor)), (nose, line, line, chin, floor)
+            v,
+            (np.full_like(v, nose), top, bottom, chin + drop, np.full_like(v, floor)),
+            (nose, line, line, chin, floor),
         )
-        cover = np.clip(np.minimum(v - top, bottom - v) / 0.02, 0, 1)  # 2 % of the mouth's width: the lips' soft shadow
+        # 2 % of the mouth's width: the lips' soft shadow
+        cover = np.clip(np.minimum(v - top, bottom - v) / 0.02, 0, 1)
         teeth = np.clip((top + 0.3 * opening - v) / 0.02, 0, 1) * (opening > 0.1)
-        return source, np.concatenate([MOUTH + teeth[..., None] * (TEETH - MOUTH), cover[..., None]], axis=-1)
+        return source, np.concatenate(
+            [MOUTH + teeth[..., None] * (TEETH - MOUTH), cover[..., None]], axis=-1
+        )
 
     return _bend(image, *corners, jaw)
 
@@ -172,15 +225,18 @@ MOUTH, TEETH = np.array((62.0, 24.0, 22.0)), np.array((205.0, 195.0, 182.0))  # 
 def _bend(image: np.ndarray, corner: np.ndarray, other: np.ndarray, warp: Warp) -> np.ndarray:
     """Move pixels across the line between two corners, and paint over them.
 
-    warp: from (u, v), along and down from the line in units of its length, to the v to fetch from and (..., 4) what is laid over it:
-    RGB and its share, 0 to 1.
+    warp: from (u, v), along and down from the line in units of its length, to the v to fetch from
+    and (..., 4) what is laid over it: RGB and its share, 0 to 1.
     """
     import cv2
 
     width = float(np.linalg.norm(other - corner))
     limits = np.array([image.shape[1], image.shape[0]])
     middle, reach = (corner + other) / 2, 3 * width
-    (x0, y0), (x1, y1) = np.maximum(middle - reach, 0).astype(int), np.minimum(middle + reach, limits).astype(int)
+    (x0, y0), (x1, y1) = (
+        np.maximum(middle - reach, 0).astype(int),
+        np.minimum(middle + reach, limits).astype(int),
+    )
     y, x = np.mgrid[y0:y1, x0:x1].astype(np.float32)
     right = (other - corner) / width
     down = np.array([-right[1], right[0]])
@@ -188,7 +244,10 @@ def _bend(image: np.ndarray, corner: np.ndarray, other: np.ndarray, warp: Warp) 
     u = ((x - corner[0]) * right[0] + (y - corner[1]) * right[1]) / width
     v = ((x - corner[0]) * down[0] + (y - corner[1]) * down[1]) / width
     source, cover = warp(u, v)
-    from_x, from_y = ((corner[axis] + (u * right[axis] + source * down[axis]) * width).astype(np.float32) for axis in (0, 1))
+    from_x, from_y = (
+        (corner[axis] + (u * right[axis] + source * down[axis]) * width).astype(np.float32)
+        for axis in (0, 1)
+    )
     fetched = cv2.remap(image, from_x, from_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     colour, opaque = cover[..., :3], cover[..., 3:]
     result = image.copy()
@@ -196,17 +255,29 @@ def _bend(image: np.ndarray, corner: np.ndarray, other: np.ndarray, warp: Warp) 
     return result
 
 
-def _stretch(v: np.ndarray, knots: Sequence[np.ndarray], sources: Sequence[np.ndarray | float]) -> np.ndarray:
-    """Where to fetch v from, so that each knot shows its source and the parts between are stretched; unmoved beyond the ends."""
+def _stretch(
+    v: np.ndarray, knots: Sequence[np.ndarray], sources: Sequence[np.ndarray | float]
+) -> np.ndarray:
+    """Where to fetch v from, so that each knot shows its source and the parts between are
+    stretched; unmoved beyond the ends.
+    """
     result = v.copy()
-    for low, high, source_low, source_high in zip(knots, knots[1:], sources, sources[1:], strict=False):
+    for low, high, source_low, source_high in zip(
+        knots, knots[1:], sources, sources[1:], strict=False
+    ):
         part = (v - low) / np.maximum(high - low, 1e-3)
-        result = np.where((v >= low) & (v < high), source_low + part * (np.asarray(source_high) - source_low), result)
+        result = np.where(
+            (v >= low) & (v < high),
+            source_low + part * (np.asarray(source_high) - source_low),
+            result,
+        )
     return result
 
 
 def _along(points: np.ndarray, corner: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(N, 2) points as (u, v): along the line from corner to other, and down from it, in units of its length."""
+    """(N, 2) points as (u, v): along the line from corner to other, and down from it, in units of
+    its length.
+    """
     right = (other - corner) / np.linalg.norm(other - corner) ** 2
     return (points - corner) @ np.array([right, (-right[1], right[0])]).T
 
@@ -220,7 +291,11 @@ def _curve(points: np.ndarray, corner: np.ndarray, other: np.ndarray) -> np.poly
 def _resized(image: np.ndarray, factor: float) -> np.ndarray:
     import cv2
 
-    return image if factor == 1 else cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return (
+        image
+        if factor == 1
+        else cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    )
 
 
 def _to_linear(image: np.ndarray) -> np.ndarray:
@@ -229,4 +304,8 @@ def _to_linear(image: np.ndarray) -> np.ndarray:
 
 def _from_linear(light: np.ndarray) -> np.ndarray:
     light = light.clip(0, 1)
-    return (np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055) * 255).round().astype(np.uint8)
+    return (
+        (np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055) * 255)
+        .round()
+        .astype(np.uint8)
+    )

@@ -1,8 +1,11 @@
-"""What a face does, read from its landmarks: a smile, an open mouth, closed eyes, or nothing of these.
+"""What a face does, read from its landmarks: a smile, an open mouth, closed eyes, or nothing of
+these.
 
-Measured on openpeople's ten people, 16 tiles each (benchmarks/identity_thresholds.py prints the rates). A smile is read from the mouth's
-corners and not from its width: a smiling and a neutral mouth differ by more than any two neutral ones, and the limit needs no neutral
-photograph of the same person, which somebody who smiles in every picture does not have.
+Measured on openpeople's ten people, 16 tiles each (benchmarks/identity_thresholds.py prints the
+rates). A smile is read from the mouth's
+corners and not from its width: a smiling and a neutral mouth differ by more than any two neutral
+ones, and the limit needs no neutral photograph of the same person, which somebody who smiles in
+every picture does not have.
 """
 
 from __future__ import annotations
@@ -12,16 +15,17 @@ from typing import Literal
 import numpy as np
 
 from avatar_pipeline.faces.framing import eyes_and_mouth
-from avatar_pipeline.faces.measures import eye_openness, mouth_opening
+from avatar_pipeline.faces.measurements import eye_openness, mouth_opening
 from avatar_pipeline.faces.rules import RULES
 
 Expression = Literal["eyes closed", "mouth open", "smiling"]
 
 EYES_CLOSED = RULES["eyes_open"].error_low
-# Shares of the mouth's width. All twenty surprised and shocked tiles are above the first, and no neutral or sad one; a smile shows teeth
-# without an open mouth, up to 0.21.
+# Shares of the mouth's width. All twenty surprised and shocked tiles are above the first, and no
+# neutral or sad one; a smile shows teeth without an open mouth, up to 0.21.
 MOUTH_OPEN, MOUTH_OPEN_SMILING = 0.14, 0.25
-# In inter-eye distances. Openpeople: happy tiles 0.108 and more, selfies (all smile) 0.089 and more, neutral tiles and studio portraits
+# In inter-eye distances. Openpeople: happy tiles 0.108 and more, selfies (all smile) 0.089 and
+# more, neutral tiles and studio portraits
 # 0.061 and less; slight smiles (smug, flirty) lie between.
 SMILE = 0.08
 
@@ -40,7 +44,9 @@ def expressions(landmarks: np.ndarray) -> tuple[Expression, ...]:
 
 
 def mouth_lift(landmarks: np.ndarray) -> float:
-    """How far the corners of the mouth lie above the middle of the lips, along the face's own axis, in inter-eye distances."""
+    """How far the corners of the mouth lie above the middle of the lips, along the face's own axis,
+    in inter-eye distances.
+    """
     left, right, _ = eyes_and_mouth(landmarks)
     across = (right - left).astype(np.float64)
     down = np.array([-across[1], across[0]]) / np.linalg.norm(across)

@@ -9,7 +9,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Framing:
-    """Where a head lies in a picture of `width` x `height` pixels; the other numbers are shares of the width."""
+    """Where a head lies in a picture of `width` x `height` pixels; the other numbers are shares of
+    the width.
+    """
 
     width: int
     height: int
@@ -19,19 +21,28 @@ class Framing:
     def targets(self) -> np.ndarray:
         """(3, 2) float32: picture's left eye, right eye and mouth centre in pixels."""
         half = self.inter_eye / 2
-        # The mouth lies 1.1 inter-eye distances below the eyes: the mean over openpeople's neutral tiles.
-        points = [(0.5 - half, self.eye_y), (0.5 + half, self.eye_y), (0.5, self.eye_y + 1.1 * self.inter_eye)]
+        # The mouth lies 1.1 inter-eye distances below the eyes: the mean over openpeople's neutral
+        # tiles.
+        points = [
+            (0.5 - half, self.eye_y),
+            (0.5 + half, self.eye_y),
+            (0.5, self.eye_y + 1.1 * self.inter_eye),
+        ]
         return np.array(points, dtype=np.float32) * self.width
 
 
 def eyes_and_mouth(landmarks: np.ndarray) -> np.ndarray:
-    """(3, 2) float32: picture's left eye, right eye and mouth centre, from (68, 2) landmarks in the iBUG 300-W order."""
+    """(3, 2) float32: picture's left eye, right eye and mouth centre, from (68, 2) landmarks in the
+    iBUG 300-W order.
+    """
     parts = (landmarks[36:42], landmarks[42:48], landmarks[48:60])
     return np.stack([part.mean(axis=0) for part in parts]).astype(np.float32)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(2, 3) float64 matrix: the least-squares rotation, scale and shift from (N, 2) `source` to `target` points (Umeyama 1991)."""
+    """(2, 3) float64 matrix: the least-squares rotation, scale and shift from (N, 2) `source` to
+    `target` points (Umeyama 1991).
+    """
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     a, b = source - source_mean, target - target_mean
     norm = float((a**2).sum())
@@ -46,9 +57,11 @@ def frame_head(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut and turn a picture so that its head lies as `framing` says.
 
-    image: (H, W, 3) uint8. landmarks: (68, 2) float32, iBUG order. Returns the (height, width, 3) uint8 picture and a
-    (height, width) bool mask that is False where the original did not reach: there the nearest pixels are repeated, or, `mirrored`,
-    the picture is mirrored at its edge (better for texture, worse for a head whose hair nearly touches the edge: a second one grows there).
+    image: (H, W, 3) uint8. landmarks: (68, 2) float32, iBUG order. Returns the (height, width, 3)
+    uint8 picture and a (height, width) bool mask that is False where the original did not reach:
+    there the nearest pixels are repeated, or, `mirrored`, the picture is mirrored at its edge
+    (better for texture, worse for a head whose hair nearly touches the edge: a second one grows
+    there).
     """
     import cv2
 
@@ -62,5 +75,7 @@ def frame_head(
     size = (framing.width, framing.height)
     border = cv2.BORDER_REFLECT_101 if mirrored else cv2.BORDER_REPLICATE
     framed = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=border)
-    inside = cv2.warpAffine(np.full(image.shape[:2], 255, np.uint8), matrix, size, flags=cv2.INTER_LINEAR)
+    inside = cv2.warpAffine(
+        np.full(image.shape[:2], 255, np.uint8), matrix, size, flags=cv2.INTER_LINEAR
+    )
     return framed, inside > 250

@@ -1,4 +1,6 @@
-"""Is a picture ready for LivePortrait? Every check that a picture and its faces allow, with value, verdict and hint."""
+"""Is a picture ready for LivePortrait? Every check that a picture and its faces allow, with value,
+verdict and hint.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.crop import black_share, load_scale, source_crop
 from avatar_pipeline.faces.identity import compare
-from avatar_pipeline.faces.measures import (
+from avatar_pipeline.faces.measurements import (
     align_face,
     align_landmarks,
     background_unrest,
@@ -35,29 +37,56 @@ from avatar_pipeline.faces.measures import (
 from avatar_pipeline.faces.quality import quality
 from avatar_pipeline.faces.rules import RULES, Check, Verdict, identity_rule
 
-# Lids and lips are measured on a few pixels only: not below this inter-eye distance, nor on a face turned further than this,
-# where the far half is hidden (proposals; openpeople's full-body pictures, at 29 px, still read within 0.05 of the portraits).
+# Lids and lips are measured on a few pixels only: not below this inter-eye distance, nor on a face
+# turned further than this, where the far half is hidden (proposals; openpeople's full-body
+# pictures, at 29 px, still read within 0.05 of the portraits).
 EXPRESSION_INTER_EYE = 24.0
 EXPRESSION_YAW = 30.0
 # Below this inter-eye distance a nearly closed eye is a warning and no error.
 SURE_EYES_INTER_EYE = 90.0
 
-# Where no iris is seen the eyes are closed, whatever the landmarks say: the opening is then at most the iris's height and 0.10, which
-# makes a height under 0.10 a finding. Only on faces that are large and sharp enough to show an iris: the limits are those at which open
-# eyes still do (benchmarks/readiness.py; blurred by 1 % of the inter-eye distance, the median sharpness is 0.017),
-# and that look into the camera: heads turned by 15 degrees hide the far iris.
+# Where no iris is seen the eyes are closed, whatever the landmarks say: the opening is then at most
+# the iris's height and 0.10, which makes a height under 0.10 a finding. Only on faces that are
+# large and sharp enough to show an iris: the limits are those at which open eyes still do
+# (benchmarks/readiness.py; blurred by 1 % of the inter-eye distance, the median sharpness is
+# 0.017), and that look into the camera: heads turned by 15 degrees hide the far iris.
 IRIS_MARGIN, IRIS_INTER_EYE, IRIS_SHARPNESS, IRIS_YAW = 0.10, 60.0, 0.015, 12.0
 
 _FACE_CHECKS = (
-    "confident_face", "single_face", "face_pixels", "inter_eye", "min_face", "crop_inside", "centered_x", "centered_y",
-    "yaw", "pitch", "roll", "eyes_open", "mouth_closed", "sharpness", "noise", "compression", "exposure_dark",
-    "exposure_bright", "luminance_mean", "illumination", "dynamic_range", "background",
-)  # fmt: skip
+    "confident_face",
+    "single_face",
+    "face_pixels",
+    "inter_eye",
+    "min_face",
+    "crop_inside",
+    "centered_x",
+    "centered_y",
+    "yaw",
+    "pitch",
+    "roll",
+    "eyes_open",
+    "mouth_closed",
+    "sharpness",
+    "noise",
+    "compression",
+    "exposure_dark",
+    "exposure_bright",
+    "luminance_mean",
+    "illumination",
+    "dynamic_range",
+    "background",
+)
 
 _MODES = {
-    "RGB": "RGB colours", "RGBA": "RGB colours", "L": "grey levels only", "LA": "grey levels only", "P": "a palette of colours",
-    "1": "black and white only", "CMYK": "printing colours (CMYK)", "I;16": "16-bit grey levels",
-}  # fmt: skip
+    "RGB": "RGB colours",
+    "RGBA": "RGB colours",
+    "L": "grey levels only",
+    "LA": "grey levels only",
+    "P": "a palette of colours",
+    "1": "black and white only",
+    "CMYK": "printing colours (CMYK)",
+    "I;16": "16-bit grey levels",
+}
 
 _SEVERITY: tuple[Verdict, ...] = ("not_assessed", "pass", "warn", "error")
 
@@ -73,8 +102,10 @@ def assess(
     """All readiness checks of a picture, in a fixed order.
 
     image: RGB uint8 (H, W, 3). faces: what the analyzer found in it, largest first.
-    analyzer, references: the analyzer and the embeddings of the person's reference photographs; identity is not assessed without.
-    data: the file's bytes; decodable and alpha are not assessed without. Checks that need a face are not assessed without one.
+    analyzer, references: the analyzer and the embeddings of the person's reference photographs;
+    identity is not assessed without.
+    data: the file's bytes; decodable and alpha are not assessed without. Checks that need a face
+    are not assessed without one.
     """
     height, width = image.shape[:2]
     checks = _file_checks(data)
@@ -84,23 +115,34 @@ def assess(
         checks += _face_checks(image, faces)
     else:
         checks += [RULES[name].skip("No face was found.") for name in _FACE_CHECKS]
-    checks.append(RULES["occlusion"].skip("No analyzer here sees glasses, hats or hands before the face: look for them."))
+    checks.append(
+        RULES["occlusion"].skip(
+            "No analyzer here sees glasses, hats or hands before the face: look for them."
+        )
+    )
     checks.append(_identity_check(faces, analyzer, references))
     return checks
 
 
 def worst(checks: Sequence[Check]) -> Verdict:
-    """The most severe verdict: error over warn over pass; not_assessed only when nothing was assessed."""
+    """The most severe verdict: error over warn over pass; not_assessed only when nothing was
+    assessed.
+    """
     return max((check.verdict for check in checks), key=_SEVERITY.index, default="not_assessed")
 
 
 def reload_check(before: Sequence[Check], after: Sequence[Check]) -> Check:
-    """Did the exported bytes (`after`) get the verdicts of the picture they were made from (`before`), check by check?
+    """Did the exported bytes (`after`) get the verdicts of the picture they were made from
+    (`before`), check by check?
 
     Checks that were not assessed on one of the two are left out.
     """
     first = {check.name: check.verdict for check in before if check.verdict != "not_assessed"}
-    changed = [c.name for c in after if c.name in first and c.verdict not in ("not_assessed", first[c.name])]
+    changed = [
+        c.name
+        for c in after
+        if c.name in first and c.verdict not in ("not_assessed", first[c.name])
+    ]
     check = RULES["reload"].judge(float(not changed))
     if changed:
         return replace(check, hint=f"{check.hint} Changed: {', '.join(changed)}.")
@@ -110,12 +152,17 @@ def reload_check(before: Sequence[Check], after: Sequence[Check]) -> Check:
 def _file_checks(data: bytes | None) -> list[Check]:
     decodable, alpha = RULES["decodable"], RULES["alpha"]
     if data is None:
-        return [rule.skip("Only the decoded picture was given, not its file.") for rule in (decodable, alpha)]
+        return [
+            rule.skip("Only the decoded picture was given, not its file.")
+            for rule in (decodable, alpha)
+        ]
     try:
         with Image.open(io.BytesIO(data)) as picture:
             kind, mode = picture.format, picture.mode
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-            with_alpha = picture.convert("RGBA") if has_alpha and "A" not in picture.getbands() else picture
+            with_alpha = (
+                picture.convert("RGBA") if has_alpha and "A" not in picture.getbands() else picture
+            )
             opaque = not has_alpha or with_alpha.getchannel("A").getextrema()[0] == 255
     except (
         OSError,
@@ -130,17 +177,26 @@ def _file_checks(data: bytes | None) -> list[Check]:
     found = decodable.judge(float(kind in ("JPEG", "PNG") and mode in ("RGB", "RGBA")))
     if found.verdict == "error":
         colours = _MODES.get(mode, f"pixels of mode {mode}")
-        found = replace(found, hint=f"The file is a {kind} with {colours}: save it as a JPG or PNG with 8-bit RGB colours.")
+        found = replace(
+            found,
+            hint=f"The file is a {kind} with {colours}: save it as a JPG or "
+            "PNG with 8-bit RGB colours.",
+        )
     return [found, alpha.judge(float(opaque))]
 
 
 def _face_checks(image: np.ndarray, faces: Sequence[Face]) -> list[Check]:
     height, width = image.shape[:2]
     face = faces[0]
-    scale = load_scale(width, height)  # sizes are those after LivePortrait's reduction to 1280 pixels
+    # sizes are those after LivePortrait's reduction to 1280 pixels
+    scale = load_scale(width, height)
     crop = source_crop(face.landmarks)
     x0, y0, x1, y1 = (float(edge) for edge in face.box)
-    between_eyes = inter_eye_distance(face.landmarks68) * scale / max(float(np.cos(np.radians(face.pose.yaw))), 0.1)
+    between_eyes = (
+        inter_eye_distance(face.landmarks68)
+        * scale
+        / max(float(np.cos(np.radians(face.pose.yaw))), 0.1)
+    )
 
     aligned, points = align_face(image, face.landmarks68), align_landmarks(face.landmarks68)
     mask, light = face_mask(points), luminance(aligned)
@@ -166,8 +222,14 @@ def _face_checks(image: np.ndarray, faces: Sequence[Face]) -> list[Check]:
         "illumination": illumination_uniformity(light, points),
         "dynamic_range": dynamic_range(light, mask),
     }
-    found = {name: replace(RULES[name].judge(value), quality=quality(name, value)) for name, value in values.items()}
-    found |= {check.name: check for check in _expression_checks(image, face, between_eyes, values["sharpness"])}
+    found = {
+        name: replace(RULES[name].judge(value), quality=quality(name, value))
+        for name, value in values.items()
+    }
+    found |= {
+        check.name: check
+        for check in _expression_checks(image, face, between_eyes, values["sharpness"])
+    }
     found["background"] = _background_check(image, face)
     return [found[name] for name in _FACE_CHECKS]
 
@@ -175,10 +237,16 @@ def _face_checks(image: np.ndarray, faces: Sequence[Face]) -> list[Check]:
 def _background_check(image: np.ndarray, face: Face) -> Check:
     rule = RULES["background"]
     unrest = background_unrest(image, face.landmarks68)
-    return rule.skip("The head fills the picture: there is no background to look at.") if unrest is None else rule.judge(unrest)
+    return (
+        rule.skip("The head fills the picture: there is no background to look at.")
+        if unrest is None
+        else rule.judge(unrest)
+    )
 
 
-def _expression_checks(image: np.ndarray, face: Face, between_eyes: float, sharp: float) -> list[Check]:
+def _expression_checks(
+    image: np.ndarray, face: Face, between_eyes: float, sharp: float
+) -> list[Check]:
     eyes, mouth = RULES["eyes_open"], RULES["mouth_closed"]
     if between_eyes < EXPRESSION_INTER_EYE:
         return [rule.skip("The face is too small for that.") for rule in (eyes, mouth)]
@@ -186,17 +254,33 @@ def _expression_checks(image: np.ndarray, face: Face, between_eyes: float, sharp
         return [rule.skip("The head is turned too far for that.") for rule in (eyes, mouth)]
     points = face.landmarks68
     seen = opening = eye_openness(points)
-    if between_eyes >= IRIS_INTER_EYE and sharp >= IRIS_SHARPNESS and abs(face.pose.yaw) <= IRIS_YAW:
+    if (
+        between_eyes >= IRIS_INTER_EYE
+        and sharp >= IRIS_SHARPNESS
+        and abs(face.pose.yaw) <= IRIS_YAW
+    ):
         seen = min(opening, IRIS_MARGIN + iris_height(image, points))
-    lids = replace(eyes.judge(seen), quality=quality("eyes_open", lid_opening(points) * seen / max(opening, 1e-6)))
+    lids = replace(
+        eyes.judge(seen),
+        quality=quality("eyes_open", lid_opening(points) * seen / max(opening, 1e-6)),
+    )
     if lids.verdict == "error" and between_eyes < SURE_EYES_INTER_EYE:
         lids = replace(lids, verdict="warn")
-    return [lids, replace(mouth.judge(mouth_opening(points)), quality=quality("mouth_closed", lip_opening(points)))]
+    return [
+        lids,
+        replace(
+            mouth.judge(mouth_opening(points)), quality=quality("mouth_closed", lip_opening(points))
+        ),
+    ]
 
 
-def _identity_check(faces: Sequence[Face], analyzer: FaceAnalyzer | None, references: Sequence[np.ndarray]) -> Check:
+def _identity_check(
+    faces: Sequence[Face], analyzer: FaceAnalyzer | None, references: Sequence[np.ndarray]
+) -> Check:
     if analyzer is None or not references:
-        check = identity_rule(np.inf, np.inf).skip("No photographs of the person were given to compare with.")
+        check = identity_rule(np.inf, np.inf).skip(
+            "No photographs of the person were given to compare with."
+        )
         return replace(check, threshold="the analyzer's")
     rule = identity_rule(analyzer.same_person, analyzer.uncertain)
     if not faces:

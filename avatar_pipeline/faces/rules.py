@@ -1,8 +1,9 @@
-"""The readiness checks as a table: what is measured, what passes, how bad a failure is, where the number comes from, what to do.
+"""The readiness checks as a table: what is measured, what passes, how bad a failure is, where the
+number comes from, what to do.
 
-A value inside [low, high] passes, one outside [error_low, error_high] is an error, one between is a warning. A side without a
-limit is infinite; a rule without error limits only warns. "derived" is arithmetic on LivePortrait's code, "proposal" has no
-published source.
+A value inside [low, high] passes, one outside [error_low, error_high] is an error, one between is a
+warning. A side without a limit is infinite; a rule without error limits only warns. "derived" is
+arithmetic on LivePortrait's code, "proposal" has no published source.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ Verdict = Literal["pass", "warn", "error", "not_assessed"]
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. value is None where it could not be measured; hint says what to do about it, and is empty for a pass.
+    """One finding. value is None where it could not be measured; hint says what to do about it, and
+    is empty for a pass.
 
-    quality: BSI-OFIQ's 0 (worst) to 100 for it, None where there is no such map (see faces/quality.py).
+    quality: BSI-OFIQ's 0 (worst) to 100 for it, None where there is no such map (see
+    faces/quality.py).
     """
 
     name: str
@@ -33,7 +36,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Rule:
-    """How one measure is judged. Hints may use {value}, a printable magnitude; hint_high is for a value that is too large."""
+    """How one measure is judged. Hints may use {value}, a printable magnitude; hint_high is for a
+    value that is too large.
+    """
 
     name: str
     unit: str
@@ -48,7 +53,10 @@ class Rule:
     @property
     def threshold(self) -> str:
         """The limits in words, such as ">= 1024 (error < 512)"."""
-        passing, failing = _words(self.low, self.high, ">=", "<="), _words(self.error_low, self.error_high, "<", ">")
+        passing, failing = (
+            _words(self.low, self.high, ">=", "<="),
+            _words(self.error_low, self.error_high, "<", ">"),
+        )
         if not passing:
             return "for information"
         return f"{passing} (error {failing})" if failing else passing
@@ -69,7 +77,9 @@ class Rule:
 
 
 def percent(share: float) -> str:
-    """A share in words: whole percents, and one digit more below one, so that what was found never reads as 0 %."""
+    """A share in words: whole percents, and one digit more below one, so that what was found never
+    reads as 0 %.
+    """
     return f"{share * 100:.1f} %" if 0 < share < 0.01 else f"{share * 100:.0f} %"
 
 
@@ -85,143 +95,279 @@ OFIQ = "BSI-OFIQ/OFIQ-Project, image_utils.cpp (ISO/IEC 29794-5)"
 
 _TABLE = (
     Rule(
-        "decodable", "yes/no", "LivePortrait loads with cv2.imread (io.py)", low=1, error_low=1,
+        "decodable",
+        "yes/no",
+        "LivePortrait loads with cv2.imread (io.py)",
+        low=1,
+        error_low=1,
         hint="The file is no JPG or PNG of 8-bit RGB: save it as one.",
     ),
     Rule(
-        "alpha", "yes/no", "cv2.imread drops alpha (io.py)", low=1,
-        hint="The picture has transparent parts, which LivePortrait ignores: flatten it onto a plain background.",
+        "alpha",
+        "yes/no",
+        "cv2.imread drops alpha (io.py)",
+        low=1,
+        hint="The picture has transparent parts, which LivePortrait ignores: flatten it onto a "
+        "plain background.",
     ),
     Rule(
-        "resolution", "px", "seed 1: 1024; derived: 512 is LivePortrait's crop", low=1024, error_low=512,
+        "resolution",
+        "px",
+        "seed 1: 1024; derived: 512 is LivePortrait's crop",
+        low=1024,
+        error_low=512,
         hint="The shorter side has {value} pixels: use a larger original, of at least 1024.",
     ),
     Rule(
-        "face_found", "faces", "LivePortrait raises without a face (cropper.py)", low=1, error_low=1,
+        "face_found",
+        "faces",
+        "LivePortrait raises without a face (cropper.py)",
+        low=1,
+        error_low=1,
         hint="No face was found: choose a picture of one person who looks into the camera.",
     ),
     Rule(
-        "confident_face", "yes/no", "LivePortrait takes the largest box (face_analysis_diy.py)", low=1, error_low=1,
-        hint="The largest find, which LivePortrait would animate, is not the surest face: crop the picture to the face you mean.",
+        "confident_face",
+        "yes/no",
+        "LivePortrait takes the largest box (face_analysis_diy.py)",
+        low=1,
+        error_low=1,
+        hint="The largest find, which LivePortrait would animate, is not the surest face: crop "
+        "the picture to the face you mean.",
     ),
     Rule(
-        "single_face", "share", "2nd to 1st face by area, proposal", high=0, error_high=0.25,
-        hint="There is a second face, {value} of the size of the first: crop it away, or choose a picture of one person.",
+        "single_face",
+        "share",
+        "2nd to 1st face by area, proposal",
+        high=0,
+        error_high=0.25,
+        hint="There is a second face, {value} of the size of the first: crop it away, or choose a "
+        "picture of one person.",
     ),
     Rule(
-        "face_pixels", "px", "derived: 112 fills the network's 256 px, 223 the 512 px crop", low=223, error_low=112,
-        hint="LivePortrait would see a face of {value} pixels and enlarge it: come closer, or use a larger original.",
+        "face_pixels",
+        "px",
+        "derived: 112 fills the network's 256 px, 223 the 512 px crop",
+        low=223,
+        error_low=112,
+        hint="LivePortrait would see a face of {value} pixels and enlarge it: come closer, or use "
+        "a larger original.",
     ),
     Rule(
-        "inter_eye", "px", "derived: 47 for 256 px; ISO/IEC 29794-5: 90", low=90, error_low=47,
+        "inter_eye",
+        "px",
+        "derived: 47 for 256 px; ISO/IEC 29794-5: 90",
+        low=90,
+        error_low=47,
         hint="The eyes are {value} pixels apart: come closer, or use a larger original.",
     ),
     Rule(
-        "min_face", "px", "seed 1: 64", low=64, error_low=64,
+        "min_face",
+        "px",
+        "seed 1: 64",
+        low=64,
+        error_low=64,
         hint="The face is only {value} pixels wide or high: come closer, or use a larger original.",
     ),
     Rule(
-        # 0.005: pictures cut exactly at their crop's edge and analyzed again read up to that, for the landmarks move by a pixel. 0.20:
-        # openpeople's studio portraits, all usable, have up to 0.146, and a limit of 0.10 would refuse three of ten.
-        "crop_inside", "share", "LivePortrait's crop replayed (crop.py); limits measured on openpeople", high=0.005, error_high=0.20,
-        hint="{value} of LivePortrait's crop lies outside the picture and turns black: leave more room around the head.",
+        # 0.005: pictures cut exactly at their crop's edge and analyzed again read up to that, for
+        # the landmarks move by a pixel. 0.20: openpeople's studio portraits, all usable, have up to
+        # 0.146, and a limit of 0.10 would refuse three of ten.
+        "crop_inside",
+        "share",
+        "LivePortrait's crop replayed (crop.py); limits measured on openpeople",
+        high=0.005,
+        error_high=0.20,
+        hint="{value} of LivePortrait's crop lies outside the picture and turns black: leave more "
+        "room around the head.",
     ),
     Rule(
-        "centered_x", "share of width", "proposal", low=0.35, high=0.65,
+        "centered_x",
+        "share of width",
+        "proposal",
+        low=0.35,
+        high=0.65,
         hint="The face is far to the left: centre it, or crop the picture.",
         hint_high="The face is far to the right: centre it, or crop the picture.",
     ),
     Rule(
-        "centered_y", "share of height", "proposal", low=0.25, high=0.60,
+        "centered_y",
+        "share of height",
+        "proposal",
+        low=0.25,
+        high=0.60,
         hint="The face is at the very top: leave room above the head.",
         hint_high="The face is low in the picture: crop away the empty space above the head.",
     ),
     Rule(
-        "yaw", "deg", "proposal", low=-15, high=15, error_low=-30, error_high=30,
-        hint="The head is turned by {value} degrees to the picture's left: let the person face the camera.",
-        hint_high="The head is turned by {value} degrees to the picture's right: let the person face the camera.",
+        "yaw",
+        "deg",
+        "proposal",
+        low=-15,
+        high=15,
+        error_low=-30,
+        error_high=30,
+        hint="The head is turned by {value} degrees to the picture's left: let the person face "
+        "the camera.",
+        hint_high="The head is turned by {value} degrees to the picture's right: let the person "
+        "face the camera.",
     ),
     Rule(
-        "pitch", "deg", "proposal", low=-15, high=15, error_low=-30, error_high=30,
-        hint="The head is lowered by {value} degrees: hold the camera at eye level and let the person look into it.",
-        hint_high="The head is raised by {value} degrees: hold the camera at eye level and let the person look into it.",
+        "pitch",
+        "deg",
+        "proposal",
+        low=-15,
+        high=15,
+        error_low=-30,
+        error_high=30,
+        hint="The head is lowered by {value} degrees: hold the camera at eye level and let the "
+        "person look into it.",
+        hint_high="The head is raised by {value} degrees: hold the camera at eye level and let "
+        "the person look into it.",
     ),
     Rule(
-        "roll", "deg", "proposal", low=-20, high=20,
-        hint="The head is tilted by {value} degrees to the picture's left: let the person hold it upright, or rotate the picture.",
-        hint_high="The head is tilted by {value} degrees to the picture's right: let the person hold it upright, or rotate the picture.",
+        "roll",
+        "deg",
+        "proposal",
+        low=-20,
+        high=20,
+        hint="The head is tilted by {value} degrees to the picture's left: let the person hold it "
+        "upright, or rotate the picture.",
+        hint_high="The head is tilted by {value} degrees to the picture's right: let the person "
+        "hold it upright, or rotate the picture.",
     ),
     Rule(
-        "eyes_open", "share of the eye's width", "Soukupova and Cech 2016, and the iris seen; measured on openpeople",
-        low=0.20, error_low=0.15,
-        hint="An eye is open by {value} of its width only (30 % is usual): choose a frame with both eyes open.",
+        "eyes_open",
+        "share of the eye's width",
+        "Soukupova and Cech 2016, and the iris seen; measured on openpeople",
+        low=0.20,
+        error_low=0.15,
+        hint="An eye is open by {value} of its width only (30 % is usual): choose a frame with "
+        "both eyes open.",
     ),
     Rule(
-        "mouth_closed", "share", "inner lips to mouth width; measured on openpeople", high=0.10, error_high=0.25,
+        "mouth_closed",
+        "share",
+        "inner lips to mouth width; measured on openpeople",
+        high=0.10,
+        error_high=0.25,
         hint="The mouth is open by {value} of its width: close it, or choose another frame.",
     ),
     Rule(
-        # openpeople: untouched 0.033 and more, blurred by 1 % of the inter-eye distance 0.010-0.031, by 2 % below 0.007.
-        "sharpness", "ratio", "Laplacian variance of the aligned face, measured on openpeople", low=0.008,
-        hint="The face is blurred: focus on the eyes, use a shorter exposure, or choose a sharper frame.",
+        # openpeople: untouched 0.033 and more, blurred by 1 % of the inter-eye distance
+        # 0.010-0.031, by 2 % below 0.007.
+        "sharpness",
+        "ratio",
+        "Laplacian variance of the aligned face, measured on openpeople",
+        low=0.008,
+        hint="The face is blurred: focus on the eyes, use a shorter exposure, or choose a sharper "
+        "frame.",
     ),
     Rule(
-        # Untouched, openpeople's faces have up to 3.9 (a beard; 3.6 without); Gaussian noise of 4 grey levels reads 2.8 to 4.6, of 8
-        # grey levels 5.4 to 6.8: benchmarks/readiness.py.
-        "noise", "grey levels", "Immerkaer 1996; measured on openpeople", high=5,
-        hint="The face is grainy: photograph with more light or a lower ISO, or choose a cleaner frame.",
+        # Untouched, openpeople's faces have up to 3.9 (a beard; 3.6 without); Gaussian noise of 4
+        # grey levels reads 2.8 to 4.6, of 8 grey levels 5.4 to 6.8: benchmarks/readiness.py.
+        "noise",
+        "grey levels",
+        "Immerkaer 1996; measured on openpeople",
+        high=5,
+        hint="The face is grainy: photograph with more light or a lower ISO, or choose a cleaner "
+        "frame.",
     ),
     Rule(
-        # Untouched, openpeople's JPEG files have 1.3 to 2.6, those of quality 70 the most; saved anew at LivePortrait's crop size
-        # with quality 50 they have 2.0 to 2.8, with 20 3.0 to 3.9: benchmarks/readiness.py.
-        "compression", "ratio", "jumps at the JPEG grid; measured on openpeople", high=2.8,
-        hint="The picture was compressed until its 8-pixel blocks show: use the original, or save it with a higher quality.",
+        # Untouched, openpeople's JPEG files have 1.3 to 2.6, those of quality 70 the most; saved
+        # anew at LivePortrait's crop size with quality 50 they have 2.0 to 2.8, with 20 3.0 to 3.9:
+        # benchmarks/readiness.py.
+        "compression",
+        "ratio",
+        "jumps at the JPEG grid; measured on openpeople",
+        high=2.8,
+        hint="The picture was compressed until its 8-pixel blocks show: use the original, or save "
+        "it with a higher quality.",
     ),
     Rule(
-        # OFIQ's own map gives 100 of 100 up to 0.6. A limit of 0.25 fires on six of openpeople's ten evenly lit portraits, for
-        # dark skin and beards (up to 0.50); darkened to 60 % of their grey levels, nine of ten pass 0.6.
-        "exposure_dark", "share", OFIQ, high=0.60,
+        # OFIQ's own map gives 100 of 100 up to 0.6. A limit of 0.25 fires on six of openpeople's
+        # ten evenly lit portraits, for dark skin and beards (up to 0.50); darkened to 60 % of their
+        # grey levels, nine of ten pass 0.6.
+        "exposure_dark",
+        "share",
+        OFIQ,
+        high=0.60,
         hint="{value} of the face is very dark: add light from the front.",
     ),
     Rule(
-        "exposure_bright", "share", OFIQ, high=0.02,
+        "exposure_bright",
+        "share",
+        OFIQ,
+        high=0.02,
         hint="{value} of the face is burnt out: reduce the light or the exposure.",
     ),
     Rule(
-        # 0.2 is where OFIQ's map gives 50 of 100, where half of those portraits fail for their skin; they have 0.165 and more.
-        "luminance_mean", "share of white", OFIQ, low=0.15, high=0.8,
-        hint="The face is dark on the whole, with {value} of the light of white: add light from the front, or expose longer.",
-        hint_high="The face is very bright on the whole, with {value} of the light of white: reduce the light or the exposure.",
+        # 0.2 is where OFIQ's map gives 50 of 100, where half of those portraits fail for their
+        # skin; they have 0.165 and more.
+        "luminance_mean",
+        "share of white",
+        OFIQ,
+        low=0.15,
+        high=0.8,
+        hint="The face is dark on the whole, with {value} of the light of white: add light from "
+        "the front, or expose longer.",
+        hint_high="The face is very bright on the whole, with {value} of the light of white: "
+        "reduce the light or the exposure.",
     ),
     Rule(
-        "illumination", "0-100", OFIQ, low=50,
-        hint="The two cheeks are lit very differently ({value} of 100): light the face from the front, or from both sides.",
+        "illumination",
+        "0-100",
+        OFIQ,
+        low=50,
+        hint="The two cheeks are lit very differently ({value} of 100): light the face from the "
+        "front, or from both sides.",
     ),
     Rule(
-        "dynamic_range", "bits", OFIQ, low=5,
-        hint="The face has little contrast ({value} bits): avoid haze, back light and strong filters.",
+        "dynamic_range",
+        "bits",
+        OFIQ,
+        low=5,
+        hint="The face has little contrast ({value} bits): avoid haze, back light and strong "
+        "filters.",
     ),
     Rule(
-        # No limit: a restless background does not hurt the animation. openpeople's studio portraits have 12 to 83, the selfies 104 to 635.
-        "background", "Sobel", "BSI-OFIQ BackgroundUniformity.cpp, outside an estimated head; seed 1: not critical",
+        # No limit: a restless background does not hurt the animation. openpeople's studio portraits
+        # have 12 to 83, the selfies 104 to 635.
+        "background",
+        "Sobel",
+        "BSI-OFIQ BackgroundUniformity.cpp, outside an estimated head; seed 1: not critical",
         hint="",
     ),
     Rule(
-        "occlusion", "share", "LivePortrait warps glasses, hats and hands with the face",
+        "occlusion",
+        "share",
+        "LivePortrait warps glasses, hats and hands with the face",
         hint="",
     ),
     Rule(
-        "reload", "yes/no", "verdicts of the exported bytes against those of the picture", low=1, error_low=1,
-        hint="The exported file gets other verdicts than the picture it was made from: export with less compression.",
+        "reload",
+        "yes/no",
+        "verdicts of the exported bytes against those of the picture",
+        low=1,
+        error_low=1,
+        hint="The exported file gets other verdicts than the picture it was made from: export "
+        "with less compression.",
     ),
-)  # fmt: skip
+)
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in _TABLE}
 
 
 def identity_rule(same_person: float, uncertain: float) -> Rule:
-    """The rule for the distance to a person's reference photographs, with the thresholds of the analyzer that measured it."""
+    """The rule for the distance to a person's reference photographs, with the thresholds of the
+    analyzer that measured it.
+    """
     return Rule(
-        "identity", "distance", "the analyzer's operating point", high=same_person, error_high=uncertain,
-        hint="This face is {value} from the actor's photographs and reads as somebody else: choose another picture.",
-    )  # fmt: skip
+        "identity",
+        "distance",
+        "the analyzer's operating point",
+        high=same_person,
+        error_high=uncertain,
+        hint="This face is {value} from the actor's photographs and reads as somebody else: "
+        "choose another picture.",
+    )

@@ -11,23 +11,26 @@ from typing import Any
 
 from PIL import Image
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import StoreError
-from avatar_pipeline.history.pictures import loaders
+from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.history.images import loaders
 from avatar_pipeline.history.versions import SHORT, differing, find_version, require_asset, show
-from avatar_pipeline.imaging import contact_sheet
-from avatar_pipeline.provenance.manifest import Manifest
+from avatar_pipeline.imaging.images import contact_sheet
 
 SIDE = 560  # pixels, width and largest height of a picture of a pair
 FEW = 6  # names on one line
 LINES = 12  # of a file's changes that are told one by one
 NUMBERED = re.compile(r"(held_out/|heads/)?\d{4}\.(png|txt)")
-LEAVES = ("landmarks", "corners", "embedding")  # fields of JSON reports that are long lists of coordinates
+# fields of JSON reports that are long lists of coordinates
+LEAVES = ("landmarks", "corners", "embedding")
 
 
 @dataclass(frozen=True)
 class Value:
-    """A named value then and now; None where there is none. change: now - then where both are numbers."""
+    """A named value then and now; None where there is none. change: now - then where both are
+    numbers.
+    """
 
     name: str
     old: Any
@@ -36,14 +39,19 @@ class Value:
     @property
     def change(self) -> float | None:
         """The difference of two numbers."""
-        if any(isinstance(value, bool) or not isinstance(value, int | float) for value in (self.old, self.new)):
+        if any(
+            isinstance(value, bool) or not isinstance(value, int | float)
+            for value in (self.old, self.new)
+        ):
             return None
         return float(self.new - self.old)
 
 
 @dataclass(frozen=True)
 class FileChange:
-    """A file that came, went, or is another. lines: what is different in it, as far as it can be told."""
+    """A file that came, went, or is another. lines: what is different in it, as far as it can be
+    told.
+    """
 
     name: str
     state: str
@@ -52,7 +60,9 @@ class FileChange:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two versions. values: what differs, by kind: inputs, settings, seeds, metrics, libraries, facts. same: equal files."""
+    """Two versions. values: what differs, by kind: inputs, settings, seeds, metrics, libraries,
+    facts. same: equal files.
+    """
 
     old: Manifest
     new: Manifest
@@ -61,8 +71,11 @@ class Difference:
     same: int
 
 
-def pick(store: ActorStore, name: str, asset: str, old: str = "", new: str = "") -> tuple[Manifest, Manifest]:
-    """The two versions to compare. new: the current one by default. old: by default the newest that was made before `new`.
+def pick(
+    store: ActorStore, name: str, asset: str, old: str = "", new: str = ""
+) -> tuple[Manifest, Manifest]:
+    """The two versions to compare. new: the current one by default. old: by default the newest that
+    was made before `new`.
 
     Raises StoreError for an unknown or ambiguous digest, or when there is nothing to compare with.
     """
@@ -75,12 +88,17 @@ def pick(store: ActorStore, name: str, asset: str, old: str = "", new: str = "")
     others = [manifest for manifest in manifests if manifest.digest != now.digest]
     before = [manifest for manifest in others if manifest.created < now.created] or others
     if not before:
-        raise StoreError(f"{name} has one version of {asset} only, {now.digest[:SHORT]}: there is nothing to compare it with.")
+        raise StoreError(
+            f"{name} has one version of {asset} only, {now.digest[:SHORT]}: there is "
+            "nothing to compare it with."
+        )
     return before[0], now
 
 
 def compare(store: ActorStore, old: Manifest, new: Manifest) -> Difference:
-    """What differs between two versions of one asset. Raises StoreError when a file that is read is missing or was altered."""
+    """What differs between two versions of one asset. Raises StoreError when a file that is read is
+    missing or was altered.
+    """
     facts = (
         "code_version",
         "root_seed",
@@ -95,19 +113,34 @@ def compare(store: ActorStore, old: Manifest, new: Manifest) -> Difference:
     values = {
         "inputs": differing(old.inputs, new.inputs),
         "settings": differing(old.settings, new.settings),
-        "facts": [(name, getattr(old, name), getattr(new, name)) for name in facts if getattr(old, name) != getattr(new, name)],
+        "facts": [
+            (name, getattr(old, name), getattr(new, name))
+            for name in facts
+            if getattr(old, name) != getattr(new, name)
+        ],
         "preset's values": differing(old.preset_values, new.preset_values),
         "seeds": differing(old.seeds, new.seeds),
         "libraries": differing(old.libraries, new.libraries),
         "metrics": differing(old.metrics, new.metrics),
-        "costs": [(name, getattr(old, name), getattr(new, name)) for name in ("seconds", "peak_memory_mb")],
+        "costs": [
+            (name, getattr(old, name), getattr(new, name)) for name in ("seconds", "peak_memory_mb")
+        ],
     }
     files, same = [], 0
     renumbered = 0
     for name in sorted(old.files.keys() | new.files.keys()):
-        if NUMBERED.fullmatch(name):  # their numbers say nothing: metadata.csv tells which pictures came and went
-            renumbered += name not in old.files or name not in new.files or old.files[name].sha256 != new.files[name].sha256
-            same += name in old.files and name in new.files and old.files[name].sha256 == new.files[name].sha256
+        # their numbers say nothing: metadata.csv tells which pictures came and went
+        if NUMBERED.fullmatch(name):
+            renumbered += (
+                name not in old.files
+                or name not in new.files
+                or old.files[name].sha256 != new.files[name].sha256
+            )
+            same += (
+                name in old.files
+                and name in new.files
+                and old.files[name].sha256 == new.files[name].sha256
+            )
         elif name not in old.files:
             files.append(FileChange(name, "new", []))
         elif name not in new.files:
@@ -117,19 +150,32 @@ def compare(store: ActorStore, old: Manifest, new: Manifest) -> Difference:
         else:
             same += 1
     if renumbered:
-        before, after = ({entry.sha256 for file, entry in made.files.items() if _is_picture(file)} for made in (old, new))
+        before, after = (
+            {entry.sha256 for file, entry in made.files.items() if _is_picture(file)}
+            for made in (old, new)
+        )
         files.append(
             FileChange(
                 "numbered pictures and captions",
                 "changed",
-                [f"{len(after - before)} pictures are new, {len(before - after)} gone, {len(before & after)} in both"],
+                [
+                    f"{len(after - before)} pictures are new, {len(before - after)} gone, "
+                    f"{len(before & after)} in both"
+                ],
             )
         )
-    return Difference(old, new, {kind: [Value(*each) for each in found] for kind, found in values.items() if found}, files, same)
+    return Difference(
+        old,
+        new,
+        {kind: [Value(*each) for each in found] for kind, found in values.items() if found},
+        files,
+        same,
+    )
 
 
 def side_by_side(store: ActorStore, old: Manifest, new: Manifest) -> Image.Image | None:
-    """Their pictures, the old one left, the new one right, a row for each; None when neither has pictures.
+    """Their pictures, the old one left, the new one right, a row for each; None when neither has
+    pictures.
 
     Raises StoreError when a picture is missing or was altered.
     """
@@ -138,10 +184,18 @@ def side_by_side(store: ActorStore, old: Manifest, new: Manifest) -> Image.Image
     for name in dict.fromkeys([*before, *after]):
         tiles = []
         for when, found, manifest in (("old", before, old), ("new", after, new)):
-            picture = found[name]() if name in found else Image.new("RGB", (64, 16), (225, 225, 225))
-            label = f"{when} {manifest.digest[:SHORT]}: {name}" if name in found else f"{when}: no {name}"
+            picture = (
+                found[name]() if name in found else Image.new("RGB", (64, 16), (225, 225, 225))
+            )
+            label = (
+                f"{when} {manifest.digest[:SHORT]}: {name}"
+                if name in found
+                else f"{when}: no {name}"
+            )
             tiles.append((picture, label))
-        height = max(min(SIDE, round(picture.height * SIDE / picture.width)) for picture, _ in tiles)
+        height = max(
+            min(SIDE, round(picture.height * SIDE / picture.width)) for picture, _ in tiles
+        )
         rows.append(contact_sheet(tiles, 2, (SIDE, height)))
     if not rows:
         return None
@@ -176,7 +230,9 @@ def _shortened(lines: list[str]) -> list[str]:
 
 
 def _csv_lines(old: bytes, new: bytes) -> list[str]:
-    """Rows that came and went, and what changed in the others. A row is known by its name, else by its first column."""
+    """Rows that came and went, and what changed in the others. A row is known by its name, else by
+    its first column.
+    """
     tables = [list(csv.DictReader(io.StringIO(data.decode()))) for data in (old, new)]
     rows = next((table for table in tables if table), [])
     if not rows:
@@ -188,9 +244,12 @@ def _csv_lines(old: bytes, new: bytes) -> list[str]:
     )
     for name in before:
         if name in now:
-            fields = [field for field in differing(before[name], now[name]) if field[0] != "file"]  # numbered by place
+            # numbered by place
+            fields = [field for field in differing(before[name], now[name]) if field[0] != "file"]
             if fields:
-                changed = ", ".join(f"{field} {_cell(was)} -> {_cell(is_)}" for field, was, is_ in fields)
+                changed = ", ".join(
+                    f"{field} {_cell(was)} -> {_cell(is_)}" for field, was, is_ in fields
+                )
                 lines.append(f"{key} {name}: {changed}")
     return lines
 
@@ -211,20 +270,25 @@ def _cell(text: str | None) -> str:
 
 def _json_lines(old: bytes, new: bytes) -> list[str]:
     before, now = _flat(json.loads(old)), _flat(json.loads(new))
-    found = sorted(differing(before, now), key=lambda each: not each[0].endswith(".verdict"))  # verdicts first
+    # verdicts first
+    found = sorted(differing(before, now), key=lambda each: not each[0].endswith(".verdict"))
     return [
-        f"{name}: {'other coordinates' if isinstance(is_, list) else f'{_brief(was)} -> {_brief(is_)}'}"
+        f"{name}: "
+        f"{'other coordinates' if isinstance(is_, list) else f'{_brief(was)} -> {_brief(is_)}'}"
         for name, was, is_ in found
     ]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of a JSON value by path; entries of lists that have a name are called by it, so that order does not matter."""
+    """The leaves of a JSON value by path; entries of lists that have a name are called by it, so
+    that order does not matter.
+    """
     if isinstance(value, dict):
         pairs = [(str(key), below) for key, below in value.items()]
     elif isinstance(value, list) and prefix.rpartition(".")[2] not in LEAVES:
         pairs = [
-            (str(item["name"]) if isinstance(item, dict) and "name" in item else str(i), item) for i, item in enumerate(value)
+            (str(item["name"]) if isinstance(item, dict) and "name" in item else str(i), item)
+            for i, item in enumerate(value)
         ]
     else:
         return {prefix: value}

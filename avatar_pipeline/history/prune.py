@@ -1,9 +1,10 @@
 """Retention: which versions may go, and removing them.
 
-The threat: a version that goes is gone for good, and another version's manifest may say that it was made from it.
-The mechanism: kept are the newest N of each asset, those younger than a given age, the current ones, and everything that a kept one was
-made from, all the way up. What cannot be read is left, and so is whatever it might refer to. All is decided and done with the
-actor's lock held.
+The threat: a version that goes is gone for good, and another version's manifest may say that it was
+made from it.
+The mechanism: kept are the newest N of each asset, those younger than a given age, the current
+ones, and everything that a kept one was made from, all the way up. What cannot be read is left, and
+so is whatever it might refer to. All is decided and done with the actor's lock held.
 Its limits: an object store has no lock here. Prune there only while nothing publishes.
 """
 
@@ -15,22 +16,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from avatar_pipeline.actors.consent import is_real
+from avatar_pipeline.actors.consent.record import is_real
 from avatar_pipeline.actors.handed_out import note
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import StoreError
+from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.history.restorations import interrupted
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.pipeline.registry import STAGES
 
 Place = tuple[str, str]  # asset, digest
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """What goes and what stays of one actor's versions. left: by "asset/folder", why something was left that nobody can judge.
+    """What goes and what stays of one actor's versions. left: by "asset/folder", why something was
+    left that nobody can judge.
 
-    bytes_gone, bytes_kept: as the manifests tell them. held: versions beyond the newest N that something kept refers to.
+    bytes_gone, bytes_kept: as the manifests tell them. held: versions beyond the newest N that
+    something kept refers to.
     """
 
     actor: str
@@ -56,7 +59,8 @@ def size_of(manifest: Manifest) -> int:
 
 
 def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pruning:
-    """What `prune` would remove. keep: versions of each asset that stay, at least 1. older_than: days; younger versions stay.
+    """What `prune` would remove. keep: versions of each asset that stay, at least 1. older_than:
+    days; younger versions stay.
 
     Raises StoreError for a `keep` below 1, ActorError for a bad name.
     """
@@ -65,7 +69,8 @@ def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pr
     versions: dict[str, list[Manifest]] = {}
     left: dict[str, str] = {}
     roots: set[Place] = set()
-    guarded: set[str] = set()  # assets of which nothing goes, as something unreadable may refer to any of their versions
+    # assets of which nothing goes, as something unreadable may refer to any of their versions
+    guarded: set[str] = set()
     oldest = (datetime.now(UTC) - timedelta(days=older_than)).isoformat(timespec="microseconds")
     for asset in STAGES:
         versions[asset], damaged = store.readable_versions(name, asset)
@@ -77,7 +82,9 @@ def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pr
             else:
                 roots |= referred
         newest = versions[asset][:keep]
-        young = [manifest for manifest in versions[asset] if older_than and manifest.created > oldest]
+        young = [
+            manifest for manifest in versions[asset] if older_than and manifest.created > oldest
+        ]
         roots |= {(asset, manifest.digest) for manifest in (*newest, *young)}
         begun, problem = _begun(store, name, asset)
         roots |= begun
@@ -104,15 +111,20 @@ def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pr
 
 
 def prune(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pruning:
-    """Remove what `plan` tells, downstream first: at each moment everything that is left has all that it was made from.
+    """Remove what `plan` tells, downstream first: at each moment everything that is left has all
+    that it was made from.
 
     Raises StoreError as `plan`, or when another process keeps writing to the actor.
     """
     with store.writing(name):
         planned = plan(store, name, keep, older_than)
         if is_real(store.actor_dir(name)):  # a copy of one of these is recognised as before
-            note(name, (entry.sha256 for manifest in planned.gone for entry in manifest.files.values()))
-        for manifest in reversed(planned.gone):  # in the order of the chain, newest first: so from its end, oldest first
+            note(
+                name,
+                (entry.sha256 for manifest in planned.gone for entry in manifest.files.values()),
+            )
+        # in the order of the chain, newest first: so from its end, oldest first
+        for manifest in reversed(planned.gone):
             store.remove(name, manifest.asset, manifest.digest)
         for asset in STAGES:
             store.remove_unfinished(name, asset)
@@ -139,7 +151,9 @@ def place(manifest: Manifest) -> Place:
 
 
 def _references(store: ActorStore, name: str, asset: str, digest: str) -> set[Place] | None:
-    """What a manifest that is not valid says it was made from; None when not even that can be read."""
+    """What a manifest that is not valid says it was made from; None when not even that can be
+    read.
+    """
     try:
         content: Any = json.loads(store.manifest_file(name, asset, digest).read_bytes())
         return {(str(parent), str(version)) for parent, version in content["inputs"].items()}
@@ -154,7 +168,9 @@ def _upstream(asset: str) -> set[str]:
 
 
 def _begun(store: ActorStore, name: str, asset: str) -> tuple[set[Place], str]:
-    """The version that a killed restoration was about to make current, which stays; and what is wrong with the record of it."""
+    """The version that a killed restoration was about to make current, which stays; and what is
+    wrong with the record of it.
+    """
     try:
         entry = interrupted(store, name, asset)
     except StoreError as error:

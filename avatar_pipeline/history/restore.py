@@ -1,10 +1,13 @@
-"""Make an older version current again: {asset}/, the pointer, the drop-in portrait, Dagster's event, and a line in the history.
+"""Make an older version current again: {asset}/, the pointer, the drop-in portrait, Dagster's
+event, and a line in the history.
 
-The threat: a process killed in the middle leaves files of two versions side by side, or a store and a Dagster that disagree.
-The mechanism: everything is verified first; then the intention is written down, then carried out, then marked as finished, all with
-the actor's lock held. Whoever comes next (`history`, `restore`, `prune`) carries out what was not finished; each step may be repeated.
-Its limits: until somebody comes, {asset}/ may hold files of both versions. The pipeline never reads those: it follows the pointer,
-which is of the old version or of the new one.
+The threat: a process killed in the middle leaves files of two versions side by side, or a store and
+a Dagster that disagree.
+The mechanism: everything is verified first; then the intention is written down, then carried out,
+then marked as finished, all with the actor's lock held. Whoever comes next (`history`, `restore`,
+`prune`) carries out what was not finished; each step may be repeated.
+Its limits: until somebody comes, {asset}/ may hold files of both versions. The pipeline never reads
+those: it follows the pointer, which is of the old version or of the new one.
 """
 
 from __future__ import annotations
@@ -14,19 +17,20 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from avatar_pipeline.actors.consent import require_scopes
+from avatar_pipeline.actors.consent.record import require_scopes
 from avatar_pipeline.actors.export import drop_in
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import ActorError, StoreError
+from avatar_pipeline.core.errors import ActorError, StoreError
 from avatar_pipeline.history.restorations import Restoration, interrupted, record
 from avatar_pipeline.history.versions import SHORT, find_version
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import STAGES
-from avatar_pipeline.stages.portrait_origin import portrait_origin
+from avatar_pipeline.pipeline.origin import portrait_origin
+from avatar_pipeline.pipeline.registry import STAGES
 
 logger = logging.getLogger(__name__)
 
-# Tells Dagster about a version that was restored: the manifest, who asked for it, and when (UTC, ISO 8601).
+# Tells Dagster about a version that was restored: the manifest, who asked for it, and when (UTC,
+# ISO 8601).
 Report = Callable[[Manifest, str, str], None]
 
 
@@ -34,9 +38,11 @@ Report = Callable[[Manifest, str, str], None]
 class Restored:
     """What became of a restoration. already: it was current before, and nothing was done.
 
-    differing: upstream assets whose current version is not the one that it was made from, with both digests.
-    downstream: versions made from what is current now, in the order of the chain, which are not current; stale: assets downstream
-    of which there is no such version. drop_in: the path of the portrait that followed, empty when none did.
+    differing: upstream assets whose current version is not the one that it was made from, with both
+    digests.
+    downstream: versions made from what is current now, in the order of the chain, which are not
+    current; stale: assets downstream of which there is no such version. drop_in: the path of the
+    portrait that followed, empty when none did.
     """
 
     manifest: Manifest
@@ -50,9 +56,9 @@ class Restored:
 def restore(store: ActorStore, name: str, asset: str, digest: str, report: Report) -> Restored:
     """Make the version whose digest begins with `digest` the current one.
 
-    report: called with the actor's lock held, before the restoration counts as finished. It may be called again for the same one.
-    Raises StoreError for an unknown version or a damaged file, ActorError without the consent that making it would need; then
-    nothing was changed.
+    report: called with the actor's lock held, before the restoration counts as finished. It may be
+    called again for the same one. Raises StoreError for an unknown version or a damaged file,
+    ActorError without the consent that making it would need; then nothing was changed.
     """
     spec = store.spec(name)
     manifest = find_version(store, spec.name, asset, digest)
@@ -78,15 +84,21 @@ def restore(store: ActorStore, name: str, asset: str, digest: str, report: Repor
 
 
 def restore_downstream(store: ActorStore, name: str, asset: str, report: Report) -> list[Restored]:
-    """Restore, one after the other, the newest versions that were made from what is current now, downstream of an asset."""
+    """Restore, one after the other, the newest versions that were made from what is current now,
+    downstream of an asset.
+    """
     found, _ = matching_downstream(store, name, asset)
     return [restore(store, name, version.asset, version.digest, report) for version in found]
 
 
-def matching_downstream(store: ActorStore, name: str, asset: str) -> tuple[list[Manifest], list[str]]:
-    """Downstream of an asset: the versions that would fit it and are not current, and the assets that have none that fits.
+def matching_downstream(
+    store: ActorStore, name: str, asset: str
+) -> tuple[list[Manifest], list[str]]:
+    """Downstream of an asset: the versions that would fit it and are not current, and the assets
+    that have none that fits.
 
-    A version fits when each of its inputs from the chain is the current version of that input, or the fitting one.
+    A version fits when each of its inputs from the chain is the current version of that input, or
+    the fitting one.
     """
     wanted = {asset: _current_digest(store, name, asset)}
     fitting: list[Manifest] = []
@@ -100,11 +112,18 @@ def matching_downstream(store: ActorStore, name: str, asset: str) -> tuple[list[
         versions, _ = store.readable_versions(name, stage.name)
         if not current and not versions:
             continue
-        inputs = {parent: wanted.get(parent) or _current_digest(store, name, parent) for parent in stage.upstream}
+        inputs = {
+            parent: wanted.get(parent) or _current_digest(store, name, parent)
+            for parent in stage.upstream
+        }
         fit = [
-            version for version in versions if all(version.inputs.get(parent, "") == digest for parent, digest in inputs.items())
+            version
+            for version in versions
+            if all(version.inputs.get(parent, "") == digest for parent, digest in inputs.items())
         ]
-        chosen = next((version for version in fit if version.digest == current), fit[0] if fit else None)
+        chosen = next(
+            (version for version in fit if version.digest == current), fit[0] if fit else None
+        )
         if chosen is None:
             stale.append(stage.name)
             wanted[stage.name] = current  # it stays, and what was made from it fits
@@ -116,7 +135,8 @@ def matching_downstream(store: ActorStore, name: str, asset: str) -> tuple[list[
 
 
 def finish_interrupted(store: ActorStore, name: str, report: Report) -> list[Manifest]:
-    """Carry out what a killed restoration had begun; returns the versions that are current now because of that.
+    """Carry out what a killed restoration had begun; returns the versions that are current now
+    because of that.
 
     Without the consent that making it would need, it stays as it is, and the log says so.
     """
@@ -128,7 +148,9 @@ def finish_interrupted(store: ActorStore, name: str, report: Report) -> list[Man
         try:
             require_scopes(spec, store.actor_dir(name), stage.scopes)
         except ActorError as error:
-            logger.warning("%s of %s: a restoration that was interrupted stays so: %s", asset, name, error)
+            logger.warning(
+                "%s of %s: a restoration that was interrupted stays so: %s", asset, name, error
+            )
             continue
         with store.writing(name):
             entry = interrupted(store, name, asset)  # another process may have been faster
@@ -139,13 +161,23 @@ def finish_interrupted(store: ActorStore, name: str, report: Report) -> list[Man
     return done
 
 
-def _carry_out(store: ActorStore, manifest: Manifest, files: dict[str, bytes], entry: Restoration, report: Report) -> str:
-    """Everything after the intention was written down. Each step may be done twice. Returns the path of the drop-in portrait."""
+def _carry_out(
+    store: ActorStore,
+    manifest: Manifest,
+    files: dict[str, bytes],
+    entry: Restoration,
+    report: Report,
+) -> str:
+    """Everything after the intention was written down. Each step may be done twice. Returns the
+    path of the drop-in portrait.
+    """
     store.make_current(manifest, files)
     portrait = ""
     if manifest.asset == "liveportrait_export" and not manifest.metrics.get("errors"):
         spec = store.spec(manifest.actor)
-        portrait = str(drop_in(store, spec, files[f"{spec.name}.jpg"], portrait_origin(store, manifest)))
+        portrait = str(
+            drop_in(store, spec, files[f"{spec.name}.jpg"], portrait_origin(store, manifest))
+        )
     report(manifest, entry.by, entry.created)
     record(store, manifest.actor, manifest.asset, entry.model_copy(update={"finished": True}))
     return portrait
@@ -172,15 +204,17 @@ def describe(restored: Restored) -> list[str]:
     manifest = restored.manifest
     version = f"{manifest.asset} {manifest.digest[:SHORT]} of {manifest.actor}"
     lines = [
-        f"{version} is current already; nothing was done." if restored.already
+        f"{version} is current already; nothing was done."
+        if restored.already
         else f"{version}, made {manifest.created[:19]}Z, is current again."
-    ]  # fmt: skip
+    ]
     if restored.drop_in:
         lines.append(f"The portrait followed: {restored.drop_in}")
     elif manifest.asset == "liveportrait_export" and manifest.metrics.get("errors"):
         lines.append("Its checks found errors, so the drop-in portrait was left as it is.")
     lines += [
-        f"It was made from {parent} {then[:SHORT] or 'none'}, and {now[:SHORT] or 'none'} is current: it counts as stale."
+        f"It was made from {parent} {then[:SHORT] or 'none'}, and {now[:SHORT] or 'none'} is "
+        "current: it counts as stale."
         for parent, (then, now) in restored.differing.items()
     ]
     return lines

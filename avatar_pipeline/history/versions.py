@@ -1,15 +1,17 @@
-"""Every version of an actor's assets: which is current, how it came about, and what changed against the version before."""
+"""Every version of an actor's assets: which is current, how it came about, and what changed against
+the version before.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import AvatarPipelineError, StoreError
+from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.history.restorations import Restoration, restorations
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import MODEL, PHOTOS, SPEC, STAGES
+from avatar_pipeline.pipeline.registry import MODEL, PHOTOS, SPEC, STAGES
 
 SHORT = 12  # digits of a digest that people compare
 
@@ -28,7 +30,9 @@ EXTERNAL = {SPEC: "actor.yaml", PHOTOS: "the photographs", MODEL: "the base mode
 
 @dataclass(frozen=True)
 class Version:
-    """One version of an asset. changes: in words, against the version made before it. restored: when it was made current again."""
+    """One version of an asset. changes: in words, against the version made before it. restored:
+    when it was made current again.
+    """
 
     manifest: Manifest
     current: bool
@@ -61,7 +65,9 @@ class Version:
 
 @dataclass(frozen=True)
 class AssetHistory:
-    """All versions of an asset, newest first. damaged: what is wrong with versions, or the pointer, that cannot be read, by name."""
+    """All versions of an asset, newest first. damaged: what is wrong with versions, or the pointer,
+    that cannot be read, by name.
+    """
 
     asset: str
     versions: list[Version]
@@ -100,9 +106,11 @@ def asset_history(store: ActorStore, name: str, asset: str) -> AssetHistory:
 
 
 def actor_history(store: ActorStore, name: str, asset: str = "") -> list[AssetHistory]:
-    """The histories of all assets of an actor that were ever made, or of one, in the order of the chain.
+    """The histories of all assets of an actor that were ever made, or of one, in the order of the
+    chain.
 
-    Raises ActorError for an unknown actor, StoreError for an unknown asset or when nothing was made yet.
+    Raises ActorError for an unknown actor, StoreError for an unknown asset or when nothing was made
+    yet.
     """
     spec = store.spec(name)
     if asset:
@@ -110,7 +118,10 @@ def actor_history(store: ActorStore, name: str, asset: str = "") -> list[AssetHi
     found = [asset_history(store, spec.name, each) for each in STAGES if not asset or each == asset]
     found = [history for history in found if history.versions or history.damaged]
     if not found:
-        raise StoreError(f"{name} has {f'no {asset}' if asset else 'nothing'} yet. Make it: avatar-pipeline run {name}")
+        raise StoreError(
+            f"{name} has {f'no {asset}' if asset else 'nothing'} yet. Make it: "
+            f"avatar-pipeline run {name}"
+        )
     return found
 
 
@@ -121,25 +132,43 @@ def require_asset(asset: str) -> None:
 
 
 def find_version(store: ActorStore, name: str, asset: str, digest: str) -> Manifest:
-    """The version whose digest begins with `digest`. Raises StoreError when there is none, or more than one."""
+    """The version whose digest begins with `digest`. Raises StoreError when there is none, or more
+    than one.
+    """
     store.spec(name)
     require_asset(asset)
     manifests, damaged = store.readable_versions(name, asset)
-    found = [manifest for manifest in manifests if digest and manifest.digest.startswith(digest.lower())]
+    found = [
+        manifest for manifest in manifests if digest and manifest.digest.startswith(digest.lower())
+    ]
     if len(found) == 1:
         return found[0]
     if found:
         known = ", ".join(manifest.digest[: len(digest) + 6] for manifest in found)
-        raise StoreError(f"{digest!r} stands for {len(found)} versions of {name}'s {asset}: {known}. Give more digits.")
-    spoilt = next((problem for folder, problem in damaged.items() if digest and folder.startswith(digest.lower())), "")
+        raise StoreError(
+            f"{digest!r} stands for {len(found)} versions of {name}'s {asset}: "
+            f"{known}. Give more digits."
+        )
+    spoilt = next(
+        (
+            problem
+            for folder, problem in damaged.items()
+            if digest and folder.startswith(digest.lower())
+        ),
+        "",
+    )
     if spoilt:
         raise StoreError(spoilt)
     known = ", ".join(manifest.digest[:SHORT] for manifest in manifests) or "none"
-    raise StoreError(f"{name}'s {asset} has no version {digest!r}. Versions, newest first: {known}.")
+    raise StoreError(
+        f"{name}'s {asset} has no version {digest!r}. Versions, newest first: {known}."
+    )
 
 
 def verdict_of(manifest: Manifest) -> str:
-    """ "pass", "error" or "2 warnings": of a version's checks, or from the counts that older manifests hold; empty without any."""
+    """ "pass", "error" or "2 warnings": of a version's checks, or from the counts that older
+    manifests hold; empty without any.
+    """
     verdicts = list(manifest.verdicts.values())
     errors, warnings = verdicts.count("error"), verdicts.count("warn")
     if not verdicts:
@@ -154,7 +183,11 @@ def verdict_of(manifest: Manifest) -> str:
 
 def main_metrics(manifest: Manifest) -> dict[str, Any]:
     """The few metrics by which a version is judged."""
-    names = [name for name in MAIN_METRICS.get(manifest.asset, ()) if manifest.metrics.get(name) is not None]
+    names = [
+        name
+        for name in MAIN_METRICS.get(manifest.asset, ())
+        if manifest.metrics.get(name) is not None
+    ]
     return {name: manifest.metrics[name] for name in names or list(manifest.metrics)[:3]}
 
 
@@ -168,25 +201,45 @@ def changes(old: Manifest | None, new: Manifest) -> list[str]:
         if before != now:
             label = EXTERNAL.get(name, name)
             lines.append(f"{label} {before[:SHORT] or 'none'} -> {now[:SHORT] or 'none'}")
-    lines += [f"{name} {show(before)} -> {show(now)}" for name, before, now in differing(old.settings, new.settings)]
+    lines += [
+        f"{name} {show(before)} -> {show(now)}"
+        for name, before, now in differing(old.settings, new.settings)
+    ]
     if old.root_seed != new.root_seed:
         lines.append(f"seed {old.root_seed} -> {new.root_seed}")
-    facts = ("code_version", "preset", "model", "model_id", "model_revision", "model_sha256", "device")
+    facts = (
+        "code_version",
+        "preset",
+        "model",
+        "model_id",
+        "model_revision",
+        "model_sha256",
+        "device",
+    )
     for name in facts:
         before, now = getattr(old, name), getattr(new, name)
         if before != now:
             shorter = SHORT if name == "model_sha256" else 60
-            lines.append(f"{name.replace('_', ' ')} {before[:shorter] or 'none'} -> {now[:shorter] or 'none'}")
+            lines.append(
+                f"{name.replace('_', ' ')} {before[:shorter] or 'none'} -> "
+                f"{now[:shorter] or 'none'}"
+            )
     values = differing(old.preset_values, new.preset_values) if old.preset == new.preset else []
     lines += [f"preset's {name} {show(before)} -> {show(now)}" for name, before, now in values]
-    lines += [f"{name} {before} -> {now}" for name, before, now in differing(old.libraries, new.libraries)]
+    lines += [
+        f"{name} {before} -> {now}" for name, before, now in differing(old.libraries, new.libraries)
+    ]
     return lines or ["nothing that is recorded"]
 
 
 def differing(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    """(name, old, new) of every key of two dicts whose values differ; None where one has no such key."""
+    """(name, old, new) of every key of two dicts whose values differ; None where one has no such
+    key.
+    """
     names = dict.fromkeys([*old, *new])
-    return [(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)]
+    return [
+        (name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)
+    ]
 
 
 def show(value: Any) -> str:
@@ -199,7 +252,9 @@ def show(value: Any) -> str:
 
 
 def files_by_sha256(store: ActorStore, wanted: set[str]) -> dict[str, list[str]]:
-    """Which stored files have these contents: sha256 -> "file of actor's asset, version ...". Damaged manifests are passed over."""
+    """Which stored files have these contents: sha256 -> "file of actor's asset, version ...".
+    Damaged manifests are passed over.
+    """
     found: dict[str, list[str]] = {}
     for name in store.names():
         for asset in STAGES:

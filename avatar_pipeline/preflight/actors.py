@@ -1,4 +1,5 @@
-"""Pictures that belong to an actor of the store: looking at a real person's face needs consent, wherever the look comes from.
+"""Pictures that belong to an actor of the store: looking at a real person's face needs consent,
+wherever the look comes from.
 
 Its limits: a copy that lies elsewhere is any picture; nothing tells whom it shows.
 """
@@ -9,17 +10,18 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from avatar_pipeline.actors.consent import require_consent
-from avatar_pipeline.actors.copies import refuse_if_revoked
+from avatar_pipeline.actors.consent.record import require_consent
 from avatar_pipeline.actors.export import exports_root
 from avatar_pipeline.actors.files import local
 from avatar_pipeline.actors.name import PATTERN
+from avatar_pipeline.actors.published_copies import refuse_if_revoked
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 
 
 def require_consent_to_look(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
-    """By picture the actor in whose folder it lies, or whose drop-in portrait it is; the others are left out.
+    """By picture the actor in whose folder it lies, or whose drop-in portrait it is; the others are
+    left out.
 
     Raises ActorError where the consent to one of them does not cover `embed`.
     """
@@ -27,7 +29,8 @@ def require_consent_to_look(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
     root, exports = local(store.root), local(exports_root())
     names = {}
     for picture in pictures:
-        path = Path(os.path.realpath(picture))  # Path.resolve raises for a link that leads to itself
+        # Path.resolve raises for a link that leads to itself
+        path = Path(os.path.realpath(picture))
         if root is not None and path.is_relative_to(root.resolve()):
             names[picture] = path.relative_to(root.resolve()).parts[0]
         elif exports is not None and path.parent == exports.resolve():
@@ -43,7 +46,9 @@ def require_consent_to_look(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
 
 
 def refuse_if_one_was_revoked(specs: Iterable[ActorSpec], written: Path) -> None:
-    """Remove what was written of these actors, and raise ActorError, when consent was revoked meanwhile."""
+    """Remove what was written of these actors, and raise ActorError, when consent was revoked
+    meanwhile.
+    """
     store = ActorStore()
     for spec in specs:
         refuse_if_revoked(store.actor_dir(spec.name), written)

@@ -11,26 +11,28 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from avatar_pipeline.errors import PhotoError
-from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
+from avatar_pipeline.core.errors import PhotoError
+from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.quality import overall
 from avatar_pipeline.faces.readiness import assess, worst
 from avatar_pipeline.faces.rules import Check
-from avatar_pipeline.imaging import encode_jpeg, open_image, read_file, resize_to_fit
+from avatar_pipeline.imaging.images import encode_jpeg, open_image, read_file, resize_to_fit
 from avatar_pipeline.preflight.find import Picture
 
 PictureVerdict = Literal["pass", "warn", "error", "unreadable"]
 VERDICTS: tuple[PictureVerdict, ...] = ("pass", "warn", "error", "unreadable")  # from best to worst
 
-# Sizes of what the HTML report holds, longest side in pixels: twice what a screen shows of a thumbnail, the width of a page. Together
-# 60 to 100 kB a picture.
+# Sizes of what the HTML report holds, longest side in pixels: twice what a screen shows of a
+# thumbnail, the width of a page. Together 60 to 100 kB a picture.
 THUMBNAIL, DRAWN = 192, 720
 
 
 @dataclass(frozen=True)
 class Drawings:
-    """JPEG bytes. thumbnail: the picture. found: the picture with what was found in it. seen: what LivePortrait's network would see,
-    empty without a face. annotated: picture, `seen` and all checks in one."""
+    """JPEG bytes. thumbnail: the picture. found: the picture with what was found in it. seen: what
+    LivePortrait's network would see, empty without a face. annotated: picture, `seen` and all
+    checks in one.
+    """
 
     thumbnail: bytes
     found: bytes
@@ -42,8 +44,9 @@ class Drawings:
 class Examined:
     """What was found out about one file.
 
-    verdict: that of the worst check, or "unreadable"; then `problem` says why, and there are no checks. score: 0 to 100
-    (faces.quality.overall), None without a face. size: width and height in pixels, upright. boxes: of the faces, largest first, pixels.
+    verdict: that of the worst check, or "unreadable"; then `problem` says why, and there are no
+    checks. score: 0 to 100 (faces.quality.overall), None without a face. size: width and height in
+    pixels, upright. boxes: of the faces, largest first, pixels.
     """
 
     picture: Picture
@@ -59,7 +62,12 @@ class Examined:
     @property
     def findings(self) -> list[Check]:
         """The checks that did not pass, errors first."""
-        return [check for verdict in ("error", "warn") for check in self.checks if check.verdict == verdict]
+        return [
+            check
+            for verdict in ("error", "warn")
+            for check in self.checks
+            if check.verdict == verdict
+        ]
 
 
 def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> Examined:
@@ -71,7 +79,8 @@ def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> 
         return Examined(picture, "unreadable", problem=str(error))
     faces = analyzer.analyze(pixels)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged EXIF, when the checks open the file: it does no harm
+        # of damaged EXIF, when the checks open the file: it does no harm
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         checks = assess(pixels, faces, data=data)
     verdict = worst(checks)
     del data
@@ -80,19 +89,24 @@ def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> 
         "pass" if verdict == "not_assessed" else verdict,
         score=overall(checks),
         size=(pixels.shape[1], pixels.shape[0]),
-        boxes=[(float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3])) for face in faces],
+        boxes=[
+            (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))
+            for face in faces
+        ],
         checks=checks,
         drawings=_draw(Image.fromarray(pixels), faces, checks) if draw else None,
     )
 
 
 def _draw(image: Image.Image, faces: Sequence[Face], checks: Sequence[Check]) -> Drawings:
+    from avatar_pipeline.faces.annotate import LONGEST, MARGIN, STRIP, annotate
     from avatar_pipeline.faces.crop import INPUT_SIZE
-    from avatar_pipeline.faces.draw import LONGEST, MARGIN, STRIP, annotate
 
     drawn = annotate(image, faces, checks)
     width = drawn.width - STRIP
-    found = drawn.crop((0, 0, width, max(1, round(image.height * min(1.0, LONGEST / max(image.size))))))
+    found = drawn.crop(
+        (0, 0, width, max(1, round(image.height * min(1.0, LONGEST / max(image.size)))))
+    )
     seen = drawn.crop((width + MARGIN, MARGIN, width + MARGIN + INPUT_SIZE, MARGIN + INPUT_SIZE))
     return Drawings(
         encode_jpeg(resize_to_fit(image, THUMBNAIL), quality=80),

@@ -8,17 +8,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avatar_pipeline.errors import PhotoError
+from avatar_pipeline.core.errors import PhotoError
 
-# Those that are read, and those that cameras, phones and LivePortrait know and that are not: passing them over silently would hide
-# photographs; they are reported as unreadable.
+# Those that are read, and those that cameras, phones and LivePortrait know and that are not:
+# passing them over silently would hide photographs; they are reported as unreadable.
 EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".webp")
-OTHER_EXTENSIONS = (".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".dng", ".cr2", ".cr3", ".nef", ".arw")
+OTHER_EXTENSIONS = (
+    ".heic",
+    ".heif",
+    ".avif",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One file to look at. path: where it lies. below: its path relative to the folder that was asked for; a file's bare name."""
+    """One file to look at. path: where it lies. below: its path relative to the folder that was
+    asked for; a file's bare name.
+    """
 
     path: Path
     below: Path
@@ -32,7 +47,8 @@ class Picture:
 def printable(name: str) -> str:
     """A file name with its unprintable characters escaped.
 
-    Names may hold line breaks, terminal commands, marks that reverse the reading direction, and bytes that are no text.
+    Names may hold line breaks, terminal commands, marks that reverse the reading direction, and
+    bytes that are no text.
     """
 
     def escape(sign: str) -> str:
@@ -44,11 +60,13 @@ def printable(name: str) -> str:
 
 
 def find_pictures(paths: Sequence[Path], leave_out: Path | None = None) -> list[Picture]:
-    """The pictures among files and folders, in the order given; those of a folder sorted by path, each file once.
+    """The pictures among files and folders, in the order given; those of a folder sorted by path,
+    each file once.
 
-    A file that is named is taken as it is, whatever its extension, even when it is not there: the reader says so. A folder is
-    searched to its depths for files with a picture's extension; what is hidden (starts with a dot) and links to folders are passed
-    over, and so is the folder `leave_out`. Raises PhotoError when a folder holds no picture.
+    A file that is named is taken as it is, whatever its extension, even when it is not there: the
+    reader says so. A folder is searched to its depths for files with a picture's extension; what is
+    hidden (starts with a dot) and links to folders are passed over, and so is the folder
+    `leave_out`. Raises PhotoError when a folder holds no picture.
     """
     found: dict[str, Picture] = {}
     for path in paths:
@@ -57,7 +75,8 @@ def find_pictures(paths: Sequence[Path], leave_out: Path | None = None) -> list[
             pictures = _search(path, leave_out)
             if not pictures:
                 raise PhotoError(
-                    f"{printable(str(path))} is a folder without a picture: nothing in it ends in {', '.join(EXTENSIONS)}. "
+                    f"{printable(str(path))} is a folder without a picture: nothing in it ends in "
+                    f"{', '.join(EXTENSIONS)}. "
                     "Name the folder that holds the photographs, or a file."
                 )
         for picture in pictures:
@@ -70,8 +89,15 @@ def _search(folder: Path, leave_out: Path | None) -> list[Picture]:
     left_out = leave_out.resolve() if leave_out else None
     for place, folders, files in os.walk(folder):
         here = Path(place)
-        folders[:] = [name for name in folders if not name.startswith(".") and (here / name).resolve() != left_out]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and (here / name).resolve() != left_out
+        ]
         for name in files:
-            if not name.startswith(".") and (here / name).suffix.lower() in (*EXTENSIONS, *OTHER_EXTENSIONS):
+            if not name.startswith(".") and (here / name).suffix.lower() in (
+                *EXTENSIONS,
+                *OTHER_EXTENSIONS,
+            ):
                 found.append(Picture(here / name, (here / name).relative_to(folder)))
     return sorted(found, key=lambda picture: [os.fsencode(part) for part in picture.below.parts])

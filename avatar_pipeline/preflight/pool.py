@@ -1,6 +1,8 @@
-"""Many pictures on all cores: a process each, with one loaded analyzer and one thread, so that they do not fight for cores.
+"""Many pictures on all cores: a process each, with one loaded analyzer and one thread, so that they
+do not fight for cores.
 
-A process and not a thread: dlib holds the interpreter's lock, and a flaw in a native decoder takes its process along.
+A process and not a thread: dlib holds the interpreter's lock, and a flaw in a native decoder takes
+its process along.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
-from avatar_pipeline.errors import ModelError
-from avatar_pipeline.faces.analyzer import FaceAnalyzer, get_analyzer
+from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.faces.analyzers import get_analyzer
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.preflight.examine import Examined, examine
 from avatar_pipeline.preflight.find import Picture
 
-# A further process is started for each 8 pictures: starting one takes about as long as looking at that many.
+# A further process is started for each 8 pictures: starting one takes about as long as looking at
+# that many.
 PICTURES_PER_PROCESS = 8
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -31,12 +35,16 @@ def cores() -> int:
 
 
 def examine_all(
-    pictures: Sequence[Picture], *, analyzer: str = "dlib", jobs: int | None = None, draw: bool = False
+    pictures: Sequence[Picture],
+    *,
+    analyzer: str = "dlib",
+    jobs: int | None = None,
+    draw: bool = False,
 ) -> Iterator[Examined]:
     """Look at every picture; results come as they are ready, in any order.
 
-    jobs: how many processes; without it one a core, but no more than the pictures are worth. With 1 all runs in this process.
-    Raises ModelError when the analyzer cannot be loaded.
+    jobs: how many processes; without it one a core, but no more than the pictures are worth. With 1
+    all runs in this process. Raises ModelError when the analyzer cannot be loaded.
     """
     jobs = jobs or min(cores(), -(-len(pictures) // PICTURES_PER_PROCESS))
     if jobs == 1:
@@ -49,25 +57,34 @@ def examine_all(
         for done in _together(left, analyzer, jobs, draw):
             left.remove(done.picture)
             yield done
-        # Whatever is left was under way or waiting when a process died. Work is begun in order, so the first few are the suspects: they
-        # go one by one, to know which it was, and the rest together again.
+        # Whatever is left was under way or waiting when a process died. Work is begun in order, so
+        # the first few are the suspects: they go one by one, to know which it was, and the rest
+        # together again.
         suspects, left = left[:jobs], left[jobs:]
         for picture in suspects:
             yield next(_together([picture], analyzer, 1, draw), None) or Examined(
                 picture,
                 "unreadable",
-                problem=f"{picture.shown} ended the process that looked at it: its decoder failed, or memory ran out. "
+                problem=f"{picture.shown} ended the process that looked at it: its decoder "
+                "failed, or memory ran out. "
                 "Save the photograph anew with another program, or remove the file.",
             )
 
 
-def _together(pictures: Sequence[Picture], analyzer: str, jobs: int, draw: bool) -> Iterator[Examined]:
+def _together(
+    pictures: Sequence[Picture], analyzer: str, jobs: int, draw: bool
+) -> Iterator[Examined]:
     """Results as they are ready; those that were under way when a process died are missing."""
     with _one_thread_each():
-        context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start, initargs=(analyzer,))
+        # a fork would copy locks that other threads hold
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(
+            jobs, mp_context=context, initializer=_start, initargs=(analyzer,)
+        )
         try:
-            waiting: list[Future[Examined]] = [pool.submit(_examine, picture, draw) for picture in pictures]
+            waiting: list[Future[Examined]] = [
+                pool.submit(_examine, picture, draw) for picture in pictures
+            ]
             for future in as_completed(waiting):
                 try:
                     yield future.result()
@@ -98,7 +115,9 @@ def _examine(picture: Picture, draw: bool) -> Examined:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started meanwhile get one thread: libraries read these variables when they are loaded."""
+    """Processes started meanwhile get one thread: libraries read these variables when they are
+    loaded.
+    """
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from avatar_pipeline.actors.copies import remember
-from avatar_pipeline.errors import StoreError
+from avatar_pipeline.actors.published_copies import remember
+from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.preflight.actors import refuse_if_one_was_revoked, require_consent_to_look
 from avatar_pipeline.preflight.examine import Examined
 from avatar_pipeline.preflight.find import Picture, find_pictures, printable
 from avatar_pipeline.preflight.pool import examine_all
 
 EXIT = {"pass": 0, "warn": 1, "error": 2, "unreadable": 2}
-NAME_LENGTH = 60  # characters of a file's name that an annotated picture keeps: at most 240 bytes, and a file system takes 255
+# characters of a file's name that an annotated picture keeps: at most 240 bytes, and a file system
+# takes 255
+NAME_LENGTH = 60
 
 
 def preflight(
@@ -27,15 +29,20 @@ def preflight(
     analyzer: str = "dlib",
     jobs: int | None = None,
 ) -> int:
-    """Look at the pictures, print what was found, write what was asked for; the exit code is that of the worst verdict.
+    """Look at the pictures, print what was found, write what was asked for; the exit code is that
+    of the worst verdict.
 
-    Raises PhotoError when there is nothing to look at, ActorError for the pictures of a real actor of the store without consent, ModelError
-    when the analyzer is missing, and StoreError when a result cannot be written.
+    Raises PhotoError when there is nothing to look at, ActorError for the pictures of a real actor
+    of the store without consent, ModelError when the analyzer is missing, and StoreError when a
+    result cannot be written.
     """
     from avatar_pipeline.preflight import terminal
 
     if report and report.suffix.lower() not in (".html", ".htm"):
-        raise StoreError(f"--report {printable(str(report))}: give a file that ends in .html. It would be overwritten.")
+        raise StoreError(
+            f"--report {printable(str(report))}: give a file that ends in .html. It "
+            "would be overwritten."
+        )
     pictures = find_pictures(paths, leave_out=annotate)
     shown = require_consent_to_look([picture.path for picture in pictures])
     people = {spec.name: spec for spec in shown.values()}.values()
@@ -57,19 +64,21 @@ def preflight(
             refuse_if_one_was_revoked([spec] if spec is not None else [], target)
             result = replace(result, annotated=target)
         if result.drawings:  # written, or not asked for: a thousand of them would fill the memory
-            result = replace(result, drawings=replace(result.drawings, annotated=b"") if report else None)
+            result = replace(
+                result, drawings=replace(result.drawings, annotated=b"") if report else None
+            )
         results.append(result)
     results.sort(key=lambda result: order[result.picture])
 
     if report:
-        from avatar_pipeline.preflight.html import to_html
+        from avatar_pipeline.preflight.html_report import to_html
 
         for person in people:
             remember(person, report)
         _write(report, to_html(results, analyzer).encode("utf-8", "backslashreplace"))
         refuse_if_one_was_revoked(people, report)
     if as_json:
-        from avatar_pipeline.preflight.as_json import to_json
+        from avatar_pipeline.preflight.json_report import to_json
 
         sys.stdout.write(to_json(results, analyzer) + "\n")
     else:
@@ -81,7 +90,9 @@ def preflight(
 
 
 def _annotated_names(pictures: Sequence[Picture]) -> dict[Picture, Path]:
-    """For each picture a file of its own below the annotated folder: anna.png becomes anna_annotated.jpg, in the same subfolder."""
+    """For each picture a file of its own below the annotated folder: anna.png becomes
+    anna_annotated.jpg, in the same subfolder.
+    """
     names: dict[Picture, Path] = {}
     taken: set[str] = set()
     for picture in pictures:
@@ -89,7 +100,8 @@ def _annotated_names(pictures: Sequence[Picture]) -> dict[Picture, Path]:
         while True:
             end = "_annotated.jpg" if number == 1 else f"_annotated_{number}.jpg"
             name = picture.below.parent / (picture.below.stem[:NAME_LENGTH] + end)
-            if str(name).lower() not in taken:  # a.jpg beside a.png, or A.jpg where case does not count
+            # a.jpg beside a.png, or A.jpg where case does not count
+            if str(name).lower() not in taken:
                 break
             number += 1
         taken.add(str(name).lower())
@@ -101,7 +113,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"{printable(str(folder))} cannot be made ({error.strerror}). Choose another folder.") from None
+        raise StoreError(
+            f"{printable(str(folder))} cannot be made ({error.strerror}). Choose another folder."
+        ) from None
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -109,4 +123,6 @@ def _write(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     except OSError as error:
-        raise StoreError(f"{printable(str(path))} cannot be written ({error.strerror}). Choose another place.") from None
+        raise StoreError(
+            f"{printable(str(path))} cannot be written ({error.strerror}). Choose another place."
+        ) from None

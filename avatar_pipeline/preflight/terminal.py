@@ -13,7 +13,13 @@ from rich.text import Text
 from avatar_pipeline.faces.rules import Check
 from avatar_pipeline.preflight.examine import VERDICTS, Examined
 
-COLOURS = {"pass": "green", "warn": "yellow", "error": "red", "unreadable": "red", "not_assessed": "bright_black"}
+COLOURS = {
+    "pass": "green",
+    "warn": "yellow",
+    "error": "red",
+    "unreadable": "red",
+    "not_assessed": "bright_black",
+}
 FINDINGS = 4  # in a picture's row
 WIDTH = 140  # of what goes into a file or a pipe, in characters
 
@@ -26,7 +32,11 @@ def show(results: Sequence[Examined]) -> None:
     if len(results) > 1:
         out.print(_several(results))
     else:
-        out.print(_one(results[0]) if results[0].checks else Text(results[0].problem, COLOURS["unreadable"]))
+        out.print(
+            _one(results[0])
+            if results[0].checks
+            else Text(results[0].problem, COLOURS["unreadable"])
+        )
     out.print(_summary(results))
 
 
@@ -35,7 +45,12 @@ def progress(results: Iterator[Examined], total: int) -> Iterator[Examined]:
     if total == 1:
         yield from results
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("preflight", total=total)
         for result in results:
@@ -44,7 +59,9 @@ def progress(results: Iterator[Examined], total: int) -> Iterator[Examined]:
 
 
 def value_of(check: Check, percent: bool = False) -> str:
-    """A check's value as it is shown, "-" where it could not be measured. percent: shares as percentages, where no limit stands beside."""
+    """A check's value as it is shown, "-" where it could not be measured. percent: shares as
+    percentages, where no limit stands beside.
+    """
     value = check.value
     if value is None:
         return "-"
@@ -63,7 +80,9 @@ def problem_of(result: Examined) -> str:
 def _one(result: Examined) -> Table:
     table = Table(title=Text(result.picture.shown), title_justify="left")
     for column in ("check", "value", "limit", "verdict"):
-        table.add_column(column, justify="right" if column == "value" else "left", no_wrap=column != "limit")
+        table.add_column(
+            column, justify="right" if column == "value" else "left", no_wrap=column != "limit"
+        )
     table.add_column("hint", ratio=1)
     for check in result.checks:
         unit = "" if check.unit in ("yes/no", "share", "ratio") else check.unit
@@ -80,12 +99,18 @@ def _several(results: Sequence[Examined]) -> Table:
     table.add_column("worst findings", ratio=3)
     for result in results:
         worst = result.findings[:FINDINGS]
-        text = Text(", ").join(Text(f"{check.name} {value_of(check, percent=True)}", COLOURS[check.verdict]) for check in worst)
+        text = Text(", ").join(
+            Text(f"{check.name} {value_of(check, percent=True)}", COLOURS[check.verdict])
+            for check in worst
+        )
         if more := len(result.findings) - len(worst):
             text.append(f", and {more} more")
         score = "" if result.score is None else str(result.score)
         table.add_row(
-            Text(result.picture.shown), _verdict(result.verdict), score, Text(problem_of(result)) if result.problem else text
+            Text(result.picture.shown),
+            _verdict(result.verdict),
+            score,
+            Text(problem_of(result)) if result.problem else text,
         )
     return table
 
@@ -97,7 +122,11 @@ def _summary(results: Sequence[Examined]) -> Text:
         score = "" if result.score is None else f", score {result.score} of 100"
         return Text.assemble(_verdict(result.verdict), score)
     text = Text(f"{len(results)} pictures: ")
-    parts = [Text(f"{counted[verdict]} {verdict}", COLOURS[verdict]) for verdict in VERDICTS if counted[verdict]]
+    parts = [
+        Text(f"{counted[verdict]} {verdict}", COLOURS[verdict])
+        for verdict in VERDICTS
+        if counted[verdict]
+    ]
     return text + Text(", ").join(parts)
 
 

@@ -1,4 +1,6 @@
-"""What the pages tell, read from the store: nothing is made, nothing is written, and what is damaged is said to be so."""
+"""What the pages tell, read from the store: nothing is made, nothing is written, and what is
+damaged is said to be so.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,23 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from avatar_pipeline.actors.consent import require_consent
+from avatar_pipeline.actors.consent.record import require_consent
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.photos import photographs
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.diffusion.presets import PRESETS
-from avatar_pipeline.errors import AvatarPipelineError, StoreError
-from avatar_pipeline.faces.analyzer import LICENCES
-from avatar_pipeline.history.versions import EXTERNAL, SHORT, AssetHistory, asset_history, verdict_of
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import PHOTOS, SPEC, STAGES, Stage
-from avatar_pipeline.stages.produce import photos_version, spec_version
+from avatar_pipeline.faces.analyzers.types import LICENCES
+from avatar_pipeline.history.versions import (
+    EXTERNAL,
+    SHORT,
+    AssetHistory,
+    asset_history,
+    verdict_of,
+)
+from avatar_pipeline.pipeline.materialize import photos_version, spec_version
+from avatar_pipeline.pipeline.registry import PHOTOS, SPEC, STAGES, Stage
 
 # The state of an asset, in the order of how much it asks for a person.
 STATES = {
@@ -34,7 +42,9 @@ SEVERITY = ("error", "warn", "not_assessed", "pass")
 
 @dataclass(frozen=True)
 class AssetFacts:
-    """One asset of an actor. manifest: its current version. state: a key of STATES. reasons: why it is stale or damaged, in words."""
+    """One asset of an actor. manifest: its current version. state: a key of STATES. reasons: why it
+    is stale or damaged, in words.
+    """
 
     stage: Stage
     manifest: Manifest | None
@@ -50,7 +60,9 @@ class AssetFacts:
 
 @dataclass(frozen=True)
 class ActorFacts:
-    """One actor. problem: why its actor.yaml, or its consent, cannot be used; then there is no spec, or there are no pictures."""
+    """One actor. problem: why its actor.yaml, or its consent, cannot be used; then there is no
+    spec, or there are no pictures.
+    """
 
     name: str
     spec: ActorSpec | None
@@ -80,12 +92,16 @@ class ActorFacts:
 
     def metric(self, asset: str, name: str) -> Any:
         """A metric of an asset's current version, None where there is none."""
-        return next((manifest.metrics.get(name) for manifest in self.made if manifest.asset == asset), None)
+        return next(
+            (manifest.metrics.get(name) for manifest in self.made if manifest.asset == asset), None
+        )
 
     @property
     def distance(self) -> float | None:
         """The identity distance of the portrait, of the avatar where there is none yet."""
-        found = [self.metric(asset, "distance") for asset in ("liveportrait_export", "validated_avatar")]
+        found = [
+            self.metric(asset, "distance") for asset in ("liveportrait_export", "validated_avatar")
+        ]
         return next((value for value in found if isinstance(value, float)), None)
 
     @property
@@ -100,12 +116,16 @@ class ActorFacts:
             return "missing", "nothing made yet"
         names = [asset.name for asset in self.assets if asset.state == worst]
         if worst in ("damaged", "error", "stale", "missing"):
-            return worst, f"{STATES[worst]}: {names[0] if len(names) == 1 else f'{len(names)} assets'}"
+            return (
+                worst,
+                f"{STATES[worst]}: {names[0] if len(names) == 1 else f'{len(names)} assets'}",
+            )
         return worst, "complete, with warnings" if worst == "warn" else "complete"
 
 
 def actor_facts(store: ActorStore, name: str, histories: bool = True) -> ActorFacts:
-    """Everything about one actor. histories: also of all older versions, and whether its photographs changed.
+    """Everything about one actor. histories: also of all older versions, and whether its
+    photographs changed.
 
     Raises ActorError for a name that no actor can have.
     """
@@ -126,16 +146,27 @@ def actor_facts(store: ActorStore, name: str, histories: bool = True) -> ActorFa
     assets = []
     # Who it is cannot be read, nor who would have to consent: nothing of the actor is shown.
     for stage in STAGES.values() if spec is not None else ():
-        facts = _asset(store, name, stage, {**outside, **{asset: manifest.digest for asset, manifest in current.items()}})
+        facts = _asset(
+            store,
+            name,
+            stage,
+            {**outside, **{asset: manifest.digest for asset, manifest in current.items()}},
+        )
         if facts.manifest is not None:
             current[stage.name] = facts.manifest
         assets.append(facts)
-    found = [asset_history(store, name, asset) for asset in STAGES] if histories and spec is not None else []
+    found = (
+        [asset_history(store, name, asset) for asset in STAGES]
+        if histories and spec is not None
+        else []
+    )
     return ActorFacts(name, spec, problem, assets, found)
 
 
 def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) -> AssetFacts:
-    """The state of one asset. present: the versions that its inputs have now, as far as they are known."""
+    """The state of one asset. present: the versions that its inputs have now, as far as they are
+    known.
+    """
     try:
         manifest = store.current(name, stage.name)
     except StoreError as error:
@@ -146,25 +177,40 @@ def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) 
         return AssetFacts(stage, None, "missing", "", [])
     reasons = []
     if not store.manifest_file(name, stage.name, manifest.digest).is_file():
-        reasons.append(f"version {manifest.digest[:SHORT]}, to which it points, is not in the store")
+        reasons.append(
+            f"version {manifest.digest[:SHORT]}, to which it points, is not in the store"
+        )
         return AssetFacts(stage, manifest, "damaged", verdict_of(manifest), reasons)
     if manifest.code_version != stage.code_version:
-        reasons.append(f"made by code version {manifest.code_version}, which is {stage.code_version} now")
+        reasons.append(
+            f"made by code version {manifest.code_version}, which is {stage.code_version} now"
+        )
     for parent, digest in manifest.inputs.items():
         if parent in present and present[parent] != digest:
             text = (
                 f"{EXTERNAL[parent]} changed"
                 if parent in EXTERNAL
-                else f"made from {parent} {digest[:SHORT]}; the current one is {present[parent][:SHORT]}"
+                else f"made from {parent} {digest[:SHORT]}; the current one is "
+                f"{present[parent][:SHORT]}"
             )
             reasons.append(text)
     verdict = verdict_of(manifest)
-    state = "error" if verdict == "error" else "stale" if reasons else "warn" if "warning" in verdict else "pass"
+    state = (
+        "error"
+        if verdict == "error"
+        else "stale"
+        if reasons
+        else "warn"
+        if "warning" in verdict
+        else "pass"
+    )
     return AssetFacts(stage, manifest, state, verdict, reasons)
 
 
 def _photographs(store: ActorStore, spec: ActorSpec) -> dict[str, str]:
-    """The version of the photographs as they are now; nothing where they cannot be read, or were never copied."""
+    """The version of the photographs as they are now; nothing where they cannot be read, or were
+    never copied.
+    """
     try:
         if spec.has_photographs and not photographs(store.actor_dir(spec.name) / "photos"):
             return {}
@@ -180,25 +226,34 @@ def report_of(store: ActorStore, manifest: Manifest | None) -> dict[str, Any]:
     """
     if manifest is None:
         return {}
-    file = {"face_validation": "report.json", "liveportrait_export": f"{manifest.actor}.json"}.get(manifest.asset)
+    file = {"face_validation": "report.json", "liveportrait_export": f"{manifest.actor}.json"}.get(
+        manifest.asset
+    )
     found: dict[str, Any] = json.loads(store.read(manifest, file)) if file in manifest.files else {}
     return found
 
 
 def by_severity(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Checks of a report, the worst first."""
-    return sorted(checks, key=lambda check: SEVERITY.index(check["verdict"]) if check["verdict"] in SEVERITY else 0)
+    return sorted(
+        checks,
+        key=lambda check: SEVERITY.index(check["verdict"]) if check["verdict"] in SEVERITY else 0,
+    )
 
 
 def rows_of(store: ActorStore, manifest: Manifest | None, file: str) -> list[dict[str, str]]:
-    """The rows of one CSV of a version; none without the version or the file. Raises StoreError when it was altered."""
+    """The rows of one CSV of a version; none without the version or the file. Raises StoreError
+    when it was altered.
+    """
     if manifest is None or file not in manifest.files:
         return []
     return list(csv.DictReader(io.StringIO(store.read(manifest, file).decode())))
 
 
 def missing_of(store: ActorStore, manifest: Manifest | None) -> list[str]:
-    """What photo_intake found missing among the photographs. Raises StoreError when its report was altered."""
+    """What photo_intake found missing among the photographs. Raises StoreError when its report was
+    altered.
+    """
     if manifest is None or "coverage.json" not in manifest.files:
         return []
     missing = json.loads(store.read(manifest, "coverage.json")).get("missing", [])
@@ -216,5 +271,7 @@ def licences(manifests: list[Manifest], analyzers: set[str]) -> list[tuple[str, 
             found[f"model {manifest.model_id} {manifest.model_revision}"] = (
                 preset.licence if preset is not None and own else unknown
             )
-    found |= {f"face analyzer {name}": LICENCES.get(name, "not known here") for name in sorted(analyzers)}
+    found |= {
+        f"face analyzer {name}": LICENCES.get(name, "not known here") for name in sorted(analyzers)
+    }
     return list(found.items())

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from avatar_pipeline.errors import AvatarPipelineError
-from avatar_pipeline.imaging import encode_jpeg, resize_to_fit
+from avatar_pipeline.core.errors import AvatarPipelineError
+from avatar_pipeline.imaging.images import encode_jpeg, resize_to_fit
 
 
 @dataclass(frozen=True)
 class Inline:
-    """A picture for a page. uri: empty when it cannot be shown, and then `problem` says why. alt: what it shows, in words."""
+    """A picture for a page. uri: empty when it cannot be shown, and then `problem` says why. alt:
+    what it shows, in words.
+    """
 
     uri: str
     alt: str

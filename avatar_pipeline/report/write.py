@@ -1,4 +1,6 @@
-"""Write the pages: one actor's, or the index with all of them, of which only what changed is made anew."""
+"""Write the pages: one actor's, or the index with all of them, of which only what changed is made
+anew.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ from pathlib import Path
 
 from upath import UPath
 
-from avatar_pipeline.actors.consent import require_consent
-from avatar_pipeline.actors.copies import refuse_if_revoked, remember
+from avatar_pipeline.actors.consent.record import require_consent
 from avatar_pipeline.actors.files import write_atomic
+from avatar_pipeline.actors.published_copies import refuse_if_revoked, remember
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.report.facts import ActorFacts, actor_facts
 from avatar_pipeline.report.page import actor_page, index_page, templates_state
@@ -23,7 +25,8 @@ HEAD = 2000  # bytes of a page in which its state stands
 def write_actor(store: ActorStore, name: str, folder: Path, price: float = 0.0) -> Path:
     """Write the page of one actor; returns its path.
 
-    Raises ActorError for an unknown actor, and for a real person without a consent that covers generating.
+    Raises ActorError for an unknown actor, and for a real person without a consent that covers
+    generating.
     """
     spec = store.spec(name)
     require_consent(spec, store.actor_dir(spec.name), "generate")
@@ -31,9 +34,13 @@ def write_actor(store: ActorStore, name: str, folder: Path, price: float = 0.0) 
 
 
 def write_all(
-    store: ActorStore, folder: Path, price: float = 0.0, log: Callable[[str], None] = lambda text: None
+    store: ActorStore,
+    folder: Path,
+    price: float = 0.0,
+    log: Callable[[str], None] = lambda text: None,
 ) -> tuple[Path, int]:
-    """Write the index, and the page of each actor that is not as it was; returns the index, and how many pages were written.
+    """Write the index, and the page of each actor that is not as it was; returns the index, and how
+    many pages were written.
 
     Pages of real people without a valid consent are removed, and of actors that are gone.
     """
@@ -78,12 +85,17 @@ def _write(store: ActorStore, facts: ActorFacts, folder: Path, price: float) -> 
 
 
 def _fingerprint(store: ActorStore, facts: ActorFacts, price: float) -> str:
-    """The sha256 of what a page depends on: manifests, restorations, specification, photographs' names, price, program."""
-    state = hashlib.sha256(f"{templates_state()} {price:g} {facts.problem} {facts.spec!r}\n".encode())
+    """The sha256 of what a page depends on: manifests, restorations, specification, photographs'
+    names, price, program.
+    """
+    state = hashlib.sha256(
+        f"{templates_state()} {price:g} {facts.problem} {facts.spec!r}\n".encode()
+    )
     folder = store.actor_dir(facts.name)
     for asset in facts.assets:
         state.update(
-            f"{asset.name} {asset.state} {asset.reasons} {asset.manifest.to_json() if asset.manifest else ''}\n".encode()
+            f"{asset.name} {asset.state} {asset.reasons} "
+            f"{asset.manifest.to_json() if asset.manifest else ''}\n".encode()
         )
         versions = folder / "versions" / asset.name
         names = sorted(path.name for path in versions.iterdir()) if versions.is_dir() else []
@@ -98,7 +110,9 @@ def _fingerprint(store: ActorStore, facts: ActorFacts, price: float) -> str:
 
 
 def _state_of(page: Path) -> str:
-    """The state that a page was written for; empty when there is no page, or it is not one of these."""
+    """The state that a page was written for; empty when there is no page, or it is not one of
+    these.
+    """
     try:
         with page.open("rb") as file:
             found = STATE.search(file.read(HEAD))

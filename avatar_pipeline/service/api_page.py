@@ -1,6 +1,7 @@
 """The page at /docs: openapi.json for people to read, without scripts.
 
-FastAPI's own page loads Swagger UI from another host and starts it by an inline script: neither works offline, nor under the page's policy.
+FastAPI's own page loads Swagger UI from another host and starts it by an inline script: neither
+works offline, nor under the page's policy.
 """
 
 from __future__ import annotations
@@ -20,27 +21,38 @@ METHODS = ("get", "post", "put", "delete")
 def render_api_page(schema: Mapping[str, Any]) -> str:
     """HTML of an OpenAPI 3.1 document."""
     templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(Path(__file__).parent / "pages"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     groups: dict[str, list[dict[str, Any]]] = {}
     for path, item in schema["paths"].items():
         for method in METHODS:
             if method in item:
                 operation = item[method]
-                groups.setdefault((operation.get("tags") or ["other"])[0], []).append(_operation(schema, path, method, operation))
+                groups.setdefault((operation.get("tags") or ["other"])[0], []).append(
+                    _operation(schema, path, method, operation)
+                )
     return templates.get_template("docs.html").render(
         title=schema["info"]["title"], version=schema["info"]["version"], groups=groups
     )
 
 
-def _operation(schema: Mapping[str, Any], path: str, method: str, operation: Mapping[str, Any]) -> dict[str, Any]:
+def _operation(
+    schema: Mapping[str, Any], path: str, method: str, operation: Mapping[str, Any]
+) -> dict[str, Any]:
     media, body = _content(operation.get("requestBody", {}))
     fields = [
-        _field(schema, p["name"], p["schema"], p.get("required", False), p["in"], p) for p in operation.get("parameters", [])
+        _field(schema, p["name"], p["schema"], p.get("required", False), p["in"], p)
+        for p in operation.get("parameters", [])
     ]
     resolved = _one_of(schema, body.get("schema", {}))
     required = resolved.get("required", [])
-    fields += [_field(schema, name, field, name in required, "body") for name, field in resolved.get("properties", {}).items()]
+    fields += [
+        _field(schema, name, field, name in required, "body")
+        for name, field in resolved.get("properties", {}).items()
+    ]
     example = _example(schema, body)
     return {
         "method": method.upper(),
@@ -50,12 +62,17 @@ def _operation(schema: Mapping[str, Any], path: str, method: str, operation: Map
         "fields": fields,
         "media": media,
         "curl": _curl(path, method, media, example, token=operation.get("security") != []),
-        "answers": [_answer(schema, status, answer) for status, answer in operation.get("responses", {}).items()],
+        "answers": [
+            _answer(schema, status, answer)
+            for status, answer in operation.get("responses", {}).items()
+        ],
     }
 
 
 def _one_of(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A body's schema; of several that a field tells apart, the first, with that field holding what any of them is told by."""
+    """A body's schema; of several that a field tells apart, the first, with that field holding what
+    any of them is told by.
+    """
     body = _resolve(schema, body)
     if "oneOf" not in body:
         return body
@@ -63,7 +80,13 @@ def _one_of(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, 
     first = _resolve(schema, body["oneOf"][0])
     field = {**first["properties"][told_by], "enum": list(body["discriminator"]["mapping"])}
     field.pop("const", None)
-    return {**first, "properties": {told_by: field, **{name: f for name, f in first["properties"].items() if name != told_by}}}
+    return {
+        **first,
+        "properties": {
+            told_by: field,
+            **{name: f for name, f in first["properties"].items() if name != told_by},
+        },
+    }
 
 
 def _content(part: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
@@ -79,7 +102,9 @@ def _answer(schema: Mapping[str, Any], status: str, answer: Mapping[str, Any]) -
         "status": status,
         "description": answer.get("description", ""),
         "media": media,
-        "example": example if isinstance(example, str) or example is None else json.dumps(example, indent=2, ensure_ascii=False),
+        "example": example
+        if isinstance(example, str) or example is None
+        else json.dumps(example, indent=2, ensure_ascii=False),
     }
 
 
@@ -106,7 +131,11 @@ def _field(
 def kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> str:
     """What a field may hold, in words: integer, 256 to 2048."""
     field = _resolve(schema, field)
-    choices = [choice for choice in field.get("anyOf", field.get("oneOf", [])) if choice.get("type") != "null"]
+    choices = [
+        choice
+        for choice in field.get("anyOf", field.get("oneOf", []))
+        if choice.get("type") != "null"
+    ]
     if choices:
         return " or ".join(dict.fromkeys(kind(schema, choice) for choice in choices))
     if "enum" in field:
@@ -122,7 +151,12 @@ def kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> str:
     least, most = field.get("minimum", field.get("exclusiveMinimum")), field.get("maximum")
     if most is None and "exclusiveMaximum" in field:
         most = field["exclusiveMaximum"] - (words == "integer")
-    words += "".join([f", from {_plain(least)}" if least is not None else "", f" to {_plain(most)}" if most is not None else ""])
+    words += "".join(
+        [
+            f", from {_plain(least)}" if least is not None else "",
+            f" to {_plain(most)}" if most is not None else "",
+        ]
+    )
     if "maxLength" in field:
         words += f", at most {field['maxLength']} characters"
     return words
@@ -133,7 +167,9 @@ def _plain(number: float) -> str:
 
 
 def _example(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
-    """The first example of a body; else one put together from its fields' examples; None without any."""
+    """The first example of a body; else one put together from its fields' examples; None without
+    any.
+    """
     if "example" in body:
         return body["example"]
     for named in body.get("examples", {}).values():
@@ -155,10 +191,17 @@ def _made_up(schema: Mapping[str, Any], field: Mapping[str, Any], depth: int) ->
         return field.get("const") or field["enum"][0]
     if depth and field.get("properties"):
         required = field.get("required", [])
-        made = {name: _made_up(schema, inner, depth - 1) for name, inner in field["properties"].items()}
-        made = {name: "..." if value is None and name in required else value for name, value in made.items()}
+        made = {
+            name: _made_up(schema, inner, depth - 1) for name, inner in field["properties"].items()
+        }
+        made = {
+            name: "..." if value is None and name in required else value
+            for name, value in made.items()
+        }
         return {
-            name: value for name, value in made.items() if value not in (None, [], "@portrait.jpg") or name in required
+            name: value
+            for name, value in made.items()
+            if value not in (None, [], "@portrait.jpg") or name in required
         } or None
     return None
 
@@ -174,7 +217,11 @@ def _resolve(schema: Mapping[str, Any], field: Mapping[str, Any]) -> Mapping[str
 
 
 def _curl(path: str, method: str, media: str | None, example: Any, token: bool) -> str:
-    parts = ["curl", *(["-X", method.upper()] if method not in ("get", "post") else []), f"$SERVICE{path}"]
+    parts = [
+        "curl",
+        *(["-X", method.upper()] if method not in ("get", "post") else []),
+        f"$SERVICE{path}",
+    ]
     lines = [" ".join(parts), *(['-H "Authorization: Bearer $TOKEN"'] if token else [])]
     if media == "multipart/form-data" and isinstance(example, Mapping):
         lines += [

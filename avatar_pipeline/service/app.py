@@ -11,23 +11,38 @@ from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import avatar_pipeline
-from avatar_pipeline.errors import AvatarPipelineError
-from avatar_pipeline.service.consent import heard, policy_in_words
+from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.service.context import Accepted, Service
-from avatar_pipeline.service.dialects import handle
-from avatar_pipeline.service.guard import guard
-from avatar_pipeline.service.idempotency import Known, idempotent
-from avatar_pipeline.service.job import Job
-from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import agent, base_image, cartoons, face_avatar, face_migration, face_swap, images, jobs, page
+from avatar_pipeline.service.dialects import (
+    agent,
+    base_image,
+    cartoons,
+    face_avatar,
+    face_migration,
+    face_swap,
+)
+from avatar_pipeline.service.errors import handle
+from avatar_pipeline.service.http.consent import heard, policy_in_words
+from avatar_pipeline.service.jobs.idempotency import Known, idempotent
+from avatar_pipeline.service.jobs.job import Job
+from avatar_pipeline.service.jobs.queue import JobQueue
+from avatar_pipeline.service.jobs.webhook import deliver
+from avatar_pipeline.service.middleware import guard
+from avatar_pipeline.service.routes import images, jobs, page
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.views import accepted, replayed, request_at, view
-from avatar_pipeline.service.webhook import deliver
 
 log = logging.getLogger(__name__)
 
 # These accept jobs: an Idempotency-Key counts, and X-Consent.
-ROUTERS = (agent.router, face_swap.router, face_migration.router, base_image.router, face_avatar.router, jobs.router)
+ROUTERS = (
+    agent.router,
+    face_swap.router,
+    face_migration.router,
+    base_image.router,
+    face_avatar.router,
+    jobs.router,
+)
 PLAIN = (cartoons.router, images.router, page.router)
 
 
@@ -54,7 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await service.queue.stop()
 
-    # The longest field of a form is a prompt; the service takes two pictures or a picture and a video at most.
+    # The longest field of a form is a prompt; the service takes two pictures or a picture and a
+    # video at most.
     app = FastAPI(
         title="avatar_pipeline",
         version=avatar_pipeline.__version__,
@@ -76,7 +92,9 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class AnswerHeaders:
-    """Adds what request.state.answer_headers holds to the answer, whatever that is: a route's, an error's, a file's."""
+    """Adds what request.state.answer_headers holds to the answer, whatever that is: a route's, an
+    error's, a file's.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,6 @@
-"""What every route shares: the settings, the queue, the actors, who asks, and how an answer is waited for."""
+"""What every route shares: the settings, the queue, the actors, who asks, and how an answer is
+waited for.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,18 @@ from PIL import Image
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import NotFound, ServiceError, Unavailable
-from avatar_pipeline.imaging import encode_png
+from avatar_pipeline.core.errors import NotFound, ServiceError, Unavailable
+from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.service.gate import require_may_leave
-from avatar_pipeline.service.job import Job
+from avatar_pipeline.service.http.image_links import picture_path, signing_key
+from avatar_pipeline.service.jobs.job import Job
+from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.people import PeopleIndex
-from avatar_pipeline.service.pictures import picture_path, signing_key
-from avatar_pipeline.service.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.tasks.likeness import People
 
-# By path, below / and /api: which of DIALECT_TASKS it is (routes/jobs.py), for jobs that are looked at through the job resource.
+# By path, below / and /api: which of DIALECT_TASKS it is (routes/jobs.py), for jobs that are looked
+# at through the job resource.
 KINDS = {
     "/generate": "generate",
     "/avatar": "generate",
@@ -69,7 +72,9 @@ ServiceDep = Annotated[Service, Depends(get_service)]
 
 
 class Accepted(Exception):
-    """The answer to a request that does not wait for its job: 202, where the job is, and the job itself."""
+    """The answer to a request that does not wait for its job: 202, where the job is, and the job
+    itself.
+    """
 
     def __init__(self, job: Job, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(job.id)
@@ -88,10 +93,12 @@ async def submit(
     awaited: bool = False,
     webhook: str | None = None,
 ) -> Job:
-    """Accept a job for a request, or find the one that an earlier request with the same Idempotency-Key made.
+    """Accept a job for a request, or find the one that an earlier request with the same
+    Idempotency-Key made.
 
-    kind: of DIALECT_TASKS, whose `render` says the result; the path's when None. awaited: whether the request will wait for it.
-    Raises Unavailable when the queue is full, and ServiceError when the disk is.
+    kind: of DIALECT_TASKS, whose `render` says the result; the path's when None. awaited: whether
+    the request will wait for it. Raises Unavailable when the queue is full, and ServiceError when
+    the disk is.
     """
     if (known := getattr(request.state, "replayed", None)) is not None:
         return cast(Job, known)
@@ -116,20 +123,30 @@ async def submit(
 
 
 async def answer(
-    service: Service, request: Request, task: str, params: BaseModel, files: Mapping[str, bytes] | None = None
+    service: Service,
+    request: Request,
+    task: str,
+    params: BaseModel,
+    files: Mapping[str, bytes] | None = None,
 ) -> tuple[Job, dict[str, Any]]:
-    """Do a task now: queue it, wait, and return the job with its result (facts, seeds, made_from, warnings).
+    """Do a task now: queue it, wait, and return the job with its result (facts, seeds, made_from,
+    warnings).
 
-    A client that goes away takes its job with it, unless it sent an Idempotency-Key: then it may come back for the answer.
-    Raises Accepted for `Prefer: respond-async`, after its `wait` seconds; Unavailable when the queue is full or the job is not done in
-    `wait_seconds` (it goes on: its id is in the message); and with the job's own code when it failed.
+    A client that goes away takes its job with it, unless it sent an Idempotency-Key: then it may
+    come back for the answer. Raises Accepted for `Prefer: respond-async`, after its `wait` seconds;
+    Unavailable when the queue is full or the job is not done in `wait_seconds` (it goes on: its id
+    is in the message); and with the job's own code when it failed.
     """
     preferred = preferences(request)
     is_async = "respond-async" in preferred
-    seconds = min(float(preferred.get("wait", 0.0 if is_async else math.inf)), service.settings.wait_seconds)
+    seconds = min(
+        float(preferred.get("wait", 0.0 if is_async else math.inf)), service.settings.wait_seconds
+    )
     job = await submit(service, request, task, params, files, awaited=not is_async)
     if seconds:
-        job = await _wait(service, request, job, seconds, kept=is_async or job.idempotency_key is not None)
+        job = await _wait(
+            service, request, job, seconds, kept=is_async or job.idempotency_key is not None
+        )
     if not job.is_finished and is_async:
         raise Accepted(job, {"Preference-Applied": "respond-async"})
     if not job.is_finished:
@@ -142,14 +159,17 @@ async def answer(
 
 
 async def _wait(service: Service, request: Request, job: Job, seconds: float, kept: bool) -> Job:
-    """Wait for the job, or for the client to go away; the job is then cancelled unless it is `kept`."""
+    """Wait for the job, or for the client to go away; the job is then cancelled unless it is
+    `kept`.
+    """
     done = asyncio.ensure_future(service.queue.wait(job.id, seconds))
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
         if not done.done() and not kept:
             await service.queue.cancel(job.id)
-            raise ServiceError("The client has gone.", code="client_gone", status=499)  # nginx's; nobody reads it
+            # nginx's; nobody reads it
+            raise ServiceError("The client has gone.", code="client_gone", status=499)
         return await done
     finally:
         done.cancel()
@@ -191,7 +211,9 @@ def finished_result(service: Service, job: Job) -> dict[str, Any]:
 
 
 def png_input(image: Image.Image) -> bytes:
-    """A picture as the queue keeps it for a task: PNG of the pixels alone. Give it `<field>.png` as file name."""
+    """A picture as the queue keeps it for a task: PNG of the pixels alone. Give it `<field>.png` as
+    file name.
+    """
     return encode_png(image)
 
 

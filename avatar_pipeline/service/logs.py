@@ -1,10 +1,12 @@
-"""The access log: one line for each request, and what makes it possible: request ids, the 500 of last resort, and safe headers.
+"""The access log: one line for each request, and what makes it possible: request ids, the 500 of
+last resort, and safe headers.
 
     2026-01-31T12:00:00.123Z INFO 200 POST /generate 1034 ms 312 bytes token=anna id=6f1c...
 
-With AVATAR_LOG_FORMAT=json each is an object: time, level, event, message, and method, path, status, ms, bytes, token, id.
-A path is written without its query, where signatures of pictures are, and no body, header or address of a client is written at all. Of an
-exception nobody expected the place is written, not its words: they may quote the request.
+With AVATAR_LOG_FORMAT=json each is an object: time, level, event, message, and method, path,
+status, ms, bytes, token, id. A path is written without its query, where signatures of pictures are,
+and no body, header or address of a client is written at all. Of an exception nobody expected the
+place is written, not its words: they may quote the request.
 """
 
 from __future__ import annotations
@@ -22,17 +24,19 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from avatar_pipeline.jsonlog import VARIABLE
-from avatar_pipeline.service.dialects import as_service_error, respond
+from avatar_pipeline.core.json_log import VARIABLE
+from avatar_pipeline.service.errors import as_service_error, respond
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
-    # also for JSON and pictures: whatever a browser is made to show from here runs nothing and loads nothing from elsewhere
+    # also for JSON and pictures: whatever a browser is made to show from here runs nothing and
+    # loads nothing from elsewhere
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "media-src 'self'; connect-src 'self'; "
         "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cache-Control": "no-store",  # answers show people; what may be kept says so itself
@@ -42,7 +46,9 @@ log = logging.getLogger(__name__)
 
 
 class AccessLog:
-    """ASGI middleware, the outermost: gives each request an id, logs it, and answers what nobody expected with a 500."""
+    """ASGI middleware, the outermost: gives each request an id, logs it, and answers what nobody
+    expected with a 500.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -72,20 +78,31 @@ class AccessLog:
         try:
             await self.app(scope, receive, answer)
         except Exception as error:
-            log.error("unexpected: %s", type(error).__name__, exc_info=error, extra={"fields": {"id": request_id}})
+            log.error(
+                "unexpected: %s",
+                type(error).__name__,
+                exc_info=error,
+                extra={"fields": {"id": request_id}},
+            )
             if not status:
                 await respond(scope["path"], as_service_error(error))(scope, receive, answer)
         finally:
             fields = {
                 "method": printable(scope["method"]),
-                "path": printable(scope.get("raw_path", scope["path"].encode()).partition(b"?")[0].decode("latin-1")),
+                "path": printable(
+                    scope.get("raw_path", scope["path"].encode())
+                    .partition(b"?")[0]
+                    .decode("latin-1")
+                ),
                 "status": status or 499,  # nginx's for a client that hung up first
                 "ms": round((time.monotonic() - began) * 1000),
                 "bytes": sent,
                 "token": state["owner"],
                 "id": request_id,
             }
-            line = "{status} {method} {path} {ms} ms {bytes} bytes token={token} id={id}".format(**fields)
+            line = "{status} {method} {path} {ms} ms {bytes} bytes token={token} id={id}".format(
+                **fields
+            )
             log.info("%s", line, extra={"fields": fields})
 
 
@@ -114,7 +131,9 @@ class JsonLines(logging.Formatter):
 
 
 def log_config() -> dict[str, Any]:
-    """What uvicorn.run takes as log_config: the service's lines and uvicorn's own on stderr, in the form that AVATAR_LOG_FORMAT names."""
+    """What uvicorn.run takes as log_config: the service's lines and uvicorn's own on stderr, in the
+    form that AVATAR_LOG_FORMAT names.
+    """
     kind = JsonLines if os.environ.get(VARIABLE, "").lower() == "json" else LineFormatter
     shown = {"handlers": ["stderr"], "level": "INFO", "propagate": False}
     return {
@@ -132,7 +151,11 @@ def printable(text: str) -> str:
 
 
 def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(record.created, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def _frames(record: logging.LogRecord) -> str:

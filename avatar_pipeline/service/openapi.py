@@ -1,4 +1,6 @@
-"""The API's description: FastAPI's, with every dialect's errors in their real form and the bearer token."""
+"""The API's description: FastAPI's, with every dialect's errors in their real form and the bearer
+token.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,17 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from avatar_pipeline.service.access import PUBLIC, PUBLIC_BELOW
-from avatar_pipeline.service.consent import PARAMETER
 from avatar_pipeline.service.context import kind_of
-from avatar_pipeline.service.dialects import AgentError, BaseImageError, FaceAvatarError, OpenAIError, Problem, dialect_of
+from avatar_pipeline.service.errors import (
+    AgentError,
+    BaseImageError,
+    FaceAvatarError,
+    OpenAIError,
+    Problem,
+    dialect_of,
+)
+from avatar_pipeline.service.http.access import PUBLIC, PUBLIC_BELOW
+from avatar_pipeline.service.http.consent import PARAMETER
 
 ERRORS = (AgentError, FaceAvatarError, BaseImageError, OpenAIError, Problem)
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -25,11 +34,13 @@ ANY = {
     422: "A field is missing, of the wrong kind or out of range, or the picture could not be made.",
     429: "More requests a minute than allowed, or more jobs than the queue takes: see Retry-After.",
     500: "The service failed; its log says why, under X-Request-ID.",
-    503: "The queue is full, the job is not done in time, or the service is stopping: see Retry-After.",
+    503: "The queue is full, the job is not done in time, or the service is stopping: see "
+    "Retry-After.",
 }
 PROTECTED = {401: "A token is needed, or this one is not known."}
 CHANGING = {
-    403: "A web page of another site asks; or consent for a face that is sent, or for a real actor, is missing or denied: no_consent.",
+    403: "A web page of another site asks; or consent for a face that is sent, or for a real "
+    "actor, is missing or denied: no_consent.",
     408: "The body took too long.",
     409: "An Idempotency-Key is in use, or the job was cancelled.",
     413: "The body is too long.",
@@ -84,13 +95,21 @@ def allowed_methods(app: FastAPI, path: str) -> list[str]:
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
-    schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schema = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
     components = schema.setdefault("components", {})
-    _, models = models_json_schema([(model, "serialization") for model in ERRORS], ref_template="#/components/schemas/{model}")
+    _, models = models_json_schema(
+        [(model, "serialization") for model in ERRORS], ref_template="#/components/schemas/{model}"
+    )
     schemas = components.setdefault("schemas", {})
     schemas.update(models["$defs"])
     components["securitySchemes"] = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": "needed as soon as the service has tokens"}
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "needed as soon as the service has tokens",
+        }
     }
     for path, item in schema["paths"].items():
         for method in METHODS:
@@ -98,7 +117,12 @@ def _described(app: FastAPI) -> dict[str, Any]:
                 _describe_errors(path, method, item[method])
                 if method == "post" and (kind_of(path) or path == "/jobs"):
                     item[method].setdefault("parameters", []).append(PARAMETER)
-                if method == "post" and dialect_of(path) is not Problem and path not in WITHOUT_JOBS and "JobView" in schemas:
+                if (
+                    method == "post"
+                    and dialect_of(path) is not Problem
+                    and path not in WITHOUT_JOBS
+                    and "JobView" in schemas
+                ):
                     item[method].setdefault("parameters", []).append(PREFER)
                     item[method]["responses"].setdefault("202", ACCEPTED)
     _remove_unused(schema)
@@ -112,18 +136,25 @@ def _describe_errors(path: str, method: str, operation: dict[str, Any]) -> None:
     media = "application/problem+json" if model is Problem else "application/json"
     statuses = ANY | ({} if is_public else PROTECTED) | ({} if method == "get" else CHANGING)
     responses = operation["responses"]
-    own = responses.pop("422", {}).get("description", "Validation Error")  # FastAPI's form of it is not ours
+    # FastAPI's form of it is not ours
+    own = responses.pop("422", {}).get("description", "Validation Error")
     if own != "Validation Error":
         statuses[422] = own
     for status, description in sorted(statuses.items()):
         content = {media: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
         headers = {"headers": HEADERS[status]} if status in HEADERS else {}
-        responses.setdefault(str(status), {"description": description, "content": content, **headers})
+        responses.setdefault(
+            str(status), {"description": description, "content": content, **headers}
+        )
 
 
 def _remove_unused(schema: dict[str, Any]) -> None:
-    """Components that nothing refers to: FastAPI's own form of a 422, and whatever only that form's routes used."""
+    """Components that nothing refers to: FastAPI's own form of a 422, and whatever only that form's
+    routes used.
+    """
     schemas = schema["components"]["schemas"]
-    while unused := [name for name in schemas if f'"#/components/schemas/{name}"' not in json.dumps(schema)]:
+    while unused := [
+        name for name in schemas if f'"#/components/schemas/{name}"' not in json.dumps(schema)
+    ]:
         for name in unused:
             del schemas[name]

@@ -1,12 +1,16 @@
 """Whom a file shows that comes with a request: known by the sha256 of its bytes.
 
-The threat: a picture of a person, fetched while consent held, comes back as the input of another request once it has ended.
-The mechanism: of every real person there is a set of digests: the photographs, every picture of every version, the drop-in portrait, what
-was handed out (actors/handed_out.py: portraits and pictures of this service, its previews, in any generation), and what a revocation
-deleted (its receipts). A file with one of them shows that person. Of files that have not changed only the state is read again.
-Its limits: a picture that was saved again, scaled, cropped or photographed has other bytes and is not recognised; nor are photographs that
-were replaced, and an actor whose whole folder is gone, but for what was handed out. After a revocation nothing is left of a face that it
-could be compared with. The client that sends such a picture declares consent (consent.py).
+The threat: a picture of a person, fetched while consent held, comes back as the input of another
+request once it has ended.
+The mechanism: of every real person there is a set of digests: the photographs, every picture of
+every version, the drop-in portrait, what was handed out (actors/handed_out.py: portraits and
+pictures of this service, its previews, in any generation), and what a revocation deleted (its
+receipts). A file with one of them shows that person. Of files that have not changed only the state
+is read again.
+Its limits: a picture that was saved again, scaled, cropped or photographed has other bytes and is
+not recognised; nor are photographs that were replaced, and an actor whose whole folder is gone, but
+for what was handed out. After a revocation nothing is left of a face that it could be compared
+with. The client that sends such a picture declares consent (consent.py).
 """
 
 from __future__ import annotations
@@ -20,18 +24,19 @@ from pydantic import ValidationError
 from upath import UPath
 
 from avatar_pipeline.actors import handed_out
-from avatar_pipeline.actors.consent import FILE, is_real
+from avatar_pipeline.actors.consent.receipt import Receipt
+from avatar_pipeline.actors.consent.record import FILE, is_real
 from avatar_pipeline.actors.export import drop_in_path
 from avatar_pipeline.actors.files import files_below, local, read_whole
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.store import MANIFEST, ActorStore
-from avatar_pipeline.consent.receipt import Receipt
-from avatar_pipeline.errors import ActorError, StoreError
-from avatar_pipeline.provenance.digests import sha256_bytes
-from avatar_pipeline.provenance.manifest import Manifest
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.errors import ActorError, StoreError
 
 EVERY = 2.0  # seconds between two sweeps of the actors' folders when nothing has come in
-# What of a receipt shows the person: not what jobs were given nor other programs' leftovers, which may show others, who did not revoke.
+# What of a receipt shows the person: not what jobs were given nor other programs' leftovers, which
+# may show others, who did not revoke.
 KINDS = ("photograph", "version", "current", "export", "page or sheet")
 TEXTS = (".csv", ".json", ".txt")
 
@@ -52,14 +57,18 @@ class PeopleIndex:
         self._lock = Lock()
 
     def shown_by(self, sha256: str, *, now: bool = False) -> set[str]:
-        """The actors, real people, whom a file with this digest shows. now: read the folders even when that was done a moment ago.
+        """The actors, real people, whom a file with this digest shows. now: read the folders even
+        when that was done a moment ago.
 
         Raises StoreError or OSError when it cannot be known.
         """
         with self._lock:
             state = _state(UPath(handed_out.ledger_file()))
             if state != self._handed_out[0]:
-                self._handed_out = (state, handed_out.actors_by_digest() if state is not None else {})
+                self._handed_out = (
+                    state,
+                    handed_out.actors_by_digest() if state is not None else {},
+                )
             if now or time.monotonic() - self._swept >= EVERY:
                 self._stored = self._sweep()
                 self._swept = time.monotonic()
@@ -79,8 +88,11 @@ class PeopleIndex:
         return found
 
     def _people(self) -> Iterator[str]:
-        """Folders of actors that are, or may be, real people: without an actor.yaml that says otherwise."""
-        root: Path | UPath = local(self.store.root) or self.store.root  # plain paths on a disk: ten thousand actors are asked for
+        """Folders of actors that are, or may be, real people: without an actor.yaml that says
+        otherwise.
+        """
+        # plain paths on a disk: ten thousand actors are asked for
+        root: Path | UPath = local(self.store.root) or self.store.root
         for folder in root.iterdir():
             spec, record = _state(folder / "actor.yaml"), _state(folder / FILE)
             known = self._real.get(folder.name)
@@ -137,9 +149,13 @@ def _of_manifest(path: UPath) -> Digests:
     try:
         manifest = Manifest.from_json(read_whole(path), name=str(path))
     except StoreError:  # damaged: its files count as they are
-        return frozenset(sha256_bytes(read_whole(file)) for file in files_below(path.parent).values())
+        return frozenset(
+            sha256_bytes(read_whole(file)) for file in files_below(path.parent).values()
+        )
     # tables and notes may be alike for two actors, and no request can send them
-    return frozenset(entry.sha256 for name, entry in manifest.files.items() if not name.endswith(TEXTS))
+    return frozenset(
+        entry.sha256 for name, entry in manifest.files.items() if not name.endswith(TEXTS)
+    )
 
 
 def _of_receipt(path: UPath) -> Digests:

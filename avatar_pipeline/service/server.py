@@ -1,4 +1,6 @@
-"""uvicorn's server, which tells the queue at once when a signal asks it to stop: those who wait are answered before connections close."""
+"""uvicorn's server, which tells the queue at once when a signal asks it to stop: those who wait are
+answered before connections close.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What the service is told at its start: by options of `avatar-pipeline serve`, else by the environment.
+"""What the service is told at its start: by options of `avatar-pipeline serve`, else by the
+environment.
 
-AVATAR_SERVICE_<FIELD> sets any field, such as AVATAR_SERVICE_QUEUE_LIMIT=8; lists are JSON, such as [80, 443].
-A value that could not be used later is refused here.
+AVATAR_SERVICE_<FIELD> sets any field, such as AVATAR_SERVICE_QUEUE_LIMIT=8; lists are JSON, such as
+[80, 443]. A value that could not be used later is refused here.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from avatar_pipeline.core.errors import ModelError, ServiceError
+from avatar_pipeline.core.home import dagster_home
 from avatar_pipeline.diffusion.overrides import preset_by_name
-from avatar_pipeline.errors import ModelError, ServiceError
-from avatar_pipeline.home import dagster_home
 
 PREFIX = "AVATAR_SERVICE_"
 SECRET_BYTES = range(24, 64 + 1)  # of a key for webhooks, as standardwebhooks.com wants it
@@ -29,7 +30,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Settings(BaseModel):
-    """folder: where jobs, pictures and the signing key lie; `service` in the home folder by default."""
+    """folder: where jobs, pictures and the signing key lie; `service` in the home folder by
+    default.
+    """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -40,56 +43,95 @@ class Settings(BaseModel):
     device: str = "auto"
     analyzer: Literal["dlib", "insightface"] = "dlib"
     public_url: str | None = Field(
-        None, description="how clients reach the service, such as https://image-agent.hfu.edu; None: as they asked"
+        None,
+        description="how clients reach the service, such as https://image-agent.hfu.edu; "
+        "None: as they asked",
     )
-    queue_limit: int = Field(32, ge=1, description="jobs that may wait; more are answered 503 with Retry-After")
-    cartoon_limit: int = Field(64, ge=1, description="cartoons that may wait; more are answered 503 with Retry-After")
+    queue_limit: int = Field(
+        32, ge=1, description="jobs that may wait; more are answered 503 with Retry-After"
+    )
+    cartoon_limit: int = Field(
+        64, ge=1, description="cartoons that may wait; more are answered 503 with Retry-After"
+    )
     wait_seconds: float = Field(
-        110.0, gt=0, le=DAY, description="how long a dialect's call waits for its job: below its clients' 120"
+        110.0,
+        gt=0,
+        le=DAY,
+        description="how long a dialect's call waits for its job: below its clients' 120",
     )
-    image_hours: float = Field(24.0, gt=0, le=24 * YEARS, description="how long the address of a picture works")
+    image_hours: float = Field(
+        24.0, gt=0, le=24 * YEARS, description="how long the address of a picture works"
+    )
     base_image_backend: Literal["local", "runpod"] = Field(
         "local",
-        description="who draws base images from descriptions: the actor's preset here, or FLUX.1-dev at RunPod (docs/remote.md)",
+        description="who draws base images from descriptions: the actor's preset here, or "
+        "FLUX.1-dev at RunPod (docs/remote.md)",
     )
-    job_days: float = Field(7.0, gt=0, le=YEARS, description="how long finished jobs and their pictures are kept")
-    jobs_kept: int = Field(10_000, ge=1, description="finished jobs that are kept at most; the oldest go first")
+    job_days: float = Field(
+        7.0, gt=0, le=YEARS, description="how long finished jobs and their pictures are kept"
+    )
+    jobs_kept: int = Field(
+        10_000, ge=1, description="finished jobs that are kept at most; the oldest go first"
+    )
     idempotency_hours: float = Field(
-        24.0, gt=0, le=24 * YEARS, description="how long an Idempotency-Key stands for its first request"
+        24.0,
+        gt=0,
+        le=24 * YEARS,
+        description="how long an Idempotency-Key stands for its first request",
     )
     webhook_secret: SecretStr | None = Field(
         None,
-        description="what webhooks are signed with, 24 to 64 bytes: base64 after whsec_, or plain text; without one none are sent",
+        description="what webhooks are signed with, 24 to 64 bytes: base64 after whsec_, or plain "
+        "text; without one none are sent",
     )
     webhook_wait: float = Field(
         2.0,
         gt=0,
         le=HOUR,
-        description="seconds until a webhook that failed is tried again; then five times as long, three times in all",
+        description="seconds until a webhook that failed is tried again; then five times as long, "
+        "three times in all",
     )
 
     # fetching what addresses in requests name (fetching.py)
     allow_private_hosts: bool = Field(
-        False, description="fetch from private addresses and any port too: for tests and closed labs"
+        False,
+        description="fetch from private addresses and any port too: for tests and closed labs",
     )
-    fetch_ports: tuple[Port, ...] = Field((80, 443), min_length=1, description="ports that addresses in requests may name")
-    fetch_seconds: float = Field(20.0, gt=0, le=HOUR, description="for one address, from the lookup of its name to the last byte")
+    fetch_ports: tuple[Port, ...] = Field(
+        (80, 443), min_length=1, description="ports that addresses in requests may name"
+    )
+    fetch_seconds: float = Field(
+        20.0,
+        gt=0,
+        le=HOUR,
+        description="for one address, from the lookup of its name to the last byte",
+    )
 
     upload_consent: Literal["declared", "operator"] | None = Field(
         None,
-        description="when a face comes without a declaration of consent: declared refuses it, operator takes it and whoever runs the "
-        "service answers for it; None: operator while only this machine reaches the service, else declared (consent.py)",
+        description="when a face comes without a declaration of consent: declared refuses it, "
+        "operator takes it and whoever runs the "
+        "service answers for it; None: operator while only this machine reaches the service, else "
+        "declared (consent.py)",
     )
 
     # who may ask, how much, how often (access.py, limits.py, rates.py)
     allowed_origins: tuple[str, ...] = Field(
         (), description="origins of web pages that may call the service, https://app.example"
     )
-    max_json_mib: float = Field(24.0, gt=0, description="of a JSON body; pictures inside it as data: addresses count")
-    max_upload_mib: float = Field(100.0, gt=0, description="of any other body, such as a form with files")
+    max_json_mib: float = Field(
+        24.0, gt=0, description="of a JSON body; pictures inside it as data: addresses count"
+    )
+    max_upload_mib: float = Field(
+        100.0, gt=0, description="of any other body, such as a form with files"
+    )
     body_seconds: float = Field(120.0, gt=0, le=DAY, description="for receiving a whole body")
-    requests_per_minute: int = Field(3000, ge=0, description="for each token, or each address without one; 0: no limit")
-    requests_at_once: int = Field(200, ge=1, description="with bodies, waiting ones included; more are answered 503")
+    requests_per_minute: int = Field(
+        3000, ge=0, description="for each token, or each address without one; 0: no limit"
+    )
+    requests_at_once: int = Field(
+        200, ge=1, description="with bodies, waiting ones included; more are answered 503"
+    )
 
     @field_validator("preset")
     @classmethod
@@ -105,7 +147,10 @@ class Settings(BaseModel):
     def _known_device(cls, name: str) -> str:
         """Whether it is there only its driver can say, in the worker."""
         if not re.fullmatch(r"auto|cuda(:[0-9]+)?|mps|cpu", name):
-            raise ValueError(f"{name!r} is no device: give auto, cuda, cuda:1 (another number for another card), mps or cpu")
+            raise ValueError(
+                f"{name!r} is no device: give auto, cuda, cuda:1 (another number for "
+                "another card), mps or cpu"
+            )
         return name
 
     @field_validator("webhook_secret")
@@ -119,7 +164,9 @@ class Settings(BaseModel):
     @classmethod
     def _whole_address(cls, url: str | None) -> str | None:
         """It begins the addresses of pictures: nothing may hide in it."""
-        if url is not None and not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?", url):
+        if url is not None and not re.fullmatch(
+            r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?", url
+        ):
             raise ValueError("give http:// or https://, a host, and a path if there is one")
         if url is not None:
             _check_port(url)
@@ -129,17 +176,30 @@ class Settings(BaseModel):
     @classmethod
     def _single_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         """No pattern: one that is too wide would let any page act for a user of this machine."""
-        if bad := [origin for origin in origins if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin)]:
-            raise ValueError(f"{bad[0]!r} is no origin: give scheme, host and port, such as https://app.example, in lower case")
+        if bad := [
+            origin
+            for origin in origins
+            if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d{1,5})?", origin)
+        ]:
+            raise ValueError(
+                f"{bad[0]!r} is no origin: give scheme, host and port, such as "
+                "https://app.example, in lower case"
+            )
         for origin in origins:
             _check_port(origin)
         return origins
 
 
 def webhook_key(secret: str) -> bytes:
-    """The bytes that webhooks are signed with. Raises ValueError, without the secret, for what gives none."""
+    """The bytes that webhooks are signed with. Raises ValueError, without the secret, for what
+    gives none.
+    """
     try:
-        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True) if secret.startswith("whsec_") else secret.encode()
+        key = (
+            base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+            if secret.startswith("whsec_")
+            else secret.encode()
+        )
     except UnicodeEncodeError:
         raise ValueError("it is not UTF-8") from None
     except ValueError:
@@ -147,7 +207,8 @@ def webhook_key(secret: str) -> bytes:
     if len(key) not in SECRET_BYTES:
         least, most = SECRET_BYTES[0], SECRET_BYTES[-1]
         raise ValueError(
-            f"it has {len(key)} bytes; give {least} to {most}, such as whsec_ and what `openssl rand -base64 32` prints"
+            f"it has {len(key)} bytes; give {least} to {most}, such as whsec_ and what `openssl "
+            "rand -base64 32` prints"
         )
     return key
 
@@ -159,20 +220,32 @@ def _check_port(address: str) -> None:
 def from_environment(**options: Any) -> Settings:
     """Settings of these options and, for what they leave open, of the environment.
 
-    Raises ServiceError for a variable that names no field, and for a value that a field does not take.
+    Raises ServiceError for a variable that names no field, and for a value that a field does not
+    take.
     """
-    found = {name.removeprefix(PREFIX).lower(): name for name in os.environ if name.startswith(PREFIX)}
-    if unknown := [variable for field, variable in found.items() if field not in Settings.model_fields]:
+    found = {
+        name.removeprefix(PREFIX).lower(): name for name in os.environ if name.startswith(PREFIX)
+    }
+    if unknown := [
+        variable for field, variable in found.items() if field not in Settings.model_fields
+    ]:
         known = ", ".join(f"{PREFIX}{field.upper()}" for field in Settings.model_fields)
         raise ServiceError(f"{unknown[0]} sets nothing. There are {known}.", code="bad_settings")
     try:
-        return Settings(**{**{field: _value(os.environ[variable]) for field, variable in found.items()}, **options})
+        return Settings(
+            **{
+                **{field: _value(os.environ[variable]) for field, variable in found.items()},
+                **options,
+            }
+        )
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
         place = found.get(name, f"--{name.replace('_', '-')}")
         reason = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise ServiceError(f"{place}: {reason}. Correct it, or leave it out.", code="bad_settings") from None
+        raise ServiceError(
+            f"{place}: {reason}. Correct it, or leave it out.", code="bad_settings"
+        ) from None
 
 
 def _value(text: str) -> Any:

@@ -1,4 +1,6 @@
-"""What a request has wrong, in words: pydantic's findings as `field: what is allowed; what was given`."""
+"""What a request has wrong, in words: pydantic's findings as `field: what is allowed; what was
+given`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avatar_pipeline.errors import RequestError
+from avatar_pipeline.core.errors import RequestError
 
 MOST = 3  # findings in one message
 LONGEST = 60  # characters of a value that is repeated
@@ -56,7 +58,9 @@ def request_error(findings: Sequence[Mapping[str, Any]]) -> RequestError:
     """The findings of one request as one error; its field is that of the first."""
     said = list(dict.fromkeys(_say(finding) for finding in findings))
     more = f" And {len(said) - MOST} more." if len(said) > MOST else ""
-    return RequestError(" ".join(said[:MOST]) + more, field=_field(findings[0]) if findings else None)
+    return RequestError(
+        " ".join(said[:MOST]) + more, field=_field(findings[0]) if findings else None
+    )
 
 
 def _say(finding: Mapping[str, Any]) -> str:

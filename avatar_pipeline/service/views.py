@@ -13,12 +13,12 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from avatar_pipeline.errors import AvatarPipelineError, NotFound
+from avatar_pipeline.core.errors import AvatarPipelineError, NotFound
 from avatar_pipeline.service.context import Service, finished_result, image_url
-from avatar_pipeline.service.dialects import as_service_error
-from avatar_pipeline.service.job import PREVIEW, Job, State
-from avatar_pipeline.service.kinds import DIALECT_TASKS
-from avatar_pipeline.service.told import Told, told
+from avatar_pipeline.service.dialects.registry import DIALECT_TASKS
+from avatar_pipeline.service.errors import as_service_error
+from avatar_pipeline.service.jobs.job import PREVIEW, Job, State
+from avatar_pipeline.service.result_summary import Told, told
 
 log = logging.getLogger(__name__)
 
@@ -49,29 +49,45 @@ class JobView(BaseModel):
     position: int = Field(description="in the queue: 1 is next; 0 when it runs or is finished")
     share: float = Field(description="how much is done, 0 to 1")
     doing: str = Field(description="what is being done, in words")
-    preview_url: str | None = Field(None, description="what is being drawn, while it is drawn; changes about every second")
+    preview_url: str | None = Field(
+        None, description="what is being drawn, while it is drawn; changes about every second"
+    )
     created: datetime
     started: datetime | None = None
     finished: datetime | None = None
-    runs: list[str] = Field(description="ids of its runs in Dagster: more than one after the service was killed")
-    params: dict[str, Any] = Field(description="what is done, in the words of the task: prompt, size, seed, ...")
-    made: Told | None = Field(None, description="the finished pictures with their checks, and what they were made from")
-    image_urls: list[str] = Field([], description="the finished pictures, in order, by expiring addresses")
+    runs: list[str] = Field(
+        description="ids of its runs in Dagster: more than one after the service was killed"
+    )
+    params: dict[str, Any] = Field(
+        description="what is done, in the words of the task: prompt, size, seed, ..."
+    )
+    made: Told | None = Field(
+        None, description="the finished pictures with their checks, and what they were made from"
+    )
+    image_urls: list[str] = Field(
+        [], description="the finished pictures, in order, by expiring addresses"
+    )
     result: dict[str, Any] | None = None
     error: JobError | None = None
     withheld: JobError | None = Field(
         None,
-        description="why a completed job comes without its result: consent to it does not hold today, or it has been removed",
+        description="why a completed job comes without its result: consent to it does not hold "
+        "today, or it has been removed",
     )
     webhook: WebhookView | None = None
     consent: Literal["field", "header", "field and header", "operator"] | None = Field(
         None,
-        description="how consent was declared for the faces that were sent; operator: nothing was declared; null: none were sent",
+        description="how consent was declared for the faces that were sent; operator: nothing was "
+        "declared; null: none were sent",
     )
 
 
-async def view(service: Service, request: Request, job: Job, *, with_result: bool = True) -> JobView:
-    """The job as `request` may see it. with_result: in lists, results are left out; they can be long."""
+async def view(
+    service: Service, request: Request, job: Job, *, with_result: bool = True
+) -> JobView:
+    """The job as `request` may see it. with_result: in lists, results are left out; they can be
+    long.
+    """
     queue = service.queue
     result: dict[str, Any] | None = None
     image_urls: list[str] = []
@@ -79,7 +95,9 @@ async def view(service: Service, request: Request, job: Job, *, with_result: boo
     withheld: JobError | None = None
     if job.state == "completed":
         try:
-            result, made, image_urls = await anyio.to_thread.run_sync(_result, service, request, job, with_result)
+            result, made, image_urls = await anyio.to_thread.run_sync(
+                _result, service, request, job, with_result
+            )
         except AvatarPipelineError as fault:
             error = as_service_error(fault)
             withheld = JobError(code=error.code, message=str(error), field=error.field)
@@ -106,11 +124,17 @@ async def view(service: Service, request: Request, job: Job, *, with_result: boo
     )
 
 
-async def accepted(service: Service, request: Request, job: Job, headers: Mapping[str, str] | None = None) -> JSONResponse:
+async def accepted(
+    service: Service, request: Request, job: Job, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     """202: the job, where it is, and when to look."""
     body = await view(service, request, job)
     wait = {} if job.is_finished else {"Retry-After": str(service.queue.seconds_left(job))}
-    return JSONResponse(body.model_dump(mode="json"), 202, {"Location": f"/jobs/{job.id}", **wait, **(headers or {})})
+    return JSONResponse(
+        body.model_dump(mode="json"),
+        202,
+        {"Location": f"/jobs/{job.id}", **wait, **(headers or {})},
+    )
 
 
 async def replayed(service: Service, request: Request, job: Job) -> dict[str, Any]:
@@ -121,30 +145,51 @@ async def replayed(service: Service, request: Request, job: Job) -> dict[str, An
 
 
 def request_at(base_url: str) -> Request:
-    """A request that stands for one that came to `base_url`: for what is rendered when nobody asks, a webhook's body."""
+    """A request that stands for one that came to `base_url`: for what is rendered when nobody asks,
+    a webhook's body.
+    """
     parts = urlsplit(base_url)
     return Request(
         {
-            "type": "http", "method": "GET", "scheme": parts.scheme, "path": "/", "root_path": parts.path.rstrip("/"), "query_string": b"",
+            "type": "http",
+            "method": "GET",
+            "scheme": parts.scheme,
+            "path": "/",
+            "root_path": parts.path.rstrip("/"),
+            "query_string": b"",
             "server": (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)),
             "headers": [(b"host", parts.netloc.encode())],
         }
-    )  # fmt: skip
+    )
 
 
-def _result(service: Service, request: Request, job: Job, with_result: bool) -> tuple[dict[str, Any] | None, Told, list[str]]:
-    """The dialect's answer, the summary and the pictures' addresses of a completed job. Reads files.
+def _result(
+    service: Service, request: Request, job: Job, with_result: bool
+) -> tuple[dict[str, Any] | None, Told, list[str]]:
+    """The dialect's answer, the summary and the pictures' addresses of a completed job. Reads
+    files.
 
-    Raises what `finished_result` does: Forbidden when consent does not hold any more, NotFound for what was removed.
+    Raises what `finished_result` does: Forbidden when consent does not hold any more, NotFound for
+    what was removed.
     """
     try:
         result = finished_result(service, job)
-        urls = [image_url(service, request, job, image["file"]) for image in result["facts"].get("images", [])]
+        urls = [
+            image_url(service, request, job, image["file"])
+            for image in result["facts"].get("images", [])
+        ]
         dialect = DIALECT_TASKS.get(job.kind) if with_result else None
-        return (dialect.render(service, request, job, result) if dialect else None), told(service, request, job, result), urls
-    except (OSError, ValueError, KeyError) as error:  # a picture that was removed, or a result that others have damaged
+        return (
+            (dialect.render(service, request, job, result) if dialect else None),
+            told(service, request, job, result),
+            urls,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        # a picture that was removed, or a result that others have damaged
         log.warning("The result of job %s cannot be read: %s", job.id, error)
-        raise NotFound(f"What job {job.id} made has been removed or damaged.", code="expired") from None
+        raise NotFound(
+            f"What job {job.id} made has been removed or damaged.", code="expired"
+        ) from None
 
 
 def _preview_url(service: Service, request: Request, job: Job) -> str | None:

@@ -1,1 +1,3 @@
-"""Tasks: what people ask for one at a time, beside the assets of an actor. Plain Python; the HTTP service and Dagster run them."""
+"""Tasks: what people ask for one at a time, beside the assets of an actor. Plain Python; the HTTP
+service and Dagster run them.
+"""

@@ -1,7 +1,8 @@
 """draw: pictures from words, with an actor's LoRA when one is meant, and with a given face.
 
-Pictures are drawn one after the other, each from its own seed, so that asking for one of them alone gives the same pixels. Drawn together
-they would only be alike up to rounding, and on two CPU cores four of the embedded model's took 2.7 s together and 2.9 s alone.
+Pictures are drawn one after the other, each from its own seed, so that asking for one of them alone
+gives the same pixels. Drawn together they would only be alike up to rounding, and on two CPU cores
+four of the embedded model's took 2.7 s together and 2.9 s alone.
 """
 
 from __future__ import annotations
@@ -15,30 +16,42 @@ import numpy as np
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from avatar_pipeline.content_credentials import watermark
+from avatar_pipeline.core.errors import GenerationError, RequestError
+from avatar_pipeline.core.seeds import SEED_LIMIT, derive_seed
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.sampling import drawable_size, text_to_image
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.errors import GenerationError, RequestError
-from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, frame_head
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.faces.readiness import assess, worst
-from avatar_pipeline.imaging import encode_jpeg, encode_png, open_image
-from avatar_pipeline.provenance import watermark
-from avatar_pipeline.provenance.seeds import SEED_LIMIT, derive_seed
-from avatar_pipeline.stages.references import assess_person
-from avatar_pipeline.tasks.draw_words import EMBEDDED, MOST_PICTURES, Expression, Style, View, asked, cannot, compose, pictures
-from avatar_pipeline.tasks.embedded_words import known, read
+from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
+from avatar_pipeline.pipeline.identity_score import assess_person
+from avatar_pipeline.tasks.assess import found_checks, measured, not_as_asked
+from avatar_pipeline.tasks.bundled_model_vocabulary import known, read
+from avatar_pipeline.tasks.draw_prompts import (
+    EMBEDDED,
+    MOST_PICTURES,
+    Expression,
+    Style,
+    View,
+    asked,
+    cannot,
+    compose,
+    pictures,
+)
 from avatar_pipeline.tasks.likeness import Likeness, likeness_of
-from avatar_pipeline.tasks.look import found_checks, measured, not_as_asked
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
 
-NO_FACE = "Face detection failed — image does not contain a detectable face."  # the Image / Avatar Agent API's own words
+# the Image / Avatar Agent API's own words
+NO_FACE = "Face detection failed — image does not contain a detectable face."
 
 
 class Params(BaseModel):
-    """What to draw. Sizes are those of the finished picture: what the preset cannot draw at once is drawn smaller and enlarged.
+    """What to draw. Sizes are those of the finished picture: what the preset cannot draw at once is
+    drawn smaller and enlarged.
 
     With the file `face` the person of that picture is drawn, by the preset's identity adapter.
     """
@@ -55,8 +68,13 @@ class Params(BaseModel):
     seed: int = Field(ge=0, lt=SEED_LIMIT)
     count: int = Field(1, ge=1, le=8, description="pictures for each view and expression")
     views: list[View] = Field([], description="pictures of each; none: as the prompt says")
-    expressions: list[Expression] = Field([], description="pictures of each, in every view; none: as the prompt says")
-    actor: str | None = Field(None, description="whose LoRA draws, when there is one; else the actor's description is drawn")
+    expressions: list[Expression] = Field(
+        [], description="pictures of each, in every view; none: as the prompt says"
+    )
+    actor: str | None = Field(
+        None,
+        description="whose LoRA draws, when there is one; else the actor's description is drawn",
+    )
     id_weight: float = Field(1.0, ge=0, le=3)
     id_timestep_start: int = Field(0, ge=0)
     preset: str = "embedded"
@@ -64,14 +82,25 @@ class Params(BaseModel):
     remove_background: bool = False
     bg_color: str | None = Field(None, pattern=r"^#[0-9A-Fa-f]{6}$")
     face_required: bool = Field(False, description="whether a picture without a face is an error")
-    attempts: int = Field(1, ge=1, le=8, description="how often a picture without a face is drawn again, with another seed")
+    attempts: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="how often a picture without a face is drawn again, with another seed",
+    )
 
     @model_validator(mode="after")
     def _drawable(self) -> Params:
         if pictures(self.count, self.views, self.expressions) > MOST_PICTURES:
-            raise ValueError(f"count x views x expressions: {MOST_PICTURES} pictures are the most for one request")
+            raise ValueError(
+                f"count x views x expressions: {MOST_PICTURES} pictures are the most "
+                "for one request"
+            )
         if self.remove_background and self.format == "jpg" and self.bg_color is None:
-            raise ValueError("remove_background: a jpg has no transparency; ask for png or webp, or give bg_color")
+            raise ValueError(
+                "remove_background: a jpg has no transparency; ask for png or webp, "
+                "or give bg_color"
+            )
         return self
 
 
@@ -86,7 +115,9 @@ class _Wish:
 
 
 def run(request: TaskRequest) -> TaskResult:
-    """Draw. Raises GenerationError for what the preset cannot draw and, when one is required, for a picture without a face."""
+    """Draw. Raises GenerationError for what the preset cannot draw and, when one is required, for a
+    picture without a face.
+    """
     params: Params = request.params
     tools = request.tools
     likeness = likeness_of(params.actor, params.prompt, request.store, tools)
@@ -98,20 +129,39 @@ def run(request: TaskRequest) -> TaskResult:
             identity = _identity(request, session, result)
             result.made_from |= {"base_model": session.model_sha256, **likeness.made_from}
             wishes = _wishes(params, likeness, session.preset)
-            result.warnings += [*cannot(session.preset.name, params.style), *_unread(likeness, session.preset)]
-            with session.turn("a request to the service"), likeness.drawing(session, request.store, tools):
+            result.warnings += [
+                *cannot(session.preset.name, params.style),
+                *_unread(likeness, session.preset),
+            ]
+            with (
+                session.turn("a request to the service"),
+                likeness.drawing(session, request.store, tools),
+            ):
                 for index, wish in enumerate(wishes):
                     what = f"drawing picture {index + 1} of {len(wishes)}"
                     tools.stepped = lambda number, total, index=index, what=what: request.progress(
                         (index + number / total) / len(wishes), what, None
                     )
-                    drawn, faces, seed = _draw(params, likeness, wish, session, tools.analyzer, identity)
-                    picture, about = _finish(params, drawn, faces, likeness, wish, session.preset, tools.analyzer, identity)
+                    drawn, faces, seed = _draw(
+                        params, likeness, wish, session, tools.analyzer, identity
+                    )
+                    picture, about = _finish(
+                        params,
+                        drawn,
+                        faces,
+                        likeness,
+                        wish,
+                        session.preset,
+                        tools.analyzer,
+                        identity,
+                    )
                     name = f"{index}.{params.format}"
                     result.files[name] = encode(picture, params.format)
                     result.seeds[name] = seed
                     result.previews[f"image_{index}"] = picture.convert("RGB")
-                    result.warnings += [note for note in about["warnings"] if not _said(note, result.warnings)]
+                    result.warnings += [
+                        note for note in about["warnings"] if not _said(note, result.warnings)
+                    ]
                     images.append({"file": name, "seed": seed, **about})
                     request.progress((index + 1) / len(wishes), what, picture.convert("RGB"))
             preset = session.preset
@@ -131,10 +181,20 @@ def run(request: TaskRequest) -> TaskResult:
 
 
 def _wishes(params: Params, likeness: Likeness, preset: Preset) -> list[_Wish]:
-    """In the order of the answer. Views and expressions of one count share the seed: they show one person as far as the model can."""
-    seeds = [params.seed, *(derive_seed(params.seed, "draw", index) for index in range(1, params.count))]
+    """In the order of the answer. Views and expressions of one count share the seed: they show one
+    person as far as the model can.
+    """
+    seeds = [
+        params.seed,
+        *(derive_seed(params.seed, "draw", index) for index in range(1, params.count)),
+    ]
     return [
-        _Wish(compose(likeness.prompt, params.style, view, expression, preset.name), seed, view, expression)
+        _Wish(
+            compose(likeness.prompt, params.style, view, expression, preset.name),
+            seed,
+            view,
+            expression,
+        )
         for seed in seeds
         for view, expression in asked(params.views, params.expressions)
     ]
@@ -148,13 +208,27 @@ def _said(note: str, notes: list[str]) -> bool:
 def _unread(likeness: Likeness, preset: Preset) -> list[str]:
     """Which words the model does not know, in words."""
     words = known(likeness.prompt, likeness.learned)[1] if preset.name == EMBEDDED else []
-    return [f"prompt: the embedded model does not know these words, and they were left out: {', '.join(words)}."] if words else []
+    return (
+        [
+            "prompt: the embedded model does not know these words, and they were left out: "
+            f"{', '.join(words)}."
+        ]
+        if words
+        else []
+    )
 
 
 def _draw(
-    params: Params, likeness: Likeness, wish: _Wish, session: GpuSession, analyzer: FaceAnalyzer, identity: Identity | None
+    params: Params,
+    likeness: Likeness,
+    wish: _Wish,
+    session: GpuSession,
+    analyzer: FaceAnalyzer,
+    identity: Identity | None,
 ) -> tuple[Image.Image, list[Face], int]:
-    """The first of `attempts` pictures with a face, the faces in it, and the seed that gives it at once."""
+    """The first of `attempts` pictures with a face, the faces in it, and the seed that gives it at
+    once.
+    """
     preset = session.preset
     size = drawable_size(preset, params.width, params.height)
     prompt, negative = wish.prompt, params.negative_prompt
@@ -163,14 +237,25 @@ def _draw(
     steps, guidance = params.steps or preset.steps, params.guidance_scale or preset.guidance_scale
     for attempt in range(params.attempts):
         seed = derive_seed(wish.seed, "draw_again", attempt) if attempt else wish.seed
-        drawn = text_to_image(session, prompt, seed, *size, steps, guidance, negative_prompt=negative, identity=identity)
+        drawn = text_to_image(
+            session,
+            prompt,
+            seed,
+            *size,
+            steps,
+            guidance,
+            negative_prompt=negative,
+            identity=identity,
+        )
         faces = analyzer.analyze(np.asarray(drawn))
         # In a true profile no detector of 68 landmarks finds a face.
         if faces or wish.view == "profile":
             return drawn, faces, seed
     if params.face_required:
         tried = (
-            f" {params.attempts} pictures were drawn; ask with another seed, or a plainer prompt." if params.attempts > 1 else ""
+            f" {params.attempts} pictures were drawn; ask with another seed, or a plainer prompt."
+            if params.attempts > 1
+            else ""
         )
         raise GenerationError(NO_FACE + tried)
     return drawn, faces, seed
@@ -194,13 +279,16 @@ def _finish(
     warnings = not_as_asked(faces, wish.view, wish.expression, preset.name)
     about: dict[str, Any] = {}
     if likeness.person is not None:
-        checks = assess_person(pixels, faces, likeness.person.references, likeness.person.thresholds, analyzer)
+        checks = assess_person(
+            pixels, faces, likeness.person.references, likeness.person.thresholds, analyzer
+        )
         if faces:
             distance = compare(analyzer, faces[0].embedding, likeness.person.references).median
             about["distance"] = round(distance, 4)
             if distance > likeness.person.thresholds.limit:
                 warnings.append(
-                    f"The face is {distance:.2f} from the actor's held-out pictures, and {likeness.person.thresholds.limit:.2f} is "
+                    f"The face is {distance:.2f} from the actor's held-out pictures, and "
+                    f"{likeness.person.thresholds.limit:.2f} is "
                     "the most for a likeness: train the LoRA longer, or ask with another seed."
                 )
     else:
@@ -208,19 +296,29 @@ def _finish(
         if identity is not None and faces:
             about["distance"] = round(analyzer.distance(faces[0].embedding, identity.embedding), 4)
     if params.remove_background:
-        from avatar_pipeline.stages.background import cut_out, on_colour
+        from avatar_pipeline.cutout.background import cut_out, on_colour
 
         cut = cut_out(picture, analyzer)
         picture = cut if params.bg_color is None else on_colour(cut, params.bg_color)
     return picture, about | {
-        "width": picture.width, "height": picture.height, "view": wish.view, "expression": wish.expression, "faces": len(faces),
-        "drawn_width": drawn.width, "drawn_height": drawn.height, "verdict": worst(checks), "checks": found_checks(checks),
-        "measured": measured(faces), "warnings": warnings,
-    }  # fmt: skip
+        "width": picture.width,
+        "height": picture.height,
+        "view": wish.view,
+        "expression": wish.expression,
+        "faces": len(faces),
+        "drawn_width": drawn.width,
+        "drawn_height": drawn.height,
+        "verdict": worst(checks),
+        "checks": found_checks(checks),
+        "measured": measured(faces),
+        "warnings": warnings,
+    }
 
 
 def encode(picture: Image.Image, format: str) -> bytes:
-    """The bytes of a picture: png, jpg or webp; with an invisible watermark where that is wanted."""
+    """The bytes of a picture: png, jpg or webp; with an invisible watermark where that is
+    wanted.
+    """
     if watermark.is_wanted():
         picture = watermark.embed(picture)
     if format == "png":
@@ -242,7 +340,8 @@ def _identity(request: TaskRequest, session: GpuSession, result: TaskResult) -> 
     found = tools.analyzer.analyze(np.asarray(face))
     if not found:
         raise RequestError(
-            "image: no face was found in it. Give a picture that shows one face from the front, sharp and well lit.",
+            "image: no face was found in it. Give a picture that shows one face from the front, "
+            "sharp and well lit.",
             field="image",
             code="face_not_found",
         )
@@ -251,7 +350,14 @@ def _identity(request: TaskRequest, session: GpuSession, result: TaskResult) -> 
     if fault := session.identity_fault(tools.analyzer_name):
         raise GenerationError(f"image: a face cannot be given to this service's model: {fault}.")
     result.made_from["face"] = request.sha256["face"]
-    framing = Framing(preset.width, preset.height, preset.head_inter_eye, preset.head_eye_y * preset.height / preset.width)
+    framing = Framing(
+        preset.width,
+        preset.height,
+        preset.head_inter_eye,
+        preset.head_eye_y * preset.height / preset.width,
+    )
     framed, _ = frame_head(np.asarray(face), found[0].landmarks68, framing)
     params: Params = request.params
-    return Identity(found[0].embedding, params.id_weight, params.id_timestep_start, face=Image.fromarray(framed))
+    return Identity(
+        found[0].embedding, params.id_weight, params.id_timestep_start, face=Image.fromarray(framed)
+    )

@@ -1,4 +1,6 @@
-"""face_swap: one person's face in another picture, an actor's avatar, a template, or every frame of a video."""
+"""face_swap: one person's face in another picture, an actor's avatar, a template, or every frame of
+a video.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,10 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.errors import RequestError
-from avatar_pipeline.imaging import open_image
-from avatar_pipeline.provenance.digests import sha256_bytes
-from avatar_pipeline.scratch import scratch_folder
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.errors import RequestError
+from avatar_pipeline.core.scratch import scratch_folder
+from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.tasks.draw import encode
 from avatar_pipeline.tasks.likeness import NOBODY, require_publishable
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
@@ -37,7 +39,7 @@ def run(request: TaskRequest) -> TaskResult:
 
 
 def _picture(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]) -> TaskResult:
-    from avatar_pipeline.stages.face_swap import get_swapper, swap_face
+    from avatar_pipeline.face_swap import get_swapper, swap_face
 
     params: Params = request.params
     analyzer = request.tools.analyzer
@@ -46,15 +48,21 @@ def _picture(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]
     request.progress(0.3, "swapping the face", None)
     swapped = swap_face(source, np.asarray(target), analyzer, get_swapper(analyzer))
     if swapped.to_source is None:
-        raise RequestError("No face is found in the result. Give a target that looks into the camera.", code="generation_failed")
-    if params.actor is not None:  # again: it may have been revoked, or have expired, in the meantime
+        raise RequestError(
+            "No face is found in the result. Give a target that looks into the camera.",
+            code="generation_failed",
+        )
+    # again: it may have been revoked, or have expired, in the meantime
+    if params.actor is not None:
         require_publishable(request.store.spec(params.actor), request.store)
     picture = Image.fromarray(swapped.image)
     name = f"0.{params.format}"
     return TaskResult(
         files={name: encode(picture, params.format)},
         facts={
-            "images": [{"file": name, "width": picture.width, "height": picture.height, "seed": None}],
+            "images": [
+                {"file": name, "width": picture.width, "height": picture.height, "seed": None}
+            ],
             "video": None,
             "width": picture.width,
             "height": picture.height,
@@ -67,22 +75,37 @@ def _picture(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]
         previews={"image_0": picture},
         made_from={**made_from, "target": digest},
         actor=params.actor,
-        likenesses=[params.actor] if params.actor is not None and which not in ("target", "template") else [],
+        likenesses=[params.actor]
+        if params.actor is not None and which not in ("target", "template")
+        else [],
         warnings=swapped.warnings,
     )
 
 
 def _target(request: TaskRequest) -> tuple[Image.Image, str, str]:
-    """The picture to swap into, what it is, and its sha256: the one that was given, the actor's, or the template."""
+    """The picture to swap into, what it is, and its sha256: the one that was given, the actor's, or
+    the template.
+    """
     if "target" in request.files:
-        return open_image(request.files["target"], name="target"), "target", request.sha256["target"]
+        return (
+            open_image(request.files["target"], name="target"),
+            "target",
+            request.sha256["target"],
+        )
     actor, store = request.params.actor, request.store
     if actor is not None:
         require_publishable(store.spec(actor), store)
-        for asset, file in (("liveportrait_export", f"{actor}.jpg"), ("validated_avatar", f"{actor}_avatar.png")):
+        for asset, file in (
+            ("liveportrait_export", f"{actor}.jpg"),
+            ("validated_avatar", f"{actor}_avatar.png"),
+        ):
             if store.has(actor, asset):
                 manifest = store.current(actor, asset)
-                return open_image(store.read(manifest, file), name=file), asset, manifest.files[file].sha256
+                return (
+                    open_image(store.read(manifest, file), name=file),
+                    asset,
+                    manifest.files[file].sha256,
+                )
     session = request.tools.session(NOBODY)
     with session.turn("a template for a face swap"):
         drawn = placeholder(session)
@@ -90,22 +113,29 @@ def _target(request: TaskRequest) -> tuple[Image.Image, str, str]:
 
 
 def _video(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]) -> TaskResult:
-    from avatar_pipeline.stages.face_swap import get_swapper
-    from avatar_pipeline.stages.face_swap_video import swap_video
+    from avatar_pipeline.face_swap import get_swapper
+    from avatar_pipeline.face_swap.video import swap_video
 
     params: Params = request.params
     data, analyzer = request.files["target_video"], request.tools.analyzer
 
     def progress(done: int, total: int | None) -> None:
-        request.progress(done / total if total else 0.0, f"frame {done}" + (f" of {total}" if total else ""), None)
+        request.progress(
+            done / total if total else 0.0,
+            f"frame {done}" + (f" of {total}" if total else ""),
+            None,
+        )
 
     with scratch_folder() as folder:
         output = Path(folder) / "0.mp4"
-        made = swap_video(source, data, analyzer, get_swapper(analyzer), output, progress, request.tools.cancelled)
+        made = swap_video(
+            source, data, analyzer, get_swapper(analyzer), output, progress, request.tools.cancelled
+        )
         files = {"0.mp4": output.read_bytes()}
         still = _first_frame(output)
     images: list[dict[str, Any]] = []
-    if params.format != "mp4":  # the API's own example asks for a video and a jpg at once: a still beside the video
+    # the API's own example asks for a video and a jpg at once: a still beside the video
+    if params.format != "mp4":
         name = f"0.{params.format}"
         files[name] = encode(still, params.format)
         images = [{"file": name, "width": still.width, "height": still.height, "seed": None}]
@@ -118,8 +148,12 @@ def _video(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]) 
             "height": made.height,
             "format": "mp4",
             "frames": {
-                "written": made.frames, "swapped": made.swapped, "without_face": made.without_face, "left": made.left,
-                "seconds": made.seconds, "sound": made.sound,
+                "written": made.frames,
+                "swapped": made.swapped,
+                "without_face": made.without_face,
+                "left": made.left,
+                "seconds": made.seconds,
+                "sound": made.sound,
             },
             "target": "target_video",
             "method": made.method,
@@ -128,7 +162,7 @@ def _video(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]) 
         previews={"still": still},
         made_from={**made_from, "target_video": request.sha256["target_video"]},
         warnings=made.warnings,
-    )  # fmt: skip
+    )
 
 
 def _first_frame(video: Path) -> Image.Image:

@@ -1,4 +1,6 @@
-"""A task's folder on disk: inputs/ as they came in, outputs/ with what was made, and result.json, written last."""
+"""A task's folder on disk: inputs/ as they came in, outputs/ with what was made, and result.json,
+written last.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import Any
 from upath import UPath
 
 from avatar_pipeline.actors.files import put_folder, write_atomic
-from avatar_pipeline.provenance.digests import sha256_bytes
+from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.tasks.task import TaskResult
 
 RESULT = "result.json"
@@ -18,7 +20,11 @@ RESULT = "result.json"
 def read_inputs(folder: Path) -> dict[str, bytes]:
     """The files that came with a request, by field name."""
     inputs = folder / "inputs"
-    return {path.stem: path.read_bytes() for path in sorted(inputs.iterdir())} if inputs.is_dir() else {}
+    return (
+        {path.stem: path.read_bytes() for path in sorted(inputs.iterdir())}
+        if inputs.is_dir()
+        else {}
+    )
 
 
 def write_inputs(folder: Path, files: dict[str, bytes]) -> None:
@@ -43,6 +49,8 @@ def write_result(folder: Path, result: TaskResult) -> None:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """What `write_result` stored, without the files. Raises FileNotFoundError when the task has not finished."""
+    """What `write_result` stored, without the files. Raises FileNotFoundError when the task has not
+    finished.
+    """
     result: dict[str, Any] = json.loads((folder / RESULT).read_text())
     return result

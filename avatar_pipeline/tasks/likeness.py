@@ -1,4 +1,6 @@
-"""Who a request draws: an actor by its LoRA, an actor by its description, or nobody in particular."""
+"""Who a request draws: an actor by its LoRA, an actor by its description, or nobody in
+particular.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +13,24 @@ from typing import Literal
 import numpy as np
 
 from avatar_pipeline.actors.aliases import replace_aliases
-from avatar_pipeline.actors.consent import EVERY, Scope, may_be_revoked, require_scopes
+from avatar_pipeline.actors.consent.record import EVERY, Scope, may_be_revoked, require_scopes
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.errors import AvatarPipelineError, Forbidden
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.prompts import TRIGGER, portrait_prompt
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.errors import AvatarPipelineError, Forbidden
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.identity import Thresholds
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.intake_files import read_thresholds
-from avatar_pipeline.stages.produce import recorded_preset, version_of
-from avatar_pipeline.stages.references import embeddings
-from avatar_pipeline.stages.tools import Tools
-from avatar_pipeline.stages.training_set import read_training_set
+from avatar_pipeline.pipeline.identity_score import embeddings
+from avatar_pipeline.pipeline.intake_files import read_thresholds
+from avatar_pipeline.pipeline.materialize import recorded_preset, version_of
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.training_set import read_training_set
 
-# A likeness that is drawn for somebody outside is generated, compared with the held-out photographs, and leaves the house.
+# A likeness that is drawn for somebody outside is generated, compared with the held-out
+# photographs, and leaves the house.
 SCOPES: tuple[Scope, ...] = ("embed", "generate", "publish")
 
 # Nobody in particular: the specification for requests that mean no actor.
@@ -38,7 +41,9 @@ NOBODY = ActorSpec.model_validate(
 
 @dataclass(frozen=True)
 class Person:
-    """The held-out pictures of an actor, as embeddings, and which distances to them count as this person."""
+    """The held-out pictures of an actor, as embeddings, and which distances to them count as this
+    person.
+    """
 
     references: Sequence[np.ndarray]
     thresholds: Thresholds
@@ -46,9 +51,11 @@ class Person:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How somebody is drawn. prompt: with the actor's name replaced. preset: that the LoRA was trained on; None: the service's.
+    """How somebody is drawn. prompt: with the actor's name replaced. preset: that the LoRA was
+    trained on; None: the service's.
 
-    lora: the manifest of the actor's current LoRA. person: to measure pictures against; None where there are no photographs.
+    lora: the manifest of the actor's current LoRA. person: to measure pictures against; None where
+    there are no photographs.
     """
 
     kind: Literal["lora", "description", "none"]
@@ -67,7 +74,9 @@ class Likeness:
     @property
     def made_from(self) -> dict[str, str]:
         """The sha256 of the LoRA's file."""
-        return {"lora": self.lora.files[f"{self.spec.name}.safetensors"].sha256} if self.lora else {}
+        return (
+            {"lora": self.lora.files[f"{self.spec.name}.safetensors"].sha256} if self.lora else {}
+        )
 
     @property
     def people(self) -> list[str]:
@@ -85,32 +94,43 @@ class Likeness:
 
     @contextmanager
     def drawing(self, session: GpuSession, store: ActorStore, tools: Tools) -> Iterator[None]:
-        """The session draws this person while the block runs. Raises ActorError or Forbidden once consent does not hold any more."""
+        """The session draws this person while the block runs. Raises ActorError or Forbidden once
+        consent does not hold any more.
+        """
         if self.lora is None:
             yield
             return
         with (
             session.lora(store.read(self.lora, f"{self.spec.name}.safetensors")),
-            tools.allowed_by(_now_and_then(lambda: require_publishable(self.spec, store, evidence=False))),
+            tools.allowed_by(
+                _now_and_then(lambda: require_publishable(self.spec, store, evidence=False))
+            ),
         ):
             yield
-            require_publishable(self.spec, store)  # it may have been revoked, or have expired, in the meantime
+            # it may have been revoked, or have expired, in the meantime
+            require_publishable(self.spec, store)
 
 
 @dataclass(frozen=True)
 class People:
-    """The real people whom a job shows: those of the pictures that came with it, or an actor who is drawn."""
+    """The real people whom a job shows: those of the pictures that came with it, or an actor who is
+    drawn.
+    """
 
     store: ActorStore
     names: Sequence[str]
 
     def require(self, *, evidence: bool = True) -> None:
-        """Raise Forbidden unless pictures of each of them may leave the house today. evidence: compare that with its sha256, too."""
+        """Raise Forbidden unless pictures of each of them may leave the house today. evidence:
+        compare that with its sha256, too.
+        """
         for name in self.names:
             require_person(name, self.store, evidence=evidence)
 
     def watched(self) -> Callable[[], None]:
-        """A function to be called at every step of the work: `require`, at most every EVERY seconds; the evidence is left to `require`."""
+        """A function to be called at every step of the work: `require`, at most every EVERY
+        seconds; the evidence is left to `require`.
+        """
         return _now_and_then(lambda: self.require(evidence=False))
 
 
@@ -127,11 +147,15 @@ def _now_and_then(check: Callable[[], None]) -> Callable[[], None]:
 
 
 def real_people(store: ActorStore, names: Iterable[str | None]) -> list[str]:
-    """Those of the actors that are real people, each once; also those who may be, as actor.yaml or consent.yaml cannot be read."""
+    """Those of the actors that are real people, each once; also those who may be, as actor.yaml or
+    consent.yaml cannot be read.
+    """
     found = []
     for name in dict.fromkeys(name for name in names if name):
         try:
-            if store.spec(name).likeness == "synthetic" and not may_be_revoked(store.actor_dir(name)):
+            if store.spec(name).likeness == "synthetic" and not may_be_revoked(
+                store.actor_dir(name)
+            ):
                 continue
         except (AvatarPipelineError, OSError):
             pass
@@ -140,9 +164,11 @@ def real_people(store: ActorStore, names: Iterable[str | None]) -> list[str]:
 
 
 def require_person(name: str, store: ActorStore, *, evidence: bool = True) -> None:
-    """Raise Forbidden, without the name, unless pictures of a real person may leave the house today.
+    """Raise Forbidden, without the name, unless pictures of a real person may leave the house
+    today.
 
-    name: an actor who is known as a real person by a picture. An actor.yaml that is missing, damaged, or says synthetic by now is no
+    name: an actor who is known as a real person by a picture. An actor.yaml that is missing,
+    damaged, or says synthetic by now is no
     consent: somebody else may have taken the name.
     """
     try:
@@ -153,19 +179,23 @@ def require_person(name: str, store: ActorStore, *, evidence: bool = True) -> No
     except (AvatarPipelineError, OSError):
         pass
     raise Forbidden(
-        "It shows a real person whose consent to this use does not hold today. The operator of this service can see why (avatar-pipeline "
+        "It shows a real person whose consent to this use does not hold today. The operator of "
+        "this service can see why (avatar-pipeline "
         f"consent show) and renew it, with scope {', '.join(SCOPES)}.",
         code="no_consent",
     )
 
 
 def require_actor(name: str, store: ActorStore) -> None:
-    """`require_publishable` for an actor whom a request names; an actor.yaml that is missing or damaged counts as a refusal."""
+    """`require_publishable` for an actor whom a request names; an actor.yaml that is missing or
+    damaged counts as a refusal.
+    """
     try:
         spec = store.spec(name)
     except (AvatarPipelineError, OSError):
         raise Forbidden(
-            f"Whether {name} is a real person who consents cannot be known, as its actor.yaml is missing or damaged. The operator of "
+            f"Whether {name} is a real person who consents cannot be known, as its actor.yaml is "
+            "missing or damaged. The operator of "
             "this service must put it right.",
             field="actor",
             code="no_consent",
@@ -174,7 +204,8 @@ def require_actor(name: str, store: ActorStore) -> None:
 
 
 def require_publishable(spec: ActorSpec, store: ActorStore, *, evidence: bool = True) -> None:
-    """Raise Forbidden, without paths and names of people, unless pictures of this actor may be drawn and leave the house today.
+    """Raise Forbidden, without paths and names of people, unless pictures of this actor may be
+    drawn and leave the house today.
 
     evidence: compare the consent's evidence with its sha256, too.
     """
@@ -183,28 +214,39 @@ def require_publishable(spec: ActorSpec, store: ActorStore, *, evidence: bool = 
             require_scopes(spec, store.actor_dir(spec.name), [scope], evidence=evidence)
         except (AvatarPipelineError, OSError):
             raise Forbidden(
-                f"{spec.name} is a real person, and there is no consent to {scope!r} that holds today. Whoever runs this service must "
-                f"record it (consent.yaml: scope {', '.join(SCOPES)}) before pictures of {spec.name} are drawn here.",
+                f"{spec.name} is a real person, and there is no consent to {scope!r} that holds "
+                "today. Whoever runs this service must "
+                f"record it (consent.yaml: scope {', '.join(SCOPES)}) before pictures of "
+                f"{spec.name} are drawn here.",
                 field="actor",
                 code="no_consent",
             ) from None
 
 
 def may_be_described(name: str, store: ActorStore) -> bool:
-    """Whether an actor without a LoRA may be drawn from its description, which is nobody's likeness: not once consent was taken back."""
+    """Whether an actor without a LoRA may be drawn from its description, which is nobody's
+    likeness: not once consent was taken back.
+    """
     return not may_be_revoked(store.actor_dir(name))
 
 
 def likeness_of(actor: str | None, prompt: str, store: ActorStore, tools: Tools) -> Likeness:
-    """How the actor, or nobody, is drawn for a prompt. Raises ActorError for an unknown actor, Forbidden without consent."""
+    """How the actor, or nobody, is drawn for a prompt. Raises ActorError for an unknown actor,
+    Forbidden without consent.
+    """
     if actor is None:
         return Likeness("none", prompt)
     spec = store.spec(actor)
     if not may_be_described(spec.name, store):
         require_publishable(spec, store)
     if not store.has(spec.name, "lora"):
-        described = replace_aliases(prompt, spec, f"a {spec.description}") or portrait_prompt(spec.description, prompt)
-        warning = f"{spec.name} has no LoRA yet: the picture is drawn from the description, and is nobody's likeness."
+        described = replace_aliases(prompt, spec, f"a {spec.description}") or portrait_prompt(
+            spec.description, prompt
+        )
+        warning = (
+            f"{spec.name} has no LoRA yet: the picture is drawn from the description, and is "
+            "nobody's likeness."
+        )
         return Likeness("description", described, spec, warnings=[warning])
     require_publishable(spec, store)
     lora = store.current(spec.name, "lora")
@@ -220,7 +262,9 @@ def likeness_of(actor: str | None, prompt: str, store: ActorStore, tools: Tools)
 
 
 def _person(store: ActorStore, name: str, digest: str, analyzer: FaceAnalyzer) -> Person:
-    """What validated_avatar measures against. digest: of the training_variations that the LoRA was trained on."""
+    """What validated_avatar measures against. digest: of the training_variations that the LoRA was
+    trained on.
+    """
     variations = version_of(store, name, "training_variations", digest)
     intake = version_of(store, name, "photo_intake", variations.inputs["photo_intake"])
     held_out = read_training_set(store.read_all(variations)).held_out

@@ -1,8 +1,10 @@
-"""make_base_image: the base image of an actor from a description, as the Base Image Generation API asks for it.
+"""make_base_image: the base image of an actor from a description, as the Base Image Generation API
+asks for it.
 
-It is the actor's own asset that is made, by a Dagster run of its own: a version with a manifest, and older ones stay. What was asked
-for (description, seed, size, steps) is written into actor.yaml first: whoever makes the actor's further assets makes them of this very
-picture, and `avatar-pipeline run` gives the same one again. A request that fails leaves actor.yaml as it was.
+It is the actor's own asset that is made, by a Dagster run of its own: a version with a manifest,
+and older ones stay. What was asked for (description, seed, size, steps) is written into actor.yaml
+first: whoever makes the actor's further assets makes them of this very picture, and
+`avatar-pipeline run` gives the same one again. A request that fails leaves actor.yaml as it was.
 """
 
 from __future__ import annotations
@@ -15,20 +17,20 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from upath import UPath
 
-from avatar_pipeline.actors.consent import FILE as CONSENT
+from avatar_pipeline.actors.consent.record import FILE as CONSENT
 from avatar_pipeline.actors.description import check_description, require_description
 from avatar_pipeline.actors.editing import with_values
 from avatar_pipeline.actors.files import local, write_atomic
 from avatar_pipeline.actors.handed_out import digests_of
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.spec import load_spec, one_line
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import ActorError, GenerationError
-from avatar_pipeline.home import PROJECT
-from avatar_pipeline.imaging import open_image
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.provenance.seeds import SEED_LIMIT
-from avatar_pipeline.stages import base_image
+from avatar_pipeline.core.errors import ActorError, GenerationError
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.core.seeds import SEED_LIMIT
+from avatar_pipeline.imaging.images import open_image
+from avatar_pipeline.pipeline.assets.base_image import run as base_image
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
 
 ASSETS = ["photo_intake", "base_image"]  # the first hands the seed on to the second
@@ -37,7 +39,9 @@ FRAMING = "full_body"  # the document's prompt is one of a full body
 
 
 class Params(BaseModel):
-    """What to draw, of whom. The document gives defaults and no ranges; these are what the stage and FLUX at RunPod can do."""
+    """What to draw, of whom. The document gives defaults and no ranges; these are what the stage
+    and FLUX at RunPod can do.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,23 +52,32 @@ class Params(BaseModel):
     width: int = Field(1024, ge=256, le=2048, description="pixels")
     height: int = Field(1536, ge=256, le=2048, description="pixels")
     steps: int = Field(25, ge=1, le=150, description="denoising steps")
-    seed: int = Field(ge=0, lt=SEED_LIMIT, description="root seed of the actor; the same one gives the same picture")
+    seed: int = Field(
+        ge=0,
+        lt=SEED_LIMIT,
+        description="root seed of the actor; the same one gives the same picture",
+    )
     backend: Literal["local", "runpod"] = Field(
         "local", description="who draws: the actor's preset here, or FLUX.1-dev at RunPod"
     )
-    preset: str = Field("embedded", description="the preset of a new actor; one that exists keeps its own")
+    preset: str = Field(
+        "embedded", description="the preset of a new actor; one that exists keeps its own"
+    )
 
 
 def check_request(store: ActorStore, actor: str, description: str) -> list[str]:
-    """Whether such an actor may be drawn: warnings about the description, each with a better example.
+    """Whether such an actor may be drawn: warnings about the description, each with a better
+    example.
 
-    Raises ActorError for a bad name, a description of one word, and an actor whose base image is a photograph.
+    Raises ActorError for a bad name, a description of one word, and an actor whose base image is a
+    photograph.
     """
     require_description(description)
     folder = store.actor_dir(actor)
     if not (folder / "actor.yaml").is_file() and _was_there(store, actor):
         raise ActorError(
-            f"actorName: there was an actor {actor}, whose actor.yaml is missing. The operator of this service must put it back. Choose "
+            f"actorName: there was an actor {actor}, whose actor.yaml is missing. The operator of "
+            "this service must put it back. Choose "
             "another actorName."
         )
     if (folder / "actor.yaml").is_file():
@@ -72,7 +85,8 @@ def check_request(store: ActorStore, actor: str, description: str) -> list[str]:
         if spec.has_photographs or spec.likeness == "real":
             reason = "has photographs" if spec.has_photographs else "is a real person"
             raise ActorError(
-                f"actorName: {actor} {reason}: its base image is one of the photographs, and is not drawn from words. "
+                f"actorName: {actor} {reason}: its base image is one of the photographs, and is "
+                "not drawn from words. "
                 "Choose another actorName."
             )
     return check_description(description)
@@ -88,7 +102,8 @@ def _was_there(store: ActorStore, actor: str) -> bool:
 def run(request: TaskRequest) -> TaskResult:
     """Write what was asked for into actor.yaml, make the asset, and hand back its picture.
 
-    Raises ActorError as `check_request` does, and GenerationError with the reason when the picture cannot be made.
+    Raises ActorError as `check_request` does, and GenerationError with the reason when the picture
+    cannot be made.
     """
     params: Params = request.params
     store, name = request.store, params.actor
@@ -105,13 +120,18 @@ def run(request: TaskRequest) -> TaskResult:
         try:
             request.make_assets(name, ASSETS, {"photo_intake": {"seed": params.seed}})
         except GenerationError as error:
-            # The documented errors begin the text: "RunPod error", "No response from RunPod", "Generation failed".
+            # The documented errors begin the text: "RunPod error", "No response from RunPod",
+            # "Generation failed".
             raise GenerationError(str(error).removeprefix("base_image: ")) from None
     made = store.current(name, "base_image")
-    return _result(store, store.read(made, f"{name}_base.png"), made, store.spec(name).description, warnings)
+    return _result(
+        store, store.read(made, f"{name}_base.png"), made, store.spec(name).description, warnings
+    )
 
 
-def _result(store: ActorStore, data: bytes, made: Manifest, description: str, warnings: list[str]) -> TaskResult:
+def _result(
+    store: ActorStore, data: bytes, made: Manifest, description: str, warnings: list[str]
+) -> TaskResult:
     picture = open_image(data, name="the base image")
     filename = f"{made.actor}_base.png"
     image = {"file": FILE, "width": picture.width, "height": picture.height, "seed": made.root_seed}
@@ -131,7 +151,10 @@ def _result(store: ActorStore, data: bytes, made: Manifest, description: str, wa
         },
         previews={"base_image": picture},
         seeds={FILE: made.root_seed},
-        made_from={"base_image": made.digest, "base_model": made.model_sha256 or str(made.metrics.get("workflow_sha256", ""))},
+        made_from={
+            "base_image": made.digest,
+            "base_model": made.model_sha256 or str(made.metrics.get("workflow_sha256", "")),
+        },
         actor=made.actor,
         likenesses=[made.actor],
         warnings=warnings,
@@ -139,8 +162,9 @@ def _result(store: ActorStore, data: bytes, made: Manifest, description: str, wa
 
 
 def shown_path(path: UPath) -> str:
-    """Where a file of an actor lies: "/data/actors/..." from the project's folder on, as the document shows it, in a checkout; where the
-    store lies elsewhere (AVATAR_DATA), the whole path or URL.
+    """Where a file of an actor lies: "/data/actors/..." from the project's folder on, as the
+    document shows it, in a checkout; where the store lies elsewhere (AVATAR_DATA), the whole path
+    or URL.
     """
     place = local(path)
     if place is not None and place.is_relative_to(PROJECT / "data"):
@@ -155,7 +179,8 @@ def _described(store: ActorStore, params: Params) -> Iterator[None]:
     before = path.read_bytes() if path.is_file() else None
     text = before.decode() if before is not None else _new(params)
     changed = with_values(text, _values(text, params), name=str(path)).encode()
-    with store.writing(params.actor) if before is not None else nullcontext():  # no run of the actor reads it meanwhile
+    # no run of the actor reads it meanwhile
+    with store.writing(params.actor) if before is not None else nullcontext():
         write_atomic(path, changed)
     try:
         load_spec(path, params.actor)
@@ -173,16 +198,30 @@ def _new(params: Params) -> str:
         "framing": FRAMING,
         "seed": params.seed,
     }
-    return yaml.safe_dump({**content, "preset": params.preset}, sort_keys=False, allow_unicode=True, width=float("inf"))
+    return yaml.safe_dump(
+        {**content, "preset": params.preset},
+        sort_keys=False,
+        allow_unicode=True,
+        width=float("inf"),
+    )
 
 
 def _values(text: str, params: Params) -> dict[str, Any]:
-    """What to write into an actor.yaml: description and seed where they differ, and how the base image is drawn."""
+    """What to write into an actor.yaml: description and seed where they differ, and how the base
+    image is drawn.
+    """
     content = yaml.safe_load(text)
     drawn: dict[str, Any] = {"width": params.width, "height": params.height, "steps": params.steps}
-    # FLUX draws all sizes that it is asked for; one picture, as the document's service, because each is paid for.
-    drawn |= {"backend": "runpod", "candidates": 1} if params.backend == "runpod" else {"any_size": True}
-    said = ((content.get("settings") or {}).get("base_image") or {}) if isinstance(content, dict) else {}
+    # FLUX draws all sizes that it is asked for; one picture, as the document's service, because
+    # each is paid for.
+    drawn |= (
+        {"backend": "runpod", "candidates": 1} if params.backend == "runpod" else {"any_size": True}
+    )
+    said = (
+        ((content.get("settings") or {}).get("base_image") or {})
+        if isinstance(content, dict)
+        else {}
+    )
     if params.backend == "local" and said.get("backend", "local") != "local":
         drawn["backend"] = "local"
     if content.get("framing", FRAMING) != FRAMING or "framing" in said:

@@ -8,8 +8,23 @@ from avatar_pipeline.tasks.task import Task
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("draw", draw.Params, draw.run, "Pictures of a person from words, a LoRA, a face, or all of them."),
-        Task("face_swap", face_swap.Params, face_swap.run, "A person's face in another picture, or in every frame of a video."),
-        Task("make_base_image", make_base_image.Params, make_base_image.run, "The base image of an actor, from a description."),
+        Task(
+            "draw",
+            draw.Params,
+            draw.run,
+            "Pictures of a person from words, a LoRA, a face, or all of them.",
+        ),
+        Task(
+            "face_swap",
+            face_swap.Params,
+            face_swap.run,
+            "A person's face in another picture, or in every frame of a video.",
+        ),
+        Task(
+            "make_base_image",
+            make_base_image.Params,
+            make_base_image.run,
+            "The base image of an actor, from a description.",
+        ),
     )
 }

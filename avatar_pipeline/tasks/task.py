@@ -1,4 +1,6 @@
-"""What a task is: parameters and pictures in, files and facts out. It knows no HTTP and no Dagster."""
+"""What a task is: parameters and pictures in, files and facts out. It knows no HTTP and no
+Dagster.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ from PIL import Image
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.pipeline.models import Tools
 
 
 class MakeAssets(Protocol):
-    """Materializes assets of an actor in a Dagster run of their own. Raises AvatarPipelineError when one cannot be made."""
+    """Materializes assets of an actor in a Dagster run of their own. Raises AvatarPipelineError
+    when one cannot be made.
+    """
 
     def __call__(self, actor: str, only: list[str], settings: dict[str, dict[str, Any]]) -> str:
         """Returns the id of that run."""
@@ -24,8 +28,9 @@ class MakeAssets(Protocol):
 class TaskRequest:
     """What a task works on.
 
-    params: validated by the task's own model. files: the pictures (or videos) that came with the request, by field name; pictures are PNG,
-    upright RGB, as open_image gives them. sha256: of the files as they came, before they became PNG, by field name.
+    params: validated by the task's own model. files: the pictures (or videos) that came with the
+    request, by field name; pictures are PNG, upright RGB, as open_image gives them. sha256: of the
+    files as they came, before they became PNG, by field name.
     progress: takes a share from 0 to 1, what is being done, and a preview or None.
     """
 
@@ -42,11 +47,12 @@ class TaskRequest:
 class TaskResult:
     """What a task made.
 
-    files: contents by name, such as 0.jpg. facts: whatever the answer needs, JSON-able; `images` in it lists the pictures in order, each
-    with `file`, `width`, `height`, `seed`. previews: for Dagster's UI. seeds: all that were drawn from. made_from: digests of what went
-    in, by what it is, such as lora, base_model, source_face. actor: who was asked for. likenesses: the
-    actors whose LoRA or pictures went into it. people: the real people whom it shows, those of
-    the given pictures among them. warnings: in words.
+    files: contents by name, such as 0.jpg. facts: whatever the answer needs, JSON-able; `images` in
+    it lists the pictures in order, each with `file`, `width`, `height`, `seed`. previews: for
+    Dagster's UI. seeds: all that were drawn from. made_from: digests of what went in, by what it
+    is, such as lora, base_model, source_face. actor: who was asked for. likenesses: the actors
+    whose LoRA or pictures went into it. people: the real people whom it shows, those of the given
+    pictures among them. warnings: in words.
     """
 
     files: dict[str, bytes]
@@ -62,7 +68,9 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of task. params: its model; what is accepted is validated by it before anything is queued."""
+    """One kind of task. params: its model; what is accepted is validated by it before anything is
+    queued.
+    """
 
     name: str
     params: type[BaseModel]

@@ -25,10 +25,15 @@ def make_actor(store: ActorStore) -> MakeActor:
     """Write an actor.yaml; returns the actor's folder."""
 
     def make(name: str, **fields: str) -> UPath:
-        fields = {"description": "european 25 year old male with brown hair", "likeness": "synthetic"} | fields
+        fields = {
+            "description": "european 25 year old male with brown hair",
+            "likeness": "synthetic",
+        } | fields
         folder = store.root / name
         folder.mkdir()
-        (folder / "actor.yaml").write_text("".join(f"{key}: {value}\n" for key, value in fields.items()))
+        (folder / "actor.yaml").write_text(
+            "".join(f"{key}: {value}\n" for key, value in fields.items())
+        )
         return folder
 
     return make

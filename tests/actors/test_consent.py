@@ -11,10 +11,10 @@ import pytest
 import yaml
 from upath import UPath
 
-from avatar_pipeline.actors.consent import EXAMPLE, Consent, require_consent
+from avatar_pipeline.actors.consent.record import EXAMPLE, Consent, require_consent
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import ActorError, PhotoError
-from avatar_pipeline.provenance.digests import sha256_bytes
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.errors import ActorError, PhotoError
 
 from .conftest import MakeActor
 
@@ -43,7 +43,9 @@ def jane(make_actor: MakeActor) -> UPath:
 
 
 def give(folder: UPath, content: object) -> None:
-    (folder / "consent.yaml").write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    (folder / "consent.yaml").write_text(
+        content if isinstance(content, str) else yaml.safe_dump(content)
+    )
 
 
 def test_good_record_lets_pass(store: ActorStore, jane: UPath) -> None:
@@ -73,8 +75,15 @@ def test_synthetic_needs_none(store: ActorStore, make_actor: MakeActor) -> None:
         (record(evidence={"file": "../consent.pdf", "sha256": "0" * 64}), "evidence.file"),
         (record(evidence={"file": "/etc/passwd", "sha256": "0" * 64}), "evidence.file"),
         (record(evidence={"file": "consent.pdf", "sha256": "abc"}), "evidence.sha256"),
-        (record(evidence={"file": "lost.pdf", "sha256": "0" * 64}), r"there is no file .*lost\.pdf"),
-        (record(evidence={"file": "consent.pdf", "sha256": "0" * 64}), "is not the file that was recorded"),
+        (
+            record(evidence={"file": "lost.pdf", "sha256": "0" * 64}),
+            r"there is no file "
+            r".*lost\.pdf",
+        ),
+        (
+            record(evidence={"file": "consent.pdf", "sha256": "0" * 64}),
+            "is not the file that was recorded",
+        ),
         ("a: b: c", "cannot be read as YAML"),
         ("", "should look like this"),
         (EXAMPLE, "evidence.sha256"),
@@ -90,7 +99,14 @@ def test_missing_record_tells_what_to_provide_and_where(store: ActorStore, jane:
     with pytest.raises(ActorError) as caught:
         store.photos("jane")
     message = str(caught.value)
-    for part in (str(jane / "photos"), str(jane / "consent.yaml"), str(jane / "consent.pdf"), "10 to 20", "sha256", "scope"):
+    for part in (
+        str(jane / "photos"),
+        str(jane / "consent.yaml"),
+        str(jane / "consent.pdf"),
+        "10 to 20",
+        "sha256",
+        "scope",
+    ):
         assert part in message
 
 

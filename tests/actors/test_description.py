@@ -1,11 +1,13 @@
-"""The description's guidelines: the service document's own good and bad examples, and the limits of a word list."""
+"""The description's guidelines: the service document's own good and bad examples, and the limits of
+a word list.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from avatar_pipeline.actors.description import EXAMPLE, check_description, require_description
-from avatar_pipeline.errors import ActorError
+from avatar_pipeline.core.errors import ActorError
 
 
 @pytest.mark.parametrize(

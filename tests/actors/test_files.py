@@ -1,4 +1,6 @@
-"""Files that appear whole: on the disk before they have their name, and in whichever order a power cut comes."""
+"""Files that appear whole: on the disk before they have their name, and in whichever order a power
+cut comes.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,14 @@ import pytest
 from upath import UPath
 
 from avatar_pipeline.actors.files import put_folder, write_atomic
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.provenance.manifest import Manifest
 
 from .conftest import MakeActor
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what a descriptor is of is read from /proc")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="what a descriptor is of is read from /proc"
+)
 
 
 @pytest.fixture
@@ -39,7 +43,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
     return found
 
 
-def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, calls: list[tuple[str, Path]]) -> None:
+def test_a_file_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, calls: list[tuple[str, Path]]
+) -> None:
     write_atomic(UPath(tmp_path / "sub" / "a.txt"), b"content")
     assert [what for what, _ in calls] == ["flushed", "named"]
     assert calls[0][1].name.startswith(".a.txt.") and calls[1][1] == tmp_path / "sub" / "a.txt"
@@ -62,7 +68,11 @@ def test_a_versions_files_and_their_names_are_on_the_disk_before_the_manifest_an
     manifest = Manifest(actor="demo", asset="lora", code_version="1", root_seed=1)
     published = store.publish(manifest, {"a.txt": b"a", "sub/b.txt": b"b"})
     version = folder / "versions" / "lora" / published.digest
-    order = [call for call in calls if version in (call[1], *call[1].parents) or call[1] == folder / "lora"]
+    order = [
+        call
+        for call in calls
+        if version in (call[1], *call[1].parents) or call[1] == folder / "lora"
+    ]
     named = order.index(("named", version / "manifest.json"))
     for place in (version, version / "sub"):
         assert order.index(("flushed", place)) < named
@@ -71,8 +81,14 @@ def test_a_versions_files_and_their_names_are_on_the_disk_before_the_manifest_an
     assert ("flushed", version.parent) in calls and ("flushed", version.parent.parent) in calls
 
 
-def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, calls: list[tuple[str, Path]]) -> None:
+def test_a_folder_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, calls: list[tuple[str, Path]]
+) -> None:
     put_folder(tmp_path / "all", {"a.txt": b"a", "sub/b.txt": b"b"})
-    flushed = [path.name for what, path in calls[: calls.index(("named", tmp_path / "all"))] if what == "flushed"]
+    flushed = [
+        path.name
+        for what, path in calls[: calls.index(("named", tmp_path / "all"))]
+        if what == "flushed"
+    ]
     assert "sub" in flushed and any(name.startswith(".all.") for name in flushed)
     assert calls[-1] == ("flushed", tmp_path)

@@ -9,7 +9,7 @@ from upath import UPath
 
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.spec import ActorSpec, load_spec
-from avatar_pipeline.errors import ActorError
+from avatar_pipeline.core.errors import ActorError
 
 GOOD = "description: european 25 year old male with short brown hair\nlikeness: synthetic\n"
 
@@ -27,7 +27,26 @@ def test_good_names(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "_a", "A", "../x", "a/b", "a\\b", "a.b", "..", ".", "a b", "a\n", "\na", "a\0", "é", "a" * 65, "a-b", "%2e%2e", "０"],
+    [
+        "",
+        "_a",
+        "A",
+        "../x",
+        "a/b",
+        "a\\b",
+        "a.b",
+        "..",
+        ".",
+        "a b",
+        "a\n",
+        "\na",
+        "a\0",
+        "é",
+        "a" * 65,
+        "a-b",
+        "%2e%2e",
+        "０",
+    ],
 )
 def test_bad_names(name: str) -> None:
     with pytest.raises(ActorError, match="is not an actor name. Use 1 to 64"):
@@ -37,9 +56,17 @@ def test_bad_names(name: str) -> None:
 def test_defaults(tmp_path: Path) -> None:
     spec = load(tmp_path, GOOD)
     assert spec == ActorSpec(
-        name=ActorName("someone"), description="european 25 year old male with short brown hair", likeness="synthetic"
+        name=ActorName("someone"),
+        description="european 25 year old male with short brown hair",
+        likeness="synthetic",
     )
-    assert (spec.framing, spec.seed, spec.photos, spec.preset, spec.settings) == ("full_body", -1, "none", "embedded", {})
+    assert (spec.framing, spec.seed, spec.photos, spec.preset, spec.settings) == (
+        "full_body",
+        -1,
+        "none",
+        "embedded",
+        {},
+    )
     assert isinstance(spec.name, ActorName)
     assert not spec.has_photographs
 
@@ -81,7 +108,10 @@ def test_everything_given(tmp_path: Path) -> None:
         (GOOD + "name: other\n", "'name': the actor's name is that of its folder, someone"),
         (GOOD.replace("synthetic", "fake"), "'likeness'.*'fake'"),
         ("description: 5\nlikeness: synthetic", "'description'"),
-        ("description: person\nlikeness: synthetic", "'description' is a single word .'person'.*such as: 'european"),
+        (
+            "description: person\nlikeness: synthetic",
+            "'description' is a single word .'person'.*such as: 'european",
+        ),
         ("description: '  '\nlikeness: synthetic", "'description' is empty.*such as: 'european"),
         ("5: 5\n" + GOOD, "'5'"),
         ("", "must hold fields"),
@@ -103,7 +133,10 @@ def test_all_faults_at_once(tmp_path: Path) -> None:
 
 
 def test_a_single_word_will_do_beside_photographs(tmp_path: Path) -> None:
-    assert load(tmp_path, "description: Jane\nlikeness: synthetic\nphotos: folder").description == "Jane"
+    assert (
+        load(tmp_path, "description: Jane\nlikeness: synthetic\nphotos: folder").description
+        == "Jane"
+    )
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Photographs: found, named when they cannot be used, and the synthetic person's own cut cleanly."""
+"""Photographs: found, named when they cannot be used, and the synthetic person's own cut
+cleanly.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ from upath import UPath
 from avatar_pipeline.actors import photos as photos_module
 from avatar_pipeline.actors.photos import import_openpeople
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import PhotoError
-from avatar_pipeline.imaging import open_image
-from avatar_pipeline.provenance.digests import sha256_bytes
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.errors import PhotoError
+from avatar_pipeline.imaging.images import open_image
 
 from .conftest import MakeActor
 
@@ -47,7 +49,11 @@ def test_missing_folder(store: ActorStore, folder: UPath) -> None:
 
 def test_a_type_that_is_not_read(store: ActorStore, folder: UPath) -> None:
     (folder / "IMG_0001.HEIC").write_bytes(b"x")
-    with pytest.raises(PhotoError, match=r"IMG_0001\.HEIC is of a type that is not read\. Export it"):
+    with pytest.raises(
+        PhotoError,
+        match=r"IMG_0001\.HEIC is of a type that is not read\. Export "
+        r"it",
+    ):
         store.photos("someone")
 
 
@@ -71,17 +77,27 @@ def test_openpeople_is_copied_at_the_first_use(store: ActorStore, make_actor: Ma
     (folder / ".photos.killed.tmp").mkdir()
     photos = store.photos("demo")
     assert [photo.name for photo in photos][:2] == ["01_neutral.png", "02_happy.png"]
-    assert [photo.name for photo in photos][15:] == ["16_determined.png", "17_studio_portrait.jpg", "18_amateur_selfie.jpg"]
+    assert [photo.name for photo in photos][15:] == [
+        "16_determined.png",
+        "17_studio_portrait.jpg",
+        "18_amateur_selfie.jpg",
+    ]
     assert sorted(path.name for path in folder.iterdir()) == ["actor.yaml", "photos"]
 
-    # No frame and no caption: along each edge, rows and columns look like those 12 pixels further in. A frame is white.
+    # No frame and no caption: along each edge, rows and columns look like those 12 pixels further
+    # in. A frame is white.
     for photo in photos[:16]:
         pixels = np.asarray(open_image(photo.data, name=photo.name)).astype(int)
         assert pixels.shape[0] > 300
         assert pixels.shape[1] > 450
-        for edge, inner in ((pixels[0], pixels[12]), (pixels[:, 0], pixels[:, 12]), (pixels[:, -1], pixels[:, -13])):
+        for edge, inner in (
+            (pixels[0], pixels[12]),
+            (pixels[:, 0], pixels[:, 12]),
+            (pixels[:, -1], pixels[:, -13]),
+        ):
             assert np.abs(edge - inner).mean() < 20
-        assert pixels[0].max() < 200  # the frame has 215 and more; above the heads there is grey only
+        # the frame has 215 and more; above the heads there is grey only
+        assert pixels[0].max() < 200
 
     (folder / "photos" / "05_surprised.png").unlink()  # a photograph that was taken out stays out
     assert len(store.photos("demo")) == 17

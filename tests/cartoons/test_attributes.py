@@ -1,4 +1,6 @@
-"""What a latent vector means: stable over time and machines, every choice reachable, shares as stated."""
+"""What a latent vector means: stable over time and machines, every choice reachable, shares as
+stated.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,19 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from avatar_pipeline.cartoons.attributes import LATENTS, SIZES, Size, attributes, blocks, chosen, described, draw_latents
+from avatar_pipeline.cartoons.attributes import (
+    LATENTS,
+    SIZES,
+    Size,
+    attributes,
+    blocks,
+    chosen,
+    described,
+    draw_latents,
+)
 
-# What these seeds have meant since the first generators. A change of the meaning of a seed, which users keep, must not go unnoticed.
+# What these seeds have meant since the first generators. A change of the meaning of a seed, which
+# users keep, must not go unnoticed.
 KNOWN: dict[tuple[Size, int], dict[str, str]] = {
     ("small", 0): {
         "headVariant": "mediumStraight",
@@ -63,7 +75,10 @@ def test_the_blocks_fit_into_the_latents_and_do_not_overlap(size: Size) -> None:
     assert ends[0][0] == 0
     assert all(end == start for (_, end), (start, _) in pairwise(ends))
     assert ends[-1][1] <= LATENTS[size]
-    assert all(block.stop - block.start == len(item.choices) == len(set(item.choices)) for item, block in blocks(size))
+    assert all(
+        block.stop - block.start == len(item.choices) == len(set(item.choices))
+        for item, block in blocks(size)
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -93,4 +108,6 @@ def test_the_small_ones_lack_choices_and_never_an_attribute_that_is_always_drawn
     small, large = ({item.name: item for item in attributes(size)} for size in SIZES)
     assert set(large) - set(small) == {"maskVariant"}
     for name, item in small.items():
-        assert [choice for choice in large[name].choices if choice in item.choices] == list(item.choices)
+        assert [choice for choice in large[name].choices if choice in item.choices] == list(
+            item.choices
+        )

@@ -1,4 +1,6 @@
-"""The pictures that the generators learn from: drawn the same each time, under the licence that they were chosen for."""
+"""The pictures that the generators learn from: drawn the same each time, under the licence that
+they were chosen for.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avatar_pipeline.cartoons import dataset, drawing
+from avatar_pipeline.cartoons import dataset
+from avatar_pipeline.cartoons import dicebear as drawing
 from avatar_pipeline.cartoons.attributes import PIXELS, SIZES, chosen, described, draw_latents
-from avatar_pipeline.errors import ModelError, StoreError
+from avatar_pipeline.core.errors import ModelError, StoreError
 
 COUNT, HELD_OUT = 5, 3
 
@@ -26,7 +29,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 def test_the_facts_tell_source_author_and_licence(built: tuple[Path, dict[str, Any]]) -> None:
     folder, facts = built
     assert json.loads((folder / "dataset.json").read_text()) == facts
-    assert (facts["style"], facts["author"], facts["licence"]) == ("open-peeps", "Pablo Stanley", "CC0 1.0")
+    assert (facts["style"], facts["author"], facts["licence"]) == (
+        "open-peeps",
+        "Pablo Stanley",
+        "CC0 1.0",
+    )
     assert facts["source"] == "https://www.openpeeps.com/"
     assert set(facts["drawn_by"]) == {"dicebear-core", "dicebear-styles", "resvg-py"}
     assert (facts["count"], facts["held_out"], len(facts["digest"])) == (COUNT, HELD_OUT, 64)
@@ -34,7 +41,9 @@ def test_the_facts_tell_source_author_and_licence(built: tuple[Path, dict[str, A
         assert sheet.size == (12 * PIXELS["large"], PIXELS["large"])
 
 
-def test_the_digest_is_that_of_the_pictures(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_the_digest_is_that_of_the_pictures(
+    built: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
     digest = built[1]["digest"]
     assert dataset.build_dataset(tmp_path, COUNT, 1)["digest"] == digest  # whatever is held out
     assert dataset.build_dataset(tmp_path, COUNT - 1, 1)["digest"] != digest
@@ -49,29 +58,47 @@ def test_a_data_set_that_is_there_is_not_drawn_again(built: tuple[Path, dict[str
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_pictures_are_what_their_attributes_say(built: tuple[Path, dict[str, Any]], size: Any) -> None:
+def test_pictures_are_what_their_attributes_say(
+    built: tuple[Path, dict[str, Any]], size: Any
+) -> None:
     pictures, hot = dataset.load(built[0], size)
     assert pictures.shape == (COUNT, 4, PIXELS[size], PIXELS[size])
     assert (pictures[:, :3] <= pictures[:, 3:]).all()  # premultiplied
     assert 0.3 < (pictures[:, 3] == 0).mean() < 0.7
     assert np.array_equal(hot, chosen(draw_latents(size, COUNT, dataset.SEED), size))
-    assert np.array_equal(pictures[2], drawing.premultiplied(drawing.draw(described(hot[2], size), size)))
+    assert np.array_equal(
+        pictures[2], drawing.premultiplied(drawing.draw(described(hot[2], size), size))
+    )
     held_out = dataset.load(built[0] / dataset.HELD_OUT, size)
-    assert np.array_equal(held_out[1], chosen(draw_latents(size, HELD_OUT, dataset.HELD_OUT_SEED), size))
+    assert np.array_equal(
+        held_out[1], chosen(draw_latents(size, HELD_OUT, dataset.HELD_OUT_SEED), size)
+    )
 
 
-def test_a_style_under_another_licence_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_style_under_another_licence_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = drawing.definition()
     other["meta"]["license"]["name"] = "CC BY-NC 4.0"
     monkeypatch.setattr(drawing, "definition", lambda: other)
     drawing.style.cache_clear()
-    with pytest.raises(ModelError, match=r"the licence of DiceBear's style open-peeps is 'CC BY-NC 4\.0', not 'CC0 1\.0'"):
+    with pytest.raises(
+        ModelError,
+        match=r"the licence of DiceBear's style open-peeps is 'CC "
+        r"BY-NC 4\.0', not 'CC0 1\.0'",
+    ):
         dataset.build_dataset(tmp_path, 1, 1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_and_mixed_up_data_sets_are_told(built: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"holds no cartoons of size small \(.*Make it first: dagster asset materialize"):
+def test_missing_and_mixed_up_data_sets_are_told(
+    built: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ModelError,
+        match=r"holds no cartoons of size small \(.*Make it first: "
+        r"dagster asset materialize",
+    ):
         dataset.load(tmp_path, "small")
     with pytest.raises(ModelError, match="has no data set of cartoons"):
         dataset.read_facts(tmp_path)
@@ -88,4 +115,7 @@ def test_missing_and_mixed_up_data_sets_are_told(built: tuple[Path, dict[str, An
 def test_what_is_brighter_than_white_is_white() -> None:
     picture = np.zeros((4, 1, 2), np.uint8)
     picture[:, 0, 0] = 9, 9, 9, 3  # more colour than alpha: only a network says so
-    assert np.asarray(dataset.grid(picture[None], 1))[0].tolist() == [[255, 255, 255], [255, 255, 255]]
+    assert np.asarray(dataset.grid(picture[None], 1))[0].tolist() == [
+        [255, 255, 255],
+        [255, 255, 255],
+    ]

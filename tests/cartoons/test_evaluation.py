@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avatar_pipeline.cartoons import evaluation, judges
+from avatar_pipeline.cartoons import classifiers, evaluation
 from avatar_pipeline.cartoons.attributes import attributes, chosen, described, draw_latents
 
 
@@ -21,7 +21,9 @@ def test_covered_clusters_are_those_that_samples_come_to() -> None:
     assert evaluation.covered(data, data, 10) == 1.0
     half = data[:100]
     assert evaluation.covered(data, half, 10) == pytest.approx(0.5, abs=0.11)
-    assert evaluation.covered(data, np.repeat(data[:1], 50, axis=0), 10) == pytest.approx(0.1, abs=0.03)
+    assert evaluation.covered(data, np.repeat(data[:1], 50, axis=0), 10) == pytest.approx(
+        0.1, abs=0.03
+    )
 
 
 def test_the_frechet_distance_of_shifted_and_widened_normals() -> None:
@@ -34,21 +36,25 @@ def test_the_frechet_distance_of_shifted_and_widened_normals() -> None:
 
 def test_judges_tell_what_differs_and_not_what_does_not() -> None:
     rng = np.random.default_rng(1)
-    assert judges.area_under_curve(np.array([1.0, 2]), np.array([3.0, 4])) == 1.0
-    assert judges.area_under_curve(np.array([1.0, 1]), np.array([1.0, 1])) == 0.5
-    assert judges.area_under_curve(np.array([1.0, 3]), np.array([2.0, 4])) == 0.75
+    assert classifiers.area_under_curve(np.array([1.0, 2]), np.array([3.0, 4])) == 1.0
+    assert classifiers.area_under_curve(np.array([1.0, 1]), np.array([1.0, 1])) == 0.5
+    assert classifiers.area_under_curve(np.array([1.0, 3]), np.array([2.0, 4])) == 0.75
     same = [rng.normal(size=(300, 4)) for _ in range(4)]
-    assert judges.judged_linearly((same[0], same[1]), (same[2], same[3])) == pytest.approx(0.5, abs=0.1)
+    assert classifiers.judged_linearly((same[0], same[1]), (same[2], same[3])) == pytest.approx(
+        0.5, abs=0.1
+    )
     shifted = [part + np.array([2, 0, 0, 0]) * (index % 2) for index, part in enumerate(same)]
-    assert judges.judged_linearly((shifted[0], shifted[1]), (shifted[2], shifted[3])) > 0.85
+    assert classifiers.judged_linearly((shifted[0], shifted[1]), (shifted[2], shifted[3])) > 0.85
 
 
 def test_classes_have_one_more_for_what_is_not_drawn() -> None:
     hot = chosen(draw_latents("large", 50, 3), "large")
-    for row, found in zip(hot, judges.classes(hot, "large"), strict=True):
+    for row, found in zip(hot, classifiers.classes(hot, "large"), strict=True):
         words = described(row, "large")
         for item, index in zip(attributes("large"), found, strict=True):
-            assert words.get(item.name) == (item.choices[index] if index < len(item.choices) else None)
+            assert words.get(item.name) == (
+                item.choices[index] if index < len(item.choices) else None
+            )
 
 
 def test_ripple_and_contrast() -> None:
@@ -63,12 +69,19 @@ def test_ripple_and_contrast() -> None:
     found = evaluation.texture(asked, drawn)
     assert found["ripple in flat colours, of 255"].value == 6.0
     drawn = asked // 2 + 64  # 64 and 191
-    assert evaluation.texture(asked, drawn)["contrast of outlines"].value == pytest.approx(127 / 255, abs=0.01)
+    assert evaluation.texture(asked, drawn)["contrast of outlines"].value == pytest.approx(
+        127 / 255, abs=0.01
+    )
 
 
 def test_the_table_has_a_line_for_each_figure_and_the_bounds() -> None:
-    figures = {"clusters covered": evaluation.Figure(0.5, 1.0, 0.9), "PSNR, dB": evaluation.Figure(31.26)}
+    figures = {
+        "clusters covered": evaluation.Figure(0.5, 1.0, 0.9),
+        "PSNR, dB": evaluation.Figure(31.26),
+    }
     assert not figures["clusters covered"].met and figures["PSNR, dB"].met
-    lines = evaluation.table({"small": figures, "large": {"clusters covered": evaluation.Figure(0.9, 1.0, 0.9)}}).splitlines()
+    lines = evaluation.table(
+        {"small": figures, "large": {"clusters covered": evaluation.Figure(0.9, 1.0, 0.9)}}
+    ).splitlines()
     assert lines[2] == "| clusters covered | 0.500 | 1.000 | 0.900 | 1.000 | 0.9 |"
     assert lines[3] == "| PSNR, dB | 31.3 |  |  |  |  |"

@@ -1,4 +1,6 @@
-"""The generator as the service runs it: the same numbers as PyTorch's, real transparency, and words for weights that are not usable."""
+"""The generator as the service runs it: the same numbers as PyTorch's, real transparency, and words
+for weights that are not usable.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,23 @@ from safetensors.torch import save_file
 from avatar_pipeline.cartoons.attributes import LATENTS, PIXELS, SIZES, Size, chosen, draw_latents
 from avatar_pipeline.cartoons.generator import forward, on_white, picture, read_weights
 from avatar_pipeline.cartoons.networks import Generator
-from avatar_pipeline.errors import ModelError
+from avatar_pipeline.core.errors import ModelError
 
 
 def tensors(size: Size) -> dict[str, torch.Tensor]:
-    """Of a generator that was not trained but has seen pictures, as batch norm counts: in half precision, as training.py writes them."""
+    """Of a generator that was not trained but has seen pictures, as batch norm counts: in half
+    precision, as training.py writes them.
+    """
     torch.manual_seed(3)
     generator = Generator(size)
     for values in generator.state_dict().values():
         if values.ndim == 1 and values.is_floating_point():
             values.uniform_(0.2, 1.5)
-    return {name: values.half() for name, values in generator.state_dict().items() if not name.endswith("num_batches_tracked")}
+    return {
+        name: values.half()
+        for name, values in generator.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -51,16 +59,24 @@ def test_colours_come_back_from_premultiplied_ones() -> None:
 
 
 def test_what_is_nearly_invisible_is_invisible_and_no_edge_shines() -> None:
-    # nearly nothing with a colour, nearly everything, and more colour than alpha: what a network draws, and nothing drawn can be
-    values = np.array([[40, 250, 255], [0, 0, 90], [0, 0, 0], [6, 248, 100]], np.float32)[:, None] / 127.5 - 1
+    # nearly nothing with a colour, nearly everything, and more colour than alpha: what a network
+    # draws, and nothing drawn can be
+    values = (
+        np.array([[40, 250, 255], [0, 0, 90], [0, 0, 0], [6, 248, 100]], np.float32)[:, None]
+        / 127.5
+        - 1
+    )
     found = np.asarray(picture(values))[0].tolist()
     assert found == [[0, 0, 0, 0], [250, 0, 0, 255], [255, 230, 0, 100]]
     assert np.asarray(on_white(picture(values)))[0, 0].tolist() == [255, 255, 255]
 
 
 def test_the_same_picture_on_white() -> None:
-    half = np.array([[[0.0]], [[0.0]], [[-1.0]], [[0.0]]], np.float32)  # 127.5 of 255: yellow, half of it
-    assert np.abs(np.asarray(on_white(picture(half)))[0, 0].astype(int) - [255, 255, 127]).max() <= 1
+    # 127.5 of 255: yellow, half of it
+    half = np.array([[[0.0]], [[0.0]], [[-1.0]], [[0.0]]], np.float32)
+    assert (
+        np.abs(np.asarray(on_white(picture(half)))[0, 0].astype(int) - [255, 255, 127]).max() <= 1
+    )
 
 
 def test_unusable_weights_are_said_by_name(tmp_path: Path) -> None:
@@ -78,15 +94,22 @@ def test_unusable_weights_are_said_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.safetensors").write_bytes(b"")
     for name in (*cases, "cut", "empty", "missing"):
         with pytest.raises(
-            ModelError, match=rf"small cartoons, {name}\.safetensors, (are damaged|cannot be read) \(.+\)\. Install"
+            ModelError,
+            match=rf"small cartoons, {name}\.safetensors, (are damaged|cannot be "
+            r"read) \(.+\)\. Install",
         ):
             read_weights(tmp_path / f"{name}.safetensors", "small")
     save_file(good, tmp_path / "missing.safetensors")  # mended without a restart
-    assert read_weights(tmp_path / "missing.safetensors", "small").project.shape[1] == LATENTS["small"]
+    assert (
+        read_weights(tmp_path / "missing.safetensors", "small").project.shape[1] == LATENTS["small"]
+    )
 
 
 def test_it_needs_no_pytorch() -> None:
-    code = "import sys; from avatar_pipeline.cartoons.credited import credited_cartoon; import avatar_pipeline.cartoons.generator as g; "
+    code = (
+        "import sys; from avatar_pipeline.cartoons.signed import credited_cartoon; import "
+        "avatar_pipeline.cartoons.generator as g; "
+    )
     code += "g.draw(1, 'small'); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

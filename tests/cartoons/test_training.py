@@ -1,4 +1,6 @@
-"""Training for a handful of steps: an interruption changes no byte, and a checkpoint of another training is not gone on from."""
+"""Training for a handful of steps: an interruption changes no byte, and a checkpoint of another
+training is not gone on from.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from avatar_pipeline.cartoons import dataset, train, training
 from avatar_pipeline.cartoons.attributes import LATENTS, PIXELS
 from avatar_pipeline.cartoons.generator import forward, read_weights
 from avatar_pipeline.cartoons.samples import over_time
-from avatar_pipeline.errors import ModelError
+from avatar_pipeline.core.errors import ModelError
 
 STEPS = 4  # of which the discriminator takes part in the later ones
 
@@ -33,9 +35,13 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_interrupted_training_ends_with_the_same_bytes(build: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    whole = train.train_generator(build, tmp_path / "whole", "small", STEPS, "cpu", told.append).read_bytes()
+    whole = train.train_generator(
+        build, tmp_path / "whole", "small", STEPS, "cpu", told.append
+    ).read_bytes()
     assert told[0] == "Begins anew."
-    rows = [json.loads(line) for line in (build / "small" / "history.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (build / "small" / "history.jsonl").read_text().splitlines()
+    ]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert "generator" not in rows[0] and rows[-1]["generator"] > 0  # the anchor alone, then both
     assert rows[-1]["difference"] < rows[0]["difference"]
@@ -57,8 +63,15 @@ def test_interrupted_training_ends_with_the_same_bytes(build: Path, tmp_path: Pa
     assert told[0] == f"Goes on from {build / 'small' / 'checkpoint.pt'}."
     assert ['"step"' in line for line in told].count(True) == 1  # one step was left
     assert parts.read_bytes() == whole
-    assert over_time(sorted((build / "small" / "samples").glob("*.jpg"))).size == (12 * PIXELS["small"], 5 * PIXELS["small"])
-    assert forward(read_weights(parts, "small"), np.zeros(LATENTS["small"], np.float32)).shape == (4, 96, 96)
+    assert over_time(sorted((build / "small" / "samples").glob("*.jpg"))).size == (
+        12 * PIXELS["small"],
+        5 * PIXELS["small"],
+    )
+    assert forward(read_weights(parts, "small"), np.zeros(LATENTS["small"], np.float32)).shape == (
+        4,
+        96,
+        96,
+    )
 
 
 def test_a_checkpoint_of_another_training_is_set_aside(tmp_path: Path) -> None:
@@ -84,7 +97,11 @@ def test_what_is_not_a_trainings_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_told(build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match=r"error: .* has no data set of cartoons\. Make it first: dagster asset materialize"):
+    with pytest.raises(
+        SystemExit,
+        match=r"error: .* has no data set of cartoons\. Make it first: "
+        r"dagster asset materialize",
+    ):
         train.main(["--build", str(tmp_path), "--only", "small"])
     for options, message in (
         (["--steps", "0"], "error: 0 training steps: give 1 or more."),
@@ -100,6 +117,10 @@ def test_bad_input_is_told(build: Path, tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "checkpoint.pt").write_bytes(b"PK")
     with pytest.raises(
-        ModelError, match=r"checkpoint\.pt is cut off, or no checkpoint of this training\. Remove it to begin anew\."
+        ModelError,
+        match=r"checkpoint\.pt is cut off, or no checkpoint of this training\. Remove "
+        r"it to begin anew\.",
     ):
-        training.train(dataset.load(build / train.DATASET, "small"), few, "small", tmp_path / "cut", 1)
+        training.train(
+            dataset.load(build / train.DATASET, "small"), few, "small", tmp_path / "cut", 1
+        )

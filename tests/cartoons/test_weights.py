@@ -25,7 +25,9 @@ def test_the_weights_are_those_of_the_network_finite_and_small(size: Size) -> No
     assert {name: values.shape for name, values in found.items()} == {
         name: shape for name, shape in wanted.items() if not name.endswith("num_batches_tracked")
     }
-    assert all(values.dtype == np.float16 and np.isfinite(values).all() for values in found.values())
+    assert all(
+        values.dtype == np.float16 and np.isfinite(values).all() for values in found.values()
+    )
     assert path.stat().st_size < 2_000_000
 
 
@@ -37,6 +39,8 @@ def test_held_out_cartoons_are_drawn_as_asked(size: Size, tmp_path: Path) -> Non
     assert 10 * np.log10(255**2 / error) > LEAST
     assert (drawn[:, 3][asked[:, 3] == 0] < 8).mean() > 0.99  # real transparency
     nearest = (
-        ((drawn[:, None, :, ::4, ::4].astype(np.float32) - asked[None, :, :, ::4, ::4]) ** 2).mean(axis=(2, 3, 4)).argmin(axis=1)
+        ((drawn[:, None, :, ::4, ::4].astype(np.float32) - asked[None, :, :, ::4, ::4]) ** 2)
+        .mean(axis=(2, 3, 4))
+        .argmin(axis=1)
     )
     assert (nearest == np.arange(COUNT)).mean() > 0.95  # each its own cartoon, not any

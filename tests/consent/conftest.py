@@ -1,4 +1,6 @@
-"""A real person in a world of one's own: photographs of a synthetic one, a signed paper, and the command line."""
+"""A real person in a world of one's own: photographs of a synthetic one, a signed paper, and the
+command line.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.cli import main
-from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.home import dagster_home
-from avatar_pipeline.imaging import encode_jpeg, encode_png
+from avatar_pipeline.cli.main import main
+from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.core.openpeople import emotion_tiles
+from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 from tests.history.chains import add_actor
 
 Call = Callable[..., tuple[int, str]]
@@ -25,10 +27,15 @@ CHUNK = 24  # bytes that are looked for: enough that no two contents share them 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for variable, name in {"AVATAR_DATA": "actors", "AVATAR_EXPORTS": "exports", "DAGSTER_HOME": "home"}.items():
+    for variable, name in {
+        "AVATAR_DATA": "actors",
+        "AVATAR_EXPORTS": "exports",
+        "DAGSTER_HOME": "home",
+    }.items():
         monkeypatch.setenv(variable, str(tmp_path / name))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("avatar_pipeline.commands.shared.out.width", 300)  # no words broken over two lines
+    # no words broken over two lines
+    monkeypatch.setattr("avatar_pipeline.cli._shared.out.width", 300)
     (tmp_path / "actors").mkdir()
     return tmp_path
 
@@ -87,15 +94,26 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 def granted(call: Call, jane: Path, paper: Path) -> Path:
     """Jane's folder, with consent to everything."""
     code, printed = call(
-        "consent", "grant", NAME, "--subject", "Jane Doe", "--scope", "embed,train,generate,publish", "--days", "30",
-        "--evidence", str(paper),
-    )  # fmt: skip
+        "consent",
+        "grant",
+        NAME,
+        "--subject",
+        "Jane Doe",
+        "--scope",
+        "embed,train,generate,publish",
+        "--days",
+        "30",
+        "--evidence",
+        str(paper),
+    )
     assert code == 0, printed
     return jane
 
 
 def needles(contents: dict[str, bytes]) -> dict[str, bytes]:
-    """Pieces of these contents, by name, as they are and as base64 holds them: not of their beginnings, where many files are alike."""
+    """Pieces of these contents, by name, as they are and as base64 holds them: not of their
+    beginnings, where many files are alike.
+    """
     found = {}
     anything = encode_jpeg(Image.new("RGB", (8, 8)))  # its tables are those of every JPEG
     for name, data in contents.items():
@@ -103,13 +121,16 @@ def needles(contents: dict[str, bytes]) -> dict[str, bytes]:
             piece = data[place : place + CHUNK] if len(data) > 4 * CHUNK else data
             if len(set(piece)) > 4 and piece not in anything:  # not the zeros of some header
                 found[f"{name} at {place}"] = piece
-                # in multiples of three bytes, base64 of a piece is a piece of the base64 of the whole
+                # in multiples of three bytes, base64 of a piece is a piece of the base64 of the
+                # whole
                 found[f"{name} at {place}, base64"] = base64.b64encode(piece[: len(piece) // 3 * 3])
     return found
 
 
 def found_below(folders: list[Path], wanted: dict[str, bytes]) -> list[str]:
-    """Which of the pieces lie in any file below the folders, and where; hidden files, databases and their journals among them."""
+    """Which of the pieces lie in any file below the folders, and where; hidden files, databases and
+    their journals among them.
+    """
     hits = []
     for path in _files(folders):
         data = path.read_bytes()

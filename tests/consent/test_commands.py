@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from avatar_pipeline.actors.consent import SCOPES, require_consent
+from avatar_pipeline.actors.consent.record import SCOPES, require_consent
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import ActorError
-from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.core.errors import ActorError
+from avatar_pipeline.pipeline.registry import STAGES
 from tests.history.chains import add_actor
 
 from .conftest import NAME, Call
@@ -23,12 +23,30 @@ DAY = timedelta(days=1)
 
 
 def grant(
-    call: Call, paper: Path, *more: str, scope: str = "embed", until: tuple[str, ...] = ("--days", "30")
+    call: Call,
+    paper: Path,
+    *more: str,
+    scope: str = "embed",
+    until: tuple[str, ...] = ("--days", "30"),
 ) -> tuple[int, str]:
-    return call("consent", "grant", NAME, "--subject", "Jane Doe", "--scope", scope, "--evidence", str(paper), *until, *more)
+    return call(
+        "consent",
+        "grant",
+        NAME,
+        "--subject",
+        "Jane Doe",
+        "--scope",
+        scope,
+        "--evidence",
+        str(paper),
+        *until,
+        *more,
+    )
 
 
-def test_grant_writes_a_record_that_holds(call: Call, jane: Path, paper: Path, store: ActorStore) -> None:
+def test_grant_writes_a_record_that_holds(
+    call: Call, jane: Path, paper: Path, store: ActorStore
+) -> None:
     code, printed = grant(call, paper, "--scope", "train", scope="generate,embed")
     assert code == 0, printed
     assert "Jane Doe has consented to embed, train, generate; it holds until" in printed
@@ -40,7 +58,9 @@ def test_grant_writes_a_record_that_holds(call: Call, jane: Path, paper: Path, s
         require_consent(store.spec(NAME), store.actor_dir(NAME), "publish")
 
 
-def test_what_cannot_be_granted_changes_nothing(call: Call, jane: Path, paper: Path, store: ActorStore) -> None:
+def test_what_cannot_be_granted_changes_nothing(
+    call: Call, jane: Path, paper: Path, store: ActorStore
+) -> None:
     add_actor(store, "nobody")
     before = sorted(jane.iterdir())
     empty = paper.with_name("empty.pdf")
@@ -58,12 +78,25 @@ def test_what_cannot_be_granted_changes_nothing(call: Call, jane: Path, paper: P
         ((NAME, "--days", "9", "--subject", " "), "--subject"),
     ):
         name, *more = arguments
-        code, printed = call("consent", "grant", name, "--subject", "Jane", "--scope", "embed", "--evidence", str(paper), *more)
+        code, printed = call(
+            "consent",
+            "grant",
+            name,
+            "--subject",
+            "Jane",
+            "--scope",
+            "embed",
+            "--evidence",
+            str(paper),
+            *more,
+        )
         assert (code, reason in printed) == (1, True), printed
     assert sorted(jane.iterdir()) == before
 
 
-def test_a_record_that_holds_is_replaced_only_when_asked_and_kept(call: Call, granted: Path, paper: Path, world: Path) -> None:
+def test_a_record_that_holds_is_replaced_only_when_asked_and_kept(
+    call: Call, granted: Path, paper: Path, world: Path
+) -> None:
     first = (granted / "consent.yaml").read_text()
     paper.write_bytes(b"%PDF-1.4 signed again")
     code, printed = grant(call, paper)
@@ -72,7 +105,11 @@ def test_a_record_that_holds_is_replaced_only_when_asked_and_kept(call: Call, gr
     assert (granted / "consent.yaml").read_text() == first
     code, printed = grant(call, paper, "--replace")
     assert code == 0, printed
-    (kept,) = [path for path in granted.iterdir() if re.fullmatch(r"consent\.\d{8}T\d{12}Z\.yaml", path.name)]
+    (kept,) = [
+        path
+        for path in granted.iterdir()
+        if re.fullmatch(r"consent\.\d{8}T\d{12}Z\.yaml", path.name)
+    ]
     assert kept.read_text() == first
     # two papers of one name: both stay, each under the name that its record tells
     for path in (kept, granted / "consent.yaml"):
@@ -81,7 +118,9 @@ def test_a_record_that_holds_is_replaced_only_when_asked_and_kept(call: Call, gr
     assert len(list(granted.glob("signed paper*.pdf"))) == 2
 
 
-def test_show_tells_every_state_and_exits_by_it(call: Call, jane: Path, paper: Path, store: ActorStore) -> None:
+def test_show_tells_every_state_and_exits_by_it(
+    call: Call, jane: Path, paper: Path, store: ActorStore
+) -> None:
     add_actor(store, "nobody")
 
     def state(name: str = NAME, *more: str) -> tuple[int, str, dict[str, bool]]:
@@ -111,7 +150,11 @@ def test_show_tells_every_state_and_exits_by_it(call: Call, jane: Path, paper: P
         ({"evidence": {**record["evidence"], "file": "lost.pdf"}}, "evidence_missing"),
     ):
         (jane / "consent.yaml").write_text(yaml.safe_dump(record | change))
-        assert state() == ((0, expected, held) if expected == "holds" else (1, expected, dict.fromkeys(SCOPES, False)))
+        assert state() == (
+            (0, expected, held)
+            if expected == "holds"
+            else (1, expected, dict.fromkeys(SCOPES, False))
+        )
     (jane / "consent.yaml").write_text("granted: 2026-13-01\n")
     assert state()[1] == "unreadable"
     (jane / "consent.yaml").write_text(yaml.safe_dump(record))
@@ -119,7 +162,9 @@ def test_show_tells_every_state_and_exits_by_it(call: Call, jane: Path, paper: P
     assert state()[1] == "evidence_altered"
 
 
-def test_calling_a_revoked_person_synthetic_helps_nobody(call: Call, granted: Path, store: ActorStore) -> None:
+def test_calling_a_revoked_person_synthetic_helps_nobody(
+    call: Call, granted: Path, store: ActorStore
+) -> None:
     record = granted / "consent.yaml"
     record.write_text(record.read_text() + "revoked_at: 2026-06-30\n")
     spec = granted / "actor.yaml"
@@ -129,14 +174,20 @@ def test_calling_a_revoked_person_synthetic_helps_nobody(call: Call, granted: Pa
 
 
 def test_a_stage_runs_only_with_each_of_its_scopes(store: ActorStore, granted: Path) -> None:
-    from avatar_pipeline.stages.produce import produce
-    from avatar_pipeline.stages.tools import Tools
+    from avatar_pipeline.pipeline.materialize import produce
+    from avatar_pipeline.pipeline.models import Tools
 
     record = granted / "consent.yaml"
     needing = {
         "embed": set(STAGES),
         "train": {"lora"},
-        "generate": {"base_image", "training_variations", "lora", "validated_avatar", "liveportrait_export"},
+        "generate": {
+            "base_image",
+            "training_variations",
+            "lora",
+            "validated_avatar",
+            "liveportrait_export",
+        },
         "publish": {"liveportrait_export"},
     }
     tools = Tools("cpu", None, "dlib", lambda line: None)

@@ -1,4 +1,6 @@
-"""The last check before a file is written: consent that was revoked, or cannot be read, refuses, whichever process writes."""
+"""The last check before a file is written: consent that was revoked, or cannot be read, refuses,
+whichever process writes.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from avatar_pipeline.actors.consent import standing
-from avatar_pipeline.actors.copies import refuse_if_revoked
+from avatar_pipeline.actors.consent.record import standing
 from avatar_pipeline.actors.export import drop_in, drop_in_path
 from avatar_pipeline.actors.files import write_atomic
+from avatar_pipeline.actors.manifest import Manifest
+from avatar_pipeline.actors.published_copies import refuse_if_revoked
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import ActorError
-from avatar_pipeline.imaging import encode_jpeg
-from avatar_pipeline.provenance.credentials import Origin
-from avatar_pipeline.provenance.manifest import Manifest
+from avatar_pipeline.content_credentials.sign import Origin
+from avatar_pipeline.core.errors import ActorError
+from avatar_pipeline.imaging.images import encode_jpeg
 from tests.history.chains import add_actor, make_chain
 
 from .conftest import NAME
@@ -88,11 +90,18 @@ def test_nothing_is_stored_once_consent_is_revoked_or_cannot_be_read(
 
 
 @pytest.mark.parametrize("end", ENDS[:-2])
-def test_calling_the_person_synthetic_changes_nothing(store: ActorStore, granted: Path, end: Callable[[Path], None]) -> None:
-    (granted / "actor.yaml").write_text((granted / "actor.yaml").read_text().replace("real", "synthetic"))
+def test_calling_the_person_synthetic_changes_nothing(
+    store: ActorStore, granted: Path, end: Callable[[Path], None]
+) -> None:
+    (granted / "actor.yaml").write_text(
+        (granted / "actor.yaml").read_text().replace("real", "synthetic")
+    )
     end(granted / "consent.yaml")
     with pytest.raises(ActorError):
-        store.publish(Manifest(actor=NAME, asset="base_image", code_version="1", root_seed=1), {"x.png": b"picture"})
+        store.publish(
+            Manifest(actor=NAME, asset="base_image", code_version="1", root_seed=1),
+            {"x.png": b"picture"},
+        )
     assert standing(store.spec(NAME), store.actor_dir(NAME)).state in ("revoked", "unreadable")
 
 
@@ -104,7 +113,9 @@ def test_a_synthetic_actor_needs_no_record(store: ActorStore) -> None:
 def test_a_portrait_that_is_dropped_in_while_consent_ends_is_removed(
     store: ActorStore, granted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the last question and the write no other process can be placed: the write itself revokes here."""
+    """Between the last question and the write no other process can be placed: the write itself
+    revokes here.
+    """
 
     def write_and_revoke(path, data):
         write_atomic(path, data)

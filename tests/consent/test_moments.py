@@ -1,4 +1,6 @@
-"""The moments at which consent is asked for: before a stage, while it works, after it, and before anything is stored or handed out."""
+"""The moments at which consent is asked for: before a stage, while it works, after it, and before
+anything is stored or handed out.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,18 @@ import pytest
 from pydantic import BaseModel
 from upath import UPath
 
-from avatar_pipeline.actors.consent import EVERY, Scope, require_consent
-from avatar_pipeline.actors.copies import refuse_if_revoked
+from avatar_pipeline.actors.consent.record import EVERY, Scope, require_consent
+from avatar_pipeline.actors.manifest import Manifest
+from avatar_pipeline.actors.published_copies import refuse_if_revoked
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.consent.traces import delete, traces_of
-from avatar_pipeline.errors import ActorError, Forbidden
+from avatar_pipeline.core.errors import ActorError, Forbidden
 from avatar_pipeline.history.restore import restore
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import STAGES, Inputs, Stage
-from avatar_pipeline.stages.produce import produce
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.tools import Tools
-from avatar_pipeline.stages.unchanged import keep
+from avatar_pipeline.pipeline.materialize import produce
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import STAGES, Inputs, Stage
+from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.reuse import keep
+from avatar_pipeline.revocation.traces import delete, traces_of
 from avatar_pipeline.tasks.likeness import SCOPES, require_publishable
 from tests.history.chains import make_chain
 from tests.history.test_restore import kill_in_the_middle
@@ -59,10 +61,14 @@ def revoke_by_hand(folder: Path) -> None:
 
 def narrow(folder: Path, *scopes: str) -> None:
     record = folder / "consent.yaml"
-    record.write_text(re.sub(r"scope: \[.*?\]", f"scope: [{', '.join(scopes)}]", record.read_text()))
+    record.write_text(
+        re.sub(r"scope: \[.*?\]", f"scope: [{', '.join(scopes)}]", record.read_text())
+    )
 
 
-def test_a_stage_does_not_begin_without_each_of_its_scopes(store: ActorStore, granted: Path) -> None:
+def test_a_stage_does_not_begin_without_each_of_its_scopes(
+    store: ActorStore, granted: Path
+) -> None:
     begun: list[Tools] = []
     narrow(granted, "embed", "generate")
     with pytest.raises(ActorError, match="does not cover 'train'"):
@@ -74,7 +80,7 @@ def test_all_scopes_are_asked_for_all_along_while_a_stage_works(
     store: ActorStore, granted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert EVERY == 2.0, "docs/consent.md"
-    monkeypatch.setattr("avatar_pipeline.actors.consent.EVERY", 0.0)
+    monkeypatch.setattr("avatar_pipeline.actors.consent.record.EVERY", 0.0)
     steps = []
 
     def work(tools: Tools) -> None:
@@ -90,7 +96,9 @@ def test_all_scopes_are_asked_for_all_along_while_a_stage_works(
 
 
 @pytest.mark.parametrize("ends", ["revoked", "expired", "narrowed", "gone"])
-def test_what_was_made_while_consent_ended_is_not_handed_on(store: ActorStore, granted: Path, ends: str) -> None:
+def test_what_was_made_while_consent_ended_is_not_handed_on(
+    store: ActorStore, granted: Path, ends: str
+) -> None:
     record = granted / "consent.yaml"
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
 
@@ -110,15 +118,26 @@ def test_what_was_made_while_consent_ended_is_not_handed_on(store: ActorStore, g
 
 
 @pytest.mark.parametrize("scope", ["embed", "train", "generate", "publish"])
-def test_each_day_of_a_consent_counts_and_none_beside_them(store: ActorStore, granted: Path, scope: Scope) -> None:
+def test_each_day_of_a_consent_counts_and_none_beside_them(
+    store: ActorStore, granted: Path, scope: Scope
+) -> None:
     today, day = datetime.now(UTC).date(), timedelta(days=1)
     record = granted / "consent.yaml"
     text = record.read_text()
     for begins, ends, holds in (
-        (today, today, True), (today - 9 * day, today, True), (today, today + day, True), (today - 9 * day, today - day, False),
+        (today, today, True),
+        (today - 9 * day, today, True),
+        (today, today + day, True),
+        (today - 9 * day, today - day, False),
         (today + day, today + day, False),
-    ):  # fmt: skip
-        record.write_text(re.sub(r"expires: \S+", f"expires: {ends}", re.sub(r"granted: \S+", f"granted: {begins}", text)))
+    ):
+        record.write_text(
+            re.sub(
+                r"expires: \S+",
+                f"expires: {ends}",
+                re.sub(r"granted: \S+", f"granted: {begins}", text),
+            )
+        )
         if holds:
             require_consent(store.spec(NAME), store.actor_dir(NAME), scope)
         else:
@@ -143,7 +162,10 @@ def test_nothing_is_stored_once_consent_was_revoked(store: ActorStore, granted: 
     before = {path: path.read_bytes() for path in granted.rglob("*") if path.is_file()}
     with pytest.raises(ActorError, match="was revoked.*photo_intake was not stored"):
         store.publish(made, {"made.txt": b"newest"})
-    with store.writing(NAME), pytest.raises(ActorError, match="was revoked.*photo_intake was not stored"):
+    with (
+        store.writing(NAME),
+        pytest.raises(ActorError, match="was revoked.*photo_intake was not stored"),
+    ):
         store.make_current(old, {"made.txt": b"old"})
     with pytest.raises(ActorError, match="was revoked.*the state of lora was not stored"):
         checkpoint.save(b"after")
@@ -151,7 +173,9 @@ def test_nothing_is_stored_once_consent_was_revoked(store: ActorStore, granted: 
     assert store.current(NAME, "photo_intake") == new
 
 
-def test_an_unchanged_version_is_not_recorded_again_without_consent(store: ActorStore, granted: Path) -> None:
+def test_an_unchanged_version_is_not_recorded_again_without_consent(
+    store: ActorStore, granted: Path
+) -> None:
     def work(tools: Tools) -> None:
         """Nothing."""
 
@@ -164,7 +188,9 @@ def test_an_unchanged_version_is_not_recorded_again_without_consent(store: Actor
         keep(store, same, store.spec(NAME), Nothing(), tools, seed=1)
 
 
-def test_a_restored_portrait_does_not_leave_when_consent_ends_meanwhile(world: Path, store: ActorStore, granted: Path) -> None:
+def test_a_restored_portrait_does_not_leave_when_consent_ends_meanwhile(
+    world: Path, store: ActorStore, granted: Path
+) -> None:
     """Between the pointer and the copy in the exports: writing a version may take a while."""
 
     class Slow(ActorStore):
@@ -178,7 +204,9 @@ def test_a_restored_portrait_does_not_leave_when_consent_ends_meanwhile(world: P
     assert not (world / "exports" / f"{NAME}.jpg").exists()
 
 
-def test_a_copy_that_was_written_while_consent_was_revoked_is_removed(store: ActorStore, granted: Path, tmp_path: Path) -> None:
+def test_a_copy_that_was_written_while_consent_was_revoked_is_removed(
+    store: ActorStore, granted: Path, tmp_path: Path
+) -> None:
     page = tmp_path / "page.html"
     page.write_text("her picture")
     refuse_if_revoked(store.actor_dir(NAME), page)
@@ -189,7 +217,9 @@ def test_a_copy_that_was_written_while_consent_was_revoked_is_removed(store: Act
     assert not page.exists()
 
 
-def test_a_likeness_for_somebody_outside_needs_three_scopes(store: ActorStore, granted: Path) -> None:
+def test_a_likeness_for_somebody_outside_needs_three_scopes(
+    store: ActorStore, granted: Path
+) -> None:
     needed = ("embed", "generate", "publish")
     narrow(granted, *needed)
     require_publishable(store.spec(NAME), store)
@@ -200,7 +230,9 @@ def test_a_likeness_for_somebody_outside_needs_three_scopes(store: ActorStore, g
     assert set(SCOPES) == set(needed)
 
 
-def test_killed_while_it_deletes_every_version_that_is_left_is_whole(store: ActorStore, granted: Path) -> None:
+def test_killed_while_it_deletes_every_version_that_is_left_is_whole(
+    store: ActorStore, granted: Path
+) -> None:
     """Whoever reads in the middle finds no half of a version."""
     make_chain(store, NAME, 1)
 

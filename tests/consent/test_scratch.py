@@ -1,4 +1,6 @@
-"""What a killed process leaves in temporary folders goes with the consent, wherever the process had its own."""
+"""What a killed process leaves in temporary folders goes with the consent, wherever the process had
+its own.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from avatar_pipeline.actors.consent.receipt import receipts
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.consent.receipt import receipts
-from avatar_pipeline.home import PROJECT
-from avatar_pipeline.scratch import scratch_folder
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.core.scratch import scratch_folder
 
 from .conftest import NAME, Call
 
@@ -21,7 +23,7 @@ LATENTS = b"the latents of Jane's photographs"
 WORKING = f"""
 import time
 from pathlib import Path
-from avatar_pipeline.scratch import scratch_folder
+from avatar_pipeline.core.scratch import scratch_folder
 with scratch_folder() as folder:
     (Path(folder) / "latents.safetensors").write_bytes({LATENTS!r})
     print(Path(folder) / "latents.safetensors", flush=True)
@@ -31,10 +33,18 @@ with scratch_folder() as folder:
 
 @contextmanager
 def at_work(temporary: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A process in the middle of its work, with a folder for temporary files of its own as systemd gives a service; and its file."""
+    """A process in the middle of its work, with a folder for temporary files of its own as systemd
+    gives a service; and its file.
+    """
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    process = subprocess.Popen([sys.executable, "-c", WORKING], env=environment, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKING],
+        env=environment,
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout is not None
         yield process, Path(process.stdout.readline().strip())

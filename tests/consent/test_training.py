@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.embedded.dataset import FRAMING
-from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.errors import ActorError
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
+from avatar_pipeline.bundled_model.dataset import FRAMING
+from avatar_pipeline.core.errors import ActorError
+from avatar_pipeline.core.openpeople import emotion_tiles
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.framing import frame_head
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages import lora
-from avatar_pipeline.stages.chain import STAGES
-from avatar_pipeline.stages.produce import produce
-from avatar_pipeline.stages.tools import Tools
-from avatar_pipeline.stages.training_set import Member, write_members
+from avatar_pipeline.pipeline.assets.lora import run as lora
+from avatar_pipeline.pipeline.materialize import produce
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.training_set import Member, write_members
 
 from .conftest import NAME
 
@@ -29,13 +29,17 @@ STEPS = 4
 def test_a_training_ends_when_consent_does(
     granted: Path, store: ActorStore, analyzer: FaceAnalyzer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Expired first, which leaves a checkpoint; then revoked, from when on not even that is stored."""
-    monkeypatch.setattr("avatar_pipeline.actors.consent.EVERY", 0.0)
+    """Expired first, which leaves a checkpoint; then revoked, from when on not even that is
+    stored.
+    """
+    monkeypatch.setattr("avatar_pipeline.actors.consent.record.EVERY", 0.0)
     heads = []
     for tile in list(emotion_tiles("P002").values())[:2]:
         pixels = np.asarray(tile)
         head, _ = frame_head(pixels, analyzer.analyze(pixels)[0].landmarks68, FRAMING)
-        heads.append(Member("photo", "photograph", Image.fromarray(head), "photograph of a person", None))
+        heads.append(
+            Member("photo", "photograph", Image.fromarray(head), "photograph of a person", None)
+        )
     spec = store.spec(NAME)
     variations = Manifest(actor=NAME, asset="training_variations", code_version="3", root_seed=1)
     store.publish(variations, write_members(heads[:1], heads[1:]))
@@ -58,11 +62,15 @@ def test_a_training_ends_when_consent_does(
             produce(store, STAGES["lora"], spec, settings, tools)
         return str(caught.value)
 
-    expired = train(1, good.replace("granted: 20", "granted: 19").replace("expires: 20", "expires: 19"))
+    expired = train(
+        1, good.replace("granted: 20", "granted: 19").replace("expires: 20", "expires: 19")
+    )
     assert "consent expired on" in expired
     assert not any(f"step 2 of {STEPS}" in line for line in steps), "it went on without consent"
     assert not store.has(NAME, "lora")
-    assert store.checkpoint(NAME, "lora").load() is not None, "with a renewed consent it goes on from there"
+    assert store.checkpoint(NAME, "lora").load() is not None, (
+        "with a renewed consent it goes on from there"
+    )
 
     record.write_text(good)
     steps.clear()

@@ -1,4 +1,6 @@
-"""A job `batch` over a small chain, and a stage that a test can hold up. Run as a program, it makes the actors that it is given."""
+"""A job `batch` over a small chain, and a stage that a test can hold up. Run as a program, it makes
+the actors that it is given.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,18 @@ from typing import Any
 
 import dagster as dg
 
-from avatar_pipeline.defs.assets import stage_asset
-from avatar_pipeline.defs.batch import Report, batch_job
-from avatar_pipeline.defs.console import console, silent
-from avatar_pipeline.defs.external import EXTERNAL_ASSETS
-from avatar_pipeline.defs.resources import StoreResource, ToolsResource
-from avatar_pipeline.stages.chain import Inputs, Stage
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
+from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
+from avatar_pipeline.orchestration.jobs.batch import Report, batch_job
+from avatar_pipeline.orchestration.logging.console import console, silent
+from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import Inputs, Stage
+from avatar_pipeline.pipeline.result import StageResult
 from tests.defs.conftest import CHAIN, NoSettings
 
-HOLD = "HOLD_ACTOR"  # the variable that names the actor at which the chain stops until the file `go` lies in its folder
+# the variable that names the actor at which the chain stops until the file `go` lies in its folder
+HOLD = "HOLD_ACTOR"
 
 
 def hold(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
@@ -33,11 +36,16 @@ def hold(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
     return StageResult(files={"lora.bin": b"1"})
 
 
-STAGES = (*CHAIN[:2], Stage("lora", "1", NoSettings, hold, scopes=("embed",), upstream=("base_image",), model=False))
+STAGES = (
+    *CHAIN[:2],
+    Stage("lora", "1", NoSettings, hold, scopes=("embed",), upstream=("base_image",), model=False),
+)
 
 
 def batch_defs(report: Report | None = None) -> dg.Definitions:
-    """base_image, face_validation and lora, all without a model, with the jobs `avatar` and `batch`."""
+    """base_image, face_validation and lora, all without a model, with the jobs `avatar` and
+    `batch`.
+    """
     assets = [stage_asset(stage) for stage in STAGES]
     avatar = dg.define_asset_job("avatar", selection=dg.AssetSelection.assets(*assets))
     found: dg.Definitions = dg.Definitions(
@@ -64,7 +72,10 @@ def execute(
         .resolve_job_def("batch")
         .execute_in_process(
             instance=instance,
-            run_config={"ops": {"batch": {"config": {"actors": actors, **config}}}, "loggers": {"silent": {}}},
+            run_config={
+                "ops": {"batch": {"config": {"actors": actors, **config}}},
+                "loggers": {"silent": {}},
+            },
             tags=tags,
             raise_on_error=False,
         )

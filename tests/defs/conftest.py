@@ -1,4 +1,6 @@
-"""A small chain of two stages that need no model, on a store of two actors: what the Dagster side is tried on."""
+"""A small chain of two stages that need no model, on a store of two actors: what the Dagster side
+is tried on.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,15 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.defs.assets import stage_asset
-from avatar_pipeline.defs.external import EXTERNAL_ASSETS
-from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.faces.rules import Check, Verdict
-from avatar_pipeline.imaging import encode_png, open_image
-from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages.chain import Inputs, Stage
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.imaging.images import encode_png, open_image
+from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
+from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
+from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import Inputs, Stage
+from avatar_pipeline.pipeline.result import StageResult
 
 
 class Settings(BaseModel):
@@ -44,8 +46,19 @@ def picture(inputs: Inputs, settings: Settings, tools: Tools) -> StageResult:
         image = Image.new("RGB", (8, 8), derive_seed(inputs.root_seed, "picture") % 2**24)
     tools.log("picture made")
     return StageResult(
-        files={f"{inputs.spec.name}_base.png": encode_png(image.resize((settings.width, settings.width)))},
-        metrics={"distance": 0.25, "count": 3, "candidates": 2, "usable": True, "source": "test", "missing": None},
+        files={
+            f"{inputs.spec.name}_base.png": encode_png(
+                image.resize((settings.width, settings.width))
+            )
+        },
+        metrics={
+            "distance": 0.25,
+            "count": 3,
+            "candidates": 2,
+            "usable": True,
+            "source": "test",
+            "missing": None,
+        },
         seeds={"picture": derive_seed(inputs.root_seed, "picture")},
         previews={"picture": image},
         tables={"candidates": [{"name": "a", "score": 1.23456}, {"name": "b", "note": "later"}]},
@@ -57,8 +70,15 @@ def judge(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
     """Verdicts by the darkness of the picture: black is an error."""
     image = open_image(inputs.file("base_image", "{actor}_base.png"), name="base")
     dark = int(np.asarray(image).max()) < 8
-    verdicts: dict[str, Verdict] = {"light": "error" if dark else "pass", "sharp": "warn", "glasses": "not_assessed"}
-    checks = [Check(name, 1.0, ">= 2", "px", verdict, "a test", "mend it") for name, verdict in verdicts.items()]
+    verdicts: dict[str, Verdict] = {
+        "light": "error" if dark else "pass",
+        "sharp": "warn",
+        "glasses": "not_assessed",
+    }
+    checks = [
+        Check(name, 1.0, ">= 2", "px", verdict, "a test", "mend it")
+        for name, verdict in verdicts.items()
+    ]
     return StageResult(files={"report.json": str(verdicts).encode()}, checks=checks)
 
 
@@ -98,7 +118,8 @@ def add_actor(store: ActorStore, name: str, colour: str | None, extra: str = "")
     (folder / "photos").mkdir(parents=True)
     photos = "folder" if colour else "none"
     (folder / "actor.yaml").write_text(
-        f"description: european 25 year old male with short brown hair\nlikeness: synthetic\nphotos: {photos}\nseed: 7\n{extra}"
+        "description: european 25 year old male with short brown hair\nlikeness: "
+        f"synthetic\nphotos: {photos}\nseed: 7\n{extra}"
     )
     if colour:
         Image.new("RGB", (32, 32), colour).save(folder / "photos" / "01.png")
@@ -137,15 +158,23 @@ Materialize = Callable[..., dg.ExecuteInProcessResult]
 
 
 @pytest.fixture
-def materialize(small_defs: dg.Definitions, instance: dg.DagsterInstance, store: ActorStore) -> Materialize:
-    """Run the small chain for one actor: materialize("red", base_image={"width": 32}, only=["base_image"])."""
+def materialize(
+    small_defs: dg.Definitions, instance: dg.DagsterInstance, store: ActorStore
+) -> Materialize:
+    """Run the small chain for one actor: materialize("red", base_image={"width": 32},
+    only=["base_image"]).
+    """
 
-    def run(actor: str, only: list[str] | None = None, **settings: dict[str, object]) -> dg.ExecuteInProcessResult:
+    def run(
+        actor: str, only: list[str] | None = None, **settings: dict[str, object]
+    ) -> dg.ExecuteInProcessResult:
         return small_defs.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=instance,
             partition_key=actor,
             run_config={"ops": {asset: {"config": values} for asset, values in settings.items()}},
-            asset_selection=[dg.AssetKey(asset) for asset in only or [stage.name for stage in CHAIN]],
+            asset_selection=[
+                dg.AssetKey(asset) for asset in only or [stage.name for stage in CHAIN]
+            ],
             raise_on_error=False,
         )
 
@@ -157,7 +186,9 @@ def statuses(small_defs: dg.Definitions, instance: dg.DagsterInstance):
     """What the UI says of each asset of an actor: "FRESH", "STALE" or "MISSING"."""
 
     def look(actor: str, defs: dg.Definitions = small_defs) -> dict[str, str]:
-        resolver = CachingStaleStatusResolver(instance, defs.resolve_asset_graph(), LoadingContextForTest(instance))
+        resolver = CachingStaleStatusResolver(
+            instance, defs.resolve_asset_graph(), LoadingContextForTest(instance)
+        )
         assets = ("base_image", "face_validation", "training_variations")
         return {asset: resolver.get_status(dg.AssetKey(asset), actor).value for asset in assets}
 

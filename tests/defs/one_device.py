@@ -1,4 +1,6 @@
-"""A stage that takes the device and draws nothing; run as a program, it makes the actors that it is given, one run each."""
+"""A stage that takes the device and draws nothing; run as a program, it makes the actors that it is
+given, one run each.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,14 @@ import time
 import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.defs.assets import stage_asset
-from avatar_pipeline.defs.external import EXTERNAL_ASSETS
-from avatar_pipeline.defs.registration import register
-from avatar_pipeline.defs.resources import StoreResource, ToolsResource
-from avatar_pipeline.home import dagster_home
-from avatar_pipeline.stages.chain import Inputs, Stage
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
+from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
+from avatar_pipeline.orchestration.registration import register
+from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import Inputs, Stage
+from avatar_pipeline.pipeline.result import StageResult
 from tests.defs.conftest import NoSettings
 
 
@@ -35,7 +37,12 @@ if __name__ == "__main__":
         register(instance, ActorStore(), only=sys.argv[1:])
         print("ready", flush=True)
         sys.stdin.readline()
-        defs = dg.Definitions([*EXTERNAL_ASSETS, TAKES], resources={"store": StoreResource(), "tools": ToolsResource()})
+        defs = dg.Definitions(
+            [*EXTERNAL_ASSETS, TAKES],
+            resources={"store": StoreResource(), "tools": ToolsResource()},
+        )
         for actor in sys.argv[1:]:
             job = defs.resolve_implicit_global_asset_job_def()
-            job.execute_in_process(instance=instance, partition_key=actor, asset_selection=[TAKES.key])
+            job.execute_in_process(
+                instance=instance, partition_key=actor, asset_selection=[TAKES.key]
+            )

@@ -1,7 +1,8 @@
-"""Runs that their tests start in processes of their own: `python -m tests.defs.slow KIND ACTOR GATE`, instance and store by environment.
+"""Runs that their tests start in processes of their own: `python -m tests.defs.slow KIND ACTOR
+GATE`, instance and store by environment.
 
-KIND "actor": a stage of the actor that is under way until the file GATE exists. KIND "pool": the same in the pool gpu.
-KIND "allowed": as "actor", and it asks at every step whether it may go on.
+KIND "actor": a stage of the actor that is under way until the file GATE exists. KIND "pool": the
+same in the pool gpu. KIND "allowed": as "actor", and it asks at every step whether it may go on.
 Says "working" when it is under way.
 """
 
@@ -13,15 +14,15 @@ from pathlib import Path
 
 import dagster as dg
 
-from avatar_pipeline.defs import pools
-from avatar_pipeline.defs.assets import stage_asset
-from avatar_pipeline.defs.console import console
-from avatar_pipeline.defs.external import EXTERNAL_ASSETS
-from avatar_pipeline.defs.patience import wait_patiently
-from avatar_pipeline.defs.resources import StoreResource, ToolsResource
-from avatar_pipeline.stages.chain import Inputs, Stage
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.orchestration import pools
+from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
+from avatar_pipeline.orchestration.dagster_patches.slot_polling import wait_patiently
+from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
+from avatar_pipeline.orchestration.logging.console import console
+from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import Inputs, Stage
+from avatar_pipeline.pipeline.result import StageResult
 from tests.defs.conftest import NoSettings
 
 
@@ -37,7 +38,15 @@ def main(kind: str, actor: str, gate: Path) -> int:
     pools.EVERY = 0.5
     wait_patiently()
     # "elsewhere": in the pool of the device, without the device
-    stage = Stage("base_image", "1", NoSettings, work, scopes=("embed",), model=kind == "pool", elsewhere=lambda *_: True)
+    stage = Stage(
+        "base_image",
+        "1",
+        NoSettings,
+        work,
+        scopes=("embed",),
+        model=kind == "pool",
+        elsewhere=lambda *_: True,
+    )
     defs = dg.Definitions(
         assets=[*EXTERNAL_ASSETS, stage_asset(stage)],
         resources={"store": StoreResource(), "tools": ToolsResource()},

@@ -13,11 +13,11 @@ from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.definitions import defs
-from avatar_pipeline.defs.assets import stage_asset
-from avatar_pipeline.defs.external import EXTERNAL_ASSETS, observation
-from avatar_pipeline.defs.registration import register
-from avatar_pipeline.defs.resources import StoreResource, ToolsResource
-from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
+from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS, observation
+from avatar_pipeline.orchestration.registration import register
+from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.pipeline.registry import STAGES
 from tests.defs.conftest import CHAIN, Materialize, add_actor
 
 ALL = {stage.name for stage in CHAIN}
@@ -46,7 +46,9 @@ def ticks(small_defs: dg.Definitions, instance: dg.DagsterInstance) -> Ticks:
 
 
 @pytest.fixture
-def made(ticks: Ticks, instance: dg.DagsterInstance, store: ActorStore, materialize: Materialize) -> Ticks:
+def made(
+    ticks: Ticks, instance: dg.DagsterInstance, store: ActorStore, materialize: Materialize
+) -> Ticks:
     """Both actors registered, requested and made, and the sensor has seen it."""
     register(instance, store)
     assert ticks.tick() == {"red": ALL, "blue": ALL}
@@ -65,7 +67,9 @@ def edit(store: ActorStore, actor: str, change: Callable[[str], str]) -> None:
     yaml.write_text(change(yaml.read_text()))
 
 
-def test_what_is_missing_is_requested_at_the_first_tick_and_once(ticks: Ticks, instance, store: ActorStore) -> None:
+def test_what_is_missing_is_requested_at_the_first_tick_and_once(
+    ticks: Ticks, instance, store: ActorStore
+) -> None:
     register(instance, store)
     assert ticks.tick() == {"red": ALL, "blue": ALL}
     assert ticks.tick() == {}
@@ -103,7 +107,9 @@ def test_a_new_timestamp_a_comment_and_the_same_again_request_nothing(
     assert made.tick() == {}
 
 
-def test_changed_settings_request_the_actor(made: Ticks, instance, store: ActorStore, materialize: Materialize) -> None:
+def test_changed_settings_request_the_actor(
+    made: Ticks, instance, store: ActorStore, materialize: Materialize
+) -> None:
     edit(store, "blue", lambda text: text + "settings: {base_image: {width: 32}}\n")
     register(instance, store)
     assert made.tick() == {"blue": ALL}
@@ -116,13 +122,18 @@ def test_a_changed_code_version_requests_all_actors_once_also_those_who_are_busy
 ) -> None:
     newer = dataclasses.replace(CHAIN[1], code_version="2")
     assets = [stage_asset(newer if stage is CHAIN[1] else stage) for stage in CHAIN]
-    made.defs = dg.Definitions([*EXTERNAL_ASSETS, *assets], resources={"store": StoreResource(), "tools": ToolsResource()})
+    made.defs = dg.Definitions(
+        [*EXTERNAL_ASSETS, *assets], resources={"store": StoreResource(), "tools": ToolsResource()}
+    )
     job = made.defs.resolve_implicit_global_asset_job_def()
     run = instance.create_run_for_job(
-        job, tags={"dagster/partition": "red"}, asset_selection=frozenset({dg.AssetKey("face_validation")})
+        job,
+        tags={"dagster/partition": "red"},
+        asset_selection=frozenset({dg.AssetKey("face_validation")}),
     )
     instance.handle_run_event(run.run_id, dg.DagsterEvent("PIPELINE_START", job.name))
-    # what is downstream of it waits: whether it must be made again is only known when the new report differs
+    # what is downstream of it waits: whether it must be made again is only known when the new
+    # report differs
     assert made.tick() == {"blue": {"face_validation", "training_variations"}}
     assert made.tick() == {}
     instance.report_run_canceled(run)
@@ -130,7 +141,9 @@ def test_a_changed_code_version_requests_all_actors_once_also_those_who_are_busy
     assert made.tick() == {}
 
 
-def test_an_upstream_error_blocks_until_it_is_mended(ticks: Ticks, instance, store: ActorStore, materialize: Materialize) -> None:
+def test_an_upstream_error_blocks_until_it_is_mended(
+    ticks: Ticks, instance, store: ActorStore, materialize: Materialize
+) -> None:
     add_actor(store, "dark", "black")
     register(instance, store, only=["dark"])
     assert ticks.tick() == {"dark": ALL}
@@ -156,7 +169,9 @@ def test_downstream_alone_is_not_requested_past_a_failed_check(
     assert ticks.tick() == {}
 
 
-def test_warnings_do_not_block(made: Ticks, instance, store: ActorStore, materialize: Materialize) -> None:
+def test_warnings_do_not_block(
+    made: Ticks, instance, store: ActorStore, materialize: Materialize
+) -> None:
     """Every actor of the small chain has two of them."""
     photo(store, "red", "00.png", "green")
     register(instance, store)
@@ -198,7 +213,9 @@ def test_an_empty_cursor_requests_nothing_that_is_up_to_date(made: Ticks, instan
     assert again.tick() == {}
 
 
-def test_what_a_run_observes_is_no_second_reason(made: Ticks, instance, store: ActorStore, materialize: Materialize) -> None:
+def test_what_a_run_observes_is_no_second_reason(
+    made: Ticks, instance, store: ActorStore, materialize: Materialize
+) -> None:
     photo(store, "red", "00.png", "green")
     register(instance, store)
     assert made.tick() == {"red": ALL}
@@ -216,14 +233,17 @@ def test_a_change_while_its_run_is_under_way_is_requested_afterwards(
     register(instance, store)
     assert made.tick() == {"red": ALL}
     assert materialize("red").success
-    photo(store, "red", "00.png", "yellow")  # the run has read the other one already; the sensor sees both at once
+    # the run has read the other one already; the sensor sees both at once
+    photo(store, "red", "00.png", "yellow")
     register(instance, store)
     assert made.tick() == {"red": ALL}
     assert materialize("red").success
     assert made.tick() == {}
 
 
-def test_two_runs_between_two_ticks_are_told_apart(made: Ticks, instance, store: ActorStore, materialize: Materialize) -> None:
+def test_two_runs_between_two_ticks_are_told_apart(
+    made: Ticks, instance, store: ActorStore, materialize: Materialize
+) -> None:
     for actor, colour in (("red", "green"), ("blue", "yellow")):
         photo(store, actor, "00.png", colour)
     register(instance, store)
@@ -234,7 +254,9 @@ def test_two_runs_between_two_ticks_are_told_apart(made: Ticks, instance, store:
     assert made.tick() == {}
 
 
-def test_a_person_who_was_faster_leaves_nothing_to_do(made: Ticks, instance, store: ActorStore, materialize: Materialize) -> None:
+def test_a_person_who_was_faster_leaves_nothing_to_do(
+    made: Ticks, instance, store: ActorStore, materialize: Materialize
+) -> None:
     photo(store, "red", "00.png", "green")
     register(instance, store)
     assert materialize("red").success
@@ -242,7 +264,9 @@ def test_a_person_who_was_faster_leaves_nothing_to_do(made: Ticks, instance, sto
     assert made.tick() == {}
 
 
-def test_an_actor_who_comes_later_and_one_who_goes(made: Ticks, instance, store: ActorStore, materialize: Materialize) -> None:
+def test_an_actor_who_comes_later_and_one_who_goes(
+    made: Ticks, instance, store: ActorStore, materialize: Materialize
+) -> None:
     add_actor(store, "green", "green")
     register(instance, store)
     assert made.tick() == {"green": ALL}
@@ -254,7 +278,9 @@ def test_an_actor_who_comes_later_and_one_who_goes(made: Ticks, instance, store:
     assert made.tick() == {}
 
 
-def test_an_actor_whose_inputs_are_unusable_is_not_requested(ticks: Ticks, instance, store: ActorStore) -> None:
+def test_an_actor_whose_inputs_are_unusable_is_not_requested(
+    ticks: Ticks, instance, store: ActorStore
+) -> None:
     edit(store, "red", lambda text: text.replace("synthetic", "real"))  # and there is no consent
     edit(store, "blue", lambda text: "description: person\nlikeness: synthetic\n")
     register(instance, store)
@@ -265,7 +291,10 @@ def test_an_actor_whose_inputs_are_unusable_is_not_requested(ticks: Ticks, insta
 
 
 def test_the_sensor_of_the_real_chain(instance: dg.DagsterInstance) -> None:
-    from avatar_pipeline.defs.automation import KEEP_UNCHANGED_TAG, automation_sensor
+    from avatar_pipeline.orchestration.automation.policy import (
+        KEEP_UNCHANGED_TAG,
+        automation_sensor,
+    )
 
     assert automation_sensor.default_status == dg.DefaultSensorStatus.STOPPED
     assert automation_sensor.run_tags == {KEEP_UNCHANGED_TAG: "true"}
@@ -274,7 +303,9 @@ def test_the_sensor_of_the_real_chain(instance: dg.DagsterInstance) -> None:
 
 @pytest.fixture
 def real(instance: dg.DagsterInstance) -> Ticks:
-    """The real definitions, with two actors whose inputs are known; `report` makes assets without a run."""
+    """The real definitions, with two actors whose inputs are known; `report` makes assets without a
+    run.
+    """
     instance.add_dynamic_partitions("actors", ["anna", "ben"])
     for actor in ("anna", "ben"):
         for asset in ("actor_spec", "actor_photos", "base_model"):
@@ -282,11 +313,16 @@ def real(instance: dg.DagsterInstance) -> Ticks:
     return Ticks(defs, instance)
 
 
-def report(instance: dg.DagsterInstance, actor: str, version: str, assets: Sequence[str] = tuple(STAGES)) -> None:
+def report(
+    instance: dg.DagsterInstance, actor: str, version: str, assets: Sequence[str] = tuple(STAGES)
+) -> None:
     """Materializations as a run's, with versions of inputs as Dagster knows them now."""
     for asset in assets:
         stage = STAGES[asset]
-        tags = {"dagster/data_version": f"{asset}-{version}", "dagster/code_version": stage.code_version}
+        tags = {
+            "dagster/data_version": f"{asset}-{version}",
+            "dagster/code_version": stage.code_version,
+        }
         for name in (*stage.external, *stage.upstream, *stage.after):
             last = instance.get_latest_data_version_record(dg.AssetKey(name), partition_key=actor)
             assert last is not None
@@ -294,13 +330,16 @@ def report(instance: dg.DagsterInstance, actor: str, version: str, assets: Seque
             assert event is not None
             tags[f"dagster/input_data_version/{name}"] = (event.tags or {})["dagster/data_version"]
             tags[f"dagster/input_event_pointer/{name}"] = str(last.storage_id)
-        instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=actor, tags=tags))
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(asset, partition=actor, tags=tags)
+        )
 
 
 def after(asset: str) -> set[str]:
     """An asset of the real chain and all that lies downstream of it."""
     keys = dg.AssetSelection.assets(asset).downstream().resolve(defs.resolve_asset_graph())
-    return {key.to_user_string() for key in keys} & set(STAGES)  # the service's assets are nobody's to make
+    # the service's assets are nobody's to make
+    return {key.to_user_string() for key in keys} & set(STAGES)
 
 
 def test_the_real_chain(real: Ticks, instance: dg.DagsterInstance) -> None:

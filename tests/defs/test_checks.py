@@ -1,4 +1,6 @@
-"""Checks: an error stops what comes after, for that actor only; a warning does not; what was not assessed is no pass."""
+"""Checks: an error stops what comes after, for that actor only; a warning does not; what was not
+assessed is no pass.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,9 @@ import dagster as dg
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.defs.checks import check_results
-from avatar_pipeline.defs.registration import register
 from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.orchestration.assets.checks import check_results
+from avatar_pipeline.orchestration.registration import register
 from tests.defs.conftest import CHAIN, Materialize, add_actor
 
 
@@ -20,17 +22,26 @@ def test_an_error_blocks_downstream_of_that_actor_only(
     assert materialize("red").success
     result = materialize("dark")
     assert not result.success
-    made = [event.asset_key.to_user_string() for event in result.get_asset_materialization_events() if event.asset_key]
+    made = [
+        event.asset_key.to_user_string()
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    ]
     assert made == ["base_image", "face_validation"]
     assert store.current("dark", "face_validation").digest, "the report that says why is there"
 
     key = dg.AssetCheckKey(dg.AssetKey("face_validation"), "light")
     history = instance.event_log_storage.get_asset_check_execution_history(key, limit=10)
-    assert {(record.partition, record.status.value) for record in history} == {("red", "SUCCEEDED"), ("dark", "FAILED")}
+    assert {(record.partition, record.status.value) for record in history} == {
+        ("red", "SUCCEEDED"),
+        ("dark", "FAILED"),
+    }
     assert materialize("red").success, "another actor's error must not stop this one"
 
 
-def test_severities_and_reasons(materialize: Materialize, store: ActorStore, instance: dg.DagsterInstance) -> None:
+def test_severities_and_reasons(
+    materialize: Materialize, store: ActorStore, instance: dg.DagsterInstance
+) -> None:
     register(instance, store)
     result = materialize("red")
     found = {check.check_name: check for check in result.get_asset_check_evaluations()}
@@ -38,13 +49,18 @@ def test_severities_and_reasons(materialize: Materialize, store: ActorStore, ins
     assert (found["sharp"].passed, found["sharp"].severity) == (False, dg.AssetCheckSeverity.WARN)
     assert found["sharp"].description == "mend it"
     assert found["sharp"].metadata["threshold"].value == ">= 2"
-    assert (found["glasses"].passed, found["glasses"].severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert (found["glasses"].passed, found["glasses"].severity) == (
+        False,
+        dg.AssetCheckSeverity.WARN,
+    )
     assert found["glasses"].description == "Not assessed: mend it"
 
 
 def test_a_check_that_was_not_promised_is_a_mistake_in_the_chain() -> None:
     check = Check("surprise", 1.0, ">= 2", "px", "error", "a test", "mend it")
-    with pytest.raises(ValueError, match="face_validation reports checks that chain.py does not promise: surprise"):
+    with pytest.raises(
+        ValueError, match="face_validation reports checks that chain.py does not promise: surprise"
+    ):
         check_results(CHAIN[1], [check])
 
 

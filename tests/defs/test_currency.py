@@ -1,4 +1,6 @@
-"""What manifests say of staleness is what Dagster says, for one actor of several, after each kind of change."""
+"""What manifests say of staleness is what Dagster says, for one actor of several, after each kind
+of change.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ from dagster._core.loader import LoadingContextForTest
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.defs.external import observed_versions
-from avatar_pipeline.defs.registration import register
-from avatar_pipeline.stages.currency import missing_assets, stale_assets
+from avatar_pipeline.orchestration.inputs import observed_versions
+from avatar_pipeline.orchestration.registration import register
+from avatar_pipeline.pipeline.staleness import missing_assets, stale_assets
 from tests.defs.conftest import CHAIN, Materialize, add_actor
 
 STAGES = {stage.name: stage for stage in CHAIN}
@@ -26,7 +28,9 @@ def nothing(store: ActorStore, materialize: Materialize) -> None:
 
 
 def a_photograph(store: ActorStore, materialize: Materialize) -> None:
-    Image.new("RGB", (32, 32), "green").save(Path(store.actor_dir("red").path) / "photos" / "00.png")
+    Image.new("RGB", (32, 32), "green").save(
+        Path(store.actor_dir("red").path) / "photos" / "00.png"
+    )
 
 
 def the_specification(store: ActorStore, materialize: Materialize) -> None:
@@ -50,7 +54,14 @@ def a_photograph_and_back(store: ActorStore, materialize: Materialize) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [nothing, a_photograph, the_specification, an_upstream_asset, an_upstream_asset_to_the_same, a_photograph_and_back],
+    [
+        nothing,
+        a_photograph,
+        the_specification,
+        an_upstream_asset,
+        an_upstream_asset_to_the_same,
+        a_photograph_and_back,
+    ],
 )
 def test_as_dagster_says(
     store: ActorStore,
@@ -65,22 +76,33 @@ def test_as_dagster_says(
     assert materialize("blue").success
     change(store, materialize)
     register(instance, store)
-    resolver = CachingStaleStatusResolver(instance, small_defs.resolve_asset_graph(), LoadingContextForTest(instance))
+    resolver = CachingStaleStatusResolver(
+        instance, small_defs.resolve_asset_graph(), LoadingContextForTest(instance)
+    )
     observed = observed_versions(instance)
     for actor in ("red", "blue", "never"):
         said = {asset: resolver.get_status(dg.AssetKey(asset), actor).value for asset in STAGES}
         seen = {asset: versions[actor] for asset, versions in observed.items() if actor in versions}
-        assert missing_assets(store, actor, STAGES) == [asset for asset in STAGES if said[asset] == "MISSING"]
-        assert set(stale_assets(store, actor, seen, STAGES)) == {asset for asset in STAGES if said[asset] == "STALE"}
-    assert bool(stale_assets(store, "red", {a: v["red"] for a, v in observed.items() if "red" in v}, STAGES)) is (
-        change not in (nothing, an_upstream_asset_to_the_same)
-    )
+        assert missing_assets(store, actor, STAGES) == [
+            asset for asset in STAGES if said[asset] == "MISSING"
+        ]
+        assert set(stale_assets(store, actor, seen, STAGES)) == {
+            asset for asset in STAGES if said[asset] == "STALE"
+        }
+    assert bool(
+        stale_assets(store, "red", {a: v["red"] for a, v in observed.items() if "red" in v}, STAGES)
+    ) is (change not in (nothing, an_upstream_asset_to_the_same))
 
 
-def test_a_new_code_version_and_the_reasons(store: ActorStore, instance: dg.DagsterInstance, materialize: Materialize) -> None:
+def test_a_new_code_version_and_the_reasons(
+    store: ActorStore, instance: dg.DagsterInstance, materialize: Materialize
+) -> None:
     register(instance, store)
     assert materialize("red").success
-    newer = {**STAGES, "face_validation": dataclasses.replace(STAGES["face_validation"], code_version="2")}
+    newer = {
+        **STAGES,
+        "face_validation": dataclasses.replace(STAGES["face_validation"], code_version="2"),
+    }
     assert stale_assets(store, "red", {"actor_photos": "else"}, newer) == {
         "base_image": "actor_photos has changed",
         "face_validation": "its code is version 2, and was 1",

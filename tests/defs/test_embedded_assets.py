@@ -1,4 +1,6 @@
-"""The group that makes the embedded model: apart from the actors' assets, and really run, on a handful of pictures and steps."""
+"""The group that makes the embedded model: apart from the actors' assets, and really run, on a
+handful of pictures and steps.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +12,42 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from avatar_pipeline.bundled_model.build_folder import prepare_denoiser
+from avatar_pipeline.bundled_model_definitions import defs
+from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.definitions import defs as actor_defs
-from avatar_pipeline.defs.embedded import GROUP
-from avatar_pipeline.defs.embedded_folders import BUILD, TrainingFolders
-from avatar_pipeline.defs.training_history import draw_history, read_history
 from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL, get_preset
 from avatar_pipeline.diffusion.weights import model_sha256
-from avatar_pipeline.embedded.build_folder import prepare_denoiser
-from avatar_pipeline.embedded_definitions import defs
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
-from avatar_pipeline.home import PROJECT
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.orchestration.assets.bundled_model import GROUP
+from avatar_pipeline.orchestration.assets.bundled_model_folders import BUILD, TrainingFolders
+from avatar_pipeline.orchestration.assets.training_history import draw_history, read_history
 
-STEPS = {"embedded_autoencoder": 2, "embedded_text_encoder": 4, "embedded_denoiser": 3, "embedded_decoder": 2}
+STEPS = {
+    "embedded_autoencoder": 2,
+    "embedded_text_encoder": 4,
+    "embedded_denoiser": 3,
+    "embedded_decoder": 2,
+}
 
 
 def test_the_graph() -> None:
     graph = defs.resolve_asset_graph()
     found = {
-        node.key.to_user_string(): sorted(parent.to_user_string() for parent in node.parent_keys) for node in graph.asset_nodes
+        node.key.to_user_string(): sorted(parent.to_user_string() for parent in node.parent_keys)
+        for node in graph.asset_nodes
     }
     assert found == {
         "embedded_dataset": [],
         "embedded_autoencoder": ["embedded_dataset"],
         "embedded_text_encoder": [],
         "embedded_denoiser": ["embedded_autoencoder", "embedded_dataset", "embedded_text_encoder"],
-        "embedded_decoder": ["embedded_autoencoder", "embedded_dataset", "embedded_denoiser", "embedded_text_encoder"],
+        "embedded_decoder": [
+            "embedded_autoencoder",
+            "embedded_dataset",
+            "embedded_denoiser",
+            "embedded_text_encoder",
+        ],
         "embedded_pipeline": ["embedded_decoder", "embedded_denoiser", "embedded_text_encoder"],
         "embedded_evaluation": ["embedded_pipeline"],
     }
@@ -61,14 +74,17 @@ def test_nothing_of_the_actors_can_start_a_training() -> None:
 def test_the_ui_shows_both_locations() -> None:
     workspace = (PROJECT / "workspace.yaml").read_text()
     assert "module_name: avatar_pipeline.definitions\n" in workspace
-    assert "module_name: avatar_pipeline.embedded_definitions\n" in workspace
+    assert "module_name: avatar_pipeline.bundled_model_definitions\n" in workspace
 
 
 def test_the_model_that_ships_is_written_only_when_asked_for(tmp_path: Path) -> None:
     folders = TrainingFolders(build=str(tmp_path))
     assert folders.model_folder() == tmp_path / "model"
-    assert TrainingFolders(build=str(tmp_path), model=str(EMBEDDED_MODEL)).model_folder() == EMBEDDED_MODEL
-    assert BUILD == PROJECT / "build" / "embedded"
+    assert (
+        TrainingFolders(build=str(tmp_path), model=str(EMBEDDED_MODEL)).model_folder()
+        == EMBEDDED_MODEL
+    )
+    assert BUILD == PROJECT / "build" / "bundled_model"
 
 
 Run = Callable[..., dg.ExecuteInProcessResult]
@@ -84,12 +100,19 @@ def run(build: Path) -> Iterator[Run]:
     """Run assets of the group on the build folder, all on one instance."""
     with dg.DagsterInstance.ephemeral() as instance:
 
-        def execute(*assets: str, config: dict[str, Any] | None = None, folder: Path = build) -> dg.ExecuteInProcessResult:
+        def execute(
+            *assets: str, config: dict[str, Any] | None = None, folder: Path = build
+        ) -> dg.ExecuteInProcessResult:
             return defs.resolve_implicit_global_asset_job_def().execute_in_process(
                 instance=instance,
                 asset_selection=[dg.AssetKey(asset) for asset in assets],
                 run_config={
-                    "ops": {asset: {"config": {"steps": STEPS[asset]}} for asset in assets if asset in STEPS} | (config or {}),
+                    "ops": {
+                        asset: {"config": {"steps": STEPS[asset]}}
+                        for asset in assets
+                        if asset in STEPS
+                    }
+                    | (config or {}),
                     "resources": {"folders": {"config": {"build": str(folder)}}},
                 },
                 raise_on_error=False,
@@ -100,8 +123,10 @@ def run(build: Path) -> Iterator[Run]:
 
 @pytest.fixture(scope="module")
 def trained(run: Run, build: Path, analyzer: FaceAnalyzer) -> dg.ExecuteInProcessResult:
-    """A run of all but the evaluation. The real data set takes minutes: this one has one person's pictures, and stands in for it."""
-    from avatar_pipeline.embedded import bodies, dataset, pictures
+    """A run of all but the evaluation. The real data set takes minutes: this one has one person's
+    pictures, and stands in for it.
+    """
+    from avatar_pipeline.bundled_model import bodies, dataset, images
 
     def few(analyzer: FaceAnalyzer, folder: Path, seed: int) -> None:
         heads = dataset.photographs(analyzer, ("P001",))
@@ -115,32 +140,42 @@ def trained(run: Run, build: Path, analyzer: FaceAnalyzer) -> dg.ExecuteInProces
             "bodies": standing[:2],
             "body_morphs": standing[2:],
         }
-        pictures.write_pictures(groups, folder, seed)
+        images.write_pictures(groups, folder, seed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "make_pictures", few)
+        patch.setattr(images, "make_pictures", few)
         result = run("embedded_dataset", *STEPS, "embedded_pipeline")
-    assert result.success, [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert result.success, [
+        event.step_failure_data for event in result.all_events if event.is_step_failure
+    ]
     return result
 
 
-def reported(result: dg.ExecuteInProcessResult, asset: str) -> tuple[dict[str, Any], dict[str, str]]:
+def reported(
+    result: dg.ExecuteInProcessResult, asset: str
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Metadata values and tags of an asset's one materialization."""
     (event,) = result.asset_materializations_for_node(asset)
     return {name: value.value for name, value in event.metadata.items()}, dict(event.tags or {})
 
 
-def test_the_dataset_has_a_digest_counts_and_a_contact_sheet(trained: dg.ExecuteInProcessResult, build: Path) -> None:
+def test_the_dataset_has_a_digest_counts_and_a_contact_sheet(
+    trained: dg.ExecuteInProcessResult, build: Path
+) -> None:
     metadata, tags = reported(trained, "embedded_dataset")
     facts = json.loads((build / "dataset" / "dataset.json").read_text())
     assert tags["dagster/data_version"] == facts["digest"] == metadata["digest"]
     assert (metadata["photographs"], metadata["morphs"], metadata["seed"]) == (4, 1, facts["seed"])
-    assert metadata["pictures"] == sum(facts[name] for name in ("photographs", "morphs", "turned", "bodies", "body_morphs"))
+    assert metadata["pictures"] == sum(
+        facts[name] for name in ("photographs", "morphs", "turned", "bodies", "body_morphs")
+    )
     assert "data:image/jpeg;base64," in metadata["contact_sheet"]
     assert Path(metadata["contact_sheet_file"]).is_file()
 
 
-def test_trainings_report_curves_figures_and_what_they_were_trained_on(trained: dg.ExecuteInProcessResult) -> None:
+def test_trainings_report_curves_figures_and_what_they_were_trained_on(
+    trained: dg.ExecuteInProcessResult,
+) -> None:
     versions = {}
     for asset, steps in STEPS.items():
         metadata, tags = reported(trained, asset)
@@ -164,7 +199,9 @@ def test_trainings_report_curves_figures_and_what_they_were_trained_on(trained: 
     }
 
 
-def test_a_finished_denoiser_is_not_trained_again(trained: dg.ExecuteInProcessResult, run: Run) -> None:
+def test_a_finished_denoiser_is_not_trained_again(
+    trained: dg.ExecuteInProcessResult, run: Run
+) -> None:
     again = reported(run("embedded_denoiser"), "embedded_denoiser")[0]
     assert again["digest"] == reported(trained, "embedded_denoiser")[0]["digest"]
     assert again["steps"] == STEPS["embedded_denoiser"]
@@ -174,7 +211,7 @@ def test_the_pipeline_loads_and_draws(trained: dg.ExecuteInProcessResult, build:
     import torch
     from diffusers import StableDiffusionPipeline
 
-    from avatar_pipeline.embedded.autoencoder import PatchAutoencoder
+    from avatar_pipeline.diffusion.patch_autoencoder import PatchAutoencoder
 
     metadata, tags = reported(trained, "embedded_pipeline")
     model = build / "model"
@@ -184,21 +221,35 @@ def test_the_pipeline_loads_and_draws(trained: dg.ExecuteInProcessResult, build:
     code = PatchAutoencoder.from_pretrained(model / "vae")
     pipeline = StableDiffusionPipeline.from_pretrained(model, vae=code, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    drawn = pipeline("a person", num_inference_steps=2, width=256, height=256, generator=torch.Generator().manual_seed(1))
+    drawn = pipeline(
+        "a person",
+        num_inference_steps=2,
+        width=256,
+        height=256,
+        generator=torch.Generator().manual_seed(1),
+    )
     assert drawn.images[0].size == (256, 256)
 
 
-def test_the_evaluation_measures_the_pipeline(trained: dg.ExecuteInProcessResult, run: Run, build: Path) -> None:
+def test_the_evaluation_measures_the_pipeline(
+    trained: dg.ExecuteInProcessResult, run: Run, build: Path
+) -> None:
     card = (EMBEDDED_MODEL.parent / "MODEL_CARD.md").read_bytes()
-    result = run("embedded_evaluation", config={"embedded_evaluation": {"config": {"only": ["disk"]}}})
+    result = run(
+        "embedded_evaluation", config={"embedded_evaluation": {"config": {"only": ["disk"]}}}
+    )
     assert result.success
     metadata, _ = reported(result, "embedded_evaluation")
     assert metadata["figures"] == 1
     assert "| figure |" in metadata["table"]
-    assert metadata["inputs"] == {"embedded_pipeline": reported(trained, "embedded_pipeline")[0]["digest"]}
+    assert metadata["inputs"] == {
+        "embedded_pipeline": reported(trained, "embedded_pipeline")[0]["digest"]
+    }
     assert (build / "evaluation" / "evaluation.json").is_file()
     assert (EMBEDDED_MODEL.parent / "MODEL_CARD.md").read_bytes() == card
-    message = failure(run("embedded_evaluation", config={"embedded_evaluation": {"config": {"only": ["beauty"]}}}))
+    message = failure(
+        run("embedded_evaluation", config={"embedded_evaluation": {"config": {"only": ["beauty"]}}})
+    )
     assert "there is no measure 'beauty' of the embedded model. Measures: faces, " in message
 
 
@@ -210,10 +261,17 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return str(data.user_failure_data.description)
 
 
-@pytest.mark.parametrize("asset", ["embedded_autoencoder", "embedded_denoiser", "embedded_pipeline"])
-def test_without_its_inputs_an_asset_tells_what_to_materialize_first(run: Run, tmp_path: Path, asset: str) -> None:
+@pytest.mark.parametrize(
+    "asset", ["embedded_autoencoder", "embedded_denoiser", "embedded_pipeline"]
+)
+def test_without_its_inputs_an_asset_tells_what_to_materialize_first(
+    run: Run, tmp_path: Path, asset: str
+) -> None:
     message = failure(run(asset, folder=tmp_path))
-    assert "Materialize it first: dagster asset materialize -m avatar_pipeline.embedded_definitions --select embedded_" in message
+    assert (
+        "Materialize it first: dagster asset materialize -m "
+        "avatar_pipeline.bundled_model_definitions --select embedded_" in message
+    )
 
 
 def test_a_denoiser_resumes_on_the_same_inputs_only(tmp_path: Path) -> None:
@@ -234,9 +292,16 @@ def test_the_history_of_a_resumed_training_has_each_step_once(tmp_path: Path) ->
     path = tmp_path / "history.jsonl"
     assert read_history(path) == []
     steps = [50, 100, 150, 100, 150, 200]
-    path.write_text("".join(json.dumps({"step": step, "loss": float(n)}) + "\n" for n, step in enumerate(steps)))
+    path.write_text(
+        "".join(json.dumps({"step": step, "loss": float(n)}) + "\n" for n, step in enumerate(steps))
+    )
     rows = read_history(path)
-    assert [(row["step"], row["loss"]) for row in rows] == [(50, 0.0), (100, 3.0), (150, 4.0), (200, 5.0)]
+    assert [(row["step"], row["loss"]) for row in rows] == [
+        (50, 0.0),
+        (100, 3.0),
+        (150, 4.0),
+        (200, 5.0),
+    ]
     assert draw_history(rows).size == (500, 400)
     path.write_text(json.dumps([{"step": 0, "loss": 1.0, "psnr": 30.0}]))
     assert draw_history(read_history(path)).size == (1000, 400)

@@ -1,4 +1,6 @@
-"""A changed photograph, specification or model makes exactly its downstream stale; anything else does not."""
+"""A changed photograph, specification or model makes exactly its downstream stale; anything else
+does not.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,11 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.defs.assets import stage_asset
-from avatar_pipeline.defs.external import EXTERNAL_ASSETS, observed_version, version_of
-from avatar_pipeline.defs.registration import register
-from avatar_pipeline.defs.resources import StoreResource, ToolsResource
 from avatar_pipeline.diffusion import presets
+from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
+from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS, observed_version, version_of
+from avatar_pipeline.orchestration.registration import register
+from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from tests.defs.conftest import CHAIN, Materialize
 from tests.diffusion.hollow import hollow_model, write_weights
 
@@ -30,7 +32,9 @@ def both_made(instance: dg.DagsterInstance, store: ActorStore, materialize: Mate
 FRESH = {"base_image": "FRESH", "face_validation": "FRESH", "training_variations": "FRESH"}
 
 
-def test_fresh_after_a_run_and_after_registering_again(statuses, instance: dg.DagsterInstance, store: ActorStore) -> None:
+def test_fresh_after_a_run_and_after_registering_again(
+    statuses, instance: dg.DagsterInstance, store: ActorStore
+) -> None:
     assert register(instance, store).changed == []
     assert statuses("red") == statuses("blue") == FRESH
 
@@ -38,15 +42,23 @@ def test_fresh_after_a_run_and_after_registering_again(statuses, instance: dg.Da
 def test_a_changed_photograph_makes_its_readers_stale_and_no_other_actor(
     statuses, instance: dg.DagsterInstance, store: ActorStore, materialize: Materialize
 ) -> None:
-    Image.new("RGB", (32, 32), "green").save(Path(store.actor_dir("red").path) / "photos" / "02.png")
+    Image.new("RGB", (32, 32), "green").save(
+        Path(store.actor_dir("red").path) / "photos" / "02.png"
+    )
     assert register(instance, store).changed == [("red", "actor_photos")]
-    assert statuses("red") == {"base_image": "STALE", "face_validation": "FRESH", "training_variations": "STALE"}
+    assert statuses("red") == {
+        "base_image": "STALE",
+        "face_validation": "FRESH",
+        "training_variations": "STALE",
+    }
     assert statuses("blue") == FRESH
     assert materialize("red").success
     assert statuses("red") == FRESH
 
 
-def test_a_touched_photograph_and_a_comment_change_nothing(statuses, instance: dg.DagsterInstance, store: ActorStore) -> None:
+def test_a_touched_photograph_and_a_comment_change_nothing(
+    statuses, instance: dg.DagsterInstance, store: ActorStore
+) -> None:
     folder = Path(store.actor_dir("red").path)
     os.utime(folder / "photos" / "01.png", (1, 1))
     (folder / "actor.yaml").write_text("# a comment\n" + (folder / "actor.yaml").read_text())
@@ -54,7 +66,9 @@ def test_a_touched_photograph_and_a_comment_change_nothing(statuses, instance: d
     assert statuses("red") == FRESH
 
 
-def test_a_changed_specification_makes_all_of_the_actor_stale(statuses, instance: dg.DagsterInstance, store: ActorStore) -> None:
+def test_a_changed_specification_makes_all_of_the_actor_stale(
+    statuses, instance: dg.DagsterInstance, store: ActorStore
+) -> None:
     yaml = Path(store.actor_dir("red").path) / "actor.yaml"
     yaml.write_text(yaml.read_text().replace("brown", "black"))
     assert register(instance, store).changed == [("red", "actor_spec")]
@@ -65,25 +79,41 @@ def test_a_changed_specification_makes_all_of_the_actor_stale(statuses, instance
 def test_a_run_observes_what_nobody_registered(
     statuses, instance: dg.DagsterInstance, store: ActorStore, materialize: Materialize
 ) -> None:
-    Image.new("RGB", (32, 32), "green").save(Path(store.actor_dir("red").path) / "photos" / "00.png")
+    Image.new("RGB", (32, 32), "green").save(
+        Path(store.actor_dir("red").path) / "photos" / "00.png"
+    )
     assert materialize("red", only=["base_image"]).success
-    assert observed_version(instance, "red", "actor_photos") == version_of(store, "red", "actor_photos")
-    assert statuses("red") == {"base_image": "FRESH", "face_validation": "STALE", "training_variations": "STALE"}
+    assert observed_version(instance, "red", "actor_photos") == version_of(
+        store, "red", "actor_photos"
+    )
+    assert statuses("red") == {
+        "base_image": "FRESH",
+        "face_validation": "STALE",
+        "training_variations": "STALE",
+    }
     assert register(instance, store).changed == []
 
 
 def test_a_new_code_version_is_stale(statuses) -> None:
     newer = dataclasses.replace(CHAIN[1], code_version="2")
     assets = [stage_asset(newer if stage is CHAIN[1] else stage) for stage in CHAIN]
-    defs = dg.Definitions([*EXTERNAL_ASSETS, *assets], resources={"store": StoreResource(), "tools": ToolsResource()})
-    assert statuses("red", defs) == {"base_image": "FRESH", "face_validation": "STALE", "training_variations": "FRESH"}
+    defs = dg.Definitions(
+        [*EXTERNAL_ASSETS, *assets], resources={"store": StoreResource(), "tools": ToolsResource()}
+    )
+    assert statuses("red", defs) == {
+        "base_image": "FRESH",
+        "face_validation": "STALE",
+        "training_variations": "FRESH",
+    }
 
 
 def test_a_changed_model_is_observed_for_its_actors(
     instance: dg.DagsterInstance, store: ActorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hollow_model(tmp_path / "model")
-    preset = dataclasses.replace(presets.PRESETS["embedded"], name="other", model=str(tmp_path / "model"))
+    preset = dataclasses.replace(
+        presets.PRESETS["embedded"], name="other", model=str(tmp_path / "model")
+    )
     monkeypatch.setitem(presets.PRESETS, "other", preset)
     yaml = Path(store.actor_dir("red").path) / "actor.yaml"
     yaml.write_text(yaml.read_text() + "preset: other\n")
@@ -103,13 +133,19 @@ def test_a_changed_model_is_observed_for_its_actors(
 def test_observe_in_the_ui_gives_the_same_versions(
     instance: dg.DagsterInstance, store: ActorStore, small_defs: dg.Definitions
 ) -> None:
-    Image.new("RGB", (32, 32), "green").save(Path(store.actor_dir("red").path) / "photos" / "02.png")
+    Image.new("RGB", (32, 32), "green").save(
+        Path(store.actor_dir("red").path) / "photos" / "02.png"
+    )
     (photos,) = [asset for asset in EXTERNAL_ASSETS if asset.key == dg.AssetKey("actor_photos")]
     job = dg.Definitions(
         assets=[photos],
-        jobs=[dg.define_asset_job("observe", selection=dg.AssetSelection.all(include_sources=True))],
+        jobs=[
+            dg.define_asset_job("observe", selection=dg.AssetSelection.all(include_sources=True))
+        ],
         resources={"store": StoreResource()},
     ).resolve_job_def("observe")
     assert job.execute_in_process(instance=instance).success
-    assert observed_version(instance, "red", "actor_photos") == version_of(store, "red", "actor_photos")
+    assert observed_version(instance, "red", "actor_photos") == version_of(
+        store, "red", "actor_photos"
+    )
     assert register(instance, store).changed == []

@@ -1,4 +1,6 @@
-"""Disks that are full, read-only or gone, and damaged files: a clear error, nothing lost, and the next run works."""
+"""Disks that are full, read-only or gone, and damaged files: a clear error, nothing lost, and the
+next run works.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.cli import main
-from avatar_pipeline.defs.console import step_error
+from avatar_pipeline.cli.main import main
+from avatar_pipeline.orchestration.logging.console import step_error
 
 from .conftest import Materialize, add_actor
 
@@ -29,7 +31,11 @@ def problem(result: dg.ExecuteInProcessResult) -> str:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def mount(*arguments: str) -> bool:
@@ -46,7 +52,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 2 MiB of its own."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if shutil.which("mount") is None or not mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)):
+    if shutil.which("mount") is None or not mount(
+        "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)
+    ):
         pytest.skip("disks cannot be mounted here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=False)
@@ -78,7 +86,9 @@ def test_a_full_disk(small_disk_store: ActorStore, disk: Path, materialize: Mate
     assert contents(disk / "actors" / "noisy") == before
     (disk / "filler").unlink()
     assert materialize("noisy", only=["base_image"], base_image={"width": 256}).success
-    assert [version.digest for version in small_disk_store.versions("noisy", "base_image")][1:] == [old.digest]
+    assert [version.digest for version in small_disk_store.versions("noisy", "base_image")][1:] == [
+        old.digest
+    ]
     assert small_disk_store.read_all(old)
 
 
@@ -89,7 +99,10 @@ def test_a_read_only_disk(
     before = contents(disk)
     assert mount("-o", "remount,ro", str(disk))
     result = materialize("noisy", only=["base_image"], base_image={"width": 32})
-    assert "Read-only file system. What was stored before is as it was. Its disk is mounted read-only" in problem(result)
+    assert (
+        "Read-only file system. What was stored before is as it was. Its disk is mounted read-only"
+        in problem(result)
+    )
     # said before the work, not after it: a stage may take hours
     assert "picture made" not in [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert contents(disk) == before
@@ -110,7 +123,9 @@ def no_file_longer_than(size: int) -> Iterator[None]:
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_store_that_vanishes_in_the_middle(store: ActorStore, tmp_path: Path, materialize: Materialize) -> None:
+def test_a_store_that_vanishes_in_the_middle(
+    store: ActorStore, tmp_path: Path, materialize: Materialize
+) -> None:
     assert materialize("red").success
     before = contents(tmp_path / "actors")
     real = ActorStore.photos
@@ -128,7 +143,11 @@ def test_a_store_that_vanishes_in_the_middle(store: ActorStore, tmp_path: Path, 
     words = problem(materialize("red", only=["base_image"]))
     assert "There is no folder" in words
     (tmp_path / "away").rename(tmp_path / "actors")
-    kept = {name: data for name, data in contents(tmp_path / "actors").items() if not name.startswith(".locks")}
+    kept = {
+        name: data
+        for name, data in contents(tmp_path / "actors").items()
+        if not name.startswith(".locks")
+    }
     assert kept == {name: data for name, data in before.items() if not name.startswith(".locks")}
     assert materialize("red", base_image={"width": 32}).success
 
@@ -138,7 +157,9 @@ def test_a_damaged_manifest(store: ActorStore, tmp_path: Path, materialize: Mate
     old = store.current("red", "base_image")
     assert materialize("red").success
     # An older version: nothing reads it.
-    (tmp_path / "actors" / "red" / "versions" / "base_image" / old.digest / "manifest.json").write_text("{")
+    (
+        tmp_path / "actors" / "red" / "versions" / "base_image" / old.digest / "manifest.json"
+    ).write_text("{")
     assert materialize("red", only=["face_validation"]).success
     # The current one: what reads it says which file and what to do, and that is what mends it.
     current = tmp_path / "actors" / "red" / "base_image" / "manifest.json"
@@ -184,7 +205,11 @@ def bad_setting(home: Path) -> None:
     ],
 )
 def test_a_damaged_dagster_home(
-    home: Path, store: ActorStore, damage: Callable[[Path], None], said: str, capsys: pytest.CaptureFixture[str]
+    home: Path,
+    store: ActorStore,
+    damage: Callable[[Path], None],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     damage(home)
     assert main_code(["register"]) == 1
@@ -196,9 +221,17 @@ def test_a_damaged_dagster_home(
     assert "2 actors, 2 new" in capsys.readouterr().out
 
 
-def test_a_store_that_is_not_there(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_that_is_not_there(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.rmtree(tmp_path / "actors")
-    for command in (["register"], ["run", "red"], ["lineage", "red"], ["metrics"], ["replay", "red", "lora"]):
+    for command in (
+        ["register"],
+        ["run", "red"],
+        ["lineage", "red"],
+        ["metrics"],
+        ["replay", "red", "lora"],
+    ):
         assert main_code(command) == 1
         assert "There is no folder" in capsys.readouterr().err
     assert not (tmp_path / "actors").exists()
@@ -207,7 +240,10 @@ def test_a_store_that_is_not_there(home: Path, tmp_path: Path, capsys: pytest.Ca
 def test_a_checkpoint_of_an_actor_that_is_gone(store: ActorStore, tmp_path: Path) -> None:
     checkpoint = store.checkpoint("red", "lora")
     checkpoint.save(b"1")
-    with no_file_longer_than(1000), pytest.raises(Exception, match="File too large.*Free space there"):
+    with (
+        no_file_longer_than(1000),
+        pytest.raises(Exception, match="File too large.*Free space there"),
+    ):
         checkpoint.save(bytes(2000))
     assert checkpoint.load() == b"1"
     (tmp_path / "actors").rename(tmp_path / "away")

@@ -1,4 +1,6 @@
-"""Terminating a run while it draws: it ends between two steps, says so, and leaves the store as it was."""
+"""Terminating a run while it draws: it ends between two steps, says so, and leaves the store as it
+was.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from avatar_pipeline.home import PROJECT
+from avatar_pipeline.core.home import PROJECT
 from tests.conftest import command
 
 # Drawing takes minutes: 64 pictures of 150 steps each.
@@ -27,7 +29,9 @@ ENDS_WITHIN = 60  # seconds: a run that does not stop takes ten minutes
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_stops_while_it_draws_and_stores_nothing(tmp_path: Path, sent: signal.Signals) -> None:
+def test_an_interrupted_run_stops_while_it_draws_and_stores_nothing(
+    tmp_path: Path, sent: signal.Signals
+) -> None:
     folder = tmp_path / "actors" / "slow"
     folder.mkdir(parents=True)
     (folder / "actor.yaml").write_text(SPECIFICATION)
@@ -37,11 +41,30 @@ def test_an_interrupted_run_stops_while_it_draws_and_stores_nothing(tmp_path: Pa
         "AVATAR_EXPORTS": str(tmp_path / "exports"),
         "DAGSTER_HOME": str(tmp_path / "home"),
     }
-    subprocess.run([sys.executable, "-m", "avatar_pipeline.cli", "register"], check=True, cwd=PROJECT, env=environment)
-    job = [command("dagster"), "asset", "materialize", "-m", "avatar_pipeline.definitions", "--partition", "slow"]
+    subprocess.run(
+        [sys.executable, "-m", "avatar_pipeline", "register"],
+        check=True,
+        cwd=PROJECT,
+        env=environment,
+    )
+    job = [
+        command("dagster"),
+        "asset",
+        "materialize",
+        "-m",
+        "avatar_pipeline.definitions",
+        "--partition",
+        "slow",
+    ]
     selected = [*job, "--select", "photo_intake,base_image"]
     run = subprocess.Popen(
-        selected, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT, env=environment, bufsize=1
+        selected,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=PROJECT,
+        env=environment,
+        bufsize=1,
     )
     watchdog = threading.Timer(300, run.kill)
     watchdog.start()

@@ -1,4 +1,6 @@
-"""Processes on one device take turns, by its lock alone and with the pool; benchmarks/one_device.py is the long proof, with the model."""
+"""Processes on one device take turns, by its lock alone and with the pool; benchmarks/one_device.py
+is the long proof, with the model.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.home import PROJECT, TEMPLATE
+from avatar_pipeline.core.home import PROJECT, TEMPLATE
 from tests.defs.conftest import add_actor
 
 PROCESSES, ACTORS = 2, 3
@@ -51,7 +53,12 @@ def test_never_two_on_the_device(store: ActorStore, tmp_path: Path, one_home: bo
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
-    made = [store.current(f"p{index}_{number}", "base_image") for index in range(PROCESSES) for number in range(ACTORS)]
+    made = [
+        store.current(f"p{index}_{number}", "base_image")
+        for index in range(PROCESSES)
+        for number in range(ACTORS)
+    ]
     held = sorted((manifest.device_since, manifest.device_until) for manifest in made)
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(held)), held
-    assert max(sum(manifest.waited_seconds.values()) for manifest in made) > 0  # they did get in each other's way
+    # they did get in each other's way
+    assert max(sum(manifest.waited_seconds.values()) for manifest in made) > 0

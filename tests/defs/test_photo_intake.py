@@ -1,4 +1,6 @@
-"""photo_intake as an asset: for the demo actor, a described one and one with too few photographs; it never asks for a model."""
+"""photo_intake as an asset: for the demo actor, a described one and one with too few photographs;
+it never asks for a model.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ import dagster as dg
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.definitions import defs, register
-from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.home import PROJECT
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.pipeline.models import Tools
 
 ASSETS = ("photo_intake", "base_image")
 Run = Callable[[str], dg.ExecuteInProcessResult]
@@ -23,7 +25,9 @@ Run = Callable[[str], dg.ExecuteInProcessResult]
 
 @pytest.fixture
 def intake(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Materialize photo_intake alone, or with what follows: `intake("demo")`, `intake("few photo_intake base_image")`."""
+    """Materialize photo_intake alone, or with what follows: `intake("demo")`, `intake("few
+    photo_intake base_image")`.
+    """
     monkeypatch.setenv("AVATAR_DATA", str(tmp_path))
 
     def no_model(self: Tools, preset: str) -> None:
@@ -33,7 +37,9 @@ def intake(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.Mon
         (tmp_path / name).mkdir()
         shutil.copy(PROJECT / "data" / "actors" / name / "actor.yaml", tmp_path / name)
     (tmp_path / "few" / "photos").mkdir(parents=True)
-    (tmp_path / "few" / "actor.yaml").write_text("description: a 30 year old woman\nlikeness: synthetic\nphotos: folder\n")
+    (tmp_path / "few" / "actor.yaml").write_text(
+        "description: a 30 year old woman\nlikeness: synthetic\nphotos: folder\n"
+    )
     for emotion, tile in list(emotion_tiles("P002").items())[:4]:
         tile.save(tmp_path / "few" / "photos" / f"{emotion}.png")
     register(instance, ActorStore())
@@ -56,9 +62,18 @@ def test_the_demo_actor(intake: Run) -> None:
     assert result.success
     (event,) = result.asset_materializations_for_node("photo_intake")
     metadata: dict[str, Any] = {name: value.value for name, value in event.metadata.items()}
-    assert (metadata["photographs"], metadata["used"], metadata["held_out"], metadata["rejected"]) == (18, 14, 4, 0)
+    assert (
+        metadata["photographs"],
+        metadata["used"],
+        metadata["held_out"],
+        metadata["rejected"],
+    ) == (18, 14, 4, 0)
     assert "data:image/jpeg;base64," in metadata["contact_sheet"]
-    assert metadata["own_distance_95_from"] < metadata["own_distance_95"] < metadata["own_distance_95_to"]
+    assert (
+        metadata["own_distance_95_from"]
+        < metadata["own_distance_95"]
+        < metadata["own_distance_95_to"]
+    )
     for name in ("photographs_table", "coverage_table", "missing_table"):
         assert name in metadata
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
@@ -70,12 +85,16 @@ def test_the_demo_actor(intake: Run) -> None:
     assert checks["coverage"].severity == dg.AssetCheckSeverity.WARN
     assert "no three-quarter view to the left" in str(checks["coverage"].description)
     held_out = [row["name"] for row in _heads() if row["held_out"]]
-    assert held_out == ["06_disgusted.png", "08_confused.png", "09_smug.png", "10_flirty.png"], "the split of the demo has moved"
+    assert held_out == ["06_disgusted.png", "08_confused.png", "09_smug.png", "10_flirty.png"], (
+        "the split of the demo has moved"
+    )
 
 
 def _heads() -> list[dict[str, object]]:
     store = ActorStore()
-    return list(json.loads(store.read(store.current("demo", "photo_intake"), "heads.json"))["photographs"])
+    return list(
+        json.loads(store.read(store.current("demo", "photo_intake"), "heads.json"))["photographs"]
+    )
 
 
 def test_a_described_actor(intake: Run) -> None:
@@ -91,9 +110,17 @@ def test_a_described_actor(intake: Run) -> None:
 def test_too_few_photographs_stop_the_chain_and_the_report_is_there(intake: Run) -> None:
     result = intake("few photo_intake base_image")
     assert not result.success
-    made = [event.asset_key.to_user_string() for event in result.get_asset_materialization_events() if event.asset_key]
+    made = [
+        event.asset_key.to_user_string()
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    ]
     assert made == ["photo_intake"]
-    failed = [check for check in result.get_asset_check_evaluations() if check.severity == dg.AssetCheckSeverity.ERROR]
+    failed = [
+        check
+        for check in result.get_asset_check_evaluations()
+        if check.severity == dg.AssetCheckSeverity.ERROR
+    ]
     assert [check.check_name for check in failed] == ["enough_photographs"]
     assert "only 4 of 4 photographs are usable" in str(failed[0].description)
     store = ActorStore()

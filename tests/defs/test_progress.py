@@ -14,21 +14,23 @@ from PIL import Image
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.defs.assets import stage_asset
-from avatar_pipeline.defs.external import EXTERNAL_ASSETS
-from avatar_pipeline.defs.partitions import ACTORS
-from avatar_pipeline.defs.resources import StoreResource, ToolsResource
+from avatar_pipeline.core.errors import Cancelled
+from avatar_pipeline.diffusion.callbacks import Step
 from avatar_pipeline.diffusion.sampling import text_to_image
-from avatar_pipeline.diffusion.watch import Step
-from avatar_pipeline.errors import Cancelled
-from avatar_pipeline.imaging import encode_png
-from avatar_pipeline.stages import progress
-from avatar_pipeline.stages.chain import Inputs, Stage
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.imaging.images import encode_png
+from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
+from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
+from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.pipeline import progress
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import Inputs, Stage
+from avatar_pipeline.pipeline.result import StageResult
 from tests.defs.conftest import NoSettings
 
-SPEC = ActorSpec(name=ActorName("somebody"), description="european 25 year old male", likeness="synthetic")
+SPEC = ActorSpec(
+    name=ActorName("somebody"), description="european 25 year old male", likeness="synthetic"
+)
 
 
 def draw(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
@@ -42,7 +44,8 @@ def test_previews_stand_in_the_event_log(
     monkeypatch.setattr(progress, "PREVIEW_EVERY", 0.0)
     stage = Stage("base_image", "1", NoSettings, draw, scopes=("embed",), photos=True, model=False)
     defs = dg.Definitions(
-        assets=[*EXTERNAL_ASSETS, stage_asset(stage)], resources={"store": StoreResource(), "tools": ToolsResource()}
+        assets=[*EXTERNAL_ASSETS, stage_asset(stage)],
+        resources={"store": StoreResource(), "tools": ToolsResource()},
     )
     instance.add_dynamic_partitions(ACTORS.name or "", ["red"])
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
@@ -50,17 +53,25 @@ def test_previews_stand_in_the_event_log(
     )
     assert result.success
     events = instance.fetch_observations(dg.AssetKey("base_image"), limit=10).records
-    observations = [record.asset_observation for record in events if record.asset_observation is not None]
-    assert [str(seen.description).split(",")[0] for seen in reversed(observations)] == [f"step {n} of 3" for n in (1, 2, 3)]
+    observations = [
+        record.asset_observation for record in events if record.asset_observation is not None
+    ]
+    assert [str(seen.description).split(",")[0] for seen in reversed(observations)] == [
+        f"step {n} of 3" for n in (1, 2, 3)
+    ]
     assert {seen.partition for seen in observations} == {"red"}
     markdown = observations[0].metadata["preview"].value
     assert isinstance(markdown, str)
-    with Image.open(io.BytesIO(base64.b64decode(markdown.split("base64,")[1].rstrip(")")))) as image:
+    with Image.open(
+        io.BytesIO(base64.b64decode(markdown.split("base64,")[1].rstrip(")")))
+    ) as image:
         assert image.size == (256, 256)
         assert np.asarray(image).std() > 5
 
 
-def test_short_drawings_are_silent_and_long_ones_are_not_flooded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_drawings_are_silent_and_long_ones_are_not_flooded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = SimpleNamespace(now=100.0)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
     lines: list[str] = []
@@ -98,5 +109,7 @@ def test_a_drawing_can_be_called_off() -> None:
     with pytest.raises(Cancelled, match="cancelled after step 1 of 3. Nothing was stored"):
         text_to_image(session, "a man", 1, 256, 256, 3, 3.0)
     tools.cancelled = lambda: False
-    assert np.array_equal(np.asarray(text_to_image(session, "a man", 1, 256, 256, 3, 3.0)), np.asarray(before))
+    assert np.array_equal(
+        np.asarray(text_to_image(session, "a man", 1, 256, 256, 3, 3.0)), np.asarray(before)
+    )
     tools.close()

@@ -1,4 +1,6 @@
-"""Registration is idempotent; an actor with a problem is registered, and the problem told; the sensor does the same."""
+"""Registration is idempotent; an actor with a problem is registered, and the problem told; the
+sensor does the same.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,11 @@ from PIL import Image
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.defs.registration import register
-from avatar_pipeline.defs.resources import StoreResource
-from avatar_pipeline.defs.sensors import actors_sensor
-from avatar_pipeline.errors import StoreError
-from avatar_pipeline.home import home_folder
+from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.core.home import home_folder
+from avatar_pipeline.orchestration.automation.sensors import actors_sensor
+from avatar_pipeline.orchestration.registration import register
+from avatar_pipeline.orchestration.resources import StoreResource
 from tests.defs.conftest import Materialize, add_actor
 
 
@@ -30,7 +32,8 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     def move(seconds: float) -> None:
         now = time.time()
         monkeypatch.setattr(
-            "avatar_pipeline.defs.registration.time", SimpleNamespace(time=lambda: now + seconds, monotonic=time.monotonic)
+            "avatar_pipeline.orchestration.registration.time",
+            SimpleNamespace(time=lambda: now + seconds, monotonic=time.monotonic),
         )
 
     return move
@@ -45,7 +48,9 @@ def test_registers_once(instance: dg.DagsterInstance, store: ActorStore) -> None
     assert sorted(instance.get_dynamic_partitions("actors")) == ["blue", "red"]
 
 
-def test_an_actor_with_a_problem_does_not_stop_the_others(instance: dg.DagsterInstance, store: ActorStore) -> None:
+def test_an_actor_with_a_problem_does_not_stop_the_others(
+    instance: dg.DagsterInstance, store: ActorStore
+) -> None:
     folder = add_actor(store, "broken", None)
     (folder / "actor.yaml").write_text("description: person\nlikeness: synthetic\n")
     real = add_actor(store, "real", "white")
@@ -55,7 +60,9 @@ def test_an_actor_with_a_problem_does_not_stop_the_others(instance: dg.DagsterIn
     assert "actor.yaml" in done.problems["broken"]
     assert "consent" in done.problems["real"]
     assert "red" not in done.problems or "model" in done.problems["red"]
-    assert ("real", "actor_photos") not in done.changed, "nothing of a real person is read before there is consent"
+    assert ("real", "actor_photos") not in done.changed, (
+        "nothing of a real person is read before there is consent"
+    )
 
 
 def test_the_sensor_registers_and_asks_for_no_run(
@@ -64,7 +71,9 @@ def test_the_sensor_registers_and_asks_for_no_run(
     context = dg.build_sensor_context(instance=instance, resources={"store": StoreResource()})
     answer = actors_sensor(context)
     assert isinstance(answer, dg.SkipReason)
-    assert "still being copied: blue, red" in str(answer.skip_message), "their folders are a moment old"
+    assert "still being copied: blue, red" in str(answer.skip_message), (
+        "their folders are a moment old"
+    )
     later(11)
     answer = actors_sensor(context)
     assert isinstance(answer, dg.SkipReason)
@@ -91,7 +100,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_an_unchanged_actor_is_not_read_again(instance: dg.DagsterInstance, store: ActorStore, opened: list[str]) -> None:
+def test_an_unchanged_actor_is_not_read_again(
+    instance: dg.DagsterInstance, store: ActorStore, opened: list[str]
+) -> None:
     register(instance, store)
     assert set(opened) == {"blue", "red"}
     opened.clear()
@@ -104,7 +115,11 @@ def test_an_unchanged_actor_is_not_read_again(instance: dg.DagsterInstance, stor
 
 @pytest.mark.parametrize("damage", ["lost", "cut", "of another store"])
 def test_a_useless_index_costs_one_reading(
-    instance: dg.DagsterInstance, store: ActorStore, opened: list[str], damage: str, caplog: pytest.LogCaptureFixture
+    instance: dg.DagsterInstance,
+    store: ActorStore,
+    opened: list[str],
+    damage: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     register(instance, store)
     index = home_folder() / "actors.json"
@@ -162,7 +177,9 @@ def test_the_command_takes_what_is_there(instance: dg.DagsterInstance, store: Ac
     assert register(instance, store).changed == [("red", "actor_photos")]
 
 
-def test_temporary_names_are_nothing(instance: dg.DagsterInstance, store: ActorStore, opened: list[str]) -> None:
+def test_temporary_names_are_nothing(
+    instance: dg.DagsterInstance, store: ActorStore, opened: list[str]
+) -> None:
     register(instance, store)
     opened.clear()
     for name in (".02.png.x8Fj2k", "02.png.part", "02.jpg.crdownload", "notes.txt"):
@@ -181,13 +198,17 @@ def test_an_actor_who_is_gone_is_unregistered_and_nothing_else(
     done = register(instance, store)
     assert done.removed == ["red"]
     assert instance.get_dynamic_partitions("actors") == ["blue"]
-    assert instance.fetch_materializations(dg.AssetKey("base_image"), limit=5).records, "the event log keeps what was made"
+    assert instance.fetch_materializations(dg.AssetKey("base_image"), limit=5).records, (
+        "the event log keeps what was made"
+    )
     shutil.move(elsewhere, Path(store.actor_dir("red").path))
     again = register(instance, store)
     assert (again.added, again.changed) == (["red"], []), "back again, with the history that it had"
 
 
-def test_a_folder_without_its_actor_yaml_is_a_problem_and_stays(instance: dg.DagsterInstance, store: ActorStore) -> None:
+def test_a_folder_without_its_actor_yaml_is_a_problem_and_stays(
+    instance: dg.DagsterInstance, store: ActorStore
+) -> None:
     register(instance, store)
     (Path(store.actor_dir("red").path) / "actor.yaml").unlink()
     done = register(instance, store)
@@ -195,20 +216,26 @@ def test_a_folder_without_its_actor_yaml_is_a_problem_and_stays(instance: dg.Dag
     assert "actor.yaml is missing" in done.problems["red"]
 
 
-def test_a_disk_that_is_not_there_unregisters_nobody(instance: dg.DagsterInstance, store: ActorStore) -> None:
+def test_a_disk_that_is_not_there_unregisters_nobody(
+    instance: dg.DagsterInstance, store: ActorStore
+) -> None:
     register(instance, store)
     root = Path(store.root.path)
     root.rename(root.parent / "away")
     with pytest.raises(StoreError, match="There is no folder .*AVATAR_DATA"):
         register(instance, store)
     root.mkdir()  # an empty mount point
-    with pytest.raises(StoreError, match="holds no actor at all, and Dagster knows 2: nothing was unregistered"):
+    with pytest.raises(
+        StoreError, match="holds no actor at all, and Dagster knows 2: nothing was unregistered"
+    ):
         register(instance, store)
     assert sorted(instance.get_dynamic_partitions("actors")) == ["blue", "red"]
     assert register(instance, store, remove_many=True).removed == ["blue", "red"]
 
 
-def test_most_actors_gone_at_once_is_not_believed(instance: dg.DagsterInstance, store: ActorStore) -> None:
+def test_most_actors_gone_at_once_is_not_believed(
+    instance: dg.DagsterInstance, store: ActorStore
+) -> None:
     for number in range(20):
         add_actor(store, f"many_{number}", None)
     register(instance, store)
@@ -233,7 +260,9 @@ def test_nothing_of_a_real_person_is_opened_before_there_is_consent(
     assert "consent" in done.problems["red"]
 
 
-def test_a_tick_ends_in_time_and_the_next_one_goes_on(instance: dg.DagsterInstance, store: ActorStore) -> None:
+def test_a_tick_ends_in_time_and_the_next_one_goes_on(
+    instance: dg.DagsterInstance, store: ActorStore
+) -> None:
     for number in range(20):
         add_actor(store, f"many_{number:02d}", None)
     first = register(instance, store, seconds=0)
@@ -242,10 +271,15 @@ def test_a_tick_ends_in_time_and_the_next_one_goes_on(instance: dg.DagsterInstan
     assert (len(second.added), second.later) == (12, 0)
 
 
-def test_an_object_store_is_swept_too(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_object_store_is_swept_too(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     store = ActorStore(f"memory://{tmp_path.name}/actors")
-    yaml = "description: european 25 year old male with short brown hair\nlikeness: synthetic\nphotos: folder\n"
+    yaml = (
+        "description: european 25 year old male with short brown hair\nlikeness: "
+        "synthetic\nphotos: folder\n"
+    )
     for actor in ("red", "blue"):
         (store.root / actor / "photos").mkdir(parents=True)
         (store.root / actor / "actor.yaml").write_text(yaml)

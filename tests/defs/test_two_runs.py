@@ -1,4 +1,6 @@
-"""Two runs at once, each a real process: of one actor, and of two actors in the pool of the device; one of them may be killed."""
+"""Two runs at once, each a real process: of one actor, and of two actors in the pool of the device;
+one of them may be killed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ import dagster as dg
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.home import PROJECT, TEMPLATE
+from avatar_pipeline.core.home import PROJECT, TEMPLATE
 
 LONGEST = 300  # seconds: a run that waits for ever is ended then
 
@@ -54,7 +56,9 @@ class Run:
 
 
 @pytest.fixture
-def start(store: ActorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Run]]:
+def start(
+    store: ActorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Run]]:
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(TEMPLATE, home / "dagster.yaml")
@@ -72,12 +76,16 @@ def start(store: ActorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         run.process.wait()
 
 
-def test_runs_of_one_actor_wait_and_say_for_whom(start: Callable[..., Run], store: ActorStore, tmp_path: Path) -> None:
+def test_runs_of_one_actor_wait_and_say_for_whom(
+    start: Callable[..., Run], store: ActorStore, tmp_path: Path
+) -> None:
     killed = start("actor", "red", tmp_path / "never")
     killed.until("working")
     second = start("actor", "red", tmp_path / "two")
     line = second.until("waits for the actor red")
-    assert re.search(r"base_image of red, run [0-9a-f]{8}, holds it \(host .+, process \d+, since", line)
+    assert re.search(
+        r"base_image of red, run [0-9a-f]{8}, holds it \(host .+, process \d+, since", line
+    )
     assert f"process {killed.process.pid}," in line
     assert not store.has("red", "base_image")
     killed.process.kill()
@@ -92,7 +100,8 @@ def test_runs_of_one_actor_wait_and_say_for_whom(start: Callable[..., Run], stor
     current = store.current("red", "base_image")
     assert store.read(current, "made.txt") == b"third"
     assert current.waited_seconds["actor"] > 0
-    with dg.DagsterInstance.get() as instance:  # the second run's version was recorded before the third went on
+    # the second run's version was recorded before the third went on
+    with dg.DagsterInstance.get() as instance:
         records = instance.fetch_materializations(dg.AssetKey("base_image"), limit=10).records
         states = sorted(run.status.value for run in instance.get_runs())
     newest = records[0].asset_materialization
@@ -111,7 +120,10 @@ def test_the_slot_of_a_killed_run_is_given_to_the_one_that_waits(
     second = start("pool", "blue", tmp_path / "two")
     with dg.DagsterInstance.get() as instance:
         storage = instance.event_log_storage
-        while len(storage.get_concurrency_info("gpu").pending_steps) < 2 and second.process.poll() is None:
+        while (
+            len(storage.get_concurrency_info("gpu").pending_steps) < 2
+            and second.process.poll() is None
+        ):
             time.sleep(0.1)  # until the second one waits; the watchdog ends it otherwise
         assert not store.has("blue", "base_image")
         first.process.kill()
@@ -125,7 +137,9 @@ def test_the_slot_of_a_killed_run_is_given_to_the_one_that_waits(
 
 
 def test_dagsters_busy_wait_is_still_the_one_that_is_mended() -> None:
-    """When this fails, Dagster has mended it itself: remove defs/patience.py."""
-    from avatar_pipeline.defs.patience import wait_patiently
+    """When this fails, Dagster has mended it itself: remove
+    orchestration/dagster_patches/slot_polling.py.
+    """
+    from avatar_pipeline.orchestration.dagster_patches.slot_polling import wait_patiently
 
     assert wait_patiently()

@@ -1,4 +1,6 @@
-"""A run that may keep what is unchanged does no work for it, records it again, and lets no failed check pass."""
+"""A run that may keep what is unchanged does no work for it, records it again, and lets no failed
+check pass.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.defs.automation import KEEP_UNCHANGED_TAG
-from avatar_pipeline.defs.registration import register
+from avatar_pipeline.orchestration.automation.policy import KEEP_UNCHANGED_TAG
+from avatar_pipeline.orchestration.registration import register
 from tests.defs.conftest import CHAIN, add_actor
 
 Run = Callable[..., dg.ExecuteInProcessResult]
@@ -49,7 +51,10 @@ def kept(result: dg.ExecuteInProcessResult) -> set[str]:
 
 
 def verdicts(result: dg.ExecuteInProcessResult) -> dict[str, object]:
-    return {e.check_name: (e.passed, e.severity, e.description, e.metadata) for e in result.get_asset_check_evaluations()}
+    return {
+        e.check_name: (e.passed, e.severity, e.description, e.metadata)
+        for e in result.get_asset_check_evaluations()
+    }
 
 
 ALL = {stage.name for stage in CHAIN}
@@ -60,7 +65,9 @@ def edit(store: ActorStore, change: Callable[[str], str]) -> None:
     yaml.write_text(change(yaml.read_text()))
 
 
-def test_nothing_changed_keeps_all_and_reports_as_before(keeping: Run, store: ActorStore, instance) -> None:
+def test_nothing_changed_keeps_all_and_reports_as_before(
+    keeping: Run, store: ActorStore, instance
+) -> None:
     first = verdicts(keeping("red", base_image={"width": 32}))
     before = {asset: store.current("red", asset) for asset in ALL}
     result = keeping("red", base_image={"width": 32})
@@ -71,7 +78,9 @@ def test_nothing_changed_keeps_all_and_reports_as_before(keeping: Run, store: Ac
     (event,) = result.asset_materializations_for_node("base_image")
     assert event.tags is not None
     assert event.tags["dagster/data_version"] == before["base_image"].digest
-    assert "data:image/jpeg;base64," in str(event.metadata["picture"].value), "the picture is still shown"
+    assert "data:image/jpeg;base64," in str(event.metadata["picture"].value), (
+        "the picture is still shown"
+    )
 
 
 def test_one_asset_s_settings_in_actor_yaml_make_it_and_what_reads_it(
@@ -84,16 +93,25 @@ def test_one_asset_s_settings_in_actor_yaml_make_it_and_what_reads_it(
     assert kept(keeping("red")) == ALL, "the same settings, said in another way"
     assert set(statuses("red").values()) == {"FRESH"}
     edit(store, lambda text: text.replace(add, "settings: {base_image: {gain: 2.0}}\n"))
-    assert kept(keeping("red")) == {"face_validation", "training_variations"}, "the picture came out the same"
+    assert kept(keeping("red")) == {"face_validation", "training_variations"}, (
+        "the picture came out the same"
+    )
     edit(store, lambda text: text.replace("gain: 2.0", "width: 32"))
     assert kept(keeping("red")) == set()
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("brown", "black"), ("seed: 7", "seed: 8"), ("seed: 7", "preset: sd15\nseed: 7"), ("seed: 7", "framing: headshot")],
+    [
+        ("brown", "black"),
+        ("seed: 7", "seed: 8"),
+        ("seed: 7", "preset: sd15\nseed: 7"),
+        ("seed: 7", "framing: headshot"),
+    ],
 )
-def test_what_is_said_of_the_person_makes_all_again(keeping: Run, store: ActorStore, old: str, new: str) -> None:
+def test_what_is_said_of_the_person_makes_all_again(
+    keeping: Run, store: ActorStore, old: str, new: str
+) -> None:
     edit(store, lambda text: text.replace(old, new))
     result = keeping("red")
     assert "base_image" not in kept(result)
@@ -110,17 +128,29 @@ def test_a_drawn_seed_stands_until_actor_yaml_says_another(keeping: Run, store: 
     assert kept(keeping("red")) == set()
 
 
-def test_a_changed_photograph_a_setting_of_the_run_and_a_damaged_file_make_again(keeping: Run, store: ActorStore) -> None:
-    Image.new("RGB", (32, 32), "green").save(Path(store.actor_dir("red").path) / "photos" / "00.png")
+def test_a_changed_photograph_a_setting_of_the_run_and_a_damaged_file_make_again(
+    keeping: Run, store: ActorStore
+) -> None:
+    Image.new("RGB", (32, 32), "green").save(
+        Path(store.actor_dir("red").path) / "photos" / "00.png"
+    )
     assert kept(keeping("red")) == set()
     assert kept(keeping("red", base_image={"width": 32})) == set()
     assert kept(keeping("red", base_image={"width": 32})) == ALL
     version = store.current("red", "training_variations").digest
-    (Path(store.actor_dir("red").path) / "versions" / "training_variations" / version / "0001.png").write_bytes(b"altered")
+    (
+        Path(store.actor_dir("red").path)
+        / "versions"
+        / "training_variations"
+        / version
+        / "0001.png"
+    ).write_bytes(b"altered")
     assert kept(keeping("red", base_image={"width": 32})) == {"base_image", "face_validation"}
 
 
-def test_a_failed_check_that_is_kept_still_blocks(keeping: Run, store: ActorStore, instance) -> None:
+def test_a_failed_check_that_is_kept_still_blocks(
+    keeping: Run, store: ActorStore, instance
+) -> None:
     add_actor(store, "dark", "black")
     register(instance, store)
     assert not keeping("dark").success

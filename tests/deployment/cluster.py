@@ -1,4 +1,6 @@
-"""A real Ray cluster on this machine: nodes with logical GPUs, each in processes of its own that can be killed like a machine."""
+"""A real Ray cluster on this machine: nodes with logical GPUs, each in processes of its own that
+can be killed like a machine.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from typing import Any
 
 from tests.deployment.servers import answers, free_port, kill_tree, running, wait_for
 
-# A killed node is noticed within ten seconds, and a busy machine is not taken for a dead one (Ray's own values: 3 s, 5 times).
+# A killed node is noticed within ten seconds, and a busy machine is not taken for a dead one (Ray's
+# own values: 3 s, 5 times).
 QUICK = {
     "RAY_health_check_initial_delay_ms": "5000",
     "RAY_health_check_period_ms": "1000",
@@ -24,7 +27,9 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """address: of Ray's dashboard, which takes jobs. processes: by the node's name, what was started for it."""
+    """address: of Ray's dashboard, which takes jobs. processes: by the node's name, what was
+    started for it.
+    """
 
     address: str
     processes: dict[str, subprocess.Popen]
@@ -33,7 +38,11 @@ class Cluster:
         """The names of the living nodes by Ray's id."""
         from ray.util.state import list_nodes
 
-        return {node.node_id: node.node_name for node in list_nodes(self.address) if node.state == "ALIVE"}
+        return {
+            node.node_id: node.node_name
+            for node in list_nodes(self.address)
+            if node.state == "ALIVE"
+        }
 
     def lose(self, name: str) -> None:
         """End a node at once, with all that runs on it."""
@@ -43,25 +52,39 @@ class Cluster:
         """Ray's own record of all jobs, by submission id; `driver_node_id` tells the node."""
         from ray.job_submission import JobSubmissionClient
 
-        return {str(job.submission_id): job for job in JobSubmissionClient(self.address).list_jobs()}
+        return {
+            str(job.submission_id): job for job in JobSubmissionClient(self.address).list_jobs()
+        }
 
 
 @contextlib.contextmanager
-def ray_cluster(folder: Path, environment: Mapping[str, str], *, nodes: int = 2, gpus: int = 1) -> Iterator[Cluster]:
-    """Start `node-1` (the head) and so many more, each with its logical GPUs and its own folder for locks.
+def ray_cluster(
+    folder: Path, environment: Mapping[str, str], *, nodes: int = 2, gpus: int = 1
+) -> Iterator[Cluster]:
+    """Start `node-1` (the head) and so many more, each with its logical GPUs and its own folder for
+    locks.
 
     The lock of the device lies there: like machines, nodes do not wait for each other.
     """
     ray = str(Path(sys.executable).parent / "ray")
     port, dashboard = free_port(), free_port()
-    state = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: sockets lie below, whose names may have 107 characters
-    common = ["--block", "--disable-usage-stats", f"--num-gpus={gpus}", "--num-cpus=4", "--object-store-memory=80000000"]
+    # short: sockets lie below, whose names may have 107 characters
+    state = tempfile.mkdtemp(prefix="ray", dir="/tmp")
+    common = [
+        "--block",
+        "--disable-usage-stats",
+        f"--num-gpus={gpus}",
+        "--num-cpus=4",
+        "--object-store-memory=80000000",
+    ]
     processes: dict[str, subprocess.Popen] = {}
 
     def up(number: int) -> bool:
         for name, process in processes.items():
             if process.poll() is not None:
-                raise RuntimeError(f"{name} did not start: {(folder / f'{name}.log').read_text()[-2000:]}")
+                raise RuntimeError(
+                    f"{name} did not start: {(folder / f'{name}.log').read_text()[-2000:]}"
+                )
         return answers(number)
 
     try:
@@ -80,12 +103,21 @@ def ray_cluster(folder: Path, environment: Mapping[str, str], *, nodes: int = 2,
                     if number == 1
                     else [f"--address=127.0.0.1:{port}"]
                 )
-                agent = [f"--dashboard-agent-listen-port={free_port()}", f"--node-name={name}", "--node-ip-address=127.0.0.1"]
+                agent = [
+                    f"--dashboard-agent-listen-port={free_port()}",
+                    f"--node-name={name}",
+                    "--node-ip-address=127.0.0.1",
+                ]
                 processes[name] = stack.enter_context(
                     running(
                         [ray, "start", *where, *agent, *common],
                         folder / f"{name}.log",
-                        {**environment, **QUICK, "AVATAR_LOCKS": str(own), "RAY_JOB_START_TIMEOUT_SECONDS": "3600"},
+                        {
+                            **environment,
+                            **QUICK,
+                            "AVATAR_LOCKS": str(own),
+                            "RAY_JOB_START_TIMEOUT_SECONDS": "3600",
+                        },
                     )
                 )
                 if number == 1:

@@ -29,7 +29,9 @@ def s3(s3_folder: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+def bucket(
+    s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> str:
     """The URL of a folder of the bucket for this test alone, reachable from this process."""
     for name, value in s3.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,6 @@
-"""Real servers for the tests of several machines, each in processes of its own: PostgreSQL, an S3 store, and what ends them."""
+"""Real servers for the tests of several machines, each in processes of its own: PostgreSQL, an S3
+store, and what ends them.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None
 
 
 def kill_tree(pid: int) -> None:
-    """End a process and all that it started, at once, as a power cut does: nobody sees another one die."""
+    """End a process and all that it started, at once, as a power cut does: nobody sees another one
+    die.
+    """
     with suppress(psutil.NoSuchProcess):
         tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
         tree += psutil.Process(pid).children(recursive=True)  # and what was started meanwhile
@@ -52,9 +56,14 @@ def running(
     """A process with its output in a file; at the end it and all that it started are killed."""
     with log.open("ab") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})}, cwd=cwd,
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
             start_new_session=True,
-        )  # fmt: skip
+        )
     try:
         yield process
     finally:
@@ -71,7 +80,8 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[dict[str, str]]:
-    """moto's S3 with an empty bucket; yields the environment that leads this program (or any other) there.
+    """moto's S3 with an empty bucket; yields the environment that leads this program (or any other)
+    there.
 
     Its log holds a line for each request: `requests_in`.
     """
@@ -82,12 +92,23 @@ def s3_server(folder: Path) -> Iterator[dict[str, str]]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    with running([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], folder / "s3.log"):
+    with running(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], folder / "s3.log"
+    ):
         wait_for(lambda: answers(port), 60, "moto's server")
         made = subprocess.run(
-            [sys.executable, "-c", f"import botocore.session as b; b.get_session().create_client('s3').create_bucket(Bucket='{BUCKET}')"],
-            env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-c",
+                "import botocore.session as b; "
+                f"b.get_session().create_client('s3').create_bucket(Bucket='{BUCKET}')",
+            ],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert made.returncode == 0, made.stderr
         yield environment
 
@@ -105,7 +126,8 @@ def postgres_server(folder: Path) -> Iterator[str]:
 
     server = get_server(folder, cleanup_mode="stop")
     try:
-        # the driver is named: dagster-postgres brings psycopg2, and SQLAlchemy 2.1 takes psycopg when none is
+        # the driver is named: dagster-postgres brings psycopg2, and SQLAlchemy 2.1 takes psycopg
+        # when none is
         yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg2://")
     finally:
         server.cleanup()

@@ -15,11 +15,11 @@ import pytest
 import yaml
 from dagster._config import process_config
 
+from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.definitions import defs
-from avatar_pipeline.defs.executors import chosen_executor, step_retries
-from avatar_pipeline.defs.gpu_tags import gpu_tags
-from avatar_pipeline.home import PROJECT
-from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.orchestration.executors import chosen_executor, step_retries
+from avatar_pipeline.orchestration.gpu_tags import gpu_tags
+from avatar_pipeline.pipeline.registry import STAGES
 
 DEPLOY = PROJECT / "deploy"
 UNITS = [*sorted((DEPLOY / "gpu-host").glob("*.service")), DEPLOY / "ray" / "ray-node.service"]
@@ -32,7 +32,9 @@ def load(path: Path) -> Any:
 def test_steps_with_a_model_ask_for_one_gpu() -> None:
     for name, stage in STAGES.items():
         tags = defs.resolve_assets_def(name).op.tags
-        assert ({key: json.loads(value) for key, value in tags.items()} == gpu_tags()) is stage.model
+        assert (
+            {key: json.loads(value) for key, value in tags.items()} == gpu_tags()
+        ) is stage.model
         assert bool(tags) is stage.model
 
 
@@ -41,11 +43,14 @@ def test_ray_and_kubernetes_understand_the_tags() -> None:
     job = pytest.importorskip("dagster_k8s.job")
     tags = {key: json.dumps(value) for key, value in gpu_tags().items()}
     assert ray.RayExecutionConfig.from_tags(tags).num_gpus == 1
-    assert job.get_user_defined_k8s_config(tags).container_config["resources"]["limits"] == {"nvidia.com/gpu": 1}
+    assert job.get_user_defined_k8s_config(tags).container_config["resources"]["limits"] == {
+        "nvidia.com/gpu": 1
+    }
 
 
 @pytest.mark.parametrize(
-    ("name", "module"), [("", "dagster"), ("in_process", "dagster"), ("ray", "dagster_ray"), ("k8s", "dagster_k8s")]
+    ("name", "module"),
+    [("", "dagster"), ("in_process", "dagster"), ("ray", "dagster_ray"), ("k8s", "dagster_k8s")],
 )
 def test_the_executor_is_chosen(name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(module)
@@ -57,21 +62,33 @@ def test_the_executor_is_chosen(name: str, module: str, monkeypatch: pytest.Monk
 
 def test_an_unknown_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AVATAR_EXECUTOR", "celery")
-    with pytest.raises(ValueError, match="AVATAR_EXECUTOR='celery' is not known. Use in_process, ray or k8s"):
+    with pytest.raises(
+        ValueError, match="AVATAR_EXECUTOR='celery' is not known. Use in_process, ray or k8s"
+    ):
         chosen_executor()
 
 
 def test_a_plain_install_needs_none_of_it() -> None:
     code = (
         "import sys, avatar_pipeline.definitions; "
-        "print([name for name in ('ray', 'dagster_ray', 'dagster_k8s', 'dagster_postgres', 's3fs') if name in sys.modules])"
+        "print([name for name in ('ray', 'dagster_ray', 'dagster_k8s', 'dagster_postgres', "
+        "'s3fs') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True, cwd=PROJECT)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        cwd=PROJECT,
+    )
     assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("kind", ["gpu-host", "ray"])
-def test_dagster_accepts_its_configuration(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dagster_accepts_its_configuration(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("dagster_postgres")
     pytest.importorskip("dagster_ray")
     from dagster._core.instance.ref import InstanceRef
@@ -88,7 +105,9 @@ def test_dagster_accepts_its_configuration(kind: str, tmp_path: Path, monkeypatc
     }
     assert settings["run_monitoring"]["enabled"]
     # a limit would hold for all machines of a cluster together
-    assert settings["concurrency"]["pools"].get("default_limit") == (1 if kind == "gpu-host" else None)
+    assert settings["concurrency"]["pools"].get("default_limit") == (
+        1 if kind == "gpu-host" else None
+    )
 
 
 def test_the_ray_launcher_leaves_runs_of_other_processes_alone() -> None:
@@ -96,10 +115,13 @@ def test_the_ray_launcher_leaves_runs_of_other_processes_alone() -> None:
     from dagster._core.launcher.base import WorkerStatus
     from dagster._core.test_utils import create_run_for_test
 
-    from avatar_pipeline.ray_launcher import LAUNCHED_TAG, ClusterRunLauncher
+    from avatar_pipeline.orchestration.dagster_patches.ray_launcher import (
+        LAUNCHED_TAG,
+        ClusterRunLauncher,
+    )
 
     launcher = {
-        "module": "avatar_pipeline.ray_launcher",
+        "module": "avatar_pipeline.orchestration.dagster_patches.ray_launcher",
         "class": "ClusterRunLauncher",
         "config": {"ray": {"address": "http://127.0.0.1:9"}},
     }
@@ -126,8 +148,14 @@ def test_no_secret_lies_in_a_file() -> None:
         if not path.is_file():
             continue
         for line in path.read_text().splitlines():
-            value = re.match(r"^#?\s*-?\s*\w*(?:PASSWORD|SECRET|password|secret)\w*\s*[:=]\s*(\S+)", line)
-            harmless = value is None or value[1] in ("false", "dagster-postgresql-secret") or value[1].startswith("${")
+            value = re.match(
+                r"^#?\s*-?\s*\w*(?:PASSWORD|SECRET|password|secret)\w*\s*[:=]\s*(\S+)", line
+            )
+            harmless = (
+                value is None
+                or value[1] in ("false", "dagster-postgresql-secret")
+                or value[1].startswith("${")
+            )
             assert harmless, f"{path.name}: {line}"
 
 
@@ -139,10 +167,20 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
         text = unit.read_text()
         for program in re.findall(r"/opt/avatar-pipeline/\.venv/bin/(\S+)", text):
             (programs / program).touch(mode=0o755)
-        (tmp_path / unit.name).write_text(text.replace("/opt/avatar-pipeline/.venv/bin", str(programs)))
+        (tmp_path / unit.name).write_text(
+            text.replace("/opt/avatar-pipeline/.venv/bin", str(programs))
+        )
     units = [str(tmp_path / unit.name) for unit in UNITS]
-    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, timeout=60, check=False)
-    complaints = [line for line in done.stderr.splitlines() if str(tmp_path) in line or ".service:" in line]
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *units],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    complaints = [
+        line for line in done.stderr.splitlines() if str(tmp_path) in line or ".service:" in line
+    ]
     assert (done.returncode, complaints) == (0, [])
 
 
@@ -152,19 +190,30 @@ def environment(text: str) -> dict[str, str]:
 
 
 def test_all_processes_of_a_machine_find_the_lock_of_its_card() -> None:
-    """systemd: below the state directory, which alone all units may write in; and where a shell of that user has it without a variable."""
-    home = re.findall(r"useradd .*--home-dir (\S+)", (PROJECT / "docs" / "deployment.md").read_text())[0]
-    templates = (DEPLOY / "gpu-host" / "avatar-pipeline.env.template", DEPLOY / "ray" / "ray.env.template")
+    """systemd: below the state directory, which alone all units may write in; and where a shell of
+    that user has it without a variable.
+    """
+    home = re.findall(
+        r"useradd .*--home-dir (\S+)", (PROJECT / "docs" / "deployment.md").read_text()
+    )[0]
+    templates = (
+        DEPLOY / "gpu-host" / "avatar-pipeline.env.template",
+        DEPLOY / "ray" / "ray.env.template",
+    )
     folders = {environment(path.read_text()).get("AVATAR_LOCKS") for path in templates}
     assert folders == {f"{home}/.local/state/avatar-pipeline/locks"}
     for unit in UNITS:
         text = unit.read_text()
-        assert {"EnvironmentFile=/etc/avatar-pipeline.env", f"StateDirectory={Path(home).name}"} <= set(text.splitlines()), (
-            unit.name
+        assert {
+            "EnvironmentFile=/etc/avatar-pipeline.env",
+            f"StateDirectory={Path(home).name}",
+        } <= set(text.splitlines()), unit.name
+        assert "/tmp" not in re.sub("^#.*", "", text, flags=re.MULTILINE), (
+            f"{unit.name} shares what PrivateTmp hides from others"
         )
-        assert "/tmp" not in re.sub("^#.*", "", text, flags=re.MULTILINE), f"{unit.name} shares what PrivateTmp hides from others"
 
-    # containers: one folder that the image's user may write in, shared by all services that run this package's code
+    # containers: one folder that the image's user may write in, shared by all services that run
+    # this package's code
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     folder = environment(dockerfile)["AVATAR_LOCKS"]
     assert folder in dockerfile.partition("mkdir -p ")[2].partition("\n")[0].split()
@@ -173,7 +222,9 @@ def test_all_processes_of_a_machine_find_the_lock_of_its_card() -> None:
         if name != "postgres":
             assert service["environment"]["AVATAR_LOCKS"] == folder
             assert f"locks:{folder}" in service["volumes"]
-    for deployment in load(DEPLOY / "kubernetes" / "values.yaml")["dagster-user-deployments"]["deployments"]:
+    for deployment in load(DEPLOY / "kubernetes" / "values.yaml")["dagster-user-deployments"][
+        "deployments"
+    ]:
         assert deployment["env"]["AVATAR_LOCKS"] == folder
 
 
@@ -195,7 +246,9 @@ def test_the_compose_file() -> None:
 
 
 def test_the_values_for_kubernetes() -> None:
-    """Helm is not here to render them: the parts that Dagster reads are given to Dagster as the chart's templates do."""
+    """Helm is not here to render them: the parts that Dagster reads are given to Dagster as the
+    chart's templates do.
+    """
     dagster_k8s = pytest.importorskip("dagster_k8s")
     values = load(DEPLOY / "kubernetes" / "values.yaml")
     launcher = values["runLauncher"]["config"]["k8sRunLauncher"]
@@ -214,10 +267,20 @@ def test_the_values_for_kubernetes() -> None:
     assert launcher["runK8sConfig"]["containerConfig"]["resources"]["limits"]["nvidia.com/gpu"] == 1
     deployment = values["dagster-user-deployments"]["deployments"][0]
     assert "resources" not in deployment  # they would be the runs', and win over the launcher's
-    assert {mount["name"] for mount in deployment["volumeMounts"]} == {volume["name"] for volume in deployment["volumes"]}
-    claims = {claim["metadata"]["name"] for claim in yaml.safe_load_all((DEPLOY / "kubernetes" / "storage.yaml").read_text())}
-    assert {volume["persistentVolumeClaim"]["claimName"] for volume in deployment["volumes"]} <= claims
-    monitoring, retries = values["dagsterDaemon"]["runMonitoring"], values["dagsterDaemon"]["runRetries"]
+    assert {mount["name"] for mount in deployment["volumeMounts"]} == {
+        volume["name"] for volume in deployment["volumes"]
+    }
+    claims = {
+        claim["metadata"]["name"]
+        for claim in yaml.safe_load_all((DEPLOY / "kubernetes" / "storage.yaml").read_text())
+    }
+    assert {
+        volume["persistentVolumeClaim"]["claimName"] for volume in deployment["volumes"]
+    } <= claims
+    monitoring, retries = (
+        values["dagsterDaemon"]["runMonitoring"],
+        values["dagsterDaemon"]["runRetries"],
+    )
     settings = {
         "run_monitoring": {snake(name): value for name, value in monitoring.items()},
         "run_retries": {snake(name): value for name, value in retries.items()},

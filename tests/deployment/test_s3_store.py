@@ -1,4 +1,6 @@
-"""The actor store in an S3 bucket: the tests of the store on a disk once more, another machine's writes, and a killed writer."""
+"""The actor store in an S3 bucket: the tests of the store on a disk once more, another machine's
+writes, and a killed writer.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,12 @@ from upath import UPath
 from avatar_pipeline.actors.export import drop_in
 from avatar_pipeline.actors.files import files_below
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import ActorError, StoreError
-from avatar_pipeline.home import PROJECT
-from avatar_pipeline.imaging import encode_jpeg
-from avatar_pipeline.provenance.credentials import Origin
-from avatar_pipeline.provenance.digests import sha256_bytes
-from avatar_pipeline.provenance.verify import verify
+from avatar_pipeline.content_credentials.sign import Origin
+from avatar_pipeline.content_credentials.verify import verify
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.errors import ActorError, StoreError
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.imaging.images import encode_jpeg
 from tests.actors.conftest import make_actor as make_actor
 from tests.actors.test_store import (
     ONE,
@@ -46,7 +48,10 @@ __all__ = [
     "test_publish_and_read",
 ]
 
-SPECIFICATION = "description: european 25 year old male with brown hair\nlikeness: synthetic\nphotos: openpeople:P005\n"
+SPECIFICATION = (
+    "description: european 25 year old male with brown hair\nlikeness: synthetic\nphotos: "
+    "openpeople:P005\n"
+)
 
 
 @pytest.fixture
@@ -57,9 +62,18 @@ def store(bucket: str) -> ActorStore:
 
 
 def elsewhere(code: str) -> str:
-    """What a line of Python prints in another process: another machine, for all that the store knows."""
+    """What a line of Python prints in another process: another machine, for all that the store
+    knows.
+    """
     lines = f"import sys\nfrom upath import UPath\n{code}"
-    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, timeout=120, check=False, cwd=PROJECT)
+    done = subprocess.run(
+        [sys.executable, "-c", lines],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=PROJECT,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -99,7 +113,9 @@ def test_photographs_checkpoints_and_exports(
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     origin = Origin(model="test", model_sha256="", seed=1, source="trainedAlgorithmicMedia")
     portrait = encode_jpeg(Image.new("RGB", (64, 64)))
-    assert verify(drop_in(store, store.spec("demo"), portrait, origin).read_bytes()).lineage["copy_of"] == sha256_bytes(portrait)
+    assert verify(drop_in(store, store.spec("demo"), portrait, origin).read_bytes()).lineage[
+        "copy_of"
+    ] == sha256_bytes(portrait)
 
 
 def test_a_mistyped_bucket_is_an_error_and_is_not_made(bucket: str) -> None:
@@ -111,16 +127,18 @@ def test_a_mistyped_bucket_is_an_error_and_is_not_made(bucket: str) -> None:
     assert not UPath("s3://mistyped", use_listings_cache=False).exists()
 
 
-def test_wrong_credentials_and_a_vanished_store_are_said_plainly(store: ActorStore, demo: UPath) -> None:
+def test_wrong_credentials_and_a_vanished_store_are_said_plainly(
+    store: ActorStore, demo: UPath
+) -> None:
     code = f"""
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import StoreError
+from avatar_pipeline.core.errors import StoreError
 for call in (ActorStore({str(store.root)!r}).names, lambda: ActorStore({str(store.root)!r}).spec("demo")):
     try:
         call()
     except StoreError as error:
         print(error)
-"""
+"""  # noqa: E501
     no_credentials = """
 import os
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
@@ -157,7 +175,9 @@ def test_requests_are_few(store: ActorStore, demo: UPath, s3_folder: Path) -> No
 
 
 def kill_at(store: ActorStore, moment: int, files: dict[str, bytes]) -> bool:
-    """Publish in a child that is killed (SIGKILL) around its nth put, by turns before and after it. True: it was killed."""
+    """Publish in a child that is killed (SIGKILL) around its nth put, by turns before and after it.
+    True: it was killed.
+    """
     child = f"""
 import os, signal
 import s3fs
@@ -175,7 +195,14 @@ from tests.actors.test_store import manifest
 from avatar_pipeline.actors.store import ActorStore
 ActorStore({str(store.root)!r}).publish(manifest(), {files!r})
 """
-    done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, timeout=120, check=False, cwd=PROJECT)
+    done = subprocess.run(
+        [sys.executable, "-c", child],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=PROJECT,
+    )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0
 
@@ -183,7 +210,8 @@ ActorStore({str(store.root)!r}).publish(manifest(), {files!r})
 def test_killed_writers_leave_the_old_state_or_the_new(store: ActorStore, demo: UPath) -> None:
     store.publish(manifest(), ONE)
     new = {"demo.png": b"new", "new.txt": b"new"}
-    for moment in (3, 8, 12):  # in the version's folder; in the current one, the version complete; after the last put
+    # in the version's folder; in the current one, the version complete; after the last put
+    for moment in (3, 8, 12):
         assert kill_at(store, moment, new)
         assert store.read_all(store.current("demo", "lora")) == (new if moment == 12 else ONE)
         complete = store.versions("demo", "lora")
@@ -194,12 +222,14 @@ def test_killed_writers_leave_the_old_state_or_the_new(store: ActorStore, demo: 
 def test_a_revoked_actor_leaves_the_bucket(
     store: ActorStore, demo: UPath, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Versions, checkpoint, photographs and the portrait among the exports; the receipt lies in the bucket, and says what that may keep."""
+    """Versions, checkpoint, photographs and the portrait among the exports; the receipt lies in the
+    bucket, and says what that may keep.
+    """
     import dagster as dg
 
-    from avatar_pipeline.consent.granting import grant
-    from avatar_pipeline.consent.receipt import receipts
-    from avatar_pipeline.consent.revoke import revoke
+    from avatar_pipeline.actors.consent.grant import grant
+    from avatar_pipeline.actors.consent.receipt import receipts
+    from avatar_pipeline.revocation.revoke import revoke
 
     monkeypatch.setenv("AVATAR_EXPORTS", str(store.root / "exports"))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
@@ -207,20 +237,34 @@ def test_a_revoked_actor_leaves_the_bucket(
     (tmp_path / "paper.pdf").write_bytes(b"signed")
     today = datetime.now(UTC).date()
     grant(
-        store, "demo", subject="Jane", scope=["embed", "publish"], granted=today, expires=today, evidence=UPath(tmp_path / "paper.pdf"),
+        store,
+        "demo",
+        subject="Jane",
+        scope=["embed", "publish"],
+        granted=today,
+        expires=today,
+        evidence=UPath(tmp_path / "paper.pdf"),
         replace=False,
-    )  # fmt: skip
+    )
     assert len(store.photos("demo")) == 18
     store.publish(manifest(), ONE)
     store.publish(manifest(), TWO)
     store.checkpoint("demo", "lora").save(b"half way")
-    drop_in(store, store.spec("demo"), encode_jpeg(Image.new("RGB", (64, 64))), Origin("test", "", 1, "trainedAlgorithmicMedia"))
+    drop_in(
+        store,
+        store.spec("demo"),
+        encode_jpeg(Image.new("RGB", (64, 64))),
+        Origin("test", "", 1, "trainedAlgorithmicMedia"),
+    )
     with dg.DagsterInstance.ephemeral() as instance:
         receipt = revoke(store, instance, tmp_path / "service", "demo")
     left = {str(path).removeprefix(str(store.root)) for path in files_below(store.root).values()}
     assert {path for path in left if not path.startswith("/.revocations/")} == {
-        "/README.md", "/demo/actor.yaml", "/demo/consent.yaml", "/demo/paper.pdf",
-    }  # fmt: skip
+        "/README.md",
+        "/demo/actor.yaml",
+        "/demo/consent.yaml",
+        "/demo/paper.pdf",
+    }
     assert receipts(store, "demo") == [receipt]
     assert (receipt.finished is not None, receipt.not_deleted) == (True, {})
     assert any("keeps versions of objects" in note for note in receipt.notes)

@@ -1,4 +1,6 @@
-"""The Ray deployment of deploy/ray, whole: PostgreSQL, an S3 store, two nodes, Dagster's daemon, each in processes of its own."""
+"""The Ray deployment of deploy/ray, whole: PostgreSQL, an S3 store, two nodes, Dagster's daemon,
+each in processes of its own.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ import dagster as dg
 import pytest
 from upath import UPath
 
-from avatar_pipeline.home import PROJECT
+from avatar_pipeline.core.home import PROJECT
 from tests.deployment.cluster import Cluster, ray_cluster
 from tests.deployment.servers import BUCKET, postgres_server, running, s3_server, wait_for
 
@@ -27,8 +29,9 @@ LAUNCH = """%(actor)s: launchRun(executionParams: {
   selector: {jobName: "%(job)s", repositoryName: "__repository__", repositoryLocationName: "%(module)s"},
   executionMetadata: {tags: [{key: "dagster/partition", value: "%(actor)s"}]}
 }) { __typename }
-"""
-# A person of words only: no photographs to look at, so a run is short. Small, but drawn by the embedded model.
+"""  # noqa: E501
+# A person of words only: no photographs to look at, so a run is short. Small, but drawn by the
+# embedded model.
 ACTOR = """\
 description: european {age} year old {gender} with {hair} hair
 likeness: synthetic
@@ -40,7 +43,9 @@ model: {{steps: {steps}}}
 
 @dataclass(frozen=True)
 class Span:
-    """Who held the GPU of a node: from begin to end, seconds since 1970 (end: infinite while it does). failed: as Ray's job ended."""
+    """Who held the GPU of a node: from begin to end, seconds since 1970 (end: infinite while it
+    does). failed: as Ray's job ended.
+    """
 
     actor: str
     what: str
@@ -52,7 +57,9 @@ class Span:
 
 @dataclass(frozen=True)
 class World:
-    """environment: what leads a process to it. store: URL of the actors. cluster: the Ray nodes. names: of all nodes, by id."""
+    """environment: what leads a process to it. store: URL of the actors. cluster: the Ray nodes.
+    names: of all nodes, by id.
+    """
 
     folder: Path
     environment: dict[str, str]
@@ -61,35 +68,64 @@ class World:
     names: dict[str, str]
 
     def run(self, program: str, *arguments: str, **variables: str) -> str:
-        """The output of a program of this environment in this world. Raises AssertionError when it fails."""
+        """The output of a program of this environment in this world. Raises AssertionError when it
+        fails.
+        """
         done = subprocess.run(
-            [str(Path(sys.executable).parent / program), *arguments], env={**os.environ, **self.environment, **variables},
-            cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            [str(Path(sys.executable).parent / program), *arguments],
+            env={**os.environ, **self.environment, **variables},
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
 
     def request(self, actors: Sequence[str]) -> None:
         """Queue a run of the job for each actor, in the words of the UI's button."""
-        launches = "".join(LAUNCH % {"actor": actor, "module": MODULE, "job": JOB} for actor in actors)
+        launches = "".join(
+            LAUNCH % {"actor": actor, "module": MODULE, "job": JOB} for actor in actors
+        )
         answer = self.run("dagster-graphql", "-m", MODULE, "-t", f"mutation {{ {launches} }}")
         assert answer.count("LaunchRunSuccess") == len(actors), answer
 
     def step_by_step(self, actor: str) -> str:
         """Run the job here, each step as a job of its own in the cluster."""
         tags = json.dumps({"dagster/partition": actor})
-        return self.run("dagster", "job", "execute", "-m", MODULE, "-j", JOB, "--tags", tags, AVATAR_EXECUTOR="ray")
+        return self.run(
+            "dagster",
+            "job",
+            "execute",
+            "-m",
+            MODULE,
+            "-j",
+            JOB,
+            "--tags",
+            tags,
+            AVATAR_EXECUTOR="ray",
+        )
 
     def lose_when_busy(self, node: str, instance: dg.DagsterInstance, seconds: float) -> str:
-        """Lose the node in the middle of a step that it executes; returns the actor whose run that is."""
+        """Lose the node in the middle of a step that it executes; returns the actor whose run that
+        is.
+        """
 
         busy: list[str] = []
 
         def found() -> bool:
             for job in self.cluster.jobs().values():
-                if job.driver_node_id and self.names[job.driver_node_id] == node and not job.status.is_terminal():
+                if (
+                    job.driver_node_id
+                    and self.names[job.driver_node_id] == node
+                    and not job.status.is_terminal()
+                ):
                     run_id = job.metadata["dagster/run-id"]
-                    if any(step.start_time and not step.end_time for step in instance.get_run_step_stats(run_id)):
+                    if any(
+                        step.start_time and not step.end_time
+                        for step in instance.get_run_step_stats(run_id)
+                    ):
                         busy.append(run_id)
             return bool(busy)
 
@@ -104,8 +140,14 @@ class World:
         lines = []
         for run in instance.get_runs():
             lines.append(f"--- {run.tags.get('dagster/partition')} {run.run_id} {run.status.value}")
-            lines += [f"    {entry.message or entry.dagster_event}"[:600] for entry in instance.all_logs(run.run_id)[-6:]]
-        lines += [f"--- {path.name}\n{path.read_text()[-1500:]}" for path in sorted(self.folder.glob("*.log"))]
+            lines += [
+                f"    {entry.message or entry.dagster_event}"[:600]
+                for entry in instance.all_logs(run.run_id)[-6:]
+            ]
+        lines += [
+            f"--- {path.name}\n{path.read_text()[-1500:]}"
+            for path in sorted(self.folder.glob("*.log"))
+        ]
         return "\n".join(lines)
 
 
@@ -134,7 +176,8 @@ def ray_world(folder: Path, actors: int, *, steps: int = 2, nodes: int = 2) -> I
             "AVATAR_EXPORTS": f"s3://{BUCKET}/exports",
             "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(PROJECT),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # Ray starts `dagster`
+            # Ray starts `dagster`
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DAGSTER_POSTGRES_URL": stack.enter_context(postgres_server(folder / "pg")),
             **stack.enter_context(s3_server(folder)),
         }
@@ -147,7 +190,7 @@ def ray_world(folder: Path, actors: int, *, steps: int = 2, nodes: int = 2) -> I
         for number in range(actors):
             add_actor(store, number, steps)
         registered = subprocess.run(
-            [sys.executable, "-m", "avatar_pipeline.cli", "register"],
+            [sys.executable, "-m", "avatar_pipeline", "register"],
             cwd=PROJECT,
             capture_output=True,
             text=True,
@@ -161,8 +204,12 @@ def ray_world(folder: Path, actors: int, *, steps: int = 2, nodes: int = 2) -> I
 
 
 def spans(world: World, instance: dg.DagsterInstance) -> list[Span]:
-    """Each hold of a GPU, in Ray's own record: a job's supervisor holds what the job asked for as long as it lives."""
-    answer = json.loads(urllib.request.urlopen(f"{world.cluster.address}/logical/actors", timeout=30).read())
+    """Each hold of a GPU, in Ray's own record: a job's supervisor holds what the job asked for as
+    long as it lives.
+    """
+    answer = json.loads(
+        urllib.request.urlopen(f"{world.cluster.address}/logical/actors", timeout=30).read()
+    )
     jobs, found = world.cluster.jobs(), []
     for held in answer["data"]["actors"].values():
         name = held["name"].removeprefix("_ray_internal_job_actor_")

@@ -29,7 +29,9 @@ def tiny_folder(tiny_models: dict[str, Path]) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="module", params=["sd", "sdxl", "flux"])
-def each_session(request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]) -> Iterator[GpuSession]:
+def each_session(
+    request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]
+) -> Iterator[GpuSession]:
     """A session on the tiny pipeline of each family in turn."""
     session = tiny_session(request.param, tiny_folder(request.param))
     yield session

@@ -1,4 +1,6 @@
-"""Folders in the form of a pipeline with next to nothing in them: for what looks at weights without loading them."""
+"""Folders in the form of a pipeline with next to nothing in them: for what looks at weights without
+loading them.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""A hub on 127.0.0.1: the part of the Hugging Face hub's API that a download uses, with faults on demand.
+"""A hub on 127.0.0.1: the part of the Hugging Face hub's API that a download uses, with faults on
+demand.
 
-Serves one repository from a folder. Files of some size are "LFS" files, as on the hub: their ETag is the sha256.
+Serves one repository from a folder. Files of some size are "LFS" files, as on the hub: their ETag
+is the sha256.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ LFS = 10_000  # bytes from which on a file is stored as a large one
 
 @dataclass
 class Hub:
-    """What the server holds and how it behaves. fault: by file or "api", one of the names in `_fail`; requests: what was asked."""
+    """What the server holds and how it behaves. fault: by file or "api", one of the names in
+    `_fail`; requests: what was asked.
+    """
 
     folder: Path
     repo: str
@@ -68,17 +72,28 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 elif hub.fault.get("api"):
                     self._fail(hub.fault["api"])
                 elif path.rstrip("/") == f"{api}/tree/{hub.revision}":
-                    self._send(200, json.dumps(self._tree()).encode(), {"Content-Type": "application/json"}, body)
+                    self._send(
+                        200,
+                        json.dumps(self._tree()).encode(),
+                        {"Content-Type": "application/json"},
+                        body,
+                    )
                 else:
                     self._refuse(404, "RevisionNotFound", "Invalid rev id")
-            elif not path.startswith(files) or not (hub.folder / path.removeprefix(files)).is_file():
+            elif (
+                not path.startswith(files) or not (hub.folder / path.removeprefix(files)).is_file()
+            ):
                 self._refuse(404, "EntryNotFound", "Entry not found")
             else:
                 self._file(path.removeprefix(files), body)
 
         def _file(self, name: str, body: bool) -> None:
             data = (hub.folder / name).read_bytes()
-            headers = {"X-Repo-Commit": hub.revision, "ETag": f'"{_etag(data)}"', "Accept-Ranges": "bytes"}
+            headers = {
+                "X-Repo-Commit": hub.revision,
+                "ETag": f'"{_etag(data)}"',
+                "Accept-Ranges": "bytes",
+            }
             if len(data) >= LFS:
                 headers |= {"X-Linked-Etag": f'"{_etag(data)}"', "X-Linked-Size": str(len(data))}
             fault = hub.fault.get(name)
@@ -127,7 +142,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 
         def _refuse(self, status: int, code: str, message: str) -> None:
             headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
-            self._send(status, json.dumps({"error": message}).encode(), headers, self.command == "GET")
+            self._send(
+                status, json.dumps({"error": message}).encode(), headers, self.command == "GET"
+            )
 
         def _send(self, status: int, data: bytes, headers: dict[str, str], body: bool) -> None:
             self.send_response(status)

@@ -1,6 +1,7 @@
 """A training that its test kills: `python -m tests.diffusion.killed MODEL CHECKPOINT OUT`.
 
-It says on standard output what it is about to do, a line each: "step 3", "save 3", "evaluate 4", and at last "done".
+It says on standard output what it is about to do, a line each: "step 3", "save 3", "evaluate 4",
+and at last "done".
 """
 
 from __future__ import annotations
@@ -37,12 +38,39 @@ def main(model: Path, checkpoint: Path, out: Path) -> None:
         print("evaluate", step, flush=True)
         latents = draw(session.pipeline)
         picture = np.clip(latents[0, :3].transpose(1, 2, 0) * 20 + 128, 0, 255).astype(np.uint8)
-        return Evaluation(float(np.abs(latents).mean()), {"spread": float(latents.std())}, [picture])
+        return Evaluation(
+            float(np.abs(latents).mean()), {"spread": float(latents.std())}, [picture]
+        )
 
-    asked = settings(session, rank=4, alpha=6, steps=24, evaluate_every=4, ema=0.9, optimizer="adamw", accumulation=2)
-    trained = train(session, asked, None, evaluate, on_step, checkpoints=Telling(UPath(checkpoint)), checkpoint_seconds=0.0)
-    history = repr([trained.steps, trained.evaluations.keys(), [found.facts for found in trained.evaluations.values()]])
-    pictures = b"".join(picture.tobytes() for found in trained.evaluations.values() for picture in found.pictures)
+    asked = settings(
+        session,
+        rank=4,
+        alpha=6,
+        steps=24,
+        evaluate_every=4,
+        ema=0.9,
+        optimizer="adamw",
+        accumulation=2,
+    )
+    trained = train(
+        session,
+        asked,
+        None,
+        evaluate,
+        on_step,
+        checkpoints=Telling(UPath(checkpoint)),
+        checkpoint_seconds=0.0,
+    )
+    history = repr(
+        [
+            trained.steps,
+            trained.evaluations.keys(),
+            [found.facts for found in trained.evaluations.values()],
+        ]
+    )
+    pictures = b"".join(
+        picture.tobytes() for found in trained.evaluations.values() for picture in found.pictures
+    )
     (out / "weights").write_bytes(trained.weights)
     (out / "rest").write_bytes(history.encode() + pictures)
     print("done", trained.resumed_at, flush=True)

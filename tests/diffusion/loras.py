@@ -1,4 +1,6 @@
-"""LoRAs of random weights for tiny pipelines, in diffusers' format and in kohya's, as bytes of safetensors files."""
+"""LoRAs of random weights for tiny pipelines, in diffusers' format and in kohya's, as bytes of
+safetensors files.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from typing import Any
 RANK, ALPHA = 4, 8
 
 
-def make_lora(folder: Path, targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")) -> bytes:
+def make_lora(
+    folder: Path, targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
+) -> bytes:
     """A LoRA for the pipeline saved in `folder`, written by diffusers itself."""
     import torch
     from diffusers import DiffusionPipeline
@@ -20,7 +24,8 @@ def make_lora(folder: Path, targets: tuple[str, ...] = ("to_q", "to_k", "to_v", 
     denoiser = getattr(pipeline, part)
     torch.manual_seed(3)
     denoiser.add_adapter(
-        LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=list(targets), init_lora_weights=False), adapter_name="default"
+        LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=list(targets), init_lora_weights=False),
+        adapter_name="default",
     )
     config = denoiser.peft_config["default"].to_dict() | {"target_modules": list(targets)}
     with tempfile.TemporaryDirectory() as out:

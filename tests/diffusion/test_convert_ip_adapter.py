@@ -8,16 +8,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.sampling import text_to_image
-from avatar_pipeline.home import PROJECT
 from tests.diffusion.adapters import INSIGHTFACE, faceid_weights, write_adapter
 from tests.diffusion.sessions import SIZE, tiny_session
 
 
 def convert(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
     script = PROJECT / "scripts" / "convert_ip_adapter.py"
-    return subprocess.run([sys.executable, str(script), str(source), str(target)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, str(script), str(source), str(target)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_converted_adapter_draws_what_it_drew(tmp_path: Path) -> None:
@@ -37,7 +42,9 @@ def test_a_converted_adapter_draws_what_it_drew(tmp_path: Path) -> None:
     done = convert(tmp_path / "faceid.bin", target)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in target.parent.iterdir()] == [target.name]
-    assert np.array_equal(np.asarray(text_to_image(session, "a man", 5, *SIZE, 2, 3.0, identity=identity)), before)
+    assert np.array_equal(
+        np.asarray(text_to_image(session, "a man", 5, *SIZE, 2, 3.0, identity=identity)), before
+    )
     session.close()
 
 
@@ -49,7 +56,10 @@ class Harm:
 def test_pickled_code_does_not_run(tmp_path: Path) -> None:
     (tmp_path / "harm.bin").write_bytes(pickle.dumps(Harm()))
     torch.save({"weights": torch.zeros(1)}, tmp_path / "other.bin")
-    for name, reason in (("harm.bin", "no PyTorch file of plain tensors"), ("other.bin", "is no IP-Adapter")):
+    for name, reason in (
+        ("harm.bin", "no PyTorch file of plain tensors"),
+        ("other.bin", "is no IP-Adapter"),
+    ):
         done = convert(tmp_path / name, tmp_path / "out.safetensors")
         assert done.returncode != 0
         assert reason in done.stderr

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.device import choose_device, free_memory_gib, turn
-from avatar_pipeline.errors import ModelError
 
 HOLDER = """
 import sys, time
@@ -51,7 +51,9 @@ def test_a_numbered_card(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (device.where, device.kind, device.name, device.index) == ("cuda:1", "cuda", "card 1", 1)
     assert choose_device("cuda").where == choose_device("auto").where == "cuda:0"
     assert current == [1, 0, 0]
-    with pytest.raises(ModelError, match="'cuda:2' is not there: this machine has 2 CUDA devices, cuda:0 to cuda:1"):
+    with pytest.raises(
+        ModelError, match="'cuda:2' is not there: this machine has 2 CUDA devices, cuda:0 to cuda:1"
+    ):
         choose_device("cuda:2")
 
 
@@ -62,9 +64,13 @@ def test_free_memory_is_a_part_of_the_machines() -> None:
 
 
 def test_two_processes_take_turns(tmp_path: Path) -> None:
-    """Though each has a folder for temporary files of its own, as systemd's PrivateTmp gives one."""
+    """Though each has a folder for temporary files of its own, as systemd's PrivateTmp gives
+    one.
+    """
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    other = subprocess.Popen([sys.executable, "-c", HOLDER, "1.5"], stdout=subprocess.PIPE, text=True, env=environment)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, "1.5"], stdout=subprocess.PIPE, text=True, env=environment
+    )
     assert other.stdout is not None
     assert other.stdout.readline().strip() == "held"
     with turn(choose_device("cpu")) as usage:
@@ -77,7 +83,9 @@ def test_two_processes_take_turns(tmp_path: Path) -> None:
 
 
 def test_a_killed_holder_leaves_the_device_free() -> None:
-    other = subprocess.Popen([sys.executable, "-c", HOLDER, "600"], stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, "600"], stdout=subprocess.PIPE, text=True
+    )
     assert other.stdout is not None
     assert other.stdout.readline().strip() == "held"
     other.kill()

@@ -1,4 +1,6 @@
-"""`avatar-pipeline fetch` against a hub on this machine: what is taken, what is not, and every way in which it can fail."""
+"""`avatar-pipeline fetch` against a hub on this machine: what is taken, what is not, and every way
+in which it can fail.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.weights import file_sha256
-from avatar_pipeline.errors import ModelError
 from tests.diffusion import tiny
 from tests.diffusion.hub_server import Hub, serving
 
@@ -48,7 +50,9 @@ def hub(pipeline: Path, tmp_path: Path) -> Iterator[Hub]:
 def fetch(hub: Hub, tmp_path: Path) -> Fetch:
     """Run the command in a process of its own, with a cache and a home of its own."""
 
-    def run(*arguments: str, preset: str = "flux-schnell", **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, preset: str = "flux-schnell", **environ: str
+    ) -> subprocess.CompletedProcess[str]:
         own = {
             "HF_HOME": str(tmp_path / "cache"),
             "HF_ENDPOINT": hub.url,
@@ -59,9 +63,13 @@ def fetch(hub: Hub, tmp_path: Path) -> Fetch:
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
         return subprocess.run(
-            [sys.executable, "-m", "avatar_pipeline.cli", "fetch", preset, *arguments],
-            capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **own, **environ},
-        )  # fmt: skip
+            [sys.executable, "-m", "avatar_pipeline", "fetch", preset, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, **own, **environ},
+        )
 
     return run
 
@@ -75,51 +83,78 @@ def assert_one_error(done: subprocess.CompletedProcess[str], *words: str) -> Non
 
 
 def snapshot(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "hub" / f"models--{REPO.replace('/', '--')}" / "snapshots" / REVISION
+    return (
+        tmp_path / "cache" / "hub" / f"models--{REPO.replace('/', '--')}" / "snapshots" / REVISION
+    )
 
 
-def test_what_the_pipeline_needs_is_fetched_once_and_runs_from_the_cache(fetch: Fetch, hub: Hub, tmp_path: Path) -> None:
+def test_what_the_pipeline_needs_is_fetched_once_and_runs_from_the_cache(
+    fetch: Fetch, hub: Hub, tmp_path: Path
+) -> None:
     done = fetch()
     assert done.returncode == 0, done.stderr
     assert "Apache-2.0" in done.stdout
-    got = {path.relative_to(snapshot(tmp_path)).as_posix() for path in snapshot(tmp_path).rglob("*") if path.is_file()}
+    got = {
+        path.relative_to(snapshot(tmp_path)).as_posix()
+        for path in snapshot(tmp_path).rglob("*")
+        if path.is_file()
+    }
     assert "transformer/diffusion_pytorch_model.safetensors" in got
     assert {name for name in got if name.startswith("vae/")} == {
         "vae/config.json",
         "vae/diffusion_pytorch_model.fp16.safetensors",
     }
-    assert not [name for name in got if not name.endswith((".safetensors", ".json", ".txt", ".model"))]
+    assert not [
+        name for name in got if not name.endswith((".safetensors", ".json", ".txt", ".model"))
+    ]
     assert not got & {"flux1-dev.safetensors", "ae.safetensors"}
 
     hub.requests.clear()
     again = fetch()
     assert again.returncode == 0
     assert "0 of" in again.stdout
-    assert not [request for request in hub.requests if request.startswith("GET") and "/resolve/" in request]
+    assert not [
+        request for request in hub.requests if request.startswith("GET") and "/resolve/" in request
+    ]
 
-    # A run is offline: the hub is switched off, and the weights' names in the cache are their digests.
+    # A run is offline: the hub is switched off, and the weights' names in the cache are their
+    # digests.
     script = """
 from avatar_pipeline.diffusion.overrides import preset_by_name
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.provenance.digests import sha256_file
+from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.diffusion.weights import file_sha256
 session = GpuSession(preset_by_name("flux-schnell"), "cpu")
 weights = session.model / "transformer" / "diffusion_pytorch_model.safetensors"
 assert weights.is_symlink() and file_sha256(weights) == sha256_file(weights) == weights.resolve().name
 print(type(session.pipeline).__name__, session.preset.model_id, session.preset.revision, len(session.model_sha256))
-"""
+"""  # noqa: E501
     environ = {
-        "HF_HOME": str(tmp_path / "cache"), "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HUB_OFFLINE": "1",
         "AVATAR_MODEL_FLUX_SCHNELL": f"{REPO}@{REVISION}",
-    }  # fmt: skip
+    }
     ran = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environ}
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **environ},
     )
     assert ran.stdout.split() == ["FluxPipeline", REPO, REVISION, "64"], ran.stderr
 
 
-def test_a_licence_has_to_be_accepted_first_and_is_put_on_record(fetch: Fetch, hub: Hub, tmp_path: Path) -> None:
-    assert_one_error(fetch(preset="flux-dev"), "flux-dev has not been accepted", "Non-Commercial", "--accept-licence")
+def test_a_licence_has_to_be_accepted_first_and_is_put_on_record(
+    fetch: Fetch, hub: Hub, tmp_path: Path
+) -> None:
+    assert_one_error(
+        fetch(preset="flux-dev"),
+        "flux-dev has not been accepted",
+        "Non-Commercial",
+        "--accept-licence",
+    )
     assert hub.requests == []
     done = fetch("--accept-licence", preset="flux-dev")
     assert done.returncode == 0, done.stderr
@@ -127,8 +162,14 @@ def test_a_licence_has_to_be_accepted_first_and_is_put_on_record(fetch: Fetch, h
     assert "FLUX.1 [dev] Non-Commercial License" in record
     assert "+00:00" in record
     assert fetch(preset="flux-dev").returncode == 0
-    assert_one_error(fetch(preset="flux-dev", DAGSTER_HOME=str(tmp_path / "other")), "has not been accepted")
-    accepted = fetch(preset="flux-dev", DAGSTER_HOME=str(tmp_path / "other"), AVATAR_ACCEPT_LICENCES="sdxl, flux-dev")
+    assert_one_error(
+        fetch(preset="flux-dev", DAGSTER_HOME=str(tmp_path / "other")), "has not been accepted"
+    )
+    accepted = fetch(
+        preset="flux-dev",
+        DAGSTER_HOME=str(tmp_path / "other"),
+        AVATAR_ACCEPT_LICENCES="sdxl, flux-dev",
+    )
     assert accepted.returncode == 0
 
 
@@ -154,7 +195,11 @@ def test_what_is_not_there(fetch: Fetch) -> None:
 
 
 def test_without_a_connection(fetch: Fetch) -> None:
-    assert_one_error(fetch(HF_ENDPOINT="http://127.0.0.1:9"), "connection to the hub failed", "fetch flux-schnell")
+    assert_one_error(
+        fetch(HF_ENDPOINT="http://127.0.0.1:9"),
+        "connection to the hub failed",
+        "fetch flux-schnell",
+    )
     assert_one_error(fetch(HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE", "Unset it")
 
 
@@ -167,7 +212,9 @@ def test_a_download_that_breaks_off_is_gone_on_with(fetch: Fetch, hub: Hub, tmp_
     assert done.returncode == 0, done.stderr
     # what had come whole is not asked for again
     assert not [
-        request for request in hub.requests if request.startswith("GET") and "text_encoder_2/model.safetensors" in request
+        request
+        for request in hub.requests
+        if request.startswith("GET") and "text_encoder_2/model.safetensors" in request
     ]
 
 
@@ -189,17 +236,24 @@ def test_damaged_bytes_are_noticed_and_deleted(fetch: Fetch, hub: Hub, tmp_path:
         assert (snapshot(tmp_path) / name).read_bytes() == whole
 
 
-def test_another_family_and_pickles_are_refused_before_anything_large_is_fetched(fetch: Fetch, hub: Hub) -> None:
+def test_another_family_and_pickles_are_refused_before_anything_large_is_fetched(
+    fetch: Fetch, hub: Hub
+) -> None:
     other = fetch(preset="sdxl", AVATAR_MODEL_SDXL=f"{REPO}@{REVISION}")
     assert_one_error(other, "is a FLUX.1 model", "preset sdxl wants SDXL")
     (hub.folder / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
     assert_one_error(fetch(), "only as a pickle (diffusion_pytorch_model.bin)", "any code")
-    assert not [request for request in hub.requests if request.startswith("GET") and ".safetensors" in request]
+    assert not [
+        request
+        for request in hub.requests
+        if request.startswith("GET") and ".safetensors" in request
+    ]
 
 
 def test_a_disk_that_is_too_small(fetch: Fetch, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import shutil\nold = shutil.disk_usage\nshutil.disk_usage = lambda path: old(path)._replace(free=1000)\n"
+        "import shutil\nold = shutil.disk_usage\nshutil.disk_usage = lambda path: "
+        "old(path)._replace(free=1000)\n"
     )
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     assert_one_error(fetch(PYTHONPATH=paths), "needs 1.0 GiB, and 0.0 GiB are free", "HF_HOME")

@@ -1,4 +1,6 @@
-"""The face-identity input through the session: it steers, and without an identity it leaves no trace."""
+"""The face-identity input through the session: it steers, and without an identity it leaves no
+trace.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avatar_pipeline.core.errors import GenerationError, ModelError
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image
@@ -16,10 +19,13 @@ from avatar_pipeline.diffusion.training.dataset import encode_dataset
 from avatar_pipeline.diffusion.training.loop import train_lora
 from avatar_pipeline.diffusion.training.record import Evaluation
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
-from avatar_pipeline.errors import GenerationError, ModelError
 from tests.diffusion.adapters import EMBEDDING, write_adapter
 
-PRESET = replace(get_preset("embedded"), identity_adapter="ip_adapter/ip_adapter.safetensors", identity_analyzer="dlib")
+PRESET = replace(
+    get_preset("embedded"),
+    identity_adapter="ip_adapter/ip_adapter.safetensors",
+    identity_analyzer="dlib",
+)
 PROMPT = "headshot portrait photograph of a european 38 year old female with short curly dark hair"
 
 
@@ -42,7 +48,9 @@ def session(model: Path) -> Iterator[GpuSession]:
 
 
 def face(seed: int, weight: float = 1.0, start: int = 0) -> Identity:
-    return Identity(np.random.default_rng(seed).normal(0, 0.1, EMBEDDING).astype(np.float32), weight, start)
+    return Identity(
+        np.random.default_rng(seed).normal(0, 0.1, EMBEDDING).astype(np.float32), weight, start
+    )
 
 
 def draw(session: GpuSession, identity: Identity | None, guidance: float = 2.0) -> np.ndarray:
@@ -54,7 +62,9 @@ def redraw(session: GpuSession, identity: Identity | None) -> np.ndarray:
     return np.asarray(image_to_image(session, image, PROMPT, 3, 0.7, 3, 2.0, identity))
 
 
-def test_a_face_steers_the_picture_and_the_next_one_is_as_if_there_had_been_none(session: GpuSession) -> None:
+def test_a_face_steers_the_picture_and_the_next_one_is_as_if_there_had_been_none(
+    session: GpuSession,
+) -> None:
     plain, redrawn = draw(session, None), redraw(session, None)
     assert np.array_equal(draw(session, face(1, 0.0)), plain)
     assert "identity_adapter" not in vars(session)  # nothing has been loaded for a scale of 0
@@ -64,7 +74,9 @@ def test_a_face_steers_the_picture_and_the_next_one_is_as_if_there_had_been_none
     assert np.array_equal(one, draw(session, face(1)))
     assert not np.array_equal(one, draw(session, face(2)))
     assert not np.array_equal(one, draw(session, face(1, 0.4)))
-    assert not np.array_equal(draw(session, face(1), guidance=1.0), draw(session, None, guidance=1.0))
+    assert not np.array_equal(
+        draw(session, face(1), guidance=1.0), draw(session, None, guidance=1.0)
+    )
     assert not np.array_equal(redraw(session, face(1)), redrawn)
     assert not np.array_equal(redraw(session, face(1)), redraw(session, face(2)))
 
@@ -78,8 +90,15 @@ def test_an_installed_adapter_at_scale_zero_changes_nothing(session: GpuSession)
 
     def latents(**identity: object) -> torch.Tensor:
         random = torch.Generator().manual_seed(7)
-        options = {"num_inference_steps": 2, "guidance_scale": 2.0, "generator": random, "output_type": "latent"}
-        drawn: torch.Tensor = session.pipeline(PROMPT, width=256, height=256, **options, **identity).images
+        options = {
+            "num_inference_steps": 2,
+            "guidance_scale": 2.0,
+            "generator": random,
+            "output_type": "latent",
+        }
+        drawn: torch.Tensor = session.pipeline(
+            PROMPT, width=256, height=256, **options, **identity
+        ).images
         return drawn
 
     adapter, plain = session.identity_adapter, latents()
@@ -94,12 +113,22 @@ def test_faces_and_loras_go_together_in_any_order(session: GpuSession, model: Pa
     pictures = [Image.fromarray(draw(session, None))]
     plain, steered = draw(session, None), draw(session, face(1))
     settings = Hyperparameters(
-        rank=2, alpha=2, learning_rate=1e-2, steps=2, batch_size=1,
-        targets=PRESET.lora_targets, evaluate_every=2, caption_dropout=0.0, face_weight=2.0,
-    )  # fmt: skip
-    # Training calls the U-Net without an identity: an adapter that has been loaded must not be in its way.
+        rank=2,
+        alpha=2,
+        learning_rate=1e-2,
+        steps=2,
+        batch_size=1,
+        targets=PRESET.lora_targets,
+        evaluate_every=2,
+        caption_dropout=0.0,
+        face_weight=2.0,
+    )
+    # Training calls the U-Net without an identity: an adapter that has been loaded must not be in
+    # its way.
     dataset = encode_dataset(session, pictures, ["a"])
-    weights = train_lora(session, dataset, settings, 5, lambda step: None, lambda step: Evaluation(0.5)).weights
+    weights = train_lora(
+        session, dataset, settings, 5, lambda step: None, lambda step: Evaluation(0.5)
+    ).weights
     with session.lora(weights):
         taught, both = draw(session, None), draw(session, face(1))
         assert not np.array_equal(taught, plain)
@@ -117,18 +146,26 @@ def test_faces_and_loras_go_together_in_any_order(session: GpuSession, model: Pa
     fresh.close()
 
 
-@pytest.mark.parametrize("embedding", [np.zeros(512, np.float32), np.full(EMBEDDING, np.nan, np.float32)])
+@pytest.mark.parametrize(
+    "embedding", [np.zeros(512, np.float32), np.full(EMBEDDING, np.nan, np.float32)]
+)
 def test_another_analyzers_embedding_is_refused(session: GpuSession, embedding: np.ndarray) -> None:
     with pytest.raises(GenerationError, match=r"takes 128 finite numbers.*identity_analyzer"):
         draw(session, Identity(embedding, 1.0))
 
 
 def test_a_weight_or_a_start_out_of_range_is_refused(session: GpuSession) -> None:
-    with pytest.raises(GenerationError, match=r"id_weight: 3.5 is out of range. Give 0 \(no identity\) to 3"):
+    with pytest.raises(
+        GenerationError,
+        match=r"id_weight: 3.5 is out of range. Give 0 \(no "
+        r"identity\) to 3",
+    ):
         face(1, 3.5)
     with pytest.raises(GenerationError, match="id_timestep_start: -1 is out of range"):
         face(1, 1.0, -1)
-    with pytest.raises(GenerationError, match="id_timestep_start: 2 is beyond the last of 2 steps.*Give 0 to 1"):
+    with pytest.raises(
+        GenerationError, match="id_timestep_start: 2 is beyond the last of 2 steps.*Give 0 to 1"
+    ):
         draw(session, face(1, 1.0, 2))
 
 
@@ -139,7 +176,10 @@ def test_a_model_without_an_adapter_says_so(tmp_path: Path) -> None:
     session = GpuSession(PRESET, model=str(tmp_path))
     with pytest.raises(ModelError, match=r"ip_adapter\.safetensors is missing.*identity_scale: 0"):
         draw(session, face(1))
-    assert session.identity_fault("dlib") == f"the model in {tmp_path} has no ip_adapter/ip_adapter.safetensors"
+    assert (
+        session.identity_fault("dlib")
+        == f"the model in {tmp_path} has no ip_adapter/ip_adapter.safetensors"
+    )
     file = tmp_path / PRESET.identity_adapter
     file.parent.mkdir()
     file.write_bytes(b"not a safetensors file")

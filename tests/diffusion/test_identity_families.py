@@ -1,4 +1,6 @@
-"""Faces in every family, with PuLID's weight and start, through adapters of random weights in the published forms."""
+"""Faces in every family, with PuLID's weight and start, through adapters of random weights in the
+published forms.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
+from avatar_pipeline.core.errors import GenerationError, ModelError
+from avatar_pipeline.diffusion.callbacks import Step
 from avatar_pipeline.diffusion.identity import FACE_LORA, Identity
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image, text_to_images
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.diffusion.watch import Step
-from avatar_pipeline.errors import GenerationError, ModelError
 from tests.diffusion.adapters import EMBEDDING, INSIGHTFACE, write_adapter, write_flux_adapter
 from tests.diffusion.sessions import SIZE, TINY, tiny_session
 
@@ -22,7 +24,9 @@ STEPS = 4
 
 
 @pytest.fixture(scope="module", params=["embedded", *TINY])
-def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GpuSession]:
+def session(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GpuSession]:
     name = request.param
     if name == "embedded":
         made = GpuSession(get_preset(name))
@@ -44,12 +48,20 @@ def face(session: GpuSession, seed: int, weight: float = 1.0, start: int = 0) ->
     return Identity(random.normal(0, 0.1, length).astype(np.float32), weight, start, picture)
 
 
-def draw(session: GpuSession, identity: Identity | None, guidance: float = 3.0, negative: str = "") -> np.ndarray:
-    return np.asarray(text_to_image(session, "a man", 5, *SIZE, STEPS, guidance, negative, identity))
+def draw(
+    session: GpuSession, identity: Identity | None, guidance: float = 3.0, negative: str = ""
+) -> np.ndarray:
+    return np.asarray(
+        text_to_image(session, "a man", 5, *SIZE, STEPS, guidance, negative, identity)
+    )
 
 
 def redraw(session: GpuSession, identity: Identity | None) -> np.ndarray:
-    return np.asarray(image_to_image(session, Image.new("RGB", SIZE, "gray"), "a man", 3, 0.75, STEPS, 3.0, identity))
+    return np.asarray(
+        image_to_image(
+            session, Image.new("RGB", SIZE, "gray"), "a man", 3, 0.75, STEPS, 3.0, identity
+        )
+    )
 
 
 def test_a_face_steers_and_leaves_no_trace(session: GpuSession) -> None:
@@ -60,7 +72,9 @@ def test_a_face_steers_and_leaves_no_trace(session: GpuSession) -> None:
     assert not np.array_equal(one, draw(session, face(session, 2)))
     assert not np.array_equal(one, draw(session, face(session, 1, 0.5)))
     assert not np.array_equal(draw(session, face(session, 1), 1.0), draw(session, None, 1.0))
-    assert not np.array_equal(draw(session, face(session, 1), negative="beard"), draw(session, None, negative="beard"))
+    assert not np.array_equal(
+        draw(session, face(session, 1), negative="beard"), draw(session, None, negative="beard")
+    )
     assert not np.array_equal(redraw(session, face(session, 1)), redrawn)
     assert np.array_equal(draw(session, face(session, 1, 0.0)), plain)
     assert np.array_equal(draw(session, None), plain)
@@ -69,7 +83,9 @@ def test_a_face_steers_and_leaves_no_trace(session: GpuSession) -> None:
 
 
 @pytest.mark.parametrize("start", [1, 3])
-def test_before_its_step_a_face_changes_nothing(session: GpuSession, start: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_its_step_a_face_changes_nothing(
+    session: GpuSession, start: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The latents before it are bit for bit those without a face."""
 
     def steps(identity: Identity | None) -> list[torch.Tensor]:
@@ -83,7 +99,7 @@ def test_before_its_step_a_face_changes_nothing(session: GpuSession, start: int,
         session.watch = None
         return seen
 
-    from avatar_pipeline.diffusion import watch as watching
+    from avatar_pipeline.diffusion import callbacks as watching
 
     expected: list[torch.Tensor] = []
     call = watching.StepCallback.__call__
@@ -96,13 +112,20 @@ def test_before_its_step_a_face_changes_nothing(session: GpuSession, start: int,
     without, late = steps(None), steps(face(session, 1, 2.0, start))
     for step in range(STEPS):
         assert torch.equal(without[step], late[step]) == (step < start), step
-    assert not np.array_equal(draw(session, face(session, 1, 2.0, start)), draw(session, face(session, 1, 2.0, 0)))
+    assert not np.array_equal(
+        draw(session, face(session, 1, 2.0, start)), draw(session, face(session, 1, 2.0, 0))
+    )
 
 
 def test_a_batch_shares_one_face(session: GpuSession) -> None:
     identity = face(session, 1)
-    together = text_to_images(session, ["a man", "a woman"], [5, 6], *SIZE, STEPS, 3.0, identity=identity)
-    assert np.percentile(np.abs(np.asarray(together[0]).astype(int) - draw(session, identity)), 95) <= 2
+    together = text_to_images(
+        session, ["a man", "a woman"], [5, 6], *SIZE, STEPS, 3.0, identity=identity
+    )
+    assert (
+        np.percentile(np.abs(np.asarray(together[0]).astype(int) - draw(session, identity)), 95)
+        <= 2
+    )
 
 
 @pytest.mark.parametrize("start", [0, 2])
@@ -129,7 +152,10 @@ def test_a_faces_lora_stands_beside_the_actors(session: GpuSession) -> None:
     unet = session.denoiser
     plain, steered = draw(session, None), draw(session, face(session, 1))
     torch.manual_seed(1)
-    unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k"], init_lora_weights=False), "actor")
+    unet.add_adapter(
+        LoraConfig(r=4, lora_alpha=4, target_modules=["to_q", "to_k"], init_lora_weights=False),
+        "actor",
+    )
     taught, both = draw(session, None), draw(session, face(session, 1))
     late = draw(session, face(session, 1, 1.0, 2))
     assert len({picture.tobytes() for picture in (plain, steered, taught, both, late)}) == 5
@@ -160,5 +186,9 @@ def test_pickles_are_not_loaded(session: GpuSession) -> None:
     if session.preset.name == "embedded":
         pytest.skip("its folder is not ours to write into")
     pickled.write_bytes(b"\x80\x04")
-    with pytest.raises(ModelError, match=r"is no safetensors file. Convert it with scripts/convert_ip_adapter.py"):
+    with pytest.raises(
+        ModelError,
+        match=r"is no safetensors file. Convert it with "
+        r"scripts/convert_ip_adapter.py",
+    ):
         load_adapter(session.pipeline, session.model, "faceid.bin")

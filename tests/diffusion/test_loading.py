@@ -1,4 +1,6 @@
-"""Loading every family from a folder: what comes out of it, and one clear error for each way in which it can fail."""
+"""Loading every family from a folder: what comes out of it, and one clear error for each way in
+which it can fail.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avatar_pipeline.core.digests import sha256_file
+from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.diffusion.weights import check_model_folder, count_parameters, file_sha256, locate_model, model_sha256
-from avatar_pipeline.errors import ModelError
-from avatar_pipeline.provenance.digests import sha256_file
+from avatar_pipeline.diffusion.weights import (
+    check_model_folder,
+    count_parameters,
+    file_sha256,
+    locate_model,
+    model_sha256,
+)
 
 LARGE = ("sd15", "sdxl", "flux-dev")
 
@@ -31,7 +39,13 @@ def draw(session: GpuSession, size: int = 64, steps: int = 2) -> np.ndarray:
 
     random = torch.Generator().manual_seed(1)
     drawn = session.pipeline(
-        "a man", width=size, height=size, num_inference_steps=steps, guidance_scale=3.0, generator=random, output_type="np"
+        "a man",
+        width=size,
+        height=size,
+        num_inference_steps=steps,
+        guidance_scale=3.0,
+        generator=random,
+        output_type="np",
     )
     return np.asarray(drawn.images[0])
 
@@ -58,20 +72,31 @@ def test_the_sampler_of_the_presets_for_u_nets(tiny_models: dict[str, Path], nam
     scheduler = open_session(tiny_models, name).pipeline.scheduler
     scheduler.set_timesteps(10)
     assert type(scheduler).__name__ == "DPMSolverMultistepScheduler"
-    assert (scheduler.config.use_karras_sigmas, scheduler.config.algorithm_type) == (True, "dpmsolver++")
+    assert (scheduler.config.use_karras_sigmas, scheduler.config.algorithm_type) == (
+        True,
+        "dpmsolver++",
+    )
     assert scheduler.config.beta_end == 0.012  # the training's own schedule is kept
-    sigmas = scheduler.sigmas[:-1].double().numpy() ** (1 / 7)  # Karras: evenly spaced in sigma^(1/7)
+    # Karras: evenly spaced in sigma^(1/7)
+    sigmas = scheduler.sigmas[:-1].double().numpy() ** (1 / 7)
     assert np.diff(sigmas) == pytest.approx(np.full(9, np.diff(sigmas).mean()), rel=1e-3)
 
 
-@pytest.mark.parametrize(("name", "steps", "mu"), [("flux-dev", 25, 1.15), ("flux-schnell", 4, 0.0)])
+@pytest.mark.parametrize(
+    ("name", "steps", "mu"), [("flux-dev", 25, 1.15), ("flux-schnell", 4, 0.0)]
+)
 @pytest.mark.parametrize("size", [64, 128])
-def test_the_noise_levels_of_flux_are_comfyuis(tiny_models: dict[str, Path], name: str, steps: int, mu: float, size: int) -> None:
+def test_the_noise_levels_of_flux_are_comfyuis(
+    tiny_models: dict[str, Path], name: str, steps: int, mu: float, size: int
+) -> None:
     session = GpuSession(get_preset(name), "cpu", str(tiny_models["flux-dev"]))
     draw(session, size, steps)
     even = np.linspace(1, 1 / steps, steps)
-    expected = math.exp(mu) / (math.exp(mu) + 1 / even - 1)  # the formula of FLUX's time shift, whatever the size
-    assert session.pipeline.scheduler.sigmas.numpy() == pytest.approx(np.append(expected, 0.0), abs=1e-6)
+    # the formula of FLUX's time shift, whatever the size
+    expected = math.exp(mu) / (math.exp(mu) + 1 / even - 1)
+    assert session.pipeline.scheduler.sigmas.numpy() == pytest.approx(
+        np.append(expected, 0.0), abs=1e-6
+    )
 
 
 def test_a_preset_may_leave_the_folders_own_sampler(tiny_models: dict[str, Path]) -> None:
@@ -81,18 +106,24 @@ def test_a_preset_may_leave_the_folders_own_sampler(tiny_models: dict[str, Path]
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_the_headers_tell_how_many_weights_there_are(tiny_models: dict[str, Path], name: str) -> None:
+def test_the_headers_tell_how_many_weights_there_are(
+    tiny_models: dict[str, Path], name: str
+) -> None:
     session = open_session(tiny_models, name)
     counted = count_parameters(tiny_models[name], session.preset.family)
     assert set(counted) == set(session.preset.parameters)
     for part, millions in counted.items():
         module = getattr(session.pipeline, part)
-        assert millions * 1e6 == pytest.approx(sum(weights.numel() for weights in module.parameters()), rel=0.05), part
+        assert millions * 1e6 == pytest.approx(
+            sum(weights.numel() for weights in module.parameters()), rel=0.05
+        ), part
 
 
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("offload", ["model", "group"])
-def test_offloading_changes_no_picture(tiny_models: dict[str, Path], name: str, offload: str) -> None:
+def test_offloading_changes_no_picture(
+    tiny_models: dict[str, Path], name: str, offload: str
+) -> None:
     """On a CPU nothing goes anywhere, but all the hooks work."""
     session = open_session(tiny_models, name)
     plain = draw(session)
@@ -120,7 +151,9 @@ def test_eight_bits_are_nearly_the_same_picture(tiny_models: dict[str, Path], na
     assert draw(session) == pytest.approx(coarse, abs=1e-5)
 
 
-def test_half_precision_copies_are_used_where_they_are_all_there_is(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_half_precision_copies_are_used_where_they_are_all_there_is(
+    tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_models["sdxl"], folder)
     whole = model_sha256(folder)
@@ -145,7 +178,9 @@ def test_the_hash_is_of_what_is_loaded(tiny_models: dict[str, Path], tmp_path: P
     assert model_sha256(folder) != digest
 
 
-def test_a_large_files_digest_is_remembered_between_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_files_digest_is_remembered_between_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from avatar_pipeline.diffusion import weights
 
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
@@ -192,7 +227,9 @@ def damage_pickle(folder: Path) -> None:
 
 def damage_shard(folder: Path) -> None:
     file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
-    shards = {f"layer.{i}": f"diffusion_pytorch_model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)}
+    shards = {
+        f"layer.{i}": f"diffusion_pytorch_model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)
+    }
     shutil.copy(file, file.with_name(shards["layer.1"]))
     file.rename(file.with_name(shards["layer.3"]))
     file.with_name(f"{file.name}.index.json").write_text(json.dumps({"weight_map": shards}))
@@ -201,7 +238,9 @@ def damage_shard(folder: Path) -> None:
 def damage_escape(folder: Path) -> None:
     file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
     file.rename(folder.parent / "elsewhere.safetensors")
-    file.with_name(f"{file.name}.index.json").write_text(json.dumps({"weight_map": {"a": "../../elsewhere.safetensors"}}))
+    file.with_name(f"{file.name}.index.json").write_text(
+        json.dumps({"weight_map": {"a": "../../elsewhere.safetensors"}})
+    )
 
 
 def damage_index(folder: Path) -> None:
@@ -220,15 +259,29 @@ def damage_class(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (damage_truncated, r"transformer.*safetensors is damaged: it has \d+ bytes, and its header promises"),
+        (
+            damage_truncated,
+            r"transformer.*safetensors is damaged: it has \d+ bytes, and its "
+            r"header promises",
+        ),
         (damage_header, "vae.*safetensors is damaged: it has no safetensors header"),
         (damage_missing_part, "lacks the weights of its text_encoder_2: there is no folder"),
         (damage_missing_weights, "lacks the weights of its text_encoder: no .safetensors"),
-        (damage_pickle, r"only as a pickle \(diffusion_pytorch_model\.bin\).*any code.*safe_serialization=True"),
-        (damage_shard, "lacks 1 of the 3 shards of its transformer: .*-00002-of-00003.safetensors is missing"),
+        (
+            damage_pickle,
+            r"only as a pickle \(diffusion_pytorch_model\.bin\).*any "
+            r"code.*safe_serialization=True",
+        ),
+        (
+            damage_shard,
+            "lacks 1 of the 3 shards of its transformer: .*-00002-of-00003.safetensors is missing",
+        ),
         (damage_escape, "index.json is damaged: it names files of other folders"),
         (damage_index, "model_index.json is damaged"),
-        (damage_no_index, "has no model_index.json. flux1-dev.safetensors is a checkpoint in one file"),
+        (
+            damage_no_index,
+            "has no model_index.json. flux1-dev.safetensors is a checkpoint in one file",
+        ),
         (damage_class, "holds a StableDiffusion3Pipeline"),
     ],
 )
@@ -244,10 +297,14 @@ def test_a_damaged_folder_is_one_clear_error(
             look()
 
 
-def test_weights_that_do_not_fit_their_configuration_are_an_error(tiny_models: dict[str, Path], tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_their_configuration_are_an_error(
+    tiny_models: dict[str, Path], tmp_path: Path
+) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_models["flux-dev"], folder)
-    shutil.copy(tiny_models["sdxl"] / "vae" / "diffusion_pytorch_model.safetensors", folder / "transformer")
+    shutil.copy(
+        tiny_models["sdxl"] / "vae" / "diffusion_pytorch_model.safetensors", folder / "transformer"
+    )
     with pytest.raises(ModelError, match="cannot be loaded"):
         _ = GpuSession(get_preset("flux-dev"), "cpu", str(folder)).pipeline
 
@@ -260,17 +317,25 @@ def test_weights_that_do_not_fit_their_configuration_are_an_error(tiny_models: d
         ("sd15", "flux-dev", "is a FLUX.1 folder, and preset sd15 wants Stable Diffusion 1.5"),
     ],
 )
-def test_a_folder_of_another_family(tiny_models: dict[str, Path], preset: str, folder: str, words: str) -> None:
+def test_a_folder_of_another_family(
+    tiny_models: dict[str, Path], preset: str, folder: str, words: str
+) -> None:
     with pytest.raises(ModelError, match=words):
         _ = GpuSession(get_preset(preset), "cpu", str(tiny_models[folder])).pipeline
     assert check_model_folder(tiny_models[folder]) == get_preset(folder).family
 
 
-def test_weights_that_were_never_fetched_name_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_were_never_fetched_name_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match=r"sdxl are missing: stabilityai.*462165984.*avatar-pipeline fetch sdxl"):
+    with pytest.raises(
+        ModelError,
+        match=r"sdxl are missing: "
+        r"stabilityai.*462165984.*avatar-pipeline fetch sdxl",
+    ):
         locate_model(get_preset("sdxl"))
 
 
@@ -279,7 +344,11 @@ def test_an_unaccepted_licence_stops_before_anything_is_read(
 ) -> None:
     monkeypatch.setenv("AVATAR_ACCEPT_LICENCES", "")
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    with pytest.raises(ModelError, match=r"flux-dev has not been accepted: .*Non-Commercial.*fetch flux-dev --accept-licence"):
+    with pytest.raises(
+        ModelError,
+        match=r"flux-dev has not been accepted: "
+        r".*Non-Commercial.*fetch flux-dev --accept-licence",
+    ):
         _ = open_session(tiny_models, "flux-dev").pipeline
     assert draw(open_session(tiny_models, "sd15")).shape == (64, 64, 3)
 
@@ -303,4 +372,6 @@ def test_what_needs_a_card_is_skipped_without_one(request: pytest.FixtureRequest
     import torch
 
     marked = [item for item in request.session.items if item.get_closest_marker("gpu")]
-    assert [bool(item.get_closest_marker("skip")) for item in marked] == [not torch.cuda.is_available()] * len(marked)
+    assert [bool(item.get_closest_marker("skip")) for item in marked] == [
+        not torch.cuda.is_available()
+    ] * len(marked)

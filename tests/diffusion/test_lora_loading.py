@@ -1,4 +1,6 @@
-"""LoRAs from outside: which are taken, which are refused, and that the session is afterwards as before."""
+"""LoRAs from outside: which are taken, which are refused, and that the session is afterwards as
+before.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
-from avatar_pipeline.errors import ModelError
 from tests.diffusion.loras import ALPHA, RANK, as_kohya, make_lora
 from tests.diffusion.test_loading import LARGE, draw, open_session
 
@@ -25,7 +27,9 @@ def loras(tiny_models: dict[str, Path]) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_both_formats_of_every_family_with_their_alpha(tiny_models: dict[str, Path], loras: dict[str, bytes], name: str) -> None:
+def test_both_formats_of_every_family_with_their_alpha(
+    tiny_models: dict[str, Path], loras: dict[str, bytes], name: str
+) -> None:
     session = open_session(tiny_models, name)
     plain = draw(session)
     with session.lora(loras[name]):
@@ -40,7 +44,10 @@ def test_both_formats_of_every_family_with_their_alpha(tiny_models: dict[str, Pa
 
 
 @pytest.mark.parametrize("name", LARGE)
-@pytest.mark.parametrize(("offload", "quantise"), [("model", "none"), ("group", "none"), ("none", "fp8"), ("group", "fp8")])
+@pytest.mark.parametrize(
+    ("offload", "quantise"),
+    [("model", "none"), ("group", "none"), ("none", "fp8"), ("group", "fp8")],
+)
 def test_under_every_memory_plan(
     tiny_models: dict[str, Path], loras: dict[str, bytes], name: str, offload: str, quantise: str
 ) -> None:
@@ -52,28 +59,45 @@ def test_under_every_memory_plan(
     plain = draw(session)
     with session.lora(loras[name]):
         assert draw(session) == pytest.approx(taught, abs=1e-5 if quantise == "none" else 0.2)
-        stored = {str(weights.dtype) for key, weights in session.denoiser.named_parameters() if "lora_" in key}
+        stored = {
+            str(weights.dtype)
+            for key, weights in session.denoiser.named_parameters()
+            if "lora_" in key
+        }
         assert stored == {"torch.float32"}  # never in 8 bits
     assert np.array_equal(draw(session), plain)
 
 
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize("other", LARGE)
-def test_another_familys_lora_is_refused(tiny_models: dict[str, Path], loras: dict[str, bytes], name: str, other: str) -> None:
+def test_another_familys_lora_is_refused(
+    tiny_models: dict[str, Path], loras: dict[str, bytes], name: str, other: str
+) -> None:
     if name == other:
         return
     session = open_session(tiny_models, name)
     plain = draw(session)
     for weights in (loras[other], as_kohya(loras[other])):
-        refused = pytest.raises(ModelError, match=r"LoRA (does not fit the model|is one for).*LoRA of this preset's family")
+        refused = pytest.raises(
+            ModelError,
+            match=r"LoRA (does not fit the model|is one "
+            r"for).*LoRA of this preset's family",
+        )
         with refused, session.lora(weights):
             pass
     assert np.array_equal(draw(session), plain)
     assert not getattr(session.denoiser, "peft_config", {})
 
 
-def unet_lora(width: int, key: str = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k", **metadata: str) -> bytes:
-    tensors = {f"{key}.lora_A.weight": np.zeros((4, width), np.float32), f"{key}.lora_B.weight": np.zeros((32, 4), np.float32)}
+def unet_lora(
+    width: int,
+    key: str = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+    **metadata: str,
+) -> bytes:
+    tensors = {
+        f"{key}.lora_A.weight": np.zeros((4, width), np.float32),
+        f"{key}.lora_B.weight": np.zeros((32, 4), np.float32),
+    }
     return save(tensors, metadata or None)
 
 
@@ -83,28 +107,47 @@ def unet_lora(width: int, key: str = "unet.down_blocks.1.attentions.0.transforme
         (unet_lora(2048), "sd15", "is one for SDXL, and preset sd15 is Stable Diffusion 1.5"),
         (unet_lora(768), "sdxl", "is one for Stable Diffusion 1.5, and preset sdxl is SDXL"),
         (unet_lora(64, ss_base_model_version="sdxl_base_v1-0"), "sd15", "is one for SDXL"),
-        (unet_lora(32, **{"modelspec.architecture": "flux-1-dev/lora"}), "sd15", "is one for FLUX.1"),
-        (unet_lora(64, key="lora_te2_text_model_encoder_layers_0_self_attn_k_proj"), "sd15", "is one for SDXL"),
+        (
+            unet_lora(32, **{"modelspec.architecture": "flux-1-dev/lora"}),
+            "sd15",
+            "is one for FLUX.1",
+        ),
+        (
+            unet_lora(64, key="lora_te2_text_model_encoder_layers_0_self_attn_k_proj"),
+            "sd15",
+            "is one for SDXL",
+        ),
         (unet_lora(64, key="lora_unet_double_blocks_0_img_attn_proj"), "sdxl", "is one for FLUX.1"),
         (unet_lora(32, key="unet.no_such_layer"), "sd15", "does not fit"),
         (unet_lora(32, key="something.else"), "sd15", "none of its"),
-        (save({"weight": np.zeros(4, np.float32)}), "sd15", "the file is no LoRA: none of its 1 tensors"),
+        (
+            save({"weight": np.zeros(4, np.float32)}),
+            "sd15",
+            "the file is no LoRA: none of its 1 tensors",
+        ),
     ],
 )
-def test_what_names_and_metadata_tell(tiny_models: dict[str, Path], weights: bytes, preset: str, words: str) -> None:
+def test_what_names_and_metadata_tell(
+    tiny_models: dict[str, Path], weights: bytes, preset: str, words: str
+) -> None:
     session = open_session(tiny_models, preset)
     with pytest.raises(ModelError, match=words), session.lora(weights):
         pass
     assert not getattr(session.denoiser, "peft_config", {})
 
 
-def test_a_lora_of_which_only_a_part_fits_is_refused(tiny_models: dict[str, Path], loras: dict[str, bytes]) -> None:
+def test_a_lora_of_which_only_a_part_fits_is_refused(
+    tiny_models: dict[str, Path], loras: dict[str, bytes]
+) -> None:
     from safetensors.numpy import load
 
     tensors = load(loras["sd15"])
     name = next(key for key in tensors if "mid_block" in key and "lora_A" in key)
     extra = {name.replace("mid_block", "mid_block.more"): tensors[name].copy()}
-    extra |= {key.replace("lora_A", "lora_B"): tensors[name.replace("lora_A", "lora_B")].copy() for key in list(extra)}
+    extra |= {
+        key.replace("lora_A", "lora_B"): tensors[name.replace("lora_A", "lora_B")].copy()
+        for key in list(extra)
+    }
     session = open_session(tiny_models, "sd15")
     plain = draw(session)
     with pytest.raises(ModelError, match=r"does not fit"), session.lora(save(tensors | extra)):
@@ -119,7 +162,9 @@ def pickled() -> bytes:
     return buffer.getvalue()
 
 
-def test_files_that_are_damaged_or_pickles(tiny_models: dict[str, Path], loras: dict[str, bytes]) -> None:
+def test_files_that_are_damaged_or_pickles(
+    tiny_models: dict[str, Path], loras: dict[str, bytes]
+) -> None:
     session = open_session(tiny_models, "sd15")
     for weights, words in {
         b"\x80\x04\x95": "is a pickle, which can run any code",
@@ -148,7 +193,9 @@ def test_what_raises_in_the_block_leaves_the_session_as_before(
         assert not np.array_equal(draw(session), plain)
 
 
-def test_a_session_that_shares_weights_shares_the_lora(tiny_models: dict[str, Path], loras: dict[str, bytes]) -> None:
+def test_a_session_that_shares_weights_shares_the_lora(
+    tiny_models: dict[str, Path], loras: dict[str, bytes]
+) -> None:
     session = open_session(tiny_models, "sd15")
     other = GpuSession(get_preset("sd15"), "cpu", str(tiny_models["sd15"]), shared=session)
     plain = draw(session)

@@ -1,4 +1,6 @@
-"""Memory: the estimates against the real architectures and published figures, and the plans for three cards."""
+"""Memory: the estimates against the real architectures and published figures, and the plans for
+three cards.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from functools import cache
 
 import pytest
 
+from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.memory import (
     ACTIVATIONS,
     BYTES,
@@ -18,7 +21,6 @@ from avatar_pipeline.diffusion.memory import (
     training_plan,
 )
 from avatar_pipeline.diffusion.presets import PRESETS, get_preset
-from avatar_pipeline.errors import ModelError
 from benchmarks import full_size
 
 # GiB free on an idle card: its size less the driver's share and the CUDA context
@@ -40,7 +42,9 @@ def counted(name: str) -> tuple[float, float]:
     preset = get_preset(name)
     width, height = max(preset.sizes.values(), key=lambda size: size[0] * size[1])
     assert ACTIVATIONS[name].pixels == width * height
-    return full_size.drawing(preset, width, height) / 2**20, full_size.decoding(preset, width, height) / 2**20
+    return full_size.drawing(preset, width, height) / 2**20, full_size.decoding(
+        preset, width, height
+    ) / 2**20
 
 
 @pytest.mark.parametrize("name", ["embedded", "sd15", "sdxl", "flux-dev"])
@@ -49,10 +53,14 @@ def test_activations_are_those_counted_on_the_architectures(name: str) -> None:
     table, preset = ACTIVATIONS[name], get_preset(name)
     assert [table.drawing, table.decoding] == pytest.approx([drawing, decoding], abs=1)
     assert table.training_pixels == preset.width * preset.height
-    checkpointed = full_size.training(preset, preset.width, preset.height, checkpointing=True) / 2**20
+    checkpointed = (
+        full_size.training(preset, preset.width, preset.height, checkpointing=True) / 2**20
+    )
     assert table.checkpointed == pytest.approx(checkpointed, abs=1)
     if name != "flux-dev":  # its 57 blocks take ten seconds
-        assert table.training == pytest.approx(full_size.training(preset, preset.width, preset.height, False) / 2**20, abs=1)
+        assert table.training == pytest.approx(
+            full_size.training(preset, preset.width, preset.height, False) / 2**20, abs=1
+        )
 
 
 def test_activations_grow_with_the_pixels() -> None:
@@ -63,7 +71,8 @@ def test_activations_grow_with_the_pixels() -> None:
     assert tile == pytest.approx(0.25, abs=0.02)
 
 
-# preset, rank, checkpointing, storage -> reported GB (SimpleTuner's quick start for FLUX r=16; diffusers' SDXL example: "< 16 GB")
+# preset, rank, checkpointing, storage -> reported GB (SimpleTuner's quick start for FLUX r=16;
+# diffusers' SDXL example: "< 16 GB")
 @pytest.mark.parametrize(
     ("name", "rank", "quantise", "least", "most"),
     [
@@ -106,7 +115,8 @@ def test_the_plan_for_drawing_on_three_cards(name: str) -> None:
         assert f"{plan.needs_gib:.1f} GiB of {free:.1f} GiB free" in plan.describe()
 
 
-# (gradient checkpointing, quantised base, text encoders off the card); None: does not fit, and says what would help
+# (gradient checkpointing, quantised base, text encoders off the card); None: does not fit, and says
+# what would help
 TRAINING: dict[str, tuple[tuple[bool, str, bool] | None, ...]] = {
     "embedded": ((False, "none", False),) * 3,
     "sd15": ((False, "none", False), (False, "none", False), (False, "none", False)),
@@ -121,19 +131,31 @@ def test_the_plan_for_training_on_three_cards(name: str) -> None:
     preset = get_preset(name)
     for free, expected in zip((A6000, CARD_24, CARD_12), TRAINING[name], strict=True):
         if expected is None:
-            with pytest.raises(ModelError, match=r"does not fit.*GiB of 11\.4 GiB free.*bitsandbytes"):
-                training_plan(preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size)
-            plan = training_plan(preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size, nf4=True)
+            with pytest.raises(
+                ModelError,
+                match=r"does not fit.*GiB of 11\.4 GiB "
+                r"free.*bitsandbytes",
+            ):
+                training_plan(
+                    preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size
+                )
+            plan = training_plan(
+                preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size, nf4=True
+            )
             expected = (True, "nf4", True)
         else:
-            plan = training_plan(preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size)
+            plan = training_plan(
+                preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size
+            )
         assert (plan.gradient_checkpointing, plan.quantise, plan.offload_text) == expected
         assert plan.needs_gib <= free
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
     with pytest.raises(
-        ModelError, match=r"flux-dev does not fit: even with group offload, VAE in tiles it needs about \d\.\d GiB, and 1\.5 GiB"
+        ModelError,
+        match=r"flux-dev does not fit: even with group offload, VAE in tiles it needs "
+        r"about \d\.\d GiB, and 1\.5 GiB",
     ):
         drawing_plan(get_preset("flux-dev"), 1.5)
 
@@ -143,7 +165,11 @@ def test_tiles_come_before_offload_when_only_decoding_is_too_large() -> None:
     whole, tiled = (drawing_gib(preset, "none", "none", tiling) for tiling in (False, True))
     assert whole - tiled > 1
     plan = drawing_plan(preset, (whole + tiled) / 2)
-    assert (plan.offload, plan.tiling, plan.mode) == ("none", True, "all on the device, VAE in tiles")
+    assert (plan.offload, plan.tiling, plan.mode) == (
+        "none",
+        True,
+        "all on the device, VAE in tiles",
+    )
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -7,13 +7,19 @@ import math
 import pytest
 import torch
 
-from avatar_pipeline.diffusion.training.optimizer import AveragedWeights, gradient_norm, learning_rate_factor, make_optimizer
+from avatar_pipeline.diffusion.training.optimizer import (
+    AveragedWeights,
+    gradient_norm,
+    learning_rate_factor,
+    make_optimizer,
+)
 
 
 def test_the_learning_rate_warms_up_for_ten_steps_and_falls_along_a_cosine_to_a_tenth() -> None:
     factors = [learning_rate_factor(step, 400) for step in range(1, 401)]
     assert factors[:9] == pytest.approx(
-        [step / 10 * (0.55 + 0.45 * math.cos(math.pi * step / 400)) for step in range(1, 10)], abs=1e-12
+        [step / 10 * (0.55 + 0.45 * math.cos(math.pi * step / 400)) for step in range(1, 10)],
+        abs=1e-12,
     )
     assert factors[9] == max(factors) == pytest.approx(0.55 + 0.45 * math.cos(math.pi / 40))
     assert factors[199] == pytest.approx(0.55)
@@ -34,7 +40,10 @@ def test_averaged_weights_forget_their_start_and_then_keep_to_their_decay() -> N
     assert decays[0] == pytest.approx(2 / 11) and decays[-1] == 0.9
     held = float(weights[0][0])
     average.swap(weights)
-    assert float(weights[0][0]) == pytest.approx(expected, rel=1e-4) and float(average.values[0][0]) == held
+    assert (
+        float(weights[0][0]) == pytest.approx(expected, rel=1e-4)
+        and float(average.values[0][0]) == held
+    )
 
 
 def test_weights_without_a_gradient_decay_by_a_ten_thousandth_of_the_rate() -> None:

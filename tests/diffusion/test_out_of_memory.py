@@ -1,4 +1,6 @@
-"""Out of memory, for real: one step down, recorded, and the work again; a second time is an error that says what to do."""
+"""Out of memory, for real: one step down, recorded, and the work again; a second time is an error
+that says what to do.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +11,20 @@ from pathlib import Path
 
 import pytest
 
+from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.out_of_memory import is_out_of_memory
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.errors import GenerationError
 from tests.diffusion.test_loading import draw, open_session
 
-# Decoding 1536x1536 pixels at once takes about 500 MB in the tiny VAE, and 60 MB in tiles of 512. The limit is set when everything is
-# loaded and warm: what the process has now, and so many MB more.
+# Decoding 1536x1536 pixels at once takes about 500 MB in the tiny VAE, and 60 MB in tiles of 512.
+# The limit is set when everything is loaded and warm: what the process has now, and so many MB
+# more.
 LIMITED = """
 import json, resource, sys
 import torch
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.errors import GenerationError
+from avatar_pipeline.core.errors import GenerationError
 
 torch.set_num_threads(1)
 session = GpuSession(get_preset("sd15"), "cpu", sys.argv[1])
@@ -46,18 +49,24 @@ try:
 except GenerationError as raised:
     made, error = None, str(raised)
 print(json.dumps({"made": made, "error": error, "calls": calls, "history": session.plan_history, "log": lines}))
-"""
+"""  # noqa: E501
 
 
 def run_limited(folder: Path, spare: int) -> dict:
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(folder), str(spare)], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", LIMITED, str(folder), str(spare)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space are Linux's")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="limits of address space are Linux's"
+)
 def test_a_real_shortage_steps_down_once_and_the_work_is_done(tiny_models: dict[str, Path]) -> None:
     told = run_limited(tiny_models["sd15"], 280)
     assert told["made"] == [1, 3, 1536, 1536], told
@@ -67,12 +76,20 @@ def test_a_real_shortage_steps_down_once_and_the_work_is_done(tiny_models: dict[
     assert any("out of memory" in line and "VAE in tiles" in line for line in told["log"])
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space are Linux's")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="limits of address space are Linux's"
+)
 def test_a_second_shortage_says_what_to_do(tiny_models: dict[str, Path]) -> None:
     told = run_limited(tiny_models["sd15"], 20)
     assert told["made"] is None
     assert len(told["calls"]) == 2
-    for word in ("out of memory twice", "VAE in tiles", "smaller pictures", "batch_size", "smaller preset than sd15"):
+    for word in (
+        "out of memory twice",
+        "VAE in tiles",
+        "smaller pictures",
+        "batch_size",
+        "smaller preset than sd15",
+    ):
         assert word in told["error"]
 
 
@@ -115,20 +132,29 @@ def test_a_lora_in_use_survives_the_step(tiny_models: dict[str, Path]) -> None:
             session.attempt(work)
         calls.append(1)
         assert session.attempt(work) == pytest.approx(taught, abs=1e-5)
-    assert [line.partition(":")[0] for line in session.plan_history] == ["all on the device", "all on the device, VAE in tiles"]
+    assert [line.partition(":")[0] for line in session.plan_history] == [
+        "all on the device",
+        "all on the device, VAE in tiles",
+    ]
 
 
 def test_the_ladder_ends_with_an_error(tiny_models: dict[str, Path]) -> None:
     session = open_session(tiny_models, "sd15")
     _ = session.pipeline
     for _ in range(2):
-        with pytest.raises(GenerationError, match=r"out of memory twice.*CUDA out of memory. Tried to allocate 20.00 GiB\."):
+        with pytest.raises(
+            GenerationError,
+            match=r"out of memory twice.*CUDA out of memory. "
+            r"Tried to allocate 20.00 GiB\.",
+        ):
             session.attempt(shortage)
     with pytest.raises(GenerationError, match="nothing is left that would need less"):
         session.attempt(shortage)
     assert [line.partition(":")[0] for line in session.plan_history] == [
-        "all on the device", "all on the device, VAE in tiles", "fp8, VAE in tiles",
-    ]  # fmt: skip
+        "all on the device",
+        "all on the device, VAE in tiles",
+        "fp8, VAE in tiles",
+    ]
 
 
 def test_a_caller_may_step_down_in_its_own_way(tiny_models: dict[str, Path]) -> None:
@@ -156,12 +182,21 @@ def test_which_errors_mean_memory() -> None:
 
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(MemoryError())
-    assert is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"))
-    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."))
+    assert is_out_of_memory(
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
+        )
+    )
+    assert is_out_of_memory(
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.")
+    )
     assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"))
     assert is_out_of_memory(RuntimeError("could not create a primitive"))
     assert not is_out_of_memory(
-        RuntimeError("could not create a primitive descriptor for a convolution forward propagation primitive")
+        RuntimeError(
+            "could not create a primitive descriptor for a convolution forward "
+            "propagation primitive"
+        )
     )
     assert not is_out_of_memory(ValueError("out of memory"))
     assert not is_out_of_memory(RuntimeError("expected scalar type Half"))

@@ -1,4 +1,6 @@
-"""The table of presets, and what overrides it: the run, the environment, actor.yaml, in this order."""
+"""The table of presets, and what overrides it: the run, the environment, actor.yaml, in this
+order.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.overrides import (
     Overrides,
     check_values,
@@ -16,13 +19,15 @@ from avatar_pipeline.diffusion.overrides import (
     resolve_preset,
 )
 from avatar_pipeline.diffusion.presets import PRESETS, Preset, get_preset
-from avatar_pipeline.errors import ModelError
 
 ACTOR = "actor.yaml of anna"
 
 
 def resolve(
-    preset: str = "sdxl", values: dict[str, Any] | None = None, environ: dict[str, str] | None = None, **run: Any
+    preset: str = "sdxl",
+    values: dict[str, Any] | None = None,
+    environ: dict[str, str] | None = None,
+    **run: Any,
 ) -> Preset:
     return resolve_preset(preset, values or {}, ACTOR, environ=environ or {}, **run)
 
@@ -47,7 +52,12 @@ def test_every_value_of_the_table_is_one_that_may_be_given(name: str) -> None:
 
 def test_the_seeds_settings_are_the_defaults_of_flux() -> None:
     dev, schnell = PRESETS["flux-dev"], PRESETS["flux-schnell"]
-    assert (dev.sizes["full_body"], dev.steps, dev.guidance_scale, dev.scheduler) == ((1024, 1536), 25, 3.5, "euler_simple")
+    assert (dev.sizes["full_body"], dev.steps, dev.guidance_scale, dev.scheduler) == (
+        (1024, 1536),
+        25,
+        3.5,
+        "euler_simple",
+    )
     assert schnell.steps == 4
 
 
@@ -78,9 +88,17 @@ def test_a_folder_does_not_claim_the_hub_id(tmp_path: Path) -> None:
 
 def test_another_hub_model_needs_a_revision() -> None:
     preset = resolve(values={"model": "someone/finetune", "revision": "abc123"})
-    assert (preset.model_id, preset.revision, model_location(preset)) == ("someone/finetune", "abc123", "someone/finetune@abc123")
+    assert (preset.model_id, preset.revision, model_location(preset)) == (
+        "someone/finetune",
+        "abc123",
+        "someone/finetune@abc123",
+    )
     assert resolve(run_values={"model": "someone/finetune@abc123"}) == preset
-    with pytest.raises(ModelError, match=r"'someone/finetune' has no revision.*OWNER/NAME@REVISION.*actor\.yaml of anna"):
+    with pytest.raises(
+        ModelError,
+        match=r"'someone/finetune' has no "
+        r"revision.*OWNER/NAME@REVISION.*actor\.yaml of anna",
+    ):
         resolve(values={"model": "someone/finetune"})
     later = resolve(values={"revision": "abc123"})
     assert (later.model_id, later.revision) == (PRESETS["sdxl"].model_id, "abc123")
@@ -90,11 +108,16 @@ def test_another_hub_model_needs_a_revision() -> None:
     ("where", "values"),
     [
         ("actor.yaml of anna", {"values": {"steps": 0}}),
-        ("the environment variable AVATAR_PRESET_SDXL_STEPS", {"environ": {"AVATAR_PRESET_SDXL_STEPS": "0"}}),
+        (
+            "the environment variable AVATAR_PRESET_SDXL_STEPS",
+            {"environ": {"AVATAR_PRESET_SDXL_STEPS": "0"}},
+        ),
         ("the run's configuration", {"run_values": {"steps": 0}}),
     ],
 )
-def test_an_error_says_where_the_value_comes_from_and_what_is_allowed(where: str, values: dict[str, Any]) -> None:
+def test_an_error_says_where_the_value_comes_from_and_what_is_allowed(
+    where: str, values: dict[str, Any]
+) -> None:
     with pytest.raises(ModelError) as caught:
         resolve(**values)
     assert "steps = 0 is not usable" in str(caught.value)
@@ -148,7 +171,11 @@ def test_values_are_read_as_yaml_and_names_as_they_are() -> None:
         "AVATAR_PRESET_SDXL_STEPS": "0",  # of another preset: not looked at
     }
     preset = resolve("flux-dev", environ=environ)
-    assert (preset.sizes, preset.lora_targets, preset.revision) == ({"headshot": (512, 512)}, ("to_q", "to_v"), "123456")
+    assert (preset.sizes, preset.lora_targets, preset.revision) == (
+        {"headshot": (512, 512)},
+        ("to_q", "to_v"),
+        "123456",
+    )
 
 
 def test_an_unknown_preset_says_who_wants_it() -> None:

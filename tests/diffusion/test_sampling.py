@@ -1,4 +1,6 @@
-"""Drawing in every family: batches, negative prompts, long prompts, watched and stopped drawings."""
+"""Drawing in every family: batches, negative prompts, long prompts, watched and stopped
+drawings.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from avatar_pipeline.core.errors import Cancelled, GenerationError
+from avatar_pipeline.diffusion.callbacks import Step, shrunk
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image, text_to_images
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.diffusion.watch import Step, shrunk
-from avatar_pipeline.errors import Cancelled, GenerationError
 from tests.diffusion.sessions import SIZE, TINY, tiny_session
 
 FAMILIES = ("embedded", *TINY)
@@ -33,14 +35,20 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Gpu
 
 
 @pytest.fixture(params=FAMILIES)
-def session(request: pytest.FixtureRequest, sessions: dict[str, GpuSession]) -> Iterator[GpuSession]:
+def session(
+    request: pytest.FixtureRequest, sessions: dict[str, GpuSession]
+) -> Iterator[GpuSession]:
     yield sessions[request.param]
     sessions[request.param].watch = None
 
 
 def draw(session: GpuSession, prompt: str, seed: int = 7, **options: Any) -> np.ndarray:
     guidance = options.pop("guidance", GUIDANCE)
-    return np.asarray(text_to_image(session, prompt, seed, *SIZE, options.pop("steps", STEPS), guidance, **options))
+    return np.asarray(
+        text_to_image(
+            session, prompt, seed, *SIZE, options.pop("steps", STEPS), guidance, **options
+        )
+    )
 
 
 def bare(session: GpuSession, prompt: str, seed: int, **options: Any) -> np.ndarray:
@@ -49,7 +57,13 @@ def bare(session: GpuSession, prompt: str, seed: int, **options: Any) -> np.ndar
     random = torch.Generator("cpu").manual_seed(seed)
     with torch.autocast(device.kind, device.autocast, enabled=device.autocast is not None):
         latents = pipeline(
-            prompt, width=SIZE[0], height=SIZE[1], num_inference_steps=STEPS, generator=random, output_type="latent", **options
+            prompt,
+            width=SIZE[0],
+            height=SIZE[1],
+            num_inference_steps=STEPS,
+            generator=random,
+            output_type="latent",
+            **options,
         ).images
     cells = session.family.unpack(pipeline, latents, SIZE[1], SIZE[0])
     with torch.no_grad():
@@ -65,14 +79,22 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 def test_a_prompt_that_fits_gives_exactly_what_the_pipeline_gives(session: GpuSession) -> None:
     extra = {"max_sequence_length": 256} if session.preset.name == "flux-schnell" else {}
     assert np.array_equal(
-        draw(session, "a man, grey hair"), bare(session, "a man, grey hair", 7, guidance_scale=GUIDANCE, **extra)
+        draw(session, "a man, grey hair"),
+        bare(session, "a man, grey hair", 7, guidance_scale=GUIDANCE, **extra),
     )
 
 
 def test_a_picture_of_a_batch_is_the_picture_alone(session: GpuSession) -> None:
     # The second one takes more windows than the others, where the text encoder has windows.
-    prompts = ["a man", "a man, " * (8 if session.preset.family == "flux" else 60), "an old woman, short hair"]
-    together = [np.asarray(image) for image in text_to_images(session, prompts, [1, 2, 3], *SIZE, STEPS, GUIDANCE)]
+    prompts = [
+        "a man",
+        "a man, " * (8 if session.preset.family == "flux" else 60),
+        "an old woman, short hair",
+    ]
+    together = [
+        np.asarray(image)
+        for image in text_to_images(session, prompts, [1, 2, 3], *SIZE, STEPS, GUIDANCE)
+    ]
     alone = [draw(session, prompt, seed) for prompt, seed in zip(prompts, (1, 2, 3), strict=True)]
     for batched, single in zip(together, alone, strict=True):
         assert same(batched, single)
@@ -89,11 +111,20 @@ def test_a_negative_prompt_acts_in_every_family(session: GpuSession) -> None:
     if session.preset.family == "flux":  # its own guidance is not in the way, and off it is off
         assert np.array_equal(
             pushed,
-            bare(session, "a man", 7, negative_prompt="beard", true_cfg_scale=4.0, guidance_scale=GUIDANCE,
-                 max_sequence_length=256 if session.preset.name == "flux-schnell" else 512),
-        )  # fmt: skip
+            bare(
+                session,
+                "a man",
+                7,
+                negative_prompt="beard",
+                true_cfg_scale=4.0,
+                guidance_scale=GUIDANCE,
+                max_sequence_length=256 if session.preset.name == "flux-schnell" else 512,
+            ),
+        )
     else:
-        with pytest.raises(GenerationError, match="negative_prompt: it has no effect at guidance_scale 1"):
+        with pytest.raises(
+            GenerationError, match="negative_prompt: it has no effect at guidance_scale 1"
+        ):
             draw(session, "a man", negative_prompt="beard", guidance=1.0)
 
 
@@ -102,10 +133,18 @@ def test_a_picture_is_redrawn_at_its_own_size(session: GpuSession) -> None:
     source = text_to_image(session, "a man", 1, width, height, 4, GUIDANCE)
     drawn = image_to_image(session, source, "a man", 2, 0.5, 4, GUIDANCE)
     assert drawn.size == (width, height)
-    assert np.array_equal(np.asarray(drawn), np.asarray(image_to_image(session, source, "a man", 2, 0.5, 4, GUIDANCE)))
-    assert not np.array_equal(np.asarray(drawn), np.asarray(image_to_image(session, source, "a man", 3, 0.5, 4, GUIDANCE)))
+    assert np.array_equal(
+        np.asarray(drawn), np.asarray(image_to_image(session, source, "a man", 2, 0.5, 4, GUIDANCE))
+    )
+    assert not np.array_equal(
+        np.asarray(drawn), np.asarray(image_to_image(session, source, "a man", 3, 0.5, 4, GUIDANCE))
+    )
     if session.preset.family != "flux":
-        with pytest.raises(GenerationError, match=r"strength: 0.1 of 4 steps leaves nothing to draw. Raise strength to 0.25"):
+        with pytest.raises(
+            GenerationError,
+            match=r"strength: 0.1 of 4 steps leaves nothing to "
+            r"draw. Raise strength to 0.25",
+        ):
             image_to_image(session, source, "a man", 2, 0.1, 4, GUIDANCE)
 
 
@@ -124,9 +163,15 @@ def test_nothing_of_a_long_prompt_is_lost(session: GpuSession) -> None:
     words = [f"word{index}" for index in range(60)]
     if session.preset.family == "flux":
         words = words[:24]
-        assert not np.array_equal(draw(session, " ".join(words)), draw(session, " ".join([*words[:-1], "other"])))
+        assert not np.array_equal(
+            draw(session, " ".join(words)), draw(session, " ".join([*words[:-1], "other"]))
+        )
         limit = {"flux-dev": 512, "flux-schnell": 256}[session.preset.name]
-        with pytest.raises(GenerationError, match=rf"too long: \d+ tokens, and this FLUX model reads {limit}\."):
+        with pytest.raises(
+            GenerationError,
+            match=r"too long: \d+ tokens, and this FLUX model "
+            rf"reads {limit}\.",
+        ):
             draw(session, "word " * 200)
         return
     long = " ".join(words)
@@ -135,12 +180,17 @@ def test_nothing_of_a_long_prompt_is_lost(session: GpuSession) -> None:
         other = " ".join("other" if index == changed else word for index, word in enumerate(words))
         assert not np.array_equal(draw(session, other), one)
     # The negative prompt is filled up to the same length, or the prompt to the negative one's.
-    assert not np.array_equal(draw(session, "a man", negative_prompt=long), draw(session, "a man", negative_prompt="a man"))
+    assert not np.array_equal(
+        draw(session, "a man", negative_prompt=long),
+        draw(session, "a man", negative_prompt="a man"),
+    )
     assert not np.array_equal(draw(session, long, negative_prompt="beard"), one)
 
 
-def test_all_base_prompts_fit_the_embedded_model_and_cost_other_clips_two_windows(sessions: dict[str, GpuSession]) -> None:
-    from avatar_pipeline.diffusion.windows import split_prompt
+def test_all_base_prompts_fit_the_embedded_model_and_cost_other_clips_two_windows(
+    sessions: dict[str, GpuSession],
+) -> None:
+    from avatar_pipeline.diffusion.prompt_chunks import split_prompt
 
     prompt = base_prompt("european 38 year old female with short curly dark hair", "full_body")
     assert len(split_prompt(prompt, [sessions["embedded"].pipeline.tokenizer])) == 1
@@ -169,9 +219,20 @@ def test_a_preview_shows_what_will_be_drawn(sessions: dict[str, GpuSession]) -> 
     session = sessions["embedded"]
     previews: list[Image.Image] = []
     session.watch = lambda step: previews.append(step.preview())
-    drawn = text_to_image(session, "headshot portrait photograph of a european 38 year old female", 3, 512, 512, 12, GUIDANCE)
+    drawn = text_to_image(
+        session,
+        "headshot portrait photograph of a european 38 year old female",
+        3,
+        512,
+        512,
+        12,
+        GUIDANCE,
+    )
     session.watch = None
-    distances = [float(np.abs(np.asarray(preview, float) - np.asarray(drawn, float)).mean()) for preview in previews]
+    distances = [
+        float(np.abs(np.asarray(preview, float) - np.asarray(drawn, float)).mean())
+        for preview in previews
+    ]
     assert distances[-1] < 1  # of 255 levels; a grey picture is 50 away
     assert distances[5] < 10
     assert distances[-1] < distances[5] < distances[0]
@@ -187,7 +248,9 @@ def test_previews_of_large_pictures_are_small_and_look_alike() -> None:
 
 
 @pytest.mark.parametrize("error", [Stop, KeyboardInterrupt, Cancelled])
-def test_what_the_watcher_raises_stops_the_drawing_and_harms_nothing(session: GpuSession, error: type[BaseException]) -> None:
+def test_what_the_watcher_raises_stops_the_drawing_and_harms_nothing(
+    session: GpuSession, error: type[BaseException]
+) -> None:
     plain = draw(session, "a man")
     done: list[int] = []
 
@@ -204,7 +267,9 @@ def test_what_the_watcher_raises_stops_the_drawing_and_harms_nothing(session: Gp
     assert np.array_equal(draw(session, "a man"), plain)
 
 
-def test_prompts_are_encoded_once(sessions: dict[str, GpuSession], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prompts_are_encoded_once(
+    sessions: dict[str, GpuSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = sessions["sdxl"]
     calls: list[str] = []
     encode: Callable[..., Any] = session.family.encode_prompt

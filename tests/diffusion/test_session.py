@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avatar_pipeline.core.errors import GenerationError, ModelError
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image
@@ -15,7 +16,6 @@ from avatar_pipeline.diffusion.training.dataset import encode_dataset, face_weig
 from avatar_pipeline.diffusion.training.loop import train_lora
 from avatar_pipeline.diffusion.training.record import Evaluation
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
-from avatar_pipeline.errors import GenerationError, ModelError
 
 PROMPT = base_prompt("european 38 year old female with short curly dark hair", "headshot")
 
@@ -36,7 +36,9 @@ def test_plain_diffusers_loads_the_shipped_model() -> None:
 
     import avatar_pipeline.embedded.autoencoder  # noqa: F401  diffusers wants the class's module imported
 
-    pipeline = StableDiffusionPipeline.from_pretrained(get_preset("embedded").model, safety_checker=None)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        get_preset("embedded").model, safety_checker=None
+    )
     assert type(pipeline) is StableDiffusionPipeline
     assert pipeline.vae_scale_factor == 16
 
@@ -62,9 +64,12 @@ def test_little_strength_keeps_the_picture(session: GpuSession) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "steps", "field"), [(7, 512, 4, "width: 7"), (512, 500, 4, "height: 500"), (512, 512, 0, "steps: 0")]
+    ("width", "height", "steps", "field"),
+    [(7, 512, 4, "width: 7"), (512, 500, 4, "height: 500"), (512, 512, 0, "steps: 0")],
 )
-def test_impossible_sizes_and_steps_are_refused(session: GpuSession, width: int, height: int, steps: int, field: str) -> None:
+def test_impossible_sizes_and_steps_are_refused(
+    session: GpuSession, width: int, height: int, steps: int, field: str
+) -> None:
     with pytest.raises(GenerationError, match=field):
         text_to_image(session, PROMPT, 1, width, height, steps, 2.0)
 
@@ -79,14 +84,23 @@ def test_a_missing_model_folder_is_named(tmp_path: Path) -> None:
         get_preset("no_such_preset")
 
 
-def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(session: GpuSession) -> None:
+def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(
+    session: GpuSession,
+) -> None:
     plain = draw(session)
     pictures = [Image.fromarray(draw(session, seed)) for seed in (1, 2, 3)]
     dataset = encode_dataset(session, pictures, ["a", "b", "c"])
     settings = Hyperparameters(
-        rank=4, alpha=12, learning_rate=1e-2, steps=3, batch_size=2,
-        targets=session.preset.lora_targets, evaluate_every=3, caption_dropout=0.0, face_weight=2.0,
-    )  # fmt: skip
+        rank=4,
+        alpha=12,
+        learning_rate=1e-2,
+        steps=3,
+        batch_size=2,
+        targets=session.preset.lora_targets,
+        evaluate_every=3,
+        caption_dropout=0.0,
+        face_weight=2.0,
+    )
     while_training: list[np.ndarray] = []
 
     def evaluate(step: int) -> Evaluation:
@@ -94,7 +108,9 @@ def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(session
         return Evaluation(0.5)
 
     losses: list[float] = []
-    weights = train_lora(session, dataset, settings, 5, lambda step: losses.append(step.loss), evaluate).weights
+    weights = train_lora(
+        session, dataset, settings, 5, lambda step: losses.append(step.loss), evaluate
+    ).weights
     assert len(losses) == 3
     assert np.array_equal(draw(session), plain)  # training leaves the base model as it was
 
@@ -105,9 +121,16 @@ def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(session
     assert not np.array_equal(while_training[-1], plain)
     assert np.array_equal(draw(session), plain)
 
-    again = train_lora(session, dataset, settings, 5, lambda step: None, lambda step: Evaluation(0.5)).weights
+    again = train_lora(
+        session, dataset, settings, 5, lambda step: None, lambda step: Evaluation(0.5)
+    ).weights
     assert again == weights
-    assert train_lora(session, dataset, settings, 6, lambda step: None, lambda step: Evaluation(0.5)).weights != weights
+    assert (
+        train_lora(
+            session, dataset, settings, 6, lambda step: None, lambda step: Evaluation(0.5)
+        ).weights
+        != weights
+    )
 
 
 def test_the_loss_counts_more_in_the_face_and_the_same_on_the_whole() -> None:
@@ -124,12 +147,21 @@ def test_the_loss_counts_more_in_the_face_and_the_same_on_the_whole() -> None:
 def test_the_best_evaluation_is_kept_not_the_last(session: GpuSession) -> None:
     dataset = encode_dataset(session, [Image.fromarray(draw(session))], ["a"])
     settings = Hyperparameters(
-        rank=2, alpha=2, learning_rate=1e-2, steps=4, batch_size=1,
-        targets=("to_q",), evaluate_every=2, caption_dropout=0.0, face_weight=2.0,
-    )  # fmt: skip
+        rank=2,
+        alpha=2,
+        learning_rate=1e-2,
+        steps=4,
+        batch_size=1,
+        targets=("to_q",),
+        evaluate_every=2,
+        caption_dropout=0.0,
+        face_weight=2.0,
+    )
 
     def train(scores: dict[int, float]) -> bytes:
-        return train_lora(session, dataset, settings, 1, lambda step: None, lambda step: Evaluation(scores[step])).weights
+        return train_lora(
+            session, dataset, settings, 1, lambda step: None, lambda step: Evaluation(scores[step])
+        ).weights
 
     early, late = train({2: 0.1, 4: 0.9}), train({2: 0.9, 4: 0.1})
     assert early != late

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from avatar_pipeline.core.errors import GenerationError
+from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.diffusion.training.record import Evaluation, Step, Trained
-from avatar_pipeline.errors import GenerationError
-from avatar_pipeline.home import PROJECT
 from tests.diffusion.training_sets import settings, square_set, tiny_session, train
 
 
@@ -26,12 +26,21 @@ def findable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def workers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "avatar_pipeline.diffusion.training.worker" in child.cmdline()]
+    return [
+        child
+        for child in psutil.Process().children()
+        if "avatar_pipeline.diffusion.training.worker" in child.cmdline()
+    ]
 
 
 def distance(first: Trained, second: Trained) -> float:
-    """How far apart two LoRAs are, as a share of what the first one has learned: its second matrices start at zero."""
-    one, other = ({name: v for name, v in load(t.weights).items() if "lora_B" in name} for t in (first, second))
+    """How far apart two LoRAs are, as a share of what the first one has learned: its second
+    matrices start at zero.
+    """
+    one, other = (
+        {name: v for name, v in load(t.weights).items() if "lora_B" in name}
+        for t in (first, second)
+    )
     apart = sum(float((one[name] - other[name]).pow(2).sum()) for name in one)
     return (apart / sum(float(value.pow(2).sum()) for value in one.values())) ** 0.5
 
@@ -42,7 +51,9 @@ def test_two_processes_train_as_one_does(tiny_folder: Callable[[str], Path], fam
     dataset, prior = square_set(session), square_set(session, 2, seed=3)
     asked = {"batch_size": 4, "steps": 5, "evaluate_every": 2, "prior_weight": 0.5, "ema": 0.9}
     one = train(session, settings(session, **asked), dataset, prior=prior)
-    other = train(session, settings(session, **asked), dataset, lambda step: Evaluation(1.0), prior=prior)
+    other = train(
+        session, settings(session, **asked), dataset, lambda step: Evaluation(1.0), prior=prior
+    )
     seen: list[int] = []
 
     def evaluate(step: int) -> Evaluation:
@@ -51,8 +62,11 @@ def test_two_processes_train_as_one_does(tiny_folder: Callable[[str], Path], fam
 
     two = train(session, settings(session, processes=2, **asked), dataset, evaluate, prior=prior)
     assert seen == [1, 1, 1]
-    assert [step.loss for step in two.steps] == pytest.approx([step.loss for step in one.steps], rel=1e-3)
-    assert distance(one, two) < 0.05  # rounding in bfloat16; a few steps more or less are a multiple of that:
+    assert [step.loss for step in two.steps] == pytest.approx(
+        [step.loss for step in one.steps], rel=1e-3
+    )
+    # rounding in bfloat16; a few steps more or less are a multiple of that:
+    assert distance(one, two) < 0.05
     assert distance(one, other) > 0.3
     assert workers() == []
     assert not torch.distributed.is_initialized()
@@ -65,15 +79,21 @@ def test_a_dead_worker_ends_the_training_with_an_error(sd_session: GpuSession) -
             workers()[0].send_signal(signal.SIGKILL)
 
     began = time.monotonic()
-    with pytest.raises(GenerationError, match="training process 1 of 2 ended early, with exit code -9"):
-        train(sd_session, settings(sd_session, processes=2, steps=50, evaluate_every=50), on_step=kill)
+    with pytest.raises(
+        GenerationError, match="training process 1 of 2 ended early, with exit code -9"
+    ):
+        train(
+            sd_session, settings(sd_session, processes=2, steps=50, evaluate_every=50), on_step=kill
+        )
     assert time.monotonic() - began < 300  # it did not wait for the time limit of an hour
     assert workers() == []
     again = train(sd_session, settings(sd_session))
     assert len(again.steps) == 4
 
 
-def test_several_processes_go_on_from_a_checkpoint_and_stop_together(sd_session: GpuSession, tmp_path: Path) -> None:
+def test_several_processes_go_on_from_a_checkpoint_and_stop_together(
+    sd_session: GpuSession, tmp_path: Path
+) -> None:
     from upath import UPath
 
     from avatar_pipeline.actors.checkpoints import CheckpointFile

@@ -18,21 +18,39 @@ import torch
 from upath import UPath
 
 from avatar_pipeline.actors.checkpoints import CheckpointFile
+from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.diffusion.training.checkpoint import pack, unpack
-from avatar_pipeline.diffusion.training.optimizer import make_optimizer, pack_optimizer, unpack_optimizer
+from avatar_pipeline.diffusion.training.optimizer import (
+    make_optimizer,
+    pack_optimizer,
+    unpack_optimizer,
+)
 from avatar_pipeline.diffusion.training.record import Evaluation, Step
-from avatar_pipeline.errors import StoreError
-from avatar_pipeline.home import PROJECT
 from tests.diffusion.training_sets import settings, square_set, train
 
 
 def start(model: Path, checkpoint: Path, out: Path) -> subprocess.Popen[str]:
     """The training in a process of its own."""
     out.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "tests.diffusion.killed", str(model), str(checkpoint), str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.diffusion.killed",
+        str(model),
+        str(checkpoint),
+        str(out),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=PROJECT, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=PROJECT,
+        env=environment,
+    )
 
 
 def lines(process: subprocess.Popen[str]) -> list[str]:
@@ -51,7 +69,8 @@ def test_five_kills_change_nothing(tiny_folder: Callable[[str], Path], tmp_path:
     pick = random.Random(5)
     checkpoint = tmp_path / "b.safetensors"
     met = []
-    # What is under way when the kill comes; the last two of them just when a checkpoint is being written.
+    # What is under way when the kill comes; the last two of them just when a checkpoint is being
+    # written.
     for phase in ("step", "evaluate", "step", "save", "save"):
         process = start(model, checkpoint, tmp_path / "killed")
         assert process.stdout is not None
@@ -59,7 +78,8 @@ def test_five_kills_change_nothing(tiny_folder: Callable[[str], Path], tmp_path:
         for line in process.stdout:
             wanted -= line.startswith(phase)
             if not wanted:
-                time.sleep(pick.random() * 0.004)  # a save takes that long, a step ten times as long
+                # a save takes that long, a step ten times as long
+                time.sleep(pick.random() * 0.004)
                 process.send_signal(signal.SIGKILL)
                 break
         process.stdout.close()
@@ -88,7 +108,9 @@ class Interrupted(Exception):
     """Stands for whatever ends a process."""
 
 
-def interrupted(session: GpuSession, checkpoints: CheckpointFile, at: int, **changes: object) -> None:
+def interrupted(
+    session: GpuSession, checkpoints: CheckpointFile, at: int, **changes: object
+) -> None:
     """Train up to step `at`."""
 
     def on_step(step: Step) -> None:
@@ -96,11 +118,19 @@ def interrupted(session: GpuSession, checkpoints: CheckpointFile, at: int, **cha
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        train(session, settings(session, **changes), on_step=on_step, checkpoints=checkpoints, checkpoint_seconds=0.0)
+        train(
+            session,
+            settings(session, **changes),
+            on_step=on_step,
+            checkpoints=checkpoints,
+            checkpoint_seconds=0.0,
+        )
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "prodigy"])
-def test_every_family_goes_on_with_the_same_result(each_session: GpuSession, tmp_path: Path, optimizer: str) -> None:
+def test_every_family_goes_on_with_the_same_result(
+    each_session: GpuSession, tmp_path: Path, optimizer: str
+) -> None:
     if optimizer == "prodigy":
         pytest.importorskip("prodigyopt")
     checkpoints = CheckpointFile(UPath(tmp_path / "x" / "y.safetensors"))
@@ -110,7 +140,8 @@ def test_every_family_goes_on_with_the_same_result(each_session: GpuSession, tmp
     resumed = train(each_session, asked, checkpoints=checkpoints)
     assert resumed.resumed_at == 4
     assert replace(resumed, resumed_at=0) == whole
-    again = train(each_session, asked, checkpoints=checkpoints)  # finished, not yet stored: nothing is trained again
+    # finished, not yet stored: nothing is trained again
+    again = train(each_session, asked, checkpoints=checkpoints)
     assert again.resumed_at == 6
     assert again.weights == whole.weights
     checkpoints.clear()
@@ -124,7 +155,11 @@ def test_a_checkpoint_of_something_else_is_not_used(sd_session: GpuSession, tmp_
     interrupted(sd_session, checkpoints, 3)
     left = checkpoints.load()
     assert left is not None
-    for more in ({"binding": "another actor"}, {"dataset": other}, {"asked": replace(asked, learning_rate=2e-2)}):
+    for more in (
+        {"binding": "another actor"},
+        {"dataset": other},
+        {"asked": replace(asked, learning_rate=2e-2)},
+    ):
         checkpoints.save(left)
         given = {"asked": asked, **more}
         assert train(sd_session, checkpoints=checkpoints, **given).resumed_at == 0  # type: ignore[arg-type]
@@ -146,16 +181,23 @@ def test_an_optimizers_state_comes_back_whole() -> None:
     unpack_optimizer(second, *pack_optimizer(first))
     old, new = first.state_dict(), second.state_dict()
     assert old["param_groups"] == new["param_groups"]
-    assert all(torch.equal(old["state"][i][name], new["state"][i][name]) for i in (0, 1) for name in old["state"][i])
+    assert all(
+        torch.equal(old["state"][i][name], new["state"][i][name])
+        for i in (0, 1)
+        for name in old["state"][i]
+    )
 
 
-def test_a_full_disk_is_one_clear_error_and_loses_nothing(sd_session: GpuSession, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(
+    sd_session: GpuSession, tmp_path: Path
+) -> None:
     checkpoints = CheckpointFile(UPath(tmp_path / "lora.safetensors"))
     interrupted(sd_session, checkpoints, 3)
     before = checkpoints.load()
     assert before is not None
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))  # writing past it fails, as on a full disk
+    # writing past it fails, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
     try:
         with pytest.raises(StoreError, match=r"lora\.safetensors cannot be written: .*Free space"):
             train(sd_session, settings(sd_session), checkpoints=checkpoints)
@@ -176,7 +218,9 @@ def test_pictures_and_scores_of_evaluations_survive(sd_session: GpuSession, tmp_
     shown = {step: np.full((2, 3, 3), step, dtype=np.uint8) for step in (2, 4)}
 
     def evaluate(step: int) -> Evaluation:
-        return Evaluation(float("inf") if step == 2 else 0.1, {"distance": 0.1 * step}, [shown[step]])
+        return Evaluation(
+            float("inf") if step == 2 else 0.1, {"distance": 0.1 * step}, [shown[step]]
+        )
 
     def stop(step: Step) -> None:
         if step.step == 3:
@@ -187,5 +231,8 @@ def test_pictures_and_scores_of_evaluations_survive(sd_session: GpuSession, tmp_
     trained = train(sd_session, settings(sd_session), None, evaluate, checkpoints=checkpoints)
     assert trained.resumed_at == 2
     assert [found.score for found in trained.evaluations.values()] == [float("inf"), 0.1]
-    assert all(np.array_equal(found.pictures[0], shown[step]) for step, found in trained.evaluations.items())
+    assert all(
+        np.array_equal(found.pictures[0], shown[step])
+        for step, found in trained.evaluations.items()
+    )
     assert trained.evaluations[2].facts == {"distance": 0.2}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from avatar_pipeline.diffusion.windows import count_tokens, split_prompt
+from avatar_pipeline.diffusion.prompt_chunks import count_tokens, split_prompt
 from tests.diffusion.tiny import _tokenizer
 
 TOKENIZERS = [_tokenizer()]  # one token a letter, 75 to a window
@@ -21,7 +21,9 @@ def test_parts_end_at_a_comma_that_is_near_and_else_between_words() -> None:
     assert split_prompt(far, TOKENIZERS) == ["aaaa, " + "b" * 60 + " " + "c" * 8, "d" * 30]
 
 
-@pytest.mark.parametrize("prompt", ["x" * 400, "one, two. " * 60, "word " * 99, ", ".join("y" * n for n in range(1, 90))])
+@pytest.mark.parametrize(
+    "prompt", ["x" * 400, "one, two. " * 60, "word " * 99, ", ".join("y" * n for n in range(1, 90))]
+)
 def test_every_letter_is_in_one_part_and_every_part_fits(prompt: str) -> None:
     parts = split_prompt(prompt, TOKENIZERS)
     assert "".join(parts).replace(" ", "") == prompt.replace(" ", "")

@@ -1,6 +1,8 @@
-"""Tiny pipelines of the exact diffusers classes with random weights, saved as folders: about 1 MB each, built in a second, offline.
+"""Tiny pipelines of the exact diffusers classes with random weights, saved as folders: about 1 MB
+each, built in a second, offline.
 
-They draw noise, in the right shapes through the right code; latents have a cell for 8x8 pixels, as the large ones'.
+They draw noise, in the right shapes through the right code; latents have a cell for 8x8 pixels, as
+the large ones'.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ HIDDEN = 32  # numbers a token in every text encoder
 
 
 def build(family: str, folder: Path, **changes: Any) -> Path:
-    """Save the tiny pipeline of a family ("sd", "sdxl", "flux") in `folder`; `changes` go to its builder, such as guidance=False."""
+    """Save the tiny pipeline of a family ("sd", "sdxl", "flux") in `folder`; `changes` go to its
+    builder, such as guidance=False.
+    """
     torch.manual_seed(0)
     pipeline = BUILDERS[family](**changes)
     pipeline.save_pretrained(folder)
@@ -90,12 +94,23 @@ def _flux(guidance: bool = True) -> FluxPipeline:
         axes_dims_rope=(4, 6, 6),
     )
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -10.0), ("▁", -2.0)]
-    pieces += [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,-"]
+    pieces += [
+        (letter, -3.0)
+        for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,-"
+    ]
     return FluxPipeline(
-        vae=_vae(channels=4, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        vae=_vae(
+            channels=4,
+            scaling_factor=0.3611,
+            shift_factor=0.1159,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
         text_encoder=CLIPTextModel(_clip()),
         text_encoder_2=T5EncoderModel(
-            T5Config(vocab_size=len(pieces), d_model=HIDDEN, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
+            T5Config(
+                vocab_size=len(pieces), d_model=HIDDEN, d_kv=8, d_ff=37, num_layers=2, num_heads=4
+            )
         ),
         tokenizer=_tokenizer(),
         tokenizer_2=T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512),
@@ -162,7 +177,12 @@ def _tokenizer() -> CLIPTokenizer:
 
 def _vocabulary() -> dict[str, int]:
     letters = sorted(ByteLevel.alphabet())
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    tokens = [
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     return {token: index for index, token in enumerate(tokens)}
 
 

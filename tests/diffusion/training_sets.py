@@ -1,4 +1,6 @@
-"""Tiny models, pictures and settings to train with, for the tests of LoRA training and the processes that they start and kill."""
+"""Tiny models, pictures and settings to train with, for the tests of LoRA training and the
+processes that they start and kill.
+"""
 
 from __future__ import annotations
 
@@ -31,17 +33,32 @@ def tiny_session(family: str, folder: Path) -> GpuSession:
 def pictures(sizes: list[tuple[int, int]], seed: int = 0) -> list[Image.Image]:
     """Pictures of noise, (width, height) pixels each."""
     random = np.random.default_rng(seed)
-    return [Image.fromarray(random.integers(0, 255, (height, width, 3), dtype=np.uint8)) for width, height in sizes]
+    return [
+        Image.fromarray(random.integers(0, 255, (height, width, 3), dtype=np.uint8))
+        for width, height in sizes
+    ]
 
 
 def square_set(session: GpuSession, count: int = 4, seed: int = 0) -> LoraDataset:
     """`count` head shots with captions."""
-    return encode_dataset(session, pictures([(SIZE, SIZE)] * count, seed), [f"picture {index}" for index in range(count)])
+    return encode_dataset(
+        session,
+        pictures([(SIZE, SIZE)] * count, seed),
+        [f"picture {index}" for index in range(count)],
+    )
 
 
 def settings(session: GpuSession, **changes: Any) -> Hyperparameters:
     """A short training, alpha unlike the rank."""
-    short = {"rank": 2, "alpha": 3, "learning_rate": 1e-2, "steps": 4, "batch_size": 2, "evaluate_every": 2, "ema": 0.0}
+    short = {
+        "rank": 2,
+        "alpha": 3,
+        "learning_rate": 1e-2,
+        "steps": 4,
+        "batch_size": 2,
+        "evaluate_every": 2,
+        "ema": 0.0,
+    }
     return from_preset(session.preset, **(short | changes))
 
 

@@ -2,12 +2,14 @@
 
 import torch
 
-from avatar_pipeline.embedded.autoencoder import PatchAutoencoder
-from avatar_pipeline.embedded.calm import COLOURS, calm
+from avatar_pipeline.bundled_model.flat_area_filter import COLOURS, calm
+from avatar_pipeline.diffusion.patch_autoencoder import PatchAutoencoder
 
 
 def _drawn(noise: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """A wall whose light changes from left to right, hair in its right third; without and with the denoiser's error. (2, 80, 24, 32)."""
+    """A wall whose light changes from left to right, hair in its right third; without and with the
+    denoiser's error. (2, 80, 24, 32).
+    """
     generator = torch.Generator().manual_seed(3)
     clean = torch.zeros(2, 80, 24, 32)
     clean[:, 0] = torch.linspace(-1, 0.5, 32)
@@ -21,7 +23,9 @@ def test_walls_lose_most_of_their_grain_and_hair_stays_as_it_is() -> None:
     wall, hair = slice(0, 22), slice(22, 32)
     error = (result - clean)[..., wall]
     assert error[:, COLOURS:].std() < 0.3 * 0.17
-    assert error[:, 0].abs().mean() < 0.5 * (drawn - clean)[:, 0, :, wall].abs().mean(), "the light's slope stays"
+    assert error[:, 0].abs().mean() < 0.5 * (drawn - clean)[:, 0, :, wall].abs().mean(), (
+        "the light's slope stays"
+    )
     assert error[..., 0, :].std() < 0.5 * 0.17, "the picture's edge too"
     assert (result - drawn)[..., hair].abs().max() < 0.02
 

@@ -1,4 +1,6 @@
-"""The embedded model's training pictures: framed heads, morphs, turned heads, bodies, variations, captions."""
+"""The embedded model's training pictures: framed heads, morphs, turned heads, bodies, variations,
+captions.
+"""
 
 import json
 import random
@@ -7,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avatar_pipeline.bundled_model import bodies, captions, dataset
+from avatar_pipeline.bundled_model.augment import vary
+from avatar_pipeline.bundled_model.dataset import FRAMING, Sample
+from avatar_pipeline.bundled_model.images import read_pictures, write_pictures
+from avatar_pipeline.bundled_model.morphs import morph
+from avatar_pipeline.bundled_model.people_attributes import PERSONS
 from avatar_pipeline.diffusion.prompts import base_prompt
-from avatar_pipeline.embedded import bodies, captions, dataset
-from avatar_pipeline.embedded.augment import vary
-from avatar_pipeline.embedded.dataset import FRAMING, Sample
-from avatar_pipeline.embedded.morphs import morph
-from avatar_pipeline.embedded.people import PERSONS
-from avatar_pipeline.embedded.pictures import read_pictures, write_pictures
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.framing import eyes_and_mouth
 
 
@@ -27,14 +29,18 @@ def test_heads_lie_where_the_framing_says(people: list[Sample]) -> None:
     assert len(people) >= 34  # 18 of each, less those whose framed face a hand hides
     for sample in people:
         assert sample.image.shape == (512, 512, 3)
-        assert np.abs(eyes_and_mouth(sample.landmarks) - FRAMING.targets()).max() < 45, sample.origin
+        assert np.abs(eyes_and_mouth(sample.landmarks) - FRAMING.targets()).max() < 45, (
+            sample.origin
+        )
 
 
 def test_a_morph_lies_between_the_two_people(people: list[Sample], analyzer: FaceAnalyzer) -> None:
     a, b = (next(s for s in people if s.origin == f"{name}/portrait") for name in ("P001", "P007"))
     mixed = morph(a.image, a.landmarks, b.image, b.landmarks, 0.5)
     (face,) = analyzer.analyze(mixed)
-    to_a, to_b = (analyzer.distance(face.embedding, analyzer.analyze(s.image)[0].embedding) for s in (a, b))
+    to_a, to_b = (
+        analyzer.distance(face.embedding, analyzer.analyze(s.image)[0].embedding) for s in (a, b)
+    )
     apart = analyzer.distance(*(analyzer.analyze(s.image)[0].embedding for s in (a, b)))
     assert max(to_a, to_b) < apart
     assert morph(a.image, a.landmarks, b.image, b.landmarks, 0.0) == pytest.approx(a.image, abs=3)
@@ -63,8 +69,12 @@ def test_hair_gets_the_colour_that_the_caption_names(people: list[Sample]) -> No
     for seed in range(40):
         varied = vary(sample, random.Random(seed), plain=True)
         now = varied.image[60:90, 240:272].reshape(-1, 3).mean(axis=0)
-        face = np.abs(varied.image[240:330, 220:292].astype(int) - sample.image[240:330, 220:292]).mean()
-        mirrored = np.abs(varied.image[240:330, 220:292].astype(int) - sample.image[240:330, ::-1][:, 220:292]).mean()
+        face = np.abs(
+            varied.image[240:330, 220:292].astype(int) - sample.image[240:330, 220:292]
+        ).mean()
+        mirrored = np.abs(
+            varied.image[240:330, 220:292].astype(int) - sample.image[240:330, ::-1][:, 220:292]
+        ).mean()
         assert min(face, mirrored) < 1  # the face stays as it is
         if varied.person.hair_colour == "black":
             assert np.abs(now - top).max() < 3
@@ -74,7 +84,9 @@ def test_hair_gets_the_colour_that_the_caption_names(people: list[Sample]) -> No
             assert now[0] > now[2] + 15
 
 
-def test_a_turned_head_is_turned_and_stays_the_same_person(people: list[Sample], analyzer: FaceAnalyzer) -> None:
+def test_a_turned_head_is_turned_and_stays_the_same_person(
+    people: list[Sample], analyzer: FaceAnalyzer
+) -> None:
     portraits = [s for s in people if s.origin.endswith("/portrait")]
     for sample in dataset.turned(portraits * 3, seed=1):
         (face,) = analyzer.analyze(sample.image)
@@ -84,7 +96,9 @@ def test_a_turned_head_is_turned_and_stays_the_same_person(people: list[Sample],
         assert np.abs(face.landmarks68 - sample.landmarks).mean() < 6
 
 
-def test_pictures_survive_their_folder(people: list[Sample], analyzer: FaceAnalyzer, tmp_path: Path) -> None:
+def test_pictures_survive_their_folder(
+    people: list[Sample], analyzer: FaceAnalyzer, tmp_path: Path
+) -> None:
     standing = bodies.body_pictures(analyzer, ("P001",))
     groups = {
         "photographs": people[:3],
@@ -101,12 +115,19 @@ def test_pictures_survive_their_folder(people: list[Sample], analyzer: FaceAnaly
     for name, group in groups.items():
         for sample, read in zip(group, again[name], strict=True):
             assert (read.image == sample.image).all()
-            assert (read.person, read.shows, read.name, read.weight) == (sample.person, sample.shows, sample.name, sample.weight)
+            assert (read.person, read.shows, read.name, read.weight) == (
+                sample.person,
+                sample.shows,
+                sample.name,
+                sample.weight,
+            )
             assert read.embedding == pytest.approx(sample.embedding)
     facts = json.loads((tmp_path / "dataset.json").read_text())
     assert facts["photographs"] == 3
     write_pictures(groups, tmp_path / "again", seed=1)
-    assert json.loads((tmp_path / "again" / "dataset.json").read_text())["digest"] == facts["digest"]
+    assert (
+        json.loads((tmp_path / "again" / "dataset.json").read_text())["digest"] == facts["digest"]
+    )
     assert {s.image.shape for s in again["bodies"]} == {(768, 512, 3)}
 
 
@@ -139,8 +160,12 @@ def test_an_anonymous_caption_tells_what_is_shown_and_not_who() -> None:
     for _ in range(50):
         caption = captions.caption(person, captions.Picture("happy", "left"), rng, anonymous=True)
         assert "person" in caption.text
-        assert not {"sex", "age", "hair_colour", "hair", "ethnicity", "skin", "feature"} & set(caption.facts)
-        assert not any(word in caption.text for word in (person.hair_colour, person.skin, *person.ethnicities))
+        assert not {"sex", "age", "hair_colour", "hair", "ethnicity", "skin", "feature"} & set(
+            caption.facts
+        )
+        assert not any(
+            word in caption.text for word in (person.hair_colour, person.skin, *person.ethnicities)
+        )
 
 
 def test_the_pipeline_s_own_prompts_are_captions() -> None:
@@ -154,7 +179,10 @@ def test_the_pipeline_s_own_prompts_are_captions() -> None:
 def test_no_word_is_said_about_a_view_between_front_and_side() -> None:
     rng = random.Random(3)
     words = [word for wordings in captions.VIEWS.values() for word in wordings]
-    texts = [captions.caption(PERSONS["P001"], captions.Picture("happy", view=""), rng).text for _ in range(50)]
+    texts = [
+        captions.caption(PERSONS["P001"], captions.Picture("happy", view=""), rng).text
+        for _ in range(50)
+    ]
     assert not any(word in text for word in words for text in texts)
 
 

@@ -1,4 +1,6 @@
-"""The evaluation of the embedded model: its statistics, its table in the card, and one small run on the model that ships."""
+"""The evaluation of the embedded model: its statistics, its table in the card, and one small run on
+the model that ships.
+"""
 
 import json
 import random
@@ -8,10 +10,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avatar_pipeline.embedded import evaluate
-from avatar_pipeline.embedded.evaluation import card, copies, grid, lora, reconstruction, sharpness, sizes, steering, subjects
-from avatar_pipeline.embedded.evaluation.rows import Row, table
-from avatar_pipeline.embedded.evaluation.statistics import (
+from avatar_pipeline.bundled_model import evaluate
+from avatar_pipeline.bundled_model.evaluation import (
+    card,
+    copies,
+    grid,
+    lora,
+    reconstruction,
+    sharpness,
+    sizes,
+    steering,
+    subjects,
+)
+from avatar_pipeline.bundled_model.evaluation.rows import Row, table
+from avatar_pipeline.bundled_model.evaluation.statistics import (
     auc,
     leave_one_out,
     nearest_label,
@@ -20,13 +32,23 @@ from avatar_pipeline.embedded.evaluation.statistics import (
     psnr,
     share,
 )
-from avatar_pipeline.embedded.evaluation.studio import Drawing
-from avatar_pipeline.embedded.people import TRAINED
-from avatar_pipeline.errors import StoreError
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
+from avatar_pipeline.bundled_model.evaluation.studio import Drawing
+from avatar_pipeline.bundled_model.people_attributes import TRAINED
+from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.head_model import HEAD
 
-ROW = Row("disk", "size on disk", "<= 32 MB", "30.0 MB", True, "all files", {"bytes": 30_000_000}, 0.1, "a" * 64)
+ROW = Row(
+    "disk",
+    "size on disk",
+    "<= 32 MB",
+    "30.0 MB",
+    True,
+    "all files",
+    {"bytes": 30_000_000},
+    0.1,
+    "a" * 64,
+)
 FACTS = {
     "model": "a" * 64,
     "machine": {"processor": "some CPU", "threads": 2, "system": "Linux", "device": "cpu"},
@@ -47,7 +69,9 @@ CARD = f"# Card\n\n## Measured\n\n{card.BEGIN}\nold\n{card.END}\n\n## Limits\n"
         ([1], [], 0.0),
     ],
 )
-def test_auc_is_the_share_of_pairs_in_order(positive: list[float], negative: list[float], expected: float) -> None:
+def test_auc_is_the_share_of_pairs_in_order(
+    positive: list[float], negative: list[float], expected: float
+) -> None:
     assert auc(positive, negative) == pytest.approx(expected)
 
 
@@ -82,14 +106,33 @@ def test_psnr() -> None:
 
 
 def test_a_row_survives_json() -> None:
-    row = Row("a", "b", "c", "d", False, "e", {"x": float("inf"), "y": [1.0, float("nan")], "z": {"k": 1}}, 2.0, "m")
-    again = Row.from_json(json.loads(json.dumps({**row.to_json(), "of a later version": 1}, allow_nan=False)))
+    row = Row(
+        "a",
+        "b",
+        "c",
+        "d",
+        False,
+        "e",
+        {"x": float("inf"), "y": [1.0, float("nan")], "z": {"k": 1}},
+        2.0,
+        "m",
+    )
+    again = Row.from_json(
+        json.loads(json.dumps({**row.to_json(), "of a later version": 1}, allow_nan=False))
+    )
     assert again.numbers == {"x": None, "y": [1.0, None], "z": {"k": 1}}
     assert (again.key, again.met, again.seconds) == ("a", False, 2.0)
 
 
 def test_the_table_says_what_is_met_and_what_is_of_another_model() -> None:
-    lines = table([ROW, Row("x", "a|b", ">= 1", "0", False, "how", model="a" * 64), Row("y", "old", "", "9", True, "")], "a" * 64)
+    lines = table(
+        [
+            ROW,
+            Row("x", "a|b", ">= 1", "0", False, "how", model="a" * 64),
+            Row("y", "old", "", "9", True, ""),
+        ],
+        "a" * 64,
+    )
     assert "| size on disk | <= 32 MB | 30.0 MB | yes | all files |" in lines
     assert "| a\\|b | >= 1 | 0 | **no** | how |" in lines
     assert "measured on another model" in lines.splitlines()[-1]
@@ -106,7 +149,13 @@ def test_the_card_changes_between_its_markers_only_and_writing_twice_changes_not
 
 
 @pytest.mark.parametrize(
-    "text", ["no markers", card.BEGIN, f"{card.END}\n{card.BEGIN}", f"{card.BEGIN}\n{card.BEGIN}\n{card.END}\n"]
+    "text",
+    [
+        "no markers",
+        card.BEGIN,
+        f"{card.END}\n{card.BEGIN}",
+        f"{card.BEGIN}\n{card.BEGIN}\n{card.END}\n",
+    ],
 )
 def test_a_card_without_its_markers_is_refused(text: str) -> None:
     with pytest.raises(StoreError, match="measured: begin"):
@@ -142,7 +191,8 @@ def test_a_damaged_evaluation_is_named(tmp_path: Path) -> None:
 def test_prompts_are_the_same_each_time_and_cover_all_attributes() -> None:
     requests = subjects.all_attributes(200, 1)
     assert requests == subjects.all_attributes(200, 1)
-    assert requests[:50] == subjects.all_attributes(50, 1)  # fewer pictures are the first of the many
+    # fewer pictures are the first of the many
+    assert requests[:50] == subjects.all_attributes(50, 1)
     text = "\n".join(request.prompt for request in requests)
     for words in (
         *subjects.ETHNICITIES,
@@ -161,7 +211,10 @@ def test_prompts_are_the_same_each_time_and_cover_all_attributes() -> None:
 def test_no_prompt_describes_the_person_who_looks_like_an_actress() -> None:
     rng = random.Random(3)
     drawn = [subjects.draw_subject(rng) for _ in range(3000)]
-    assert not any(s.sex == "female" and s.ethnicity == "european" and "long wavy brown hair" in str(s) for s in drawn)
+    assert not any(
+        s.sex == "female" and s.ethnicity == "european" and "long wavy brown hair" in str(s)
+        for s in drawn
+    )
     assert any("long wavy brown hair" in str(s) for s in drawn)
 
 
@@ -169,10 +222,14 @@ def test_sex_and_hair_prompts_are_balanced() -> None:
     asked = [subject for subject, _ in subjects.sex_and_hair(3, 1)]
     assert len(asked) == 54
     assert sum(subject.sex == "male" for subject in asked) == 27
-    assert {colour: sum(s.colour == colour for s in asked) for colour in subjects.COLOURS} == dict.fromkeys(subjects.COLOURS, 18)
+    assert {
+        colour: sum(s.colour == colour for s in asked) for colour in subjects.COLOURS
+    } == dict.fromkeys(subjects.COLOURS, 18)
 
 
-@pytest.mark.parametrize(("yaw", "view"), [(0, "front"), (-3, "front"), (14, "right"), (-14, "left")])
+@pytest.mark.parametrize(
+    ("yaw", "view"), [(0, "front"), (-3, "front"), (14, "right"), (-14, "left")]
+)
 def test_views(yaw: float, view: str) -> None:
     assert steering.view_of(yaw) == view
 
@@ -191,12 +248,16 @@ def test_a_blurred_face_is_less_sharp() -> None:
     points = (HEAD[:, :2] * 150 + 256).astype(np.float32)
     image = np.random.default_rng(1).integers(0, 255, (512, 512, 3), dtype=np.uint8)
     blurred = cv2.GaussianBlur(image, (0, 0), 2)
-    assert sharpness.laplacian_variance(blurred, points) < 0.1 * sharpness.laplacian_variance(image, points)
+    assert sharpness.laplacian_variance(blurred, points) < 0.1 * sharpness.laplacian_variance(
+        image, points
+    )
 
 
 def test_thumbnails_are_apart_by_their_difference_in_levels() -> None:
     black = np.zeros((64, 64, 3), np.uint8)
-    assert pairwise(*[copies.thumbnails([picture]) for picture in (black, black + 10)])[0, 0] == pytest.approx(10)
+    assert pairwise(*[copies.thumbnails([picture]) for picture in (black, black + 10)])[
+        0, 0
+    ] == pytest.approx(10)
 
 
 def test_the_held_out_photographs_are_drawn_by_the_seed_alone(analyzer: FaceAnalyzer) -> None:
@@ -221,7 +282,9 @@ def test_a_standing_person_has_a_face(analyzer: FaceAnalyzer) -> None:
 
 def test_the_strip_shows_both_rows_beside_the_photograph() -> None:
     picture = Image.new("RGB", (64, 64), (200, 0, 0))
-    strip = grid.lora_strip([("P005", np.asarray(picture), [picture] * 2, [picture] * 2, ["neutral", "smiling"])] * 2)
+    strip = grid.lora_strip(
+        [("P005", np.asarray(picture), [picture] * 2, [picture] * 2, ["neutral", "smiling"])] * 2
+    )
     assert strip.width > 3 * grid.WIDTH
     assert strip.height > 4 * grid.WIDTH
 

@@ -1,11 +1,13 @@
-"""The synthetic people's sheets are cut so that neither frames nor captions reach a training picture."""
+"""The synthetic people's sheets are cut so that neither frames nor captions reach a training
+picture.
+"""
 
 import numpy as np
 import pytest
 
-from avatar_pipeline.embedded.openpeople import EMOTIONS, PEOPLE, asset_path, emotion_tiles, view_tiles
-from avatar_pipeline.embedded.people import HELD_OUT, TRAINED
-from avatar_pipeline.errors import PhotoError
+from avatar_pipeline.bundled_model.people_attributes import HELD_OUT, TRAINED
+from avatar_pipeline.core.errors import PhotoError
+from avatar_pipeline.core.openpeople import EMOTIONS, PEOPLE, asset_path, emotion_tiles, view_tiles
 
 
 @pytest.mark.parametrize("person", PEOPLE)
@@ -24,7 +26,9 @@ def test_every_character_sheet_has_four_heads_above_four_bodies(person: str) -> 
     for name, tile in tiles.items():
         assert (tile.height > 1.3 * tile.width) == name.startswith("body"), name
         pixels = np.asarray(tile)
-        upper = np.concatenate([pixels[0], pixels[: tile.height // 3, 0], pixels[: tile.height // 3, -1]])
+        upper = np.concatenate(
+            [pixels[0], pixels[: tile.height // 3, 0], pixels[: tile.height // 3, -1]]
+        )
         assert (upper.min(axis=1) > 200).mean() < 0.02, f"a white frame is left in {person} {name}"
 
 

@@ -1,4 +1,6 @@
-"""Training the embedded model's parts, for a few steps: that they learn, resume, and save what diffusers loads."""
+"""Training the embedded model's parts, for a few steps: that they learn, resume, and save what
+diffusers loads.
+"""
 
 import json
 import random
@@ -9,12 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from avatar_pipeline.bundled_model import text_encoder as text
+from avatar_pipeline.bundled_model import train_autoencoder, train_denoiser, train_text, unet
+from avatar_pipeline.bundled_model.captions import Picture
+from avatar_pipeline.bundled_model.latents import Latents
+from avatar_pipeline.bundled_model.people_attributes import PERSONS
+from avatar_pipeline.diffusion.patch_autoencoder import PatchAutoencoder
 from avatar_pipeline.diffusion.prompts import base_prompt
-from avatar_pipeline.embedded import text, train_autoencoder, train_denoiser, train_text, unet
-from avatar_pipeline.embedded.autoencoder import PatchAutoencoder
-from avatar_pipeline.embedded.captions import Picture
-from avatar_pipeline.embedded.latents import Latents
-from avatar_pipeline.embedded.people import PERSONS
 
 MODEL = Path(unet.__file__).parent / "model"
 
@@ -25,7 +28,9 @@ def pictures() -> np.ndarray:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:256, 0:256] / 256
     waves = [np.sin(2 * np.pi * (f[0] * x + f[1] * y)) > 0.2 for f in rng.uniform(0.3, 2, (18, 2))]
-    return np.stack([np.stack(waves[i : i + 3], axis=-1) * 120 + 60 for i in range(0, 18, 3)]).astype(np.uint8)
+    return np.stack(
+        [np.stack(waves[i : i + 3], axis=-1) * 120 + 60 for i in range(0, 18, 3)]
+    ).astype(np.uint8)
 
 
 def test_the_linear_code_reconstructs_and_training_improves_it(pictures: np.ndarray) -> None:
@@ -47,7 +52,8 @@ def test_the_shipped_autoencoder_shows_no_grid_and_takes_any_multiple_of_16() ->
     assert latents.shape == (1, 80, 12, 20)
     error = ((again - tensor) * 127.5)[0].mean(dim=0)
     assert error.abs().mean() < 1.5
-    # A grid would make the error jump from cell to cell: its steps at cell borders are no larger than elsewhere.
+    # A grid would make the error jump from cell to cell: its steps at cell borders are no larger
+    # than elsewhere.
     steps = error.diff(dim=1).abs().mean(dim=0)
     borders = steps[15::16].mean()
     assert borders < 2 * steps.mean() + 0.05
@@ -70,7 +76,11 @@ def test_the_text_encoder_learns_to_read_and_ignores_what_no_picture_shows(tmp_p
 
 @pytest.mark.parametrize("framing", ["headshot", "half_body", "full_body"])
 def test_the_pipeline_s_longest_prompts_are_read_to_their_end(framing: str) -> None:
-    prompt = base_prompt("north african 35 year old female with short curly black hair and brown skin and a slim face", framing)
+    prompt = base_prompt(
+        "north african 35 year old female with short curly black hair and brown "
+        "skin and a slim face",
+        framing,
+    )
     assert len(text.make_tokenizer(2026)(prompt).input_ids) <= text.MAX_TOKENS
 
 
@@ -95,7 +105,9 @@ def denoiser() -> dict[str, object]:
     return {"data": data, "tokenizer": tokenizer, "text_encoder": encoder}
 
 
-def _train(parts: dict[str, object], steps: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+def _train(
+    parts: dict[str, object], steps: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, torch.Tensor]:
     monkeypatch.setattr(train_denoiser, "BATCH", {"heads": 2, "bodies": 1})
     monkeypatch.setattr(train_denoiser, "SAVE_EVERY", 2)
     torch.manual_seed(7)
@@ -108,7 +120,8 @@ def _train(parts: dict[str, object], steps: int, folder: Path, monkeypatch: pyte
 def test_training_resumes_to_the_same_result(
     denoiser: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The learning rate depends on the steps in all: an interruption is a run of the same length that stops early.
+    # The learning rate depends on the steps in all: an interruption is a run of the same length
+    # that stops early.
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     whole.mkdir()
     halves.mkdir()
@@ -138,7 +151,9 @@ def test_the_shipped_identity_adapter_has_the_form_that_diffusers_loads() -> Non
     network = unet.make_unet()
     unet.add_identity(network)
     plain, expected = unet.split(network.state_dict())
-    assert {key: value.shape for key, value in adapter.items()} == {key: value.shape for key, value in expected.items()}
+    assert {key: value.shape for key, value in adapter.items()} == {
+        key: value.shape for key, value in expected.items()
+    }
     assert not any("processor" in key or "hid_proj" in key for key in plain)
 
 
@@ -152,4 +167,6 @@ def test_a_finished_identity_input_takes_embeddings_as_the_analyzer_gives_them()
         trained_on = network.encoder_hid_proj([(embedding - mean) / std])[0]
         unet.fold_standardisation(network, mean, std)
         assert torch.allclose(network.encoder_hid_proj([embedding])[0], trained_on, atol=1e-4)
-        assert not torch.allclose(network.encoder_hid_proj([(embedding - mean) / std])[0], trained_on, atol=0.1)
+        assert not torch.allclose(
+            network.encoder_hid_proj([(embedding - mean) / std])[0], trained_on, atol=0.1
+        )

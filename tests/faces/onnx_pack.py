@@ -1,8 +1,9 @@
-"""A hand-built buffalo_l: four tiny ONNX graphs with constant outputs, which InsightFace loads like the real pack.
+"""A hand-built buffalo_l: four tiny ONNX graphs with constant outputs, which InsightFace loads like
+the real pack.
 
-The detector's input is fixed at 64 x 64, so that a 128 x 128 picture is halved: its two faces come back as the boxes FACE and
-SMALL_FACE. The 106 landmarks are a grid, the 68 ones InsightFace's average head turned as asked, and
-the embedding points along one axis.
+The detector's input is fixed at 64 x 64, so that a 128 x 128 picture is halved: its two faces come
+back as the boxes FACE and SMALL_FACE. The 106 landmarks are a grid, the 68 ones InsightFace's
+average head turned as asked, and the embedding points along one axis.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import onnx
 from insightface.data import get_object
 from onnx import TensorProto, helper, numpy_helper
 
-from avatar_pipeline.faces.analyzer import Pose
+from avatar_pipeline.faces.analyzers.types import Pose
 from avatar_pipeline.faces.head_model import pose_axes
 
 FACE = (32.0, 32.0, 96.0, 96.0)
@@ -36,11 +37,14 @@ def write_pack(folder: Path, pose: Pose) -> None:
 
 
 def _detections() -> list[np.ndarray]:
-    """SCRFD's nine outputs: scores, boxes, five points, each at strides 8, 16 and 32 with two anchors; faces at stride 8."""
+    """SCRFD's nine outputs: scores, boxes, five points, each at strides 8, 16 and 32 with two
+    anchors; faces at stride 8.
+    """
     counts = [2 * (64 // stride) ** 2 for stride in (8, 16, 32)]
     scores, boxes, points = ([np.zeros((n, width)) for n in counts] for width in (1, 4, 10))
     for x0, y0, x1, y1 in (FACE, SMALL_FACE):
-        column, row = (round((low + high) / 4 / 8) for low, high in ((x0, x1), (y0, y1)))  # halved, then in cells of 8
+        # halved, then in cells of 8
+        column, row = (round((low + high) / 4 / 8) for low, high in ((x0, x1), (y0, y1)))
         anchor = 2 * (row * 8 + column)
         reach = (x1 - x0) / 4 / 8
         scores[0][anchor] = SCORES[x0, y0, x1, y1]
@@ -53,11 +57,18 @@ def _write(path: Path, side: int, outputs: list[np.ndarray]) -> None:
     picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, side, side])
     names = [f"out{number}" for number in range(len(outputs))]
     tensors = [
-        numpy_helper.from_array(value.astype(np.float32), f"{name}_value") for name, value in zip(names, outputs, strict=True)
+        numpy_helper.from_array(value.astype(np.float32), f"{name}_value")
+        for name, value in zip(names, outputs, strict=True)
     ]
-    nodes = [helper.make_node("Identity", [f"{name}_value"], [name], name=f"Keep_{name}") for name in names]
+    nodes = [
+        helper.make_node("Identity", [f"{name}_value"], [name], name=f"Keep_{name}")
+        for name in names
+    ]
     infos = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape) for name, value in zip(names, outputs, strict=True)
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape)
+        for name, value in zip(names, outputs, strict=True)
     ]
     graph = helper.make_graph(nodes, "constant", [picture], infos, initializer=tensors)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path
+    )

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avatar_pipeline.embedded.openpeople import PEOPLE
-from avatar_pipeline.errors import ModelError
-from avatar_pipeline.faces.analyzer import FaceAnalyzer, Pose, get_analyzer
+from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.core.openpeople import PEOPLE
+from avatar_pipeline.faces.analyzers import get_analyzer
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer, Pose
 from avatar_pipeline.faces.head_model import HEAD, MIRROR, head_pose, pose_axes
 
 
@@ -31,8 +32,11 @@ def test_a_studio_portrait_reads_as_frontal(look, person):
     assert (face.landmarks.max(axis=0) < (width, height)).all()
 
 
-def test_a_head_turned_to_the_pictures_right_has_positive_yaw_and_its_mirror_image_negative(look, analyzer: FaceAnalyzer):
-    image, faces = look("P001", "view_left")  # the person's left cheek is hidden: the nose points to the picture's right
+def test_a_head_turned_to_the_pictures_right_has_positive_yaw_and_its_mirror_image_negative(
+    look, analyzer: FaceAnalyzer
+):
+    # the person's left cheek is hidden: the nose points to the picture's right
+    image, faces = look("P001", "view_left")
     assert 30 < faces[0].pose.yaw < 60
     (mirrored,) = analyzer.analyze(image[:, ::-1])
     assert -60 < mirrored.pose.yaw < -30
@@ -45,7 +49,8 @@ def test_a_lowered_head_has_negative_pitch(look):
 
 def test_rotating_the_picture_changes_roll_only(look, analyzer: FaceAnalyzer):
     image, faces = look("P003", "neutral")
-    turned = Image.fromarray(image).rotate(-15, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128))  # clockwise
+    # clockwise
+    turned = Image.fromarray(image).rotate(-15, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128))
     (face,) = analyzer.analyze(np.asarray(turned))
     assert face.pose.roll - faces[0].pose.roll == pytest.approx(15, abs=3)
     assert face.pose.yaw == pytest.approx(faces[0].pose.yaw, abs=4)
@@ -68,12 +73,16 @@ def test_faces_come_largest_first_and_small_faces_are_found(look, analyzer: Face
     assert faces[0].box[0] > small.shape[1]
 
 
-@pytest.mark.parametrize("pose", [Pose(0, 0, 0), Pose(12, 0, 0), Pose(0, -25, 0), Pose(0, 0, 18), Pose(-10, 20, -15)])
+@pytest.mark.parametrize(
+    "pose", [Pose(0, 0, 0), Pose(12, 0, 0), Pose(0, -25, 0), Pose(0, 0, 18), Pose(-10, 20, -15)]
+)
 def test_the_average_head_turned_by_known_angles_gives_them_back(pose):
     right, down, forward = pose_axes(pose).T
     turned = HEAD @ np.stack([right, down, -forward])
     measured = head_pose((turned[:, :2] * 140 + 300).astype(np.float32))
-    assert (measured.pitch, measured.yaw, measured.roll) == pytest.approx((pose.pitch, pose.yaw, pose.roll), abs=0.1)
+    assert (measured.pitch, measured.yaw, measured.roll) == pytest.approx(
+        (pose.pitch, pose.yaw, pose.roll), abs=0.1
+    )
     # A nose that points to the picture's right, or up, goes with a positive angle.
     assert np.sign(forward[0].round(6)) == np.sign(pose.yaw)
     if pose.yaw == pose.roll == 0:

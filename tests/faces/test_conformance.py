@@ -1,4 +1,6 @@
-"""Committed pictures against what the checks said of them: expected.json, rewritten by conformance/rewrite.py."""
+"""Committed pictures against what the checks said of them: expected.json, rewritten by
+conformance/rewrite.py.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import pytest
 
 from avatar_pipeline.faces.quality import overall
 from avatar_pipeline.faces.readiness import assess
-from avatar_pipeline.imaging import open_image
+from avatar_pipeline.imaging.images import open_image
 
 FOLDER = Path(__file__).parent / "conformance"
 TABLE = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
@@ -31,7 +33,11 @@ def test_a_picture_gets_the_verdicts_and_values_of_the_table(name, analyzer):
     for check in checks:
         value, _, quality = expected["checks"][check.name]
         assert check.value == (
-            value if value is None else pytest.approx(value, rel=tolerance["relative"], abs=tolerance["absolute"])
+            value
+            if value is None
+            else pytest.approx(value, rel=tolerance["relative"], abs=tolerance["absolute"])
         )
-        assert check.quality == (quality if quality is None else pytest.approx(quality, abs=tolerance["quality"])), check.name
+        assert check.quality == (
+            quality if quality is None else pytest.approx(quality, abs=tolerance["quality"])
+        ), check.name
     assert overall(checks) == pytest.approx(expected["overall"], abs=tolerance["quality"])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avatar_pipeline.embedded.openpeople import PEOPLE
+from avatar_pipeline.core.openpeople import PEOPLE
 from avatar_pipeline.faces.crop import as_loaded, black_share, cut, network_input, source_crop
 from avatar_pipeline.faces.head_model import HEAD
 
 
 def tilted_head() -> np.ndarray:
-    """68 landmarks of the average head, turned clockwise by 7 degrees about (500, 400), 200 px between the outer eye corners."""
+    """68 landmarks of the average head, turned clockwise by 7 degrees about (500, 400), 200 px
+    between the outer eye corners.
+    """
     angle = np.radians(7)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return (HEAD[:, :2] @ turn.T * 200 + (500, 400)).astype(np.float32)
@@ -20,21 +22,27 @@ def tilted_head() -> np.ndarray:
 def spiral() -> np.ndarray:
     """106 points without meaning, to compare the arithmetic."""
     number = np.arange(106)
-    return np.stack([400 + 1.5 * number * np.cos(number), 380 + 1.2 * number * np.sin(number)], axis=1).astype(np.float32)
+    return np.stack(
+        [400 + 1.5 * number * np.cos(number), 380 + 1.2 * number * np.sin(number)], axis=1
+    ).astype(np.float32)
 
 
-# _estimate_similar_transform_from_pts(points, dsize=512, scale=2.3, vx_ratio=0, vy_ratio=-0.125) of KwaiVGI/LivePortrait,
-# src/utils/crop.py at commit 1986663: the first of its two matrices.
+# _estimate_similar_transform_from_pts(points, dsize=512, scale=2.3, vx_ratio=0, vy_ratio=-0.125) of
+# KwaiVGI/LivePortrait, src/utils/crop.py at commit 1986663: the first of its two matrices.
 LIVEPORTRAIT_68 = ((0.6896048, 0.08467288, -122.6716), (-0.08467288, 0.6896048, 73.15469))
 LIVEPORTRAIT_106 = ((-0.02294482, 0.7793197, -31.01779), (-0.7793197, -0.02294482, 635.7159))
 
 
-@pytest.mark.parametrize(("landmarks", "matrix"), [(tilted_head(), LIVEPORTRAIT_68), (spiral(), LIVEPORTRAIT_106)])
+@pytest.mark.parametrize(
+    ("landmarks", "matrix"), [(tilted_head(), LIVEPORTRAIT_68), (spiral(), LIVEPORTRAIT_106)]
+)
 def test_the_crop_is_liveportraits(landmarks, matrix):
     crop = source_crop(landmarks)
     assert crop.matrix[:, :2] == pytest.approx(np.array(matrix)[:, :2], abs=1e-5)
     corners = np.array([(0, 0), (512, 0), (512, 512), (0, 512)])
-    assert crop.corners @ np.array(matrix)[:, :2].T + np.array(matrix)[:, 2] == pytest.approx(corners, abs=0.02)
+    assert crop.corners @ np.array(matrix)[:, :2].T + np.array(matrix)[:, 2] == pytest.approx(
+        corners, abs=0.02
+    )
 
 
 def test_the_crop_is_upright_2_3_faces_wide_and_moved_up():
@@ -58,11 +66,14 @@ def test_the_black_share_is_what_a_warped_white_picture_shows(look, person):
     white = np.full_like(image, 255)
     seen = cut(white, faces[0].landmarks)
     height, width = image.shape[:2]
-    assert black_share(source_crop(faces[0].landmarks), width, height) == pytest.approx((seen < 128).mean(), abs=0.003)
+    assert black_share(source_crop(faces[0].landmarks), width, height) == pytest.approx(
+        (seen < 128).mean(), abs=0.003
+    )
 
 
 def test_loading_reduces_to_1280_and_trims_to_even_sizes():
-    assert as_loaded(np.zeros((2048, 1500, 3), np.uint8)).shape == (1280, 936, 3)  # 937.5, cut to 937, trimmed
+    # 937.5, cut to 937, trimmed
+    assert as_loaded(np.zeros((2048, 1500, 3), np.uint8)).shape == (1280, 936, 3)
     assert as_loaded(np.zeros((333, 501, 3), np.uint8)).shape == (332, 500, 3)
 
 

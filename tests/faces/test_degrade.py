@@ -1,4 +1,6 @@
-"""Each degradation sets off the check that is for it, and none at its mildest; the whole curves are benchmarks/readiness.py's."""
+"""Each degradation sets off the check that is for it, and none at its mildest; the whole curves are
+benchmarks/readiness.py's.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,17 @@ import numpy as np
 import pytest
 
 from avatar_pipeline.faces import degrade
-from avatar_pipeline.faces.analyzer import Face
+from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.crop import black_share, source_crop
-from avatar_pipeline.faces.measures import inter_eye_distance, luminance
+from avatar_pipeline.faces.measurements import inter_eye_distance, luminance
 from avatar_pipeline.faces.readiness import assess
 
 
 @pytest.fixture(scope="module")
 def portrait(look, analyzer) -> tuple[np.ndarray, Face]:
-    image = cv2.resize(look("P001", "studio_portrait")[0], (1024, 1024), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(
+        look("P001", "studio_portrait")[0], (1024, 1024), interpolation=cv2.INTER_AREA
+    )
     return image, analyzer.analyze(image)[0]
 
 
@@ -36,7 +40,9 @@ def portrait(look, analyzer) -> tuple[np.ndarray, Face]:
         ("mouth_closed", degrade.open_mouth, 0.02, 0.3),
     ],
 )
-def test_the_check_concerned_fires_at_a_strong_and_not_at_a_mild_degradation(portrait, analyzer, name, function, mild, strong):
+def test_the_check_concerned_fires_at_a_strong_and_not_at_a_mild_degradation(
+    portrait, analyzer, name, function, mild, strong
+):
     image, face = portrait
 
     def verdict(strength: float) -> str:
@@ -67,12 +73,16 @@ def test_a_stop_is_half_the_light(portrait):
 def test_strengths_are_what_they_say(portrait, analyzer):
     image, face = portrait
     small = degrade.shrink(image, face.landmarks68, 150)
-    assert small.shape[0] == pytest.approx(1024 * 150 / source_crop(face.landmarks).face_size, abs=1)
+    assert small.shape[0] == pytest.approx(
+        1024 * 150 / source_crop(face.landmarks).face_size, abs=1
+    )
     with pytest.raises(ValueError, match="smaller than 900 pixels already"):
         degrade.shrink(image, face.landmarks68, 900)
     cut = degrade.move_out(image, face.landmarks68, 0.2)
     (found,) = analyzer.analyze(cut)
-    assert black_share(source_crop(found.landmarks), cut.shape[1], cut.shape[0]) == pytest.approx(0.2, abs=0.03)
+    assert black_share(source_crop(found.landmarks), cut.shape[1], cut.shape[0]) == pytest.approx(
+        0.2, abs=0.03
+    )
     assert len(analyzer.analyze(degrade.add_face(image, face.landmarks68, 0.6))) == 2
 
 
@@ -84,7 +94,9 @@ def test_warps_stay_on_the_face(portrait):
     unit = int(inter_eye_distance(points) / 4)
 
     def untouched(worse: np.ndarray, place: np.ndarray) -> bool:
-        window = np.s_[place[1] - unit // 2 : place[1] + unit // 2, place[0] - unit : place[0] + unit]
+        window = np.s_[
+            place[1] - unit // 2 : place[1] + unit // 2, place[0] - unit : place[0] + unit
+        ]
         return bool((worse[window] == image[window]).all())
 
     shut, gaping = degrade.close_eyes(image, points, 1.0), degrade.open_mouth(image, points, 0.4)

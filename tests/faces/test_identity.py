@@ -11,7 +11,10 @@ EMOTIONS = ("neutral", "happy", "sad", "scared", "smug")
 
 
 def test_a_person_is_near_their_own_photographs_and_far_from_anothers(look, analyzer):
-    mine, yours = ([look(person, emotion)[1][0].embedding for emotion in EMOTIONS] for person in ("P003", "P007"))
+    mine, yours = (
+        [look(person, emotion)[1][0].embedding for emotion in EMOTIONS]
+        for person in ("P003", "P007")
+    )
     face = look("P003", "studio_portrait")[1][0].embedding
     own, other = compare(analyzer, face, mine), compare(analyzer, face, yours)
     assert own.nearest <= own.median < analyzer.same_person < other.median
@@ -34,7 +37,10 @@ def test_the_own_interval_holds_the_persons_pairs(look, analyzer):
 
 
 def test_two_photographs_are_no_spread(look, analyzer):
-    assert own_interval(analyzer, [look("P003", emotion)[1][0].embedding for emotion in EMOTIONS[:2]]) is None
+    assert (
+        own_interval(analyzer, [look("P003", emotion)[1][0].embedding for emotion in EMOTIONS[:2]])
+        is None
+    )
 
 
 def test_the_centroid_is_the_mean_and_needs_a_photograph():

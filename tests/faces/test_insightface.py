@@ -1,4 +1,6 @@
-"""The InsightFace adapter, on a hand-built model pack: what it reads from the models, and what it says when they are missing."""
+"""The InsightFace adapter, on a hand-built model pack: what it reads from the models, and what it
+says when they are missing.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avatar_pipeline.errors import ModelError
-from avatar_pipeline.faces.analyzer import Pose, get_analyzer
+from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.faces.analyzers import get_analyzer
+from avatar_pipeline.faces.analyzers.insightface import InsightFaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import Pose
 from avatar_pipeline.faces.head_model import head_pose
-from avatar_pipeline.faces.insightface_analyzer import InsightFaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
 
-pytest.importorskip("insightface", reason="InsightFace is optional: make installs it, a bare pip does not")
+pytest.importorskip(
+    "insightface", reason="InsightFace is optional: make installs it, a bare pip does not"
+)
 
 from tests.faces.onnx_pack import FACE, SMALL_FACE, write_pack
 
@@ -56,12 +61,16 @@ def test_its_angles_have_the_signs_of_the_default_analyzer():
 
 @pytest.mark.usefixtures("pack")
 def test_a_weak_large_face_beside_a_sure_small_one_fails_readiness():
-    checks = {check.name: check for check in assess(PICTURE, get_analyzer("insightface").analyze(PICTURE))}
+    checks = {
+        check.name: check for check in assess(PICTURE, get_analyzer("insightface").analyze(PICTURE))
+    }
     assert checks["confident_face"].verdict == "error"
     assert checks["single_face"].value == pytest.approx(1 / 16)
 
 
-def test_a_missing_pack_says_which_folder_how_to_get_it_and_under_which_licence(tmp_path, monkeypatch):
+def test_a_missing_pack_says_which_folder_how_to_get_it_and_under_which_licence(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("AVATAR_INSIGHTFACE_PACK", str(tmp_path / "nowhere"))
     with pytest.raises(ModelError) as caught:
         get_analyzer("insightface")

@@ -1,4 +1,6 @@
-"""The limits of every rule and analyzer, as literal numbers: stored verdicts mean these, and a new number is a new code version."""
+"""The limits of every rule and analyzer, as literal numbers: stored verdicts mean these, and a new
+number is a new code version.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,8 @@ from math import inf
 import numpy as np
 import pytest
 
-from avatar_pipeline.faces.dlib_analyzer import DlibAnalyzer
-from avatar_pipeline.faces.insightface_analyzer import InsightFaceAnalyzer
+from avatar_pipeline.faces.analyzers.dlib import DlibAnalyzer
+from avatar_pipeline.faces.analyzers.insightface import InsightFaceAnalyzer
 from avatar_pipeline.faces.rules import RULES, identity_rule
 
 # error below, warning below, warning above, error above
@@ -45,7 +47,9 @@ LIMITS: dict[str, tuple[float, float, float, float]] = {
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_value_passes_at_the_limit_warns_beyond_it_and_fails_beyond_the_error_limit(name: str) -> None:
+def test_a_value_passes_at_the_limit_warns_beyond_it_and_fails_beyond_the_error_limit(
+    name: str,
+) -> None:
     rule = RULES[name]
     error_low, low, high, error_high = LIMITS[name]
     assert rule.judge(min(max(low, 0.0), high)).verdict == "pass"
@@ -63,11 +67,19 @@ def test_a_value_passes_at_the_limit_warns_beyond_it_and_fails_beyond_the_error_
 
 
 def test_every_rule_has_its_limits_here() -> None:
-    assert {name: (rule.error_low, rule.low, rule.high, rule.error_high) for name, rule in RULES.items()} == LIMITS
+    assert {
+        name: (rule.error_low, rule.low, rule.high, rule.error_high) for name, rule in RULES.items()
+    } == LIMITS
 
 
 def test_the_analyzers_operating_points() -> None:
     assert (DlibAnalyzer.same_person, DlibAnalyzer.uncertain) == (0.6, 0.6)
     assert (InsightFaceAnalyzer.same_person, InsightFaceAnalyzer.uncertain) == (0.55, 0.6)
     rule = identity_rule(0.55, 0.8)
-    assert [rule.judge(value).verdict for value in (0.0, 0.55, 0.56, 0.8, 0.81)] == ["pass", "pass", "warn", "warn", "error"]
+    assert [rule.judge(value).verdict for value in (0.0, 0.55, 0.56, 0.8, 0.81)] == [
+        "pass",
+        "pass",
+        "warn",
+        "warn",
+        "error",
+    ]

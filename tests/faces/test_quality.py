@@ -1,4 +1,6 @@
-"""OFIQ's maps at the points that its formulas give by hand, and the order that the overall score puts pictures in."""
+"""OFIQ's maps at the points that its formulas give by hand, and the order that the overall score
+puts pictures in.
+"""
 
 from __future__ import annotations
 
@@ -81,5 +83,7 @@ def test_portraits_carry_qualities_and_a_score(look):
         assert (checks[name].quality or 0) >= 90, name
     assert checks["sharpness"].quality is None
     assert (overall([*checks.values()]) or 0) >= 90
-    moved = dataclasses.replace(face, landmarks68=face.landmarks68 * 0.3, landmarks=face.landmarks * 0.3)
+    moved = dataclasses.replace(
+        face, landmarks68=face.landmarks68 * 0.3, landmarks=face.landmarks * 0.3
+    )
     assert all(item.quality is None or 0 <= item.quality <= 100 for item in assess(image, [moved]))

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from avatar_pipeline.embedded.openpeople import PEOPLE
-from avatar_pipeline.faces.analyzer import Face
-from avatar_pipeline.faces.measures import eye_openness
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.core.openpeople import PEOPLE
+from avatar_pipeline.faces.analyzers.types import Face
+from avatar_pipeline.faces.measurements import eye_openness
 from avatar_pipeline.faces.readiness import assess, reload_check, worst
 from avatar_pipeline.faces.rules import RULES, Check
-from avatar_pipeline.home import PROJECT
-from avatar_pipeline.imaging import encode_jpeg, encode_png
+from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 
 
 def by_name(image: np.ndarray, faces: list[Face], **more) -> dict[str, Check]:
@@ -44,7 +44,10 @@ def test_a_studio_portrait_has_no_error_and_at_most_a_black_border_to_warn_of(lo
 
 def test_open_mouths_are_seen_and_closed_ones_are_not(look):
     def flagged(emotion: str) -> int:
-        return sum(by_name(*look(person, emotion))["mouth_closed"].verdict in ("warn", "error") for person in PEOPLE)
+        return sum(
+            by_name(*look(person, emotion))["mouth_closed"].verdict in ("warn", "error")
+            for person in PEOPLE
+        )
 
     assert flagged("shocked") >= 9
     assert flagged("surprised") >= 9
@@ -53,7 +56,9 @@ def test_open_mouths_are_seen_and_closed_ones_are_not(look):
 
 def test_closed_eyes_are_seen_and_open_ones_are_not(look):
     def flagged(tiles: Iterable[tuple[str, str]]) -> int:
-        return sum(by_name(*look(*tile))["eyes_open"].verdict in ("warn", "error") for tile in tiles)
+        return sum(
+            by_name(*look(*tile))["eyes_open"].verdict in ("warn", "error") for tile in tiles
+        )
 
     with (PROJECT / "benchmarks" / "closed_eyes.csv").open(newline="") as file:
         closed = [(row["person"], row["emotion"]) for row in csv.DictReader(file)]
@@ -78,7 +83,9 @@ def test_backs_profiles_and_bodies_are_not_ready(look, person):
 
 
 def test_a_plain_background_is_calmer_than_a_living_room_and_neither_fails(look):
-    plain, room = (by_name(*look("P002", kind))["background"] for kind in ("studio_portrait", "amateur_selfie"))
+    plain, room = (
+        by_name(*look("P002", kind))["background"] for kind in ("studio_portrait", "amateur_selfie")
+    )
     assert plain.value is not None and room.value is not None
     assert room.value > 2 * plain.value
     assert plain.verdict == room.verdict == "pass"
@@ -87,7 +94,9 @@ def test_a_plain_background_is_calmer_than_a_living_room_and_neither_fails(look)
 
 def test_a_small_mouth_opening_reads_as_a_photographer_would_say_it(look):
     check = by_name(*look("P001", "amateur_selfie"))["mouth_closed"]
-    assert check.hint == "The mouth is open by 16 % of its width: close it, or choose another frame."
+    assert (
+        check.hint == "The mouth is open by 16 % of its width: close it, or choose another frame."
+    )
 
 
 def test_a_turned_head_is_an_error_and_its_expression_is_not_assessed(look):
@@ -109,7 +118,10 @@ def test_no_face_is_an_error_and_the_rest_is_not_assessed(look):
     image, faces = look("P001", "view_back")
     checks = assess(image, faces)
     assert worst(checks) == "error"
-    assert [check.name for check in checks if check.verdict == "error"] == ["resolution", "face_found"]
+    assert [check.name for check in checks if check.verdict == "error"] == [
+        "resolution",
+        "face_found",
+    ]
     assert by_name(image, faces)["yaw"].verdict == "not_assessed"
 
 
@@ -119,15 +131,22 @@ def test_a_second_face_is_measured_against_the_first(look):
     tenth = dataclasses.replace(face, box=face.box / 10, score=0.1)
     assert by_name(image, [face, half])["single_face"].verdict == "warn"  # a quarter of the area
     assert by_name(image, [face, tenth])["single_face"].verdict == "warn"
-    assert by_name(image, [face, dataclasses.replace(half, box=face.box * 0.9)])["single_face"].verdict == "error"
+    assert (
+        by_name(image, [face, dataclasses.replace(half, box=face.box * 0.9)])["single_face"].verdict
+        == "error"
+    )
 
 
 @pytest.mark.parametrize("person", PEOPLE[:4])
 def test_sharpness_does_not_depend_on_skin_or_size_but_on_blur(look, person):
     for kind in ("studio_portrait", "neutral"):
         image, faces = look(person, kind)
-        between_eyes = np.linalg.norm(faces[0].landmarks[42:48].mean(axis=0) - faces[0].landmarks[36:42].mean(axis=0))
-        blurred = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(0.03 * float(between_eyes))))
+        between_eyes = np.linalg.norm(
+            faces[0].landmarks[42:48].mean(axis=0) - faces[0].landmarks[36:42].mean(axis=0)
+        )
+        blurred = np.asarray(
+            Image.fromarray(image).filter(ImageFilter.GaussianBlur(0.03 * float(between_eyes)))
+        )
         assert by_name(image, faces)["sharpness"].verdict == "pass"
         assert by_name(blurred, faces)["sharpness"].verdict == "warn"
 
@@ -152,7 +171,9 @@ def test_side_light_darkness_glare_and_haze_are_told_apart(look):
 def test_a_crop_beyond_the_picture_is_black(look):
     image, (face,) = look("P002", "studio_portrait")
     top = int(face.landmarks[:, 1].min()) - 20
-    moved = dataclasses.replace(face, landmarks=face.landmarks - (0, top), box=face.box - np.array([0, top, 0, top]))
+    moved = dataclasses.replace(
+        face, landmarks=face.landmarks - (0, top), box=face.box - np.array([0, top, 0, top])
+    )
     check = by_name(image[top:], [moved])["crop_inside"]
     assert check.verdict == "error"
     assert "turns black" in check.hint
@@ -193,7 +214,10 @@ def test_reload_names_the_checks_whose_verdict_changed(look):
     image, faces = look("P002", "studio_portrait")
     before = assess(image, faces)
     assert reload_check(before, before).verdict == "pass"
-    after = [dataclasses.replace(check, verdict="warn") if check.name == "sharpness" else check for check in before]
+    after = [
+        dataclasses.replace(check, verdict="warn") if check.name == "sharpness" else check
+        for check in before
+    ]
     changed = reload_check(before, after)
     assert changed.verdict == "error"
     assert "Changed: sharpness." in changed.hint

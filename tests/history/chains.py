@@ -1,4 +1,6 @@
-"""Whole chains of small real files, published in a second: what history and report are tried on, without a model."""
+"""Whole chains of small real files, published in a second: what history and report are tried on,
+without a model.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,12 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.imaging import encode_jpeg, encode_png
-from avatar_pipeline.provenance.digests import sha256_bytes
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import MODEL, PHOTOS, SPEC, STAGES
-from avatar_pipeline.stages.produce import photos_version, spec_version
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.imaging.images import encode_jpeg, encode_png
+from avatar_pipeline.pipeline.materialize import photos_version, spec_version
+from avatar_pipeline.pipeline.registry import MODEL, PHOTOS, SPEC, STAGES
 
 DESCRIPTION = "european 25 year old male with short brown hair"
 MODEL_SHA256 = sha256_bytes(b"model")
@@ -26,8 +28,16 @@ def add_actor(store: ActorStore, name: str, **fields: str) -> Path:
     """The folder of a new actor, made from words unless the fields say otherwise."""
     folder = Path(store.root.path) / name
     folder.mkdir(parents=True)
-    fields = {"description": DESCRIPTION, "likeness": "synthetic", "photos": "none", "framing": "headshot", "seed": "7"} | fields
-    (folder / "actor.yaml").write_text("".join(f"{key}: {value}\n" for key, value in fields.items()))
+    fields = {
+        "description": DESCRIPTION,
+        "likeness": "synthetic",
+        "photos": "none",
+        "framing": "headshot",
+        "seed": "7",
+    } | fields
+    (folder / "actor.yaml").write_text(
+        "".join(f"{key}: {value}\n" for key, value in fields.items())
+    )
     return folder
 
 
@@ -47,21 +57,47 @@ def table(rows: Sequence[dict[str, Any]], header: Sequence[str] = ()) -> bytes:
 
 
 def checks(seed: int, verdict: str) -> list[dict[str, Any]]:
-    found = {"name": "yaw", "value": 1.0 + seed, "threshold": "within 10", "unit": "degrees", "source": "test", "quality": 90}
-    bad = {"name": "mouth_open", "value": 0.4, "threshold": "<= 0.2", "unit": "ratio", "source": "test", "quality": None}
+    found = {
+        "name": "yaw",
+        "value": 1.0 + seed,
+        "threshold": "within 10",
+        "unit": "degrees",
+        "source": "test",
+        "quality": 90,
+    }
+    bad = {
+        "name": "mouth_open",
+        "value": 0.4,
+        "threshold": "<= 0.2",
+        "unit": "ratio",
+        "source": "test",
+        "quality": None,
+    }
     return [
         {**found, "verdict": "pass", "hint": ""},
         {**bad, "verdict": verdict, "hint": "Close the mouth." if verdict != "pass" else ""},
     ]
 
 
-def contents(name: str, asset: str, seed: int, verdict: str = "warn") -> tuple[dict[str, bytes], dict[str, Any]]:
+def contents(
+    name: str, asset: str, seed: int, verdict: str = "warn"
+) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The files of one asset and its metrics."""
     png, jpg = encode_png(picture(seed, asset)), encode_jpeg(picture(seed, asset))
     report = {"actor": name, "analyzer": "dlib", "checks": checks(seed, verdict)}
-    counts = {"errors": int(verdict == "error"), "warnings": int(verdict == "warn"), "distance": 0.4 + seed / 100}
+    counts = {
+        "errors": int(verdict == "error"),
+        "warnings": int(verdict == "warn"),
+        "distance": 0.4 + seed / 100,
+    }
     rows = [
-        {"file": f"{i:04d}.png", "split": "train", "source": "generated", "name": f"variation_{seed + i:03d}", "seed": i}
+        {
+            "file": f"{i:04d}.png",
+            "split": "train",
+            "source": "generated",
+            "name": f"variation_{seed + i:03d}",
+            "seed": i,
+        }
         for i in (1, 2)
     ]
     rejected = [{"name": "variation_009", "reason": "no face <b>found</b>", "distance": ""}]
@@ -69,43 +105,84 @@ def contents(name: str, asset: str, seed: int, verdict: str = "warn") -> tuple[d
         "photo_intake": (
             {
                 "contact_sheet.jpg": jpg,
-                "coverage.json": json.dumps({"missing": ["take 2 with the head turned"], "views": {"frontal": seed}}).encode(),
-                "intake.csv": table([{"photograph": "01.png", "decision": "rejected", "reason": "no face", "distance": 0.3}]),
+                "coverage.json": json.dumps(
+                    {"missing": ["take 2 with the head turned"], "views": {"frontal": seed}}
+                ).encode(),
+                "intake.csv": table(
+                    [
+                        {
+                            "photograph": "01.png",
+                            "decision": "rejected",
+                            "reason": "no face",
+                            "distance": 0.3,
+                        }
+                    ]
+                ),
             },
             {"used": 10, "held_out": 3, "rejected": 1, "missing": 1, "identity_limit": 0.5},
         ),
-        "base_image": ({f"{name}_base.png": png}, {"chosen": "candidate_0", "readiness_errors": 0, "readiness_warnings": seed}),
-        "face_validation": ({"report.json": json.dumps(report).encode(), "annotated.jpg": jpg}, {"faces": 1, **counts}),
+        "base_image": (
+            {f"{name}_base.png": png},
+            {"chosen": "candidate_0", "readiness_errors": 0, "readiness_warnings": seed},
+        ),
+        "face_validation": (
+            {"report.json": json.dumps(report).encode(), "annotated.jpg": jpg},
+            {"faces": 1, **counts},
+        ),
         "training_variations": (
             {
-                "0001.png": png, "0001.txt": b"caption", "0002.png": encode_png(picture(3)), "metadata.csv": table(rows),
+                "0001.png": png,
+                "0001.txt": b"caption",
+                "0002.png": encode_png(picture(3)),
+                "metadata.csv": table(rows),
                 "rejected.csv": table(rejected),
             },
             {"train_photographs": 0, "train_generated": 2, "held_out": 0, "rejected": 1},
         ),
         "lora": (
             {
-                f"{name}.safetensors": f"weights {seed}".encode(), "curves.png": png, "comparison.jpg": jpg, "probes.jpg": jpg,
-                "evaluations.csv": table([{"step": 12, "distance": 0.5 - seed / 100, "face_rate": 1.0}]),
+                f"{name}.safetensors": f"weights {seed}".encode(),
+                "curves.png": png,
+                "comparison.jpg": jpg,
+                "probes.jpg": jpg,
+                "evaluations.csv": table(
+                    [{"step": 12, "distance": 0.5 - seed / 100, "face_rate": 1.0}]
+                ),
             },
             {"distance_before": 0.5, "distance_after": 0.4 + seed / 100, "best_step": 12},
         ),
         "validated_avatar": (
             {
-                f"{name}_avatar.png": png, "contact_sheet.jpg": jpg,
-                "candidates.csv": table([{"name": "candidate_0", "seed": seed, "verdict": "pass", "distance": 0.4, "faults": ""}]),
+                f"{name}_avatar.png": png,
+                "contact_sheet.jpg": jpg,
+                "candidates.csv": table(
+                    [
+                        {
+                            "name": "candidate_0",
+                            "seed": seed,
+                            "verdict": "pass",
+                            "distance": 0.4,
+                            "faults": "",
+                        }
+                    ]
+                ),
             },
             {"distance": 0.4, "passed": 1, "candidates": 3, "max_distance": 0.5},
         ),
         "liveportrait_export": (
-            {f"{name}.jpg": encode_jpeg(picture(seed, "portrait", 256)), f"{name}.json": json.dumps({**report, "enlarged": 1.2}).encode()},
+            {
+                f"{name}.jpg": encode_jpeg(picture(seed, "portrait", 256)),
+                f"{name}.json": json.dumps({**report, "enlarged": 1.2}).encode(),
+            },
             counts,
         ),
-    }  # fmt: skip
+    }
     return made[asset]
 
 
-def publish(store: ActorStore, name: str, asset: str, seed: int, verdict: str = "warn", **fields: Any) -> Manifest:
+def publish(
+    store: ActorStore, name: str, asset: str, seed: int, verdict: str = "warn", **fields: Any
+) -> Manifest:
     """One asset as its stage would publish it, made from what is current."""
     spec, stage = store.spec(name), STAGES[asset]
     inputs = {SPEC: spec_version(spec)}
@@ -114,17 +191,36 @@ def publish(store: ActorStore, name: str, asset: str, seed: int, verdict: str = 
     inputs |= {parent: store.current(name, parent).digest for parent in stage.upstream}
     files, metrics = contents(name, asset, seed, verdict)
     manifest = Manifest(
-        actor=name, asset=asset, code_version=stage.code_version, run_id=f"run{seed:05d}", inputs=inputs, root_seed=seed,
-        seeds={"sample": seed * 1000}, preset="embedded", preset_values={"steps": 12}, model_id="avatar_pipeline/embedded",
-        model_revision="1", device="cpu", libraries={"torch": "2.13.0"}, seconds=1.5, peak_memory_mb=500.0, metrics=metrics,
-        checks=[{"name": "yaw", "verdict": "pass"}, {"name": "mouth_open", "verdict": verdict}] if stage.checks else [],
+        actor=name,
+        asset=asset,
+        code_version=stage.code_version,
+        run_id=f"run{seed:05d}",
+        inputs=inputs,
+        root_seed=seed,
+        seeds={"sample": seed * 1000},
+        preset="embedded",
+        preset_values={"steps": 12},
+        model_id="avatar_pipeline/embedded",
+        model_revision="1",
+        device="cpu",
+        libraries={"torch": "2.13.0"},
+        seconds=1.5,
+        peak_memory_mb=500.0,
+        metrics=metrics,
+        checks=[{"name": "yaw", "verdict": "pass"}, {"name": "mouth_open", "verdict": verdict}]
+        if stage.checks
+        else [],
         **{"settings": {"steps": 10 + seed}, **fields},
-    )  # fmt: skip
+    )
     return store.publish(manifest, files)
 
 
 def make_chain(
-    store: ActorStore, name: str, seed: int, assets: Sequence[str] = tuple(STAGES), verdict: str = "warn"
+    store: ActorStore,
+    name: str,
+    seed: int,
+    assets: Sequence[str] = tuple(STAGES),
+    verdict: str = "warn",
 ) -> dict[str, Manifest]:
     """A chain, or the beginning of one, in the order of the stages."""
     return {asset: publish(store, name, asset, seed, verdict) for asset in assets}

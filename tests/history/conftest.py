@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.cli import main
-from avatar_pipeline.provenance.manifest import Manifest
+from avatar_pipeline.cli.main import main
 
 from .chains import add_actor, make_chain
 
@@ -18,10 +18,15 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for variable, name in {"AVATAR_DATA": "actors", "AVATAR_EXPORTS": "exports", "DAGSTER_HOME": "home"}.items():
+    for variable, name in {
+        "AVATAR_DATA": "actors",
+        "AVATAR_EXPORTS": "exports",
+        "DAGSTER_HOME": "home",
+    }.items():
         monkeypatch.setenv(variable, str(tmp_path / name))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("avatar_pipeline.commands.shared.out.width", 200)  # no words broken over two lines
+    # no words broken over two lines
+    monkeypatch.setattr("avatar_pipeline.cli._shared.out.width", 200)
     (tmp_path / "actors").mkdir()
     return tmp_path
 

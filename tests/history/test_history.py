@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.history.diff import compare
 from avatar_pipeline.history.versions import changes
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.pipeline.registry import STAGES
 
 from .chains import add_actor, make_chain, publish
 from .conftest import Call
@@ -55,7 +55,10 @@ def test_refusals(call: Call, store: ActorStore, twice: Twice) -> None:
         (["history", "nobody"], "There is no actor 'nobody'"),
         (["history", "new"], "new has nothing yet"),
         (["history", "anna", "video"], "There is no asset 'video'. Assets: photo_intake"),
-        (["diff", "anna", "lora", "zzz"], f"no version 'zzz'. Versions, newest first: {twice[1]['lora'].digest[:12]}"),
+        (
+            ["diff", "anna", "lora", "zzz"],
+            f"no version 'zzz'. Versions, newest first: {twice[1]['lora'].digest[:12]}",
+        ),
         (["restore", "anna", "lora", ""], "no version ''"),
         (["diff", "anna", "lora", "--picture", "a.gif"], "ends in .jpg or .png"),
     ):
@@ -107,7 +110,12 @@ def test_a_damaged_manifest_hides_nothing_else(call: Call, store: ActorStore, tw
 )
 def test_changes_in_words(field: str, value: object, words: str) -> None:
     old = Manifest(
-        actor="anna", asset="lora", code_version="1", root_seed=1, settings={"steps": 4}, inputs={"actor_photos": "a" * 64}
+        actor="anna",
+        asset="lora",
+        code_version="1",
+        root_seed=1,
+        settings={"steps": 4},
+        inputs={"actor_photos": "a" * 64},
     )
     assert changes(old, old.model_copy(update={field: value})) == [words]
 
@@ -127,7 +135,9 @@ def test_diff_tells_numbers_and_their_differences(call: Call, world: Path, twice
         assert (half == (manifest * 53 % 256, manifest * 97 % 256, 120)).all(axis=-1).mean() > 0.5
 
 
-def test_diff_picks_versions_by_the_beginning_of_their_digests(call: Call, world: Path, twice: Twice) -> None:
+def test_diff_picks_versions_by_the_beginning_of_their_digests(
+    call: Call, world: Path, twice: Twice
+) -> None:
     digests = [made["base_image"].digest for made in twice]
     code, out, _ = call("diff", "anna", "base_image", digests[1][:9].upper(), digests[0][:9])
     assert code == 0
@@ -144,15 +154,24 @@ def test_diff_of_files_in_words(store: ActorStore, twice: Twice) -> None:
 
     assert told("photo_intake", "coverage.json") == ["views.frontal: 1 -> 2"]
     assert told("face_validation", "report.json") == ["checks.yaw.value: 2 -> 3"]
-    assert told("training_variations", "metadata.csv")[:2] == ["gone: variation_002", "new: variation_004"]
-    assert told("training_variations", "numbered pictures and captions") == ["1 pictures are new, 1 gone, 1 in both"]
+    assert told("training_variations", "metadata.csv")[:2] == [
+        "gone: variation_002",
+        "new: variation_004",
+    ]
+    assert told("training_variations", "numbered pictures and captions") == [
+        "1 pictures are new, 1 gone, 1 in both"
+    ]
 
 
-def test_the_pictures_of_a_real_person_need_consent(call: Call, world: Path, store: ActorStore) -> None:
+def test_the_pictures_of_a_real_person_need_consent(
+    call: Call, world: Path, store: ActorStore
+) -> None:
     folder = add_actor(store, "anna")
     make_chain(store, "anna", 1, ["photo_intake", "base_image"])
     make_chain(store, "anna", 2, ["photo_intake", "base_image"])
-    (folder / "actor.yaml").write_text((folder / "actor.yaml").read_text().replace("synthetic", "real"))
+    (folder / "actor.yaml").write_text(
+        (folder / "actor.yaml").read_text().replace("synthetic", "real")
+    )
     code, out, err = call("diff", "anna", "base_image")
     assert code == 1
     assert "consent.yaml" in err

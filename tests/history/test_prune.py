@@ -9,13 +9,13 @@ import dagster as dg
 import pytest
 from filelock import FileLock
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.cli import main
-from avatar_pipeline.errors import StoreError
+from avatar_pipeline.cli.main import main
+from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.history.prune import plan, prune
 from avatar_pipeline.history.restore import restore
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.pipeline.registry import STAGES
 from tests.conftest import ACTOR
 
 from .chains import add_actor, everything, make_chain, publish
@@ -40,7 +40,11 @@ def test_only_with_yes(call: Call, store: ActorStore, twice: Twice) -> None:
     code, out, _ = call("prune", "anna", "--keep", "1", "--yes")
     assert out.count("removed anna") == len(STAGES)
     left = everything(Path(store.root.path))
-    versions = {name: data for name, data in before.items() if "/versions/" in name and not name.endswith("manifest.json")}
+    versions = {
+        name: data
+        for name, data in before.items()
+        if "/versions/" in name and not name.endswith("manifest.json")
+    }
     freed = sum(len(data) for name, data in versions.items() if name not in left)
     assert freed == told.bytes_gone > 0
     assert sum(len(data) for name, data in versions.items() if name in left) == told.bytes_kept
@@ -51,11 +55,17 @@ def test_only_with_yes(call: Call, store: ActorStore, twice: Twice) -> None:
     assert "0 versions" in call("prune", "anna", "--keep", "1", "--yes")[1]
 
 
-def test_what_a_kept_version_was_made_from_stays(call: Call, store: ActorStore, twice: Twice) -> None:
-    """The portrait of the older chain is current: everything it was made from stays, all the way up."""
+def test_what_a_kept_version_was_made_from_stays(
+    call: Call, store: ActorStore, twice: Twice
+) -> None:
+    """The portrait of the older chain is current: everything it was made from stays, all the way
+    up.
+    """
     restore(store, "anna", "liveportrait_export", twice[0]["liveportrait_export"].digest, silent)
     planned = plan(store, "anna", 1)
-    assert [manifest.asset for manifest in planned.gone] == ["face_validation"], "no portrait is made from that"
+    assert [manifest.asset for manifest in planned.gone] == ["face_validation"], (
+        "no portrait is made from that"
+    )
     _, out, _ = call("prune", "anna", "--keep", "1", "--yes")
     assert out.count("stays") == 6
     with pytest.raises(SystemExit) as stop:
@@ -73,17 +83,27 @@ def test_keep_counts_for_each_asset(store: ActorStore, twice: Twice) -> None:
 
 def test_younger_versions_stay(store: ActorStore) -> None:
     add_actor(store, "anna")
-    for seed, created in ((1, "2020-01-01T00:00:00.000000+00:00"), (2, "2025-01-01T00:00:00.000000+00:00")):
+    for seed, created in (
+        (1, "2020-01-01T00:00:00.000000+00:00"),
+        (2, "2025-01-01T00:00:00.000000+00:00"),
+    ):
         publish(store, "anna", "photo_intake", seed, created=created)
-    young, newest = publish(store, "anna", "photo_intake", 3), publish(store, "anna", "photo_intake", 4)
+    young, newest = (
+        publish(store, "anna", "photo_intake", 3),
+        publish(store, "anna", "photo_intake", 4),
+    )
     assert len(plan(store, "anna", 1, older_than=100_000).gone) == 0
     assert len(plan(store, "anna", 1).gone) == 3
     assert len(prune(store, "anna", 1, older_than=30).gone) == 2
     assert digests(store, "anna", "photo_intake") == {young.digest, newest.digest}
 
 
-def test_damaged_manifests_are_left_and_so_is_what_they_refer_to(call: Call, store: ActorStore, twice: Twice) -> None:
-    """Where the inputs can still be read they stay; where nothing can, everything upstream of it stays."""
+def test_damaged_manifests_are_left_and_so_is_what_they_refer_to(
+    call: Call, store: ActorStore, twice: Twice
+) -> None:
+    """Where the inputs can still be read they stay; where nothing can, everything upstream of it
+    stays.
+    """
     old = twice[0]["training_variations"]
     path = Path(store.manifest_file("anna", "training_variations", old.digest).path)
     whole = path.read_text()
@@ -97,7 +117,11 @@ def test_damaged_manifests_are_left_and_so_is_what_they_refer_to(call: Call, sto
     code, out, _ = call("prune", "anna", "--keep", "1", "--yes")
     assert code == 0
     assert f"training_variations/{old.digest} was left" in out.replace("\n", "")
-    assert len(digests(store, "anna", "base_image")) == len(digests(store, "anna", "photo_intake")) == 3
+    assert (
+        len(digests(store, "anna", "base_image"))
+        == len(digests(store, "anna", "photo_intake"))
+        == 3
+    )
     assert len(digests(store, "anna", "lora")) == 1
     assert path.read_text() == "{"
 
@@ -114,7 +138,11 @@ def test_nothing_goes_where_the_current_version_is_unknown(store: ActorStore, tw
 def test_a_restoration_that_was_begun_keeps_its_version(store: ActorStore, twice: Twice) -> None:
     assert killed_at(store, twice[0]["lora"].digest, 3)
     planned = prune(store, "anna", 1)
-    assert {manifest.asset for manifest in planned.gone} == {"face_validation", "validated_avatar", "liveportrait_export"}
+    assert {manifest.asset for manifest in planned.gone} == {
+        "face_validation",
+        "validated_avatar",
+        "liveportrait_export",
+    }
 
 
 def test_a_run_under_way_is_waited_for(call: Call, store: ActorStore, twice: Twice) -> None:
@@ -123,7 +151,9 @@ def test_a_run_under_way_is_waited_for(call: Call, store: ActorStore, twice: Twi
     call("register")
     with dg.DagsterInstance.get() as instance:
         job = dg.Definitions(jobs=[dg.GraphDefinition("avatar").to_job()]).resolve_job_def("avatar")
-        run = instance.create_run_for_job(job, tags={"dagster/partition": "anna"}, status=dg.DagsterRunStatus.STARTED)
+        run = instance.create_run_for_job(
+            job, tags={"dagster/partition": "anna"}, status=dg.DagsterRunStatus.STARTED
+        )
         before = everything(Path(store.root.path))
         code, _, err = call("prune", "anna", "--keep", "1", "--yes")
         assert code == 1
@@ -155,7 +185,9 @@ def test_all_actors_and_refusals(call: Call, store: ActorStore, twice: Twice) ->
         assert words in err.replace("\n", " ")
 
 
-def test_the_lock_is_that_of_publish(store: ActorStore, twice: Twice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_that_of_publish(
+    store: ActorStore, twice: Twice, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("avatar_pipeline.actors.store.LOCK_SECONDS", 0.2)
     publishing = FileLock(Path(store.root.path) / ".locks" / "anna.lock")
     with publishing, pytest.raises(StoreError, match="Another process has been writing to anna"):
@@ -164,8 +196,12 @@ def test_the_lock_is_that_of_publish(store: ActorStore, twice: Twice, monkeypatc
 
 
 @pytest.mark.parametrize("system_call", ["unlink", "rmdir", "fsync"])
-def test_killed_at_every_removal(store: ActorStore, twice: Twice, tmp_path: Path, system_call: str) -> None:
-    """SIGKILL at every third removal: all that is left is whole, refers to nothing that is gone, and the next prune ends the work."""
+def test_killed_at_every_removal(
+    store: ActorStore, twice: Twice, tmp_path: Path, system_call: str
+) -> None:
+    """SIGKILL at every third removal: all that is left is whole, refers to nothing that is gone,
+    and the next prune ends the work.
+    """
     root = Path(store.root.path)
     shutil.copytree(root, tmp_path / "before")
     prune(store, "anna", 1)
@@ -195,7 +231,9 @@ def test_lineage_and_replay_still_work(
 ) -> None:
     """On a real chain: an export in other quality, pruned, made again from its manifest."""
     shutil.copytree(chain / "actors", tmp_path / "actors", dirs_exist_ok=True)
-    code, out, err = call("run", ACTOR, "--only", "liveportrait_export", "--set", "liveportrait_export.quality=80")
+    code, out, err = call(
+        "run", ACTOR, "--only", "liveportrait_export", "--set", "liveportrait_export.quality=80"
+    )
     assert code == 0, out + err
     store = ActorStore()
     assert len(store.versions(ACTOR, "liveportrait_export")) == 2

@@ -15,14 +15,14 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.errors import ActorError, StoreError
+from avatar_pipeline.content_credentials.verify import verify
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.errors import ActorError, StoreError
 from avatar_pipeline.history.restorations import interrupted, restorations
 from avatar_pipeline.history.restore import finish_interrupted, restore
-from avatar_pipeline.provenance.digests import sha256_bytes
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.provenance.verify import verify
-from avatar_pipeline.stages.chain import STAGES
+from avatar_pipeline.pipeline.registry import STAGES
 
 from .chains import add_actor, everything, make_chain, publish
 from .conftest import Call
@@ -82,7 +82,9 @@ def test_downstream_is_offered_and_follows(call: Call, store: ActorStore, twice:
     for asset in STAGES:
         if asset != "photo_intake":
             assert store.current("anna", asset) == twice[1][asset]
-    code, out, _ = call("restore", "anna", "photo_intake", twice[0]["photo_intake"].digest, "--downstream")
+    code, out, _ = call(
+        "restore", "anna", "photo_intake", twice[0]["photo_intake"].digest, "--downstream"
+    )
     assert code == 0
     assert {asset: store.current("anna", asset) for asset in STAGES} == twice[0]
     code, out, _ = call("restore", "anna", "lora", twice[1]["lora"].digest)
@@ -99,7 +101,9 @@ def test_downstream_that_was_never_made_from_it_is_named(store: ActorStore, twic
     assert done.stale == ["face_validation", "training_variations"]
 
 
-def test_a_version_with_errors_does_not_reach_the_drop_in_folder(call: Call, world: Path, store: ActorStore) -> None:
+def test_a_version_with_errors_does_not_reach_the_drop_in_folder(
+    call: Call, world: Path, store: ActorStore
+) -> None:
     add_actor(store, "anna")
     make_chain(store, "anna", 1, verdict="error")
     bad = store.current("anna", "liveportrait_export")
@@ -110,9 +114,13 @@ def test_a_version_with_errors_does_not_reach_the_drop_in_folder(call: Call, wor
     assert not (world / "exports" / "anna.jpg").exists()
 
 
-def test_an_altered_file_is_found_before_anything_is_touched(call: Call, store: ActorStore, twice: Twice) -> None:
+def test_an_altered_file_is_found_before_anything_is_touched(
+    call: Call, store: ActorStore, twice: Twice
+) -> None:
     old = twice[0]["lora"]
-    (Path(store.manifest_file("anna", "lora", old.digest).path).parent / "curves.png").write_bytes(b"altered")
+    (Path(store.manifest_file("anna", "lora", old.digest).path).parent / "curves.png").write_bytes(
+        b"altered"
+    )
     before = everything(Path(store.root.path))
     code, _, err = call("restore", "anna", "lora", old.digest)
     assert code == 1
@@ -124,23 +132,36 @@ def test_a_real_person_must_have_consented(store: ActorStore) -> None:
     folder = add_actor(store, "anna")
     old = make_chain(store, "anna", 1, ["photo_intake", "base_image"])["base_image"]
     publish(store, "anna", "base_image", 2)
-    (folder / "actor.yaml").write_text((folder / "actor.yaml").read_text().replace("synthetic", "real"))
+    (folder / "actor.yaml").write_text(
+        (folder / "actor.yaml").read_text().replace("synthetic", "real")
+    )
     before = everything(folder)
     with pytest.raises(ActorError, match="no consent record"):
         restore(store, "anna", "base_image", old.digest, silent)
     (folder / "consent.pdf").write_bytes(b"signed")
-    consent = {"subject": "Anna", "scope": ["embed"], "granted": "2026-01-01", "expires": "2099-01-01"}
+    consent = {
+        "subject": "Anna",
+        "scope": ["embed"],
+        "granted": "2026-01-01",
+        "expires": "2099-01-01",
+    }
     evidence = {"file": "consent.pdf", "sha256": sha256_bytes(b"signed")}
     (folder / "consent.yaml").write_text(yaml.safe_dump({**consent, "evidence": evidence}))
     with pytest.raises(ActorError, match="does not cover 'generate'"):
         restore(store, "anna", "base_image", old.digest, silent)
-    assert {name: data for name, data in everything(folder).items() if "consent" not in name} == before
-    (folder / "consent.yaml").write_text(yaml.safe_dump({**consent, "scope": ["embed", "generate"], "evidence": evidence}))
+    assert {
+        name: data for name, data in everything(folder).items() if "consent" not in name
+    } == before
+    (folder / "consent.yaml").write_text(
+        yaml.safe_dump({**consent, "scope": ["embed", "generate"], "evidence": evidence})
+    )
     restore(store, "anna", "base_image", old.digest, silent)
     assert store.current("anna", "base_image") == old
 
 
-def test_the_lock_is_that_of_publish(store: ActorStore, twice: Twice, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_is_that_of_publish(
+    store: ActorStore, twice: Twice, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("avatar_pipeline.actors.store.LOCK_SECONDS", 0.2)
     publishing = FileLock(Path(store.root.path) / ".locks" / "anna.lock")
     with publishing, pytest.raises(StoreError, match="Another process has been writing to anna"):
@@ -151,11 +172,18 @@ def test_the_lock_is_that_of_publish(store: ActorStore, twice: Twice, monkeypatc
 def test_no_actor_of_another_asset_is_touched(store: ActorStore, twice: Twice) -> None:
     before = everything(Path(store.root.path))
     restore(store, "anna", "base_image", twice[0]["base_image"].digest, silent)
-    changed = {name for name, data in everything(Path(store.root.path)).items() if before.get(name) != data}
-    assert {name.rpartition("/")[0] for name in changed} == {"anna/base_image", "anna/versions/base_image"}
+    changed = {
+        name for name, data in everything(Path(store.root.path)).items() if before.get(name) != data
+    }
+    assert {name.rpartition("/")[0] for name in changed} == {
+        "anna/base_image",
+        "anna/versions/base_image",
+    }
 
 
-def test_a_killed_restoration_that_was_overtaken_is_forgotten(store: ActorStore, twice: Twice) -> None:
+def test_a_killed_restoration_that_was_overtaken_is_forgotten(
+    store: ActorStore, twice: Twice
+) -> None:
     killed_at(store, twice[0]["lora"].digest, 3)
     assert interrupted(store, "anna", "lora") is not None
     new = publish(store, "anna", "lora", 5)
@@ -164,7 +192,9 @@ def test_a_killed_restoration_that_was_overtaken_is_forgotten(store: ActorStore,
     assert store.current("anna", "lora") == new
 
 
-def test_the_history_command_carries_out_what_was_killed(call: Call, store: ActorStore, twice: Twice) -> None:
+def test_the_history_command_carries_out_what_was_killed(
+    call: Call, store: ActorStore, twice: Twice
+) -> None:
     killed_at(store, twice[0]["lora"].digest, 3)
     code, out, _ = call("history", "anna", "lora")
     assert code == 0
@@ -174,7 +204,9 @@ def test_the_history_command_carries_out_what_was_killed(call: Call, store: Acto
 
 
 def test_killed_at_every_write(store: ActorStore, twice: Twice, world: Path) -> None:
-    """SIGKILL at the 1st, 2nd, ... flush to the disk: the pointer is old or new, and the next command makes the folder so too."""
+    """SIGKILL at the 1st, 2nd, ... flush to the disk: the pointer is old or new, and the next
+    command makes the folder so too.
+    """
     asset, killed = "liveportrait_export", 0
     versions = [made[asset] for made in twice]
     for step in range(1, 40):
@@ -189,7 +221,11 @@ def test_killed_at_every_write(store: ActorStore, twice: Twice, world: Path) -> 
         begun = interrupted(store, "anna", asset) is not None
         assert begun or current == (target if finished else before)
         told: list[str] = []
-        finish_interrupted(store, "anna", lambda manifest, by, when, told=told: told.append(manifest.digest))  # type: ignore[misc]
+
+        def tell(manifest: Manifest, by: str, when: str, told: list[str] = told) -> None:
+            told.append(manifest.digest)
+
+        finish_interrupted(store, "anna", tell)
         now = store.current("anna", asset)
         assert told == ([target.digest] if begun else [])
         assert now == (target if begun or finished else before)
@@ -203,7 +239,9 @@ def test_killed_at_every_write(store: ActorStore, twice: Twice, world: Path) -> 
 
 
 def killed_at(store: ActorStore, digest: str, step: int, asset: str = "lora") -> bool:
-    """Restore in a process of its own that is killed at its `step`th flush to the disk; whether it was."""
+    """Restore in a process of its own that is killed at its `step`th flush to the disk; whether it
+    was.
+    """
     return kill_in_the_middle("fsync", step, lambda: restore(store, "anna", asset, digest, silent))
 
 

@@ -1,4 +1,6 @@
-"""A small folder of pictures, and the hostile one with what preflight says of it, looked at once."""
+"""A small folder of pictures, and the hostile one with what preflight says of it, looked at
+once.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +15,18 @@ from typing import Any
 
 import pytest
 
-from avatar_pipeline.cli import main
-from avatar_pipeline.embedded.openpeople import asset_path, emotion_tiles
+from avatar_pipeline.cli.main import main
+from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
 from tests.preflight.hostile import FILES
 
 Call = Callable[..., tuple[int, str, str]]
 
-# Runs the command as a user would, then tells the most memory it ever held. VmHWM and not getrusage: Linux hands the peak of the
-# process that starts another on to it.
+# Runs the command as a user would, then tells the most memory it ever held. VmHWM and not
+# getrusage: Linux hands the peak of the process that starts another on to it.
 MEASURED = """
 import re, sys
 from pathlib import Path
-from avatar_pipeline.cli import main
+from avatar_pipeline.cli.main import main
 try:
     main()
 finally:
@@ -50,7 +52,9 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 @pytest.fixture(scope="session")
 def portraits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """P002's portrait, which passes; P005's, which has a warning; in a subfolder an open mouth, which is an error."""
+    """P002's portrait, which passes; P005's, which has a warning; in a subfolder an open mouth,
+    which is an error.
+    """
     folder = tmp_path_factory.mktemp("portraits")
     (folder / "more").mkdir()
     (folder / "good.jpg").write_bytes(asset_path("P002", "studio_portrait").read_bytes())
@@ -61,7 +65,9 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call left: exit code, stderr without the last line, peak memory in kB (None where unknown), the JSON by file name."""
+    """What one call left: exit code, stderr without the last line, peak memory in kB (None where
+    unknown), the JSON by file name.
+    """
 
     code: int
     stderr: str
@@ -81,11 +87,26 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     (folder / "in" / ".hidden.jpg").write_bytes(b"hidden")
     for file in FILES:
         file.make(folder / "in" / file.name)
-    command = ["preflight", "in", "--json", "--jobs", "1", "--report", "out/report.html", "--annotate", "annotated"]
+    command = [
+        "preflight",
+        "in",
+        "--json",
+        "--jobs",
+        "1",
+        "--report",
+        "out/report.html",
+        "--annotate",
+        "annotated",
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", MEASURED, *command], cwd=folder, capture_output=True, text=True, timeout=300, check=False,
+        [sys.executable, "-c", MEASURED, *command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     lines = done.stderr.splitlines()
     peak = int(lines.pop()) if Path("/proc/self/status").exists() else None
     assert done.stdout, done.stderr

@@ -67,7 +67,11 @@ class Page(HTMLParser):
         self.scripts += tag == "script"
         values = {name: value or "" for name, value in attrs}
         self.handlers += [name for name in values if name.startswith("on")]
-        self.loaded += [value for name, value in values.items() if name in ("src", "href", "srcset", "data", "action")]
+        self.loaded += [
+            value
+            for name, value in values.items()
+            if name in ("src", "href", "srcset", "data", "action")
+        ]
         if values.get("http-equiv", "").lower() == "content-security-policy":
             self.policy = values["content"]
 

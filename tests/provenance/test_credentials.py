@@ -1,4 +1,6 @@
-"""Content credentials of pictures: what is signed reads Valid, one flipped bit Invalid, what is saved again has none."""
+"""Content credentials of pictures: what is signed reads Valid, one flipped bit Invalid, what is
+saved again has none.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avatar_pipeline.errors import CredentialsError
-from avatar_pipeline.provenance import keys
-from avatar_pipeline.provenance.credentials import Origin, sign
-from avatar_pipeline.provenance.jumbf import manifest_store
-from avatar_pipeline.provenance.verify import verify
-from avatar_pipeline.provenance.xmp import DIGITAL_SOURCE_TYPE, media_type, with_source_type
+from avatar_pipeline.content_credentials import keys
+from avatar_pipeline.content_credentials.jumbf import manifest_store
+from avatar_pipeline.content_credentials.sign import Origin, sign
+from avatar_pipeline.content_credentials.verify import verify
+from avatar_pipeline.content_credentials.xmp import (
+    DIGITAL_SOURCE_TYPE,
+    media_type,
+    with_source_type,
+)
+from avatar_pipeline.core.errors import CredentialsError
 
 DRAWN = Origin(
     model="avatar_pipeline/embedded",
@@ -80,25 +86,38 @@ def test_the_pixels_stay_and_c2pas_own_reader_accepts_it(kind: str) -> None:
     assert len(signed) - len(plain) < 6000
     with c2pa.Reader(media_type(plain), io.BytesIO(signed)) as reader:
         assert reader.get_validation_state() == "Valid"
-        (created,) = json.loads(reader.json())["manifests"][reader.get_active_manifest()["label"]]["assertions"][0]["data"][
-            "actions"
-        ]
-    assert (created["action"], created["digitalSourceType"]) == ("c2pa.created", DIGITAL_SOURCE_TYPE + "trainedAlgorithmicMedia")
+        (created,) = json.loads(reader.json())["manifests"][reader.get_active_manifest()["label"]][
+            "assertions"
+        ][0]["data"]["actions"]
+    assert (created["action"], created["digitalSourceType"]) == (
+        "c2pa.created",
+        DIGITAL_SOURCE_TYPE + "trainedAlgorithmicMedia",
+    )
 
 
 def test_liveportrait_reads_the_same_pixels(tmp_path: Path) -> None:
     """As LivePortrait's load_image_rgb does, and as imageio does."""
     imread = pytest.importorskip("imageio.v3").imread
-    for name, data in (("plain.jpg", encoded("jpeg")), ("signed.jpg", sign(encoded("jpeg"), DRAWN))):
+    for name, data in (
+        ("plain.jpg", encoded("jpeg")),
+        ("signed.jpg", sign(encoded("jpeg"), DRAWN)),
+    ):
         (tmp_path / name).write_bytes(data)
-    plain, signed = (cv2.cvtColor(cv2.imread(str(tmp_path / name)), cv2.COLOR_BGR2RGB) for name in ("plain.jpg", "signed.jpg"))
+    plain, signed = (
+        cv2.cvtColor(cv2.imread(str(tmp_path / name)), cv2.COLOR_BGR2RGB)
+        for name in ("plain.jpg", "signed.jpg")
+    )
     assert (plain == signed).all()
     assert (imread(tmp_path / "plain.jpg") == imread(tmp_path / "signed.jpg")).all()
 
 
 def test_what_a_manifest_says() -> None:
     told = verify(sign(encoded("png"), DRAWN))
-    assert (told.state, told.source, told.xmp_source, told.problems) == ("valid", *["trainedAlgorithmicMedia"] * 2, [])
+    assert (told.state, told.source, told.xmp_source, told.problems) == (
+        "valid",
+        *["trainedAlgorithmicMedia"] * 2,
+        [],
+    )
     assert told.generator.startswith("avatar_pipeline ")
     assert (told.signer, told.serial) == (
         "avatar_pipeline, self-signed, signer",
@@ -106,9 +125,16 @@ def test_what_a_manifest_says() -> None:
     )
     assert (
         told.lineage.items()
-        >= {"model": "avatar_pipeline/embedded", "model_sha256": "1" * 64, "seed": 42, "lora_sha256": "2" * 64}.items()
+        >= {
+            "model": "avatar_pipeline/embedded",
+            "model_sha256": "1" * 64,
+            "seed": 42,
+            "lora_sha256": "2" * 64,
+        }.items()
     )
-    assert [(each.name, each.relationship, each.sha256) for each in told.ingredients] == [("base_image", "inputTo", "3" * 64)]
+    assert [(each.name, each.relationship, each.sha256) for each in told.ingredients] == [
+        ("base_image", "inputTo", "3" * 64)
+    ]
     assert told.made and not told.stamped
     swapped = verify(sign(encoded("jpeg"), SWAPPED))
     assert (swapped.state, swapped.source) == ("valid", "compositeWithTrainedAlgorithmicMedia")
@@ -121,15 +147,25 @@ def test_what_a_manifest_says() -> None:
 
 
 def test_no_names_of_folders_and_no_prompt_unless_it_is_given() -> None:
-    local = Origin(model="local:jane_doe", model_sha256="1" * 64, seed=1, source="trainedAlgorithmicMedia")
+    local = Origin(
+        model="local:jane_doe", model_sha256="1" * 64, seed=1, source="trainedAlgorithmicMedia"
+    )
     assert b"jane" not in sign(encoded("png"), local)
-    asked = Origin(model="m", model_sha256="", seed=1, source="trainedAlgorithmicMedia", prompt="a man with a trombone")
+    asked = Origin(
+        model="m",
+        model_sha256="",
+        seed=1,
+        source="trainedAlgorithmicMedia",
+        prompt="a man with a trombone",
+    )
     assert verify(sign(encoded("png"), asked)).lineage["prompt"] == "a man with a trombone"
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
 def test_a_flipped_bit_is_seen(kind: str) -> None:
-    """Anywhere: in the pixels, the XMP, the claim, the signature, its padding, and the frame of the manifest."""
+    """Anywhere: in the pixels, the XMP, the claim, the signature, its padding, and the frame of the
+    manifest.
+    """
     signed = sign(encoded(kind), DRAWN)
     store = manifest_store(signed)
     begin = signed.find(store[:400])
@@ -163,7 +199,9 @@ def test_any_of_many_flipped_bits_is_seen() -> None:
 
 
 def test_a_manifest_that_cannot_be_found_any_more_is_not_the_same_as_none() -> None:
-    """Its segments under another marker: readers pass over them, and the picture would seem never to have been signed."""
+    """Its segments under another marker: readers pass over them, and the picture would seem never
+    to have been signed.
+    """
     signed = sign(encoded("jpeg"), DRAWN)
     hidden = signed.replace(b"\xff\xeb", b"\xff\xea")
     assert Image.open(io.BytesIO(hidden)).tobytes() == Image.open(io.BytesIO(signed)).tobytes()
@@ -191,7 +229,9 @@ def test_saved_again_by_pillow_it_has_none(kind: str) -> None:
     assert verify(again.getvalue()).state == "absent"
 
 
-def test_trusted_with_the_root_and_valid_with_another(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trusted_with_the_root_and_valid_with_another(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     signed = sign(encoded("jpeg"), DRAWN)
     assert verify(signed, [(home / "credentials" / "root.pem").read_bytes()]).state == "trusted"
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
@@ -204,8 +244,15 @@ def test_xmp_alone_is_deterministic_and_replaces_itself() -> None:
     for kind in KINDS:
         plain = encoded(kind)
         marked = with_source_type(plain, "trainedAlgorithmicMedia")
-        assert marked == with_source_type(plain, "trainedAlgorithmicMedia") == with_source_type(marked, "trainedAlgorithmicMedia")
-        assert with_source_type(with_source_type(plain, "algorithmicMedia"), "trainedAlgorithmicMedia") == marked
+        assert (
+            marked
+            == with_source_type(plain, "trainedAlgorithmicMedia")
+            == with_source_type(marked, "trainedAlgorithmicMedia")
+        )
+        assert (
+            with_source_type(with_source_type(plain, "algorithmicMedia"), "trainedAlgorithmicMedia")
+            == marked
+        )
         assert Image.open(io.BytesIO(marked)).tobytes() == Image.open(io.BytesIO(plain)).tobytes()
         told = verify(marked)
         assert (told.state, told.xmp_source) == ("absent", "trainedAlgorithmicMedia")

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from avatar_pipeline.errors import StoreError
-from avatar_pipeline.provenance.manifest import FileEntry, Manifest, library_versions
+from avatar_pipeline.actors.manifest import FileEntry, Manifest, library_versions
+from avatar_pipeline.core.errors import StoreError
 
 
 def manifest() -> Manifest:
@@ -30,18 +30,35 @@ def test_round_trip() -> None:
     assert Manifest.from_json(one.to_json()) == one
     assert one.created.endswith("+00:00")
     types = {name: type(value) for name, value in Manifest.from_json(one.to_json()).metrics.items()}
-    assert types == {"identity": float, "steps": int, "kept": bool, "verdict": str, "none": type(None)}
+    assert types == {
+        "identity": float,
+        "steps": int,
+        "kept": bool,
+        "verdict": str,
+        "none": type(None),
+    }
 
 
 def test_json_stays_json_when_a_number_is_not() -> None:
-    text = manifest().model_copy(update={"metrics": {"loss": float("nan")}, "settings": {"x": float("inf")}}).to_json()
+    text = (
+        manifest()
+        .model_copy(update={"metrics": {"loss": float("nan")}, "settings": {"x": float("inf")}})
+        .to_json()
+    )
     assert json.loads(text)["metrics"] == {"loss": None}
     assert Manifest.from_json(text).metrics == {"loss": None}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"actor": "demo"}', manifest().to_json().replace("root_seed", "rootseed")])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"actor": "demo"}', manifest().to_json().replace("root_seed", "rootseed")],
+)
 def test_damage_is_named(text: str) -> None:
-    with pytest.raises(StoreError, match=r"x/manifest\.json is damaged .* materialize the asset again"):
+    with pytest.raises(
+        StoreError,
+        match=r"x/manifest\.json is damaged .* materialize the asset "
+        r"again",
+    ):
         Manifest.from_json(text, name="x/manifest.json")
 
 

@@ -1,4 +1,6 @@
-"""`avatar-pipeline verify`, `credentials new` and `credentials show`: what they print, their exit codes, and files that are hostile."""
+"""`avatar-pipeline verify`, `credentials new` and `credentials show`: what they print, their exit
+codes, and files that are hostile.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avatar_pipeline.cli import main
-from avatar_pipeline.errors import CredentialsError
-from avatar_pipeline.provenance import keys, verify, watermark
-from avatar_pipeline.provenance.credentials import LINEAGE, Origin, sign
-from avatar_pipeline.provenance.jumbf import manifest_store
-from avatar_pipeline.provenance.xmp import DIGITAL_SOURCE_TYPE
+from avatar_pipeline.cli.main import main
+from avatar_pipeline.content_credentials import keys, verify, watermark
+from avatar_pipeline.content_credentials.jumbf import manifest_store
+from avatar_pipeline.content_credentials.sign import LINEAGE, Origin, sign
+from avatar_pipeline.content_credentials.xmp import DIGITAL_SOURCE_TYPE
+from avatar_pipeline.core.errors import CredentialsError
 from tests.provenance.test_credentials import DRAWN, encoded
 
 Call = Callable[..., tuple[int, str, str]]
@@ -64,11 +66,18 @@ def test_new_and_show_tell_what_is_used(call: Call, world: Path) -> None:
         assert (code, "at most 64 characters" in err) == (1, True), name
     code, out, _ = call("credentials", "show")
     assert code == 0
-    for words in ("Hochschule Furtwangen", "of this home folder", "--trust", "read Invalid after that"):
+    for words in (
+        "Hochschule Furtwangen",
+        "of this home folder",
+        "--trust",
+        "read Invalid after that",
+    ):
         assert words in out
     signed = world / "signed.png"
     signed.write_bytes(sign(encoded("png"), DRAWN))
-    assert json.loads(call("verify", signed, "--json")[1])["signer"] == "Hochschule Furtwangen, signer"
+    assert (
+        json.loads(call("verify", signed, "--json")[1])["signer"] == "Hochschule Furtwangen, signer"
+    )
 
 
 def test_states_and_exit_codes(call: Call, world: Path) -> None:
@@ -80,7 +89,12 @@ def test_states_and_exit_codes(call: Call, world: Path) -> None:
     root = world / "home" / "credentials" / "root.pem"
     strange = world / "strange.pem"
     code, out, _ = call("verify", signed)
-    assert (code, ": Valid: " in out, "this machine's own certificate" in out, "seed          42" in out) == (0, True, True, True)
+    assert (
+        code,
+        ": Valid: " in out,
+        "this machine's own certificate" in out,
+        "seed          42" in out,
+    ) == (0, True, True, True)
     assert "base_image (inputTo): " + "3" * 64 in out
     code, out, _ = call("verify", signed, "--trust", root)
     assert (code, ": Trusted: " in out) == (0, True)
@@ -94,15 +108,27 @@ def test_states_and_exit_codes(call: Call, world: Path) -> None:
     code, out, _ = call("verify", signed, "--trust", strange)
     assert (code, ": Valid: " in out, "own certificate" in out) == (3, True, False)
     assert (
-        json.loads(call("verify", signed, "--trust", strange, "--trust", world / "kept" / "root.pem", "--json")[1])["state"]
+        json.loads(
+            call(
+                "verify",
+                signed,
+                "--trust",
+                strange,
+                "--trust",
+                world / "kept" / "root.pem",
+                "--json",
+            )[1]
+        )["state"]
         == "trusted"
     )
 
 
 def test_what_cannot_be_examined(call: Call, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, content, words in (
-        ("empty.jpg", b"", "is empty"), ("text.jpg", b"hello", "neither JPEG, PNG, WebP nor MP4"), ("missing.jpg", None, "is no file"),
-    ):  # fmt: skip
+        ("empty.jpg", b"", "is empty"),
+        ("text.jpg", b"hello", "neither JPEG, PNG, WebP nor MP4"),
+        ("missing.jpg", None, "is no file"),
+    ):
         if content is not None:
             (world / name).write_bytes(content)
         code, out, err = call("verify", world / name)
@@ -133,18 +159,31 @@ def test_hostile_files_get_a_verdict_and_no_traceback(call: Call, world: Path) -
     signed = sign(encoded("png"), DRAWN)
     store = manifest_store(signed)
     at = signed.find(b"caBX")
-    path.write_bytes(signed[: at - 4] + chunk(b"caBX", store + nested) + signed[at + 8 + len(store) :])
+    path.write_bytes(
+        signed[: at - 4] + chunk(b"caBX", store + nested) + signed[at + 8 + len(store) :]
+    )
     code, out, _ = call("verify", path)
     assert (code, "boxes of the manifest were changed" in out) == (1, True)
-    tricks = Origin(model="\x1b[31m\x1b]0;owned\x07" + "x" * 9000, model_sha256="", seed=1, source="algorithmicMedia")
+    tricks = Origin(
+        model="\x1b[31m\x1b]0;owned\x07" + "x" * 9000,
+        model_sha256="",
+        seed=1,
+        source="algorithmicMedia",
+    )
     path.write_bytes(sign(encoded("png"), tricks))
     code, out, _ = call("verify", path)
     assert (code, "\x1b" in out, "\x07" in out) == (0, False, False)
 
 
 def test_a_lineage_of_somebody_elses_may_hold_anything(call: Call, world: Path) -> None:
-    lineage = {"label": LINEAGE, "data": {"copy_of": {"a": 1}, "model_sha256": [["x"]], "lora_sha256": 5}}
-    action = {"action": "c2pa.created", "digitalSourceType": DIGITAL_SOURCE_TYPE + "algorithmicMedia"}
+    lineage = {
+        "label": LINEAGE,
+        "data": {"copy_of": {"a": 1}, "model_sha256": [["x"]], "lora_sha256": 5},
+    }
+    action = {
+        "action": "c2pa.created",
+        "digitalSourceType": DIGITAL_SOURCE_TYPE + "algorithmicMedia",
+    }
     created = {"label": "c2pa.actions.v2", "data": {"actions": [action]}}
     definition = {"claim_generator_info": [{"name": "stranger"}], "assertions": [created, lineage]}
     pair, signed = keys.current(), io.BytesIO()
@@ -156,17 +195,26 @@ def test_a_lineage_of_somebody_elses_may_hold_anything(call: Call, world: Path) 
     assert (code, "{'a': 1}" in out) == (0, True)
 
 
-def test_a_manifest_that_lies_in_the_network_is_told_and_not_fetched(call: Call, world: Path) -> None:
+def test_a_manifest_that_lies_in_the_network_is_told_and_not_fetched(
+    call: Call, world: Path
+) -> None:
     address = "https://example.com/manifest.c2pa"
     packet = (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
-        f'rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/" dcterms:provenance="{address}"/></rdf:RDF></x:xmpmeta>'
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+        'rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/" '
+        f'dcterms:provenance="{address}"/></rdf:RDF></x:xmpmeta>'
     )
     remote = io.BytesIO()
     Image.new("RGB", (40, 40)).save(remote, "JPEG", xmp=packet.encode())
     (world / "remote.jpg").write_bytes(remote.getvalue())
     code, out, _ = call("verify", world / "remote.jpg")
-    assert (code, "lie in the network" in out, address in out, "damaged" in out) == (2, True, True, False)
+    assert (code, "lie in the network" in out, address in out, "damaged" in out) == (
+        2,
+        True,
+        True,
+        False,
+    )
 
 
 def test_half_a_configuration_of_keys_does_not_change_the_verdict(
@@ -178,8 +226,10 @@ def test_half_a_configuration_of_keys_does_not_change_the_verdict(
     assert (code, ": Valid: " in out, "own certificate" in out) == (0, True, False)
 
 
-def test_an_expired_certificate_is_told_and_signs_nothing(call: Call, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from avatar_pipeline.provenance.credentials import _context
+def test_an_expired_certificate_is_told_and_signs_nothing(
+    call: Call, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from avatar_pipeline.content_credentials.sign import _context
     from tests.provenance.test_keys import own
 
     own(world, monkeypatch, days=(-9, -1))
@@ -191,8 +241,12 @@ def test_an_expired_certificate_is_told_and_signs_nothing(call: Call, world: Pat
 
 def test_a_watermark_survives_saving_and_scaling() -> None:
     rng = np.random.default_rng(0)
-    smooth = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).resize((640, 512), Image.Resampling.BICUBIC)
-    picture = Image.fromarray((np.asarray(smooth) * 0.8 + rng.integers(0, 40, (512, 640, 3))).astype(np.uint8))
+    smooth = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).resize(
+        (640, 512), Image.Resampling.BICUBIC
+    )
+    picture = Image.fromarray(
+        (np.asarray(smooth) * 0.8 + rng.integers(0, 40, (512, 640, 3))).astype(np.uint8)
+    )
     marked = watermark.embed(picture)
     assert np.abs(np.asarray(marked).astype(int) - np.asarray(picture)).mean() < 3
     assert watermark.strength(picture) < watermark.FOUND
@@ -201,7 +255,9 @@ def test_a_watermark_survives_saving_and_scaling() -> None:
     told = verify.verify(saved.getvalue())
     assert told.state == "absent"
     assert told.watermark is not None and told.watermark >= watermark.FOUND
-    clear = watermark.embed(Image.merge("RGBA", (*picture.split(), Image.new("L", picture.size, 90))))
+    clear = watermark.embed(
+        Image.merge("RGBA", (*picture.split(), Image.new("L", picture.size, 90)))
+    )
     assert clear.getchannel("A").getextrema() == (90, 90)
     small = picture.resize((200, 300))
     assert watermark.embed(small) is small

@@ -18,7 +18,13 @@ def runpod() -> Iterator[FakeRunPod]:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No RunPod settings of whoever runs the tests, and no proxy on the way to this machine."""
-    for name in ("RUNPOD_API_KEY", "RUNPOD_SERVER_100_ID", "RUNPOD_API_BASE", "RUNPOD_TIMEOUT", "RUNPOD_WORKFLOW"):
+    for name in (
+        "RUNPOD_API_KEY",
+        "RUNPOD_SERVER_100_ID",
+        "RUNPOD_API_BASE",
+        "RUNPOD_TIMEOUT",
+        "RUNPOD_WORKFLOW",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
 

@@ -1,4 +1,6 @@
-"""A server on this machine that speaks RunPod's documented serverless protocol, with faults to order."""
+"""A server on this machine that speaks RunPod's documented serverless protocol, with faults to
+order.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from avatar_pipeline.remote.endpoint import Endpoint
+from avatar_pipeline.runpod.endpoint import Endpoint
 
 KEY = "rpa_SECRET0123456789"
 ENDPOINT = "abc123def"
@@ -30,15 +32,23 @@ def images(data: str, kind: str = "base64") -> dict[str, Any]:
 
 
 class FakeRunPod:
-    """queued, working: how often a job is still seen in that state. final: the last answer of a job, by its number and input.
+    """queued, working: how often a job is still seen in that state. final: the last answer of a
+    job, by its number and input.
 
-    faults: by operation (run, status, cancel), what comes instead of the next answers. files: what GET /files/... hands back.
+    faults: by operation (run, status, cancel), what comes instead of the next answers. files: what
+    GET /files/... hands back.
     """
 
     def __init__(self) -> None:
         self.queued, self.working = 1, 1
-        self.final: Callable[[int, dict[str, Any]], dict[str, Any]] = lambda number, sent: completed(images(BASE64))
-        self.faults: dict[str, deque[Fault]] = {"run": deque(), "status": deque(), "cancel": deque()}
+        self.final: Callable[[int, dict[str, Any]], dict[str, Any]] = lambda number, sent: (
+            completed(images(BASE64))
+        )
+        self.faults: dict[str, deque[Fault]] = {
+            "run": deque(),
+            "status": deque(),
+            "cancel": deque(),
+        }
         self.files: dict[str, Fault] = {}
         self.sent: list[dict[str, Any]] = []
         self.looks: dict[str, int] = {}

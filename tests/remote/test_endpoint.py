@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from avatar_pipeline.errors import RemoteError
-from avatar_pipeline.remote.endpoint import API, Endpoint, endpoint_from_environment
+from avatar_pipeline.core.errors import RemoteError
+from avatar_pipeline.runpod.endpoint import API, Endpoint, endpoint_from_environment
 from tests.remote.server import ENDPOINT, KEY
 
 
@@ -46,7 +46,9 @@ def test_a_missing_variable(name: str, value: str | None, monkeypatch: pytest.Mo
         ("RUNPOD_TIMEOUT", "nan"),
     ],
 )
-def test_an_unusable_variable_is_named_without_secrets(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_variable_is_named_without_secrets(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(RemoteError, match=f"RunPod error: {name} ") as caught:
         endpoint_from_environment()

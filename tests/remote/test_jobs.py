@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avatar_pipeline.errors import RemoteError
-from avatar_pipeline.imaging import MAX_BYTES, open_image
-from avatar_pipeline.remote.endpoint import Endpoint, Patience
-from avatar_pipeline.remote.jobs import CONCURRENT, Drawn, draw
-from avatar_pipeline.remote.pictures import picture_of
-from avatar_pipeline.remote.workflow import Order, load_workflow
+from avatar_pipeline.core.errors import RemoteError
+from avatar_pipeline.imaging.images import MAX_BYTES, open_image
+from avatar_pipeline.runpod.endpoint import Endpoint, Patience
+from avatar_pipeline.runpod.images import picture_of
+from avatar_pipeline.runpod.jobs import CONCURRENT, Drawn, draw
+from avatar_pipeline.runpod.workflow import Order, load_workflow
 from tests.remote.server import (
     BASE64,
     ENDPOINT,
@@ -32,7 +32,9 @@ from tests.remote.server import (
     taken_then,
 )
 
-QUICK = Patience(connect=2, read=0.4, poll=0.01, slowest_poll=0.02, attempts=3, backoff=0.01, longest_wait=1)
+QUICK = Patience(
+    connect=2, read=0.4, poll=0.01, slowest_poll=0.02, attempts=3, backoff=0.01, longest_wait=1
+)
 EXPECTED = np.asarray(open_image(PICTURE, name="expected"))
 
 
@@ -43,10 +45,18 @@ class World:
         self.runpod = runpod
         self.log: list[str] = []
 
-    def draw(self, count: int = 1, patience: Patience = QUICK, endpoint: Endpoint | None = None) -> Drawn:
+    def draw(
+        self, count: int = 1, patience: Patience = QUICK, endpoint: Endpoint | None = None
+    ) -> Drawn:
         orders = [Order(f"candidate_{n}", "a person", 1024, 1536, 25, 3.5, n) for n in range(count)]
         try:
-            drawn = draw(endpoint or self.runpod.endpoint(), load_workflow(), orders, self.log.append, patience)
+            drawn = draw(
+                endpoint or self.runpod.endpoint(),
+                load_workflow(),
+                orders,
+                self.log.append,
+                patience,
+            )
         except RemoteError as error:
             assert KEY not in str(error) + "".join(self.log)
             raise
@@ -71,7 +81,12 @@ def test_a_picture_by_the_book(world: World) -> None:
     assert drawn.job_ids == {"candidate_0": "job-0-u1"}
     assert (drawn.execution_seconds, drawn.delay_seconds) == (12.345, 1.5)
     assert drawn.warnings == []
-    assert [line.split("job-0-u1 ")[1][:11] for line in world.log] == ["sent to end", "IN_QUEUE (0", "IN_PROGRESS", "COMPLETED ("]
+    assert [line.split("job-0-u1 ")[1][:11] for line in world.log] == [
+        "sent to end",
+        "IN_QUEUE (0",
+        "IN_PROGRESS",
+        "COMPLETED (",
+    ]
     (sent,) = world.runpod.sent
     assert sent["policy"] == {"executionTimeout": 20_000, "ttl": 20_000}
     assert sent["input"]["workflow"]["9"]["inputs"]["seed"] == 0
@@ -89,21 +104,36 @@ def test_a_picture_by_the_book(world: World) -> None:
         {"job_results": {"images": [BASE64]}},
         {
             "job_results": {
-                "images": ["data:image/jpeg;base64," + "\n".join(BASE64[i : i + 76] for i in range(0, len(BASE64), 76))]
+                "images": [
+                    "data:image/jpeg;base64,"
+                    + "\n".join(BASE64[i : i + 76] for i in range(0, len(BASE64), 76))
+                ]
             }
         },
     ],
-    ids=["v5", "v5 data url", "v5 with warnings", "v4", "v4 bare", "seed document", "seed document data url"],
+    ids=[
+        "v5",
+        "v5 data url",
+        "v5 with warnings",
+        "v4",
+        "v4 bare",
+        "seed document",
+        "seed document data url",
+    ],
 )
 def test_every_shape_of_output(world: World, output: Any) -> None:
     world.runpod.final = lambda number, sent: completed(output)
     assert np.array_equal(np.asarray(world.draw().pictures["candidate_0"]), EXPECTED)
 
 
-@pytest.mark.parametrize("shape", [lambda url: images(url, "s3_url"), lambda url: {"message": url, "status": "success"}])
+@pytest.mark.parametrize(
+    "shape", [lambda url: images(url, "s3_url"), lambda url: {"message": url, "status": "success"}]
+)
 def test_pictures_by_address(world: World, shape: Callable[[str], Any]) -> None:
     world.runpod.files["a.png"] = says(200, PICTURE)
-    world.runpod.final = lambda number, sent: completed(shape(f"{world.runpod.url}/files/a.png?X-Amz-Signature=secret"))
+    world.runpod.final = lambda number, sent: completed(
+        shape(f"{world.runpod.url}/files/a.png?X-Amz-Signature=secret")
+    )
     assert np.array_equal(np.asarray(world.draw().pictures["candidate_0"]), EXPECTED)
     assert world.runpod.keys_seen_on_files == [None]
 
@@ -130,7 +160,9 @@ def test_addresses_that_give_no_picture(world: World, fault: Fault, words: str) 
 def test_fetching_a_picture_that_is_paid_for_is_repeated(world: World) -> None:
     faults = [reset, says(503), says(200, PICTURE)]
     world.runpod.files["a.png"] = lambda handler: faults.pop(0)(handler)
-    world.runpod.final = lambda number, sent: completed(images(f"{world.runpod.url}/files/a.png", "s3_url"))
+    world.runpod.final = lambda number, sent: completed(
+        images(f"{world.runpod.url}/files/a.png", "s3_url")
+    )
     assert np.array_equal(np.asarray(world.draw().pictures["candidate_0"]), EXPECTED)
 
 
@@ -162,7 +194,9 @@ def test_several_go_out_at_once_up_to_a_limit(world: World) -> None:
     assert list(drawn.job_ids) == [f"candidate_{n}" for n in range(2 * CONCURRENT)]
     assert len(drawn.pictures) == 2 * CONCURRENT
     assert world.runpod.most_at_once == CONCURRENT
-    assert sorted(sent["input"]["workflow"]["9"]["inputs"]["seed"] for sent in world.runpod.sent) == list(range(2 * CONCURRENT))
+    assert sorted(
+        sent["input"]["workflow"]["9"]["inputs"]["seed"] for sent in world.runpod.sent
+    ) == list(range(2 * CONCURRENT))
 
 
 def test_what_fails_beside_others_is_told_by_name(world: World) -> None:
@@ -187,13 +221,22 @@ def test_when_all_fail_each_reason_is_told(world: World) -> None:
 @pytest.mark.parametrize(
     ("final", "words"),
     [
-        ({"status": "FAILED", "error": "node 9\nexploded"}, "Generation failed: node 9 exploded. Try a simpler description"),
-        ({"status": "FAILED", "error": f"headers: Bearer {KEY}"}, "Generation failed: headers: Bearer \\*\\*\\*"),
+        (
+            {"status": "FAILED", "error": "node 9\nexploded"},
+            "Generation failed: node 9 exploded. Try a simpler description",
+        ),
+        (
+            {"status": "FAILED", "error": f"headers: Bearer {KEY}"},
+            "Generation failed: headers: Bearer \\*\\*\\*",
+        ),
         ({"status": "FAILED"}, "Generation failed: no reason given"),
         ({"status": "CANCELLED"}, "Generation failed: the job was cancelled"),
         ({"status": "TIMED_OUT"}, "Generation failed: RunPod ended the job.*RUNPOD_TIMEOUT"),
         ({"status": "COMPLETED"}, "Generation failed: .*holds no picture"),
-        (completed({"status": "success_no_images", "images": []}), "Generation failed: .*no picture.*SaveImage"),
+        (
+            completed({"status": "success_no_images", "images": []}),
+            "Generation failed: .*no picture.*SaveImage",
+        ),
         (
             completed({"status": "error", "message": "the image does not exist"}),
             "Generation failed: the worker says: the image does not exist",
@@ -208,8 +251,14 @@ def test_when_all_fail_each_reason_is_told(world: World) -> None:
         (completed({"message": 7}), "Generation failed: the worker says: 7"),
         (completed({"job_results": {"images": "x"}}), "Generation failed: .*holds no picture"),
         (completed(images("not base64 at all")), "Generation failed: .*not valid base64"),
-        (completed(images(base64.b64encode(b"hello").decode())), "Generation failed: .*not a picture"),
-        (completed(images(base64.b64encode(PICTURE[:5000]).decode())), "Generation failed: .*damaged or cut off"),
+        (
+            completed(images(base64.b64encode(b"hello").decode())),
+            "Generation failed: .*not a picture",
+        ),
+        (
+            completed(images(base64.b64encode(PICTURE[:5000]).decode())),
+            "Generation failed: .*damaged or cut off",
+        ),
     ],
 )
 def test_jobs_that_end_without_a_picture(world: World, final: dict[str, Any], words: str) -> None:
@@ -228,19 +277,26 @@ def test_a_wrong_key_is_not_tried_again_nor_shown(world: World) -> None:
 
 def test_a_wrong_endpoint(world: World) -> None:
     endpoint = replace(world.runpod.endpoint(), id="other")
-    world.fails("^RunPod error: 404, there is no endpoint other. Check RUNPOD_SERVER_100_ID", endpoint=endpoint)
+    world.fails(
+        "^RunPod error: 404, there is no endpoint other. Check RUNPOD_SERVER_100_ID",
+        endpoint=endpoint,
+    )
 
 
 @pytest.mark.parametrize("code", [400, 403, 413, 302])
 def test_a_refusal_is_not_repeated(world: World, code: int) -> None:
-    world.runpod.faults["run"].append(says(code, {"error": f"no {KEY}"}, Location="http://127.0.0.1:1/"))
+    world.runpod.faults["run"].append(
+        says(code, {"error": f"no {KEY}"}, Location="http://127.0.0.1:1/")
+    )
     world.fails(f"^RunPod error: {code}")
     assert world.runpod.sent == []
 
 
-def test_too_many_requests_wait_as_long_as_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_requests_wait_as_long_as_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("avatar_pipeline.remote.runpod.time.sleep", slept.append)
+    monkeypatch.setattr("avatar_pipeline.runpod.client.time.sleep", slept.append)
     world.runpod.faults["run"].extend([says(429, Retry_After="1"), says(429)])
     world.runpod.faults["status"].append(says(429, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT"))
     drawn = world.draw()
@@ -257,7 +313,11 @@ def test_too_many_requests_for_too_long(world: World) -> None:
     world.fails("^RunPod error: 429.*Tried 3 times.$")
 
 
-@pytest.mark.parametrize("fault", [says(500, {"error": "x"}), says(502), reset, silence], ids=["500", "502", "reset", "silence"])
+@pytest.mark.parametrize(
+    "fault",
+    [says(500, {"error": "x"}), says(502), reset, silence],
+    ids=["500", "502", "reset", "silence"],
+)
 def test_a_lost_answer_to_run_is_repeated_once_and_said(world: World, fault: Fault) -> None:
     world.runpod.faults["run"].append(taken_then(fault))
     drawn = world.draw()
@@ -271,7 +331,11 @@ def test_a_lost_answer_to_run_is_repeated_once_and_said(world: World, fault: Fau
 
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [(says(500, {"error": "x"}), "RunPod error: 500"), (reset, "No response from RunPod"), (silence, "No response from RunPod")],
+    [
+        (says(500, {"error": "x"}), "RunPod error: 500"),
+        (reset, "No response from RunPod"),
+        (silence, "No response from RunPod"),
+    ],
     ids=["500", "reset", "silence"],
 )
 def test_two_lost_answers_to_run_are_enough(world: World, fault: Fault, words: str) -> None:
@@ -282,7 +346,15 @@ def test_two_lost_answers_to_run_are_enough(world: World, fault: Fault, words: s
 
 @pytest.mark.parametrize(
     "fault",
-    [says(500), says(503, Retry_After="0"), reset, silence, says(200, b"{"), says(200, [1]), says(200, {"status": 7})],
+    [
+        says(500),
+        says(503, Retry_After="0"),
+        reset,
+        silence,
+        says(200, b"{"),
+        says(200, [1]),
+        says(200, {"status": 7}),
+    ],
     ids=["500", "503", "reset", "silence", "no json", "a list", "a number"],
 )
 def test_looking_at_a_job_is_repeated(world: World, fault: Fault) -> None:
@@ -298,9 +370,18 @@ def test_looking_at_a_job_is_repeated(world: World, fault: Fault) -> None:
     [
         (says(500), "RunPod error: 500"),
         (says(404), "RunPod error: 404, RunPod does not know the job"),
-        (says(200, b"<html>"), "RunPod error: the answer to /status is not what RunPod documents: <html>"),
-        (says(200, b"[" * 100_000), "RunPod error: the answer to /status is not what RunPod documents"),
-        (says(200, b" " * (33 * 2**20)), "RunPod error: the answer to /status is longer than 32 MiB"),
+        (
+            says(200, b"<html>"),
+            "RunPod error: the answer to /status is not what RunPod documents: <html>",
+        ),
+        (
+            says(200, b"[" * 100_000),
+            "RunPod error: the answer to /status is not what RunPod documents",
+        ),
+        (
+            says(200, b" " * (33 * 2**20)),
+            "RunPod error: the answer to /status is longer than 32 MiB",
+        ),
         (reset, "No response from RunPod"),
         (silence, "No response from RunPod"),
     ],
@@ -322,7 +403,8 @@ def test_an_answer_to_run_without_a_job_id_is_not_repeated(world: World, answer:
 def test_a_job_past_its_time_is_cancelled(world: World) -> None:
     world.runpod.queued = 10**9
     world.fails(
-        "^No response from RunPod: job job-0-u1 is still IN_QUEUE.*RUNPOD_TIMEOUT", endpoint=world.runpod.endpoint(timeout=0.2)
+        "^No response from RunPod: job job-0-u1 is still IN_QUEUE.*RUNPOD_TIMEOUT",
+        endpoint=world.runpod.endpoint(timeout=0.2),
     )
     assert world.runpod.cancelled == ["job-0-u1"]
     assert world.runpod.sent[0]["policy"] == {"executionTimeout": 5001, "ttl": 10_000}
@@ -331,7 +413,9 @@ def test_a_job_past_its_time_is_cancelled(world: World) -> None:
 def test_a_cancellation_that_fails_hides_nothing(world: World) -> None:
     world.runpod.queued = 10**9
     world.runpod.faults["cancel"].append(silence)
-    world.fails("^No response from RunPod: job job-0-u1", endpoint=world.runpod.endpoint(timeout=0.1))
+    world.fails(
+        "^No response from RunPod: job job-0-u1", endpoint=world.runpod.endpoint(timeout=0.1)
+    )
     assert "could not be cancelled" in world.log[-1]
 
 
@@ -351,10 +435,14 @@ def test_an_interruption_cancels_what_runs(world: World) -> None:
 def test_nobody_there(world: World) -> None:
     with serve() as gone:
         endpoint = gone.endpoint()
-    world.fails("^RunPod error: 127.0.0.1:[0-9]+ cannot be reached.*Tried 3 times.$", endpoint=endpoint)
+    world.fails(
+        "^RunPod error: 127.0.0.1:[0-9]+ cannot be reached.*Tried 3 times.$", endpoint=endpoint
+    )
 
 
-def test_a_netrc_does_not_replace_the_key(world: World, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_netrc_does_not_replace_the_key(
+    world: World, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     assert len(world.draw().pictures) == 1

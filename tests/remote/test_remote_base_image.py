@@ -1,4 +1,6 @@
-"""A base image from RunPod through the command line and Dagster: what is sent, stored and said, and that nothing local takes part."""
+"""A base image from RunPod through the command line and Dagster: what is sent, stored and said, and
+that nothing local takes part.
+"""
 
 from __future__ import annotations
 
@@ -16,38 +18,60 @@ import pytest
 from filelock import FileLock
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.cli import main
+from avatar_pipeline.cli.main import main
+from avatar_pipeline.core.errors import GenerationError, RemoteError
+from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.device import choose_device, lock_path
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.errors import GenerationError, RemoteError
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
-from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.remote.endpoint import Patience
-from avatar_pipeline.remote.workflow import load_workflow
-from avatar_pipeline.stages import face_validation
-from avatar_pipeline.stages.remote_base_image import remote_base_images
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.pipeline.assets import face_validation
+from avatar_pipeline.pipeline.assets.base_image.remote import remote_base_images
+from avatar_pipeline.runpod.endpoint import Patience
+from avatar_pipeline.runpod.workflow import load_workflow
 from tests.remote.server import BASE64, ENDPOINT, KEY, FakeRunPod, completed, images
 
 DESCRIPTION = "european 25 year old male with short brown hair and blue eyes"
-RUN = ("run", "anna", "--only", "photo_intake", "--only", "base_image", "--set", "base_image.backend=runpod")
+RUN = (
+    "run",
+    "anna",
+    "--only",
+    "photo_intake",
+    "--only",
+    "base_image",
+    "--set",
+    "base_image.backend=runpod",
+)
 Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with one actor of words, anna."""
-    for variable, name in (("AVATAR_DATA", "actors"), ("AVATAR_EXPORTS", "exports"), ("DAGSTER_HOME", "home")):
+    for variable, name in (
+        ("AVATAR_DATA", "actors"),
+        ("AVATAR_EXPORTS", "exports"),
+        ("DAGSTER_HOME", "home"),
+    ):
         monkeypatch.setenv(variable, str(tmp_path / name))
         (tmp_path / name).mkdir()
     (tmp_path / "actors" / "anna").mkdir()
-    (tmp_path / "actors" / "anna" / "actor.yaml").write_text(f"description: {DESCRIPTION}\nlikeness: synthetic\nseed: 7\n")
+    (tmp_path / "actors" / "anna" / "actor.yaml").write_text(
+        f"description: {DESCRIPTION}\nlikeness: synthetic\nseed: 7\n"
+    )
     return tmp_path
 
 
 @pytest.fixture
-def call(world: Path, configured: FakeRunPod, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Run a command in this process, in which no diffusion model can be loaded: exit code, stdout, stderr."""
+def call(
+    world: Path,
+    configured: FakeRunPod,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Call:
+    """Run a command in this process, in which no diffusion model can be loaded: exit code, stdout,
+    stderr.
+    """
     configured.queued = configured.working = 0
 
     def forbidden(session: GpuSession) -> None:
@@ -66,7 +90,9 @@ def call(world: Path, configured: FakeRunPod, capsys: pytest.CaptureFixture[str]
     return run
 
 
-def test_a_base_image_through_the_command_line(call: Call, configured: FakeRunPod, world: Path, analyzer: FaceAnalyzer) -> None:
+def test_a_base_image_through_the_command_line(
+    call: Call, configured: FakeRunPod, world: Path, analyzer: FaceAnalyzer
+) -> None:
     configured.final = lambda number, sent: (
         {"status": "FAILED", "error": "worker lost"} if number == 2 else completed(images(BASE64))
     )
@@ -77,7 +103,10 @@ def test_a_base_image_through_the_command_line(call: Call, configured: FakeRunPo
     manifest = store.current("anna", "base_image")
     workflow = load_workflow()
     assert manifest.device == f"runpod: {ENDPOINT}"
-    assert (manifest.model_id, manifest.model_revision) == ("flux1-dev-fp8", f"workflow {workflow.sha256[:12]}")
+    assert (manifest.model_id, manifest.model_revision) == (
+        "flux1-dev-fp8",
+        f"workflow {workflow.sha256[:12]}",
+    )
     assert manifest.model_sha256 == ""
     assert "base_model" not in manifest.inputs
     assert manifest.settings["backend"] == "runpod"
@@ -92,17 +121,28 @@ def test_a_base_image_through_the_command_line(call: Call, configured: FakeRunPo
     assert "candidate_2 did not come back: Generation failed: worker lost" in err
 
     sent = [body["input"]["workflow"] for body in configured.sent]
-    assert [nodes["9"]["inputs"]["seed"] for nodes in sent] == [derive_seed(7, "base_image", n) for n in range(4)]
-    assert {nodes["6"]["inputs"]["text"] for nodes in sent} == {base_prompt(DESCRIPTION, "full_body")}
-    assert {(nodes["5"]["inputs"]["width"], nodes["5"]["inputs"]["height"]) for nodes in sent} == {(1024, 1536)}
-    assert {(nodes["9"]["inputs"]["steps"], nodes["8"]["inputs"]["guidance"]) for nodes in sent} == {(25, 3.5)}
+    assert [nodes["9"]["inputs"]["seed"] for nodes in sent] == [
+        derive_seed(7, "base_image", n) for n in range(4)
+    ]
+    assert {nodes["6"]["inputs"]["text"] for nodes in sent} == {
+        base_prompt(DESCRIPTION, "full_body")
+    }
+    assert {(nodes["5"]["inputs"]["width"], nodes["5"]["inputs"]["height"]) for nodes in sent} == {
+        (1024, 1536)
+    }
+    assert {
+        (nodes["9"]["inputs"]["steps"], nodes["8"]["inputs"]["guidance"]) for nodes in sent
+    } == {(25, 3.5)}
 
     everything = [path.read_bytes() for path in world.rglob("*") if path.is_file()]
     assert everything
     assert not any(KEY.encode() in content for content in everything)
 
     report = face_validation.run(
-        store.spec("anna"), store.read_all(manifest)["anna_base.png"], face_validation.Settings(), analyzer
+        store.spec("anna"),
+        store.read_all(manifest)["anna_base.png"],
+        face_validation.Settings(),
+        analyzer,
     )
     verdicts = {check.name: check.verdict for check in report.checks}
     assert verdicts["min_face"] == "pass"
@@ -114,7 +154,10 @@ def test_a_base_image_through_the_command_line(call: Call, configured: FakeRunPo
 
 def test_settings_beat_the_documents(call: Call, configured: FakeRunPod) -> None:
     sets = {"candidates": 1, "width": 768, "height": 1024, "steps": 30, "guidance_scale": 2.5}
-    code, _, err = call(*RUN, *(part for name, value in sets.items() for part in ("--set", f"base_image.{name}={value}")))
+    code, _, err = call(
+        *RUN,
+        *(part for name, value in sets.items() for part in ("--set", f"base_image.{name}={value}")),
+    )
     assert code == 0, err
     (body,) = configured.sent
     nodes = body["input"]["workflow"]
@@ -123,7 +166,9 @@ def test_settings_beat_the_documents(call: Call, configured: FakeRunPod) -> None
     assert nodes["8"]["inputs"]["guidance"] == 2.5
 
 
-def test_one_clear_error_and_nothing_stored(call: Call, configured: FakeRunPod, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_clear_error_and_nothing_stored(
+    call: Call, configured: FakeRunPod, monkeypatch: pytest.MonkeyPatch
+) -> None:
     configured.final = lambda number, sent: {"status": "FAILED", "error": "worker lost"}
     code, _, err = call(*RUN)
     assert code == 1
@@ -146,10 +191,12 @@ def test_a_backend_that_does_not_exist(call: Call) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_cancelled_run_cancels_its_jobs(number: signal.Signals, world: Path, configured: FakeRunPod) -> None:
+def test_a_cancelled_run_cancels_its_jobs(
+    number: signal.Signals, world: Path, configured: FakeRunPod
+) -> None:
     configured.queued = 10**9
     process = subprocess.Popen(
-        [sys.executable, "-m", "avatar_pipeline.cli", *RUN, "--set", "base_image.candidates=2"],
+        [sys.executable, "-m", "avatar_pipeline", *RUN, "--set", "base_image.candidates=2"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -171,9 +218,12 @@ def test_a_cancelled_run_cancels_its_jobs(number: signal.Signals, world: Path, c
 
 
 @pytest.mark.parametrize(
-    ("framing", "size"), [("headshot", (1024, 1024)), ("half_body", (1024, 1536)), ("full_body", (1024, 1536))]
+    ("framing", "size"),
+    [("headshot", (1024, 1024)), ("half_body", (1024, 1536)), ("full_body", (1024, 1536))],
 )
-def test_seeds_of_ones_own_without_dagster(framing: str, size: tuple[int, int], configured: FakeRunPod) -> None:
+def test_seeds_of_ones_own_without_dagster(
+    framing: str, size: tuple[int, int], configured: FakeRunPod
+) -> None:
     """What a script or a service needs: the seed that was asked for is the one that is sent."""
     drawn = remote_base_images(DESCRIPTION, framing, {"base": 42}, patience=Patience(poll=0.01))
     nodes = configured.sent[0]["input"]["workflow"]
@@ -185,10 +235,17 @@ def test_seeds_of_ones_own_without_dagster(framing: str, size: tuple[int, int], 
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "words"), [(1000, 1024, "width: 1000"), (1024, 128, "height: 128"), (4096, 512, "width: 4096")]
+    ("width", "height", "words"),
+    [(1000, 1024, "width: 1000"), (1024, 128, "height: 128"), (4096, 512, "width: 4096")],
 )
-def test_sizes_that_flux_cannot_draw(width: int, height: int, words: str, configured: FakeRunPod) -> None:
-    with pytest.raises(GenerationError, match=rf"^{words} is not a size that FLUX can draw. Give a multiple of 16"):
+def test_sizes_that_flux_cannot_draw(
+    width: int, height: int, words: str, configured: FakeRunPod
+) -> None:
+    with pytest.raises(
+        GenerationError,
+        match=rf"^{words} is not a size that FLUX can draw. Give "
+        r"a multiple of 16",
+    ):
         remote_base_images(DESCRIPTION, "headshot", {"base": 42}, width=width, height=height)
     assert configured.sent == []
 

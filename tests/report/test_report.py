@@ -1,4 +1,6 @@
-"""The pages: what they tell, what they refuse to show, and that they need nothing but themselves."""
+"""The pages: what they tell, what they refuse to show, and that they need nothing but
+themselves.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,19 @@ import pytest
 import yaml
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.history.restore import restore
-from avatar_pipeline.provenance.digests import sha256_bytes
+from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.report.write import write_all
-from avatar_pipeline.stages.chain import STAGES
 from tests.history.chains import DESCRIPTION, add_actor, everything, make_chain, publish
 from tests.history.conftest import Call
 from tests.history.test_restore import silent
 
 from .browser import needs_chromium, widths
 
-HOSTILE = f"{DESCRIPTION} </style><script>alert(1)</script><img src=x onerror=alert(2)> & {{{{ 7*7 }}}}"
+HOSTILE = (
+    f"{DESCRIPTION} </style><script>alert(1)</script><img src=x onerror=alert(2)> & {{{{ 7*7 }}}}"
+)
 
 
 class Page(HTMLParser):
@@ -66,18 +70,33 @@ def test_the_page_of_a_whole_chain(call: Call, world: Path, store: ActorStore) -
         assert new[asset].digest[:12] in page.text
         assert old[asset].digest[:12] in page.text
     for told in (
-        DESCRIPTION, "complete, with warnings", "Close the mouth.", "variation_009", "no face <b>found</b>", "take 2 with the head turned",
-        "limit 0.500", "0.420", "12 (kept)", "1 checks that pass", "synthetic person", "MIT", "excludes commercial use",
-        "restored", "steps 11 -> 12",
-    ):  # fmt: skip
+        DESCRIPTION,
+        "complete, with warnings",
+        "Close the mouth.",
+        "variation_009",
+        "no face <b>found</b>",
+        "take 2 with the head turned",
+        "limit 0.500",
+        "0.420",
+        "12 (kept)",
+        "1 checks that pass",
+        "synthetic person",
+        "MIT",
+        "excludes commercial use",
+        "restored",
+        "steps 11 -> 12",
+    ):
         assert told in page.text, told
-    # four stages hold the device, 1.5 s each, at one unit of money a second; all versions kept are twice as many
+    # four stages hold the device, 1.5 s each, at one unit of money a second; all versions kept are
+    # twice as many
     assert "6.00" in page.text
     assert "12.00" in page.text
     assert len([image for image in page.of("img") if image["src"]]) >= 14
 
 
-def test_nothing_is_fetched_and_nothing_is_executed(call: Call, world: Path, store: ActorStore) -> None:
+def test_nothing_is_fetched_and_nothing_is_executed(
+    call: Call, world: Path, store: ActorStore
+) -> None:
     add_actor(store, "anna", description=json.dumps(HOSTILE))
     make_chain(store, "anna", 1)
     assert call("report", "--output", "pages")[0] == 0
@@ -86,15 +105,25 @@ def test_nothing_is_fetched_and_nothing_is_executed(call: Call, world: Path, sto
         assert HOSTILE in page.text
         assert not page.of("script")
         assert not [
-            attributes for _, attributes in page.tags if any(key.startswith("on") or key == "style" for key in attributes)
+            attributes
+            for _, attributes in page.tags
+            if any(key.startswith("on") or key == "style" for key in attributes)
         ]
         for tag, attributes in page.tags:
             for key in ("src", "href", "srcset", "data", "action", "poster"):
                 value = attributes.get(key) or ""
-                assert value.startswith("data:image/jpeg;base64,") or value in ("", "index.html", "anna.html"), (tag, value)
+                assert value.startswith("data:image/jpeg;base64,") or value in (
+                    "",
+                    "index.html",
+                    "anna.html",
+                ), (tag, value)
         text = (world / "pages" / name).read_text()
         assert not re.search(r"https?://|@import|url\(", text)
-        (policy,) = [meta["content"] or "" for meta in page.of("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+        (policy,) = [
+            meta["content"] or ""
+            for meta in page.of("meta")
+            if meta.get("http-equiv") == "Content-Security-Policy"
+        ]
         assert policy.startswith("default-src 'none'; img-src data:; style-src 'sha256-")
         assert "script-src" not in policy
 
@@ -110,7 +139,9 @@ def test_pages_can_be_read_without_seeing_them(call: Call, world: Path, store: A
         assert page.of("html") == [{"lang": "en"}]
         levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
         assert all(after - before <= 1 for before, after in pairwise(levels)), levels
-        assert all(region.get("aria-label") for _, region in page.tags if region.get("role") == "region")
+        assert all(
+            region.get("aria-label") for _, region in page.tags if region.get("role") == "region"
+        )
 
 
 def test_an_actor_with_nothing_and_half_a_chain(call: Call, world: Path, store: ActorStore) -> None:
@@ -135,9 +166,13 @@ def test_what_is_out_of_date_says_why(call: Call, world: Path, store: ActorStore
     call("report", "anna", "--output", "pages")
     page = read(world / "pages" / "anna.html")
     then, now = made["base_image"].digest[:12], new.digest[:12]
-    assert f"training_variations: made from base_image {then}; the current one is {now}" in page.text
+    assert (
+        f"training_variations: made from base_image {then}; the current one is {now}" in page.text
+    )
     assert "out of date: 2 assets" in page.text
-    (folder / "actor.yaml").write_text((folder / "actor.yaml").read_text().replace("headshot", "half_body"))
+    (folder / "actor.yaml").write_text(
+        (folder / "actor.yaml").read_text().replace("headshot", "half_body")
+    )
     call("report", "anna", "--output", "pages")
     assert "lora: actor.yaml changed" in read(world / "pages" / "anna.html").text
 
@@ -172,7 +207,9 @@ def test_damage_is_told_and_the_rest_is_shown(call: Call, world: Path, store: Ac
 def test_a_real_person_needs_consent(call: Call, world: Path, store: ActorStore) -> None:
     folder = add_actor(store, "jane")
     make_chain(store, "jane", 1)
-    (folder / "actor.yaml").write_text((folder / "actor.yaml").read_text().replace("synthetic", "real"))
+    (folder / "actor.yaml").write_text(
+        (folder / "actor.yaml").read_text().replace("synthetic", "real")
+    )
     code, _, err = call("report", "jane", "--output", "pages")
     assert code == 1
     assert "no consent record" in err
@@ -184,7 +221,12 @@ def test_a_real_person_needs_consent(call: Call, world: Path, store: ActorStore)
     assert not (world / "pages" / "jane.html").exists()
 
     (folder / "consent.pdf").write_bytes(b"signed")
-    consent = {"subject": "Jane Q. Doe", "scope": ["embed", "generate"], "granted": "2026-01-01", "expires": "2099-01-01"}
+    consent = {
+        "subject": "Jane Q. Doe",
+        "scope": ["embed", "generate"],
+        "granted": "2026-01-01",
+        "expires": "2099-01-01",
+    }
     record = consent | {"evidence": {"file": "consent.pdf", "sha256": sha256_bytes(b"signed")}}
     (folder / "consent.yaml").write_text(yaml.safe_dump(record))
     assert call("report", "--output", "pages")[0] == 0
@@ -195,7 +237,9 @@ def test_a_real_person_needs_consent(call: Call, world: Path, store: ActorStore)
 
     (folder / "consent.yaml").write_text(yaml.safe_dump(record | {"expires": "2026-01-02"}))
     assert call("report", "--output", "pages")[0] == 0
-    assert not (world / "pages" / "jane.html").exists(), "consent that ends takes the pictures along"
+    assert not (world / "pages" / "jane.html").exists(), (
+        "consent that ends takes the pictures along"
+    )
 
 
 def test_only_what_changed_is_written_anew(world: Path, store: ActorStore) -> None:
@@ -214,7 +258,12 @@ def test_only_what_changed_is_written_anew(world: Path, store: ActorStore) -> No
     (folder / "mine.html").write_text("not one of these pages")
     Path(store.root.path, "actor_2", "actor.yaml").unlink()
     write_all(store, folder, price=1.0)
-    assert {path.name for path in folder.iterdir()} == {"actor_0.html", "actor_1.html", "index.html", "mine.html"}
+    assert {path.name for path in folder.iterdir()} == {
+        "actor_0.html",
+        "actor_1.html",
+        "index.html",
+        "mine.html",
+    }
 
 
 def test_the_index_of_many_actors_stays_small(world: Path, store: ActorStore) -> None:
@@ -235,7 +284,9 @@ def test_no_actors_at_all(call: Call, world: Path) -> None:
 
 @needs_chromium
 @pytest.mark.parametrize("width", [390, 768, 1280])
-def test_no_page_is_wider_than_the_screen(world: Path, store: ActorStore, tmp_path: Path, width: int) -> None:
+def test_no_page_is_wider_than_the_screen(
+    world: Path, store: ActorStore, tmp_path: Path, width: int
+) -> None:
     long = f"{DESCRIPTION} {'averyverylongword' * 12}"
     add_actor(store, "an_actor_with_a_very_long_name_indeed_1234567890", description=long)
     name = store.names()[0]

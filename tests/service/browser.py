@@ -1,4 +1,6 @@
-"""A real chromium, headless, driven by its DevTools protocol: enough of it for a test to load a page, type, click, wait and look."""
+"""A real chromium, headless, driven by its DevTools protocol: enough of it for a test to load a
+page, type, click, wait and look.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,30 @@ from websockets.sync.client import ClientConnection, connect
 
 # The last few keep it from speaking to anybody but the page's server.
 ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-port=0", "--remote-allow-origins=*",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-port=0",
+    "--remote-allow-origins=*",
+)
 
 
 def chromium() -> str | None:
     """The browser's program, if one is installed."""
-    return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    return next(
+        (
+            found
+            for name in ("chromium", "chromium-browser", "google-chrome")
+            if (found := shutil.which(name))
+        ),
+        None,
+    )
 
 
 # The middle of an element if it is where it was a moment ago and on top there, else null.
@@ -37,7 +55,7 @@ STILL = """(async () => {
   const [x, y] = middle();
   const top = document.elementFromPoint(x, y);
   return x === before[0] && y === before[1] && top !== null && (element.contains(top) || top.contains(element)) ? [x, y] : null;
-})()"""
+})()"""  # noqa: E501
 
 
 class Page:
@@ -71,7 +89,11 @@ class Page:
     def size(self, width: int, height: int, phone: bool = False, dark: bool = False) -> None:
         """Of the screen, in CSS pixels; a phone has two device pixels for each and touch."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=2 if phone else 1,
+            mobile=phone,
         )
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[theme])
@@ -82,7 +104,9 @@ class Page:
 
     def js(self, expression: str) -> Any:
         """The value of an expression in the page; promises are waited for."""
-        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
@@ -90,18 +114,29 @@ class Page:
         """Wait until an expression is true."""
         deadline = time.monotonic() + seconds
         while not self.js(f"Boolean({condition})"):
-            assert time.monotonic() < deadline, f"{condition}\n{self.js('document.body.innerText')}\n{self.complaints}"
+            assert time.monotonic() < deadline, (
+                f"{condition}\n{self.js('document.body.innerText')}\n{self.complaints}"
+            )
             time.sleep(0.1)
 
     def click(self, selector: str) -> None:
-        """A real click in the middle of an element, once it lies still and nothing covers it: pictures that arrive move what is below."""
+        """A real click in the middle of an element, once it lies still and nothing covers it:
+        pictures that arrive move what is below.
+        """
         element = f"document.querySelector({json.dumps(selector)})"
         deadline, place = time.monotonic() + 30, None
         while place is None:
             assert time.monotonic() < deadline, f"{selector} does not lie still, or is covered"
             place = self.js(STILL.replace("ELEMENT", element))
         for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+            self.call(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=place[0],
+                y=place[1],
+                button="left",
+                clickCount=1,
+            )
 
     def type(self, selector: str, text: str) -> None:
         """Into a field, as the keyboard would."""
@@ -111,8 +146,17 @@ class Page:
     def press(self, key: str, code: int) -> None:
         """One key."""
         typed = {"text": "\r"} if key == "Enter" else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, windowsVirtualKeyCode=code, **typed)
-        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=code)
+        self.call(
+            "Input.dispatchKeyEvent",
+            type="keyDown",
+            key=key,
+            code=key,
+            windowsVirtualKeyCode=code,
+            **typed,
+        )
+        self.call(
+            "Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=code
+        )
 
     def choose_file(self, selector: str, path: Path) -> None:
         """For an input of type file."""
@@ -122,7 +166,11 @@ class Page:
 
     def picture(self, path: Path, whole: bool = False) -> None:
         """A screenshot, PNG; whole: the page down to its end."""
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]))
+        path.write_bytes(
+            base64.b64decode(
+                self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
+            )
+        )
 
 
 @contextmanager
@@ -131,7 +179,9 @@ def browser(folder: Path) -> Iterator[Page]:
     program = chromium()
     assert program is not None
     process = subprocess.Popen(
-        [program, *ARGUMENTS, f"--user-data-dir={folder}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program, *ARGUMENTS, f"--user-data-dir={folder}", "about:blank"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         listens = folder / "DevToolsActivePort"

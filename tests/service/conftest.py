@@ -1,4 +1,6 @@
-"""A real server for the tests of the service: `avatar-pipeline serve`, a process of its own, on folders of its own."""
+"""A real server for the tests of the service: `avatar-pipeline serve`, a process of its own, on
+folders of its own.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from typing import Any
 import pytest
 import requests
 
-from avatar_pipeline.home import PROJECT
+from avatar_pipeline.core.home import PROJECT
 
 STARTS = 120.0  # seconds that a server may take until it answers, on a busy machine
 FINISHES = 180.0  # and a small picture
@@ -30,7 +32,8 @@ SMALL = {"width": 256, "height": 256}
 class Server:
     """A running `avatar-pipeline serve`.
 
-    url: without a slash at its end. home: DAGSTER_HOME; the service's folder is in it. data: the actors. log: what it printed.
+    url: without a slash at its end. home: DAGSTER_HOME; the service's folder is in it. data: the
+    actors. log: what it printed.
     """
 
     url: str
@@ -43,7 +46,9 @@ class Server:
 
     def request(self, method: str, path: str, **more: Any) -> requests.Response:
         """One request; fails a test rather than hanging it."""
-        return requests.request(method, self.url + path, timeout=more.pop("timeout", FINISHES), **more)
+        return requests.request(
+            method, self.url + path, timeout=more.pop("timeout", FINISHES), **more
+        )
 
     def get(self, path: str, **more: Any) -> requests.Response:
         return self.request("GET", path, **more)
@@ -51,14 +56,23 @@ class Server:
     def post(self, path: str, json: Any = None, **more: Any) -> requests.Response:
         return self.request("POST", path, json=json, **more)
 
-    def post_job(self, task: str = "generate", headers: dict[str, str] | None = None, **given: Any) -> dict[str, Any]:
-        """POST /jobs; the accepted job. given: the input's fields; small pictures where none are asked for."""
-        fields = {**({"prompt": "a 30 year old man", **SMALL} if task == "generate" else {}), **given}
+    def post_job(
+        self, task: str = "generate", headers: dict[str, str] | None = None, **given: Any
+    ) -> dict[str, Any]:
+        """POST /jobs; the accepted job. given: the input's fields; small pictures where none are
+        asked for.
+        """
+        fields = {
+            **({"prompt": "a 30 year old man", **SMALL} if task == "generate" else {}),
+            **given,
+        }
         answer = self.post("/jobs", {"task": task, "input": fields}, headers=headers)
         assert answer.status_code == 202, answer.text
         return dict(answer.json())
 
-    def wait(self, job_id: str, seconds: float = FINISHES, until: tuple[str, ...] = ()) -> dict[str, Any]:
+    def wait(
+        self, job_id: str, seconds: float = FINISHES, until: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         """The job, when it is finished or in one of the states `until`."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -66,13 +80,17 @@ class Server:
             if job["state"] in (until or ("completed", "failed", "cancelled")):
                 return job
             time.sleep(0.05)
-        raise AssertionError(f"job {job_id} is {job['state']} after {seconds:g} s:\n{self.log.read_text()[-4000:]}")
+        raise AssertionError(
+            f"job {job_id} is {job['state']} after {seconds:g} s:\n{self.log.read_text()[-4000:]}"
+        )
 
     def ask_and_leave(self, path: str, json: Any, headers: dict[str, str] | None = None) -> str:
         """A request whose client goes away as soon as its job is accepted; the job's id."""
         before = {job["id"] for job in self.get("/jobs?limit=100").json()["jobs"]}
         connection = HTTPConnection(self.url.removeprefix("http://"), timeout=FINISHES)
-        connection.request("POST", path, dumps(json), {"Content-Type": "application/json", **(headers or {})})
+        connection.request(
+            "POST", path, dumps(json), {"Content-Type": "application/json", **(headers or {})}
+        )
         deadline = time.monotonic() + FINISHES
         while time.monotonic() < deadline:
             newest = str(self.get("/jobs?limit=1").json()["jobs"][0]["id"])
@@ -104,7 +122,8 @@ class Server:
 
 
 def start_server(folders: pytest.TempPathFactory, *arguments: str, **environment: str) -> Server:
-    """Start one, with further arguments of `serve` and environment variables (AVATAR_SERVICE_...); the caller stops it.
+    """Start one, with further arguments of `serve` and environment variables (AVATAR_SERVICE_...);
+    the caller stops it.
 
     Returns when it answers; its worker may still be loading.
     """
@@ -114,8 +133,20 @@ def start_server(folders: pytest.TempPathFactory, *arguments: str, **environment
         (data / found.parent.name).mkdir(parents=True)
         shutil.copy(found, data / found.parent.name)
     own = {"DAGSTER_HOME": world / "home", "AVATAR_DATA": data, "AVATAR_EXPORTS": world / "exports"}
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **{name: str(path) for name, path in own.items()}, **environment}
-    server = Server(f"http://127.0.0.1:{free_port()}", world / "home", data, world / "server.log", environment, arguments)
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        **{name: str(path) for name, path in own.items()},
+        **environment,
+    }
+    server = Server(
+        f"http://127.0.0.1:{free_port()}",
+        world / "home",
+        data,
+        world / "server.log",
+        environment,
+        arguments,
+    )
     server.start()
     return server
 
@@ -128,7 +159,15 @@ def free_port() -> int:
 
 
 def _process(server: Server) -> subprocess.Popen[bytes]:
-    call = [sys.executable, "-m", "avatar_pipeline.cli", "serve", "--port", server.url.rpartition(":")[2], *server.arguments]
+    call = [
+        sys.executable,
+        "-m",
+        "avatar_pipeline",
+        "serve",
+        "--port",
+        server.url.rpartition(":")[2],
+        *server.arguments,
+    ]
     with server.log.open("ab") as log:
         return subprocess.Popen(call, cwd=PROJECT, env=server.environment, stdout=log, stderr=log)
 

@@ -1,4 +1,6 @@
-"""A server in this process, with the guard around a few routes of its own: real sockets, no worker."""
+"""A server in this process, with the guard around a few routes of its own: real sockets, no
+worker.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ from pydantic import BaseModel
 
 from avatar_pipeline.service.app import create_app
 from avatar_pipeline.service.context import Service
-from avatar_pipeline.service.guard import guard
-from avatar_pipeline.service.job import Job
-from avatar_pipeline.service.protocol import uvicorn_options
-from avatar_pipeline.service.queue import JobQueue
+from avatar_pipeline.service.http.header_timeout import uvicorn_options
+from avatar_pipeline.service.jobs.job import Job
+from avatar_pipeline.service.jobs.queue import JobQueue
+from avatar_pipeline.service.middleware import guard
 from avatar_pipeline.service.settings import Settings
 from tests.service.conftest import free_port
 
@@ -38,7 +40,9 @@ def small_app(settings: Settings) -> FastAPI:
         return {"prompt": wish.prompt, "owner": request.state.owner}
 
     @app.post("/v1/images/face-migration")
-    async def migrate(image: Annotated[UploadFile, File()], prompt: Annotated[str, Form()] = "") -> dict[str, Any]:
+    async def migrate(
+        image: Annotated[UploadFile, File()], prompt: Annotated[str, Form()] = ""
+    ) -> dict[str, Any]:
         return {"bytes": len(await image.read()), "prompt": prompt}
 
     @app.get("/jobs")
@@ -70,7 +74,9 @@ def running(app: FastAPI, settings: Settings, **more: Any) -> Iterator[str]:
     """An application's address while it runs. more: for uvicorn."""
     port = free_port()
     options = {**uvicorn_options(settings), **more}
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, **options))
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, **options)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -90,8 +96,11 @@ def serving(settings: Settings) -> Iterator[str]:
 
 
 @contextmanager
-def application(folder: Path, jobs: Sequence[Job] = (), **fields: Any) -> Iterator[tuple[str, Path]]:
-    """The whole application, on real sockets, without its worker: its address and its folder of jobs, which stay queued.
+def application(
+    folder: Path, jobs: Sequence[Job] = (), **fields: Any
+) -> Iterator[tuple[str, Path]]:
+    """The whole application, on real sockets, without its worker: its address and its folder of
+    jobs, which stay queued.
 
     jobs: that it knows from before.
     """
@@ -105,7 +114,9 @@ def application(folder: Path, jobs: Sequence[Job] = (), **fields: Any) -> Iterat
 
 
 def raw(url: str, sent: bytes, seconds: float = 10, *, pieces: float = 0) -> bytes:
-    """What a server answers to these bytes, until it closes. pieces: seconds between two of them."""
+    """What a server answers to these bytes, until it closes. pieces: seconds between two of
+    them.
+    """
     host, _, port = url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=seconds) as connection:
         answer = b""

@@ -10,8 +10,12 @@ from pathlib import Path
 CLIENTS = Path(__file__).parent / "clients"
 
 
-def run_client(name: str, folder: Path, replaced: dict[str, str], before: str = "", after: str = "") -> str:
-    """Run clients/`name` in `folder`; returns what it printed. replaced: URL, token and file, each of which must be in it."""
+def run_client(
+    name: str, folder: Path, replaced: dict[str, str], before: str = "", after: str = ""
+) -> str:
+    """Run clients/`name` in `folder`; returns what it printed. replaced: URL, token and file, each
+    of which must be in it.
+    """
     text = (CLIENTS / name).read_text()
     for old, new in replaced.items():
         assert old in text, f"{name} does not say {old!r}"
@@ -21,7 +25,13 @@ def run_client(name: str, folder: Path, replaced: dict[str, str], before: str = 
     # no PATH: there is no viewer for img.show() to start
     environment = {**os.environ, "PATH": "", "IMAGE_API_KEY": "no-token-needed"}
     done = subprocess.run(
-        [sys.executable, str(script)], cwd=folder, env=environment, capture_output=True, text=True, timeout=180, check=False
+        [sys.executable, str(script)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

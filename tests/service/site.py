@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
 
-from avatar_pipeline.imaging import encode_png
+from avatar_pipeline.imaging.images import encode_png
 
 PNG = encode_png(Image.new("RGB", (40, 30), (200, 100, 50)))
 
@@ -23,7 +23,9 @@ class Site:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 length = int(self.headers.get("Content-Length", 0))
-                site.asked.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
+                site.asked.append(
+                    (self.command, self.path, dict(self.headers), self.rfile.read(length))
+                )
                 site.answer(self)
 
             do_POST = do_GET

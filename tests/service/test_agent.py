@@ -1,4 +1,6 @@
-"""Image / Avatar Agent API: POST /generate. Its printed clients, every parameter's range and effect."""
+"""Image / Avatar Agent API: POST /generate. Its printed clients, every parameter's range and
+effect.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ from tests.service.conftest import Server
 from tests.service.run_client import run_client
 
 SIZE = {"width": 256, "height": 256}
-MAN = "headshot portrait photograph of a european 45 year old male with short brown hair, neutral gray studio background"
+MAN = (
+    "headshot portrait photograph of a european 45 year old male with short brown hair, neutral "
+    "gray studio background"
+)
 
 
 def generate(server: Server, **body: Any) -> dict[str, Any]:
@@ -35,7 +40,10 @@ def drawn(url: str) -> bytes:
 
 
 def test_the_printed_client_fetches_an_avatar(server: Server, tmp_path: Path) -> None:
-    prompt = "Professional headshot portrait of Prof. Dr. Uwe Hahne, frontal view, neutral expression, studio lighting"
+    prompt = (
+        "Professional headshot portrait of Prof. Dr. Uwe Hahne, frontal view, neutral expression, "
+        "studio lighting"
+    )
     run_client(
         "agent_fetch_avatar.py.txt",
         tmp_path,
@@ -49,7 +57,9 @@ def test_the_printed_client_fetches_an_avatar(server: Server, tmp_path: Path) ->
 
 def test_the_printed_test_script(server: Server, tmp_path: Path) -> None:
     said = run_client(
-        "agent_test_script.py.txt", tmp_path, {"YOUR_ENDPOINT_HERE": f"{server.url}/generate", "YOUR_TOKEN": "none"}
+        "agent_test_script.py.txt",
+        tmp_path,
+        {"YOUR_ENDPOINT_HERE": f"{server.url}/generate", "YOUR_TOKEN": "none"},
     )
     assert "Status: 200" in said and f"Image URL: {server.url}/api/images/" in said
 
@@ -57,7 +67,15 @@ def test_the_printed_test_script(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/generate", "/avatar", "/api/generate", "/api/avatar"])
 def test_the_contracted_answer_under_each_name(server: Server, path: str) -> None:
     answer = server.post(
-        path, {"prompt": MAN, "width": 300, "height": 420, "format": "png", "seed": 42, "style": "photorealistic"}
+        path,
+        {
+            "prompt": MAN,
+            "width": 300,
+            "height": 420,
+            "format": "png",
+            "seed": 42,
+            "style": "photorealistic",
+        },
     )
     body = answer.json()
     assert answer.status_code == 200
@@ -70,11 +88,26 @@ def test_the_contracted_answer_under_each_name(server: Server, path: str) -> Non
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("prompt", ""), ("prompt", "x" * 4001), ("style", "baroque"), ("width", 255), ("width", 2049), ("height", 0), ("height", 2049),
-        ("width", "wide"), ("format", "gif"), ("seed", -2), ("seed", 2**32), ("n", 0), ("n", 9), ("views", ["from above"]),
-        ("expressions", ["bored"]), ("actor", "nobody_here"), ("actor", "../demo"), ("actor", "A"),
+        ("prompt", ""),
+        ("prompt", "x" * 4001),
+        ("style", "baroque"),
+        ("width", 255),
+        ("width", 2049),
+        ("height", 0),
+        ("height", 2049),
+        ("width", "wide"),
+        ("format", "gif"),
+        ("seed", -2),
+        ("seed", 2**32),
+        ("n", 0),
+        ("n", 9),
+        ("views", ["from above"]),
+        ("expressions", ["bored"]),
+        ("actor", "nobody_here"),
+        ("actor", "../demo"),
+        ("actor", "A"),
     ],
-)  # fmt: skip
+)
 def test_out_of_range(server: Server, field: str, value: Any) -> None:
     answer = server.post("/generate", {"prompt": MAN, field: value})
     assert answer.status_code == 422
@@ -83,11 +116,18 @@ def test_out_of_range(server: Server, field: str, value: Any) -> None:
 
 
 def test_an_unknown_style_is_answered_with_the_known_ones(server: Server) -> None:
-    assert "'photorealistic'" in server.post("/generate", {"prompt": MAN, "style": "baroque"}).json()["message"]
+    assert (
+        "'photorealistic'"
+        in server.post("/generate", {"prompt": MAN, "style": "baroque"}).json()["message"]
+    )
 
 
 def test_more_pictures_than_one_request_may_have(server: Server) -> None:
-    many = {"n": 8, "views": ["frontal", "3/4 view", "profile"], "expressions": ["neutral", "smiling"]}
+    many = {
+        "n": 8,
+        "views": ["frontal", "3/4 view", "profile"],
+        "expressions": ["neutral", "smiling"],
+    }
     assert "at most 32" in server.post("/generate", {"prompt": MAN, **many}).json()["message"]
 
 
@@ -106,8 +146,17 @@ def test_each_of_several_pictures_is_repeated_by_its_own_seed(server: Server) ->
 
 
 def test_views_and_expressions_are_drawn_or_said_to_be_missing(server: Server) -> None:
-    views, expressions = ["frontal", "3/4 view", "3/4 view right", "profile"], ["neutral", "speaking"]
-    body = generate(server, prompt=f"{MAN}, frontal view, neutral expression", seed=2, views=views, expressions=expressions)
+    views, expressions = (
+        ["frontal", "3/4 view", "3/4 view right", "profile"],
+        ["neutral", "speaking"],
+    )
+    body = generate(
+        server,
+        prompt=f"{MAN}, frontal view, neutral expression",
+        seed=2,
+        views=views,
+        expressions=expressions,
+    )
     images = {(image["view"], image["expression"]): image["measured"] for image in body["images"]}
     assert list(images) == [(view, expression) for view in views for expression in expressions]
     assert abs(images["frontal", "neutral"]["yaw"]) < 5
@@ -122,7 +171,9 @@ def test_views_and_expressions_are_drawn_or_said_to_be_missing(server: Server) -
 
 
 def test_styles_act_or_are_said_not_to(server: Server) -> None:
-    plain, studio, painted = (generate(server, style=style, seed=4) for style in ("photorealistic", "studio", "painting"))
+    plain, studio, painted = (
+        generate(server, style=style, seed=4) for style in ("photorealistic", "studio", "painting")
+    )
     assert drawn(plain["image_url"]) != drawn(studio["image_url"])
     assert not plain["warnings"]
     assert any("'painting' was left out" in said for said in painted["warnings"])

@@ -1,4 +1,6 @@
-"""The Base Image Generation API, by its own clients, against a real server: what it answers, makes, and refuses."""
+"""The Base Image Generation API, by its own clients, against a real server: what it answers, makes,
+and refuses.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ import yaml
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
-from avatar_pipeline.provenance.digests import sha256_bytes
-from avatar_pipeline.provenance.verify import verify
+from avatar_pipeline.content_credentials.verify import verify
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from tests.service.clients.run_in_node import CLIENTS, run_in_node
 from tests.service.conftest import Server
 
@@ -39,9 +41,14 @@ SMALL = {"width": 256, "height": 384, "steps": 1}
 
 @pytest.fixture(scope="module", autouse=True)
 def sooner(server: Server) -> None:
-    """The actor of the document's example, with one candidate in the place of four, and no face drawn again: a fifth of the time."""
+    """The actor of the document's example, with one candidate in the place of four, and no face
+    drawn again: a fifth of the time.
+    """
     path = server.data / NAME / "actor.yaml"
-    path.write_text(path.read_text() + "settings:\n  base_image:\n    candidates: 1 # for the tests\n    face_detail: false\n")
+    path.write_text(
+        path.read_text() + "settings:\n  base_image:\n    candidates: 1 # for the "
+        "tests\n    face_detail: false\n"
+    )
 
 
 def generate(server: Server, **fields: Any) -> dict[str, Any]:
@@ -66,7 +73,11 @@ def pixels(data: bytes) -> bytes:
 def refused(server: Server, fields: Any, words: str, **more: Any) -> None:
     """FAILED with such words, as JSON, and nothing written."""
     before = state(server)
-    answer = server.post(PATH, fields, **more) if "data" not in more else server.request("POST", PATH, **more)
+    answer = (
+        server.post(PATH, fields, **more)
+        if "data" not in more
+        else server.request("POST", PATH, **more)
+    )
     assert answer.headers["Content-Type"] == "application/json"
     body = answer.json()
     assert (body["status"], answer.ok) == ("FAILED", False)
@@ -94,15 +105,24 @@ def test_the_documents_call_runs_as_printed(server: Server) -> None:
     assert body["localPath"] == str(server.data / NAME / "base_image" / f"{NAME}_base.png")
     assert pixels(Path(body["localPath"]).read_bytes()) == pixels(picture(body))
     told = verify(picture(body))
-    assert (told.state, told.lineage["copy_of"]) == ("valid", sha256_bytes(Path(body["localPath"]).read_bytes()))
+    assert (told.state, told.lineage["copy_of"]) == (
+        "valid",
+        sha256_bytes(Path(body["localPath"]).read_bytes()),
+    )
     assert body["metadata"] == {
-        "actor_name": NAME, "description": DESCRIPTION, "width": 1024, "height": 1536, "steps": 25, "prompt": PROMPT,
-    }  # fmt: skip
+        "actor_name": NAME,
+        "description": DESCRIPTION,
+        "width": 1024,
+        "height": 1536,
+        "steps": 25,
+        "prompt": PROMPT,
+    }
     with Image.open(io.BytesIO(picture(body))) as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (1024, 1536))
     assert isinstance(body["seed"], int)
     assert 0 <= body["seed"] < 2**32
-    # It is the actor's own asset, made by a Dagster run of its own, with the template's framing and a picture drawn smaller.
+    # It is the actor's own asset, made by a Dagster run of its own, with the template's framing and
+    # a picture drawn smaller.
     made = ActorStore(server.data).current(NAME, "base_image")
     assert (made.root_seed, made.metrics["prompt"]) == (body["seed"], PROMPT)
     assert (made.metrics["drawn_width"], made.metrics["drawn_height"]) == (512, 768)
@@ -114,9 +134,13 @@ def test_the_documents_call_runs_as_printed(server: Server) -> None:
 
 
 def test_the_documents_react_example(server: Server) -> None:
-    function = (CLIENTS / "generate_actor_base_image.ts").read_text().replace(": string", "")  # node knows no types
+    # node knows no types
+    function = (CLIENTS / "generate_actor_base_image.ts").read_text().replace(": string", "")
     call = f"const made = await generateActorBaseImage({NAME!r}, {DESCRIPTION!r});\n"
-    wrong = "let said; try { await generateActorBaseImage('demo', 'european 30 year old male') } catch (error) { said = error.message }\n"
+    wrong = (
+        "let said; try { await generateActorBaseImage('demo', 'european 30 year old male') } "
+        "catch (error) { said = error.message }\n"
+    )
     (made, said), lines, errors = run_in_node(function + call + wrong, server.url, "[made, said]")
     assert f"Base image saved to: {made['localPath']}" in lines
     assert f"Seed used: {made['seed']}" in lines
@@ -125,10 +149,19 @@ def test_the_documents_react_example(server: Server) -> None:
 
 
 def test_a_new_name_makes_a_new_actor_and_its_yaml_says_how(server: Server) -> None:
-    body = generate(server, actorName="new_one", description="black 35 year old female\nwith curly hair. ", seed=0, **SMALL)
+    body = generate(
+        server,
+        actorName="new_one",
+        description="black 35 year old female\nwith curly hair. ",
+        seed=0,
+        **SMALL,
+    )
     assert body["seed"] == 0
     assert body["metadata"]["description"] == "black 35 year old female with curly hair."
-    assert "photograph of a black 35 year old female with curly hair.\nStanding" in body["metadata"]["prompt"]
+    assert (
+        "photograph of a black 35 year old female with curly hair.\nStanding"
+        in body["metadata"]["prompt"]
+    )
     assert yaml.safe_load((server.data / "new_one" / "actor.yaml").read_text()) == {
         "description": "black 35 year old female with curly hair.",
         "likeness": "synthetic",
@@ -139,7 +172,11 @@ def test_a_new_name_makes_a_new_actor_and_its_yaml_says_how(server: Server) -> N
         "settings": {"base_image": {"width": 256, "height": 384, "steps": 1, "any_size": True}},
     }
     manifest = ActorStore(server.data).current("new_one", "base_image")
-    assert (manifest.metrics["width"], manifest.metrics["height"], manifest.metrics["steps"]) == (256, 384, 1)
+    assert (manifest.metrics["width"], manifest.metrics["height"], manifest.metrics["steps"]) == (
+        256,
+        384,
+        1,
+    )
 
 
 def test_a_described_actor_is_described_anew_and_its_past_stays(server: Server) -> None:
@@ -159,8 +196,12 @@ def test_a_described_actor_is_described_anew_and_its_past_stays(server: Server) 
     assert store.current(NAME, "base_image").digest != first.digest
 
 
-def test_the_alternative_size_shows_one_person_from_the_head_on(server: Server, analyzer: FaceAnalyzer) -> None:
-    body = generate(server, actorName=NAME, description=DESCRIPTION, seed=1, width=1360, height=768, steps=10)
+def test_the_alternative_size_shows_one_person_from_the_head_on(
+    server: Server, analyzer: FaceAnalyzer
+) -> None:
+    body = generate(
+        server, actorName=NAME, description=DESCRIPTION, seed=1, width=1360, height=768, steps=10
+    )
     with Image.open(io.BytesIO(picture(body))) as image:
         assert image.size == (1360, 768)
         assert len(analyzer.analyze(np.asarray(image))) == 1
@@ -191,34 +232,56 @@ def test_what_a_description_lacks_is_told(server: Server) -> None:
         ({}, "Missing required fields: actorName, description."),
         ({"actorName": NAME}, "Missing required fields: description."),
         ({"description": DESCRIPTION}, "Missing required fields: actorName."),
-        ({"actorName": "", "description": None}, "Missing required fields: actorName, description."),
+        (
+            {"actorName": "", "description": None},
+            "Missing required fields: actorName, description.",
+        ),
         ({"actorName": NAME, "description": "  \n"}, "Missing required fields: description."),
-        ({"actorName": "../demo", "description": DESCRIPTION}, "'../demo' is not an actor name. Use 1 to 64 lower-case letters"),
-        ({"actorName": "Uwe Hahne", "description": DESCRIPTION}, "'Uwe Hahne' is not an actor name."),
+        (
+            {"actorName": "../demo", "description": DESCRIPTION},
+            "'../demo' is not an actor name. Use 1 to 64 lower-case letters",
+        ),
+        (
+            {"actorName": "Uwe Hahne", "description": DESCRIPTION},
+            "'Uwe Hahne' is not an actor name.",
+        ),
         ({"actorName": "a" * 65, "description": DESCRIPTION}, "is not an actor name."),
         ({"actorName": ["a"], "description": DESCRIPTION}, "actorName"),
         ({"actorName": "x", "description": "person"}, "description is a single word ('person')"),
         ({"actorName": "x", "description": "a " * 501}, "description"),
         ({"actorName": "demo", "description": DESCRIPTION}, "actorName: demo has photographs"),
-        ({"actorName": "prof_hahne", "description": DESCRIPTION}, "actorName: prof_hahne has photographs"),
+        (
+            {"actorName": "prof_hahne", "description": DESCRIPTION},
+            "actorName: prof_hahne has photographs",
+        ),
         *(
             ({"actorName": "x", "description": DESCRIPTION, field: value}, field)
             for field, values in {
-                "width": (255, 2049, 0, -1, "wide", 300.5, None), "height": (255, 2049), "steps": (0, 151, "many"),
+                "width": (255, 2049, 0, -1, "wide", 300.5, None),
+                "height": (255, 2049),
+                "steps": (0, 151, "many"),
                 "seed": (-2, 2**32, 0.5, "x"),
             }.items()
             for value in values
         ),
         ([], "JSON object"),
     ],
-)  # fmt: skip
-def test_what_is_refused_fails_in_words_and_leaves_nothing(server: Server, fields: Any, words: str) -> None:
+)
+def test_what_is_refused_fails_in_words_and_leaves_nothing(
+    server: Server, fields: Any, words: str
+) -> None:
     refused(server, fields, words)
 
 
 def test_no_json_fails_in_json(server: Server) -> None:
     refused(server, None, "JSON", data=b"{", headers={"Content-Type": "application/json"})
-    refused(server, None, "", data=b"actorName=x", headers={"Content-Type": "application/x-www-form-urlencoded"})
+    refused(
+        server,
+        None,
+        "",
+        data=b"actorName=x",
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
     answer = server.get(PATH)
     assert answer.status_code == 405
     assert answer.json()["status"] == "FAILED"
@@ -228,9 +291,16 @@ def test_openapi_tells_the_fields(server: Server) -> None:
     document = server.get("/openapi.json").json()
     body = document["components"]["schemas"]["GenerateBaseImage"]["properties"]
     assert list(body) == ["actorName", "description", "width", "height", "steps", "seed"]
-    assert {name: field.get("default") for name, field in body.items() if "default" in field and field["default"] is not None} == {
-        "width": 1024, "height": 1536, "steps": 25, "seed": -1,
-    }  # fmt: skip
+    assert {
+        name: field.get("default")
+        for name, field in body.items()
+        if "default" in field and field["default"] is not None
+    } == {
+        "width": 1024,
+        "height": 1536,
+        "steps": 25,
+        "seed": -1,
+    }
     assert all(field["description"] for field in body.values())
     answers = document["paths"][PATH]["post"]["responses"]
     assert "Missing required fields" in answers["422"]["description"]

@@ -1,4 +1,6 @@
-"""The Base Image Generation API with RunPod behind it, as its document has it: a server that is told to, and RunPod's stand-in."""
+"""The Base Image Generation API with RunPod behind it, as its document has it: a server that is
+told to, and RunPod's stand-in.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ from avatar_pipeline.actors.store import ActorStore
 from tests.remote.server import BASE64, ENDPOINT, KEY, FakeRunPod, completed, images, says, serve
 from tests.service.conftest import Server, start_server
 
-FIELDS = {"actorName": "anna", "description": "european 25 year old male with short brown hair and blue eyes", "seed": 7}
+FIELDS = {
+    "actorName": "anna",
+    "description": "european 25 year old male with short brown hair and blue eyes",
+    "seed": 7,
+}
 PATH = "/api/generate-base-image"
 
 
@@ -33,7 +39,9 @@ def runpod(stand_in: FakeRunPod) -> FakeRunPod:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, stand_in: FakeRunPod) -> Iterator[Server]:
-    """A server whose base images RunPod draws. It gives a job up after 10 seconds, the least that can be set."""
+    """A server whose base images RunPod draws. It gives a job up after 10 seconds, the least that
+    can be set.
+    """
     started = start_server(
         tmp_path_factory,
         AVATAR_SERVICE_BASE_IMAGE_BACKEND="runpod",
@@ -78,12 +86,18 @@ def test_the_documented_errors_reach_the_client(server: Server, runpod: FakeRunP
         "error_traceback": "Traceback (most recent call last): /secret",
         "hostname": "secret",
     }
-    runpod.final = lambda number, sent: {"status": "FAILED", "error": json.dumps(error)}  # as the RunPod SDK tells it
+    # as the RunPod SDK tells it
+    runpod.final = lambda number, sent: {"status": "FAILED", "error": json.dumps(error)}
     said = failed(server)
     assert said.startswith("Generation failed: worker lost. ")
     assert "secret" not in said
     before = (server.data / "anna" / "actor.yaml").read_bytes()
-    assert server.post(PATH, {**FIELDS, "description": "asian 50 year old female", "seed": 9}).json()["status"] == "FAILED"
+    assert (
+        server.post(PATH, {**FIELDS, "description": "asian 50 year old female", "seed": 9}).json()[
+            "status"
+        ]
+        == "FAILED"
+    )
     assert (server.data / "anna" / "actor.yaml").read_bytes() == before
     runpod.faults["run"] = deque([says(401, {"error": "no"})])
     assert failed(server).startswith("RunPod error: 401")

@@ -1,4 +1,6 @@
-"""Avatar Generation API: GET /health and GET /generate-image, on the application without its worker, which neither of them needs."""
+"""Avatar Generation API: GET /health and GET /generate-image, on the application without its
+worker, which neither of them needs.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,11 @@ from PIL import Image
 from avatar_pipeline import __version__
 from avatar_pipeline.cartoons import generator
 from avatar_pipeline.cartoons.attributes import SIZES, Size, chosen, described, draw_latents
-from avatar_pipeline.cartoons.drawing import draw, style_sha256
-from avatar_pipeline.provenance.verify import verify
+from avatar_pipeline.cartoons.dicebear import draw, style_sha256
+from avatar_pipeline.content_credentials.verify import verify
 from avatar_pipeline.service.app import create_app
+from avatar_pipeline.service.http.tokens import new_token
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.service.tokens import new_token
 
 AMY = 1  # a seed: short hair, nothing near the picture's corners
 
@@ -42,7 +44,9 @@ def client(app: FastAPI) -> TestClient:
     return TestClient(app, base_url="http://127.0.0.1")
 
 
-def picture(client: TestClient, path: str = "/generate-image", **query: Any) -> tuple[Image.Image, Any]:
+def picture(
+    client: TestClient, path: str = "/generate-image", **query: Any
+) -> tuple[Image.Image, Any]:
     answer = client.get(path, params=query or None)
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"] == "image/png"
@@ -75,7 +79,9 @@ def test_sizes_and_backgrounds(client: TestClient, query: str, pixels: int, mode
         image, headers = picture(client, path + query)
         assert (image.format, image.size, image.mode) == ("PNG", (pixels, pixels), mode)
         assert headers["Cache-Control"] == "no-store"
-        assert headers["Content-Disposition"] == f'inline; filename="cartoon-{headers["X-Seed"]}.png"'
+        assert (
+            headers["Content-Disposition"] == f'inline; filename="cartoon-{headers["X-Seed"]}.png"'
+        )
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -86,7 +92,8 @@ def test_the_transparency_is_real(client: TestClient, size: Size) -> None:
     middle = len(alpha) // 2
     assert (alpha[middle - 6 : middle + 6, middle - 6 : middle + 6] == 255).all()
     assert not pixels[alpha == 0].any()  # no colours hide where nothing is seen
-    # soft, and not cut out: what lies between is on the edge, between pixels that are seen and pixels that are not
+    # soft, and not cut out: what lies between is on the edge, between pixels that are seen and
+    # pixels that are not
     soft = (alpha > 25) & (alpha < 230)
     assert 50 < soft.sum() < alpha.size / 10
     plain, _ = picture(client, size=size, seed=AMY)
@@ -108,13 +115,20 @@ def test_a_seed_is_a_cartoon(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_dicebear_draws_what_the_seed_stands_for_and_the_generator_means_the_same(client: TestClient, size: Size) -> None:
+def test_dicebear_draws_what_the_seed_stands_for_and_the_generator_means_the_same(
+    client: TestClient, size: Size
+) -> None:
     baseline, drawn = {}, {}
     for seed in range(6):
-        image, headers = picture(client, seed=seed, size=size, renderer="dicebear", transparent=True)
+        image, headers = picture(
+            client, seed=seed, size=size, renderer="dicebear", transparent=True
+        )
         asked = described(chosen(draw_latents(size, 1, seed), size)[0], size)
         assert image.tobytes() == draw(asked, size).tobytes()
-        assert (headers["X-Renderer"], headers["X-Model"]) == ("dicebear", f"dicebear_open_peeps {style_sha256()[:12]}")
+        assert (headers["X-Renderer"], headers["X-Model"]) == (
+            "dicebear",
+            f"dicebear_open_peeps {style_sha256()[:12]}",
+        )
         baseline[seed] = np.asarray(generator.on_white(image), np.float64)
         drawn[seed] = np.asarray(picture(client, seed=seed, size=size)[0], np.float64)
     for seed, pixels in drawn.items():
@@ -125,15 +139,25 @@ def test_dicebear_draws_what_the_seed_stands_for_and_the_generator_means_the_sam
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("seed", "-2"), ("seed", "4294967296"), ("seed", "x"), ("seed", "1.5"), ("seed", ""), ("size", "medium"), ("size", ""),
-        ("transparent", "maybe"), ("transparent", ""), ("renderer", "torch"),
+        ("seed", "-2"),
+        ("seed", "4294967296"),
+        ("seed", "x"),
+        ("seed", "1.5"),
+        ("seed", ""),
+        ("size", "medium"),
+        ("size", ""),
+        ("transparent", "maybe"),
+        ("transparent", ""),
+        ("renderer", "torch"),
     ],
-)  # fmt: skip
+)
 def test_wrong_values_are_refused_by_field(client: TestClient, field: str, value: str) -> None:
     answer = client.get("/generate-image", params={field: value})
     assert answer.status_code == 422
     assert set(answer.json()) == {"error", "message"}
-    assert answer.json()["error"] == "invalid_request" and answer.json()["message"].startswith(f"{field}: must be ")
+    assert answer.json()["error"] == "invalid_request" and answer.json()["message"].startswith(
+        f"{field}: must be "
+    )
 
 
 def test_other_methods_are_refused_in_its_own_form(client: TestClient) -> None:
@@ -143,7 +167,9 @@ def test_other_methods_are_refused_in_its_own_form(client: TestClient) -> None:
         assert set(answer.json()) == {"error", "message"}
 
 
-def test_weights_that_are_damaged_are_said_to_be(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_damaged_are_said_to_be(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(generator, "WEIGHTS", tmp_path)
     answer = client.get("/generate-image", params={"seed": 1})
     assert (answer.status_code, answer.json()["error"]) == (503, "model_unavailable")
@@ -154,7 +180,9 @@ def test_weights_that_are_damaged_are_said_to_be(client: TestClient, tmp_path: P
     assert client.get("/health").status_code == 200
 
 
-def test_nothing_leaves_unsigned(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_leaves_unsigned(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AVATAR_C2PA_KEY", str(tmp_path / "key.pem"))
     monkeypatch.setenv("AVATAR_C2PA_CHAIN", str(tmp_path / "chain.pem"))
     answer = client.get("/generate-image")
@@ -164,9 +192,14 @@ def test_nothing_leaves_unsigned(client: TestClient, tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize(
     ("renderer", "model", "source"),
-    [("gan", "cartoon_gan_small", "trainedAlgorithmicMedia"), ("dicebear", "dicebear_open_peeps", "algorithmicMedia")],
+    [
+        ("gan", "cartoon_gan_small", "trainedAlgorithmicMedia"),
+        ("dicebear", "dicebear_open_peeps", "algorithmicMedia"),
+    ],
 )
-def test_the_picture_says_what_it_was_made_by(client: TestClient, renderer: str, model: str, source: str) -> None:
+def test_the_picture_says_what_it_was_made_by(
+    client: TestClient, renderer: str, model: str, source: str
+) -> None:
     answer = client.get("/generate-image", params={"seed": 7, "renderer": renderer})
     path = generator.WEIGHTS / "small.safetensors"
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if renderer == "gan" else style_sha256()
@@ -182,7 +215,9 @@ def test_many_at_once_get_each_their_own(app: FastAPI) -> None:
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             queries = [{"seed": seed % 5, "size": SIZES[seed % 2]} for seed in range(30)]
-            return await asyncio.gather(*(client.get("/generate-image", params=query) for query in queries))
+            return await asyncio.gather(
+                *(client.get("/generate-image", params=query) for query in queries)
+            )
 
     pixels: dict[tuple[str, tuple[int, int]], set[bytes]] = {}
     for answer in asyncio.run(ask()):
@@ -193,25 +228,35 @@ def test_many_at_once_get_each_their_own(app: FastAPI) -> None:
     assert len({next(iter(found)) for found in pixels.values()}) == 10
 
 
-def test_more_than_may_wait_are_asked_to_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While another process makes the pair of keys, nothing can be signed: 64 wait behind the first."""
+def test_more_than_may_wait_are_asked_to_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another process makes the pair of keys, nothing can be signed: 64 wait behind the
+    first.
+    """
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     app = create_app(Settings(folder=tmp_path))
 
     async def ask() -> list[httpx.Response]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://127.0.0.1"
+        ) as client:
             with FileLock(tmp_path / ".credentials.lock"):
                 asked = [asyncio.ensure_future(client.get("/generate-image")) for _ in range(100)]
                 await asyncio.wait(asked, timeout=60, return_when=asyncio.FIRST_COMPLETED)
-                while any(request.done() for request in asked) and sum(request.done() for request in asked) < 35:
+                while (
+                    any(request.done() for request in asked)
+                    and sum(request.done() for request in asked) < 35
+                ):
                     await asyncio.sleep(0.01)
             return await asyncio.gather(*asked)
 
     answers = asyncio.run(ask())
     refused = [answer for answer in answers if answer.status_code != 200]
-    assert {(answer.status_code, answer.json()["error"], answer.headers["Retry-After"]) for answer in refused} == {
-        (503, "queue_full", "1")
-    }
+    assert {
+        (answer.status_code, answer.json()["error"], answer.headers["Retry-After"])
+        for answer in refused
+    } == {(503, "queue_full", "1")}
     assert len(refused) == 35
     assert TestClient(app, base_url="http://127.0.0.1").get("/generate-image").status_code == 200
 
@@ -221,7 +266,10 @@ def test_tokens_count_for_cartoons_and_not_for_health(tmp_path: Path) -> None:
     client = TestClient(create_app(Settings(folder=tmp_path)), base_url="http://127.0.0.1")
     refused = client.get("/generate-image")
     assert (refused.status_code, refused.json()["error"]) == (401, "unauthorized")
-    assert client.get("/generate-image", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+    assert (
+        client.get("/generate-image", headers={"Authorization": f"Bearer {token}"}).status_code
+        == 200
+    )
     assert client.get("/health").json() == {"message": "okay"}
 
 
@@ -229,6 +277,13 @@ def test_the_description_says_that_a_png_comes(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     operation = paths["/generate-image"]["get"]
     answer = operation["responses"]["200"]
-    assert list(answer["content"]) == ["image/png"] and {"X-Seed", "X-Renderer", "X-Model"} <= set(answer["headers"])
-    assert {parameter["name"] for parameter in operation["parameters"]} == {"transparent", "size", "seed", "renderer"}
+    assert list(answer["content"]) == ["image/png"] and {"X-Seed", "X-Renderer", "X-Model"} <= set(
+        answer["headers"]
+    )
+    assert {parameter["name"] for parameter in operation["parameters"]} == {
+        "transparent",
+        "size",
+        "seed",
+        "renderer",
+    }
     assert paths["/health"]["get"]["security"] == []

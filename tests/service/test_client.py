@@ -13,7 +13,7 @@ from PIL import Image
 
 from avatar_pipeline import client as module
 from avatar_pipeline.client import ApiError, Client
-from avatar_pipeline.embedded.openpeople import emotion_tiles
+from avatar_pipeline.core.openpeople import emotion_tiles
 from tests.service.conftest import SMALL, Server, start_server
 
 
@@ -46,17 +46,31 @@ def test_every_dialect(server: Server, face: Path, tmp_path: Path) -> None:
     assert Image.open(tmp_path / "portrait.jpg").size == (256, 256)
     swapped = client.face_swap(face, target=face)
     assert swapped["identity"]["to_source"] is not None
-    anew = client.face_avatar(face, prompt="headshot of a man", num_inference_steps=2, guidance_scale=3, width=256, height=256)
+    anew = client.face_avatar(
+        face,
+        prompt="headshot of a man",
+        num_inference_steps=2,
+        guidance_scale=3,
+        width=256,
+        height=256,
+    )
     assert len(anew["output"]) == 1
     made = client.base_image(
-        "client_test", "european 25 year old male with short brown hair", width=256, height=384, steps=2, seed=1
+        "client_test",
+        "european 25 year old male with short brown hair",
+        width=256,
+        height=384,
+        steps=2,
+        seed=1,
     )
     assert made["status"] == "COMPLETED" and made["seed"] == 1
     drawn = client.face_migration(face, "headshot of a man", size="256x256", num_inference_steps=2)
     assert Image.open(io.BytesIO(drawn)).size == (256, 256)
 
 
-def test_refusals_of_every_dialect_are_one_exception(server: Server, face: Path, tmp_path: Path) -> None:
+def test_refusals_of_every_dialect_are_one_exception(
+    server: Server, face: Path, tmp_path: Path
+) -> None:
     client = Client(server.url)
     with pytest.raises(ApiError) as wrong:
         client.generate("a man", width=99)
@@ -75,15 +89,23 @@ def test_refusals_of_every_dialect_are_one_exception(server: Server, face: Path,
     assert wrong.value.code == "not_found"
     with pytest.raises(ApiError) as wrong:
         client.download(
-            f"{server.url}/api/images/{'0' * 8}-0000-0000-0000-{'0' * 12}/0.png?expires=1&signature=x", tmp_path / "x"
+            f"{server.url}/api/images/{'0' * 8}-0000-0000-0000-{'0' * 12}/0.png?expires=1&signature=x",  # noqa: E501
+            tmp_path / "x",
         )
     assert wrong.value.code == "not_found" and not (tmp_path / "x").exists()
 
 
 def test_jobs(server: Server) -> None:
     client = Client(server.url)
-    job = client.submit("generate", {"prompt": "a 30 year old woman", "seed": 5, **SMALL}, key="one")
-    assert client.submit("generate", {"prompt": "a 30 year old woman", "seed": 5, **SMALL}, key="one")["id"] == job["id"]
+    job = client.submit(
+        "generate", {"prompt": "a 30 year old woman", "seed": 5, **SMALL}, key="one"
+    )
+    assert (
+        client.submit("generate", {"prompt": "a 30 year old woman", "seed": 5, **SMALL}, key="one")[
+            "id"
+        ]
+        == job["id"]
+    )
     states = [now["state"] for now in client.events(job["id"])]
     assert states[-1] == "completed"
     assert client.wait(job["id"])["result"]["seed"] == 5
@@ -111,11 +133,15 @@ def test_a_full_queue_is_waited_for_and_no_longer_than_allowed(server: Server) -
     assert client.wait(last["id"])["state"] == "completed"
 
 
-def test_the_token_goes_to_the_service_and_not_with_downloads(server: Server, tmp_path: Path) -> None:
+def test_the_token_goes_to_the_service_and_not_with_downloads(
+    server: Server, tmp_path: Path
+) -> None:
     client = Client(server.url, token="avt_something")
     answer = client.generate("a 30 year old man", seed=3, **SMALL)
     sent: list[str | None] = []
-    client.session.hooks["response"].append(lambda got, **_: sent.append(got.request.headers.get("Authorization")))
+    client.session.hooks["response"].append(
+        lambda got, **_: sent.append(got.request.headers.get("Authorization"))
+    )
     client.generate("a 30 year old man", seed=3, **SMALL)
     client.download(answer["image_url"], tmp_path / "portrait.jpg")
     assert sent == ["Bearer avt_something", None]

@@ -1,4 +1,6 @@
-"""The Face Avatar API against a real server: every parameter's range and effect, and the status call."""
+"""The Face Avatar API against a real server: every parameter's range and effect, and the status
+call.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ import pytest
 import requests
 from PIL import Image
 
-from avatar_pipeline.imaging import encode_png
+from avatar_pipeline.imaging.images import encode_png
 from tests.service.conftest import Server
 
 PORTRAIT = Path(__file__).parents[1] / "faces" / "conformance" / "neutral.jpg"
@@ -21,8 +23,10 @@ ADDRESS = "data:image/jpeg;base64," + base64.b64encode(PORTRAIT.read_bytes()).de
 PROMPT = "headshot portrait photograph of a 30 year old woman, neutral gray studio background"
 # The document's default prompt, to the letter, but for the word.
 DEFAULT = (
-    "SFW Content, black plain background, joyous dating profile, VECTOR CARTOON ILLUSTRATION, half-body shot portrait enjoyable pleasing "
-    "pleasurable nice {}, looking at camera, Relaxed, Charming, Cordial, Gracious, 5 o clock shadow, 3d bitmoji avatar render, pixar, high "
+    "SFW Content, black plain background, joyous dating profile, VECTOR CARTOON ILLUSTRATION, "
+    "half-body shot portrait enjoyable pleasing "
+    "pleasurable nice {}, looking at camera, Relaxed, Charming, Cordial, Gracious, 5 o clock "
+    "shadow, 3d bitmoji avatar render, pixar, high "
     "def textures 8k, highly detailed, 3d render, award winning, no background elements"
 )
 SMALL = {"image": ADDRESS, "width": 256, "height": 256, "num_inference_steps": 5, "seed": 1}
@@ -39,7 +43,9 @@ def ask(server: Server, **fields: Any) -> dict[str, Any]:
 
 
 def pictures(body: dict[str, Any]) -> list[bytes]:
-    """The pictures, fetched as a client does: with no token. As PNG of their pixels alone: no signature is twice the same."""
+    """The pictures, fetched as a client does: with no token. As PNG of their pixels alone: no
+    signature is twice the same.
+    """
     fetched = [opened(requests.get(address, timeout=30).content) for address in body["output"]]
     return [encode_png(image) for image in fetched]
 
@@ -67,31 +73,52 @@ def test_defaults(server: Server) -> None:
     seed = body["input"].pop("seed")
     assert 0 <= seed < 2**32
     assert body["input"] == {
-        "app_id": "face_avatar", "image": "data:image/jpeg;base64,...", "prompt": DEFAULT.format("person"), "batch": 1, "height": 512,
-        "width": 512, "celery": False, "num_inference_steps": 12, "guidance_scale": 3.0, "negative_prompt": "", "gender": None,
-        "remove_background": False, "bg_color": None,
-    }  # fmt: skip
+        "app_id": "face_avatar",
+        "image": "data:image/jpeg;base64,...",
+        "prompt": DEFAULT.format("person"),
+        "batch": 1,
+        "height": 512,
+        "width": 512,
+        "celery": False,
+        "num_inference_steps": 12,
+        "guidance_scale": 3.0,
+        "negative_prompt": "",
+        "gender": None,
+        "remove_background": False,
+        "bg_color": None,
+    }
     (picture,) = pictures(body)
     assert (opened(picture).mode, opened(picture).size) == ("RGB", (512, 512))
-    assert "photographs of faces only" in body["warnings"][-1]  # what the embedded model cannot do is told
+    # what the embedded model cannot do is told
+    assert "photographs of faces only" in body["warnings"][-1]
 
 
 def test_the_prompt_replaces_the_default_as_a_whole(server: Server) -> None:
     own = ask(server, prompt=PROMPT)
     assert own["input"]["prompt"] == PROMPT
-    assert [note.partition(":")[0] for note in own["warnings"]] == ["consent"]  # nothing but that none was declared
-    assert pictures(ask(server, prompt=PROMPT, gender="male")) == pictures(own)  # the word belongs to the default prompt
-    assert pictures(ask(server, prompt="headshot portrait photograph of a 60 year old man, dark background")) != pictures(own)
+    # nothing but that none was declared
+    assert [note.partition(":")[0] for note in own["warnings"]] == ["consent"]
+    # the word belongs to the default prompt
+    assert pictures(ask(server, prompt=PROMPT, gender="male")) == pictures(own)
+    assert pictures(
+        ask(server, prompt="headshot portrait photograph of a 60 year old man, dark background")
+    ) != pictures(own)
 
 
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
-        ({"prompt": None, "gender": "female"}, "woman"), ({"prompt": "", "gender": "Woman"}, "woman"), ({"gender": "male"}, "man"),
-        ({"prompt": "None", "gender": "m"}, "man"), ({"gender": "non-binary"}, "person"), ({"gender": ""}, "person"),
+        ({"prompt": None, "gender": "female"}, "woman"),
+        ({"prompt": "", "gender": "Woman"}, "woman"),
+        ({"gender": "male"}, "man"),
+        ({"prompt": "None", "gender": "m"}, "man"),
+        ({"gender": "non-binary"}, "person"),
+        ({"gender": ""}, "person"),
     ],
-)  # fmt: skip
-def test_gender_is_the_word_of_the_default_prompt(server: Server, fields: dict[str, Any], word: str) -> None:
+)
+def test_gender_is_the_word_of_the_default_prompt(
+    server: Server, fields: dict[str, Any], word: str
+) -> None:
     answer = server.post("/getImageToImage", {**SMALL, **fields, "celery": True})
     assert answer.json()["input"]["prompt"] == DEFAULT.format(word)
     server.post(f"/jobs/{answer.json()['task_id']}/cancel")
@@ -111,14 +138,21 @@ def test_sizes_steps_guidance_and_negative_prompt_act(server: Server) -> None:
     assert (body["input"]["width"], body["input"]["height"]) == (320, 1536)
     assert opened(pictures(body)[0]).size == (320, 1536)
     plain = pictures(ask(server, prompt=PROMPT))
-    for fields in ({"num_inference_steps": 6}, {"guidance_scale": 1}, {"guidance_scale": 30.0}, {"negative_prompt": "smiling"}):
+    for fields in (
+        {"num_inference_steps": 6},
+        {"guidance_scale": 1},
+        {"guidance_scale": 30.0},
+        {"negative_prompt": "smiling"},
+    ):
         assert pictures(ask(server, prompt=PROMPT, **fields)) != plain, fields
 
 
 def test_the_face_of_the_picture_enters(server: Server) -> None:
     with Image.open(PORTRAIT) as image:
         mirrored = as_address(image.convert("RGB").transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-    assert pictures(ask(server, prompt=PROMPT, image=mirrored)) != pictures(ask(server, prompt=PROMPT))
+    assert pictures(ask(server, prompt=PROMPT, image=mirrored)) != pictures(
+        ask(server, prompt=PROMPT)
+    )
 
 
 def test_a_large_picture_is_fitted_and_one_of_ours_is_taken_by_its_address(server: Server) -> None:
@@ -147,7 +181,9 @@ def test_the_background_goes_or_gets_a_colour(server: Server) -> None:
 
 def test_celery_gives_a_task_at_once_and_the_status_call_answers_it(server: Server) -> None:
     begun = time.monotonic()
-    answer = server.post("/getImageToImage", {**SMALL, "prompt": PROMPT, "batch": 2, "celery": True, "app_id": "abc"})
+    answer = server.post(
+        "/getImageToImage", {**SMALL, "prompt": PROMPT, "batch": 2, "celery": True, "app_id": "abc"}
+    )
     body = answer.json()
     assert answer.status_code == 200
     assert set(body) >= FIELDS
@@ -159,7 +195,12 @@ def test_celery_gives_a_task_at_once_and_the_status_call_answers_it(server: Serv
         time.sleep(0.05)
         body = server.post("/getImage", {"id": task_id, "refID": "mine"}).json()
         assert set(body) >= FIELDS
-    assert (body["status"], body["task_id"], body["app_id"], len(body["output"])) == ("SUCCESS", task_id, "abc", 2)
+    assert (body["status"], body["task_id"], body["app_id"], len(body["output"])) == (
+        "SUCCESS",
+        task_id,
+        "abc",
+        2,
+    )
     assert took < time.monotonic() - begun
     # It is the same thing as our own job, and the same pictures as without celery.
     job = server.get(f"/jobs/{task_id}").json()
@@ -194,15 +235,41 @@ def test_tasks_that_are_none(server: Server) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("image", None), ("image", ""), ("image", "http://127.0.0.1/x.jpg"), ("image", "file:///etc/passwd"),
-        ("image", "data:image/png;base64,AAAA"), ("prompt", "a" * 4001), ("prompt", 7), ("batch", 0), ("batch", 9), ("batch", "many"),
-        ("height", 255), ("height", 1537), ("width", 255), ("width", 1537), ("width", 300.5), ("num_inference_steps", 0),
-        ("num_inference_steps", 51), ("guidance_scale", 0.9), ("guidance_scale", 30.1), ("negative_prompt", "a" * 4001),
-        ("gender", "unheard"), ("remove_background", "maybe"), ("bg_color", "FFFFFF"), ("bg_color", "#FFF"), ("bg_color", "#GGGGGG"),
-        ("bg_color", "red"), ("celery", "later"), ("app_id", "a" * 201), ("seed", -2), ("seed", 2**32),
+        ("image", None),
+        ("image", ""),
+        ("image", "http://127.0.0.1/x.jpg"),
+        ("image", "file:///etc/passwd"),
+        ("image", "data:image/png;base64,AAAA"),
+        ("prompt", "a" * 4001),
+        ("prompt", 7),
+        ("batch", 0),
+        ("batch", 9),
+        ("batch", "many"),
+        ("height", 255),
+        ("height", 1537),
+        ("width", 255),
+        ("width", 1537),
+        ("width", 300.5),
+        ("num_inference_steps", 0),
+        ("num_inference_steps", 51),
+        ("guidance_scale", 0.9),
+        ("guidance_scale", 30.1),
+        ("negative_prompt", "a" * 4001),
+        ("gender", "unheard"),
+        ("remove_background", "maybe"),
+        ("bg_color", "FFFFFF"),
+        ("bg_color", "#FFF"),
+        ("bg_color", "#GGGGGG"),
+        ("bg_color", "red"),
+        ("celery", "later"),
+        ("app_id", "a" * 201),
+        ("seed", -2),
+        ("seed", 2**32),
     ],
-)  # fmt: skip
-def test_what_is_out_of_range_fails_in_the_dialects_words(server: Server, field: str, value: Any) -> None:
+)
+def test_what_is_out_of_range_fails_in_the_dialects_words(
+    server: Server, field: str, value: Any
+) -> None:
     before = set((server.home / "service" / "jobs").iterdir())
     answer = server.post("/getImageToImage", {**SMALL, field: value})
     body = answer.json()
@@ -213,10 +280,27 @@ def test_what_is_out_of_range_fails_in_the_dialects_words(server: Server, field:
 
 
 def test_the_ends_of_the_ranges_are_in_them(server: Server) -> None:
-    body = ask(server, prompt=PROMPT, width=256, height=1536, num_inference_steps=1, guidance_scale=1, batch=1, seed=2**32 - 1)
+    body = ask(
+        server,
+        prompt=PROMPT,
+        width=256,
+        height=1536,
+        num_inference_steps=1,
+        guidance_scale=1,
+        batch=1,
+        seed=2**32 - 1,
+    )
     assert body["input"]["seed"] == 2**32 - 1
     task = server.post(
-        "/getImageToImage", {**SMALL, "batch": 8, "num_inference_steps": 50, "guidance_scale": 30, "width": 1536, "celery": True}
+        "/getImageToImage",
+        {
+            **SMALL,
+            "batch": 8,
+            "num_inference_steps": 50,
+            "guidance_scale": 30,
+            "width": 1536,
+            "celery": True,
+        },
     )
     assert task.status_code == 200
     server.post(f"/jobs/{task.json()['task_id']}/cancel")

@@ -12,22 +12,28 @@ import pytest
 import requests
 from PIL import Image
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.embedded.openpeople import asset_path
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
-from avatar_pipeline.imaging import encode_jpeg, encode_png, open_image, resize_to_fit
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.provenance.verify import verify
+from avatar_pipeline.content_credentials.verify import verify
+from avatar_pipeline.core.openpeople import asset_path
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image, resize_to_fit
 from tests.service.conftest import Server
 
 
 def portrait(person: str) -> bytes:
-    return encode_jpeg(resize_to_fit(open_image(asset_path(person, "studio_portrait"), name=person), 512))
+    return encode_jpeg(
+        resize_to_fit(open_image(asset_path(person, "studio_portrait"), name=person), 512)
+    )
 
 
 @pytest.fixture(scope="module")
 def faces() -> dict[str, bytes]:
-    return {"source": portrait("P005"), "target": portrait("P007"), "wall": encode_png(Image.new("RGB", (512, 512), "gray"))}
+    return {
+        "source": portrait("P005"),
+        "target": portrait("P007"),
+        "wall": encode_png(Image.new("RGB", (512, 512), "gray")),
+    }
 
 
 def data_url(data: bytes) -> str:
@@ -44,18 +50,36 @@ def fetch(url: str) -> bytes:
     return requests.get(url, timeout=30).content
 
 
-def test_addresses_in_json_give_a_picture_of_the_source(server: Server, faces: dict[str, bytes], analyzer: FaceAnalyzer) -> None:
-    body = swap(server, "/api/faceswap", source_face=data_url(faces["source"]), target=data_url(faces["target"]))
-    assert (body["width"], body["height"], body["format"], body["target"], body["faces"]) == (512, 512, "jpg", "target", 1)
+def test_addresses_in_json_give_a_picture_of_the_source(
+    server: Server, faces: dict[str, bytes], analyzer: FaceAnalyzer
+) -> None:
+    body = swap(
+        server,
+        "/api/faceswap",
+        source_face=data_url(faces["source"]),
+        target=data_url(faces["target"]),
+    )
+    assert (body["width"], body["height"], body["format"], body["target"], body["faces"]) == (
+        512,
+        512,
+        "jpg",
+        "target",
+        1,
+    )
     picture = Image.open(io.BytesIO(fetch(body["image_url"])))
     assert (picture.format, picture.size) == ("JPEG", (512, 512))
     told = verify(fetch(body["image_url"]))
     assert (told.state, told.source) == ("valid", "compositeWithTrainedAlgorithmicMedia")
-    assert {each.name: each.relationship for each in told.ingredients} == {"target": "parentOf", "source_face": "componentOf"}
+    assert {each.name: each.relationship for each in told.ingredients} == {
+        "target": "parentOf",
+        "source_face": "componentOf",
+    }
     assert all(len(each.sha256) == 64 for each in told.ingredients)
     found = analyzer.analyze(np.asarray(picture))[0].embedding
     to = {
-        name: analyzer.distance(found, analyzer.analyze(np.asarray(open_image(faces[name], name=name)))[0].embedding)
+        name: analyzer.distance(
+            found, analyzer.analyze(np.asarray(open_image(faces[name], name=name)))[0].embedding
+        )
         for name in ("source", "target")
     }
     assert to["source"] < to["target"]
@@ -63,7 +87,9 @@ def test_addresses_in_json_give_a_picture_of_the_source(server: Server, faces: d
     assert body["identity"]["to_source"] == pytest.approx(to["source"], abs=0.05)
 
 
-def test_how_consent_was_declared_stays_with_the_run_and_who_agreed_does_not(server: Server, faces: dict[str, bytes]) -> None:
+def test_how_consent_was_declared_stays_with_the_run_and_who_agreed_does_not(
+    server: Server, faces: dict[str, bytes]
+) -> None:
     import dagster as dg
 
     given = {"source_face": data_url(faces["source"]), "target": data_url(faces["target"])}
@@ -78,19 +104,35 @@ def test_how_consent_was_declared_stays_with_the_run_and_who_agreed_does_not(ser
             assert run is not None and run.tags["avatar_pipeline/consent_declared"] == how
             (made,) = [
                 made.asset_materialization
-                for made in instance.fetch_materializations(dg.AssetKey(["service", "face_swap"]), limit=5).records
+                for made in instance.fetch_materializations(
+                    dg.AssetKey(["service", "face_swap"]), limit=5
+                ).records
                 if made.run_id == run.run_id
             ]
             assert made is not None
-            assert made.metadata["consent"].value == {"declared": how, "at": run.tags["avatar_pipeline/consent_at"]}
+            assert made.metadata["consent"].value == {
+                "declared": how,
+                "at": run.tags["avatar_pipeline/consent_at"],
+            }
             assert "source_face" in str(made.metadata["made_from"].value)  # sha256 of what was sent
     assert server.log.read_text().count("upload_consent: operator") == 1  # said once, at the start
-    written = [path for path in server.home.rglob("*") if path.is_file() and b"Jane Doe" in path.read_bytes()]
-    assert [path.relative_to(server.home).as_posix() for path in written] == [f"service/jobs/{declared['job']}/job.json"]
+    written = [
+        path
+        for path in server.home.rglob("*")
+        if path.is_file() and b"Jane Doe" in path.read_bytes()
+    ]
+    assert [path.relative_to(server.home).as_posix() for path in written] == [
+        f"service/jobs/{declared['job']}/job.json"
+    ]
 
 
 def test_files_in_a_form_give_the_same_picture(server: Server, faces: dict[str, bytes]) -> None:
-    by_address = swap(server, source_face=data_url(faces["source"]), target=data_url(faces["target"]), output_format="png")
+    by_address = swap(
+        server,
+        source_face=data_url(faces["source"]),
+        target=data_url(faces["target"]),
+        output_format="png",
+    )
     files = {"source_face": ("me.jpg", faces["source"]), "target": ("you.jpg", faces["target"])}
     answer = server.request("POST", "/faceswap", files=files, data={"output_format": "png"})
     assert answer.status_code == 200, answer.text
@@ -100,17 +142,22 @@ def test_files_in_a_form_give_the_same_picture(server: Server, faces: dict[str, 
     assert image.tobytes() == Image.open(io.BytesIO(fetch(by_address["image_url"]))).tobytes()
 
 
-def test_without_a_target_a_template_is_used_and_with_an_actor_its_avatar(server: Server, faces: dict[str, bytes]) -> None:
+def test_without_a_target_a_template_is_used_and_with_an_actor_its_avatar(
+    server: Server, faces: dict[str, bytes]
+) -> None:
     source = data_url(faces["source"])
     template = swap(server, source_face=source)
     assert (template["target"], template["width"], template["actor"]) == ("template", 1024, None)
-    assert swap(server, source_face=source, actor="demo")["target"] == "template"  # it has no avatar yet
+    # it has no avatar yet
+    assert swap(server, source_face=source, actor="demo")["target"] == "template"
     avatar = encode_png(open_image(faces["target"], name="avatar"))
     manifest = Manifest(actor="demo", asset="validated_avatar", code_version="2", root_seed=1)
     ActorStore(server.data).publish(manifest, {"demo_avatar.png": avatar})
     body = swap(server, source_face=source, actor="demo")
     assert (body["target"], body["width"], body["actor"]) == ("validated_avatar", 512, "demo")
-    (server.data / "demo" / "actor.yaml").write_text("description: european 25 year old male\nlikeness: real\nphotos: folder\n")
+    (server.data / "demo" / "actor.yaml").write_text(
+        "description: european 25 year old male\nlikeness: real\nphotos: folder\n"
+    )
     refused = server.post("/faceswap", {"source_face": source, "actor": "demo"})
     assert refused.json()["error"] == "no_consent"
 
@@ -123,27 +170,38 @@ def video(data: bytes, path: Path, frames: int = 6) -> bytes:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width = stream.height = 320
         for shift in range(frames):
-            frame = av.VideoFrame.from_ndarray(np.roll(np.asarray(still), 2 * shift, axis=1), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                np.roll(np.asarray(still), 2 * shift, axis=1), format="rgb24"
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path.read_bytes()
 
 
 @pytest.mark.parametrize("output", ["mp4", "jpg"])
-def test_a_video_is_swapped_frame_by_frame(server: Server, faces: dict[str, bytes], tmp_path: Path, output: str) -> None:
+def test_a_video_is_swapped_frame_by_frame(
+    server: Server, faces: dict[str, bytes], tmp_path: Path, output: str
+) -> None:
     import av
 
-    files = {"source_face": ("me.jpg", faces["source"]), "target_video": ("v.mp4", video(faces["target"], tmp_path / "v.mp4"))}
+    files = {
+        "source_face": ("me.jpg", faces["source"]),
+        "target_video": ("v.mp4", video(faces["target"], tmp_path / "v.mp4")),
+    }
     answer = server.request("POST", "/faceswap", files=files, data={"output_format": output})
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert (body["width"], body["height"], body["format"]) == (320, 320, "mp4")
     assert body["frames"]["written"] == body["frames"]["swapped"] == 6
     told = verify(fetch(body["video_url"]))
-    assert (told.state, told.source, told.xmp_source) == ("valid", *["compositeWithTrainedAlgorithmicMedia"] * 2), told.problems
+    assert (told.state, told.source, told.xmp_source) == (
+        "valid",
+        *["compositeWithTrainedAlgorithmicMedia"] * 2,
+    ), told.problems
     with av.open(io.BytesIO(fetch(body["video_url"]))) as container:
         assert sum(1 for _ in container.decode(video=0)) == 6
-    # a still beside it, for clients that ask for a video and a jpg at once, as the API's own example does
+    # a still beside it, for clients that ask for a video and a jpg at once, as the API's own
+    # example does
     assert ("image_url" in body) == (output == "jpg")
 
 
@@ -153,7 +211,11 @@ def test_a_video_is_swapped_frame_by_frame(server: Server, faces: dict[str, byte
         ({}, "invalid_request", "source_face"),
         ({"source_face": "wall", "target": "target"}, "face_not_found", "source_face"),
         ({"source_face": "source", "target": "wall"}, "face_not_found", "target"),
-        ({"source_face": "source", "target": "target", "target_video": "target"}, "invalid_request", "target"),
+        (
+            {"source_face": "source", "target": "target", "target_video": "target"},
+            "invalid_request",
+            "target",
+        ),
         ({"source_face": "source", "target_video": "target"}, "invalid_video", "target_video"),
         ({"source_face": "source", "output_format": "mp4"}, "invalid_request", "output_format"),
         ({"source_face": "source", "output_format": "gif"}, "invalid_request", "output_format"),
@@ -162,8 +224,12 @@ def test_a_video_is_swapped_frame_by_frame(server: Server, faces: dict[str, byte
         ({"source_face": "data:image/png;base64,AAAA"}, "invalid_image", "source_face"),
     ],
 )
-def test_what_is_refused(server: Server, faces: dict[str, bytes], given: dict[str, str], code: str, field: str) -> None:
-    body = {name: data_url(faces[value]) if value in faces else value for name, value in given.items()}
+def test_what_is_refused(
+    server: Server, faces: dict[str, bytes], given: dict[str, str], code: str, field: str
+) -> None:
+    body = {
+        name: data_url(faces[value]) if value in faces else value for name, value in given.items()
+    }
     answer = server.post("/faceswap", body)
     assert answer.status_code == 422
     assert (answer.json()["error"], set(answer.json())) == (code, {"error", "message"})
@@ -171,5 +237,7 @@ def test_what_is_refused(server: Server, faces: dict[str, bytes], given: dict[st
 
 
 def test_a_body_that_is_neither_json_nor_a_form(server: Server) -> None:
-    answer = server.request("POST", "/faceswap", data="hello", headers={"Content-Type": "text/plain"})
+    answer = server.request(
+        "POST", "/faceswap", data="hello", headers={"Content-Type": "text/plain"}
+    )
     assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_media_type")

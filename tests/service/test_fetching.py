@@ -1,4 +1,6 @@
-"""Fetching, against real sockets. Only the system's resolver is stood in for, where a name has to change its address."""
+"""Fetching, against real sockets. Only the system's resolver is stood in for, where a name has to
+change its address.
+"""
 
 import asyncio
 import base64
@@ -10,11 +12,11 @@ from collections.abc import Iterator
 import pytest
 from PIL import Image
 
-from avatar_pipeline.errors import RequestError
-from avatar_pipeline.imaging import MAX_BYTES
-from avatar_pipeline.service.fetching import check_url, fetch_bytes, post_json
+from avatar_pipeline.core.errors import RequestError
+from avatar_pipeline.imaging.images import MAX_BYTES
+from avatar_pipeline.service.http.fetch import check_url, fetch_bytes, post_json
+from avatar_pipeline.service.http.uploads import decode
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.service.uploads import decode
 from tests.service.site import PNG, Site
 
 
@@ -36,7 +38,9 @@ def lab(tmp_path) -> Settings:
 
 
 async def fetched(url: str, settings: Settings) -> Image.Image:
-    data = await fetch_bytes(url, field="image", settings=settings, limit=MAX_BYTES, accept="image/png")
+    data = await fetch_bytes(
+        url, field="image", settings=settings, limit=MAX_BYTES, accept="image/png"
+    )
     return await decode(data, field="image")
 
 
@@ -131,7 +135,9 @@ def test_a_private_server_is_not_even_connected_to(site, settings):
 
 
 class Names:
-    """A resolver that answers each lookup of a name with the next of its addresses, the last one from then on."""
+    """A resolver that answers each lookup of a name with the next of its addresses, the last one
+    from then on.
+    """
 
     def __init__(self, monkeypatch, addresses: list[str]) -> None:
         self.lookups = 0
@@ -142,7 +148,10 @@ class Names:
                 return real(host, port, *rest, **more)
             address = addresses[min(self.lookups, len(addresses) - 1)]
             self.lookups += 1
-            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in address.split(",")]
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port))
+                for one in address.split(",")
+            ]
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
@@ -159,7 +168,9 @@ def connections(monkeypatch) -> list[str]:
     return found
 
 
-def test_a_name_that_changes_its_address_after_the_check_is_connected_to_at_the_checked_one(site, settings, monkeypatch):
+def test_a_name_that_changes_its_address_after_the_check_is_connected_to_at_the_checked_one(
+    site, settings, monkeypatch
+):
     names = Names(monkeypatch, ["93.184.216.34", "127.0.0.1"])
     found = connections(monkeypatch)
     ported = settings.model_copy(update={"fetch_ports": (site.port,)})
@@ -177,8 +188,11 @@ def test_a_name_with_a_public_and_a_private_address_is_refused(settings, monkeyp
     assert found == []
 
 
-def test_a_name_that_turns_private_between_two_requests_of_one_fetch_is_refused(site, lab, monkeypatch):
-    # loopback may be reached here, as the public site; the metadata address may not, and stands for what is private
+def test_a_name_that_turns_private_between_two_requests_of_one_fetch_is_refused(
+    site, lab, monkeypatch
+):
+    # loopback may be reached here, as the public site; the metadata address may not, and stands for
+    # what is private
     names = Names(monkeypatch, ["127.0.0.1", "169.254.169.254"])
     before = len(site.asked)
     with pytest.raises(RequestError, match="public addresses only"):
@@ -190,10 +204,17 @@ def test_a_name_that_turns_private_between_two_requests_of_one_fetch_is_refused(
 @pytest.mark.parametrize(
     "target",
     [
-        "http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/", "//169.254.169.254/", "http://0xa9fea9fe/",
-        "file:///etc/passwd", "gopher://127.0.0.1/", "http://user@127.0.0.1/", "http://[bad/", "data:image/png;base64,AAAA",
+        "http://169.254.169.254/latest/meta-data/",
+        "http://[::ffff:169.254.169.254]/",
+        "//169.254.169.254/",
+        "http://0xa9fea9fe/",
+        "file:///etc/passwd",
+        "gopher://127.0.0.1/",
+        "http://user@127.0.0.1/",
+        "http://[bad/",
+        "data:image/png;base64,AAAA",
     ],
-)  # fmt: skip
+)
 def test_a_redirect_goes_through_the_same_check(target, site, lab):
     with pytest.raises(RequestError) as caught:
         image(f"{site.url}/redirect?{target}", lab)
@@ -214,7 +235,13 @@ def test_redirects_are_followed_three_times(site, lab):
 def test_bytes_are_capped_while_they_come(site, lab):
     with pytest.raises(RequestError) as caught:
         asyncio.run(
-            fetch_bytes(f"{site.url}/endless?token=hidden", field="target_video", settings=lab, limit=2**20, accept="video/mp4")
+            fetch_bytes(
+                f"{site.url}/endless?token=hidden",
+                field="target_video",
+                settings=lab,
+                limit=2**20,
+                accept="video/mp4",
+            )
         )
     assert caught.value.code == "too_large"
     assert str(caught.value) == "target_video: what 127.0.0.1 sends is longer than 1 MiB."
@@ -222,7 +249,11 @@ def test_bytes_are_capped_while_they_come(site, lab):
 
 def test_so_many_bytes_as_are_allowed_and_not_one_more(site, lab):
     def fetch(limit: int) -> bytes:
-        return asyncio.run(fetch_bytes(f"{site.url}/picture", field="image", settings=lab, limit=limit, accept="*/*"))
+        return asyncio.run(
+            fetch_bytes(
+                f"{site.url}/picture", field="image", settings=lab, limit=limit, accept="*/*"
+            )
+        )
 
     assert fetch(len(PNG)) == PNG
     with pytest.raises(RequestError) as caught:
@@ -230,15 +261,26 @@ def test_so_many_bytes_as_are_allowed_and_not_one_more(site, lab):
     assert caught.value.code == "too_large"
 
 
-@pytest.mark.parametrize("port", [0, 21, 22, 25, 79, 81, 442, 444, 3306, 5432, 6379, 8000, 8080, 8443, 9200, 65535])
+@pytest.mark.parametrize(
+    "port", [0, 21, 22, 25, 79, 81, 442, 444, 3306, 5432, 6379, 8000, 8080, 8443, 9200, 65535]
+)
 def test_only_the_ports_of_the_settings_are_fetched_from(port, settings):
     with pytest.raises(RequestError) as caught:
         check_url(f"http://example.com:{port}/", field="image", settings=settings)
     assert caught.value.code == "url_refused"
-    for allowed in ("http://example.com/", "http://example.com:80/", "https://example.com:443/", "https://example.com/"):
+    for allowed in (
+        "http://example.com/",
+        "http://example.com:80/",
+        "https://example.com:443/",
+        "https://example.com/",
+    ):
         check_url(allowed, field="image", settings=settings)
     if port:
-        check_url(f"http://example.com:{port}/", field="image", settings=settings.model_copy(update={"fetch_ports": (port,)}))
+        check_url(
+            f"http://example.com:{port}/",
+            field="image",
+            settings=settings.model_copy(update={"fetch_ports": (port,)}),
+        )
 
 
 @pytest.mark.parametrize("path", ["/drip", "/silent"])
@@ -274,7 +316,11 @@ def test_nothing_is_sent_but_the_request(site, lab, monkeypatch):
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("/missing", "it answers 404"), ("/gzip", "a compressed body"), ("/redirect?/missing", "it answers 404")],
+    [
+        ("/missing", "it answers 404"),
+        ("/gzip", "a compressed body"),
+        ("/redirect?/missing", "it answers 404"),
+    ],
 )
 def test_what_is_no_picture_is_said_with_the_host_only(path, said, site, lab):
     with pytest.raises(RequestError, match=said) as caught:
@@ -286,7 +332,10 @@ def test_what_is_no_picture_is_said_with_the_host_only(path, said, site, lab):
 def test_data_addresses(settings):
     inline = "data:image/png;base64," + base64.b64encode(PNG).decode()
     assert image(inline, settings).size == (40, 30)
-    assert image("data:image/png," + "".join(f"%{byte:02x}" for byte in PNG), settings).size == (40, 30)
+    assert image("data:image/png," + "".join(f"%{byte:02x}" for byte in PNG), settings).size == (
+        40,
+        30,
+    )
     for wrong, said in (
         ("data:image/png;base64,%%%", "not valid base64"),
         ("data:image/png;base64", "comma"),
@@ -297,7 +346,15 @@ def test_data_addresses(settings):
             image(wrong, settings)
         assert caught.value.field == "image"
     with pytest.raises(RequestError, match="more than 1 MiB"):
-        asyncio.run(fetch_bytes("data:," + "x" * (2**20 + 1), field="image", settings=settings, limit=2**20, accept="*/*"))
+        asyncio.run(
+            fetch_bytes(
+                "data:," + "x" * (2**20 + 1),
+                field="image",
+                settings=settings,
+                limit=2**20,
+                accept="*/*",
+            )
+        )
 
 
 def test_webhooks_have_the_same_protection_and_follow_no_redirects(site, lab, settings):
@@ -306,7 +363,12 @@ def test_webhooks_have_the_same_protection_and_follow_no_redirects(site, lab, se
 
     assert asyncio.run(post(f"{site.url}/picture", lab)) == 200
     command, _, headers, body = site.asked[-1]
-    assert (command, body, headers["X-Signature"], headers["Content-Type"]) == ("POST", b'{"id": 1}', "abc", "application/json")
+    assert (command, body, headers["X-Signature"], headers["Content-Type"]) == (
+        "POST",
+        b'{"id": 1}',
+        "abc",
+        "application/json",
+    )
     before = len(site.asked)
     assert asyncio.run(post(f"{site.url}/redirect?/picture", lab)) == 302
     assert len(site.asked) == before + 1

@@ -1,4 +1,6 @@
-"""What nobody should send, sent to a real server: each is refused in its dialect's form, nothing is written, and the server goes on."""
+"""What nobody should send, sent to a real server: each is refused in its dialect's form, nothing is
+written, and the server goes on.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,30 @@ from fastapi import FastAPI
 from PIL import Image
 
 from avatar_pipeline.service.context import Service
-from avatar_pipeline.service.guard import guard
-from avatar_pipeline.service.queue import JobQueue
-from avatar_pipeline.service.routes import face_avatar, face_migration
+from avatar_pipeline.service.dialects import face_avatar, face_migration
+from avatar_pipeline.service.http.tokens import new_token
+from avatar_pipeline.service.jobs.queue import JobQueue
+from avatar_pipeline.service.middleware import guard
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.service.tokens import new_token
 from tests.service.conftest import SMALL, Server, start_server
 from tests.service.guarded import raw, running
 from tests.service.site import PNG, Site
 
-JOB = "5f0c1c1e-7a53-4b6a-9a55-0d1f6a4de0aa"  # fixed: it is part of the names of tests, which several processes compare
-LIMITS = {"BODY_SECONDS": "1.5", "MAX_JSON_MIB": "2", "MAX_UPLOAD_MIB": "3", "FETCH_SECONDS": "5", "WEBHOOK_SECRET": "s" * 32}
-MIGRATION, SWAP, AVATAR, BASE = "/v1/images/face-migration", "/faceswap", "/getImageToImage", "/api/generate-base-image"
+# fixed: it is part of the names of tests, which several processes compare
+JOB = "5f0c1c1e-7a53-4b6a-9a55-0d1f6a4de0aa"
+LIMITS = {
+    "BODY_SECONDS": "1.5",
+    "MAX_JSON_MIB": "2",
+    "MAX_UPLOAD_MIB": "3",
+    "FETCH_SECONDS": "5",
+    "WEBHOOK_SECRET": "s" * 32,
+}
+MIGRATION, SWAP, AVATAR, BASE = (
+    "/v1/images/face-migration",
+    "/faceswap",
+    "/getImageToImage",
+    "/api/generate-base-image",
+)
 
 
 class Guarded:
@@ -41,9 +55,15 @@ class Guarded:
         self.token = new_token(server.home / "service", "hostile")
         self.headers = {"Authorization": f"Bearer {self.token}"}
 
-    def ask(self, method: str, path: str, *, headers: dict[str, Any] | None = None, **more: Any) -> requests.Response:
+    def ask(
+        self, method: str, path: str, *, headers: dict[str, Any] | None = None, **more: Any
+    ) -> requests.Response:
         """One request, its path sent as it is given."""
-        given = {name: value for name, value in {**self.headers, **(headers or {})}.items() if value is not None}
+        given = {
+            name: value
+            for name, value in {**self.headers, **(headers or {})}.items()
+            if value is not None
+        }
         prepared = requests.Request(method, self.server.url, **more).prepare()
         prepared.headers.update(given)  # as they are: requests would refuse some
         prepared.url = self.server.url + path
@@ -53,7 +73,9 @@ class Guarded:
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory) -> Iterator[Guarded]:
-    server = start_server(tmp_path_factory, **{f"AVATAR_SERVICE_{name}": value for name, value in LIMITS.items()})
+    server = start_server(
+        tmp_path_factory, **{f"AVATAR_SERVICE_{name}": value for name, value in LIMITS.items()}
+    )
     try:
         yield Guarded(server)
     finally:
@@ -69,14 +91,23 @@ def nothing_is_written(request) -> Iterator[None]:
     before = contents(server)
     yield
     after = contents(server)
-    assert {name: after.get(name) for name in before | after if before.get(name) != after.get(name)} == {}
+    assert {
+        name: after.get(name) for name in before | after if before.get(name) != after.get(name)
+    } == {}
     assert server.get("/openapi.json").status_code == 200
 
 
 def contents(server: Server) -> dict[str, tuple[int, int]]:
-    """Every file of the service, the actors and the exports, with length and time of its last change."""
+    """Every file of the service, the actors and the exports, with length and time of its last
+    change.
+    """
     folders = (server.home / "service", server.data, server.data.parent / "exports")
-    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "signing.key"]
+    files = [
+        path
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "signing.key"
+    ]
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
@@ -89,7 +120,11 @@ def refused(path: str, answer: requests.Response, statuses: set[int]) -> str:
         assert set(told) == {"error", "message"}
         words = told["message"]
     elif path.startswith(AVATAR):
-        assert (told["status"], told["output"], set(told["error_data"])) == ("FAILED", [], {"code", "field"})
+        assert (told["status"], told["output"], set(told["error_data"])) == (
+            "FAILED",
+            [],
+            {"code", "field"},
+        )
         words = told["error"]
     elif path.startswith(BASE):
         assert set(told) == {"status", "error"} and told["status"] == "FAILED"
@@ -108,15 +143,46 @@ def refused(path: str, answer: requests.Response, statuses: set[int]) -> str:
 
 
 ADDRESSES = [
-    "http://127.0.0.1/", "http://localhost/x.png", "http://0.0.0.0/", "http://10.1.2.3/", "http://192.168.0.1/", "http://172.16.0.1/",
-    "http://169.254.169.254/latest/meta-data/iam/security-credentials/", "http://100.100.100.200/", "http://[::1]/", "http://[fd00:ec2::254]/",
-    "http://[::ffff:169.254.169.254]/", "http://[64:ff9b::a9fe:a9fe]/", "http://[2002:7f00:1::]/", "http://[fe80::1%25eth0]/",
-    "http://2130706433/", "http://0x7f000001/", "http://0177.0.0.1/", "http://127.1/", "http://①②⑦.⓪.⓪.①/", "http://example.com@127.0.0.1/",
-    "http://user:secret@example.com/", "http://127.0.0.1\\@example.com/", "http://127.0.0.1#@example.com/", "http://example.com:6379/",
-    "https://example.com:22/", "file:///etc/passwd", "file:///proc/self/environ", "gopher://127.0.0.1:6379/_FLUSHALL", "ftp://example.com/x",
-    "jar:http://example.com!/x", "//169.254.169.254/", "http://no-such-name.invalid/", "http://exa\tmple.com/", "http://[::1/",
-    "http://x.example/\r\nX-Injected: 1", "", "a" * 9000, "data:image/png;base64,AAAA", "data:text/html,<script>alert(1)</script>",
-]  # fmt: skip
+    "http://127.0.0.1/",
+    "http://localhost/x.png",
+    "http://0.0.0.0/",
+    "http://10.1.2.3/",
+    "http://192.168.0.1/",
+    "http://172.16.0.1/",
+    "http://169.254.169.254/latest/meta-data/iam/security-credentials/",
+    "http://100.100.100.200/",
+    "http://[::1]/",
+    "http://[fd00:ec2::254]/",
+    "http://[::ffff:169.254.169.254]/",
+    "http://[64:ff9b::a9fe:a9fe]/",
+    "http://[2002:7f00:1::]/",
+    "http://[fe80::1%25eth0]/",
+    "http://2130706433/",
+    "http://0x7f000001/",
+    "http://0177.0.0.1/",
+    "http://127.1/",
+    "http://①②⑦.⓪.⓪.①/",
+    "http://example.com@127.0.0.1/",
+    "http://user:secret@example.com/",
+    "http://127.0.0.1\\@example.com/",
+    "http://127.0.0.1#@example.com/",
+    "http://example.com:6379/",
+    "https://example.com:22/",
+    "file:///etc/passwd",
+    "file:///proc/self/environ",
+    "gopher://127.0.0.1:6379/_FLUSHALL",
+    "ftp://example.com/x",
+    "jar:http://example.com!/x",
+    "//169.254.169.254/",
+    "http://no-such-name.invalid/",
+    "http://exa\tmple.com/",
+    "http://[::1/",
+    "http://x.example/\r\nX-Injected: 1",
+    "",
+    "a" * 9000,
+    "data:image/png;base64,AAAA",
+    "data:text/html,<script>alert(1)</script>",
+]
 
 
 @pytest.mark.parametrize("address", ADDRESSES, ids=lambda address: ascii(address)[:60])
@@ -124,7 +190,12 @@ def test_addresses(address, guarded):
     for path, fields in (
         (AVATAR, {"image": address}),
         (SWAP, {"source_face": address}),
-        (SWAP, {"source_face": data_address(PNG), "target": address} if address else {"source_face": None}),
+        (
+            SWAP,
+            {"source_face": data_address(PNG), "target": address}
+            if address
+            else {"source_face": None},
+        ),
     ):
         words = refused(path, guarded.ask("POST", path, json=fields), {422})
         assert "secret" not in words and "latest" not in words
@@ -133,7 +204,11 @@ def test_addresses(address, guarded):
 def test_the_services_own_port_is_not_asked(guarded):
     port = guarded.server.url.rpartition(":")[2]
     for host in ("127.0.0.1", "localhost", "[::ffff:7f00:1]"):
-        words = refused(AVATAR, guarded.ask("POST", AVATAR, json={"image": f"http://{host}:{port}/openapi.json"}), {422})
+        words = refused(
+            AVATAR,
+            guarded.ask("POST", AVATAR, json={"image": f"http://{host}:{port}/openapi.json"}),
+            {422},
+        )
         assert "public addresses only" in words
 
 
@@ -161,10 +236,14 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     """A PNG that claims a size, with whatever chunks are given."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunk(*one) for one in chunks) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + head + b"".join(chunk(*one) for one in chunks) + chunk(b"IEND", b"")
+    )
 
 
 def jpeg() -> bytes:
@@ -184,49 +263,80 @@ PICTURES = {
     "empty": b"",
     "text": b"hello",
     "a page": b"<html><script>alert(1)</script></html>",
-    "SVG with an entity": b'<!DOCTYPE s [<!ENTITY x SYSTEM "file:///etc/passwd">]><svg xmlns="http://www.w3.org/2000/svg">&x;</svg>',
+    "SVG with an entity": b'<!DOCTYPE s [<!ENTITY x SYSTEM "file:///etc/passwd">]><svg '
+    b'xmlns="http://www.w3.org/2000/svg">&x;</svg>',
     "GIF and script": gif() + b"/*<script>alert(1)</script>*/",
     "PDF": b"%PDF-1.7\n1 0 obj\n",
     "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(/etc/passwd) (r) file\n",
-    "ImageMagick's MVG": b"push graphic-context\nviewbox 0 0 1 1\nimage over 0,0 0,0 'https://127.0.0.1/'\npop graphic-context",
+    "ImageMagick's MVG": b"push graphic-context\nviewbox 0 0 1 1\nimage over 0,0 0,0 "
+    b"'https://127.0.0.1/'\npop graphic-context",
     "zip": b"PK\x03\x04" + bytes(100),
     "huge": png(60_000, 60_000, (b"IDAT", ZEROS)),
     "bomb": png(10_000, 10_000, (b"IDAT", ZEROS)),
     "endless line": png(2**31 - 1, 1, (b"IDAT", ZEROS)),
     "no pixels": png(0, 0, (b"IDAT", b"")),
-    "text bomb": png(8, 8, (b"zTXt", b"a\0\0" + zlib.compress(bytes(90_000_000), 9)), (b"IDAT", zlib.compress(bytes(200)))),
-    "profile bomb": png(8, 8, (b"iCCP", b"a\0\0" + zlib.compress(bytes(90_000_000), 9)), (b"IDAT", b"x")),
+    "text bomb": png(
+        8,
+        8,
+        (b"zTXt", b"a\0\0" + zlib.compress(bytes(90_000_000), 9)),
+        (b"IDAT", zlib.compress(bytes(200))),
+    ),
+    "profile bomb": png(
+        8, 8, (b"iCCP", b"a\0\0" + zlib.compress(bytes(90_000_000), 9)), (b"IDAT", b"x")
+    ),
     "cut-off PNG": PNG[: len(PNG) // 2],
     "cut-off JPEG": jpeg()[:2000],
     "head of a JPEG": b"\xff\xd8\xff\xe0\x00\x10JFIF",
-    "WebP without content": b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\xff\xff\xff\xff" + bytes(10),
+    "WebP without content": b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\xff\xff\xff\xff"
+    + bytes(10),
 }
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures(name, guarded):
     data = PICTURES[name]
-    form = {"data": {"prompt": "a man"}, "files": {"image": ("../../../../tmp/evil.png", data, "image/png")}}
+    form = {
+        "data": {"prompt": "a man"},
+        "files": {"image": ("../../../../tmp/evil.png", data, "image/png")},
+    }
     words = refused(MIGRATION, guarded.ask("POST", MIGRATION, **form), {422})
     assert words.startswith("image ")
     files = {"source_face": ("x.png", data, "image/png")}
     assert refused(SWAP, guarded.ask("POST", SWAP, files=files), {422}).startswith("source_face ")
     if data:
-        assert refused(AVATAR, guarded.ask("POST", AVATAR, json={"image": data_address(data)}), {422}).startswith("image")
+        assert refused(
+            AVATAR, guarded.ask("POST", AVATAR, json={"image": data_address(data)}), {422}
+        ).startswith("image")
 
 
 TRAVERSALS = [
-    "/api/images/../../tokens.json", "/api/images/..%2f..%2ftokens.json", "/api/images/%2e%2e/%2e%2e/service/tokens.json",
+    "/api/images/../../tokens.json",
+    "/api/images/..%2f..%2ftokens.json",
+    "/api/images/%2e%2e/%2e%2e/service/tokens.json",
     f"/api/images/{JOB}/..%2f..%2f..%2ftokens.json?expires=9999999999&signature=0",
     f"/api/images/{JOB}/job.json?expires=9999999999&signature=0",
-    f"/api/images/{JOB}/0.png%00.jpg?expires=9999999999&signature=0", f"/api/images/{JOB}/....//0.png?expires=1&signature=0",
-    f"/api/images/{JOB}/0.png?expires=9999999999&signature=" + "0" * 64, f"/api/images/{JOB}/0.png?expires=nan&signature=%ff",
-    f"/api/images/{JOB}/0.png?expires=99999999999999999999999999&signature=0", "/api/images/" + "a" * 5000,
-    "/static/../app.py", "/static/..%2f..%2fapp.py", "/static/%2e%2e%2fsettings.py", "/static//etc/passwd", "/static/app.js%00",
-    "/static/..%5c..%5capp.py", "/jobs/../../etc/passwd", "/jobs/..%2f..%2fjob.json", "/jobs/%00", "/jobs/" + "0" * 36,
+    f"/api/images/{JOB}/0.png%00.jpg?expires=9999999999&signature=0",
+    f"/api/images/{JOB}/....//0.png?expires=1&signature=0",
+    f"/api/images/{JOB}/0.png?expires=9999999999&signature=" + "0" * 64,
+    f"/api/images/{JOB}/0.png?expires=nan&signature=%ff",
+    f"/api/images/{JOB}/0.png?expires=99999999999999999999999999&signature=0",
+    "/api/images/" + "a" * 5000,
+    "/static/../app.py",
+    "/static/..%2f..%2fapp.py",
+    "/static/%2e%2e%2fsettings.py",
+    "/static//etc/passwd",
+    "/static/app.js%00",
+    "/static/..%5c..%5capp.py",
+    "/jobs/../../etc/passwd",
+    "/jobs/..%2f..%2fjob.json",
+    "/jobs/%00",
+    "/jobs/" + "0" * 36,
     f"/jobs/{JOB}/events",
-    "//etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/.git/config", "/etc/passwd",
-]  # fmt: skip
+    "//etc/passwd",
+    "/%2e%2e/%2e%2e/etc/passwd",
+    "/.git/config",
+    "/etc/passwd",
+]
 
 
 @pytest.mark.parametrize("path", TRAVERSALS, ids=lambda path: path[:60])
@@ -256,9 +366,19 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_names_of_actors(name, guarded):
     description = "european 25 year old male with short brown hair"
-    refused(BASE, guarded.ask("POST", BASE, json={"actorName": name, "description": description}), {422})
-    refused("/generate", guarded.ask("POST", "/generate", json={"prompt": "a man", "actor": name}), {422})
-    refused(SWAP, guarded.ask("POST", SWAP, json={"source_face": data_address(PNG), "actor": name}), {422})
+    refused(
+        BASE, guarded.ask("POST", BASE, json={"actorName": name, "description": description}), {422}
+    )
+    refused(
+        "/generate",
+        guarded.ask("POST", "/generate", json={"prompt": "a man", "actor": name}),
+        {422},
+    )
+    refused(
+        SWAP,
+        guarded.ask("POST", SWAP, json={"source_face": data_address(PNG), "actor": name}),
+        {422},
+    )
 
 
 LONG = "x" * 3_000_000
@@ -290,55 +410,110 @@ BODIES: dict[str, tuple[bytes, set[int]]] = {
     "a raw line break": (b'{"prompt": "a\nb"}', {422}),
     "too long": (f'{{"prompt": "{LONG}"}}'.encode(), {413}),
     "a long prompt": (b'{"prompt": "' + b"x" * 5000 + b'"}', {422}),
-    "many pictures": (b'{"prompt": "a", "n": 8, "views": ["front","front","front","front"]}', {422}),
+    "many pictures": (
+        b'{"prompt": "a", "n": 8, "views": ["front","front","front","front"]}',
+        {422},
+    ),
 }
 
 
 @pytest.mark.parametrize("name", BODIES)
 def test_json(name, guarded):
     body, statuses = BODIES[name]
-    answer = guarded.ask("POST", "/generate", data=body, headers={"Content-Type": "application/json"})
+    answer = guarded.ask(
+        "POST", "/generate", data=body, headers={"Content-Type": "application/json"}
+    )
     refused("/generate", answer, statuses)
     for path in (AVATAR, BASE, SWAP, "/jobs"):
         if name not in ("a long prompt", "many pictures", "empty"):
-            refused(path, guarded.ask("POST", path, data=body, headers={"Content-Type": "application/json"}), statuses)
+            refused(
+                path,
+                guarded.ask("POST", path, data=body, headers={"Content-Type": "application/json"}),
+                statuses,
+            )
 
 
 def test_bodies_that_are_longer_than_they_say(guarded):
     chunks = (b'{"prompt": "' if number == 0 else b"x" * 100_000 for number in range(60))
-    refused("/generate", guarded.ask("POST", "/generate", data=chunks, headers={"Content-Type": "application/json"}), {413})
-    refused(MIGRATION, guarded.ask("POST", MIGRATION, data={"prompt": "a"}, files={"image": bytes(5_000_000)}), {413})
-    refused("/generate", guarded.ask("POST", "/generate", data=bytes(5_000_000), headers={"Content-Type": "text/plain"}), {413})
+    refused(
+        "/generate",
+        guarded.ask("POST", "/generate", data=chunks, headers={"Content-Type": "application/json"}),
+        {413},
+    )
+    refused(
+        MIGRATION,
+        guarded.ask("POST", MIGRATION, data={"prompt": "a"}, files={"image": bytes(5_000_000)}),
+        {413},
+    )
+    refused(
+        "/generate",
+        guarded.ask(
+            "POST", "/generate", data=bytes(5_000_000), headers={"Content-Type": "text/plain"}
+        ),
+        {413},
+    )
 
 
 def part(name: str, value: bytes, *, file: bool = False) -> bytes:
     more = '; filename="x.png"' if file else ""
-    return f'--b\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + value + b"\r\n"
+    return (
+        f'--b\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode()
+        + value
+        + b"\r\n"
+    )
 
 
 FORMS: dict[str, tuple[str, bytes, set[int]]] = {
     "no boundary": ("multipart/form-data", part("image", PNG, file=True) + b"--b--", {400}),
-    "another boundary": ("multipart/form-data; boundary=c", part("image", PNG, file=True) + b"--b--", {400, 422}),
+    "another boundary": (
+        "multipart/form-data; boundary=c",
+        part("image", PNG, file=True) + b"--b--",
+        {400, 422},
+    ),
     "a boundary of 10 kB": ("multipart/form-data; boundary=" + "b" * 10_000, b"--b--", {400, 422}),
     "cut off": ("multipart/form-data; boundary=b", part("image", PNG, file=True)[:-30], {400, 422}),
-    "no name": ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--", {400}),
+    "no name": (
+        "multipart/form-data; boundary=b",
+        b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--",
+        {400},
+    ),
     "no disposition": ("multipart/form-data; boundary=b", b"--b\r\n\r\nx\r\n--b--", {400}),
     "garbage": ("multipart/form-data; boundary=b", b"\x00\xff" * 500, {400, 422}),
-    "garbage in a head": ("multipart/form-data; boundary=b", b"--b\r\n\x00: \x01\r\n\r\nx\r\n--b--", {400, 422}),
+    "garbage in a head": (
+        "multipart/form-data; boundary=b",
+        b"--b\r\n\x00: \x01\r\n\r\nx\r\n--b--",
+        {400, 422},
+    ),
     "nothing": ("multipart/form-data; boundary=b", b"", {400, 422}),
     "many fields": ("multipart/form-data; boundary=b", part("a", b"x") * 2000 + b"--b--", {400}),
-    "many files": ("multipart/form-data; boundary=b", part("image", b"x", file=True) * 2000 + b"--b--", {400}),
-    "a long field": ("multipart/form-data; boundary=b", part("prompt", b"x" * 2_000_000) + b"--b--", {400, 422}),
+    "many files": (
+        "multipart/form-data; boundary=b",
+        part("image", b"x", file=True) * 2000 + b"--b--",
+        {400},
+    ),
+    "a long field": (
+        "multipart/form-data; boundary=b",
+        part("prompt", b"x" * 2_000_000) + b"--b--",
+        {400, 422},
+    ),
     "a text as the picture": (
         "multipart/form-data; boundary=b",
         part("prompt", b"a") + part("image", b"/etc/passwd") + b"--b--",
         {422},
     ),
-    "a file as the prompt": ("multipart/form-data; boundary=b", part("prompt", PNG, file=True) + b"--b--", {422}),
+    "a file as the prompt": (
+        "multipart/form-data; boundary=b",
+        part("prompt", PNG, file=True) + b"--b--",
+        {422},
+    ),
     "urlencoded": ("application/x-www-form-urlencoded", b"prompt=a&image=http://127.0.0.1/", {422}),
     "JSON": ("application/json", b'{"prompt": "a", "image": "file:///etc/passwd"}', {415, 422}),
     "text": ("text/plain", b'{"prompt": "a", "image": "http://127.0.0.1/"}', {415}),
-    "XML": ("application/xml", b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>', {415}),
+    "XML": (
+        "application/xml",
+        b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>',
+        {415},
+    ),
     "no type": ("", b'{"prompt": "a"}', {415}),
     "a type of nonsense": (";;;=\x7f", b"x", {400, 415}),
 }
@@ -349,11 +524,22 @@ def test_forms(name, guarded):
     kind, body, statuses = FORMS[name]
     headers = {"Content-Type": kind} if kind else {}
     refused(MIGRATION, guarded.ask("POST", MIGRATION, data=body, headers=headers), statuses)
-    refused(MIGRATION, guarded.ask("POST", MIGRATION, data=body, headers={**headers, "Idempotency-Key": name}), statuses)
+    refused(
+        MIGRATION,
+        guarded.ask("POST", MIGRATION, data=body, headers={**headers, "Idempotency-Key": name}),
+        statuses,
+    )
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "image/png", ""]
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=b",
+        "image/png",
+        "",
+    ],
 )
 def test_json_of_another_type(kind, guarded):
     headers = {"Content-Type": kind} if kind else {}
@@ -387,10 +573,14 @@ def test_tokens(name, guarded):
         ("GET", "/jobs"),
         ("DELETE", f"/jobs/{JOB}"),
     ):
-        answer = guarded.ask(method, path, headers=TOKENS[name], json={"prompt": "a"} if method == "POST" else None)
+        answer = guarded.ask(
+            method, path, headers=TOKENS[name], json={"prompt": "a"} if method == "POST" else None
+        )
         refused(path, answer, {401})
         assert answer.headers["WWW-Authenticate"] == "Bearer"
-    query = guarded.ask("GET", f"/jobs?access_token={guarded.token}", headers={"Authorization": None})
+    query = guarded.ask(
+        "GET", f"/jobs?access_token={guarded.token}", headers={"Authorization": None}
+    )
     assert query.status_code == 401
 
 
@@ -403,11 +593,13 @@ def test_the_tokens_file_holds_no_token_and_the_log_neither(guarded):
 POST = b"POST /generate HTTP/1.1\r\nHost: localhost\r\n"
 HEADS: dict[str, bytes] = {
     "two lengths": POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-    "length and chunks": POST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /jobs HTTP/1.1\r\n\r\n",
+    "length and chunks": POST + b"Content-Length: 4\r\nTransfer-Encoding: "
+    b"chunked\r\n\r\n0\r\n\r\nGET /jobs HTTP/1.1\r\n\r\n",
     "a negative length": POST + b"Content-Length: -1\r\n\r\n",
     "a length of words": POST + b"Content-Length: many\r\n\r\n",
     "a wrong encoding": POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
-    "bad chunks": POST + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+    "bad chunks": POST + b"Content-Type: application/json\r\nTransfer-Encoding: "
+    b"chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
     "no host": b"GET /jobs HTTP/1.1\r\n\r\n",
     "two hosts": b"GET /jobs HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
     "markup as host": b"GET /jobs HTTP/1.1\r\nHost: <script>alert(1)</script>\r\n\r\n",
@@ -427,20 +619,32 @@ HEADS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", HEADS)
 def test_heads(name, guarded):
-    answer = raw(guarded.server.url, HEADS[name].replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1), 5)
+    answer = raw(
+        guarded.server.url, HEADS[name].replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1), 5
+    )
     status = int(answer.split(b" ", 2)[1]) if answer else 400
     assert 400 <= status < 500, answer
-    assert answer.count(b"HTTP/1.1 4") <= 1  # one request, one answer: nothing was smuggled behind it
+    # one request, one answer: nothing was smuggled behind it
+    assert answer.count(b"HTTP/1.1 4") <= 1
     if answer:
         assert b"traceback" not in answer.lower() and json.loads(answer.partition(b"\r\n\r\n")[2])
 
 
 def test_slow_bodies(guarded):
-    for path, kind in (("/generate", "application/json"), (MIGRATION, "multipart/form-data; boundary=b")):
+    for path, kind in (
+        ("/generate", "application/json"),
+        (MIGRATION, "multipart/form-data; boundary=b"),
+    ):
         token = f"Authorization: Bearer {guarded.token}\r\n"
-        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{token}Content-Type: {kind}\r\nContent-Length: 900\r\n\r\n"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{token}Content-Type: "
+            f"{kind}\r\nContent-Length: 900\r\n\r\n"
+        )
         began = time.monotonic()
-        answer = raw(guarded.server.url, head.encode() + (b'{"prompt":' if path == "/generate" else part("prompt", b"a")))
+        answer = raw(
+            guarded.server.url,
+            head.encode() + (b'{"prompt":' if path == "/generate" else part("prompt", b"a")),
+        )
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert time.monotonic() - began < 10
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
@@ -451,7 +655,10 @@ def test_a_client_that_hangs_up(guarded):
     for path in ("/generate", MIGRATION):
         with socket.create_connection((host, int(port))) as connection:
             token = f"Authorization: Bearer {guarded.token}\r\n"
-            head = f"POST {path} HTTP/1.1\r\nHost: x\r\n{token}Content-Type: application/json\r\nContent-Length: 9\r\n\r\n{{"
+            head = (
+                f"POST {path} HTTP/1.1\r\nHost: x\r\n{token}Content-Type: "
+                "application/json\r\nContent-Length: 9\r\n\r\n{"
+            )
             connection.sendall(head.encode())
     assert guarded.ask("GET", "/jobs").json()["jobs"] == []
 
@@ -471,22 +678,33 @@ def test_headers_of_a_proxy_do_not_change_addresses(guarded):
 @pytest.mark.parametrize("key", ["", " ", "x" * 5000, "a\tb", "ä"])
 def test_idempotency_keys(key, guarded):
     answer = guarded.ask(
-        "POST", "/generate", json={"prompt": "a", "width": 1}, headers={"Idempotency-Key": key.encode("latin-1")}
+        "POST",
+        "/generate",
+        json={"prompt": "a", "width": 1},
+        headers={"Idempotency-Key": key.encode("latin-1")},
     )
     refused("/generate", answer, {422})
 
 
 def test_it_still_draws_after_all_of_this(guarded):
     assert "ERROR" not in guarded.server.log.read_text()
-    answer = guarded.ask("POST", "/generate", json={"prompt": "a 30 year old man", "seed": 3, **SMALL})
+    answer = guarded.ask(
+        "POST", "/generate", json={"prompt": "a 30 year old man", "seed": 3, **SMALL}
+    )
     assert answer.status_code == 200, answer.text
-    assert Image.open(io.BytesIO(requests.get(answer.json()["image_url"], timeout=30).content)).size == (256, 256)
+    assert Image.open(
+        io.BytesIO(requests.get(answer.json()["image_url"], timeout=30).content)
+    ).size == (256, 256)
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory) -> Iterator[str]:
-    """The real routes in this process, which may fetch from loopback: redirects and names need a web server and a resolver of the test."""
-    settings = Settings(folder=Path(tmp_path_factory.mktemp("lab")), allow_private_hosts=True, fetch_seconds=2)
+    """The real routes in this process, which may fetch from loopback: redirects and names need a
+    web server and a resolver of the test.
+    """
+    settings = Settings(
+        folder=Path(tmp_path_factory.mktemp("lab")), allow_private_hosts=True, fetch_seconds=2
+    )
     app = FastAPI()
     app.state.service = Service(settings, JobQueue(settings))
     for router in (face_avatar.router, face_migration.router):
@@ -524,14 +742,17 @@ def test_redirects_and_names_that_turn_private(target, lab, site, monkeypatch):
     before = len(site.asked)
     target = target.format(port=site.port)
     start = f"http://rebinding.example:{site.port}" if "rebinding" in target else site.url
-    answer = requests.post(f"{lab}{AVATAR}", json={"image": f"{start}/redirect?{target}"}, timeout=30)
+    answer = requests.post(
+        f"{lab}{AVATAR}", json={"image": f"{start}/redirect?{target}"}, timeout=30
+    )
     words = refused(AVATAR, answer, {422})
     assert "public addresses only" in words
     assert len(site.asked) == before + 1
 
 
 @pytest.mark.parametrize(
-    ("path", "said"), [("/loop", "redirects more than"), ("/drip", "took more than"), ("/missing", "answers 404")]
+    ("path", "said"),
+    [("/loop", "redirects more than"), ("/drip", "took more than"), ("/missing", "answers 404")],
 )
 def test_sites_that_behave_badly(path, said, lab, site):
     answer = requests.post(f"{lab}{AVATAR}", json={"image": f"{site.url}{path}"}, timeout=30)

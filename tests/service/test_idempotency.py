@@ -12,7 +12,7 @@ from typing import Any
 import requests
 
 from avatar_pipeline.service.context import kind_of
-from avatar_pipeline.service.kinds import DIALECT_TASKS
+from avatar_pipeline.service.dialects.registry import DIALECT_TASKS
 from tests.service.conftest import SMALL, Server
 
 BODY: dict[str, Any] = {"prompt": "a 30 year old woman", **SMALL}
@@ -32,7 +32,10 @@ def test_the_same_key_gives_the_same_answer_though_the_seed_was_drawn(server: Se
     count = len(ids(server))
     again = server.post("/generate", BODY, headers=used)
     assert (again.status_code, again.json()["seed"]) == (200, first.json()["seed"])
-    assert again.headers["Idempotent-Replayed"] == "true" and "Idempotent-Replayed" not in first.headers
+    assert (
+        again.headers["Idempotent-Replayed"] == "true"
+        and "Idempotent-Replayed" not in first.headers
+    )
     expires = parsedate_to_datetime(again.headers["Idempotency-Key-Expires"])
     assert timedelta(hours=23) < expires - datetime.now(UTC) <= timedelta(hours=24)
     assert len(ids(server)) == count
@@ -46,15 +49,25 @@ def test_the_same_key_gives_the_same_job_in_any_state(server: Server) -> None:
     job = server.post_job(headers=used)
     assert server.post_job(headers=used)["id"] == job["id"]
     server.wait(job["id"])
-    again = server.post("/jobs", {"task": "generate", "input": {"prompt": "a 30 year old man", **SMALL}}, headers=used)
-    assert (again.status_code, again.json()["id"], again.json()["state"]) == (202, job["id"], "completed")
+    again = server.post(
+        "/jobs",
+        {"task": "generate", "input": {"prompt": "a 30 year old man", **SMALL}},
+        headers=used,
+    )
+    assert (again.status_code, again.json()["id"], again.json()["state"]) == (
+        202,
+        job["id"],
+        "completed",
+    )
     assert again.headers["Location"] == f"/jobs/{job['id']}"
 
 
 def test_while_the_first_request_waits_the_second_is_told_so(server: Server) -> None:
     used, body = key(), {**BODY, "width": 1024, "height": 1024, "n": 2}
     answers: list[requests.Response] = []
-    waiting = threading.Thread(target=lambda: answers.append(server.post("/generate", body, headers=used)))
+    waiting = threading.Thread(
+        target=lambda: answers.append(server.post("/generate", body, headers=used))
+    )
     before = ids(server)
     waiting.start()
     while ids(server) == before:
@@ -94,6 +107,7 @@ def test_keys_outlive_the_server(server: Server) -> None:
 def test_every_path_that_accepts_jobs_can_say_its_answer_again(server: Server) -> None:
     described = server.get("/openapi.json").json()["paths"]
     posts = {path for path, methods in described.items() if "post" in methods}
-    own = {"/jobs", "/jobs/{job_id}/cancel", "/getImage"}  # a job's own resource, and a question about a job
+    # a job's own resource, and a question about a job
+    own = {"/jobs", "/jobs/{job_id}/cancel", "/getImage"}
     assert own < posts
     assert {path: kind_of(path) for path in posts - own if kind_of(path) not in DIALECT_TASKS} == {}

@@ -1,4 +1,6 @@
-"""The job resource against a real server: accepted, listened to, cancelled, told to a webhook; each job is a Dagster run."""
+"""The job resource against a real server: accepted, listened to, cancelled, told to a webhook; each
+job is a Dagster run.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,16 @@ import pytest
 import requests
 from PIL import Image
 
-from avatar_pipeline.errors import Unavailable
-from avatar_pipeline.service.job import Job
-from avatar_pipeline.service.queue import JobQueue
+from avatar_pipeline.core.errors import Unavailable
+from avatar_pipeline.service.jobs.job import Job
+from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.tasks import draw
 from tests.service.conftest import SMALL, Server, start_server
 
 SECRET = "a secret of the tests, long enough"
-LONG: dict[str, Any] = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 5}  # some 5 seconds
+# some 5 seconds
+LONG: dict[str, Any] = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 5}
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +77,28 @@ def events(server: Server, job_id: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_a_job_is_accepted_at_once_and_is_a_dagster_run_of_the_same_id(server: Server) -> None:
-    answer = server.post("/jobs", {"task": "generate", "input": {"prompt": "a 50 year old woman", "seed": 7, **SMALL}})
+    answer = server.post(
+        "/jobs",
+        {"task": "generate", "input": {"prompt": "a 50 year old woman", "seed": 7, **SMALL}},
+    )
     assert answer.status_code == 202
     assert answer.headers["Location"] == f"/jobs/{answer.json()['id']}"
     assert int(answer.headers["Retry-After"]) >= 1
     job = server.wait(answer.json()["id"])
-    assert (job["state"], job["share"], job["position"], job["runs"]) == ("completed", 1.0, 0, [job["id"]])
+    assert (job["state"], job["share"], job["position"], job["runs"]) == (
+        "completed",
+        1.0,
+        0,
+        [job["id"]],
+    )
     assert job["result"]["seed"] == 7
     picture = requests.get(job["image_urls"][0], timeout=30)
     assert Image.open(io.BytesIO(picture.content)).size == (256, 256)
     # the same words and seed through the dialect's own path give the same picture
     again = server.post("/generate", {"prompt": "a 50 year old woman", "seed": 7, **SMALL}).json()
     pixels = [
-        Image.open(io.BytesIO(data)).tobytes() for data in (requests.get(again["image_url"], timeout=30).content, picture.content)
+        Image.open(io.BytesIO(data)).tobytes()
+        for data in (requests.get(again["image_url"], timeout=30).content, picture.content)
     ]
     assert pixels[0] == pixels[1]
     assert dagster_run(server, job["id"]).status == dg.DagsterRunStatus.SUCCESS
@@ -113,7 +125,9 @@ def test_fields_are_checked_before_anything_is_queued(server: Server) -> None:
     assert unknown.status_code == 404
 
 
-def test_events_tell_the_place_in_the_queue_the_progress_with_previews_and_the_end(server: Server) -> None:
+def test_events_tell_the_place_in_the_queue_the_progress_with_previews_and_the_end(
+    server: Server,
+) -> None:
     first = server.post_job(**LONG)
     second = server.post_job()
     found: list[tuple[str, dict[str, Any]]] = []
@@ -134,7 +148,9 @@ def test_events_tell_the_place_in_the_queue_the_progress_with_previews_and_the_e
 def test_a_preview_is_a_picture_at_a_signed_address_while_it_is_drawn(server: Server) -> None:
     job_id = server.post_job(**LONG)["id"]
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (url := server.get(f"/jobs/{job_id}").json()["preview_url"]):
+    while time.monotonic() < deadline and not (
+        url := server.get(f"/jobs/{job_id}").json()["preview_url"]
+    ):
         time.sleep(0.1)
     answer = requests.get(url, timeout=30)
     assert answer.headers["Cache-Control"] == "no-store"
@@ -149,11 +165,16 @@ def test_the_running_and_a_waiting_job_are_cancelled_and_the_run_says_so(server:
     server.wait(running, until=("running",))
     waiting = server.post_job(**LONG)["id"]
     answer = server.request("DELETE", f"/jobs/{waiting}")
-    assert (answer.status_code, answer.json()["state"], answer.json()["runs"]) == (200, "cancelled", [])
+    assert (answer.status_code, answer.json()["state"], answer.json()["runs"]) == (
+        200,
+        "cancelled",
+        [],
+    )
     assert server.post(f"/jobs/{running}/cancel").status_code in (200, 202)
     assert server.wait(running)["state"] == "cancelled"
     assert dagster_run(server, running).status == dg.DagsterRunStatus.CANCELED
-    assert server.request("DELETE", f"/jobs/{running}").status_code == 200  # again: nothing more happens
+    # again: nothing more happens
+    assert server.request("DELETE", f"/jobs/{running}").status_code == 200
     done = server.post_job()["id"]
     assert server.wait(done)["state"] == "completed"  # the worker is as it was
     assert server.request("DELETE", f"/jobs/{done}").status_code == 409
@@ -224,19 +245,25 @@ def test_a_webhook_is_signed_tried_again_and_its_fate_is_in_the_job(server: Serv
     receiver = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
     threading.Thread(target=receiver.serve_forever, daemon=True).start()
     body = {"task": "generate", "input": {"prompt": "a 60 year old man", **SMALL}}
-    job_id = server.post("/jobs", {**body, "webhook": f"http://127.0.0.1:{receiver.server_port}/done"}).json()["id"]
+    job_id = server.post(
+        "/jobs", {**body, "webhook": f"http://127.0.0.1:{receiver.server_port}/done"}
+    ).json()["id"]
     told = webhook_of(server, job_id)
     receiver.shutdown()
     receiver.server_close()
     assert (told["state"], told["attempts"]) == ("delivered", 2)
     headers, sent = Receiver.got[1]
-    assert json.loads(sent)["id"] == job_id and json.loads(sent)["result"]["image_url"].startswith(server.url)
+    assert json.loads(sent)["id"] == job_id and json.loads(sent)["result"]["image_url"].startswith(
+        server.url
+    )
     assert Receiver.got[0][0]["webhook-id"] == headers["webhook-id"] == job_id
     signed = f"{job_id}.{headers['webhook-timestamp']}.".encode() + sent
     expected = base64.b64encode(hmac.new(SECRET.encode(), signed, hashlib.sha256).digest()).decode()
     assert headers["webhook-signature"] == f"v1,{expected}"
     # nobody listens there any more
-    job_id = server.post("/jobs", {**body, "webhook": f"http://127.0.0.1:{receiver.server_port}/done"}).json()["id"]
+    job_id = server.post(
+        "/jobs", {**body, "webhook": f"http://127.0.0.1:{receiver.server_port}/done"}
+    ).json()["id"]
     told = webhook_of(server, job_id)
     assert (told["state"], told["attempts"]) == ("failed", 4) and "webhook" in told["problem"]
     assert server.get(f"/jobs/{job_id}").json()["state"] == "completed"

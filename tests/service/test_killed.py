@@ -15,10 +15,11 @@ import psutil
 import pytest
 import requests
 
-from avatar_pipeline.home import PROJECT
+from avatar_pipeline.core.home import PROJECT
 from tests.service.conftest import Server, start_server
 
-LONG: dict[str, Any] = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 2}  # some 2 seconds
+# some 2 seconds
+LONG: dict[str, Any] = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 2}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,10 @@ def drawing(server: Server, job_id: str) -> None:
 
 def statuses(server: Server, run_ids: list[str]) -> list[str]:
     with dg.DagsterInstance.from_config(str(server.home)) as instance:
-        return [run.status.value if (run := instance.get_run_by_id(run_id)) else "none" for run_id in run_ids]
+        return [
+            run.status.value if (run := instance.get_run_by_id(run_id)) else "none"
+            for run_id in run_ids
+        ]
 
 
 def test_a_killed_server_loses_no_accepted_job(server: Server) -> None:
@@ -64,18 +68,24 @@ def test_a_killed_server_loses_no_accepted_job(server: Server) -> None:
     server.start()
     done = [server.wait(job_id) for job_id in ids]
     assert [job["state"] for job in done] == ["completed"] * 4
-    assert [job["started"] for job in done] == sorted(job["started"] for job in done)  # in their order
+    # in their order
+    assert [job["started"] for job in done] == sorted(job["started"] for job in done)
     assert [len(job["runs"]) for job in done] == [2, 1, 1, 1]
     assert statuses(server, done[0]["runs"]) == ["FAILURE", "SUCCESS"]
     with dg.DagsterInstance.from_config(str(server.home)) as instance:
         again = instance.get_run_by_id(done[0]["runs"][1])
     assert again is not None
-    assert (again.tags["dagster/parent_run_id"], again.tags["dagster/root_run_id"]) == (ids[0], ids[0])
+    assert (again.tags["dagster/parent_run_id"], again.tags["dagster/root_run_id"]) == (
+        ids[0],
+        ids[0],
+    )
     # what is no job is told and left
     log = server.log.read_text()
     assert "11111111-2222-3333-4444-555555555555 has no job.json" in log
     assert "66666666-2222-3333-4444-555555555555/job.json is not a job that can be read" in log
-    assert (jobs / "66666666-2222-3333-4444-555555555555" / "job.json").read_text() == '{"id": "6666'
+    assert (
+        jobs / "66666666-2222-3333-4444-555555555555" / "job.json"
+    ).read_text() == '{"id": "6666'
     assert server.get("/jobs/66666666-2222-3333-4444-555555555555").status_code == 404
 
 
@@ -99,7 +109,9 @@ def test_a_stopped_server_answers_who_waits_and_goes_on_after_its_start(server: 
     waiting.start()
     deadline = time.monotonic() + 60
     while (
-        time.monotonic() < deadline and (job := server.get("/jobs", params={"limit": 1}).json()["jobs"][0])["state"] != "running"
+        time.monotonic() < deadline
+        and (job := server.get("/jobs", params={"limit": 1}).json()["jobs"][0])["state"]
+        != "running"
     ):
         time.sleep(0.05)
     drawing(server, job["id"])
@@ -115,19 +127,39 @@ def test_a_stopped_server_answers_who_waits_and_goes_on_after_its_start(server: 
 
 
 def test_a_second_server_on_the_same_folder_refuses_in_words(server: Server) -> None:
-    call = [sys.executable, "-m", "avatar_pipeline.cli", "serve", "--port", "0"]
-    done = subprocess.run(call, cwd=PROJECT, env=server.environment, capture_output=True, text=True, timeout=60, check=False)
+    call = [sys.executable, "-m", "avatar_pipeline", "serve", "--port", "0"]
+    done = subprocess.run(
+        call,
+        cwd=PROJECT,
+        env=server.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 1
     words = " ".join(done.stdout.split())
-    assert "is in use: avatar-pipeline serve holds it" in words and f"process {server.process.pid}" in words
+    assert (
+        "is in use: avatar-pipeline serve holds it" in words
+        and f"process {server.process.pid}" in words
+    )
     assert "Traceback" not in done.stdout + done.stderr
     assert server.get("/jobs").status_code == 200
 
 
 def test_settings_come_from_the_environment_and_mistakes_are_told(server: Server) -> None:
-    call = [sys.executable, "-m", "avatar_pipeline.cli", "serve"]
-    for variable, value in (("AVATAR_SERVICE_QUEUE_LIMT", "3"), ("AVATAR_SERVICE_QUEUE_LIMIT", "none")):
+    call = [sys.executable, "-m", "avatar_pipeline", "serve"]
+    for variable, value in (
+        ("AVATAR_SERVICE_QUEUE_LIMT", "3"),
+        ("AVATAR_SERVICE_QUEUE_LIMIT", "none"),
+    ):
         done = subprocess.run(
-            call, cwd=PROJECT, env={**server.environment, variable: value}, capture_output=True, text=True, timeout=60, check=False
-        )  # fmt: skip
+            call,
+            cwd=PROJECT,
+            env={**server.environment, variable: value},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert (done.returncode, variable in done.stdout) == (1, True), done.stdout + done.stderr

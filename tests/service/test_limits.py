@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from avatar_pipeline.errors import RequestError, TooLarge
-from avatar_pipeline.service import tokens
-from avatar_pipeline.service.limits import DEEPEST, MOST_VALUES, check_json
-from avatar_pipeline.service.rates import Rates, client_of
+from avatar_pipeline.core.errors import RequestError, TooLarge
+from avatar_pipeline.service.http import tokens
+from avatar_pipeline.service.http.body_limits import DEEPEST, MOST_VALUES, check_json
+from avatar_pipeline.service.http.rate_limits import Rates, client_of
 
 
 def nested(depth: int, kind: type[list] | type[dict]) -> bytes:
@@ -34,18 +34,25 @@ def test_json_has_at_most_twenty_thousand_values() -> None:
     check_json(b"[" + b"1," * 19_998 + b"1]")
     with pytest.raises(TooLarge, match="more than 20000 values"):
         check_json(b"[" + b"1," * 20_000 + b"1]")
-    with pytest.raises(TooLarge, match="more than 20000 values"):  # not parsed: it need not even be valid
+    # not parsed: it need not even be valid
+    with pytest.raises(TooLarge, match="more than 20000 values"):
         check_json(b"[" * 20_001)
 
 
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b'{"a": 1, "a": 2}', "a field twice"), (b'[{"a": {"b": 1, "b": 1}}]', "a field twice"), (b"[NaN]", "NaN is not a number"),
-        (b"[-Infinity]", "-Infinity is not a number"), (b"[1e999]", "a number is too large"), (b'["\\ud800"]', "half a character"),
-        (b'{"\\udfff": 1}', "half a character"), (b"[" + b"9" * 5000 + b"]", "not valid JSON"), (b"\xff", "not UTF-8|Expecting"),
+        (b'{"a": 1, "a": 2}', "a field twice"),
+        (b'[{"a": {"b": 1, "b": 1}}]', "a field twice"),
+        (b"[NaN]", "NaN is not a number"),
+        (b"[-Infinity]", "-Infinity is not a number"),
+        (b"[1e999]", "a number is too large"),
+        (b'["\\ud800"]', "half a character"),
+        (b'{"\\udfff": 1}', "half a character"),
+        (b"[" + b"9" * 5000 + b"]", "not valid JSON"),
+        (b"\xff", "not UTF-8|Expecting"),
     ],
-)  # fmt: skip
+)
 def test_json_that_readers_take_in_different_ways_is_refused(body: bytes, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         check_json(body)
@@ -61,7 +68,11 @@ def test_a_token_is_compared_with_every_hash_wherever_it_stands(tmp_path, monkey
         return compare_digest(a, b)
 
     monkeypatch.setattr(tokens, "compare_digest", compare)
-    for token, name in zip((*made, made[0][:-1], made[0] + "x", ""), ("anna", "bert", "carla", None, None, None), strict=True):
+    for token, name in zip(
+        (*made, made[0][:-1], made[0] + "x", ""),
+        ("anna", "bert", "carla", None, None, None),
+        strict=True,
+    ):
         compared.clear()
         assert tokens.owner(known, token) == name
         assert compared == [(64, 64)] * 3

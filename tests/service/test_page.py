@@ -14,9 +14,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from avatar_pipeline.service.app import create_app
+from avatar_pipeline.service.http.tokens import new_token
 from avatar_pipeline.service.routes.page import PAGES, STATIC
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.service.tokens import new_token
 from tests.service.browser import Page, browser, chromium
 from tests.service.conftest import Server
 from tests.service.guarded import application
@@ -25,13 +25,19 @@ from tests.service.site import PNG
 SCRIPTS = {name: (PAGES / name).read_text() for name in STATIC if name.endswith(".js")}
 INDEX = (PAGES / "index.html").read_text()
 # The body of each task, by the name that POST /jobs knows it by.
-BODIES = {"portrait": ("Generate", "FaceMigration"), "face-swap": ("FaceSwap",), "base-image": ("GenerateBaseImage",)}
+BODIES = {
+    "portrait": ("Generate", "FaceMigration"),
+    "face-swap": ("FaceSwap",),
+    "base-image": ("GenerateBaseImage",),
+}
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
     """The application without its worker: pages and openapi.json need none."""
-    return TestClient(create_app(Settings(folder=tmp_path_factory.mktemp("service"))), base_url="http://127.0.0.1")
+    return TestClient(
+        create_app(Settings(folder=tmp_path_factory.mktemp("service"))), base_url="http://127.0.0.1"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +79,17 @@ def test_the_policy_admits_no_other_host_and_no_inline_code(client: TestClient) 
 
 def test_text_of_the_service_is_never_html() -> None:
     for name, script in SCRIPTS.items():
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script), name
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script
+        ), name
 
 
 def test_ids_that_the_scripts_use_exist() -> None:
     there = re.findall(r'\bid="([^"]+)"', INDEX)
     assert len(there) == len(set(there))
-    used = {name for script in SCRIPTS.values() for name in re.findall(r'byId\("([^"]+)"\)', script)}
+    used = {
+        name for script in SCRIPTS.values() for name in re.findall(r'byId\("([^"]+)"\)', script)
+    }
     assert used and used - set(there) == set()
     # names that are put together: tabs and their sections, and fields with a preview
     for name in (*form_names(), "cartoon"):
@@ -92,7 +102,12 @@ def test_every_field_has_a_label() -> None:
     for field in re.findall(r"<(?:input|select|textarea)\b[^>]*>", INDEX):
         name = re.search(r'\bid="([^"]+)"', field)
         assert name and (
-            f'for="{name[1]}"' in INDEX or re.search(rf'<label[^>]*><span[^>]*>[^<]+</span><input id="{name[1]}"', INDEX)
+            f'for="{name[1]}"' in INDEX
+            or re.search(
+                r"<label[^>]*><span[^>]*>[^<]+</span><input "
+                rf'id="{name[1]}"',
+                INDEX,
+            )
         ), field
     for name in re.findall(r'aria-(?:controls|labelledby|describedby)="([^"]+)"', INDEX):
         assert f'id="{name}"' in INDEX, name
@@ -105,7 +120,11 @@ def form_names() -> list[str]:
 
 def test_paths_and_fields_that_the_scripts_use_are_in_the_api(schema: dict[str, Any]) -> None:
     for path in re.findall(r'(?:json|send)\([`"](/[^`"?$]*)', SCRIPTS["api.js"]):
-        known = [template for template in schema["paths"] if template == path or template.startswith(path.rstrip("/") + "/{")]
+        known = [
+            template
+            for template in schema["paths"]
+            if template == path or template.startswith(path.rstrip("/") + "/{")
+        ]
         assert known or path == "/openapi.json", path
     job = schema["components"]["schemas"]["JobView"]["properties"]
     for name, script in SCRIPTS.items():
@@ -118,17 +137,28 @@ def test_paths_and_fields_that_the_scripts_use_are_in_the_api(schema: dict[str, 
 
 def test_what_the_forms_send_is_in_the_api(schema: dict[str, Any]) -> None:
     forms = re.split(
-        r'^  "?(?:[a-z-]+)"?: async', SCRIPTS["app.js"].partition("const FORMS")[2].partition("\n};")[0], flags=re.MULTILINE
+        r'^  "?(?:[a-z-]+)"?: async',
+        SCRIPTS["app.js"].partition("const FORMS")[2].partition("\n};")[0],
+        flags=re.MULTILINE,
     )[1:]
     assert set(BODIES) == set(form_names())
     for name, code in zip(form_names(), forms, strict=True):
-        fields = {f for body in BODIES[name] for f in schema["components"]["schemas"][body]["properties"]}
-        literal = " ".join(re.findall(r"(?:input|asked)(?: =|:) \{(.*?)\}[ ;]", code, flags=re.DOTALL))
-        sent = {*re.findall(r"(?:^|, ?)\s*(?!\.\.\.)(\w+)(?=:|,|\s*$)", literal), *re.findall(r"input\.(\w+) =", code)}
+        fields = {
+            f for body in BODIES[name] for f in schema["components"]["schemas"][body]["properties"]
+        }
+        literal = " ".join(
+            re.findall(r"(?:input|asked)(?: =|:) \{(.*?)\}[ ;]", code, flags=re.DOTALL)
+        )
+        sent = {
+            *re.findall(r"(?:^|, ?)\s*(?!\.\.\.)(\w+)(?=:|,|\s*$)", literal),
+            *re.findall(r"input\.(\w+) =", code),
+        }
         assert len(sent) >= 3 and sent - fields == set(), (name, sent)
 
 
-def test_the_api_page_shows_every_route_with_its_limits(client: TestClient, schema: dict[str, Any]) -> None:
+def test_the_api_page_shows_every_route_with_its_limits(
+    client: TestClient, schema: dict[str, Any]
+) -> None:
     page = client.get("/docs").text
     for path in schema["paths"]:
         assert f'<span class="path">{path}</span>' in page, path
@@ -159,7 +189,7 @@ def text(page: Page, selector: str) -> str:
 # Every text and every attribute below an element that shows a value which was not there.
 UNSAID = """(place => [place, ...place.querySelectorAll('*')]
   .flatMap(element => [...element.attributes].map(one => one.value).concat(element.children.length ? [] : [element.textContent]))
-  .filter(said => /\\b(undefined|null|NaN)\\b|\\[object|Invalid Date/.test(said)))(PLACE)"""
+  .filter(said => /\\b(undefined|null|NaN)\\b|\\[object|Invalid Date/.test(said)))(PLACE)"""  # noqa: E501
 
 # What each task may leave out of its answer, shown by the page's own code.
 SPARSE = """(async () => {
@@ -173,7 +203,7 @@ SPARSE = """(async () => {
   };
   const places = ['generate', 'faceswap', 'face-avatar', 'face-migration', 'base-image', 'a new one'].map(shown);
   return [places.map(place => place.querySelector('.large img').alt), places.flatMap(place => UNSAID)];
-})()""".replace("UNSAID", UNSAID.replace("PLACE", "place"))
+})()""".replace("UNSAID", UNSAID.replace("PLACE", "place"))  # noqa: E501
 
 
 def unsaid(page: Page) -> list[str]:
@@ -183,7 +213,10 @@ def unsaid(page: Page) -> list[str]:
 def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: Server) -> None:
     page.size(390, 844, phone=True)
     page.open(server.url + "/")
-    page.until("document.querySelectorAll('#actor option').length > 1 && document.querySelectorAll('#views input').length")
+    page.until(
+        "document.querySelectorAll('#actor option').length > 1 && "
+        "document.querySelectorAll('#views input').length"
+    )
     page.type("#prompt", "a 35 year old woman with curly hair, smiling")
     page.type("#seed", "7")
     page.js("document.getElementById('size').value = '512x512'")
@@ -191,8 +224,17 @@ def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: S
     page.until(visible("result"), 180)
     page.until("document.querySelector('#result .large img').naturalWidth === 512")
     facts = text(page, "#result .facts")
-    assert "7" in facts.split() and "512\u00a0×\u00a0512" in facts and "embedded" in facts and "base model" in facts
-    assert text(page, "#result .verdict") in ("Ready for LivePortrait", "Usable, with remarks", "Not fit for LivePortrait")
+    assert (
+        "7" in facts.split()
+        and "512\u00a0×\u00a0512" in facts
+        and "embedded" in facts
+        and "base model" in facts
+    )
+    assert text(page, "#result .verdict") in (
+        "Ready for LivePortrait",
+        "Usable, with remarks",
+        "Not fit for LivePortrait",
+    )
     assert text(page, "#spoken").startswith("Done.")
     words = "a 35 year old woman with curly hair, smiling"
     assert page.js("document.querySelector('#result .large img').alt") == f"Picture 1: {words}"
@@ -203,11 +245,23 @@ def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: S
     # the picture that the download gives is the one that the same request gives elsewhere
     link = page.js("document.querySelector('#result a[download]').getAttribute('href')")
     answer = server.post(
-        "/generate", {"prompt": "a 35 year old woman with curly hair, smiling", "seed": 7, "width": 512, "height": 512}
+        "/generate",
+        {
+            "prompt": "a 35 year old woman with curly hair, smiling",
+            "seed": 7,
+            "width": 512,
+            "height": 512,
+        },
     )
-    shown, drawn = (server.get(address) for address in (link, answer.json()["image_url"].removeprefix(server.url)))
+    shown, drawn = (
+        server.get(address)
+        for address in (link, answer.json()["image_url"].removeprefix(server.url))
+    )
     # each with a signature of its own
-    assert Image.open(io.BytesIO(shown.content)).tobytes() == Image.open(io.BytesIO(drawn.content)).tobytes()
+    assert (
+        Image.open(io.BytesIO(shown.content)).tobytes()
+        == Image.open(io.BytesIO(drawn.content)).tobytes()
+    )
     assert page.js("document.documentElement.scrollWidth") == 390
 
     page.open(server.url + "/")
@@ -224,7 +278,7 @@ PIXELS = """(() => {
   const canvas = Object.assign(document.createElement('canvas'), {width: image.naturalWidth, height: image.naturalHeight});
   canvas.getContext('2d').drawImage(image, 0, 0);
   return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data];
-})()"""
+})()"""  # noqa: E501
 
 
 def test_a_cartoon_is_drawn_and_its_seed_kept(page: Page, server: Server, tmp_path: Path) -> None:
@@ -233,9 +287,15 @@ def test_a_cartoon_is_drawn_and_its_seed_kept(page: Page, server: Server, tmp_pa
     page.until("document.querySelectorAll('#actor option').length > 1")
     assert page.js(visible("cartoon")) and not page.js(visible("portrait"))
     page.click("#cartoon .submit button")
-    page.until(visible("result") + " && document.querySelector('#result figure img').naturalWidth === 96")
+    page.until(
+        visible("result") + " && document.querySelector('#result figure img').naturalWidth === 96"
+    )
     seed = text(page, "#result .facts dd")
-    assert seed.isdigit() and "white" in text(page, "#result .facts") and "cartoon_gan_small" in text(page, "#result .facts")
+    assert (
+        seed.isdigit()
+        and "white" in text(page, "#result .facts")
+        and "cartoon_gan_small" in text(page, "#result .facts")
+    )
     # it is the picture of that seed
     drawn = page.js(PIXELS)
     answer = server.get("/generate-image", params={"seed": seed})
@@ -247,7 +307,10 @@ def test_a_cartoon_is_drawn_and_its_seed_kept(page: Page, server: Server, tmp_pa
     page.click("#cartoon-compare")
     page.click("#cartoon .submit button")
     page.until("document.querySelectorAll('#result figure img.checker').length === 2")
-    page.until("[...document.querySelectorAll('#result figure img')].every(image => image.naturalWidth === 128)")
+    page.until(
+        "[...document.querySelectorAll('#result figure img')].every(image => "
+        "image.naturalWidth === 128)"
+    )
     assert text(page, "#result .facts dd") == seed and "baseline" in text(page, "#result .cartoons")
     assert unsaid(page) == []
     page.click("#result .strip button:last-child")  # back to the first
@@ -280,7 +343,10 @@ def test_tabs_by_keyboard_and_cancelling(page: Page, server: Server) -> None:
     assert page.js(visible("face-swap")) and not page.js(visible("portrait"))
     page.press("ArrowLeft", 37)
     page.type("#prompt", "a 30 year old man")
-    page.js("document.getElementById('count').value = '8'; document.querySelectorAll('#views input').forEach(box => box.click())")
+    page.js(
+        "document.getElementById('count').value = '8'; document.querySelectorAll('#views "
+        "input').forEach(box => box.click())"
+    )
     page.js("document.getElementById('prompt').focus()")
     page.click("#portrait .submit button")
     page.until(visible("progress") + " && " + visible("cancel"))
@@ -296,7 +362,10 @@ def test_a_face_needs_its_tick_where_the_service_asks_for_one(page: Page, tmp_pa
     valid = "document.getElementById('{}').checkValidity()".format
     with application(tmp_path / "service", upload_consent="declared") as (url, jobs):
         page.open(url + "/")
-        page.until("document.querySelectorAll('#style option').length && document.querySelector('.consent-help').textContent")
+        page.until(
+            "document.querySelectorAll('#style option').length && "
+            "document.querySelector('.consent-help').textContent"
+        )
         page.type("#prompt", "a man")
         assert page.js(valid("portrait"))  # no face, nothing to agree to
         page.choose_file("#face", tmp_path / "face.png")

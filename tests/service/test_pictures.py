@@ -1,4 +1,6 @@
-"""What is a client's own: signed addresses of pictures, webhooks, jobs and keys. The real application, without its worker."""
+"""What is a client's own: signed addresses of pictures, webhooks, jobs and keys. The real
+application, without its worker.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,14 @@ from typing import Any
 import pytest
 import requests
 
-from avatar_pipeline.errors import Conflict, Unavailable
-from avatar_pipeline.service.idempotency import Keys
-from avatar_pipeline.service.job import Job, now
-from avatar_pipeline.service.pictures import picture_path, signing_key
-from avatar_pipeline.service.queue import JobQueue
+from avatar_pipeline.core.errors import Conflict, Unavailable
+from avatar_pipeline.service.http.image_links import picture_path, signing_key
+from avatar_pipeline.service.http.tokens import new_token
+from avatar_pipeline.service.jobs.idempotency import Keys
+from avatar_pipeline.service.jobs.job import Job, now
+from avatar_pipeline.service.jobs.queue import JobQueue
+from avatar_pipeline.service.jobs.webhook import signed
 from avatar_pipeline.service.settings import Settings, webhook_key
-from avatar_pipeline.service.tokens import new_token
-from avatar_pipeline.service.webhook import signed
 from avatar_pipeline.tasks import draw
 from avatar_pipeline.tasks.folder import write_result
 from avatar_pipeline.tasks.task import TaskResult
@@ -37,8 +39,13 @@ WORDS = {"prompt": "a 30 year old man"}
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, bytes]]:
-    """An application with two jobs of two pictures each: its address, and the key that it signs with."""
-    known = [Job(id=job_id, task="draw", params={}, created=now(), state="completed") for job_id in (ONE, OTHER)]
+    """An application with two jobs of two pictures each: its address, and the key that it signs
+    with.
+    """
+    known = [
+        Job(id=job_id, task="draw", params={}, created=now(), state="completed")
+        for job_id in (ONE, OTHER)
+    ]
     with application(tmp_path_factory.mktemp("pictures"), known) as (url, jobs):
         for job in known:
             write_result(jobs / job.id, TaskResult({"0.png": PNG, "1.png": PNG}))
@@ -50,7 +57,9 @@ def code(url: str) -> tuple[int, str]:
     return answer.status_code, "" if answer.ok else str(answer.json()["error"])
 
 
-def test_an_address_is_of_one_picture_of_one_job_and_for_its_time(pictures: tuple[str, bytes]) -> None:
+def test_an_address_is_of_one_picture_of_one_job_and_for_its_time(
+    pictures: tuple[str, bytes],
+) -> None:
     url, key = pictures
     began = int(time.time())
     address = url + picture_path(key, ONE, "0.png", 1)
@@ -59,10 +68,14 @@ def test_an_address_is_of_one_picture_of_one_job_and_for_its_time(pictures: tupl
     expires = int(re.findall(r"expires=(\d+)", address)[0])
     assert began + 3600 <= expires <= time.time() + 3600
     for changed in (
-        address.replace(ONE, OTHER), address.replace("0.png", "1.png"), address.replace(f"={expires}", f"={expires + 3600}"),
-        address.replace(f"={expires}", f"={expires - 1}"), address[:-1], address[:-1] + ("0" if address[-1] != "0" else "1"),
+        address.replace(ONE, OTHER),
+        address.replace("0.png", "1.png"),
+        address.replace(f"={expires}", f"={expires + 3600}"),
+        address.replace(f"={expires}", f"={expires - 1}"),
+        address[:-1],
+        address[:-1] + ("0" if address[-1] != "0" else "1"),
         url + picture_path(b"another key", ONE, "0.png", 1),
-    ):  # fmt: skip
+    ):
         assert code(changed) == (404, "not_found"), changed
     assert code(url + picture_path(key, ONE, "0.png", -1)) == (404, "expired")
 
@@ -79,17 +92,27 @@ def test_the_key_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("secret", "key"),
     [
-        ("whsec_" + base64.b64encode(b"a key of twenty-four byte").decode(), b"a key of twenty-four byte"),
+        (
+            "whsec_" + base64.b64encode(b"a key of twenty-four byte").decode(),
+            b"a key of twenty-four byte",
+        ),
         ("any text, long enough for it", b"any text, long enough for it"),
     ],
 )
-def test_a_webhook_is_signed_as_standardwebhooks_says(tmp_path: Path, secret: str, key: bytes) -> None:
+def test_a_webhook_is_signed_as_standardwebhooks_says(
+    tmp_path: Path, secret: str, key: bytes
+) -> None:
     settings = Settings.model_validate({"folder": tmp_path, "webhook_secret": secret})
     assert settings.webhook_secret is not None
     headers = signed(webhook_key(settings.webhook_secret.get_secret_value()), "msg_1", b'{"a": 1}')
     content = b"msg_1." + headers["webhook-timestamp"].encode() + b'.{"a": 1}'
-    assert headers["webhook-id"] == "msg_1" and re.fullmatch(r"\d{10}", headers["webhook-timestamp"])
-    assert headers["webhook-signature"] == "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+    assert headers["webhook-id"] == "msg_1" and re.fullmatch(
+        r"\d{10}", headers["webhook-timestamp"]
+    )
+    assert (
+        headers["webhook-signature"]
+        == "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+    )
 
 
 def ask(url: str, token: str, **headers: str) -> requests.Response:
@@ -108,13 +131,22 @@ def test_jobs_and_keys_are_each_clients_own(tmp_path: Path) -> None:
         assert second != first
         for method, path in (("GET", ""), ("POST", "/cancel"), ("DELETE", ""), ("GET", "/events")):
             asked = requests.request(
-                method, f"{url}/jobs/{first}{path}", headers={"Authorization": f"Bearer {other}"}, timeout=10
+                method,
+                f"{url}/jobs/{first}{path}",
+                headers={"Authorization": f"Bearer {other}"},
+                timeout=10,
             )
             assert asked.status_code == 404, (method, path)
         for token, own in ((one, first), (other, second)):
             headers = {"Authorization": f"Bearer {token}"}
-            assert [job["id"] for job in requests.get(f"{url}/jobs", headers=headers, timeout=10).json()["jobs"]] == [own]
-            assert requests.get(f"{url}/jobs/{own}", headers=headers, timeout=10).json()["state"] == "queued"
+            assert [
+                job["id"]
+                for job in requests.get(f"{url}/jobs", headers=headers, timeout=10).json()["jobs"]
+            ] == [own]
+            assert (
+                requests.get(f"{url}/jobs/{own}", headers=headers, timeout=10).json()["state"]
+                == "queued"
+            )
 
 
 def test_a_key_is_unused_again_when_its_time_is_over(tmp_path: Path) -> None:

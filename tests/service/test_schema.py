@@ -1,4 +1,6 @@
-"""The OpenAPI is true: requests made up from it get answers that it names. The short form of benchmarks/service_fuzz.py."""
+"""The OpenAPI is true: requests made up from it get answers that it names. The short form of
+benchmarks/service_fuzz.py.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +8,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from avatar_pipeline.service.dialects import DIALECTS
+from avatar_pipeline.service.errors import DIALECTS
 from benchmarks.service_fuzz import SERVER, fuzz
 from tests.service.conftest import Server, start_server
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Server]:
-    started = start_server(tmp_path_factory, **{f"AVATAR_SERVICE_{name}": value for name, value in SERVER.items()})
+    started = start_server(
+        tmp_path_factory, **{f"AVATAR_SERVICE_{name}": value for name, value in SERVER.items()}
+    )
     try:
         yield started
     finally:
@@ -25,7 +29,14 @@ def test_made_up_requests_get_answers_that_the_description_names(server, tmp_pat
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " ERROR " not in server.log.read_text()
     asked = server.log.read_text()
-    for path in ("/generate", "/faceswap", "/getImageToImage", "/api/generate-base-image", "/v1/images/face-migration", "/jobs"):
+    for path in (
+        "/generate",
+        "/faceswap",
+        "/getImageToImage",
+        "/api/generate-base-image",
+        "/v1/images/face-migration",
+        "/jobs",
+    ):
         assert f" POST {path} " in asked  # the run did reach the routes
 
 
@@ -40,7 +51,9 @@ def test_every_path_documents_its_errors_in_its_dialect(server):
                 ((media, body),) = operation["responses"][status]["content"].items()
                 model = body["schema"]["$ref"].rpartition("/")[2]
                 assert (media, model) == (
-                    ("application/json", fitting[-1].__name__) if fitting else ("application/problem+json", "Problem")
+                    ("application/json", fitting[-1].__name__)
+                    if fitting
+                    else ("application/problem+json", "Problem")
                 ), path
             assert "401" in operation["responses"] or operation["security"] == []
 

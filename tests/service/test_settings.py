@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from avatar_pipeline.cli import main
-from avatar_pipeline.errors import ServiceError
-from avatar_pipeline.service.job import Delivery, Job, now
-from avatar_pipeline.service.queue import JobQueue
+from avatar_pipeline.cli.main import main
+from avatar_pipeline.core.errors import ServiceError
+from avatar_pipeline.service.jobs.job import Delivery, Job, now
+from avatar_pipeline.service.jobs.queue import JobQueue
+from avatar_pipeline.service.jobs.webhook import deliver
 from avatar_pipeline.service.settings import Settings, from_environment
-from avatar_pipeline.service.webhook import deliver
 from tests.service.site import Site
 
 KEY = bytes(range(32))
@@ -30,7 +30,9 @@ KEY = bytes(range(32))
         ("webhook_secret", "whsec_" + base64.b64encode(KEY[:18]).decode(), "18 bytes"),
         ("webhook_secret", "whsec_" + base64.b64encode(KEY * 3).decode(), "96 bytes"),
         ("webhook_secret", "short", "5 bytes"),
-        pytest.param("webhook_secret", "\udcff" * 30, "not UTF-8", id="webhook_secret-half-characters"),
+        pytest.param(
+            "webhook_secret", "\udcff" * 30, "not UTF-8", id="webhook_secret-half-characters"
+        ),
         ("preset", "sdlx", "does not exist"),
         ("device", "gpu", "is no device"),
         ("analyzer", "mediapipe", "'dlib' or 'insightface'"),
@@ -53,7 +55,9 @@ def test_what_would_break_later_is_refused_at_the_start(
     assert field != "webhook_secret" or value not in str(refused.value)
 
 
-@pytest.mark.parametrize("field", [name for name, field in Settings.model_fields.items() if field.annotation is float])
+@pytest.mark.parametrize(
+    "field", [name for name, field in Settings.model_fields.items() if field.annotation is float]
+)
 @pytest.mark.parametrize("value", [math.inf, math.nan, -1.0])
 def test_times_and_sizes_are_finite(field: str, value: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=field):
@@ -79,7 +83,14 @@ def test_a_backend_that_is_not_set_up_is_told_at_the_start(
 
 def delivered(settings: Settings, site: Site) -> tuple[Job, list[dict[str, str]]]:
     """A finished job whose webhook leads to the site; and the headers of what came there."""
-    job = Job(id="1", task="draw", params={}, created=now(), state="completed", webhook=Delivery(url=f"{site.url}/picture"))
+    job = Job(
+        id="1",
+        task="draw",
+        params={},
+        created=now(),
+        state="completed",
+        webhook=Delivery(url=f"{site.url}/picture"),
+    )
     queue = JobQueue(settings)
     (queue.folder / job.id).mkdir(parents=True)
 
@@ -98,15 +109,23 @@ def delivered(settings: Settings, site: Site) -> tuple[Job, list[dict[str, str]]
         ("a secret of the tests, long enough", b"a secret of the tests, long enough"),
     ],
 )
-def test_a_webhook_is_signed_with_the_bytes_of_the_secret(secret: str, key: bytes, tmp_path: Path) -> None:
+def test_a_webhook_is_signed_with_the_bytes_of_the_secret(
+    secret: str, key: bytes, tmp_path: Path
+) -> None:
     site = Site()
-    _, (headers,) = delivered(Settings(folder=tmp_path, webhook_secret=secret, allow_private_hosts=True), site)
+    _, (headers,) = delivered(
+        Settings(folder=tmp_path, webhook_secret=secret, allow_private_hosts=True), site
+    )
     site.server.shutdown()
-    signature = hmac.new(key, f"1.{headers['webhook-timestamp']}.{{}}".encode(), hashlib.sha256).digest()
+    signature = hmac.new(
+        key, f"1.{headers['webhook-timestamp']}.{{}}".encode(), hashlib.sha256
+    ).digest()
     assert headers["webhook-signature"] == f"v1,{base64.b64encode(signature).decode()}"
 
 
-def test_without_a_secret_nothing_is_sent_also_of_jobs_that_were_accepted_with_one(tmp_path: Path) -> None:
+def test_without_a_secret_nothing_is_sent_also_of_jobs_that_were_accepted_with_one(
+    tmp_path: Path,
+) -> None:
     site = Site()
     job, asked = delivered(Settings(folder=tmp_path, allow_private_hosts=True), site)
     site.server.shutdown()

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.actors.photos import Photo
-from avatar_pipeline.embedded.openpeople import asset_path, emotion_tiles
-from avatar_pipeline.imaging import encode_jpeg, encode_png
-from avatar_pipeline.provenance.digests import sha256_bytes
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
+from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 
 
 def photo(name: str, data: bytes) -> Photo:
@@ -28,7 +28,10 @@ def stranger() -> Photo:
 
 @pytest.fixture(scope="session")
 def three_people() -> Photo:
-    heads = [np.asarray(emotion_tiles(person)["neutral"].resize((520, 330))) for person in ("P001", "P005", "P009")]
+    heads = [
+        np.asarray(emotion_tiles(person)["neutral"].resize((520, 330)))
+        for person in ("P001", "P005", "P009")
+    ]
     return photo("three_people.jpg", encode_jpeg(Image.fromarray(np.hstack(heads))))
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avatar_pipeline.embedded.openpeople import asset_path, emotion_tiles
-from avatar_pipeline.errors import GenerationError, ModelError
-from avatar_pipeline.stages.background import cut_out, on_colour
+from avatar_pipeline.core.errors import GenerationError, ModelError
+from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
+from avatar_pipeline.cutout.background import cut_out, on_colour
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +21,14 @@ def no_model(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def person(analyzer):
-    """P002, curls and all, with an alpha that counts as true: the pictures of these tests are composed with it."""
+    """P002, curls and all, with an alpha that counts as true: the pictures of these tests are
+    composed with it.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", "/nonexistent")
-        portrait = Image.open(asset_path("P002", "studio_portrait")).convert("RGB").resize((512, 512))
+        portrait = (
+            Image.open(asset_path("P002", "studio_portrait")).convert("RGB").resize((512, 512))
+        )
         return np.asarray(cut_out(portrait, analyzer), np.float32)
 
 
@@ -46,7 +50,8 @@ def test_alpha_and_colours_of_a_person_on_a_known_wall(analyzer, person):
     mixed = (true > 60) & (true < 220)
     assert mixed.sum() > 500
     off, kept = (
-        np.abs(image[..., :3][mixed] - person[..., :3][mixed]).mean() for image in (found, np.asarray(picture, np.float32))
+        np.abs(image[..., :3][mixed] - person[..., :3][mixed]).mean()
+        for image in (found, np.asarray(picture, np.float32))
     )
     assert off < 0.5 * kept
     # And nothing of the person is recoloured where no wall shines through.
@@ -55,7 +60,11 @@ def test_alpha_and_colours_of_a_person_on_a_known_wall(analyzer, person):
 
 
 def test_a_whole_body_small_in_a_park_keeps_its_head(analyzer):
-    picture = Image.open(asset_path("P010", "amateur_posture")).convert("RGB").resize((678, 1011), Image.Resampling.LANCZOS)
+    picture = (
+        Image.open(asset_path("P010", "amateur_posture"))
+        .convert("RGB")
+        .resize((678, 1011), Image.Resampling.LANCZOS)
+    )
     alpha = np.asarray(cut_out(picture, analyzer))[..., 3]
     face = analyzer.analyze(np.asarray(picture))[0]
     x, y = face.landmarks68[27].astype(int)
@@ -69,7 +78,8 @@ def test_a_large_picture_has_the_same_alpha_at_its_own_size(analyzer):
     small = emotion_tiles("P005")["neutral"]
     large = small.resize((small.width * 4, small.height * 4), Image.Resampling.BICUBIC)
     alphas = [
-        np.asarray(cut_out(picture, analyzer).resize(small.size, Image.Resampling.BOX))[..., 3] for picture in (small, large)
+        np.asarray(cut_out(picture, analyzer).resize(small.size, Image.Resampling.BOX))[..., 3]
+        for picture in (small, large)
     ]
     assert np.abs(alphas[0].astype(int) - alphas[1]).mean() < 4
 
@@ -87,25 +97,43 @@ def test_laid_onto_a_colour():
     rgba.putpixel((0, 0), (200, 100, 50, 255))
     rgba.putpixel((1, 0), (200, 100, 50, 0))
     laid = on_colour(rgba, "#00Ff80")
-    assert (laid.mode, laid.getpixel((0, 0)), laid.getpixel((1, 0))) == ("RGB", (200, 100, 50), (0, 255, 128))
+    assert (laid.mode, laid.getpixel((0, 0)), laid.getpixel((1, 0))) == (
+        "RGB",
+        (200, 100, 50),
+        (0, 255, 128),
+    )
 
 
-@pytest.mark.parametrize("colour", ["", "00FF80", "#00FF8", "#00FF8000", "#GG0000", "green", "#+1+1+1"])
+@pytest.mark.parametrize(
+    "colour", ["", "00FF80", "#00FF8", "#00FF8000", "#GG0000", "green", "#+1+1+1"]
+)
 def test_other_colour_notations_are_refused(colour):
     with pytest.raises(GenerationError, match=r"bg_color is .*#RRGGBB"):
         on_colour(Image.new("RGBA", (2, 2)), colour)
 
 
 def write_model(file: Path, side: int) -> None:
-    """A model that calls the red channel the person: (1, 3, side, side) in, (1, 1, side, side) out."""
+    """A model that calls the red channel the person: (1, 3, side, side) in, (1, 1, side, side)
+    out.
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    bounds = {name: numpy_helper.from_array(np.array([value]), name) for name, value in (("from", 0), ("to", 1), ("axis", 1))}
-    shapes = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, side, side]) for n, c in (("input", 3), ("output", 1))]
+    bounds = {
+        name: numpy_helper.from_array(np.array([value]), name)
+        for name, value in (("from", 0), ("to", 1), ("axis", 1))
+    }
+    shapes = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, side, side])
+        for n, c in (("input", 3), ("output", 1))
+    ]
     node = helper.make_node("Slice", ["input", "from", "to", "axis"], ["output"])
-    graph = helper.make_graph([node], "red", shapes[:1], shapes[1:], initializer=list(bounds.values()))
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), file)
+    graph = helper.make_graph(
+        [node], "red", shapes[:1], shapes[1:], initializer=list(bounds.values())
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), file
+    )
 
 
 def test_a_model_on_disk_is_used_named_or_in_the_users_folder(analyzer, tmp_path, monkeypatch):

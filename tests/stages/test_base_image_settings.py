@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.diffusion.sampling import check_size, drawable_size
-from avatar_pipeline.stages.base_image import Settings
+from avatar_pipeline.pipeline.assets.base_image.run import Settings
 
 
 def test_unused_settings_are_not_said() -> None:

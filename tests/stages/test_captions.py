@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from avatar_pipeline.core.openpeople import PEOPLE, emotion_tiles
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.embedded.openpeople import PEOPLE, emotion_tiles
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
-from avatar_pipeline.stages.captions import caption_details
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.pipeline.captions import caption_details
 
 
 def details(emotion: str, analyzer: FaceAnalyzer) -> list[tuple[str, ...]]:
@@ -17,7 +17,8 @@ def details(emotion: str, analyzer: FaceAnalyzer) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("emotion", "word"), [("happy", "smiling"), ("neutral", "neutral expression"), ("sad", "neutral expression")]
+    ("emotion", "word"),
+    [("happy", "smiling"), ("neutral", "neutral expression"), ("sad", "neutral expression")],
 )
 def test_smiles_and_neutral_faces(emotion: str, word: str, analyzer: FaceAnalyzer) -> None:
     assert {found[0] for found in details(emotion, analyzer)} == {word}
@@ -36,4 +37,7 @@ def test_an_open_mouth_is_not_neutral(analyzer: FaceAnalyzer) -> None:
 def test_a_turned_head_is_named_by_its_side(analyzer: FaceAnalyzer) -> None:
     tile = np.asarray(emotion_tiles("P005")["thoughtful"])
     assert caption_details(analyzer.analyze(tile)[0])[-1] == "head turned right"
-    assert caption_details(analyzer.analyze(np.ascontiguousarray(tile[:, ::-1]))[0])[-1] == "head turned left"
+    assert (
+        caption_details(analyzer.analyze(np.ascontiguousarray(tile[:, ::-1]))[0])[-1]
+        == "head turned left"
+    )

@@ -4,15 +4,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avatar_pipeline.embedded.openpeople import asset_path, emotion_tiles
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
+from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.crop import black_share, source_crop
-from avatar_pipeline.stages.liveportrait_export import SIZE, frame_for_liveportrait
+from avatar_pipeline.pipeline.assets.liveportrait_export import SIZE, frame_for_liveportrait
 
 
 @pytest.mark.parametrize(("person", "tight"), [("P005", False), ("P007", True), ("P004", True)])
 def test_the_crop_lies_inside_and_upright(person: str, tight: bool, analyzer: FaceAnalyzer) -> None:
-    picture = np.asarray(emotion_tiles(person)["neutral"] if tight else Image.open(asset_path(person, "studio_portrait")))
+    picture = np.asarray(
+        emotion_tiles(person)["neutral"]
+        if tight
+        else Image.open(asset_path(person, "studio_portrait"))
+    )
     face = analyzer.analyze(picture)[0]
     framed, enlarged, invented = frame_for_liveportrait(picture, face)
     assert framed.shape == (SIZE, SIZE, 3)
@@ -27,6 +31,8 @@ def test_the_crop_lies_inside_and_upright(person: str, tight: bool, analyzer: Fa
 
 def test_a_tilted_head_is_turned_upright(analyzer: FaceAnalyzer) -> None:
     with Image.open(asset_path("P001", "studio_portrait")) as portrait:
-        tilted = np.asarray(portrait.convert("RGB").rotate(14, Image.Resampling.BICUBIC, fillcolor=(120, 120, 120)))
+        tilted = np.asarray(
+            portrait.convert("RGB").rotate(14, Image.Resampling.BICUBIC, fillcolor=(120, 120, 120))
+        )
     framed, _, _ = frame_for_liveportrait(tilted, analyzer.analyze(tilted)[0])
     assert abs(analyzer.analyze(framed)[0].pose.roll) < 3.0

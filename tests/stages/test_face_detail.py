@@ -11,17 +11,19 @@ from PIL import Image
 
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.core.openpeople import emotion_tiles
+from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
-from avatar_pipeline.faces.measures import inter_eye_distance
-from avatar_pipeline.imaging import open_image, paste_warped
-from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages import base_image, face_detail, photo_intake
-from avatar_pipeline.stages.face_detail import detail_face, find_faces
-from avatar_pipeline.stages.heads import frame
-from avatar_pipeline.stages.result import StageResult
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.imaging.images import open_image, paste_warped
+from avatar_pipeline.pipeline.assets.base_image import face_detail
+from avatar_pipeline.pipeline.assets.base_image import run as base_image
+from avatar_pipeline.pipeline.assets.base_image.face_detail import detail_face, find_faces
+from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
+from avatar_pipeline.pipeline.assets.training_variations.head_crops import frame
+from avatar_pipeline.pipeline.result import StageResult
 
 PRESET = get_preset("embedded")
 SPEC = ActorSpec(
@@ -48,14 +50,18 @@ def body(session: GpuSession, analyzer: FaceAnalyzer) -> StageResult:
 
 def run(session: GpuSession, analyzer: FaceAnalyzer, **settings: Any) -> StageResult:
     intake = photo_intake.run(SPEC, [], 5, photo_intake.Settings(), PRESET, analyzer).files
-    return base_image.run(SPEC, [], intake, 5, base_image.Settings(candidates=2, **settings), session, analyzer)
+    return base_image.run(
+        SPEC, [], intake, 5, base_image.Settings(candidates=2, **settings), session, analyzer
+    )
 
 
 def picture(result: StageResult) -> Image.Image:
     return open_image(result.files["somebody_base.png"], name="base")
 
 
-def test_a_small_face_is_drawn_again_and_the_rest_stays(session: GpuSession, body: StageResult, analyzer: FaceAnalyzer) -> None:
+def test_a_small_face_is_drawn_again_and_the_rest_stays(
+    session: GpuSession, body: StageResult, analyzer: FaceAnalyzer
+) -> None:
     plain = np.asarray(picture(body))
     assert "face_detail" not in body.metrics
     result = run(session, analyzer)
@@ -82,12 +88,18 @@ def test_a_small_face_is_drawn_again_and_the_rest_stays(session: GpuSession, bod
     assert run(session, analyzer).files == result.files
 
 
-def test_pictures_that_need_nothing_stay_as_they_are(session: GpuSession, analyzer: FaceAnalyzer) -> None:
+def test_pictures_that_need_nothing_stay_as_they_are(
+    session: GpuSession, analyzer: FaceAnalyzer
+) -> None:
     tile = emotion_tiles("P005")["neutral"]
     portrait = frame("P005", tile, analyzer.analyze(np.asarray(tile))[0], PRESET).image
     wall = Image.new("RGB", (512, 768), "gray")
     two = Image.fromarray(np.hstack([np.asarray(portrait.resize((256, 256)))] * 2))
-    for image, reason in ((portrait, "not needed"), (wall, "no face found"), (two, "2 faces, none of them dominant")):
+    for image, reason in (
+        (portrait, "not needed"),
+        (wall, "no face found"),
+        (two, "2 faces, none of them dominant"),
+    ):
         detail = detail_face(image, PROMPT, 5, 2, 3.0, session, analyzer)
         assert (detail.image, detail.done, detail.seeds) == (image, reason, {})
 
@@ -99,7 +111,8 @@ def test_a_face_that_is_lost_moved_or_somebody_else_is_not_put_back(
         frame(name, tile, analyzer.analyze(np.asarray(tile))[0], PRESET).image
         for name, tile in ((name, emotion_tiles(name)["neutral"]) for name in ("P005", "P010"))
     )
-    # Not so small that its embedding says nothing: at a third of a head shot its eyes are 35 pixels apart.
+    # Not so small that its embedding says nothing: at a third of a head shot its eyes are 35 pixels
+    # apart.
     image = Image.new("RGB", (512, 768), "gray")
     image.paste(person.resize((172, 172), Image.Resampling.LANCZOS), (170, 40))
     (face,) = find_faces(np.asarray(image), analyzer)
@@ -112,15 +125,25 @@ def test_a_face_that_is_lost_moved_or_somebody_else_is_not_put_back(
     ):
         calls: list[int] = []
 
-        def draw(session: GpuSession, image: Image.Image, prompt: str, seed: int, *options: Any, head: Image.Image = head,
-                 calls: list[int] = calls) -> Image.Image:  # fmt: skip
+        def draw(
+            session: GpuSession,
+            image: Image.Image,
+            prompt: str,
+            seed: int,
+            *options: Any,
+            head: Image.Image = head,
+            calls: list[int] = calls,
+        ) -> Image.Image:
             calls.append(seed)
             return head
 
         monkeypatch.setattr(face_detail, "image_to_image", draw)
         detail = detail_face(image, PROMPT, 5, 2, 3.0, session, analyzer)
         assert detail.image is image
-        assert detail.done.startswith("kept as it was: none of 3 redrawn faces passes, ") and reason in detail.done
+        assert (
+            detail.done.startswith("kept as it was: none of 3 redrawn faces passes, ")
+            and reason in detail.done
+        )
         assert calls == [derive_seed(5, "base_image.detail", index) for index in range(3)]
     monkeypatch.setattr(face_detail, "image_to_image", lambda *_: person)
     assert detail_face(image, PROMPT, 5, 2, 3.0, session, analyzer).done == "redrawn"
@@ -130,16 +153,25 @@ def test_what_is_cut_out_and_put_back_lies_where_it_was() -> None:
     import cv2
 
     random = np.random.default_rng(1)
-    image = cv2.GaussianBlur(random.integers(0, 255, (300, 200, 3), np.uint8).astype(np.uint8), (0, 0), 4)
+    image = cv2.GaussianBlur(
+        random.integers(0, 255, (300, 200, 3), np.uint8).astype(np.uint8), (0, 0), 4
+    )
     for scale, degrees in ((3.7, 12.0), (0.8, -20.0)):
         cos, sin = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
         linear = np.array([[cos, -sin], [sin, cos]])
-        matrix = np.hstack([linear, (np.array([128, 128]) - linear @ np.array([100, 120]))[:, None]])
-        part = cv2.warpAffine(image, matrix, (256, 256), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        matrix = np.hstack(
+            [linear, (np.array([128, 128]) - linear @ np.array([100, 120]))[:, None]]
+        )
+        part = cv2.warpAffine(
+            image, matrix, (256, 256), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
         mask = np.zeros((256, 256), np.float32)
         mask[64:192, 64:192] = 1
         back = paste_warped(image, part, mask, matrix)
-        assert np.abs(back.astype(int) - image).max() <= 6  # of a picture that spans some 100 levels
+        # of a picture that spans some 100 levels
+        assert np.abs(back.astype(int) - image).max() <= 6
         assert np.array_equal(paste_warped(image, 255 - part, np.zeros_like(mask), matrix), image)
-        changed = np.argwhere((paste_warped(image, 255 - part, mask, matrix) != image).any(axis=2)).mean(axis=0)
+        changed = np.argwhere(
+            (paste_warped(image, 255 - part, mask, matrix) != image).any(axis=2)
+        ).mean(axis=0)
         assert np.abs(changed - [120, 100]).max() < 1.5

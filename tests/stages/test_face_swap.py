@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.errors import ModelError, PhotoError
-from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer, Pose
-from avatar_pipeline.faces.measures import inter_eye_distance
-from avatar_pipeline.stages.face_swap import get_swapper, swap_face
+from avatar_pipeline.core.errors import ModelError, PhotoError
+from avatar_pipeline.core.openpeople import emotion_tiles
+from avatar_pipeline.face_swap import get_swapper, swap_face
+from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer, Pose
+from avatar_pipeline.faces.measurements import inter_eye_distance
 
 tiles = cache(emotion_tiles)
 OTHERS = ("sad", "confused", "pensive", "determined")  # never used as source or target here
@@ -26,11 +26,22 @@ def tile(person: str, emotion: str = "neutral") -> np.ndarray:
 
 def median_distance(analyzer: FaceAnalyzer, image: np.ndarray, person: str) -> float:
     embedding = analyzer.analyze(image)[0].embedding
-    return float(np.median([analyzer.distance(embedding, analyzer.analyze(tile(person, name))[0].embedding) for name in OTHERS]))
+    return float(
+        np.median(
+            [
+                analyzer.distance(embedding, analyzer.analyze(tile(person, name))[0].embedding)
+                for name in OTHERS
+            ]
+        )
+    )
 
 
-@pytest.mark.parametrize(("source", "target"), [("P009", "P003"), ("P005", "P007"), ("P003", "P006")])
-def test_the_result_is_the_source_person_by_other_photographs_and_the_rest_of_the_target_stays(analyzer, source, target):
+@pytest.mark.parametrize(
+    ("source", "target"), [("P009", "P003"), ("P005", "P007"), ("P003", "P006")]
+)
+def test_the_result_is_the_source_person_by_other_photographs_and_the_rest_of_the_target_stays(
+    analyzer, source, target
+):
     picture = tile(target, "happy")
     result = swap_face(tile(source), picture, analyzer)
     assert result.faces == 1
@@ -38,12 +49,17 @@ def test_the_result_is_the_source_person_by_other_photographs_and_the_rest_of_th
     assert result.closer_to_source
     assert result.to_source is not None and result.to_target is not None
     assert result.to_source < result.to_target
-    assert median_distance(analyzer, result.image, source) < median_distance(analyzer, result.image, target)
+    assert median_distance(analyzer, result.image, source) < median_distance(
+        analyzer, result.image, target
+    )
     assert result.image.shape == picture.shape
     points = analyzer.analyze(picture)[0].landmarks68
     between = inter_eye_distance(points)
     outside = np.ones(picture.shape[:2], bool)
-    low, high = points.min(axis=0) - (0.4 * between, 1.2 * between), points.max(axis=0) + 0.3 * between
+    low, high = (
+        points.min(axis=0) - (0.4 * between, 1.2 * between),
+        points.max(axis=0) + 0.3 * between,
+    )
     outside[max(0, int(low[1])) : int(high[1]), max(0, int(low[0])) : int(high[0])] = False
     assert np.array_equal(result.image[outside], picture[outside])
 
@@ -59,8 +75,13 @@ def test_the_target_keeps_its_light(analyzer):
     bright = tile("P003")
     dark = (bright * 0.55).astype(np.uint8)
     face = analyzer.analyze(bright)[0]
-    cheek = tuple(slice(int(v) - 4, int(v) + 5) for v in ((face.landmarks68[2] + face.landmarks68[31]) / 2)[::-1])
-    results = [swap_face(tile("P009"), picture, analyzer).image[cheek].mean() for picture in (bright, dark)]
+    cheek = tuple(
+        slice(int(v) - 4, int(v) + 5)
+        for v in ((face.landmarks68[2] + face.landmarks68[31]) / 2)[::-1]
+    )
+    results = [
+        swap_face(tile("P009"), picture, analyzer).image[cheek].mean() for picture in (bright, dark)
+    ]
     assert results == pytest.approx([bright[cheek].mean(), dark[cheek].mean()], rel=0.15)
 
 
@@ -82,7 +103,10 @@ def test_an_open_mouth_of_the_target_keeps_its_inside_and_says_so(analyzer):
     picture = tile("P001", "surprised")
     result = swap_face(tile("P009"), picture, analyzer)
     inside = analyzer.analyze(picture)[0].landmarks68[60:68].mean(axis=0).astype(int)
-    assert np.abs(result.image[inside[1], inside[0]].astype(int) - picture[inside[1], inside[0]]).max() <= 6
+    assert (
+        np.abs(result.image[inside[1], inside[0]].astype(int) - picture[inside[1], inside[0]]).max()
+        <= 6
+    )
     assert any("target's mouth is open" in note for note in result.warnings)
 
 
@@ -90,7 +114,9 @@ def test_an_open_mouth_of_the_source_does_not_tear_a_shut_one(analyzer):
     picture = tile("P008")
     result = swap_face(tile("P002", "shocked"), picture, analyzer)
     lips = analyzer.analyze(picture)[0].landmarks68[60:68].mean(axis=0).astype(int)
-    assert np.abs(result.image[lips[1], lips[0]].astype(int) - picture[lips[1], lips[0]]).max() <= 12
+    assert (
+        np.abs(result.image[lips[1], lips[0]].astype(int) - picture[lips[1], lips[0]]).max() <= 12
+    )
     assert any("source's mouth is open" in note for note in result.warnings)
 
 
@@ -107,16 +133,25 @@ def test_a_face_of_few_pixels_is_refused_and_a_blurred_result_warned_of(analyzer
     with pytest.raises(PhotoError, match=r"^target: the face is too small, \d+ pixels"):
         swap_face(tile("P003"), small, analyzer)
     large = np.asarray(tiles("P001")["neutral"].resize((1250, 800)))
-    assert any("times smaller" in note for note in swap_face(tile("P003"), large, analyzer).warnings)
+    assert any(
+        "times smaller" in note for note in swap_face(tile("P003"), large, analyzer).warnings
+    )
 
 
 def test_the_largest_of_several_faces_is_taken_and_it_is_said(analyzer):
     second = np.asarray(tiles("P005")["neutral"].resize((340, 224)))
-    both = np.hstack([tile("P003"), np.pad(second, ((0, tile("P003").shape[0] - 224), (0, 0), (0, 0)), mode="edge")])
+    both = np.hstack(
+        [
+            tile("P003"),
+            np.pad(second, ((0, tile("P003").shape[0] - 224), (0, 0), (0, 0)), mode="edge"),
+        ]
+    )
     result = swap_face(tile("P009"), both, analyzer)
     assert result.faces == 2
     assert result.closer_to_source
-    assert np.array_equal(result.image[:, tile("P003").shape[1] :], both[:, tile("P003").shape[1] :])
+    assert np.array_equal(
+        result.image[:, tile("P003").shape[1] :], both[:, tile("P003").shape[1] :]
+    )
     assert any("2 faces" in note for note in result.warnings)
 
 
@@ -124,7 +159,12 @@ class Turned:
     """The analyzer, which finds the faces of one person's picture turned by `yaw` degrees."""
 
     def __init__(self, analyzer: FaceAnalyzer, picture: np.ndarray, yaw: float) -> None:
-        self.name, self.same_person, self.uncertain, self.distance = "dlib", 0.6, 0.6, analyzer.distance
+        self.name, self.same_person, self.uncertain, self.distance = (
+            "dlib",
+            0.6,
+            0.6,
+            analyzer.distance,
+        )
         self._analyzer, self._picture, self._yaw = analyzer, picture, yaw
 
     def analyze(self, image: np.ndarray) -> list[Face]:
@@ -141,7 +181,9 @@ def test_heads_turned_a_little_differently_are_warned_of_and_far_apart_refused(a
 
 
 class Arc(Turned):
-    """The default analyzer with InsightFace's name, and embeddings of its length: the first of 512 numbers is 1."""
+    """The default analyzer with InsightFace's name, and embeddings of its length: the first of 512
+    numbers is 1.
+    """
 
     def __init__(self, analyzer: FaceAnalyzer) -> None:
         super().__init__(analyzer, np.zeros(0), 0.0)
@@ -149,19 +191,27 @@ class Arc(Turned):
         self.distance = lambda a, b: float(np.linalg.norm(a - b))
 
     def analyze(self, image: np.ndarray) -> list[Face]:
-        return [replace(face, embedding=np.eye(1, 512, dtype=np.float32)[0]) for face in super().analyze(image)]
+        return [
+            replace(face, embedding=np.eye(1, 512, dtype=np.float32)[0])
+            for face in super().analyze(image)
+        ]
 
 
 def write_inswapper(file: Path) -> None:
-    """inswapper_128's inputs and outputs: the face comes back as one colour, which the embedding gives, times the picture's brightness."""
+    """inswapper_128's inputs and outputs: the face comes back as one colour, which the embedding
+    gives, times the picture's brightness.
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     colours = np.zeros((512, 3), np.float32)
     colours[0] = (0.1, 0.7, 0.3)
     weights = {
-        "colours": colours, "shape": np.array([1, 3, 1, 1]), "nought": np.zeros(1, np.float32), "emap": np.eye(512, dtype=np.float32),
-    }  # fmt: skip
+        "colours": colours,
+        "shape": np.array([1, 3, 1, 1]),
+        "nought": np.zeros(1, np.float32),
+        "emap": np.eye(512, dtype=np.float32),
+    }
     nodes = [
         helper.make_node("MatMul", ["source", "colours"], ["flat"]),
         helper.make_node("Reshape", ["flat", "shape"], ["colour"]),
@@ -173,14 +223,21 @@ def write_inswapper(file: Path) -> None:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
     graph = helper.make_graph(
-        nodes, "swap", [info("target", [1, 3, 128, 128]), info("source", [1, 512])], [info("output", [1, 3, 128, 128])],
+        nodes,
+        "swap",
+        [info("target", [1, 3, 128, 128]), info("source", [1, 512])],
+        [info("output", [1, 3, 128, 128])],
         initializer=[numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )  # fmt: skip
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), file)
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), file
+    )
 
 
 def test_inswapper_is_used_when_its_model_is_there(analyzer, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("insightface", reason="InsightFace is optional: make installs it, a bare pip does not")
+    pytest.importorskip(
+        "insightface", reason="InsightFace is optional: make installs it, a bare pip does not"
+    )
     write_inswapper(tmp_path / "inswapper_128.onnx")
     monkeypatch.setenv("AVATAR_INSIGHTFACE_PACK", str(tmp_path))  # found beside buffalo_l's files
     arc = Arc(analyzer)
@@ -194,7 +251,9 @@ def test_inswapper_is_used_when_its_model_is_there(analyzer, tmp_path, monkeypat
     assert capsys.readouterr().out == ""  # InsightFace prints
 
 
-def test_without_its_model_faces_are_swapped_by_landmarks_and_a_named_one_must_be_there(analyzer, tmp_path, monkeypatch):
+def test_without_its_model_faces_are_swapped_by_landmarks_and_a_named_one_must_be_there(
+    analyzer, tmp_path, monkeypatch
+):
     monkeypatch.setenv("AVATAR_INSIGHTFACE_PACK", str(tmp_path))
     assert get_swapper(Arc(analyzer)).name == "landmarks"
     assert get_swapper(analyzer).name == "landmarks"
@@ -203,7 +262,9 @@ def test_without_its_model_faces_are_swapped_by_landmarks_and_a_named_one_must_b
         get_swapper(Arc(analyzer))
     with pytest.raises(ModelError, match="analyzer is 'dlib'"):
         get_swapper(analyzer)
-    pytest.importorskip("insightface", reason="InsightFace is optional: make installs it, a bare pip does not")
+    pytest.importorskip(
+        "insightface", reason="InsightFace is optional: make installs it, a bare pip does not"
+    )
     (tmp_path / "elsewhere.onnx").write_bytes(b"not a model")
     with pytest.raises(ModelError, match="cannot be loaded as inswapper_128"):
         get_swapper(Arc(analyzer))

@@ -12,10 +12,10 @@ import av
 import numpy as np
 import pytest
 
-from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.errors import Cancelled, PhotoError
-from avatar_pipeline.stages.face_swap.steady import Steady
-from avatar_pipeline.stages.face_swap_video import VideoLimits, swap_video
+from avatar_pipeline.core.errors import Cancelled, PhotoError
+from avatar_pipeline.core.openpeople import emotion_tiles
+from avatar_pipeline.face_swap.steady import Steady
+from avatar_pipeline.face_swap.video import VideoLimits, swap_video
 
 SIZE = (384, 256)
 WALL = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
@@ -27,10 +27,16 @@ def portrait(person: str, emotion: str = "neutral") -> np.ndarray:
 
 
 def make_video(
-    pictures: list[np.ndarray], kind: str = "mp4", codec: str = "libx264", sound: str | None = "aac", times: list[int] | None = None,
+    pictures: list[np.ndarray],
+    kind: str = "mp4",
+    codec: str = "libx264",
+    sound: str | None = "aac",
+    times: list[int] | None = None,
     rotation: int = 0,
-) -> bytes:  # fmt: skip
-    """A video of 25 frames a second, or of frames at `times` in hundredths of a second, with a tone."""
+) -> bytes:
+    """A video of 25 frames a second, or of frames at `times` in hundredths of a second, with a
+    tone.
+    """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=kind) as container:
         video: Any = container.add_stream(codec, rate=25)
@@ -44,7 +50,10 @@ def make_video(
             audio.layout = "mono"
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = (times or [4 * n for n in range(len(pictures))])[number], Fraction(1, 100)
+            frame.pts, frame.time_base = (
+                (times or [4 * n for n in range(len(pictures))])[number],
+                Fraction(1, 100),
+            )
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
         if audio is not None:
@@ -52,7 +61,10 @@ def make_video(
             tone = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
             tone.rate, tone.pts = 48000, 0
             resampler = av.AudioResampler(
-                audio.codec_context.format.name, "mono", 48000, frame_size=960 if sound == "libopus" else 1024
+                audio.codec_context.format.name,
+                "mono",
+                48000,
+                frame_size=960 if sound == "libopus" else 1024,
             )
             for part in (*resampler.resample(tone), *resampler.resample(None)):
                 container.mux(audio.encode(part))
@@ -62,14 +74,19 @@ def make_video(
 
 def frames_of(data: bytes | Path) -> tuple[list[np.ndarray], list[float]]:
     with av.open(io.BytesIO(data) if isinstance(data, bytes) else str(data)) as container:
-        found = [(frame.to_ndarray(format="rgb24"), float(frame.time)) for frame in container.decode(video=0)]
+        found = [
+            (frame.to_ndarray(format="rgb24"), float(frame.time))
+            for frame in container.decode(video=0)
+        ]
     return [image for image, _ in found], [time for _, time in found]
 
 
 def sound_of(data: bytes | Path) -> tuple[str, list[bytes]]:
     with av.open(io.BytesIO(data) if isinstance(data, bytes) else str(data)) as container:
         stream = container.streams.audio[0]
-        return stream.codec_context.name, [bytes(packet) for packet in container.demux(stream) if packet.size]
+        return stream.codec_context.name, [
+            bytes(packet) for packet in container.demux(stream) if packet.size
+        ]
 
 
 def test_frames_times_size_and_sound_are_kept_and_faces_swapped(analyzer, tmp_path):
@@ -78,12 +95,21 @@ def test_frames_times_size_and_sound_are_kept_and_faces_swapped(analyzer, tmp_pa
     video = make_video([neutral, happy, WALL, neutral, happy, neutral], times=times)
     seen: list[tuple[int, int | None]] = []
     result = swap_video(
-        portrait("P003"), video, analyzer, None, tmp_path / "out.mp4", progress=lambda done, total: seen.append((done, total))
+        portrait("P003"),
+        video,
+        analyzer,
+        None,
+        tmp_path / "out.mp4",
+        progress=lambda done, total: seen.append((done, total)),
     )
     assert (result.frames, result.swapped, result.without_face, result.left) == (6, 5, 1, 0)
     assert result.to_source is not None and result.to_target is not None
     assert result.to_source < result.to_target
-    assert (result.width, result.height, result.sound, result.method) == (*SIZE, "copied", "landmarks")
+    assert (result.width, result.height, result.sound, result.method) == (
+        *SIZE,
+        "copied",
+        "landmarks",
+    )
     assert seen == [(n, 6) for n in range(1, 7)]
     images, written = frames_of(tmp_path / "out.mp4")
     before, original = frames_of(video)
@@ -91,16 +117,18 @@ def test_frames_times_size_and_sound_are_kept_and_faces_swapped(analyzer, tmp_pa
     assert written == pytest.approx([time / 100 for time in times])
     assert sound_of(tmp_path / "out.mp4") == sound_of(video)
     assert np.abs(images[2].astype(int) - before[2]).mean() < 3  # the wall
-    assert np.abs(images[0][:20].astype(int) - before[0][:20]).mean() < 3  # above the head: colours survive both conversions
+    # above the head: colours survive both conversions
+    assert np.abs(images[0][:20].astype(int) - before[0][:20]).mean() < 3
     swapped = analyzer.analyze(images[1])[0].embedding
-    assert analyzer.distance(swapped, analyzer.analyze(portrait("P003", "happy"))[0].embedding) < analyzer.distance(
-        swapped, analyzer.analyze(happy)[0].embedding
-    )
+    assert analyzer.distance(
+        swapped, analyzer.analyze(portrait("P003", "happy"))[0].embedding
+    ) < analyzer.distance(swapped, analyzer.analyze(happy)[0].embedding)
     with av.open(str(tmp_path / "out.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
     data = (tmp_path / "out.mp4").read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat")  # a browser can start before the end has arrived
+    # a browser can start before the end has arrived
+    assert data.index(b"moov") < data.index(b"mdat")
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
@@ -108,10 +136,18 @@ def test_webm_from_a_file_and_mov_with_raw_sound(analyzer, tmp_path):
     webm = tmp_path / "in.webm"
     webm.write_bytes(make_video([portrait("P008")] * 2, "webm", "libvpx-vp9", "libopus"))
     result = swap_video(portrait("P003"), webm, analyzer, None, tmp_path / "out.mp4")
-    assert (result.swapped, result.sound, sound_of(tmp_path / "out.mp4")[0]) == (2, "copied", "opus")
+    assert (result.swapped, result.sound, sound_of(tmp_path / "out.mp4")[0]) == (
+        2,
+        "copied",
+        "opus",
+    )
     mov = make_video([portrait("P008")] * 2, "mov", "libx264", "pcm_s16le")
     result = swap_video(portrait("P003"), mov, analyzer, None, tmp_path / "out.mp4")
-    assert (result.swapped, result.sound, sound_of(tmp_path / "out.mp4")[0]) == (2, "encoded as AAC", "aac")
+    assert (result.swapped, result.sound, sound_of(tmp_path / "out.mp4")[0]) == (
+        2,
+        "encoded as AAC",
+        "aac",
+    )
 
 
 @pytest.mark.parametrize("rotation", [90, -90, 180])
@@ -139,7 +175,9 @@ def test_an_odd_size_gets_one_row_and_column_more(analyzer, tmp_path):
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n"
 
 
-@pytest.mark.parametrize("data", [b"", b"this is no video at all", PLAYLIST, b"RIFF\0\0\0\0AVI LIST"])
+@pytest.mark.parametrize(
+    "data", [b"", b"this is no video at all", PLAYLIST, b"RIFF\0\0\0\0AVI LIST"]
+)
 def test_what_is_no_video_is_refused(analyzer, tmp_path, data):
     with pytest.raises(PhotoError, match=r"^target_video is no video that can be read"):
         swap_video(portrait("P003"), data, analyzer, None, tmp_path / "out.mp4")
@@ -158,7 +196,11 @@ def test_a_damaged_video_is_refused_and_leaves_nothing(analyzer, tmp_path, cut):
 def test_too_long_too_large_and_sound_alone(analyzer, tmp_path):
     video, output = make_video([WALL] * 30, sound=None), tmp_path / "out.mp4"
     source = portrait("P003")
-    with pytest.raises(PhotoError, match=r"too long: 1\.2 seconds, 30 frames; at most 0\.5 seconds"):
+    with pytest.raises(
+        PhotoError,
+        match=r"too long: 1\.2 seconds, 30 frames; at most 0\.5 "
+        r"seconds",
+    ):
         swap_video(source, video, analyzer, None, output, limits=VideoLimits(seconds=0.5))
     with pytest.raises(PhotoError, match=r"too long: .*at most 30 seconds and 20 frames"):
         swap_video(source, video, analyzer, None, output, limits=VideoLimits(frames=20))
@@ -173,7 +215,9 @@ def test_too_long_too_large_and_sound_alone(analyzer, tmp_path):
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         audio: Any = container.add_stream("aac", rate=48000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((2, 1024), np.float32), format="fltp", layout="stereo"
+        )
         frame.rate = 48000
         container.mux(audio.encode(frame))
         container.mux(audio.encode(None))
@@ -182,14 +226,21 @@ def test_too_long_too_large_and_sound_alone(analyzer, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_cancelled_between_frames_nothing_is_stored_and_a_faceless_source_is_named(analyzer, tmp_path):
+def test_cancelled_between_frames_nothing_is_stored_and_a_faceless_source_is_named(
+    analyzer, tmp_path
+):
     video = make_video([portrait("P008")] * 4, sound=None)
     done: list[int] = []
     with pytest.raises(Cancelled, match="after frame 2"):
         swap_video(
-            portrait("P003"), video, analyzer, None, tmp_path / "out.mp4",
-            progress=lambda number, total: done.append(number), cancelled=lambda: len(done) == 2,
-        )  # fmt: skip
+            portrait("P003"),
+            video,
+            analyzer,
+            None,
+            tmp_path / "out.mp4",
+            progress=lambda number, total: done.append(number),
+            cancelled=lambda: len(done) == 2,
+        )
     with pytest.raises(PhotoError, match=r"^source_face: no face"):
         swap_video(WALL, video, analyzer, None, tmp_path / "out.mp4")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,6 @@
-"""What is drawn from what: sizes of base images, heads of full bodies, and the faces that variations are drawn with."""
+"""What is drawn from what: sizes of base images, heads of full bodies, and the faces that
+variations are drawn with.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +18,44 @@ from PIL import Image
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.core.errors import GenerationError
+from avatar_pipeline.core.openpeople import asset_path
+from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.embedded.openpeople import asset_path
-from avatar_pipeline.errors import GenerationError
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
-from avatar_pipeline.faces.measures import inter_eye_distance
-from avatar_pipeline.imaging import encode_png, open_image
-from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages import base_image, face_validation, heads, photo_intake, training_variations
-from avatar_pipeline.stages.intake_files import read_intake
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.training_set import read_training_set
-from avatar_pipeline.stages.training_variations import Settings
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.imaging.images import encode_png, open_image
+from avatar_pipeline.pipeline.assets import face_validation
+from avatar_pipeline.pipeline.assets.base_image import run as base_image
+from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
+from avatar_pipeline.pipeline.assets.training_variations import head_crops
+from avatar_pipeline.pipeline.assets.training_variations import run as training_variations
+from avatar_pipeline.pipeline.assets.training_variations.run import Settings
+from avatar_pipeline.pipeline.intake_files import read_intake
+from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.training_set import read_training_set
 
 SIZES = {"headshot": (512, 512), "half_body": (512, 768), "full_body": (512, 768)}
-PRESET = replace(get_preset("embedded"), sizes=SIZES, identity_adapter="ip/adapter.safetensors", identity_analyzer="dlib")
+PRESET = replace(
+    get_preset("embedded"),
+    sizes=SIZES,
+    identity_adapter="ip/adapter.safetensors",
+    identity_analyzer="dlib",
+)
 SPEC = ActorSpec(
-    name=ActorName("somebody"), description="european 38 year old female with short curly dark hair", likeness="synthetic"
+    name=ActorName("somebody"),
+    description="european 38 year old female with short curly dark hair",
+    likeness="synthetic",
 )
 
 
 def standing(width: int, height: int) -> Image.Image:
     """P005 from head to toe."""
     with Image.open(asset_path("P005", "studio_posture")) as opened:
-        picture = opened.convert("RGB").resize((round(height * opened.width / opened.height), height), Image.Resampling.LANCZOS)
+        picture = opened.convert("RGB").resize(
+            (round(height * opened.width / opened.height), height), Image.Resampling.LANCZOS
+        )
     canvas = Image.new("RGB", (width, height), picture.getpixel((0, 0)))
     canvas.paste(picture, ((width - picture.width) // 2, 0))
     return canvas
@@ -55,7 +70,9 @@ def detail(image: Image.Image) -> float:
 
 @pytest.fixture
 def session(tmp_path: Path) -> GpuSession:
-    """A session that is never asked to load anything, whose model folder has an identity adapter."""
+    """A session that is never asked to load anything, whose model folder has an identity
+    adapter.
+    """
     (tmp_path / "ip").mkdir()
     (tmp_path / PRESET.identity_adapter).write_bytes(b"")
     return GpuSession(PRESET, "cpu", str(tmp_path))
@@ -63,9 +80,11 @@ def session(tmp_path: Path) -> GpuSession:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer) -> list[dict[str, Any]]:
-    """The calls of image_to_image, which gives back the sharp head of P005 whatever it is asked for."""
+    """The calls of image_to_image, which gives back the sharp head of P005 whatever it is asked
+    for.
+    """
     large = standing(1024, 1836)
-    head = heads.frame("head", large, analyzer.analyze(np.asarray(large))[0], PRESET).image
+    head = head_crops.frame("head", large, analyzer.analyze(np.asarray(large))[0], PRESET).image
     calls: list[dict[str, Any]] = []
 
     def draw(
@@ -78,10 +97,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer) -> list[dict[
         guidance: float,
         identity: Any,
     ) -> Image.Image:
-        calls.append({"image": image, "seed": seed, "strength": strength, "identity": identity, "made": head})
+        calls.append(
+            {"image": image, "seed": seed, "strength": strength, "identity": identity, "made": head}
+        )
         return head
 
-    monkeypatch.setattr(heads, "image_to_image", draw)
+    monkeypatch.setattr(head_crops, "image_to_image", draw)
     monkeypatch.setattr(training_variations, "image_to_image", draw)
     return calls
 
@@ -90,9 +111,16 @@ def drawn(monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer) -> list[dict[
 def vary(session: GpuSession, analyzer: FaceAnalyzer) -> Callable[..., StageResult]:
     """training_variations of a base image, or of photographs."""
 
-    def run(base: Image.Image, photos: list[Photo] | None = None, session: GpuSession = session, **settings: Any) -> StageResult:
+    def run(
+        base: Image.Image,
+        photos: list[Photo] | None = None,
+        session: GpuSession = session,
+        **settings: Any,
+    ) -> StageResult:
         chosen = Settings(**{"variations": 7, **settings})
-        intake = photo_intake.run(SPEC, photos or [], 5, photo_intake.Settings(), PRESET, analyzer).files
+        intake = photo_intake.run(
+            SPEC, photos or [], 5, photo_intake.Settings(), PRESET, analyzer
+        ).files
         return training_variations.run(SPEC, encode_png(base), intake, 5, chosen, session, analyzer)
 
     return run
@@ -116,13 +144,23 @@ def test_a_base_image_has_the_size_of_its_framing(
     analyzer: FaceAnalyzer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def draw(session: GpuSession, prompt: str, seed: int, width: int, height: int, steps: int, guidance: float) -> Image.Image:
+    def draw(
+        session: GpuSession,
+        prompt: str,
+        seed: int,
+        width: int,
+        height: int,
+        steps: int,
+        guidance: float,
+    ) -> Image.Image:
         return Image.new("RGB", (width, height))
 
     monkeypatch.setattr(base_image, "text_to_image", draw)
     spec = SPEC.model_copy(update={"framing": framing})
     intake = photo_intake.run(spec, [], 5, photo_intake.Settings(), PRESET, analyzer).files
-    result = base_image.run(spec, [], intake, 5, base_image.Settings(candidates=1, **settings), session, analyzer)
+    result = base_image.run(
+        spec, [], intake, 5, base_image.Settings(candidates=1, **settings), session, analyzer
+    )
     assert open_image(result.files["somebody_base.png"], name="base").size == size
     assert (result.metrics["width"], result.metrics["height"]) == size
 
@@ -135,16 +173,18 @@ def test_the_head_of_a_full_body_is_drawn_anew_before_it_is_varied(
     assert inter_eye_distance(small.landmarks68) < 32
     result = vary(base)
 
-    renewals, variations = drawn[: heads.RENEWALS], drawn[heads.RENEWALS :]
+    renewals, variations = drawn[: head_crops.RENEWALS], drawn[head_crops.RENEWALS :]
     assert len(variations) == 7
-    assert [call["strength"] for call in renewals] == [0.7] * heads.RENEWALS
+    assert [call["strength"] for call in renewals] == [0.7] * head_crops.RENEWALS
     assert np.array_equal(renewals[0]["identity"].embedding, small.embedding)
     assert {call["identity"].weight * PRESET.identity_unit for call in drawn} == {0.8}
     # What is varied and trained on is the sharp head, and its face is the person from here on.
     (face,) = analyzer.analyze(np.asarray(drawn[0]["made"]))
     assert np.array_equal(variations[0]["identity"].embedding, face.embedding)
     assert detail(variations[0]["image"]) > 3 * detail(renewals[0]["image"])
-    assert detail(open_image(result.files["0001.png"], name="base_image")) > 3 * detail(renewals[0]["image"])
+    assert detail(open_image(result.files["0001.png"], name="base_image")) > 3 * detail(
+        renewals[0]["image"]
+    )
     assert 0 < result.metrics["renewed_head_distance"] < 0.3  # type: ignore[operator]
     assert result.seeds.keys() >= {"head_0", "head_3", "variation_000", "variation_006", "held_out"}
     assert result.warnings == []
@@ -163,10 +203,16 @@ def test_a_head_shot_is_varied_as_it_is(
 
 
 def test_photographs_are_varied_with_their_own_faces(
-    vary: Callable[..., StageResult], drawn: list[dict[str, Any]], portraits: list[Photo], analyzer: FaceAnalyzer
+    vary: Callable[..., StageResult],
+    drawn: list[dict[str, Any]],
+    portraits: list[Photo],
+    analyzer: FaceAnalyzer,
 ) -> None:
     vary(Image.new("RGB", (64, 64)), portraits, generated_share=0.3)
-    own = [analyzer.analyze(np.asarray(open_image(photo.data, name=photo.name)))[0].embedding for photo in portraits]
+    own = [
+        analyzer.analyze(np.asarray(open_image(photo.data, name=photo.name)))[0].embedding
+        for photo in portraits
+    ]
     assert len(drawn) == 3
     for call in drawn:
         assert call["strength"] == 0.2
@@ -174,23 +220,41 @@ def test_photographs_are_varied_with_their_own_faces(
 
 
 def test_held_out_photographs_are_neither_trained_on_nor_drawn_from(
-    vary: Callable[..., StageResult], drawn: list[dict[str, Any]], portraits: list[Photo], analyzer: FaceAnalyzer
+    vary: Callable[..., StageResult],
+    drawn: list[dict[str, Any]],
+    portraits: list[Photo],
+    analyzer: FaceAnalyzer,
 ) -> None:
     result = vary(Image.new("RGB", (64, 64)), portraits, generated_share=0.5)
-    assert len(drawn) == 7, "more than there are photographs to draw from, so that each is drawn from"
+    assert len(drawn) == 7, (
+        "more than there are photographs to draw from, so that each is drawn from"
+    )
     rows = list(csv.DictReader(io.StringIO(result.files["metadata.csv"].decode())))
     held_out = {row["name"] for row in rows if row["split"] == "held_out"}
-    trained = {row["name"] for row in rows if row["split"] == "train" and row["source"] == "photograph"}
-    assert [call["seed"] for call in drawn] == [derive_seed(5, "training_variations", index) for index in range(7)]
-    assert result.seeds == {f"variation_{index:03d}": call["seed"] for index, call in enumerate(drawn)}
+    trained = {
+        row["name"] for row in rows if row["split"] == "train" and row["source"] == "photograph"
+    }
+    assert [call["seed"] for call in drawn] == [
+        derive_seed(5, "training_variations", index) for index in range(7)
+    ]
+    assert result.seeds == {
+        f"variation_{index:03d}": call["seed"] for index, call in enumerate(drawn)
+    }
     assert len(held_out) == 2
     assert trained == {photo.name for photo in portraits} - held_out
-    intake = read_intake(photo_intake.run(SPEC, portraits, 5, photo_intake.Settings(), PRESET, analyzer).files, analyzer)
+    intake = read_intake(
+        photo_intake.run(SPEC, portraits, 5, photo_intake.Settings(), PRESET, analyzer).files,
+        analyzer,
+    )
     assert {photo.name for photo in intake.photographs if photo.held_out} == held_out
     hidden = [photo for photo in intake.photographs if photo.held_out]
     for call in drawn:
-        assert not any(np.array_equal(call["identity"].embedding, photo.embedding) for photo in hidden)
-        assert not any(np.array_equal(np.asarray(call["image"]), np.asarray(photo.image)) for photo in hidden)
+        assert not any(
+            np.array_equal(call["identity"].embedding, photo.embedding) for photo in hidden
+        )
+        assert not any(
+            np.array_equal(np.asarray(call["image"]), np.asarray(photo.image)) for photo in hidden
+        )
     read = read_training_set(result.files)
     assert [len(read.images), len(read.captions), len(read.held_out)] == [
         sum(row["split"] == split for row in rows) for split in ("train", "train", "held_out")
@@ -205,8 +269,12 @@ def test_without_a_fitting_adapter_variations_are_drawn_as_before_and_a_warning_
 ) -> None:
     base = standing(512, 768)
     others = {
-        "has no face-identity input": GpuSession(replace(PRESET, identity_adapter="", identity_analyzer=""), "cpu"),
-        "and the analyzer is dlib": GpuSession(replace(PRESET, identity_analyzer="insightface"), "cpu", str(session.model)),
+        "has no face-identity input": GpuSession(
+            replace(PRESET, identity_adapter="", identity_analyzer=""), "cpu"
+        ),
+        "and the analyzer is dlib": GpuSession(
+            replace(PRESET, identity_analyzer="insightface"), "cpu", str(session.model)
+        ),
         "has no ip/adapter.safetensors": GpuSession(PRESET, "cpu", str(session.model / "ip")),
     }
     for reason, other in others.items():
@@ -221,8 +289,12 @@ def test_without_a_fitting_adapter_variations_are_drawn_as_before_and_a_warning_
 def test_a_head_that_cannot_be_drawn_anew_is_an_error(
     vary: Callable[..., StageResult], drawn: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heads, "image_to_image", lambda *_: Image.new("RGB", (512, 512)))
-    with pytest.raises(GenerationError, match=r"magnified 3\.\d-fold.*none of 4 pictures.*framing: headshot"):
+    monkeypatch.setattr(head_crops, "image_to_image", lambda *_: Image.new("RGB", (512, 512)))
+    with pytest.raises(
+        GenerationError,
+        match=r"magnified 3\.\d-fold.*none of 4 "
+        r"pictures.*framing: headshot",
+    ):
         vary(standing(512, 768))
 
 

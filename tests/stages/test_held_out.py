@@ -1,4 +1,6 @@
-"""What a LoRA and its candidates are judged by: the held-out pictures, faces that are missing, pictures that are copied."""
+"""What a LoRA and its candidates are judged by: the held-out pictures, faces that are missing,
+pictures that are copied.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,23 @@ from PIL import Image
 
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.core.errors import GenerationError, PhotoError
+from avatar_pipeline.core.openpeople import emotion_tiles
+from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.errors import GenerationError, PhotoError
-from avatar_pipeline.faces.analyzer import Face, FaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.identity import Thresholds, compare
-from avatar_pipeline.imaging import encode_png
-from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages import validated_avatar
-from avatar_pipeline.stages.intake_files import Intake, write_intake
-from avatar_pipeline.stages.lora_renders import cost, nearest
-from avatar_pipeline.stages.references import embeddings, score
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.training_set import Member, write_members
+from avatar_pipeline.imaging.images import encode_png
+from avatar_pipeline.pipeline.assets import validated_avatar
+from avatar_pipeline.pipeline.assets.lora.probes import cost, nearest
+from avatar_pipeline.pipeline.identity_score import embeddings, score
+from avatar_pipeline.pipeline.intake_files import Intake, write_intake
+from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.training_set import Member, write_members
 
-SPEC = ActorSpec(name=ActorName("somebody"), description="a man with brown hair", likeness="synthetic")
+SPEC = ActorSpec(
+    name=ActorName("somebody"), description="a man with brown hair", likeness="synthetic"
+)
 EMOTIONS = ("neutral", "happy", "sad", "angry", "scared", "smug")
 Found = dict[str, tuple[Image.Image, list[Face]]]
 
@@ -52,7 +56,9 @@ def test_a_missing_face_in_a_quarter_of_the_probes_counts_like_a_distance_of_0_4
     assert cost(0.2, 0.5) > cost(0.9, 1.0), "a good likeness in half of the pictures is none"
 
 
-def test_a_score_is_the_median_over_pictures_with_a_face(person: Found, stranger: Any, analyzer: FaceAnalyzer) -> None:
+def test_a_score_is_the_median_over_pictures_with_a_face(
+    person: Found, stranger: Any, analyzer: FaceAnalyzer
+) -> None:
     references = embeddings([person[name][0] for name in EMOTIONS[:3]], analyzer)
     faces = [person["angry"][1], [], person["scared"][1], stranger[1]]
     found = score(faces, references, analyzer)
@@ -65,7 +71,9 @@ def test_a_score_is_the_median_over_pictures_with_a_face(person: Found, stranger
         embeddings([Image.new("RGB", (64, 64))], analyzer)
 
 
-def test_a_picture_that_copies_a_photograph_is_near_it_whatever_the_others_are(person: Found, analyzer: FaceAnalyzer) -> None:
+def test_a_picture_that_copies_a_photograph_is_near_it_whatever_the_others_are(
+    person: Found, analyzer: FaceAnalyzer
+) -> None:
     training = [person[name][0] for name in EMOTIONS[:4]]
     assert nearest([person["happy"][1], person["sad"][1]], training, analyzer) == 0.0
     drawn = nearest([person["scared"][1], [], person["smug"][1]], training, analyzer)
@@ -85,7 +93,9 @@ class Drawing:
 @pytest.fixture
 def choose(person: Found, analyzer: FaceAnalyzer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """validated_avatar of these pictures, trained on three moods of P005, two others held out."""
-    members = [Member(name, "photograph", person[name][0], "a photograph", None) for name in EMOTIONS[:5]]
+    members = [
+        Member(name, "photograph", person[name][0], "a photograph", None) for name in EMOTIONS[:5]
+    ]
     limits = Thresholds(0.5, 0.55, 0.55, "of the test", 0)
     intake = write_intake(Intake([], 0, limits), analyzer)
 
@@ -112,17 +122,28 @@ def test_candidates_are_measured_against_the_held_out_pictures_and_the_nearest_t
     trained = embeddings([person[name][0] for name in EMOTIONS[:3]], analyzer)
     found = {row["name"]: row for row in rows(result)}
     assert [found[f"candidate_{index}"]["verdict"] for index in (0, 2)] == ["fail", "fail"]
-    assert "identity" in found["candidate_0"]["faults"] and "face_found" in found["candidate_2"]["faults"]
+    assert (
+        "identity" in found["candidate_0"]["faults"]
+        and "face_found" in found["candidate_2"]["faults"]
+    )
     for index, faces in ((1, person["smug"][1]), (3, person["neutral"][1])):
         row = found[f"candidate_{index}"]
-        assert float(row["distance"]) == round(compare(analyzer, faces[0].embedding, held_out).median, 4)
-        assert float(row["nearest_training"]) == round(compare(analyzer, faces[0].embedding, trained).nearest, 4)
-    assert float(found["candidate_3"]["nearest_training"]) == 0.0, "a copy of what was trained on is seen"
+        assert float(row["distance"]) == round(
+            compare(analyzer, faces[0].embedding, held_out).median, 4
+        )
+        assert float(row["nearest_training"]) == round(
+            compare(analyzer, faces[0].embedding, trained).nearest, 4
+        )
+    assert float(found["candidate_3"]["nearest_training"]) == 0.0, (
+        "a copy of what was trained on is seen"
+    )
     passing = [row for row in rows(result) if row["verdict"] == "pass"]
     assert passing, rows(result)
     order = [(len(row["warnings"].split()), float(row["distance"])) for row in passing]
     assert order == sorted(order)
-    assert result.seeds == {f"candidate_{index}": derive_seed(1, "validated_avatar", index) for index in range(4)}
+    assert result.seeds == {
+        f"candidate_{index}": derive_seed(1, "validated_avatar", index) for index in range(4)
+    }
     assert {row["name"]: int(row["seed"]) for row in rows(result)} == result.seeds
     assert result.metrics["chosen"] == passing[0]["name"] == rows(result)[0]["name"]
     assert result.files["somebody_avatar.png"] == encode_png(pictures[int(passing[0]["name"][-1])])
@@ -132,5 +153,9 @@ def test_a_candidate_beyond_the_limit_does_not_pass(choose: Any, person: Found) 
     distance = float(rows(choose([person["smug"][0]], max_distance=2.0))[0]["distance"])
     assert 0.1 < distance < 0.5
     choose([person["smug"][0]], max_distance=distance + 0.01)
-    with pytest.raises(GenerationError, match=rf"(?s)none of 1 candidates passes.*max_distance: {distance:.2f} from the person"):
+    with pytest.raises(
+        GenerationError,
+        match=r"(?s)none of 1 candidates passes.*max_distance: "
+        rf"{distance:.2f} from the person",
+    ):
         choose([person["smug"][0]], max_distance=distance - 0.01)

@@ -1,4 +1,6 @@
-"""The hold-out split: reproducible, spread over views, never through photographs that look alike."""
+"""The hold-out split: reproducible, spread over views, never through photographs that look
+alike.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,12 @@ import random
 
 import pytest
 
-from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages.intake_split import held_out_count, hold_out, splits_a_group
+from avatar_pipeline.core.seeds import derive_seed
+from avatar_pipeline.pipeline.assets.photo_intake.split import (
+    held_out_count,
+    hold_out,
+    splits_a_group,
+)
 
 NAMES = [f"{number:02d}.jpg" for number in range(15)]
 FRONT = dict.fromkeys(NAMES, "front")
@@ -15,22 +21,33 @@ ALONE = [{name} for name in NAMES]
 SEEDS = range(20)
 
 
-@pytest.mark.parametrize(("photographs", "held_out"), [(4, 0), (5, 2), (10, 2), (15, 3), (20, 4), (100, 4)])
+@pytest.mark.parametrize(
+    ("photographs", "held_out"), [(4, 0), (5, 2), (10, 2), (15, 3), (20, 4), (100, 4)]
+)
 def test_a_fifth_is_held_out(photographs: int, held_out: int) -> None:
     names = [str(number) for number in range(photographs)]
-    assert len(hold_out(names, dict.fromkeys(names, "front"), [{name} for name in names], 1)) == held_out
+    assert (
+        len(hold_out(names, dict.fromkeys(names, "front"), [{name} for name in names], 1))
+        == held_out
+    )
 
 
 def test_photographs_of_one_kind_are_split_by_the_seed_alone() -> None:
-    """As before there was an intake: an actor whose photographs are alike in kind keeps its split."""
+    """As before there was an intake: an actor whose photographs are alike in kind keeps its
+    split.
+    """
     for seed in SEEDS:
-        drawn = random.Random(derive_seed(seed, "held_out")).sample(NAMES, held_out_count(len(NAMES)))
+        drawn = random.Random(derive_seed(seed, "held_out")).sample(
+            NAMES, held_out_count(len(NAMES))
+        )
         assert hold_out(NAMES, FRONT, ALONE, seed) == set(drawn)
 
 
 def test_alike_photographs_stay_on_one_side() -> None:
     pairs = [set(NAMES[index : index + 2]) for index in range(0, 14, 2)] + [{NAMES[14]}]
-    assert any(splits_a_group(hold_out(NAMES, FRONT, ALONE, seed), pairs) for seed in SEEDS), "nothing to keep together"
+    assert any(splits_a_group(hold_out(NAMES, FRONT, ALONE, seed), pairs) for seed in SEEDS), (
+        "nothing to keep together"
+    )
     assert not any(splits_a_group(hold_out(NAMES, FRONT, pairs, seed), pairs) for seed in SEEDS)
 
 
@@ -41,7 +58,11 @@ def test_large_groups_are_held_out_whole() -> None:
 
 
 def test_each_view_is_scored_and_none_is_lost() -> None:
-    views = {**FRONT, **dict.fromkeys(NAMES[:4], "three-quarter left"), NAMES[4]: "three-quarter right"}
+    views = {
+        **FRONT,
+        **dict.fromkeys(NAMES[:4], "three-quarter left"),
+        NAMES[4]: "three-quarter right",
+    }
     for seed in SEEDS:
         held_out = {views[name] for name in hold_out(NAMES, views, ALONE, seed)}
         assert held_out == {"front", "three-quarter left"}
@@ -50,15 +71,23 @@ def test_each_view_is_scored_and_none_is_lost() -> None:
 def test_a_view_of_three_photographs_is_scored_and_one_of_two_need_not_be() -> None:
     for count, always in ((3, True), (2, False)):
         views = {**FRONT, **dict.fromkeys(NAMES[:count], "three-quarter left")}
-        scored = [any(views[name] != "front" for name in hold_out(NAMES, views, ALONE, seed)) for seed in SEEDS]
+        scored = [
+            any(views[name] != "front" for name in hold_out(NAMES, views, ALONE, seed))
+            for seed in SEEDS
+        ]
         assert all(scored) is always, count
 
 
 def test_of_two_frontal_photographs_one_is_scored_and_a_single_one_is_trained_on() -> None:
     for count, held in ((2, 1), (1, 0)):
-        views = {**dict.fromkeys(NAMES, "three-quarter left"), **dict.fromkeys(NAMES[:count], "front")}
+        views = {
+            **dict.fromkeys(NAMES, "three-quarter left"),
+            **dict.fromkeys(NAMES[:count], "front"),
+        }
         for seed in SEEDS:
-            assert sum(views[name] == "front" for name in hold_out(NAMES, views, ALONE, seed)) == held
+            assert (
+                sum(views[name] == "front" for name in hold_out(NAMES, views, ALONE, seed)) == held
+            )
 
 
 def test_no_more_groups_are_held_out_than_make_two_photographs_and_the_seed_chooses_them() -> None:

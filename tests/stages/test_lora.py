@@ -1,4 +1,6 @@
-"""The lora stage on the embedded model: its files, and that a killed run goes on to the very same ones."""
+"""The lora stage on the embedded model: its files, and that a killed run goes on to the very same
+ones.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +15,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.bundled_model.dataset import FRAMING
+from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.core.openpeople import emotion_tiles
+from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import TRIGGER
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.diffusion.training.files import read
-from avatar_pipeline.embedded.dataset import FRAMING
-from avatar_pipeline.embedded.openpeople import emotion_tiles
-from avatar_pipeline.errors import StoreError
-from avatar_pipeline.faces.analyzer import FaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.framing import frame_head
-from avatar_pipeline.imaging import open_image
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages import lora
-from avatar_pipeline.stages.lora_renders import cost, render
-from avatar_pipeline.stages.references import embeddings, score
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.training_set import Member, read_training_set, write_members
+from avatar_pipeline.imaging.images import open_image
+from avatar_pipeline.pipeline.assets.lora import run as lora
+from avatar_pipeline.pipeline.assets.lora.probes import cost, render
+from avatar_pipeline.pipeline.identity_score import embeddings, score
+from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.training_set import Member, read_training_set, write_members
 
 NAME = "somebody"
 SETTINGS = {"steps": 4, "evaluate_every": 2, "probes": 1, "final_renders": 1, "ema": 0.9}
@@ -47,7 +49,11 @@ def session() -> Iterator[GpuSession]:
 
 @pytest.fixture(scope="module")
 def spec() -> ActorSpec:
-    return ActorSpec(name=ActorName(NAME), description="european 40 year old female with long brown hair", likeness="synthetic")
+    return ActorSpec(
+        name=ActorName(NAME),
+        description="european 40 year old female with long brown hair",
+        likeness="synthetic",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,10 @@ def variations(analyzer: FaceAnalyzer) -> dict[str, bytes]:
         pixels = np.asarray(tile)
         head, _ = frame_head(pixels, analyzer.analyze(pixels)[0].landmarks68, FRAMING)
         heads.append(Image.fromarray(head))
-    members = [Member(str(i), "photograph", head, f"photograph of {TRIGGER}, smiling", None) for i, head in enumerate(heads)]
+    members = [
+        Member(str(i), "photograph", head, f"photograph of {TRIGGER}, smiling", None)
+        for i, head in enumerate(heads)
+    ]
     return write_members(members[:4], members[4:])
 
 
@@ -96,7 +105,16 @@ def run(
     **changes: Any,
 ) -> StageResult:
     settings = lora.Settings(**(SETTINGS | changes))
-    return lora.run(spec, variations, 3, settings, session, analyzer, (log if log is not None else []).append, checkpoints)
+    return lora.run(
+        spec,
+        variations,
+        3,
+        settings,
+        session,
+        analyzer,
+        (log if log is not None else []).append,
+        checkpoints,
+    )
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_files(
@@ -106,11 +124,19 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
     # every score is against the held-out pictures, not against those that were trained on
     data = read_training_set(variations)
     _, faces = render(spec, session, analyzer, [whole.seeds["final_0"]])
-    assert whole.metrics["distance_before"] == score(faces, embeddings(data.held_out, analyzer), analyzer).distance
-    assert whole.metrics["distance_before"] != score(faces, embeddings(data.images, analyzer), analyzer).distance
+    assert (
+        whole.metrics["distance_before"]
+        == score(faces, embeddings(data.held_out, analyzer), analyzer).distance
+    )
+    assert (
+        whole.metrics["distance_before"]
+        != score(faces, embeddings(data.images, analyzer), analyzer).distance
+    )
     assert whole.seeds == {
-        "training": derive_seed(3, "lora.training"), "probe_0": derive_seed(3, "lora.probe"), "final_0": derive_seed(3, "lora.final"),
-    }  # fmt: skip
+        "training": derive_seed(3, "lora.training"),
+        "probe_0": derive_seed(3, "lora.probe"),
+        "final_0": derive_seed(3, "lora.final"),
+    }
     assert (whole.metrics["training_images"], whole.metrics["held_out_images"]) == (4, 2)
     rows = list(csv.DictReader(io.StringIO(whole.files["evaluations.csv"].decode())))
     best = min(rows, key=lambda row: cost(float(row["distance"]), float(row["face_rate"])))
@@ -130,19 +156,27 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
     assert not any("going on" in line for line in log)
 
     assert set(whole.files) == {
-        f"{NAME}.safetensors", f"{NAME}_kohya.safetensors", "curves.png", "probes.jpg", "comparison.jpg", "history.csv", "evaluations.csv",
-    }  # fmt: skip
+        f"{NAME}.safetensors",
+        f"{NAME}_kohya.safetensors",
+        "curves.png",
+        "probes.jpg",
+        "comparison.jpg",
+        "history.csv",
+        "evaluations.csv",
+    }
     history = list(csv.DictReader(io.StringIO(whole.files["history.csv"].decode())))
     assert [row["step"] for row in history] == ["1", "2", "3", "4"]
     assert all(float(row["gradient_norm"]) > 0 for row in history)
-    assert 0 < float(history[0]["learning_rate"]) < float(history[1]["learning_rate"]) <= 2e-3  # warming up
+    # warming up
+    assert 0 < float(history[0]["learning_rate"]) < float(history[1]["learning_rate"]) <= 2e-3
     told = read(whole.files[f"{NAME}.safetensors"])[1]
     assert told["avatar_pipeline.base_sha256"] == session.model_sha256
     assert told["avatar_pipeline.step"] == str(whole.metrics["best_step"])
     kohya = read(whole.files[f"{NAME}_kohya.safetensors"])[1]
     assert (kohya["ss_num_train_images"], kohya["modelspec.trigger_phrase"]) == ("4", TRIGGER)
     assert "modelspec.prediction_type" not in kohya  # the embedded model predicts rectified flow
-    assert open_image(whole.files["probes.jpg"], name="probes").size == (208, 440)  # two evaluations of one probe
+    # two evaluations of one probe
+    assert open_image(whole.files["probes.jpg"], name="probes").size == (208, 440)
 
 
 def test_class_pictures_are_drawn_once_and_used(
@@ -159,21 +193,37 @@ def test_a_full_disk_while_storing_a_lora_keeps_the_old_one(tmp_path: Path) -> N
     (tmp_path / NAME).mkdir()
     (tmp_path / NAME / "actor.yaml").write_text("description: somebody\nlikeness: synthetic\n")
     store = ActorStore(tmp_path)
-    manifest = Manifest(actor=NAME, asset="lora", code_version="4", root_seed=1, device="cpu", seconds=1.0, settings={})
+    manifest = Manifest(
+        actor=NAME,
+        asset="lora",
+        code_version="4",
+        root_seed=1,
+        device="cpu",
+        seconds=1.0,
+        settings={},
+    )
     old = store.publish(manifest, {f"{NAME}.safetensors": b"old", "curves.png": b"curves"})
     store.checkpoint(NAME, "lora").save(b"state")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # writing past it fails, as on a full disk
+    # writing past it fails, as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
-        with pytest.raises(StoreError, match=r"somebody\.safetensors cannot be written: .*Free space"):
-            store.publish(manifest, {f"{NAME}.safetensors": b"new" * 50_000, "curves.png": b"curves"})
+        with pytest.raises(
+            StoreError,
+            match=r"somebody\.safetensors cannot be written: .*Free "
+            r"space",
+        ):
+            store.publish(
+                manifest, {f"{NAME}.safetensors": b"new" * 50_000, "curves.png": b"curves"}
+            )
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert store.current(NAME, "lora") == old
     assert store.read_all(old)[f"{NAME}.safetensors"] == b"old"
     assert (tmp_path / NAME / "lora" / f"{NAME}.safetensors").read_bytes() == b"old"
     assert not list(tmp_path.rglob("*.tmp"))
-    assert store.checkpoint(NAME, "lora").load() == b"state"  # the training is not lost: the next run stores it
+    # the training is not lost: the next run stores it
+    assert store.checkpoint(NAME, "lora").load() == b"state"
     store.publish(manifest, {f"{NAME}.safetensors": b"new"})
     assert store.checkpoint(NAME, "lora").load() is None
 
@@ -192,7 +242,11 @@ def test_a_shortage_of_memory_in_training_steps_down_once(
 ) -> None:
     held = len(session.plan_history)
     made = run(spec, variations, session, analyzer, Short())
-    assert [line for line in session.plan_history[held:] if "gradient checkpointing on, base model stored as none" in line]
+    assert [
+        line
+        for line in session.plan_history[held:]
+        if "gradient checkpointing on, base model stored as none" in line
+    ]
     assert made.metrics["steps"] == 4
     assert made.files[f"{NAME}.safetensors"]
 
@@ -207,11 +261,22 @@ def test_a_shortage_of_memory_in_training_steps_down_once(
     ],
 )
 def test_what_settings_leave_open_is_as_the_memory_allows(
-    free: float, asked: dict[str, Any], planned: tuple[bool, str], session: GpuSession, monkeypatch: pytest.MonkeyPatch
+    free: float,
+    asked: dict[str, Any],
+    planned: tuple[bool, str],
+    session: GpuSession,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parts = [part for part in session.pipeline.components.values() if hasattr(part, "parameters")]
-    held = sum(weight.numel() * weight.element_size() for part in parts for weight in part.parameters()) / 2**30
-    monkeypatch.setattr("avatar_pipeline.diffusion.session.free_memory_gib", lambda device: free - held)
+    held = (
+        sum(
+            weight.numel() * weight.element_size() for part in parts for weight in part.parameters()
+        )
+        / 2**30
+    )
+    monkeypatch.setattr(
+        "avatar_pipeline.diffusion.session.free_memory_gib", lambda device: free - held
+    )
     settings = lora.Settings(**asked)
     found = lora.as_planned(lora.hyperparameters_of(settings, session), settings, session)
     assert (found.gradient_checkpointing, found.quantise) == planned

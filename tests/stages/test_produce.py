@@ -1,4 +1,6 @@
-"""One materialization, its replay, and whether it would come out as it is: seeds, digests, inputs."""
+"""One materialization, its replay, and whether it would come out as it is: seeds, digests,
+inputs.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,24 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.provenance.digests import sha256_bytes
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.provenance.seeds import derive_seed
-from avatar_pipeline.stages.chain import STAGES, Inputs, Stage
-from avatar_pipeline.stages.produce import Product, differences, person_version, photos_version, produce, replay, spec_version
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.tools import Tools
-from avatar_pipeline.stages.unchanged import keep
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.seeds import derive_seed
+from avatar_pipeline.pipeline.materialize import (
+    Product,
+    differences,
+    person_version,
+    photos_version,
+    produce,
+    replay,
+    spec_version,
+)
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import STAGES, Inputs, Stage
+from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.reuse import keep
 from tests.history.chains import add_actor
 
 NAME = "anna"
@@ -31,16 +41,25 @@ class Width(BaseModel):
 def first(inputs: Inputs, settings: Width, tools: Tools) -> StageResult:
     seed = derive_seed(inputs.root_seed, "photo_intake")
     return StageResult(
-        files={"a.png": b"%d %d" % (seed, settings.width), "table.csv": b"%d" % seed, "sub/facts.json": b"{}"}, seeds={"a": seed}
+        files={
+            "a.png": b"%d %d" % (seed, settings.width),
+            "table.csv": b"%d" % seed,
+            "sub/facts.json": b"{}",
+        },
+        seeds={"a": seed},
     )
 
 
 def second(inputs: Inputs, settings: Width, tools: Tools) -> StageResult:
-    return StageResult(files={"b.png": inputs.file("photo_intake", "a.png") + b" and %d" % inputs.root_seed})
+    return StageResult(
+        files={"b.png": inputs.file("photo_intake", "a.png") + b" and %d" % inputs.root_seed}
+    )
 
 
 FIRST = Stage("photo_intake", "1", Width, first, scopes=("embed",), model=False)
-SECOND = Stage("base_image", "1", Width, second, scopes=("embed",), upstream=("photo_intake",), model=False)
+SECOND = Stage(
+    "base_image", "1", Width, second, scopes=("embed",), upstream=("photo_intake",), model=False
+)
 
 
 @pytest.fixture
@@ -68,11 +87,16 @@ def put(store: ActorStore, product: Product) -> Manifest:
 def test_a_seed_of_minus_one_draws_another_each_time_and_records_it(store: ActorStore) -> None:
     made = [make(store, FIRST).manifest for _ in range(3)]
     assert len({manifest.root_seed for manifest in made}) == 3
-    assert all(manifest.seeds == {"a": derive_seed(manifest.root_seed, "photo_intake")} for manifest in made)
+    assert all(
+        manifest.seeds == {"a": derive_seed(manifest.root_seed, "photo_intake")}
+        for manifest in made
+    )
     assert make(store, FIRST, 0).manifest.root_seed == 0
 
 
-def test_what_lies_downstream_takes_the_root_seed_of_what_it_is_made_from(store: ActorStore) -> None:
+def test_what_lies_downstream_takes_the_root_seed_of_what_it_is_made_from(
+    store: ActorStore,
+) -> None:
     put(store, make(store, FIRST, 77))
     for asked in (-1, 5):
         product = make(store, SECOND, asked)
@@ -100,7 +124,9 @@ def test_a_replay_takes_the_recorded_seed_settings_and_inputs(store: ActorStore)
     assert differences(recorded, again) == []
 
 
-def test_a_replay_that_comes_out_otherwise_names_the_files(store: ActorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_that_comes_out_otherwise_names_the_files(
+    store: ActorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(store, make(store, FIRST, 77))
 
     def other(inputs: Inputs, settings: Width, tools: Tools) -> StageResult:
@@ -111,11 +137,16 @@ def test_a_replay_that_comes_out_otherwise_names_the_files(store: ActorStore, mo
     monkeypatch.setitem(STAGES, "photo_intake", replace(FIRST, run=other, code_version="2"))
     recorded, again = replay(store, NAME, "photo_intake", tools())
     assert differences(recorded, again) == [
-        "code_version: 1 then, 2 now", "file new.txt differs", "file sub/facts.json differs", "file table.csv differs",
-    ]  # fmt: skip
+        "code_version: 1 then, 2 now",
+        "file new.txt differs",
+        "file sub/facts.json differs",
+        "file table.csv differs",
+    ]
 
 
-def test_whatever_decides_a_result_makes_it_again(store: ActorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_decides_a_result_makes_it_again(
+    store: ActorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(store, make(store, FIRST, 77))
     said: list[str] = []
 
@@ -128,15 +159,23 @@ def test_whatever_decides_a_result_makes_it_again(store: ActorStore, monkeypatch
         width: int = 64,
     ) -> bool:
         said.clear()
-        using = Tools("cpu", None, analyzer, said.append, preset, {"steps": steps} if steps else None)
-        return keep(store, stage, store.spec(NAME), Width(width=width), using, seed=seed) is not None
+        using = Tools(
+            "cpu", None, analyzer, said.append, preset, {"steps": steps} if steps else None
+        )
+        return (
+            keep(store, stage, store.spec(NAME), Width(width=width), using, seed=seed) is not None
+        )
 
     assert kept() and kept(seed=-1)
     for change, word in (
-        ({"stage": replace(FIRST, code_version="2")}, "the code"), ({"width": 63}, "the settings"), ({"seed": 78}, "the seed"),
-        ({"analyzer": "insightface"}, "the face analyzer"), ({"preset": "sd15"}, "the preset"), ({"steps": 5}, "the preset"),
+        ({"stage": replace(FIRST, code_version="2")}, "the code"),
+        ({"width": 63}, "the settings"),
+        ({"seed": 78}, "the seed"),
+        ({"analyzer": "insightface"}, "the face analyzer"),
+        ({"preset": "sd15"}, "the preset"),
+        ({"steps": 5}, "the preset"),
         ({"stage": replace(FIRST, photos=True)}, "actor_photos"),
-    ):  # fmt: skip
+    ):
         assert not kept(**change), change
         assert said == [f"made again, as {word} changed"]
     spec = Path(store.actor_dir(NAME).path) / "actor.yaml"
@@ -147,26 +186,53 @@ def test_whatever_decides_a_result_makes_it_again(store: ActorStore, monkeypatch
 
 def test_the_version_of_photographs_is_of_their_names_and_contents() -> None:
     def version(**photos: bytes) -> str:
-        return photos_version([Photo(f"{name}.jpg", data, sha256_bytes(data)) for name, data in photos.items()])
+        return photos_version(
+            [Photo(f"{name}.jpg", data, sha256_bytes(data)) for name, data in photos.items()]
+        )
 
     one = version(a=b"1", b=b"2")
     assert one == version(b=b"2", a=b"1")
-    assert len({one, version(a=b"1", b=b"3"), version(a=b"2", b=b"1"), version(a=b"1", c=b"2"), version(a=b"1"), version()}) == 6
+    assert (
+        len(
+            {
+                one,
+                version(a=b"1", b=b"3"),
+                version(a=b"2", b=b"1"),
+                version(a=b"1", c=b"2"),
+                version(a=b"1"),
+                version(),
+            }
+        )
+        == 6
+    )
 
 
 def test_the_version_of_a_specification_is_of_what_changes_a_picture(store: ActorStore) -> None:
     spec = store.spec(NAME)
     same = [spec, spec.model_copy(update={"aliases": ["Dr. Anna"]})]
-    other = [spec.model_copy(update={field: value}) for field, value in (
-        ("description", "another"), ("seed", 8), ("framing", "full_body"), ("preset", "sd15"), ("model", {"steps": 3}),
-        ("likeness", "real"), ("photos", "folder"), ("settings", {"lora": {"steps": 3}}),
-    )]  # fmt: skip
+    other = [
+        spec.model_copy(update={field: value})
+        for field, value in (
+            ("description", "another"),
+            ("seed", 8),
+            ("framing", "full_body"),
+            ("preset", "sd15"),
+            ("model", {"steps": 3}),
+            ("likeness", "real"),
+            ("photos", "folder"),
+            ("settings", {"lora": {"steps": 3}}),
+        )
+    ]
     assert len({spec_version(each) for each in same}) == 1
     assert len({spec_version(each) for each in (spec, *other)}) == len(other) + 1
-    assert len({person_version(each) for each in (spec, *other)}) == len(other), "settings are each stage's own"
+    assert len({person_version(each) for each in (spec, *other)}) == len(other), (
+        "settings are each stage's own"
+    )
 
 
-def test_a_stage_goes_on_from_its_checkpoint_and_a_replay_never_does(store: ActorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_goes_on_from_its_checkpoint_and_a_replay_never_does(
+    store: ActorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[bytes | None] = []
 
     def run(inputs: Inputs, settings: Width, tools: Tools) -> StageResult:
@@ -176,9 +242,15 @@ def test_a_stage_goes_on_from_its_checkpoint_and_a_replay_never_does(store: Acto
     stage = replace(FIRST, run=run)
     monkeypatch.setitem(STAGES, "photo_intake", stage)
     store.checkpoint(NAME, "photo_intake").save(b"state")
-    product = produce(store, stage, store.spec(NAME), Width(), tools(), seed=1, run_id="run", waited={"pool": 3.0})
+    product = produce(
+        store, stage, store.spec(NAME), Width(), tools(), seed=1, run_id="run", waited={"pool": 3.0}
+    )
     manifest = put(store, product)
-    assert (manifest.device, manifest.waited_seconds, manifest.run_id) == ("elsewhere", {"pool": 3.0}, "run")
+    assert (manifest.device, manifest.waited_seconds, manifest.run_id) == (
+        "elsewhere",
+        {"pool": 3.0},
+        "run",
+    )
     assert (manifest.model, manifest.lora_sha256, manifest.analyzer) == ("", None, "dlib")
     store.checkpoint(NAME, "photo_intake").save(b"of another run")
     replay(store, NAME, "photo_intake", tools())

@@ -1,4 +1,6 @@
-"""The tools of a run: each model is loaded once, whoever asks; presets are resolved; manifests and replays know what was used."""
+"""The tools of a run: each model is loaded once, whoever asks; presets are resolved; manifests and
+replays know what was used.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +11,26 @@ from typing import Any
 import pytest
 import yaml
 
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.errors import ActorError, ModelError
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.errors import ActorError, ModelError
-from avatar_pipeline.provenance.manifest import Manifest
-from avatar_pipeline.stages.chain import STAGES
-from avatar_pipeline.stages.produce import produce, replay, spec_version
-from avatar_pipeline.stages.result import StageResult
-from avatar_pipeline.stages.settings import resolve_settings
-from avatar_pipeline.stages.tools import Tools
+from avatar_pipeline.pipeline.materialize import produce, replay, spec_version
+from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.settings import resolve_settings
 
 
 def actor(name: str, **fields: Any) -> ActorSpec:
     return ActorSpec(
-        name=ActorName(name), description="european 38 year old female with short curly dark hair", likeness="synthetic", **fields
+        name=ActorName(name),
+        description="european 38 year old female with short curly dark hair",
+        likeness="synthetic",
+        **fields,
     )
 
 
@@ -51,22 +56,35 @@ def tools() -> Iterator[Tools]:
 
 
 def test_ten_actors_load_the_model_once(tools: Tools, loads: list[str]) -> None:
-    pipelines = {id(tools.session(actor(f"actor{i}", model={"steps": 10 + i})).pipeline) for i in range(10)}
+    pipelines = {
+        id(tools.session(actor(f"actor{i}", model={"steps": 10 + i})).pipeline) for i in range(10)
+    }
     assert len(pipelines) == 1
     assert loads == ["embedded"]
-    assert tools.session(actor("actor3", model={"steps": 13})).preset.steps == 13  # each with its own numbers
+    # each with its own numbers
+    assert tools.session(actor("actor3", model={"steps": 13})).preset.steps == 13
     assert (
-        tools.session(actor("plain")).image_pipeline.unet is tools.session(actor("other", model={"lora_rank": 4})).pipeline.unet
+        tools.session(actor("plain")).image_pipeline.unet
+        is tools.session(actor("other", model={"lora_rank": 4})).pipeline.unet
     )
     assert loads == ["embedded"]
 
 
-def test_other_weights_or_another_sampler_are_loaded_of_their_own(tools: Tools, loads: list[str]) -> None:
+def test_other_weights_or_another_sampler_are_loaded_of_their_own(
+    tools: Tools, loads: list[str]
+) -> None:
     first = tools.session(actor("one")).pipeline
     second = tools.session(actor("two", model={"scheduler": "dpmpp_2m_karras"})).pipeline
     assert first is not second
-    assert type(first.scheduler).__name__ == type(second.scheduler).__name__ == "DPMSolverMultistepScheduler"
-    assert (first.scheduler.config.use_karras_sigmas, second.scheduler.config.use_karras_sigmas) == (False, True)
+    assert (
+        type(first.scheduler).__name__
+        == type(second.scheduler).__name__
+        == "DPMSolverMultistepScheduler"
+    )
+    assert (
+        first.scheduler.config.use_karras_sigmas,
+        second.scheduler.config.use_karras_sigmas,
+    ) == (False, True)
     assert loads == ["embedded", "embedded"]
 
 
@@ -110,13 +128,19 @@ def write_actor(root: Path, name: str, **fields: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"preset": "sd3"}, "preset.*no such preset; choose one of embedded, sd15, sdxl, flux-dev, flux-schnell.*'sd3'"),
+        (
+            {"preset": "sd3"},
+            "preset.*no such preset; choose one of embedded, sd15, sdxl, "
+            "flux-dev, flux-schnell.*'sd3'",
+        ),
         ({"model": {"step": 3}}, "'step' is nothing that can be overridden"),
         ({"model": {"steps": 3000}}, r"steps = 3000 is not usable.*actor\.yaml \(model: steps\)"),
         ({"model": "/models/sdxl"}, "model.*dictionary"),
     ],
 )
-def test_a_wrong_actor_yaml_fails_when_it_is_read(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+def test_a_wrong_actor_yaml_fails_when_it_is_read(
+    tmp_path: Path, fields: dict[str, Any], words: str
+) -> None:
     write_actor(tmp_path, "anna", **fields)
     with pytest.raises(ActorError, match=words) as caught:
         ActorStore(tmp_path).spec(ActorName("anna"))
@@ -126,16 +150,22 @@ def test_a_wrong_actor_yaml_fails_when_it_is_read(tmp_path: Path, fields: dict[s
 def test_a_spec_without_the_field_keeps_its_version() -> None:
     import json
 
-    from avatar_pipeline.provenance.digests import sha256_bytes
+    from avatar_pipeline.core.digests import sha256_bytes
 
     spec = actor("one")
-    before = {name: value for name, value in spec.model_dump(mode="json").items() if name not in ("model", "aliases")}
+    before = {
+        name: value
+        for name, value in spec.model_dump(mode="json").items()
+        if name not in ("model", "aliases")
+    }
     assert spec_version(spec) == sha256_bytes(json.dumps(before, sort_keys=True).encode())
     assert spec_version(actor("one", model={"steps": 3})) != spec_version(spec)
     assert spec_version(actor("one", aliases=["Number One"])) == spec_version(spec)
 
 
-def test_a_replay_uses_the_values_of_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_uses_the_values_of_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stage that tells the preset it was given, in the place of base_image; nothing is drawn."""
     store = ActorStore(tmp_path)
     write_actor(tmp_path, "anna", framing="headshot", model={"steps": 7})
@@ -173,11 +203,13 @@ def test_a_replay_uses_the_values_of_the_manifest(tmp_path: Path, monkeypatch: p
     tools.close()
 
 
-def test_a_manifest_says_where_an_overriding_model_lay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_says_where_an_overriding_model_lay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import shutil
 
     from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL
-    from avatar_pipeline.stages.produce import _device, recorded_preset
+    from avatar_pipeline.pipeline.materialize import _device, recorded_preset
 
     shutil.copytree(EMBEDDED_MODEL, tmp_path / "own")
     tools = Tools("cpu", str(tmp_path / "own"), "dlib", print)
@@ -186,7 +218,12 @@ def test_a_manifest_says_where_an_overriding_model_lay(tmp_path: Path, monkeypat
         pass
     assert (used["model_id"], used["model_revision"]) == ("local:own", "")
     manifest = Manifest(
-        actor="anna", asset="base_image", code_version="1", root_seed=1, preset="embedded", model=str(tmp_path / "own")
+        actor="anna",
+        asset="base_image",
+        code_version="1",
+        root_seed=1,
+        preset="embedded",
+        model=str(tmp_path / "own"),
     )
     fresh = Tools("cpu", None, "dlib", print)
     assert recorded_preset(manifest, fresh).model == str(tmp_path / "own")

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from avatar_pipeline.faces.analyzer import Face, Pose
-from avatar_pipeline.faces.measures import inter_eye_distance
-from avatar_pipeline.stages.usable import face_fault
+from avatar_pipeline.faces.analyzers.types import Face, Pose
+from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.pipeline.face_selection import face_fault
 
 
 def face(side: float = 100.0, between_eyes: float = 60.0) -> Face:
     """A face in a box of `side` pixels, its eyes so many pixels apart."""
     points = np.zeros((68, 2), np.float32)
     points[36:42, 0], points[42:48, 0], points[48:68, 1] = 0.0, between_eyes, between_eyes
-    found = Face(np.array([0, 0, side, side], np.float32), 1.0, points, points, Pose(0, 0, 0), np.zeros(128, np.float32))
+    found = Face(
+        np.array([0, 0, side, side], np.float32),
+        1.0,
+        points,
+        points,
+        Pose(0, 0, 0),
+        np.zeros(128, np.float32),
+    )
     assert inter_eye_distance(points) == between_eyes
     return found
 
@@ -31,4 +38,6 @@ def test_a_face_four_times_as_large_as_the_next_is_the_pictures_subject() -> Non
 
 def test_a_face_of_less_than_32_pixels_between_the_eyes_is_too_small() -> None:
     assert face_fault([face(between_eyes=32)]) is None
-    assert "too small: 31 px between the eyes, at least 32" in str(face_fault([face(between_eyes=31)]))
+    assert "too small: 31 px between the eyes, at least 32" in str(
+        face_fault([face(between_eyes=31)])
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from avatar_pipeline.home import PROJECT
+from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.tasks.make_base_image import shown_path
 
 PLACE = "data/actors/0100_european_25_male/base_image/0100_european_25_male_base.png"

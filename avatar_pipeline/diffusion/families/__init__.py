@@ -1,8 +1,10 @@
-"""What differs between model families beyond numbers: one module each, all with the functions of `Family`.
+"""What differs between model families beyond numbers: one module each, all with the functions of
+`Family`.
 
-Latents are (N, C, h, w) float32, one cell for 8x8 pixels (16x16 in the embedded model), scaled to about unit variance, on the outside
-of every family; that FLUX packs 2x2 cells into one token stays within its module. Timesteps are the 0-1000 of training, for flow
-models too. Words are the text embeddings by the names of the pipelines' arguments, so that they are passed on as they are.
+Latents are (N, C, h, w) float32, one cell for 8x8 pixels (16x16 in the embedded model), scaled to
+about unit variance, on the outside of every family; that FLUX packs 2x2 cells into one token stays
+within its module. Timesteps are the 0-1000 of training, for flow models too. Words are the text
+embeddings by the names of the pipelines' arguments, so that they are passed on as they are.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ Words = Mapping[str, "torch.Tensor"]
 class Family(Protocol):
     """The functions of a family's module.
 
-    PIPELINE: name of the diffusers class for text-to-image. DENOISER: the pipeline's part that is trained. TEXT_ENCODERS: its parts that
-    read the prompt.
+    PIPELINE: name of the diffusers class for text-to-image. DENOISER: the pipeline's part that is
+    trained. TEXT_ENCODERS: its parts that read the prompt.
     """
 
     PIPELINE: str
@@ -31,41 +33,64 @@ class Family(Protocol):
     TEXT_ENCODERS: tuple[str, ...]
 
     def encode_prompt(self, pipeline: Any, prompt: str) -> Words:
-        """Text embeddings of one prompt of any length, each tensor (1, ...). Raises GenerationError for one that cannot be read whole."""
+        """Text embeddings of one prompt of any length, each tensor (1, ...). Raises GenerationError
+        for one that cannot be read whole.
+        """
 
     def encode_negative(self, pipeline: Any, prompt: str) -> Words:
-        """Text embeddings of what not to draw, as encode_prompt gives them; an empty prompt is what the family takes for none."""
+        """Text embeddings of what not to draw, as encode_prompt gives them; an empty prompt is what
+        the family takes for none.
+        """
 
     def pooled_part(self, pipeline: Any, prompt: str) -> str:
-        """What a pooled vector says of a prompt, the beginning of a long one; all of it where the family has no pooled vector."""
+        """What a pooled vector says of a prompt, the beginning of a long one; all of it where the
+        family has no pooled vector.
+        """
 
     def is_guided(self, guidance_scale: float, negative_prompt: str) -> bool:
-        """Whether each step asks the denoiser twice, with the prompt and with the negative prompt."""
+        """Whether each step asks the denoiser twice, with the prompt and with the negative
+        prompt.
+        """
 
     def guidance(self, guidance_scale: float, guided: bool) -> dict[str, Any]:
         """The pipeline's arguments for a guidance scale."""
 
     def start_image(self, pipeline: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
-        """The image-to-image pipeline's arguments for pictures of one size: their latents, where it knows latents when it sees them."""
+        """The image-to-image pipeline's arguments for pictures of one size: their latents, where it
+        knows latents when it sees them.
+        """
 
     def drawn_steps(self, steps: int, strength: float) -> int:
-        """How many of `steps` the image-to-image pipeline draws when it starts from this share of noise."""
+        """How many of `steps` the image-to-image pipeline draws when it starts from this share of
+        noise.
+        """
 
     def encode_pixels(self, pipeline: Any, pixels: torch.Tensor) -> torch.Tensor:
-        """Latents (N, C, h, w) float32 of pictures (N, 3, H, W) in [-1, 1]. The distribution's mode: nothing is drawn."""
+        """Latents (N, C, h, w) float32 of pictures (N, 3, H, W) in [-1, 1]. The distribution's
+        mode: nothing is drawn.
+        """
 
     def decode_latents(self, pipeline: Any, latents: torch.Tensor) -> torch.Tensor:
         """Pictures (N, 3, H, W) float32, about [-1, 1], of latents (N, C, h, w)."""
 
     def unpack(self, pipeline: Any, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """Latents (N, C, h, w) of what the pipeline holds while it draws pictures of `height` x `width` pixels."""
+        """Latents (N, C, h, w) of what the pipeline holds while it draws pictures of `height` x
+        `width` pixels.
+        """
 
     def predict(
-        self, denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor
+        self,
+        denoiser: Any,
+        noisy: torch.Tensor,
+        timesteps: torch.Tensor,
+        words: Words,
+        frames: torch.Tensor,
     ) -> torch.Tensor:
-        """What the denoiser says of noisy latents (N, C, h, w) at timesteps (N,): noise, velocity, as it was trained; same shape.
+        """What the denoiser says of noisy latents (N, C, h, w) at timesteps (N,): noise, velocity,
+        as it was trained; same shape.
 
-        frames: (N, 4), each picture's height and width before it was scaled, and the top and left of its crop in the scaled picture.
+        frames: (N, 4), each picture's height and width before it was scaled, and the top and left
+        of its crop in the scaled picture.
         """
 
 

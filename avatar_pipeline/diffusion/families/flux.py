@@ -1,4 +1,6 @@
-"""FLUX.1, dev and schnell: a transformer over tokens of 2x2 latent cells, T5 for the words and CLIP for a pooled vector, rectified flow."""
+"""FLUX.1, dev and schnell: a transformer over tokens of 2x2 latent cells, T5 for the words and CLIP
+for a pooled vector, rectified flow.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +10,37 @@ from typing import Any
 import torch
 from PIL import Image
 
+from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.families import Words
-from avatar_pipeline.diffusion.windows import count_tokens, split_prompt
-from avatar_pipeline.errors import GenerationError
+from avatar_pipeline.diffusion.prompt_chunks import count_tokens, split_prompt
 
 PIPELINE = "FluxPipeline"
 DENOISER = "transformer"
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
-# dev is distilled from guidance, which it takes as a number. Trained at 1.0 a LoRA leaves the guidance scale's meaning as it is
-# (diffusers' train_dreambooth_lora_flux.py: --guidance_scale 1 is recommended over its default of 3.5).
+# dev is distilled from guidance, which it takes as a number. Trained at 1.0 a LoRA leaves the
+# guidance scale's meaning as it is (diffusers' train_dreambooth_lora_flux.py: --guidance_scale 1 is
+# recommended over its default of 3.5).
 TRAINING_GUIDANCE = 1.0
-# How far the picture is pushed away from a negative prompt: what diffusers' own examples of FLUX with true CFG take.
+# How far the picture is pushed away from a negative prompt: what diffusers' own examples of FLUX
+# with true CFG take.
 TRUE_CFG_SCALE = 4.0
 # Tokens that T5 reads. schnell was trained on 256 (black-forest-labs/flux, src/flux/cli.py).
 LONGEST, LONGEST_SCHNELL = 512, 256
 
 
 def encode_prompt(pipeline: Any, prompt: str) -> Words:
-    limit, tokens = longest(pipeline), count_tokens([pipeline.tokenizer_2], prompt) + 1  # T5 marks the end
+    # T5 marks the end
+    limit, tokens = longest(pipeline), count_tokens([pipeline.tokenizer_2], prompt) + 1
     if tokens > limit:
         raise GenerationError(
-            f"the prompt is too long: {tokens} tokens, and this FLUX model reads {limit}. Shorten it; it begins {prompt[:60]!r}."
+            f"the prompt is too long: {tokens} tokens, and this FLUX model reads {limit}. Shorten "
+            f"it; it begins {prompt[:60]!r}."
         )
     embeds, pooled, _ = pipeline.encode_prompt(
-        [pooled_part(pipeline, prompt)], [prompt], device=pipeline._execution_device, max_sequence_length=limit
+        [pooled_part(pipeline, prompt)],
+        [prompt],
+        device=pipeline._execution_device,
+        max_sequence_length=limit,
     )
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
@@ -84,14 +93,20 @@ def unpack(pipeline: Any, latents: torch.Tensor, height: int, width: int) -> tor
     return pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
 
 
-def predict(denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor) -> torch.Tensor:
+def predict(
+    denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor
+) -> torch.Tensor:
     from diffusers import FluxPipeline
 
     count, channels, height, width = noisy.shape
     dtype, device = denoiser.dtype, noisy.device
     tokens = FluxPipeline._pack_latents(noisy.to(dtype), count, channels, height, width)
     embeds = words["prompt_embeds"].to(dtype)
-    guidance = torch.full((count,), TRAINING_GUIDANCE, device=device) if denoiser.config.guidance_embeds else None
+    guidance = (
+        torch.full((count,), TRAINING_GUIDANCE, device=device)
+        if denoiser.config.guidance_embeds
+        else None
+    )
     predicted = denoiser(
         hidden_states=tokens,
         timestep=timesteps.to(device) / 1000,
@@ -99,7 +114,9 @@ def predict(denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: 
         pooled_projections=words["pooled_prompt_embeds"].to(dtype),
         encoder_hidden_states=embeds,
         txt_ids=torch.zeros(embeds.shape[1], 3, device=device, dtype=dtype),
-        img_ids=FluxPipeline._prepare_latent_image_ids(count, height // 2, width // 2, device, dtype),
+        img_ids=FluxPipeline._prepare_latent_image_ids(
+            count, height // 2, width // 2, device, dtype
+        ),
         return_dict=False,
     )[0]
     return FluxPipeline._unpack_latents(predicted, height * 8, width * 8, vae_scale_factor=8)

@@ -1,4 +1,6 @@
-"""Stable Diffusion 1.5, and the embedded model, which has its form: a U-Net, one CLIP text encoder."""
+"""Stable Diffusion 1.5, and the embedded model, which has its form: a U-Net, one CLIP text
+encoder.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import torch
 from PIL import Image
 
 from avatar_pipeline.diffusion.families import Words
-from avatar_pipeline.diffusion.windows import split_prompt
+from avatar_pipeline.diffusion.prompt_chunks import split_prompt
 
 PIPELINE = "StableDiffusionPipeline"
 DENOISER = "unet"
@@ -19,7 +21,9 @@ PIPELINE_LATENTS = 4  # channels by which StableDiffusionImg2ImgPipeline tells l
 
 def encode_prompt(pipeline: Any, prompt: str) -> Words:
     parts = split_prompt(prompt, [pipeline.tokenizer])
-    windows = [pipeline.encode_prompt([part], pipeline._execution_device, 1, False)[0] for part in parts]
+    windows = [
+        pipeline.encode_prompt([part], pipeline._execution_device, 1, False)[0] for part in parts
+    ]
     return {"prompt_embeds": torch.cat(windows, dim=1)}
 
 
@@ -40,8 +44,9 @@ def guidance(guidance_scale: float, guided: bool) -> dict[str, Any]:
 
 
 def start_image(pipeline: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
-    # The pipeline would hand the pictures to an autoencoder in another precision than its own. The embedded model's own class minds that
-    # itself, and its latents the pipeline would take for pictures.
+    # The pipeline would hand the pictures to an autoencoder in another precision than its own. The
+    # embedded model's own class minds that itself, and its latents the pipeline would take for
+    # pictures.
     if pipeline.vae.config.latent_channels != PIPELINE_LATENTS:
         return {"image": list(images)}
     return {"image": encode_pixels(pipeline, pipeline.image_processor.preprocess(list(images)))}
@@ -60,12 +65,21 @@ def encode_pixels(pipeline: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 def decode_latents(pipeline: Any, latents: torch.Tensor) -> torch.Tensor:
     vae = pipeline.vae
-    return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0].float()
+    return vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[
+        0
+    ].float()
 
 
 def unpack(pipeline: Any, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return latents
 
 
-def predict(denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor) -> torch.Tensor:
-    return denoiser(noisy.to(denoiser.dtype), timesteps, words["prompt_embeds"].to(denoiser.dtype), return_dict=False)[0]
+def predict(
+    denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor
+) -> torch.Tensor:
+    return denoiser(
+        noisy.to(denoiser.dtype),
+        timesteps,
+        words["prompt_embeds"].to(denoiser.dtype),
+        return_dict=False,
+    )[0]

@@ -1,4 +1,6 @@
-"""Stable Diffusion XL: a U-Net that is also told the picture's size, two CLIP text encoders, of which the second gives a pooled vector."""
+"""Stable Diffusion XL: a U-Net that is also told the picture's size, two CLIP text encoders, of
+which the second gives a pooled vector.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,17 @@ from avatar_pipeline.diffusion.families.sd import (
     start_image,
     unpack,
 )
-from avatar_pipeline.diffusion.windows import split_prompt
+from avatar_pipeline.diffusion.prompt_chunks import split_prompt
 
-__all__ = ["decode_latents", "drawn_steps", "encode_pixels", "guidance", "is_guided", "start_image", "unpack"]
+__all__ = [
+    "decode_latents",
+    "drawn_steps",
+    "encode_pixels",
+    "guidance",
+    "is_guided",
+    "start_image",
+    "unpack",
+]
 
 PIPELINE = "StableDiffusionXLPipeline"
 DENOISER = "unet"
@@ -39,7 +49,8 @@ def encode_prompt(pipeline: Any, prompt: str) -> Words:
 
 def encode_negative(pipeline: Any, prompt: str) -> Words:
     words = encode_prompt(pipeline, prompt)
-    # The base model was trained with zeros, not with an empty prompt, where there are no words; its model_index.json says so.
+    # The base model was trained with zeros, not with an empty prompt, where there are no words; its
+    # model_index.json says so.
     nothing = not prompt and pipeline.config.force_zeros_for_empty_prompt
     return {name: torch.zeros_like(tensor) for name, tensor in words.items()} if nothing else words
 
@@ -48,7 +59,9 @@ def pooled_part(pipeline: Any, prompt: str) -> str:
     return split_prompt(prompt, [pipeline.tokenizer, pipeline.tokenizer_2])[0]
 
 
-def predict(denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor) -> torch.Tensor:
+def predict(
+    denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor
+) -> torch.Tensor:
     count, _, height, width = noisy.shape
     # original size, upper left corner of the crop, target size
     target = torch.tensor([[height * CELL, width * CELL]] * count, device=noisy.device)
@@ -57,6 +70,9 @@ def predict(denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: 
         noisy.to(denoiser.dtype),
         timesteps,
         words["prompt_embeds"].to(denoiser.dtype),
-        added_cond_kwargs={"text_embeds": words["pooled_prompt_embeds"].to(denoiser.dtype), "time_ids": time_ids},
+        added_cond_kwargs={
+            "text_embeds": words["pooled_prompt_embeds"].to(denoiser.dtype),
+            "time_ids": time_ids,
+        },
         return_dict=False,
     )[0]

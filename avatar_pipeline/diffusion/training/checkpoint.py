@@ -1,4 +1,6 @@
-"""A training that can go on where it was killed: all of its state as one safetensors file, bound to what it was asked for."""
+"""A training that can go on where it was killed: all of its state as one safetensors file, bound to
+what it was asked for.
+"""
 
 from __future__ import annotations
 
@@ -13,33 +15,44 @@ if TYPE_CHECKING:
 FORMAT = "avatar_pipeline.checkpoint.1"
 # Raise it when the same state would go on to another result: older checkpoints are then not used.
 CODE_VERSION = "2"
-SECONDS = 60.0  # between checkpoints: what a kill costs at most, beside the step or the evaluation that it hits
+# between checkpoints: what a kill costs at most, beside the step or the evaluation that it hits
+SECONDS = 60.0
 
 
 class Checkpoints(Protocol):
-    """A place for the checkpoint of one training. What `save` stores appears whole or not at all."""
+    """A place for the checkpoint of one training. What `save` stores appears whole or not at
+    all.
+    """
 
     def load(self) -> bytes | None:
         """What was saved last, None when nothing was."""
 
     def save(self, data: bytes) -> None:
-        """Replace what was saved. Raises StoreError when it cannot be stored; then the last one is still there."""
+        """Replace what was saved. Raises StoreError when it cannot be stored; then the last one is
+        still there.
+        """
 
     def clear(self) -> None:
         """Forget it: the training is done, or asks for something else."""
 
 
 def pack(key: str, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> bytes:
-    """A checkpoint's file. key: what it is bound to. state: what JSON can hold; numbers come back bit for bit."""
+    """A checkpoint's file. key: what it is bound to. state: what JSON can hold; numbers come back
+    bit for bit.
+    """
     from avatar_pipeline.diffusion.training.files import to_bytes
 
     contents = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     words = json.dumps(state)
-    return to_bytes(contents, {"format": FORMAT, "key": key, "state": words, "sha256": _sha256(contents, words)})
+    return to_bytes(
+        contents, {"format": FORMAT, "key": key, "state": words, "sha256": _sha256(contents, words)}
+    )
 
 
 def unpack(key: str | None, data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    """Tensors and state of a checkpoint; None when it is bound to another `key`, damaged, or no checkpoint. A `key` of None fits all."""
+    """Tensors and state of a checkpoint; None when it is bound to another `key`, damaged, or no
+    checkpoint. A `key` of None fits all.
+    """
     from safetensors import SafetensorError
 
     from avatar_pipeline.diffusion.training.files import read
@@ -68,4 +81,8 @@ def _sha256(tensors: Mapping[str, torch.Tensor], state: str) -> str:
 
 def below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     """The tensors whose names start with `prefix.`, without it."""
-    return {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+    return {
+        name.removeprefix(f"{prefix}."): value
+        for name, value in tensors.items()
+        if name.startswith(f"{prefix}.")
+    }

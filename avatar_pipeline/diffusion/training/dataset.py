@@ -1,4 +1,6 @@
-"""A training set as tensors: latents and text embeddings computed once, so that text encoders and autoencoder are not needed again."""
+"""A training set as tensors: latents and text embeddings computed once, so that text encoders and
+autoencoder are not needed again.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +15,22 @@ from PIL import Image, ImageOps
 
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.text_encoding import encode, encode_nothing, token_count
 from avatar_pipeline.diffusion.training.checkpoint import below
-from avatar_pipeline.diffusion.words import encode, encode_nothing, token_count
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
-PICTURES, WORDS = ("latents", "faces", "frames"), ("captions", "empty")  # a bucket's tensors, and its groups of tensors
+# a bucket's tensors, and its groups of tensors
+PICTURES, WORDS = ("latents", "faces", "frames"), ("captions", "empty")
 
 
 @dataclass(frozen=True, eq=False)
 class Bucket:
     """Pictures of one size, whose captions take equally many tokens.
 
-    latents: (N, C, h, w) float32. faces: (N, h, w) bool, cells that show the face. frames: (N, 4) int64, height and width of each picture
-    before it was scaled, and top and left of its crop in the scaled picture. captions: text embeddings by the names that the denoiser
-    takes, each (N, ...). empty: what takes the place of a dropped caption, each (1, ...).
+    latents: (N, C, h, w) float32. faces: (N, h, w) bool, cells that show the face. frames: (N, 4)
+    int64, height and width of each picture before it was scaled, and top and left of its crop in
+    the scaled picture. captions: text embeddings by the names that the denoiser takes, each (N,
+    ...). empty: what takes the place of a dropped caption, each (1, ...).
     """
 
     latents: torch.Tensor
@@ -38,7 +42,9 @@ class Bucket:
     def tensors(self) -> dict[str, torch.Tensor]:
         """All of it by name."""
         found = {name: getattr(self, name) for name in PICTURES}
-        return found | {f"{kind}.{name}": value for kind in WORDS for name, value in getattr(self, kind).items()}
+        return found | {
+            f"{kind}.{name}": value for kind in WORDS for name, value in getattr(self, kind).items()
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,17 +77,22 @@ def from_tensors(tensors: Mapping[str, torch.Tensor]) -> LoraDataset:
 
 
 def encode_dataset(
-    session: GpuSession, images: Sequence[Image.Image], captions: Sequence[str], faces: Sequence[Box | None] | None = None
+    session: GpuSession,
+    images: Sequence[Image.Image],
+    captions: Sequence[str],
+    faces: Sequence[Box | None] | None = None,
 ) -> LoraDataset:
     """Encode pictures and their captions, these as prompts are encoded for drawing.
 
-    faces: where each picture's face is; by default, pictures of a head shot's size show it where the preset frames heads,
-    and others do not say. Each picture goes to the bucket whose aspect ratio is nearest to its own, scaled and cropped to fill it.
-    Raises GenerationError for a caption that the model cannot read whole.
+    faces: where each picture's face is; by default, pictures of a head shot's size show it where
+    the preset frames heads, and others do not say. Each picture goes to the bucket whose aspect
+    ratio is nearest to its own, scaled and cropped to fill it. Raises GenerationError for a caption
+    that the model cannot read whole.
     """
     preset, family, pipeline = session.preset, session.family, session.pipeline
     boxes: Sequence[Box | None] = faces if faces is not None else [None] * len(images)
-    # One by one: in a batch the matrix products of another shape may round another way, and a caption would depend on its company.
+    # One by one: in a batch the matrix products of another shape may round another way, and a
+    # caption would depend on its company.
     words = [encode(session, caption) for caption in captions]
     grouped: dict[tuple[int, int, int], list[int]] = {}
     for index, image in enumerate(images):
@@ -107,8 +118,14 @@ def encode_dataset(
                     torch.cat(latents),
                     torch.stack(masks).to(latents[0].device),
                     torch.tensor(frames),
-                    {name: torch.cat([words[index][name].float() for index in members]) for name in words[0]},
-                    {name: value.float() for name, value in encode_nothing(session, tokens).items()},
+                    {
+                        name: torch.cat([words[index][name].float() for index in members])
+                        for name in words[0]
+                    },
+                    {
+                        name: value.float()
+                        for name, value in encode_nothing(session, tokens).items()
+                    },
                 )
             )
     return LoraDataset(tuple(buckets))
@@ -116,7 +133,8 @@ def encode_dataset(
 
 @contextmanager
 def whole_pictures(session: GpuSession) -> Iterator[None]:
-    """The autoencoder takes pictures whole while the block runs: in tiles, which a plan for little memory has, latents come out otherwise.
+    """The autoencoder takes pictures whole while the block runs: in tiles, which a plan for little
+    memory has, latents come out otherwise.
 
     On a card, the denoiser makes room meanwhile where the plan leaves all parts there.
     """
@@ -137,8 +155,9 @@ def whole_pictures(session: GpuSession) -> Iterator[None]:
 
 
 def bucket_size(preset: Preset, width: int, height: int) -> tuple[int, int]:
-    """Width and height at which a picture of `width` x `height` pixels is trained on: about a head shot's number of pixels, in the
-    nearest of eleven aspect ratios from 1:2 to 2:1 (those of diffusers' trainers).
+    """Width and height at which a picture of `width` x `height` pixels is trained on: about a head
+    shot's number of pixels, in the nearest of eleven aspect ratios from 1:2 to 2:1 (those of
+    diffusers' trainers).
     """
     from diffusers.training_utils import find_nearest_bucket, generate_aspect_ratio_buckets
 
@@ -153,8 +172,8 @@ def bucket_size(preset: Preset, width: int, height: int) -> tuple[int, int]:
 def framed_face(preset: Preset, height: int, width: int) -> torch.Tensor:
     """(height, width) bool, the latent cells that show the face of a framed head.
 
-    The face is where the preset frames heads: an ellipse from the hairline to the chin, in inter-eye distances 1.15 to each side, and 1.15
-    above to 2.25 below the eyes.
+    The face is where the preset frames heads: an ellipse from the hairline to the chin, in
+    inter-eye distances 1.15 to each side, and 1.15 above to 2.25 below the eyes.
     """
     between = preset.head_inter_eye * width
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
@@ -163,33 +182,51 @@ def framed_face(preset: Preset, height: int, width: int) -> torch.Tensor:
 
 
 def boxed_face(box: Box, rows: int, columns: int, width: int, height: int) -> torch.Tensor:
-    """(rows, columns) bool, the latent cells that show the face in `box`, of a picture of `width` x `height` pixels.
+    """(rows, columns) bool, the latent cells that show the face in `box`, of a picture of `width` x
+    `height` pixels.
 
     The ellipse that fills the box: a detector's box ends at the hairline and the chin.
     """
     left, top, right, bottom = box
-    y, x = torch.meshgrid((torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij")
+    y, x = torch.meshgrid(
+        (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns, indexing="ij"
+    )
     across = (x * width - (left + right) / 2) / max((right - left) / 2, 1)
     down = (y * height - (top + bottom) / 2) / max((bottom - top) / 2, 1)
     return across**2 + down**2 < 1
 
 
 def face_weights(faces: torch.Tensor, weight: float) -> torch.Tensor:
-    """Weights in the loss of latent cells (..., h, w) bool, 1 on average: those of the face have `weight` times the others'."""
+    """Weights in the loss of latent cells (..., h, w) bool, 1 on average: those of the face have
+    `weight` times the others'.
+    """
     weights = torch.where(faces, weight, 1.0)
     return weights / weights.mean((-2, -1), keepdim=True)
 
 
-def _fill(image: Image.Image, width: int, height: int, box: Box | None) -> tuple[Image.Image, Box | None, tuple[int, int]]:
-    """The picture scaled and cropped to fill `width` x `height`, its middle kept; where the box is then; top and left of the crop."""
+def _fill(
+    image: Image.Image, width: int, height: int, box: Box | None
+) -> tuple[Image.Image, Box | None, tuple[int, int]]:
+    """The picture scaled and cropped to fill `width` x `height`, its middle kept; where the box is
+    then; top and left of the crop.
+    """
     if image.size == (width, height):
         return image, box, (0, 0)
     scale = max(width / image.width, height / image.height)
     left, top = (image.width * scale - width) / 2, (image.height * scale - height) / 2
     moved = None
     if box is not None:
-        moved = (box[0] * scale - left, box[1] * scale - top, box[2] * scale - left, box[3] * scale - top)
-    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS), moved, (round(top), round(left))
+        moved = (
+            box[0] * scale - left,
+            box[1] * scale - top,
+            box[2] * scale - left,
+            box[3] * scale - top,
+        )
+    return (
+        ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS),
+        moved,
+        (round(top), round(left)),
+    )
 
 
 def _pixels(image: Image.Image) -> torch.Tensor:

@@ -8,18 +8,19 @@ from typing import Any
 
 import torch
 
+from avatar_pipeline.core.errors import GenerationError, ModelError
 from avatar_pipeline.diffusion.fp8 import store_in_fp8
 from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
 from avatar_pipeline.diffusion.training.optional import optional_package
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
-from avatar_pipeline.errors import GenerationError, ModelError
 
 
 class Trainable:
     """A denoiser with a fresh LoRA in it.
 
-    masters: the LoRA's weights in float32, which the optimizer changes. Where the model computes in another precision, its own copies
-    are rounded from them after each step (`publish`): updates smaller than the rounding still add up.
+    masters: the LoRA's weights in float32, which the optimizer changes. Where the model computes in
+    another precision, its own copies are rounded from them after each step (`publish`): updates
+    smaller than the rounding still add up.
     """
 
     def __init__(self, denoiser: Any, parameters: list[torch.nn.Parameter], where: str) -> None:
@@ -27,13 +28,18 @@ class Trainable:
         self.parameters = parameters
         self.apart = parameters[0].dtype != torch.float32
         self.masters: list[torch.Tensor] = (
-            [parameter.detach().to(where, torch.float32).requires_grad_() for parameter in parameters]
+            [
+                parameter.detach().to(where, torch.float32).requires_grad_()
+                for parameter in parameters
+            ]
             if self.apart
             else list(parameters)
         )
 
     def collect(self) -> None:
-        """Add the gradients of the model's copies to the masters', after each backward pass: sums in half precision lose what is small."""
+        """Add the gradients of the model's copies to the masters', after each backward pass: sums
+        in half precision lose what is small.
+        """
         if not self.apart:
             return
         for master, parameter in zip(self.masters, self.parameters, strict=True):
@@ -53,8 +59,13 @@ class Trainable:
         """The LoRA's weights in float32 by PEFT's names."""
         from peft.utils import get_peft_model_state_dict
 
-        names = {id(parameter): master for parameter, master in zip(self.parameters, self.masters, strict=True)}
-        full = {name: names.get(id(value), value) for name, value in self.denoiser.named_parameters()}
+        names = {
+            id(parameter): master
+            for parameter, master in zip(self.parameters, self.masters, strict=True)
+        }
+        full = {
+            name: names.get(id(value), value) for name, value in self.denoiser.named_parameters()
+        }
         state = get_peft_model_state_dict(self.denoiser, state_dict=full, adapter_name=ADAPTER)
         return {name: value.detach().to("cpu").contiguous() for name, value in state.items()}
 
@@ -63,18 +74,21 @@ class Trainable:
 def trainable(session: GpuSession, settings: Hyperparameters, seed: int) -> Iterator[Trainable]:
     """A fresh LoRA in the session's denoiser while the block runs.
 
-    Afterwards the base model is as it was; after a quantised training the session has dropped it, and loads it again when it is used.
+    Afterwards the base model is as it was; after a quantised training the session has dropped it,
+    and loads it again when it is used.
     """
     if settings.dora and settings.quantise == "fp8":
         raise GenerationError(
-            "dora and quantise: fp8 do not go together: DoRA needs the base weights in full. Use quantise: none or nf4."
+            "dora and quantise: fp8 do not go together: DoRA needs the base weights in full. Use "
+            "quantise: none or nf4."
         )
     if settings.quantise == "nf4":
         _load_in_nf4(session)
     denoiser = session.denoiser
     if session.plan and session.plan.offload == "group":
         raise ModelError(
-            f"{session.preset.name} is too large to be trained on {session.device_name}: it only draws there layer by layer. Install "
+            f"{session.preset.name} is too large to be trained on {session.device_name}: it only "
+            "draws there layer by layer. Install "
             "bitsandbytes, which allows nf4, or choose a smaller preset or a larger card."
         )
     compiled: list[Any] = []
@@ -86,7 +100,11 @@ def trainable(session: GpuSession, settings: Hyperparameters, seed: int) -> Iter
             denoiser.enable_gradient_checkpointing()
         if settings.compile:
             denoiser.compile_repeated_blocks()
-            compiled = [module for module in denoiser.modules() if getattr(module, "_compiled_call_impl", None) is not None]
+            compiled = [
+                module
+                for module in denoiser.modules()
+                if getattr(module, "_compiled_call_impl", None) is not None
+            ]
         yield Trainable(denoiser, parameters, session.device.where)
     finally:
         for module in compiled:
@@ -102,9 +120,11 @@ def trainable(session: GpuSession, settings: Hyperparameters, seed: int) -> Iter
 
 @contextmanager
 def parked(session: GpuSession) -> Iterator[None]:
-    """The denoiser on the card, text encoders and autoencoder off it while the block runs: training has no use for them.
+    """The denoiser on the card, text encoders and autoencoder off it while the block runs: training
+    has no use for them.
 
-    Model offload, which would bring the denoiser in and out, rests meanwhile. On a CPU there is nowhere to go.
+    Model offload, which would bring the denoiser in and out, rests meanwhile. On a CPU there is
+    nowhere to go.
     """
     pipeline: Any = session.pipeline
     with session.unhooked():
@@ -123,15 +143,22 @@ def parked(session: GpuSession) -> Iterator[None]:
 
 
 def kernels(session: GpuSession) -> AbstractContextManager[Any]:
-    """The kernels of both passes: the backward one computes the forward one again where gradient checkpointing is on."""
+    """The kernels of both passes: the backward one computes the forward one again where gradient
+    checkpointing is on.
+    """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
-    # On a CPU the fused attention's gradient works through many tiny products: the plain one is a third faster, in training only.
+    # On a CPU the fused attention's gradient works through many tiny products: the plain one is a
+    # third faster, in training only.
     return sdpa_kernel(SDPBackend.MATH) if session.device.kind == "cpu" else nullcontext()
 
 
-def _add_adapter(denoiser: Any, settings: Hyperparameters, seed: int, dtype: torch.dtype) -> list[torch.nn.Parameter]:
-    """Add a fresh LoRA and return its weights: in the model's precision on a GPU, in float32 elsewhere."""
+def _add_adapter(
+    denoiser: Any, settings: Hyperparameters, seed: int, dtype: torch.dtype
+) -> list[torch.nn.Parameter]:
+    """Add a fresh LoRA and return its weights: in the model's precision on a GPU, in float32
+    elsewhere.
+    """
     from diffusers.training_utils import cast_training_params
     from peft import LoraConfig
 
@@ -148,17 +175,24 @@ def _add_adapter(denoiser: Any, settings: Hyperparameters, seed: int, dtype: tor
     try:
         denoiser.add_adapter(config, adapter_name=ADAPTER)
     except ValueError as error:
-        raise ModelError(f"the LoRA cannot be added to {type(denoiser).__name__}: {error}.") from error
+        raise ModelError(
+            f"the LoRA cannot be added to {type(denoiser).__name__}: {error}."
+        ) from error
     cast_training_params(denoiser, dtype=dtype)
     if type(denoiser).__name__.startswith("UNet"):
-        denoiser.to(memory_format=torch.channels_last)  # the fresh weights too: a tenth of the time on a CPU
+        # the fresh weights too: a tenth of the time on a CPU
+        denoiser.to(memory_format=torch.channels_last)
     return [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
 
 
 def _load_in_nf4(session: GpuSession) -> None:
-    """Put the denoiser, loaded in four bits, into the session's pipeline. Raises ModelError without CUDA or bitsandbytes."""
+    """Put the denoiser, loaded in four bits, into the session's pipeline. Raises ModelError without
+    CUDA or bitsandbytes.
+    """
     if session.device.kind != "cuda":
-        raise ModelError("quantise: nf4 needs a CUDA device. Use quantise: fp8, which works everywhere, or none.")
+        raise ModelError(
+            "quantise: nf4 needs a CUDA device. Use quantise: fp8, which works everywhere, or none."
+        )
     optional_package("bitsandbytes", "quantise: nf4", "quantise: fp8")
     from diffusers import BitsAndBytesConfig
 
@@ -167,8 +201,14 @@ def _load_in_nf4(session: GpuSession) -> None:
     kind = type(getattr(pipeline, name))
     setattr(pipeline, name, None)  # never both at once
     torch.cuda.empty_cache()
-    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=session.device.dtype)
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=session.device.dtype
+    )
     loaded = kind.from_pretrained(
-        session.model, subfolder=name, quantization_config=config, torch_dtype=session.device.dtype, use_safetensors=True
+        session.model,
+        subfolder=name,
+        quantization_config=config,
+        torch_dtype=session.device.dtype,
+        use_safetensors=True,
     )
     setattr(pipeline, name, loaded)

@@ -1,4 +1,6 @@
-"""Several processes share each batch: this one, rank 0, and workers that it starts. Gradients are averaged through accelerate."""
+"""Several processes share each batch: this one, rank 0, and workers that it starts. Gradients are
+averaged through accelerate.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,13 @@ from typing import Any
 
 import torch
 
+from avatar_pipeline.core.errors import GenerationError
+from avatar_pipeline.core.scratch import scratch_folder
 from avatar_pipeline.diffusion.device import Device
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.diffusion.training.dataset import LoraDataset
 from avatar_pipeline.diffusion.training.files import to_bytes
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
-from avatar_pipeline.errors import GenerationError
-from avatar_pipeline.scratch import scratch_folder
 
 WORKER = "avatar_pipeline.diffusion.training.worker"
 # Workers wait in the middle of a step while rank 0 evaluates: longer than any evaluation takes.
@@ -51,13 +53,20 @@ class Alone:
 class Group(Alone):
     """One of several processes, connected through accelerate."""
 
-    def __init__(self, accelerator: Any, workers: Sequence[subprocess.Popen[bytes]] = (), logs: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        accelerator: Any,
+        workers: Sequence[subprocess.Popen[bytes]] = (),
+        logs: Sequence[Path] = (),
+    ) -> None:
         self._accelerator = accelerator
         self._workers, self._logs = workers, logs
         self.rank, self.size = accelerator.process_index, accelerator.num_processes
 
     def average(self, tensors: Sequence[torch.Tensor], loss: torch.Tensor) -> torch.Tensor:
-        flat = torch.cat([*(tensor.reshape(-1) for tensor in tensors), loss.detach().float().reshape(1)])
+        flat = torch.cat(
+            [*(tensor.reshape(-1) for tensor in tensors), loss.detach().float().reshape(1)]
+        )
         flat = self._try(lambda: self._accelerator.reduce(flat, "mean"))
         place = 0
         for tensor in tensors:
@@ -67,7 +76,11 @@ class Group(Alone):
 
     def decide(self, stop: bool) -> bool:
         flag = torch.tensor([int(stop)], device=self._accelerator.device)
-        return bool(self._try(lambda: self._accelerator.reduce(flag if self.rank == 0 else flag * 0, "sum")).item())
+        return bool(
+            self._try(
+                lambda: self._accelerator.reduce(flag if self.rank == 0 else flag * 0, "sum")
+            ).item()
+        )
 
     def share(self, batch: int) -> slice:
         part = batch // self.size
@@ -85,7 +98,9 @@ class Group(Alone):
                 except subprocess.TimeoutExpired:
                     continue
             self.check()
-            raise GenerationError(f"the training processes lost each other: {error}. Materialize lora again.") from error
+            raise GenerationError(
+                f"the training processes lost each other: {error}. Materialize lora again."
+            ) from error
 
     def check(self) -> None:
         """Raise GenerationError when a worker has ended."""
@@ -93,8 +108,10 @@ class Group(Alone):
             if worker.poll() is not None:
                 said = log.read_text(errors="replace").strip().splitlines()[-3:]
                 raise GenerationError(
-                    f"training process {number} of {len(self._workers) + 1} ended early, with exit code {worker.returncode}: "
-                    f"{' / '.join(said) or 'it said nothing'}. Materialize lora again, or use processes: 1."
+                    f"training process {number} of {len(self._workers) + 1} ended early, with "
+                    f"exit code {worker.returncode}: "
+                    f"{' / '.join(said) or 'it said nothing'}. Materialize lora again, or use "
+                    "processes: 1."
                 )
 
 
@@ -107,7 +124,9 @@ def group(
     seed: int,
     checkpoint: bytes | None,
 ) -> Iterator[Alone]:
-    """The processes of one training, this one among them. They end with the block, whatever ends it."""
+    """The processes of one training, this one among them. They end with the block, whatever ends
+    it.
+    """
     if settings.processes == 1:
         yield Alone()
         return
@@ -144,7 +163,9 @@ def group(
 
 @contextmanager
 def joined(environment: Mapping[str, str], kind: str) -> Iterator[Any]:
-    """This process as a member of the group that the environment names; yields its Accelerator. Leaves no trace."""
+    """This process as a member of the group that the environment names; yields its Accelerator.
+    Leaves no trace.
+    """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState, PartialState
     from accelerate.utils import InitProcessGroupKwargs
@@ -152,7 +173,9 @@ def joined(environment: Mapping[str, str], kind: str) -> Iterator[Any]:
     before = dict(os.environ)
     os.environ.update(environment)
     try:
-        yield Accelerator(cpu=kind == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)])
+        yield Accelerator(
+            cpu=kind == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)]
+        )
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -165,19 +188,26 @@ def joined(environment: Mapping[str, str], kind: str) -> Iterator[Any]:
 def _places(device: Device, size: int, port: int) -> list[dict[str, str]]:
     """The environment of each process by rank: what torch.distributed and accelerate read.
 
-    Rank 0 has its card already, and calls it by its number among all. Each worker sees one card only, one of the others: then "cuda"
-    means the right one there. Raises GenerationError when there are fewer cards than processes.
+    Rank 0 has its card already, and calls it by its number among all. Each worker sees one card
+    only, one of the others: then "cuda" means the right one there. Raises GenerationError when
+    there are fewer cards than processes.
     """
     common = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     found = [{**common, "RANK": str(rank), "LOCAL_RANK": "0"} for rank in range(size)]
     if device.kind == "cpu":
         return [{**place, "ACCELERATE_USE_CPU": "true"} for place in found]
     if device.kind != "cuda":
-        raise GenerationError(f"processes: {size} processes need a GPU each, and {device.kind} has one. Use processes: 1.")
+        raise GenerationError(
+            f"processes: {size} processes need a GPU each, and {device.kind} "
+            "has one. Use processes: 1."
+        )
     count = torch.cuda.device_count()
     others = [index for index in range(count) if index != device.index]
     if len(others) < size - 1:
-        raise GenerationError(f"processes: {size} processes need a GPU each, and {count} can be seen. Use processes: {count}.")
+        raise GenerationError(
+            f"processes: {size} processes need a GPU each, and {count} can be "
+            f"seen. Use processes: {count}."
+        )
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     names = visible or [str(index) for index in range(count)]
     found[0]["LOCAL_RANK"] = str(device.index)

@@ -1,7 +1,8 @@
-"""The LoRA as a safetensors file in diffusers' format. Made in memory: nothing is lost when a disk is full.
+"""The LoRA as a safetensors file in diffusers' format. Made in memory: nothing is lost when a disk
+is full.
 
-Metadata has two places: what the loader reads (rank, alpha, targets) in one key of its own, where it takes no other names; and free
-top-level keys, where the LoRA tells what it was made from.
+Metadata has two places: what the loader reads (rank, alpha, targets) in one key of its own, where
+it takes no other names; and free top-level keys, where the LoRA tells what it was made from.
 """
 
 from __future__ import annotations
@@ -22,13 +23,19 @@ ADAPTER_METADATA = "lora_adapter_metadata"  # diffusers.loaders.lora_base.LORA_A
 def lora_file(trained: Trainable, part: str) -> bytes:
     """The LoRA of `part` ("unet", "transformer") as a file.
 
-    Its metadata holds rank and alpha: without them a LoRA whose alpha differs from its rank is loaded too strong or too weak.
+    Its metadata holds rank and alpha: without them a LoRA whose alpha differs from its rank is
+    loaded too strong or too weak.
     """
     config = trained.denoiser.peft_config[ADAPTER].to_dict()
     # Sets have another order in each process; a file's bytes must not depend on it.
-    config = {f"{part}.{key}": sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    config = {
+        f"{part}.{key}": sorted(value) if isinstance(value, set) else value
+        for key, value in config.items()
+    }
     tensors = {f"{part}.{name}": value for name, value in trained.state().items()}
-    return to_bytes(tensors, {"format": "pt", ADAPTER_METADATA: json.dumps(config, indent=2, sort_keys=True)})
+    return to_bytes(
+        tensors, {"format": "pt", ADAPTER_METADATA: json.dumps(config, indent=2, sort_keys=True)}
+    )
 
 
 def read(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -38,7 +45,9 @@ def read(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 
 def adapter_config(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """PEFT's configuration of the LoRA in a file with this metadata: r, lora_alpha, use_rslora, ..."""
+    """PEFT's configuration of the LoRA in a file with this metadata: r, lora_alpha, use_rslora,
+    ...
+    """
     packed: dict[str, Any] = json.loads(metadata[ADAPTER_METADATA])
     return {key.partition(".")[2]: value for key, value in packed.items()}
 
@@ -59,15 +68,17 @@ def to_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -
 def sorted_header(data: bytes) -> bytes:
     """The same safetensors file with its header's keys in alphabetical order.
 
-    The library keeps metadata in a hash map and writes them in another order each time: the same LoRA would have two digests.
+    The library keeps metadata in a hash map and writes them in another order each time: the same
+    LoRA would have two digests.
     """
     length = int.from_bytes(data[:8], "little")
     return _with_header(json.loads(data[8 : 8 + length]), data[8 + length :])
 
 
 def _with_header(header: Any, tensors: bytes) -> bytes:
-    """A file is the header's length (8 bytes, little endian), the header (JSON, padded with spaces to a multiple of 8), the tensors;
-    offsets count from the end of the header, so that it may change its length.
+    """A file is the header's length (8 bytes, little endian), the header (JSON, padded with spaces
+    to a multiple of 8), the tensors; offsets count from the end of the header, so that it may
+    change its length.
     """
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

@@ -1,8 +1,10 @@
 """The LoRA under the names of kohya's sd-scripts, which ComfyUI, A1111 and most others read.
 
-SD 1.5 keeps diffusers' module names there. SDXL has those of the original U-Net (`input_blocks_4_1_...`), FLUX those of the original
-transformer, where one layer gives queries, keys and values: the LoRAs of the three become one of three times the rank, block by block
-(networks/lora_flux.py of sd-scripts, split_qkv). rsLoRA's scale alpha / sqrt(rank) is written as the alpha that gives the same.
+SD 1.5 keeps diffusers' module names there. SDXL has those of the original U-Net
+(`input_blocks_4_1_...`), FLUX those of the original transformer, where one layer gives queries,
+keys and values: the LoRAs of the three become one of three times the rank, block by block
+(networks/lora_flux.py of sd-scripts, split_qkv). rsLoRA's scale alpha / sqrt(rank) is written as
+the alpha that gives the same.
 """
 
 from __future__ import annotations
@@ -19,11 +21,15 @@ import torch
 from avatar_pipeline import __version__
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.training.files import adapter_config, read, to_bytes
-from avatar_pipeline.diffusion.training.objective import Prediction
+from avatar_pipeline.diffusion.training.noising import Prediction
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
 
-# What sd-scripts writes for each family: ss_base_model_version, modelspec.architecture, modelspec.implementation, ss_network_module.
-SDXL_CODE, FLUX_CODE = "https://github.com/Stability-AI/generative-models", "https://github.com/black-forest-labs/flux"
+# What sd-scripts writes for each family: ss_base_model_version, modelspec.architecture,
+# modelspec.implementation, ss_network_module.
+SDXL_CODE, FLUX_CODE = (
+    "https://github.com/Stability-AI/generative-models",
+    "https://github.com/black-forest-labs/flux",
+)
 IDENTITY = {
     "sd15": ("sd_v1", "stable-diffusion-v1/lora", "diffusers", "networks.lora"),
     "sdxl": ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora", SDXL_CODE, "networks.lora"),
@@ -31,7 +37,12 @@ IDENTITY = {
     "flux-schnell": ("flux1", "flux-1-schnell/lora", FLUX_CODE, "networks.lora_flux"),
 }
 # The original U-Net's names inside a ResNet block, by diffusers'.
-RESNET = {"conv1": "in_layers.2", "conv2": "out_layers.3", "time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection"}
+RESNET = {
+    "conv1": "in_layers.2",
+    "conv2": "out_layers.3",
+    "time_emb_proj": "emb_layers.1",
+    "conv_shortcut": "skip_connection",
+}
 # FLUX: the original layer, and the places of diffusers' layers in its output rows.
 FLUX_DOUBLE = {
     "img_attn_qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
@@ -45,18 +56,21 @@ FLUX_DOUBLE = {
 }
 FLUX_SINGLE = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
 MLP_WIDTH = 4  # rows of proj_mlp, in widths of the model
-# sd-scripts' library/sai_model_spec.py, which has no word for rectified flow and leaves the field out for FLUX.
+# sd-scripts' library/sai_model_spec.py, which has no word for rectified flow and leaves the field
+# out for FLUX.
 PREDICTION_TYPES: dict[Prediction, str] = {"epsilon": "epsilon", "v_prediction": "v"}
 
 Layer = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # down, up, DoRA's magnitudes
 
 
-def kohya_file(weights: bytes, preset: Preset, layers_per_block: int, notes: Mapping[str, str]) -> bytes | None:
+def kohya_file(
+    weights: bytes, preset: Preset, layers_per_block: int, notes: Mapping[str, str]
+) -> bytes | None:
     """The file in kohya's format, from a LoRA in diffusers' format.
 
     layers_per_block: of the U-Net. notes: further metadata, as `training_notes` gives it.
-    None for what the format cannot hold: DoRA on FLUX, whose fused layers would need magnitudes for rows that were not trained, and FLUX
-    layers beyond attention and feed-forward ones.
+    None for what the format cannot hold: DoRA on FLUX, whose fused layers would need magnitudes for
+    rows that were not trained, and FLUX layers beyond attention and feed-forward ones.
     """
     tensors, metadata = read(weights)
     config = adapter_config(metadata)
@@ -76,14 +90,20 @@ def kohya_file(weights: bytes, preset: Preset, layers_per_block: int, notes: Map
     found: dict[str, torch.Tensor] = {}
     for name, (down, up, magnitudes) in named.items():
         key = "lora_unet_" + name.replace(".", "_")
-        found[f"{key}.lora_down.weight"], found[f"{key}.lora_up.weight"] = down.contiguous(), up.contiguous()
+        found[f"{key}.lora_down.weight"], found[f"{key}.lora_up.weight"] = (
+            down.contiguous(),
+            up.contiguous(),
+        )
         found[f"{key}.alpha"] = torch.tensor(alpha * len(down) / rank, dtype=torch.float32)
         if magnitudes is not None:
-            found[f"{key}.dora_scale"] = magnitudes.reshape(-1, *[1] * (up.ndim - 1))  # one for each row of the output
+            # one for each row of the output
+            found[f"{key}.dora_scale"] = magnitudes.reshape(-1, *[1] * (up.ndim - 1))
     data = to_bytes(found, {})
     digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
     about = {"ss_network_dim": str(rank), "ss_network_alpha": str(alpha), "sshs_model_hash": digest}
-    return to_bytes(found, {"format": "pt", **notes, **about, "modelspec.hash_sha256": f"0x{digest}"})
+    return to_bytes(
+        found, {"format": "pt", **notes, **about, "modelspec.hash_sha256": f"0x{digest}"}
+    )
 
 
 def training_notes(
@@ -97,15 +117,18 @@ def training_notes(
     seed: int,
     step: int,
 ) -> dict[str, str]:
-    """The `ss_*` and `modelspec.*` metadata that other programs show or go by. prediction: what the base model predicts.
+    """The `ss_*` and `modelspec.*` metadata that other programs show or go by. prediction: what the
+    base model predicts.
 
-    modelspec.date and ss_training_started_at are left out: the same training shall give the same bytes; the manifest has the time.
+    modelspec.date and ss_training_started_at are left out: the same training shall give the same
+    bytes; the manifest has the time.
     """
     base = f"avatar-pipeline-{preset.name}"
     version, architecture, implementation, module = IDENTITY.get(
         preset.name, (base, f"{base}/lora", "diffusers", "networks.lora")
     )
-    # As sd-scripts counts tags: by training folder, which it names {repeats}_{subject}, the captions taken apart at the commas.
+    # As sd-scripts counts tags: by training folder, which it names {repeats}_{subject}, the
+    # captions taken apart at the commas.
     tags = Counter(tag.strip() for caption in captions for tag in caption.split(",") if tag.strip())
     folder = f"1_{actor}"
     arguments: dict[str, str] = {"rslora": "True"} if settings.rslora else {}
@@ -148,14 +171,16 @@ def training_notes(
 
 
 def sgm_name(name: str, layers_per_block: int) -> str:
-    """The original U-Net's name of a module that diffusers calls `name`: its blocks are numbered through, with one more a level for the
-    change of size.
+    """The original U-Net's name of a module that diffusers calls `name`: its blocks are numbered
+    through, with one more a level for the change of size.
     """
     found = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.+)", name)
     if found:
         way, block, kind, layer, inner = found.groups()
         number = int(block) * (layers_per_block + 1) + int(layer) + (way == "down")
-        start = f"{'input' if way == 'down' else 'output'}_blocks.{number}.{int(kind == 'attentions')}"
+        start = (
+            f"{'input' if way == 'down' else 'output'}_blocks.{number}.{int(kind == 'attentions')}"
+        )
     else:
         found = re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", name)
         if not found:
@@ -172,12 +197,18 @@ def _layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, Layer]:
         if key.endswith(".lora_A.weight"):
             whole = key.removesuffix(".lora_A.weight")
             name = whole.partition(".")[2]
-            found[name] = (down, tensors[f"{whole}.lora_B.weight"], tensors.get(f"{whole}.lora_magnitude_vector"))
+            found[name] = (
+                down,
+                tensors[f"{whole}.lora_B.weight"],
+                tensors.get(f"{whole}.lora_magnitude_vector"),
+            )
     return found
 
 
 def _flux(layers: Mapping[str, Layer], rank: int) -> tuple[dict[str, Layer], set[str]]:
-    """The layers by the original transformer's names, and those of ours that have no place there."""
+    """The layers by the original transformer's names, and those of ours that have no place
+    there.
+    """
     found: dict[str, Layer] = {}
     left_out = set(layers)
     for name, layer in layers.items():
@@ -188,7 +219,9 @@ def _flux(layers: Mapping[str, Layer], rank: int) -> tuple[dict[str, Layer], set
             start = f"single_transformer_blocks.{single[1]}"
             rows = (width, width, width, MLP_WIDTH * width)
             names = [f"{start}.{part}" for part in FLUX_SINGLE]
-            found[f"single_blocks.{single[1]}.linear1"] = _fused([layers.get(part) for part in names], rows, rank)
+            found[f"single_blocks.{single[1]}.linear1"] = _fused(
+                [layers.get(part) for part in names], rows, rank
+            )
             left_out.difference_update(names)
         elif block:
             for original, members in FLUX_DOUBLE.items():
@@ -205,7 +238,9 @@ def _flux(layers: Mapping[str, Layer], rank: int) -> tuple[dict[str, Layer], set
 
 
 def _fused(parts: Sequence[Layer | None], rows: Sequence[int], rank: int) -> Layer:
-    """One layer for several that share their input: downs one below the other, ups along the diagonal, zeros for a missing one."""
+    """One layer for several that share their input: downs one below the other, ups along the
+    diagonal, zeros for a missing one.
+    """
     first = next(part for part in parts if part is not None)
     if len(parts) == 1:
         return first

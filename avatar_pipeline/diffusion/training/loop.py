@@ -37,13 +37,15 @@ def train_lora(
 ) -> Trained:
     """Train a LoRA; the weights handed back are those of its best evaluation.
 
-    on_step is told of each step. evaluate draws with the LoRA as it is; it is called every `evaluate_every` steps and after the last.
+    on_step is told of each step. evaluate draws with the LoRA as it is; it is called every
+    `evaluate_every` steps and after the last.
     prior: class pictures, used with `prior_weight`.
-    checkpoints: where to keep the state, so that a training that was killed goes on and ends with the same result, bit for bit on the same
-    device; it is used only for the same data, settings, seed, model and code, and the same `binding`: say there what `evaluate` depends on.
-    The caller clears it once the result is safe.
-    The same arguments give the same bytes on the same device. Raises ModelError for a base model that cannot be trained, GenerationError
-    when training diverges or another process of it dies, StoreError when a checkpoint cannot be stored.
+    checkpoints: where to keep the state, so that a training that was killed goes on and ends with
+    the same result, bit for bit on the same device; it is used only for the same data, settings,
+    seed, model and code, and the same `binding`: say there what `evaluate` depends on. The caller
+    clears it once the result is safe. The same arguments give the same bytes on the same device.
+    Raises ModelError for a base model that cannot be trained, GenerationError when training
+    diverges or another process of it dies, StoreError when a checkpoint cannot be stored.
     """
     where = session.device.where
     dataset, prior = dataset.to(where), prior.to(where) if prior and settings.prior_weight else None
@@ -52,7 +54,10 @@ def train_lora(
     if checkpoints and kept is not None and unpack(key, kept) is None:
         checkpoints.clear()
         kept = None
-    with group(session, dataset, prior, settings, seed, kept) as processes, trainable(session, settings, seed) as model:
+    with (
+        group(session, dataset, prior, settings, seed, kept) as processes,
+        trainable(session, settings, seed) as model,
+    ):
         training = _begin(session, model, dataset, prior, settings, seed, processes, kept)
         resumed_at = training.step
         saved = time.monotonic()
@@ -71,7 +76,9 @@ def train_lora(
                         save()
             training.evaluate(evaluate)
             save()
-    return Trained(training.best, training.steps, training.evaluations, training.best_step, resumed_at)
+    return Trained(
+        training.best, training.steps, training.evaluations, training.best_step, resumed_at
+    )
 
 
 def take_part(
@@ -83,9 +90,15 @@ def take_part(
     checkpoint: bytes | None,
     processes: Alone,
 ) -> None:
-    """The same steps in a process that neither evaluates nor saves. A card is its own, which it holds alone; a CPU is rank 0's."""
+    """The same steps in a process that neither evaluates nor saves. A card is its own, which it
+    holds alone; a CPU is rank 0's.
+    """
     where = session.device.where
-    own_card = session.turn(f"LoRA training, process {processes.rank + 1}") if session.device.kind != "cpu" else nullcontext()
+    own_card = (
+        session.turn(f"LoRA training, process {processes.rank + 1}")
+        if session.device.kind != "cpu"
+        else nullcontext()
+    )
     with own_card:
         dataset, prior = dataset.to(where), prior.to(where) if prior else None
         with trainable(session, settings, seed) as model:
@@ -121,7 +134,9 @@ def _key(
     seed: int,
     binding: str,
 ) -> str:
-    """sha256 of everything that decides the result. The device's name is not in it: another machine of its kind may take over."""
+    """sha256 of everything that decides the result. The device's name is not in it: another machine
+    of its kind may take over.
+    """
     about = {
         "code": CODE_VERSION,
         "libraries": {name: version(name) for name in ("torch", "diffusers", "peft")},

@@ -1,4 +1,6 @@
-"""Optimizers, learning rate, averaged weights, and the state of all as plain tensors and numbers."""
+"""Optimizers, learning rate, averaged weights, and the state of all as plain tensors and
+numbers.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ WEIGHT_DECAY = 1e-4
 WARM_UP = 10  # steps
 
 
-def make_optimizer(name: OptimizerName, parameters: Sequence[torch.Tensor], learning_rate: float) -> torch.optim.Optimizer:
+def make_optimizer(
+    name: OptimizerName, parameters: Sequence[torch.Tensor], learning_rate: float
+) -> torch.optim.Optimizer:
     """Raises ModelError when the package of an optional optimizer is missing."""
     if name == "adamw":
         return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
@@ -23,9 +27,16 @@ def make_optimizer(name: OptimizerName, parameters: Sequence[torch.Tensor], lear
         found: Any = optional_package("bitsandbytes", f"optimizer: {name}", "optimizer: adamw")
         return found.optim.AdamW8bit(parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
     found = optional_package("prodigyopt", f"optimizer: {name}", "optimizer: adamw")
-    # Prodigy finds the step size itself and takes the learning rate as a factor, usually 1. The two switches are what its authors
-    # advise for diffusion models (konstmish/prodigy, README); its safeguard keeps the warm-up from being taken for a good step size.
-    return found.Prodigy(parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY, use_bias_correction=True, safeguard_warmup=True)
+    # Prodigy finds the step size itself and takes the learning rate as a factor, usually 1. The two
+    # switches are what its authors advise for diffusion models (konstmish/prodigy, README); its
+    # safeguard keeps the warm-up from being taken for a good step size.
+    return found.Prodigy(
+        parameters,
+        lr=learning_rate,
+        weight_decay=WEIGHT_DECAY,
+        use_bias_correction=True,
+        safeguard_warmup=True,
+    )
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
@@ -34,7 +45,9 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 class AveragedWeights:
-    """The exponential moving average of weights; early on it forgets faster, as diffusers' EMAModel does, or the start would stay in it."""
+    """The exponential moving average of weights; early on it forgets faster, as diffusers' EMAModel
+    does, or the start would stay in it.
+    """
 
     def __init__(self, parameters: Sequence[torch.Tensor], decay: float) -> None:
         self.decay = decay
@@ -56,7 +69,9 @@ class AveragedWeights:
                 value.copy_(kept)
 
 
-def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def pack_optimizer(
+    optimizer: torch.optim.Optimizer,
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """An optimizer's state as tensors by name and what JSON can hold."""
     state = optimizer.state_dict()
     tensors: dict[str, torch.Tensor] = {}
@@ -70,13 +85,20 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Te
     return tensors, rest
 
 
-def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], rest: dict[str, Any]) -> None:
+def unpack_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], rest: dict[str, Any]
+) -> None:
     """Put back what `pack_optimizer` gave."""
-    entries: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in rest["state"].items()}
+    entries: dict[int, dict[str, Any]] = {
+        int(index): dict(values) for index, values in rest["state"].items()
+    }
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         entries.setdefault(int(index), {})[name] = value
-    groups = [{name: tuple(v) if name == "betas" else v for name, v in group.items()} for group in rest["groups"]]
+    groups = [
+        {name: tuple(v) if name == "betas" else v for name, v in group.items()}
+        for group in rest["groups"]
+    ]
     optimizer.load_state_dict({"state": entries, "param_groups": groups})
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step. loss: averaged over its pictures. gradient_norm: before clipping to 1; not a finite number
-    where float16 overflowed and the step was left out.
+    """One optimizer step. loss: averaged over its pictures. gradient_norm: before clipping to 1;
+    not a finite number where float16 overflowed and the step was left out.
     """
 
     step: int
@@ -23,7 +23,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found. score: lower is better. facts: numbers to keep. pictures: (H, W, 3) uint8, all of one size."""
+    """What an evaluation found. score: lower is better. facts: numbers to keep. pictures: (H, W, 3)
+    uint8, all of one size.
+    """
 
     score: float
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -32,8 +34,8 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Trained:
-    """weights: the LoRA of the best evaluation, as a safetensors file. evaluations: by step. resumed_at: the step that a
-    killed training had got to, 0 for one that ran through.
+    """weights: the LoRA of the best evaluation, as a safetensors file. evaluations: by step.
+    resumed_at: the step that a killed training had got to, 0 for one that ran through.
     """
 
     weights: bytes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.presets import Preset
-from avatar_pipeline.errors import GenerationError
 
 OptimizerName = Literal["adamw", "adamw8bit", "prodigy"]
 Quantisation = Literal["none", "fp8", "nf4"]
@@ -16,17 +16,23 @@ Quantisation = Literal["none", "fp8", "nf4"]
 class Hyperparameters:
     """How a LoRA is trained.
 
-    steps: optimizer steps. batch_size: pictures of one forward pass, over all processes; accumulation: forward passes of a step.
-    evaluate_every: steps between evaluations, the last step being one too. patience: evaluations in a row without a better score
-    after which training stops, 0 for never. caption_dropout: share of pictures without their caption, as drawing is guided from none.
+    steps: optimizer steps. batch_size: pictures of one forward pass, over all processes;
+    accumulation: forward passes of a step.
+    evaluate_every: steps between evaluations, the last step being one too. patience: evaluations in
+    a row without a better score after which training stops, 0 for never. caption_dropout: share of
+    pictures without their caption, as drawing is guided from none.
     face_weight: how many times as much the loss counts in the face as around it, 1 for all alike.
-    min_snr: gamma of min-SNR weighting (arXiv 2303.09556), 0 for none; it acts on models that predict noise or velocity.
-    prior_weight: weight of the loss on the class pictures, which keep the model from taking everybody for the person.
-    timestep_*: share of noise levels drawn evenly, the others from a logit-normal; they act on rectified flow only.
+    min_snr: gamma of min-SNR weighting (arXiv 2303.09556), 0 for none; it acts on models that
+    predict noise or velocity.
+    prior_weight: weight of the loss on the class pictures, which keep the model from taking
+    everybody for the person. timestep_*: share of noise levels drawn evenly, the others from a
+    logit-normal; they act on rectified flow only.
     ema: decay of the averaged weights, which are then the ones evaluated and saved; 0 for none.
-    rslora: scale by alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732). dora: learn magnitudes apart from
-    directions (arXiv 2402.09353). quantise: how the base model's weights are stored while training; "fp8" everywhere, "nf4" on CUDA.
-    compile: compile the repeated blocks. processes: how many processes share each batch, each on a device of its own.
+    rslora: scale by alpha / sqrt(rank) instead of alpha / rank (arXiv 2312.03732). dora: learn
+    magnitudes apart from directions (arXiv 2402.09353). quantise: how the base model's weights are
+    stored while training; "fp8" everywhere, "nf4" on CUDA.
+    compile: compile the repeated blocks. processes: how many processes share each batch, each on a
+    device of its own.
     """
 
     rank: int
@@ -57,7 +63,8 @@ class Hyperparameters:
     def __post_init__(self) -> None:
         if self.batch_size % self.processes:
             raise GenerationError(
-                f"batch_size: {self.batch_size} pictures cannot be shared evenly by {self.processes} processes. "
+                f"batch_size: {self.batch_size} pictures cannot be shared evenly by "
+                f"{self.processes} processes. "
                 "Give a multiple of processes."
             )
 
@@ -65,7 +72,8 @@ class Hyperparameters:
 def from_preset(preset: Preset, evaluate_every: int = 75, **changes: Any) -> Hyperparameters:
     """The preset's own settings, with `changes`; a change to None leaves the preset's.
 
-    Prodigy finds the learning rate itself and takes the setting as a factor: it is 1 when none is given.
+    Prodigy finds the learning rate itself and takes the setting as a factor: it is 1 when none is
+    given.
     """
     settings: dict[str, Any] = {
         "rank": preset.lora_rank,
@@ -84,4 +92,6 @@ def from_preset(preset: Preset, evaluate_every: int = 75, **changes: Any) -> Hyp
     }
     if changes.get("optimizer") == "prodigy":
         settings["learning_rate"] = 1.0
-    return Hyperparameters(**settings | {name: value for name, value in changes.items() if value is not None})
+    return Hyperparameters(
+        **settings | {name: value for name, value in changes.items() if value is not None}
+    )

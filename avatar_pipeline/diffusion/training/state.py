@@ -9,13 +9,15 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
+from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.text_encoding import autocast
 from avatar_pipeline.diffusion.training import checkpoint
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, face_weights
 from avatar_pipeline.diffusion.training.denoiser import Trainable, kernels
 from avatar_pipeline.diffusion.training.distributed import Alone
 from avatar_pipeline.diffusion.training.files import lora_file
-from avatar_pipeline.diffusion.training.objective import Objective
+from avatar_pipeline.diffusion.training.noising import Objective
 from avatar_pipeline.diffusion.training.optimizer import (
     AveragedWeights,
     gradient_norm,
@@ -26,14 +28,13 @@ from avatar_pipeline.diffusion.training.optimizer import (
 )
 from avatar_pipeline.diffusion.training.record import Evaluation, Step
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
-from avatar_pipeline.diffusion.words import autocast
-from avatar_pipeline.errors import GenerationError
 
 Batch = tuple[int, torch.Tensor]  # a bucket, and places in it
 
 
 class Training:
-    """Everything that changes while a LoRA is trained; `pack` and `restore` are each other's inverse.
+    """Everything that changes while a LoRA is trained; `pack` and `restore` are each other's
+    inverse.
 
     step: steps taken so far. best: the file of the best evaluation so far.
     """
@@ -53,30 +54,48 @@ class Training:
         self.evaluations: dict[int, Evaluation] = {}
         self.best, self.best_step, self.best_score = b"", 0, math.inf
         self._stopped = False
-        self._session, self._model, self._settings, self._processes = session, model, settings, processes
+        self._session, self._model, self._settings, self._processes = (
+            session,
+            model,
+            settings,
+            processes,
+        )
         self._dataset, self._prior = dataset, prior
         self._objective = Objective(session.pipeline.scheduler, settings)
         self._optimizer = make_optimizer(settings.optimizer, model.masters, settings.learning_rate)
-        # float16 has no numbers for most of the gradients: the loss is scaled up, and steps in which something overflows are left out.
+        # float16 has no numbers for most of the gradients: the loss is scaled up, and steps in
+        # which something overflows are left out.
         half = torch.float16 in (session.device.dtype, session.device.autocast)
         self._scaler = torch.amp.GradScaler(session.device.kind, enabled=half)
         self._average = AveragedWeights(model.masters, settings.ema) if settings.ema else None
         self._random = torch.Generator("cpu").manual_seed(seed)
         parts = settings.steps * settings.accumulation
         self._plan = plan_batches(dataset, settings.batch_size, parts, self._random)
-        self._prior_plan = plan_batches(prior, settings.batch_size, parts, self._random) if prior else []
-        self._weights = [face_weights(bucket.faces, settings.face_weight)[:, None] for bucket in dataset.buckets]
+        self._prior_plan = (
+            plan_batches(prior, settings.batch_size, parts, self._random) if prior else []
+        )
+        self._weights = [
+            face_weights(bucket.faces, settings.face_weight)[:, None] for bucket in dataset.buckets
+        ]
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
-        return self._stopped or (self.step == self._settings.steps and self.step in self.evaluations)
+        return self._stopped or (
+            self.step == self._settings.steps and self.step in self.evaluations
+        )
 
     @property
     def next_evaluation(self) -> int:
-        """The step after which to evaluate next; the present one when its evaluation is still due."""
+        """The step after which to evaluate next; the present one when its evaluation is still
+        due.
+        """
         every, last = self._settings.evaluate_every, self._settings.steps
-        if self.step and (self.step % every == 0 or self.step == last) and self.step not in self.evaluations:
+        if (
+            self.step
+            and (self.step % every == 0 or self.step == last)
+            and self.step not in self.evaluations
+        ):
             return self.step
         return min(last, (self.step // every + 1) * every)
 
@@ -88,14 +107,21 @@ class Training:
         for parameter_group in self._optimizer.param_groups:
             parameter_group["lr"] = rate
         loss = torch.zeros(())
-        for part in range((self.step - 1) * settings.accumulation, self.step * settings.accumulation):
-            loss = self._backward(self._dataset, self._plan[part], self._weights, 1.0) + loss.to(self._session.device.where)
+        for part in range(
+            (self.step - 1) * settings.accumulation, self.step * settings.accumulation
+        ):
+            loss = self._backward(self._dataset, self._plan[part], self._weights, 1.0) + loss.to(
+                self._session.device.where
+            )
             if self._prior is not None:
                 self._backward(self._prior, self._prior_plan[part], None, settings.prior_weight)
         gradients = [master.grad for master in model.masters if master.grad is not None]
         loss = self._processes.average(gradients, loss)
         if not torch.isfinite(loss):
-            raise GenerationError(f"LoRA training diverged at step {self.step}: the loss is not a number. Lower learning_rate.")
+            raise GenerationError(
+                f"LoRA training diverged at step {self.step}: the loss is not a "
+                "number. Lower learning_rate."
+            )
         self._scaler.unscale_(self._optimizer)
         norm = gradient_norm(model.masters)
         self._scaler.step(self._optimizer)
@@ -108,7 +134,9 @@ class Training:
         return self.steps[-1]
 
     def evaluate(self, evaluate: Callable[[int], Evaluation]) -> None:
-        """Evaluate the averaged weights if there are any, keep them if they are the best so far, and decide whether to go on."""
+        """Evaluate the averaged weights if there are any, keep them if they are the best so far,
+        and decide whether to go on.
+        """
         self._exchange()
         try:
             found = evaluate(self.step)
@@ -132,7 +160,9 @@ class Training:
         tensors = {f"optimizer.{name}": value for name, value in optimizer.items()}
         tensors |= {f"weights.{index}": value for index, value in enumerate(self._model.masters)}
         if self._average:
-            tensors |= {f"average.{index}": value for index, value in enumerate(self._average.values)}
+            tensors |= {
+                f"average.{index}": value for index, value in enumerate(self._average.values)
+            }
         tensors |= {"random.own": self._random.get_state(), "random.global": torch.get_rng_state()}
         if self.best:
             tensors["best"] = torch.frombuffer(bytearray(self.best), dtype=torch.uint8)
@@ -146,7 +176,9 @@ class Training:
             "optimizer": rest,
             "scaler": self._scaler.state_dict(),
             "steps": [list(asdict(step).values()) for step in self.steps],
-            "evaluations": [[step, found.score, dict(found.facts)] for step, found in self.evaluations.items()],
+            "evaluations": [
+                [step, found.score, dict(found.facts)] for step, found in self.evaluations.items()
+            ],
         }
         return checkpoint.pack(key, tensors, state)
 
@@ -169,13 +201,19 @@ class Training:
             for index, value in enumerate(self._average.values if self._average else ()):
                 value.copy_(tensors[f"average.{index}"])
         self._model.publish()
-        unpack_optimizer(self._optimizer, checkpoint.below(tensors, "optimizer"), state["optimizer"])
+        unpack_optimizer(
+            self._optimizer, checkpoint.below(tensors, "optimizer"), state["optimizer"]
+        )
         self._scaler.load_state_dict(state["scaler"])
         self._random.set_state(tensors["random.own"])
         torch.set_rng_state(tensors["random.global"])
 
-    def _backward(self, dataset: LoraDataset, batch: Batch, weights: list[torch.Tensor] | None, factor: float) -> torch.Tensor:
-        """Add the gradients of one forward pass over this process's share of a batch; returns its loss, detached, before `factor`."""
+    def _backward(
+        self, dataset: LoraDataset, batch: Batch, weights: list[torch.Tensor] | None, factor: float
+    ) -> torch.Tensor:
+        """Add the gradients of one forward pass over this process's share of a batch; returns its
+        loss, detached, before `factor`.
+        """
         settings, model = self._settings, self._model
         bucket, places = dataset.buckets[batch[0]], batch[1]
         clean = bucket.latents[places]
@@ -214,21 +252,27 @@ class Training:
             self._model.publish()
 
 
-def plan_batches(dataset: LoraDataset, size: int, count: int, random: torch.Generator) -> list[Batch]:
+def plan_batches(
+    dataset: LoraDataset, size: int, count: int, random: torch.Generator
+) -> list[Batch]:
     """`count` batches of `size` pictures, each out of one bucket.
 
-    Buckets take turns by their number of pictures: each time, the one that is furthest behind its share. In a bucket each picture comes
-    once before any comes again.
+    Buckets take turns by their number of pictures: each time, the one that is furthest behind its
+    share. In a bucket each picture comes once before any comes again.
     """
     totals = [len(bucket.latents) for bucket in dataset.buckets]
     taken = [0] * len(totals)
     turns = []
     for turn in range(1, count + 1):
-        behind = [turn * total / sum(totals) - done for total, done in zip(totals, taken, strict=True)]
+        behind = [
+            turn * total / sum(totals) - done for total, done in zip(totals, taken, strict=True)
+        ]
         chosen = behind.index(max(behind))
         taken[chosen] += 1
         turns.append(chosen)
-    orders = [_epochs(total, size * done, random) for total, done in zip(totals, taken, strict=True)]
+    orders = [
+        _epochs(total, size * done, random) for total, done in zip(totals, taken, strict=True)
+    ]
     used = [0] * len(totals)
     batches: list[Batch] = []
     for chosen in turns:
@@ -241,4 +285,6 @@ def _epochs(count: int, wanted: int, random: torch.Generator) -> torch.Tensor:
     """`wanted` places below `count`: each once before any comes again."""
     if not wanted:
         return torch.empty(0, dtype=torch.int64)
-    return torch.cat([torch.randperm(count, generator=random) for _ in range(-(-wanted // count))])[:wanted]
+    return torch.cat([torch.randperm(count, generator=random) for _ in range(-(-wanted // count))])[
+        :wanted
+    ]

@@ -1,4 +1,6 @@
-"""The other processes of a training: `python -m avatar_pipeline.diffusion.training.worker FOLDER`, started by rank 0."""
+"""The other processes of a training: `python -m avatar_pipeline.diffusion.training.worker FOLDER`,
+started by rank 0.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from typing import Any
 
 
 def main(folder: Path) -> None:
-    """Take this process's share of each batch, by what `distributed.group` has written into the folder."""
+    """Take this process's share of each batch, by what `distributed.group` has written into the
+    folder.
+    """
     threading.Thread(target=_end_with_rank_0, daemon=True).start()
     from safetensors.torch import load_file
 

@@ -9,13 +9,15 @@ from fastapi.responses import FileResponse
 
 from avatar_pipeline.service.context import ServiceDep
 from avatar_pipeline.service.gate import people_of, picture_file
-from avatar_pipeline.service.job import PREVIEW
-from avatar_pipeline.service.pictures import check_signature
+from avatar_pipeline.service.http.image_links import check_signature
+from avatar_pipeline.service.jobs.job import PREVIEW
 
 router = APIRouter(tags=["pictures"])
 
 
-@router.get("/api/images/{job_id}/{file}", response_class=FileResponse, summary="A finished picture")
+@router.get(
+    "/api/images/{job_id}/{file}", response_class=FileResponse, summary="A finished picture"
+)
 def picture(
     service: ServiceDep,
     job_id: Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")],
@@ -23,7 +25,9 @@ def picture(
     expires: Annotated[int, Query()],
     signature: Annotated[str, Query(max_length=64)],
 ) -> FileResponse:
-    """A picture that a job made. The address comes with the job's answer; it needs no token, and works until it expires."""
+    """A picture that a job made. The address comes with the job's answer; it needs no token, and
+    works until it expires.
+    """
     check_signature(service.key, job_id, file, expires, signature)
     job, path = picture_file(service, job_id, file)
     # A browser's cache would go on showing a person whose consent has ended.

@@ -11,28 +11,38 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from avatar_pipeline.errors import Conflict, NotFound, RequestError
+from avatar_pipeline.core.errors import Conflict, NotFound, RequestError
 from avatar_pipeline.service.context import Service, ServiceDep, owner_of, submit
-from avatar_pipeline.service.events import changes
-from avatar_pipeline.service.fetching import check_url
-from avatar_pipeline.service.job import Job
-from avatar_pipeline.service.kinds import DIALECT_TASKS
+from avatar_pipeline.service.dialects.registry import DIALECT_TASKS
+from avatar_pipeline.service.http.fetch import check_url
+from avatar_pipeline.service.jobs.events import changes
+from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.views import JobView, accepted, view
 
 router = APIRouter(tags=["jobs"])
 
-ENDING: dict[int | str, dict[str, Any]] = {202: {"model": JobView, "description": "It ends after its present step: look again."}}
+ENDING: dict[int | str, dict[str, Any]] = {
+    202: {"model": JobView, "description": "It ends after its present step: look again."}
+}
 
-JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="as POST /jobs gave it")]
+JobId = Annotated[
+    str,
+    Path(
+        pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", description="as POST /jobs gave it"
+    ),
+]
 
 
 class _NewJob(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     webhook: str | None = Field(
-        None, max_length=2000, description="an address that is sent the finished job's JSON, signed; the service needs a secret for it"
-    )  # fmt: skip
+        None,
+        max_length=2000,
+        description="an address that is sent the finished job's JSON, "
+        "signed; the service needs a secret for it",
+    )
 
 
 def _new_job(kind: str) -> type[_NewJob]:
@@ -57,7 +67,8 @@ class JobList(BaseModel):
 async def create(request: Request, service: ServiceDep, body: NewJob) -> JSONResponse:
     """Accept a job and answer at once. Location says where it is, Retry-After when to look.
 
-    `input` has the fields of the dialect's own request; pictures are given as http(s) or data: addresses.
+    `input` has the fields of the dialect's own request; pictures are given as http(s) or data:
+    addresses.
     """
     if (known := getattr(request.state, "replayed", None)) is not None:
         return await accepted(service, request, known)
@@ -73,10 +84,14 @@ async def list_jobs(
     request: Request,
     service: ServiceDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    before: Annotated[str | None, Query(max_length=36, description="the id of a job: older ones only")] = None,
+    before: Annotated[
+        str | None, Query(max_length=36, description="the id of a job: older ones only")
+    ] = None,
 ) -> JobList:
     """The jobs of whoever asks, newest first, without their results."""
-    newest_first: Iterator[Job] = (job for job in reversed(service.queue.jobs.values()) if _sees(request, job))
+    newest_first: Iterator[Job] = (
+        job for job in reversed(service.queue.jobs.values()) if _sees(request, job)
+    )
     if before is not None:
         owned(service, request, before)
         newest_first = islice(dropwhile(lambda job: job.id != before, newest_first), 1, None)
@@ -87,7 +102,9 @@ async def list_jobs(
 
 @router.get("/jobs/{job_id}", summary="A job as it is now")
 async def show(request: Request, response: Response, service: ServiceDep, job_id: JobId) -> JobView:
-    """A job as it is now: its state, its place in the queue, how far it is, what came of it. Retry-After says when to look again."""
+    """A job as it is now: its state, its place in the queue, how far it is, what came of it.
+    Retry-After says when to look again.
+    """
     job = owned(service, request, job_id)
     if not job.is_finished:
         response.headers["Retry-After"] = str(service.queue.seconds_left(job))
@@ -97,22 +114,32 @@ async def show(request: Request, response: Response, service: ServiceDep, job_id
 
 @router.post("/jobs/{job_id}/cancel", summary="End a job", responses=ENDING)
 @router.delete("/jobs/{job_id}", summary="End a job: another name of cancel", responses=ENDING)
-async def cancel(request: Request, response: Response, service: ServiceDep, job_id: JobId) -> JobView:
+async def cancel(
+    request: Request, response: Response, service: ServiceDep, job_id: JobId
+) -> JobView:
     """End a job: a waiting one at once, the running one after its present step (202: look again).
 
     409 for a job that is completed or has failed.
     """
     job = owned(service, request, job_id)
     if job.state in ("completed", "failed"):
-        raise Conflict(f"Job {job_id} has {job.state} already; there is nothing to cancel.", code="finished")
+        raise Conflict(
+            f"Job {job_id} has {job.state} already; there is nothing to cancel.", code="finished"
+        )
     await service.queue.cancel(job_id)
     response.status_code = 200 if job.is_finished else 202
     return await view(service, request, job)
 
 
-@router.get("/jobs/{job_id}/events", response_class=EventSourceResponse, summary="A job's progress as it happens")
+@router.get(
+    "/jobs/{job_id}/events",
+    response_class=EventSourceResponse,
+    summary="A job's progress as it happens",
+)
 async def events(request: Request, service: ServiceDep, job_id: JobId) -> EventSourceResponse:
-    """Server-sent events: queued, progress, preview, then completed, failed or cancelled. Each has the job's JSON as data."""
+    """Server-sent events: queued, progress, preview, then completed, failed or cancelled. Each has
+    the job's JSON as data.
+    """
     job = owned(service, request, job_id)
 
     async def stream() -> AsyncIterator[ServerSentEvent]:
@@ -120,26 +147,33 @@ async def events(request: Request, service: ServiceDep, job_id: JobId) -> EventS
             shown = await view(service, request, job)
             yield ServerSentEvent(event=event, data=shown.model_dump_json(), retry=3000)
 
-    return EventSourceResponse(stream(), ping=15, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    return EventSourceResponse(
+        stream(), ping=15, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
 
 
 def owned(service: Service, request: Request, job_id: str) -> Job:
     """A job of whoever asks. Raises NotFound for others' too: nobody learns that they exist."""
     job = service.queue.get(job_id)
     if not _sees(request, job):
-        raise NotFound(f"There is no job {job_id}. Finished jobs are kept for {service.settings.job_days:g} days.")
+        raise NotFound(
+            f"There is no job {job_id}. Finished jobs are kept for "
+            f"{service.settings.job_days:g} days."
+        )
     return job
 
 
 def _sees(request: Request, job: Job) -> bool:
     owner = owner_of(request)
-    return not owner or owner == job.owner  # without configured tokens everybody is the same person: loopback only
+    # without configured tokens everybody is the same person: loopback only
+    return not owner or owner == job.owner
 
 
 def _check_webhook(url: str, settings: Settings) -> None:
     if settings.webhook_secret is None:
         raise RequestError(
-            "webhook: this service has no secret to sign with. Its operator sets AVATAR_SERVICE_WEBHOOK_SECRET; without one, ask "
+            "webhook: this service has no secret to sign with. Its operator sets "
+            "AVATAR_SERVICE_WEBHOOK_SECRET; without one, ask "
             "GET /jobs/{id} or listen to its events.",
             field="webhook",
             code="webhooks_off",

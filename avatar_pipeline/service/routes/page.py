@@ -1,6 +1,8 @@
-"""The web page at /, its files, the API's page at /docs, and GET /actors, which the page chooses from.
+"""The web page at /, its files, the API's page at /docs, and GET /actors, which the page chooses
+from.
 
-Nothing here comes from another host: the policy forbids it, and an offline machine shows everything.
+Nothing here comes from another host: the policy forbids it, and an offline machine shows
+everything.
 """
 
 from __future__ import annotations
@@ -14,17 +16,18 @@ from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
 from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.core.errors import ActorError, NotFound
 from avatar_pipeline.diffusion.presets import PRESETS
-from avatar_pipeline.errors import ActorError, NotFound
 from avatar_pipeline.service.api_page import render_api_page
-from avatar_pipeline.service.consent import policy
 from avatar_pipeline.service.context import Service, ServiceDep
+from avatar_pipeline.service.http.consent import policy
 
 PAGES = Path(__file__).parents[1] / "pages"
 STATIC = ("app.js", "api.js", "cartoon.js", "dom.js", "result.js", "style.css", "icon.svg")
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self'; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "media-src 'self'; connect-src 'self'; "
         "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
@@ -51,7 +54,8 @@ class Actors(BaseModel):
     steps: int = Field(description="its denoising steps", examples=[12])
     guidance_scale: float = Field(description="its guidance scale", examples=[3.0])
     upload_consent: Literal["declared", "operator"] = Field(
-        description="for faces that you send without declaring consent: declared refuses them; operator: whoever runs the service answers"
+        description="for faces that you send without declaring consent: declared refuses them; "
+        "operator: whoever runs the service answers"
     )
     actors: list[ActorEntry]
 
@@ -62,9 +66,12 @@ def actors(request: Request, service: ServiceDep) -> Actors:
     found = [entry for name in service.store.names() if (entry := _entry(service, name))]
     preset = PRESETS[service.settings.preset]
     return Actors(
-        preset=preset.name, steps=preset.steps, guidance_scale=preset.guidance_scale,
-        upload_consent=policy(service.settings, request), actors=found,
-    )  # fmt: skip
+        preset=preset.name,
+        steps=preset.steps,
+        guidance_scale=preset.guidance_scale,
+        upload_consent=policy(service.settings, request),
+        actors=found,
+    )
 
 
 def _entry(service: Service, name: ActorName) -> ActorEntry | None:
@@ -73,7 +80,9 @@ def _entry(service: Service, name: ActorName) -> ActorEntry | None:
     except ActorError:
         return None
     has_lora = (service.store.actor_dir(name) / "lora" / "manifest.json").is_file()
-    return ActorEntry(name=name, description=spec.description, likeness=spec.likeness, has_lora=has_lora)
+    return ActorEntry(
+        name=name, description=spec.description, likeness=spec.likeness, has_lora=has_lora
+    )
 
 
 @router.get("/", include_in_schema=False)

@@ -1,0 +1,1 @@
+"""Consent: its record, how it is granted, and the receipt of a revocation."""

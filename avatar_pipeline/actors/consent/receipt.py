@@ -1,0 +1,120 @@
+"""The receipt of a revocation: what was deleted, with sha256 and size, what was stopped, and what
+could not be done and why.
+
+{root}/.revocations/{actor}.{moment}.json, beside the actors' folders: it outlives the folder. It is
+written before anything is deleted and again after each step, so that a revocation that was killed
+has told what it was about to do, and the next one goes on with it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from upath import UPath
+
+from avatar_pipeline.actors.files import read_whole, write_atomic
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.errors import StoreError
+
+Kind = Literal[
+    "photograph",
+    "version",
+    "current",
+    "checkpoint",
+    "leftover",
+    "export",
+    "page or sheet",
+    "service job",
+    "dagster log",
+    "temporary",
+]
+
+
+class Deleted(BaseModel):
+    """One file. path: where it lay. sha256, bytes: of what it held, None where it could not be
+    read.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    kind: Kind
+    sha256: str | None
+    bytes: int | None
+
+
+class Receipt(BaseModel):
+    """revoked_at, begun, finished: UTC, ISO 8601; finished is None while it is under way, or was
+    interrupted.
+
+    by: login name and host of who asked for it. runs_stopped, runs_deleted: ids of Dagster runs;
+    backfills_stopped: of its backfills;
+    jobs_deleted: of the service. events_deleted: rows of Dagster's event log outside of those runs.
+    kept: what stays, on purpose.
+    not_deleted: what is left and why, by path or thing. handed_out: sha256 of portraits and
+    pictures that had left. notes: what those who answer for the data must know.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    actor: str
+    subject: str | None = None
+    revoked_at: str
+    begun: str
+    finished: str | None = None
+    by: str = ""
+    reason: str = ""
+    photographs: Literal["deleted", "kept"] = "deleted"
+    deleted: list[Deleted] = []
+    runs_stopped: list[str] = []
+    runs_deleted: list[str] = []
+    backfills_stopped: list[str] = []
+    jobs_deleted: list[str] = []
+    events_deleted: int = 0
+    unregistered: bool = False
+    kept: list[str] = []
+    not_deleted: dict[str, str] = {}
+    handed_out: list[str] = []
+    notes: list[str] = []
+
+    @property
+    def bytes(self) -> int:
+        """Of all deleted files."""
+        return sum(entry.bytes or 0 for entry in self.deleted)
+
+    def add_deleted(self, entries: list[Deleted]) -> None:
+        """Files that are about to go; each place and content once."""
+        known = {(entry.path, entry.sha256) for entry in self.deleted}
+        self.deleted += [entry for entry in entries if (entry.path, entry.sha256) not in known]
+
+
+def receipt_path(store: ActorStore, receipt: Receipt) -> UPath:
+    """Where a receipt lies."""
+    return (
+        store.receipts_folder()
+        / f"{receipt.actor}.{re.sub(r'[^0-9TZ]', '', receipt.revoked_at) or '0'}.json"
+    )
+
+
+def write_receipt(store: ActorStore, receipt: Receipt) -> UPath:
+    """Store it as it is now, whole; returns its path. Raises StoreError."""
+    path = receipt_path(store, receipt)
+    write_atomic(path, receipt.model_dump_json(indent=1).encode())
+    return path
+
+
+def receipts(store: ActorStore, name: str) -> list[Receipt]:
+    """All receipts of an actor, the latest last. Raises StoreError for one that cannot be read."""
+    found = []
+    for actor, file in store.receipt_files():
+        if actor != name:
+            continue
+        try:
+            found.append(Receipt.model_validate_json(read_whole(file)))
+        except (OSError, ValidationError) as error:
+            raise StoreError(
+                f"{file} cannot be read as a receipt: {error}. Move it away, and run it again."
+            ) from None
+    return sorted(found, key=lambda receipt: receipt.begun)

@@ -1,0 +1,63 @@
+"""What several commands share: the console, the arguments that mean the same everywhere, the
+actors' store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from avatar_pipeline.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from avatar_pipeline.actors.store import ActorStore
+
+out = Console(soft_wrap=True)
+
+Actor = Annotated[str, typer.Argument(help="The actor's name: the name of its folder.")]
+Device = Annotated[str, typer.Option(help="auto, cuda, cuda:1, mps or cpu.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of a diffusers pipeline, or OWNER/NAME@REVISION, instead of the preset's own."
+    ),
+]
+
+
+def actor_store() -> ActorStore:
+    """The actors' store. Imported late, like all that is heavy: a command starts with what it
+    needs.
+    """
+    from avatar_pipeline.actors.store import ActorStore
+
+    return ActorStore()
+
+
+def parse_settings(items: Sequence[str], assets: Any) -> dict[str, dict[str, Any]]:
+    """ "lora.steps=40" and the like, values read as YAML."""
+    import yaml
+
+    settings: dict[str, dict[str, Any]] = {}
+    for item in items:
+        place, equals, value = item.partition("=")
+        asset, dot, name = place.partition(".")
+        if (
+            not equals
+            or not dot
+            or asset not in assets
+            or name not in assets[asset].settings.model_fields
+        ):
+            known = (
+                f" Settings of {asset}: {', '.join(assets[asset].settings.model_fields)}."
+                if asset in assets
+                else ""
+            )
+            raise StoreError(
+                f"--set {item!r}: give ASSET.SETTING=VALUE, with an asset of "
+                f"{', '.join(assets)}.{known}"
+            )
+        settings.setdefault(asset, {})[name] = yaml.safe_load(value)
+    return settings

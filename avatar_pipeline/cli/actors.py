@@ -1,0 +1,71 @@
+"""Who there is: register, new-actor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avatar_pipeline.cli._shared import Actor, actor_store, out
+from avatar_pipeline.core.home import dagster_home
+
+
+def register(
+    removed: Annotated[
+        bool, typer.Option("--removed", help="Most actors are really gone: unregister them.")
+    ] = False,
+) -> None:
+    """Tell Dagster which actors there are, and in which version their inputs are. Run it again at
+    any time.
+    """
+    from dagster import DagsterInstance
+
+    from avatar_pipeline.definitions import register as register_actors
+
+    home = dagster_home()
+    store = actor_store()
+    with DagsterInstance.get() as instance:
+        done = register_actors(instance, store, remove_many=removed)
+    out.print(
+        f"{len(store.names())} actors, {len(done.added)} new, {len(done.removed)} gone, "
+        f"{len(done.changed)} changed inputs. "
+        f"DAGSTER_HOME={home}",
+        highlight=False,
+    )
+    for actor, problem in done.problems.items():
+        out.print(f"[yellow]{actor} cannot run yet[/yellow]: ", end="")
+        out.print(problem, markup=False, highlight=False)
+
+
+def new_actor(
+    name: Actor,
+    description: Annotated[
+        str,
+        typer.Option(help="The person in words: ethnicity or appearance, age, gender, features."),
+    ],
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder with 10 to 20 photographs, which are copied.")
+    ] = None,
+    likeness: Annotated[
+        str, typer.Option(help="real (a living person: needs consent) or synthetic.")
+    ] = "synthetic",
+    framing: Annotated[str, typer.Option(help="full_body, half_body or headshot.")] = "headshot",
+) -> None:
+    """Make the folder of a new actor, and register it."""
+    from upath import UPath
+
+    from avatar_pipeline.actors.creation import create_actor
+
+    folder, warnings = create_actor(
+        actor_store(),
+        name,
+        description=description,
+        photos=UPath(photos) if photos else None,
+        likeness=likeness,
+        framing=framing,
+    )
+    out.print(f"Made {folder}", highlight=False)
+    for warning in warnings:
+        out.print(f"warning: {warning}", markup=False, highlight=False)
+    register(removed=False)

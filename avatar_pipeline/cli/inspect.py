@@ -1,0 +1,99 @@
+"""Looking: lineage, preflight, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from avatar_pipeline.cli._shared import Actor, actor_store, out
+from avatar_pipeline.core.errors import AvatarPipelineError
+
+
+def lineage(actor: Actor) -> None:
+    """Print where an actor's portrait comes from: inputs, seeds, models, digests."""
+    from avatar_pipeline.history.lineage import lineage as lineage_tree
+
+    out.print(lineage_tree(actor_store(), actor), highlight=False, soft_wrap=False)
+
+
+def preflight(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Picture files, or folders, which are searched to their depths.",
+            show_default=False,
+        ),
+    ],
+    json_: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON object (docs/preflight.md) instead of tables."),
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write a page with all pictures and hints, one HTML file by itself."),
+    ] = None,
+    annotate: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures that show face, landmarks, crop and checks."),
+    ] = None,
+    analyzer: Annotated[
+        str, typer.Option(help="dlib, or insightface as in LivePortrait.")
+    ] = "dlib",
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes. Default: one a core, for a folder of that size."),
+    ] = None,
+) -> None:
+    """Would LivePortrait animate these pictures well? Judge each by every readiness check, and say
+    how to mend it.
+
+    Exit code: 0 all pass; 1 the worst is a warning; 2 a picture has an error or cannot be read, or
+    the command could not run.
+    """
+    from avatar_pipeline.preflight.run import preflight as look
+
+    try:
+        code = look(
+            paths, as_json=json_, report=report, annotate=annotate, analyzer=analyzer, jobs=jobs
+        )
+    except AvatarPipelineError as error:
+        Console(stderr=True, soft_wrap=True).print(
+            f"Error: {error}", markup=False, highlight=False, style="red"
+        )
+        code = 2
+    raise typer.Exit(code)
+
+
+def doctor() -> None:
+    """Tell device, models, licences and libraries, what is missing, and the command that mends
+    it.
+    """
+    from avatar_pipeline.cli.doctor import examine
+
+    findings = examine(actor_store())
+    for finding in findings:
+        mark, colour = (
+            ("ok", "green")
+            if not finding.mend
+            else ("missing", "red")
+            if finding.needed
+            else ("optional", "yellow")
+        )
+        out.print(
+            f"[{colour}]{mark:<8}[/{colour}] [bold]{finding.what}[/bold]: ", end="", highlight=False
+        )
+        out.print(finding.state, markup=False, highlight=False)
+        if finding.licence:
+            out.print(f"{'':9}licence: {finding.licence}", markup=False, highlight=False)
+        if finding.mend:
+            out.print(f"{'':9}to mend it: {finding.mend}", markup=False, highlight=False)
+    if missing := [finding for finding in findings if finding.mend and finding.needed]:
+        raise AvatarPipelineError(
+            "\n".join(
+                f"{finding.what}: {finding.state}. To mend it: {finding.mend}"
+                for finding in missing
+            )
+        )

@@ -1,0 +1,86 @@
+"""The command line, avatar-pipeline: what people type. Each command is a function in `commands`,
+one file for each kind of work.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from avatar_pipeline.cli import (
+    actors,
+    automation,
+    batch,
+    consent,
+    credentials,
+    history,
+    metrics,
+    setup,
+    tokens,
+)
+from avatar_pipeline.cli import inspect as looking
+from avatar_pipeline.cli import run as making
+from avatar_pipeline.cli import serve as serving
+from avatar_pipeline.core.errors import AvatarPipelineError
+from avatar_pipeline.core.os_errors import explain
+
+app = typer.Typer(
+    help="From a description or photographs of a person to a validated, traceable avatar.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+# In the order in which --help lists them.
+COMMANDS = (
+    actors.register,
+    actors.new_actor,
+    making.run,
+    batch.batch,
+    making.replay,
+    automation.automation,
+    looking.lineage,
+    history.history,
+    history.diff,
+    history.restore,
+    history.prune,
+    history.report,
+    looking.preflight,
+    credentials.verify,
+    looking.doctor,
+    metrics.metrics,
+    setup.fetch,
+    setup.ui,
+    serving.serve,
+)
+for command in COMMANDS:
+    app.command()(command)
+app.add_typer(consent.consent, name="consent")
+app.add_typer(tokens.token, name="token")
+app.add_typer(credentials.credentials, name="credentials")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point. What the user has to mend is printed as it is, without a traceback; the exit
+    code is then 1.
+    """
+    try:
+        app(arguments)
+    except AvatarPipelineError as error:
+        _fail(str(error))
+    except Exception as error:
+        if words := explain(error):
+            _fail(words)
+        raise
+
+
+def _fail(words: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(
+        f"Error: {words}", markup=False, highlight=False, style="red"
+    )
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Making: run, replay."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from avatar_pipeline.cli._shared import Actor, Device, Model, actor_store, out, parse_settings
+from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
+from avatar_pipeline.core.home import dagster_home
+
+
+def run(
+    actor: Actor,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this asset; may be given several times.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Root seed; -1 draws one. Default: what actor.yaml says.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="ASSET.SETTING=VALUE; may be given several times."),
+    ] = None,
+    device: Device = "auto",
+    preset: Annotated[
+        str | None, typer.Option(help="Preset to use instead of the one that actor.yaml names.")
+    ] = None,
+    model: Model = None,
+) -> None:
+    """Make an actor's assets with Dagster, in this process; print what was made and where the
+    portrait lies.
+    """
+    from dagster import DagsterInstance
+
+    from avatar_pipeline.actors.export import exports_root
+    from avatar_pipeline.orchestration.running import run_avatar
+    from avatar_pipeline.pipeline.registry import STAGES
+
+    dagster_home()
+    store = actor_store()
+    spec = store.spec(actor)
+    settings = parse_settings(set_ or [], STAGES)
+    if seed is not None:
+        settings.setdefault(next(iter(STAGES)), {})["seed"] = seed
+    if unknown := [asset for asset in only or [] if asset not in STAGES]:
+        raise StoreError(f"There is no asset {unknown[0]!r}. Assets: {', '.join(STAGES)}.")
+    tools = (
+        {"device": device}
+        | ({"preset": preset} if preset else {})
+        | ({"model": model} if model else {})
+    )
+    with DagsterInstance.get() as instance:
+        from avatar_pipeline.definitions import register as register_actors
+
+        register_actors(instance, store, only=[spec.name])
+        outcome = run_avatar(
+            instance, store, spec.name, only=only or [], settings=settings, tools=tools
+        )
+    table = Table(title=f"{spec.name}, run {outcome.run_id[:8]}", title_justify="left")
+    for column in ("asset", "seconds", "seed", "digest", "verdict"):
+        table.add_column(column, justify="right" if column in ("seconds", "seed") else "left")
+    for row in outcome.rows:
+        made = row.manifest
+        table.add_row(
+            row.asset,
+            *(
+                (f"{made.seconds:.1f}", str(made.root_seed), made.digest[:12])
+                if made
+                else ("", "", "")
+            ),
+            row.verdict,
+        )
+    out.print(table)
+    if outcome.problems:
+        raise AvatarPipelineError("\n".join(outcome.problems))
+    if outcome.rows[-1].asset == "liveportrait_export":
+        out.print(f"The portrait: {exports_root() / f'{spec.name}.jpg'}", highlight=False)
+    out.print(f"All files: {store.actor_dir(spec.name)}", highlight=False)
+
+
+def replay(
+    actor: Actor,
+    asset: Annotated[str, typer.Argument(help="The asset to make again.")],
+    device: Device = "auto",
+    model: Model = None,
+) -> None:
+    """Make an asset again from its manifest, and compare digests. Stores nothing; fails when they
+    differ.
+    """
+    from avatar_pipeline.pipeline.materialize import differences
+    from avatar_pipeline.pipeline.materialize import replay as replay_asset
+    from avatar_pipeline.pipeline.models import Tools
+    from avatar_pipeline.pipeline.registry import STAGES
+
+    if asset not in STAGES:
+        raise StoreError(f"There is no asset {asset!r}. Assets: {', '.join(STAGES)}.")
+    tools = Tools(
+        device, model, "dlib", lambda line: out.print(line, markup=False, highlight=False)
+    )
+    recorded, product = replay_asset(actor_store(), actor, asset, tools)
+    out.print(f"recorded {recorded.digest}\nreplayed {product.digest}", highlight=False)
+    if product.digest != recorded.digest:
+        raise StoreError(
+            f"{asset} of {actor} came out differently.\n"
+            + "\n".join(differences(recorded, product))
+        )
+    out.print("[green]identical[/green]")

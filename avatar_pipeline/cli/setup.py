@@ -1,0 +1,57 @@
+"""Setting up: fetch, ui."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avatar_pipeline.cli._shared import out
+from avatar_pipeline.core.errors import AvatarPipelineError
+from avatar_pipeline.core.home import PROJECT, dagster_home
+
+
+def fetch(
+    preset: Annotated[str, typer.Argument(help="The preset whose weights to fetch.")],
+    accept_licence: Annotated[
+        bool,
+        typer.Option(
+            "--accept-licence", help="I have read the licence of the weights, and accept it."
+        ),
+    ] = False,
+) -> None:
+    """Fetch a preset's weights from the Hugging Face hub into its cache. Runs never download
+    anything.
+    """
+    from avatar_pipeline.diffusion.hub import fetch as fetch_weights
+    from avatar_pipeline.diffusion.licences import accept_licence as accept
+    from avatar_pipeline.diffusion.licences import require_licence
+    from avatar_pipeline.diffusion.overrides import preset_by_name
+
+    chosen = preset_by_name(preset)
+    if accept_licence and chosen.accept:
+        out.print(f"Accepted: {chosen.licence}. On record in {accept(chosen)}", highlight=False)
+    require_licence(chosen)
+    out.print(f"licence: {chosen.licence}", markup=False, highlight=False)
+    folder = fetch_weights(chosen, lambda line: out.print(line, markup=False, highlight=False))
+    out.print(f"The weights: {folder}", highlight=False)
+
+
+def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:
+    """Open the Dagster UI, with its daemon, on the same instance."""
+    dagster_home()
+    dagster = shutil.which(
+        "dagster", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
+    if dagster is None:
+        raise AvatarPipelineError(
+            "The command `dagster` is not installed beside this Python. Mend it: make install"
+        )
+    os.execv(
+        dagster,
+        [dagster, "dev", "-w", str(PROJECT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)],
+    )

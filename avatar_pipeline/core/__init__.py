@@ -1,0 +1,3 @@
+"""What every room stands on: errors, digests, seeds, locks, the home folder, and the words for
+errors of the system.
+"""

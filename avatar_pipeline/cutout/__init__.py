@@ -1,0 +1,1 @@
+"""Cutting a person out of the background: masks and mattes."""

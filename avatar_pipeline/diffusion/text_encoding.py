@@ -1,0 +1,117 @@
+"""Prompts as text embeddings: of any length, encoded once, positive and negative alike long."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from avatar_pipeline.core.errors import GenerationError
+from avatar_pipeline.diffusion.families import Words
+from avatar_pipeline.diffusion.session import GpuSession
+
+if TYPE_CHECKING:
+    import torch
+
+# Prompts kept for each loaded text encoder. FLUX's embeddings take 4 MB each, and a stage asks for
+# few prompts again and again.
+KEPT = 16
+
+_encoded: WeakKeyDictionary[Any, OrderedDict[tuple[str, str], Words]] = WeakKeyDictionary()
+
+
+def word_arguments(
+    session: GpuSession, prompt: str, negative_prompt: str, guidance_scale: float
+) -> dict[str, torch.Tensor]:
+    """What the pipelines take for a prompt: its embeddings, and the negative prompt's where the
+    family is guided by one; each (1, ...).
+
+    Nothing of a prompt is cut off. Raises GenerationError for a prompt beyond what the family can
+    read, and for a negative prompt that would have no effect.
+    """
+    family = session.family
+    words = encode(session, prompt)
+    if not family.is_guided(guidance_scale, negative_prompt):
+        if negative_prompt:
+            raise GenerationError(
+                f"negative_prompt: it has no effect at guidance_scale {guidance_scale:g}. Raise "
+                "guidance_scale above 1, or leave it out."
+            )
+        return dict(words)
+    negative = _encode(session, "encode_negative", family.encode_negative, negative_prompt)
+    length = max(token_count(words), token_count(negative))
+    # Empty windows fill the shorter one up: words of one kind are all alike long.
+    words = _lengthen(words, length, lambda: encode(session, ""))
+    negative = _lengthen(
+        negative, length, lambda: _encode(session, "encode_negative", family.encode_negative, "")
+    )
+    return {**words, **{f"negative_{name}": tensor for name, tensor in negative.items()}}
+
+
+def encode(session: GpuSession, prompt: str) -> Words:
+    """Text embeddings of a prompt, as it is drawn and as it is trained: in the same windows and
+    precision. Each tensor is (1, ...).
+    """
+    return _encode(session, "encode_prompt", session.family.encode_prompt, prompt)
+
+
+def encode_nothing(session: GpuSession, tokens: int) -> Words:
+    """What a drawing without a negative prompt is guided from, beside a prompt of so many
+    tokens.
+    """
+
+    def nothing() -> Words:
+        return _encode(session, "encode_negative", session.family.encode_negative, "")
+
+    return _lengthen(nothing(), tokens, nothing)
+
+
+def token_count(words: Words) -> int:
+    """How many tokens embeddings have; empty places count too."""
+    return words["prompt_embeds"].shape[1]
+
+
+def autocast(session: GpuSession) -> Any:
+    """The lower precision that the session's device computes in, as a context."""
+    import torch
+
+    device = session.device
+    return torch.autocast(device.kind, device.autocast) if device.autocast else nullcontext()
+
+
+def _encode(
+    session: GpuSession, kind: str, encode: Callable[[Any, str], Words], prompt: str
+) -> Words:
+    """The embeddings of a prompt. Prompts are encoded one by one, so that they do not depend on
+    what they are drawn beside.
+    """
+    import torch
+
+    pipeline = session.pipeline
+    encoders = [getattr(pipeline, name) for name in session.family.TEXT_ENCODERS]
+    kept = _encoded.setdefault(encoders[0], OrderedDict())
+    # A LoRA may have changed the encoder: then nothing that it has said before or says now is kept.
+    plain = not any(getattr(encoder, "peft_config", None) for encoder in encoders)
+    if plain and (kind, prompt) in kept:
+        kept.move_to_end((kind, prompt))
+        return kept[kind, prompt]
+    with torch.no_grad(), autocast(session):
+        words = encode(pipeline, prompt)
+    if plain:
+        kept[kind, prompt] = words
+        if len(kept) > KEPT:
+            kept.popitem(last=False)
+    return words
+
+
+def _lengthen(words: Words, length: int, empty: Callable[[], Words]) -> Words:
+    import torch
+
+    missing = length - token_count(words)
+    if not missing:
+        return words
+    filling = empty()["prompt_embeds"]
+    parts = [words["prompt_embeds"], *[filling] * (missing // filling.shape[1])]
+    return {**words, "prompt_embeds": torch.cat(parts, dim=1)}

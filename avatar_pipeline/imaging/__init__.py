@@ -1,0 +1,1 @@
+"""Images: opened with limits, composed, encoded."""

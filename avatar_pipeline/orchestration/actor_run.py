@@ -1,0 +1,194 @@
+"""One run for one actor, executed in this process: `avatar-pipeline run` makes one, the job `batch`
+one for each of its actors.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from avatar_pipeline.actors.manifest import Manifest
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.orchestration.logging.console import step_error
+from avatar_pipeline.orchestration.pools import process_tag
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.settings import resolve_settings
+
+Settings = Mapping[str, Mapping[str, Any]]  # by asset: what overrides actor.yaml
+
+
+@dataclass(frozen=True)
+class Row:
+    """One asset of a run. manifest: what it made, None when it made nothing. verdict: its worst
+    check, or why there is none.
+
+    warnings: how many checks gave a warning.
+    """
+
+    asset: str
+    manifest: Manifest | None
+    verdict: str
+    warnings: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run. problems: what went wrong, in the words of the errors and checks; empty after
+    a success. seconds: wall time.
+    """
+
+    run_id: str
+    rows: list[Row]
+    problems: list[str]
+    cancelled: bool = False
+    seconds: float = 0.0
+
+
+def run_actor(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    store: ActorStore,
+    actor: str,
+    *,
+    only: Sequence[str] = (),
+    settings: Settings | None = None,
+    tools: Mapping[str, Any] | None = None,
+    logger: str = "console",
+    tags: Mapping[str, str] | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Materialize the assets of `job` for an actor, or those in `only`.
+
+    tools: configuration of the resource `tools`. logger: who hears what the run says, beside the
+    event log. interrupted: whether a signal asks this process to stop; the run is then marked as
+    cancelled, where Dagster, which knows of no request from the UI, would call it a failure. Raises
+    GenerationError for a setting out of range, whichever asset it is for, before anything is made.
+    """
+    in_job = job.asset_layer.executable_asset_keys
+    wanted = [
+        asset for asset in STAGES if dg.AssetKey(asset) in in_job and (not only or asset in only)
+    ]
+    spec = store.spec(actor)
+    for asset in wanted:
+        overrides = {
+            name: value for name, value in (settings or {}).get(asset, {}).items() if name != "seed"
+        }
+        resolve_settings(STAGES[asset], spec, overrides)
+    run_config: dict[str, Any] = {
+        "ops": {
+            asset: {"config": dict(values)}
+            for asset, values in (settings or {}).items()
+            if asset in wanted
+        },
+        "loggers": {logger: {}},
+    }
+    if tools:
+        run_config["resources"] = {"tools": {"config": dict(tools)}}
+    run_id = str(uuid.uuid4())
+    instance.add_event_listener(run_id, _Canceller(instance, interrupted))
+    began = time.monotonic()
+    result = job.execute_in_process(
+        run_config=run_config,
+        instance=instance,
+        partition_key=actor,
+        # From its first moment: killed before its resources start, it would count as living for
+        # ever.
+        tags={**process_tag(run_id), **(tags or {})},
+        asset_selection=[dg.AssetKey(asset) for asset in wanted],
+        run_id=run_id,
+        raise_on_error=False,
+    )
+    return _outcome(result, store, actor, wanted, time.monotonic() - began)
+
+
+class _Canceller:
+    """Listens to a run's events, and at the first one after an interrupt marks the run as one that
+    is being cancelled.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, interrupted: Callable[[], bool]) -> None:
+        self.instance = instance
+        self.interrupted = interrupted
+        self.done = False
+
+    def __call__(self, entry: dg.EventLogEntry) -> None:
+        if self.done or not (self.interrupted() or _is_interrupt(entry)):
+            return
+        self.done = True
+        run = self.instance.get_run_by_id(entry.run_id)
+        if run is not None and run.status == dg.DagsterRunStatus.STARTED:
+            self.instance.report_run_canceling(run, "A signal asked this process to stop.")
+
+
+def _is_interrupt(entry: dg.EventLogEntry) -> bool:
+    event = entry.dagster_event
+    if event is None or not event.is_step_failure:
+        return False
+    source = event.step_failure_data.error_source
+    return source is not None and source.value == "INTERRUPT"
+
+
+def _outcome(
+    result: dg.ExecuteInProcessResult,
+    store: ActorStore,
+    actor: str,
+    wanted: Sequence[str],
+    seconds: float,
+) -> Outcome:
+    checks = {
+        asset: [
+            e for e in result.get_asset_check_evaluations() if e.asset_key == dg.AssetKey(asset)
+        ]
+        for asset in wanted
+    }
+    failed = {
+        str(event.step_key): step_error(event)
+        for event in result.all_events
+        if event.is_step_failure
+    }
+    made = {event.asset_key for event in result.get_asset_materialization_events()}
+    rows = []
+    for asset in wanted:
+        is_made = dg.AssetKey(asset) in made
+        verdict = _verdict(checks[asset]) if is_made else "failed" if asset in failed else "not run"
+        warnings = sum(not check.passed and not _is_error(check) for check in checks[asset])
+        rows.append(Row(asset, store.current(actor, asset) if is_made else None, verdict, warnings))
+    cancelled = result.dagster_run.status == dg.DagsterRunStatus.CANCELED
+    if cancelled:
+        return Outcome(
+            result.run_id,
+            rows,
+            ["the run was cancelled; what it had stored before stays"],
+            True,
+            seconds,
+        )
+    problems = [
+        f"{asset}: {reason}"
+        for asset, reason in failed.items()
+        if not any(_is_error(check) for check in checks.get(asset, []))
+    ]
+    problems += [
+        f"{asset}: {e.check_name}: {e.description}"
+        for asset in wanted
+        for e in checks[asset]
+        if _is_error(e)
+    ]
+    if not result.success and not problems:
+        problems = ["the run failed; see its log in the UI (make ui)"]
+    return Outcome(result.run_id, rows, problems, False, seconds)
+
+
+def _is_error(check: dg.AssetCheckEvaluation) -> bool:
+    return not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
+
+
+def _verdict(checks: Sequence[dg.AssetCheckEvaluation]) -> str:
+    if any(_is_error(check) for check in checks):
+        return "error"
+    warned = sum(not check.passed for check in checks)
+    return f"pass, {warned} warnings" if warned else "pass"

@@ -1,0 +1,324 @@
+"""The job `batch`: many actors in one process, one after the other, with one set of loaded tools.
+
+Each actor has a Dagster run of its own, of the main job, with its own log, checks, lineage and
+retries; what they share is the process and the models in it. A run that fails is told and the next
+one starts; the batch fails at its end when any of them did.
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of the op.
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.errors import AvatarPipelineError
+from avatar_pipeline.orchestration.actor_run import Outcome, run_actor
+from avatar_pipeline.orchestration.automation.policy import KEEP_UNCHANGED_TAG
+from avatar_pipeline.orchestration.dagster_patches.interrupts import noticed_interrupts
+from avatar_pipeline.orchestration.logging.loggers import chosen_logger
+from avatar_pipeline.orchestration.registration import register
+from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.pipeline.registry import STAGES
+
+BATCH_TAG = "avatar_pipeline/batch"  # on each actor's run: the id of the batch's
+# Dagster's own: "Re-execute from failure" in the UI, and automatic retries, set the first two.
+RESUME_TAG, PARENT_TAG, PARTITION_TAG = (
+    "dagster/is_resume_retry",
+    "dagster/parent_run_id",
+    "dagster/partition",
+)
+TOLD = 20  # failed actors that the summary names; the table has them all
+
+
+class BatchConfig(dg.Config):
+    """What the launchpad shows."""
+
+    actors: list[str] = Field(
+        default=[],
+        description="The actors to make, by name, in this order. Required: "
+        "`avatar-pipeline batch` can choose them.",
+    )
+    only: list[str] = Field(
+        default=[], description=f"Only these assets: {', '.join(STAGES)}. Empty: all."
+    )
+    keep_unchanged: bool = Field(
+        default=False,
+        description="Keep what is up to date and make the rest, so that a batch that was ended "
+        "goes on where it stopped.",
+    )
+    settings: dict[str, Any] = Field(
+        default={},
+        description="By asset: settings that beat actor.yaml, such as {lora: {steps: "
+        "40}}, for every actor.",
+    )
+
+
+@dataclass(frozen=True)
+class Done:
+    """One actor of a batch. number: 1 to `total`. outcome: None when its run could not even start.
+    seconds: wall time.
+    """
+
+    actor: str
+    number: int
+    total: int
+    seconds: float
+    outcome: Outcome | None
+    problems: Sequence[str]
+
+    @property
+    def verdict(self) -> str:
+        """cancelled, failed, or the number of warnings of its checks."""
+        if self.outcome is not None and self.outcome.cancelled:
+            return "cancelled"
+        if self.problems:
+            return "failed"
+        warnings = sum(row.warnings for row in self.outcome.rows) if self.outcome else 0
+        return f"pass, {warnings} warnings" if warnings else "pass"
+
+    @property
+    def made(self) -> list[str]:
+        """The assets that were made."""
+        return [row.asset for row in self.outcome.rows if row.manifest] if self.outcome else []
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in one line; empty when it did not."""
+        return " ".join(self.problems[0].split()) if self.problems else ""
+
+    def line(self, left: float) -> str:
+        """What to tell about it. left: the seconds that the rest will take, as far as is known."""
+        reason = f": {self.reason}" if self.reason else ""
+        run = f" (run {self.outcome.run_id[:8]})" if self.outcome else ""
+        more = f"; about {duration(left)} left" if self.number < self.total else ""
+        return (
+            f"{self.number} of {self.total}  {self.actor}: {self.verdict}, {self.seconds:.1f} "
+            f"s{run}{more}{reason}"
+        )
+
+
+Report = Callable[[Done, float], None]
+
+
+def duration(seconds: float) -> str:
+    """In the unit that people would use: "40 s", "12 min", "3.5 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def batch_job(
+    avatar_job: Callable[[], dg.JobDefinition],
+    report: Report | None = None,
+    logger: str | None = None,
+) -> dg.JobDefinition:
+    """The job. avatar_job: gives the main job. report: is told each actor's end, and the seconds
+    that are left, beside the log.
+
+    logger: who hears what the actors' runs say, beside their event logs; chosen_logger when None.
+    """
+
+    @dg.op(
+        name="make_actors",
+        out=dg.Out(dg.Nothing),
+        description="Makes every actor in a run of its own; see their table in the metadata.",
+    )
+    def batch(
+        context: dg.OpExecutionContext,
+        config: BatchConfig,
+        store: StoreResource,
+        tools: ToolsResource,
+    ) -> Iterator[dg.Output]:
+        _check(config)
+        began = time.monotonic()
+        done: list[Done] = []
+
+        def tell(actor: Done) -> None:
+            done.append(actor)
+            left = (time.monotonic() - began) / len(done) * (actor.total - len(done))
+            log = context.log.error if actor.verdict == "failed" else context.log.info
+            log(actor.line(left))
+            if report is not None:
+                report(actor, left)
+
+        with noticed_interrupts() as interrupted, tools.lent():
+            _make(
+                context,
+                config,
+                store.open(),
+                avatar_job(),
+                logger or chosen_logger(),
+                interrupted,
+                tell,
+            )
+            if interrupted() or (done and done[-1].verdict == "cancelled"):
+                _end_cancelled(context, len(done), len(config.actors))
+        metadata = _metadata(done)
+        if failed := [actor for actor in done if actor.problems]:
+            raise dg.Failure(
+                description=summary(failed, len(done)), metadata=metadata, allow_retries=False
+            )
+        yield dg.Output(None, metadata=metadata)
+
+    @dg.job(
+        name="batch",
+        description="Many actors, one after the other in one process, so that each model is "
+        "loaded once for all of them. Each actor has a "
+        f"run of its own in the job `avatar`; find them by the tag {BATCH_TAG}.",
+    )
+    def job() -> None:
+        batch.alias("batch")()  # the definition may not be called like the job
+
+    return job
+
+
+def summary(failed: Sequence[Done], total: int) -> str:
+    """Which actors failed and why, in a few lines."""
+    lines = [f"{actor.actor}: {actor.reason}" for actor in failed[:TOLD]]
+    lines += [f"and {len(failed) - TOLD} more"] if len(failed) > TOLD else []
+    others = "; the others are made" if len(failed) < total else ""
+    return "\n".join([f"{len(failed)} of {total} actors failed{others}.", *lines])
+
+
+def _check(config: BatchConfig) -> None:
+    """Raise dg.Failure for what no actor could be made with."""
+    if not config.actors:
+        raise dg.Failure(
+            "No actors are given. Set ops.batch.config.actors to a list of names, such as [anna, "
+            "ben], or let the command choose: "
+            "avatar-pipeline batch --all",
+            allow_retries=False,
+        )
+    if unknown := [asset for asset in (*config.only, *config.settings) if asset not in STAGES]:
+        raise dg.Failure(
+            f"There is no asset {unknown[0]!r}. Assets: {', '.join(STAGES)}.", allow_retries=False
+        )
+
+
+def _make(
+    context: dg.OpExecutionContext,
+    config: BatchConfig,
+    store: ActorStore,
+    job: dg.JobDefinition,
+    logger: str,
+    interrupted: Callable[[], bool],
+    tell: Callable[[Done], None],
+) -> None:
+    """Make the actors until all are told or a signal comes."""
+    before = _made_before(context.instance, context.run)
+    tags = {BATCH_TAG: context.run.run_id} | (
+        {KEEP_UNCHANGED_TAG: "true"} if config.keep_unchanged else {}
+    )
+    actors = [actor for actor in dict.fromkeys(config.actors) if actor not in before]
+    if before:
+        context.log.info(
+            f"Goes on with {len(actors)} actors; made by the batch that this one resumes: "
+            f"{', '.join(sorted(before))}."
+        )
+    # The actors' runs record the batch's configuration of the tools, so that one that is executed
+    # again by itself uses the same.
+    run_config: Mapping[str, Any] = context.run.run_config
+    configured = run_config.get("resources", {}).get("tools", {}).get("config", {})
+    for number, actor in enumerate(actors, 1):
+        if interrupted():
+            return
+        began = time.monotonic()
+        outcome: Outcome | None = None
+        try:
+            store.spec(actor)  # what is no actor is not registered
+            register(context.instance, store, only=[actor])
+            outcome = run_actor(
+                job,
+                context.instance,
+                store,
+                actor,
+                only=config.only,
+                settings=config.settings,
+                tools=configured,
+                logger=logger,
+                tags=tags,
+                interrupted=interrupted,
+            )
+            problems = outcome.problems
+        except AvatarPipelineError as error:
+            problems = [str(error)]
+        except Exception as error:
+            # whatever it is, it is this actor's: the others are still to be made
+            context.log.exception(f"{actor} could not be run")
+            problems = [f"{type(error).__name__}: {error}"]
+        tell(Done(actor, number, len(actors), time.monotonic() - began, outcome, problems))
+        if outcome is not None and outcome.cancelled:
+            return
+
+
+def _made_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
+    """The actors that the batches made that this one resumes: those before it in a chain of
+    re-executions from failure.
+    """
+    made: set[str] = set()
+    before: dg.DagsterRun | None = run
+    while before is not None and before.tags.get(RESUME_TAG) == "true":
+        before = instance.get_run_by_id(before.tags.get(PARENT_TAG, ""))
+        if before is not None:
+            succeeded = dg.RunsFilter(
+                statuses=[dg.DagsterRunStatus.SUCCESS], tags={BATCH_TAG: before.run_id}
+            )
+            made |= {child.tags[PARTITION_TAG] for child in instance.get_runs(succeeded)}
+    return made
+
+
+def _end_cancelled(context: dg.OpExecutionContext, done: int, total: int) -> None:
+    """End the batch's own run as a cancelled one, whether the request came from the UI or as a
+    signal.
+    """
+    context.log.warning(
+        f"Cancelled after {done} of {total} actors. Re-execute it from failure to go on from here."
+    )
+    run = context.instance.get_run_by_id(context.run.run_id)
+    if run is not None and run.status == dg.DagsterRunStatus.STARTED:
+        context.instance.report_run_canceling(run, "A signal asked this process to stop.")
+    raise dg.DagsterExecutionInterruptedError
+
+
+def _metadata(done: Sequence[Done]) -> Mapping[str, dg.MetadataValue]:
+    """The table of the actors, the runs of those that failed as links, and numbers that plot over
+    batches.
+    """
+    if not done:  # a batch was resumed of which nothing was left
+        return {"actors": dg.MetadataValue.int(0), "failed": dg.MetadataValue.int(0)}
+    records = [
+        dg.TableRecord(
+            {
+                "actor": actor.actor,
+                "made": ", ".join(actor.made),
+                "verdict": actor.verdict,
+                "seconds": round(actor.seconds, 1),
+                "reason": actor.reason,
+                "run": actor.outcome.run_id if actor.outcome else "",
+            }
+        )
+        for actor in done
+    ]
+    columns = [
+        dg.TableColumn(name, "float" if name == "seconds" else "string") for name in records[0].data
+    ]
+    failed = [actor for actor in done if actor.problems]
+    return {
+        "actors_table": dg.MetadataValue.table(records, dg.TableSchema(columns)),
+        "actors": dg.MetadataValue.int(len(done)),
+        "failed": dg.MetadataValue.int(len(failed)),
+        "seconds": dg.MetadataValue.float(sum(actor.seconds for actor in done)),
+        "seconds_per_actor": dg.MetadataValue.float(
+            sum(actor.seconds for actor in done) / len(done)
+        ),
+        **{
+            f"failed {actor.actor}": dg.MetadataValue.dagster_run(actor.outcome.run_id)
+            for actor in failed[:TOLD]
+            if actor.outcome
+        },
+    }

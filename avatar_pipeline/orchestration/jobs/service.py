@@ -1,0 +1,246 @@
+"""The job `service`: one task that somebody asked the HTTP service for, as a Dagster run, with what
+it was made from and its pictures.
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of the op.
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from PIL import Image
+from pydantic import Field
+
+from avatar_pipeline.actors.handed_out import note
+from avatar_pipeline.content_credentials import keys
+from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.errors import Cancelled, GenerationError
+from avatar_pipeline.imaging.images import preview_markdown
+from avatar_pipeline.orchestration.actor_run import run_actor
+from avatar_pipeline.orchestration.failures import as_failure
+from avatar_pipeline.orchestration.logging.loggers import chosen_logger
+from avatar_pipeline.orchestration.pools import process_tag
+from avatar_pipeline.orchestration.registration import register
+from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.tasks.folder import read_inputs, write_result
+from avatar_pipeline.tasks.likeness import People, real_people
+from avatar_pipeline.tasks.origin import signed
+from avatar_pipeline.tasks.table import TASKS
+from avatar_pipeline.tasks.task import TaskRequest, TaskResult
+
+# on every run of the job, and on those that it starts: the id of the service's job
+SERVICE_TAG = "avatar_pipeline/service"
+# On runs that were sent faces, with what follows: declared (field, header, field and header, or
+# operator), at, token.
+CONSENT_TAG = "avatar_pipeline/consent_"
+Progress = Callable[[float, str, Image.Image | None], None]
+_PROGRESS: ContextVar[Progress | None] = ContextVar("task_progress", default=None)
+
+
+class TaskConfig(dg.Config):
+    """What the launchpad shows."""
+
+    task: str = Field(description=f"The kind of task: {', '.join(TASKS)}.")
+    params: dict[str, Any] = Field(default={}, description="Its parameters, by name.")
+    folder: str = Field(
+        description="The job's folder: its input pictures are in inputs/, its "
+        "results go to outputs/."
+    )
+    sha256: dict[str, str] = Field(
+        default={},
+        description="Of the input pictures as they came, by field; else of the files in inputs/.",
+    )
+    people: list[str] = Field(
+        default=[],
+        description="The actors, real people, whom the input pictures show: consent "
+        "is asked for them.",
+    )
+
+
+def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
+    """The job. avatar_job: gives the main job, for tasks that make assets of an actor."""
+
+    @dg.op(
+        name="answer",
+        out=dg.Out(dg.Nothing),
+        description="Does one task; its pictures and figures stand in the metadata.",
+    )
+    def answer(
+        context: dg.OpExecutionContext,
+        config: TaskConfig,
+        store: StoreResource,
+        tools: ToolsResource,
+    ) -> None:
+        with as_failure(), as_cancelled(context):
+            task = TASKS[config.task]
+            keys.current()  # what cannot be signed cannot leave: said before the work, not after it
+            actors, used, folder = store.open(), tools.open(), Path(config.folder)
+            used.log = context.log.info
+
+            def make_assets(
+                actor: str, only: list[str], settings: dict[str, dict[str, Any]]
+            ) -> str:
+                register(context.instance, actors, only=[actor])
+                tags = {SERVICE_TAG: context.run.tags.get(SERVICE_TAG, context.run.run_id)}
+                outcome = run_actor(
+                    avatar_job(),
+                    context.instance,
+                    actors,
+                    actor,
+                    only=only,
+                    settings=settings,
+                    logger=chosen_logger(),
+                    tags=tags,
+                    interrupted=used.cancelled,
+                )
+                if outcome.cancelled:
+                    raise Cancelled(
+                        f"cancelled while {actor} was made; what had been stored before stays."
+                    )
+                if outcome.problems:
+                    raise GenerationError("\n".join(outcome.problems))
+                return outcome.run_id
+
+            people = People(actors, config.people)
+            people.require()
+            report = _PROGRESS.get() or (
+                lambda share, what, preview: context.log.info(f"{what}: {share:.0%}")
+            )
+
+            def progress(share: float, what: str, preview: Image.Image | None) -> None:
+                used.allowed()
+                report(share, what, preview)
+
+            params, files = task.params.model_validate(config.params), read_inputs(folder)
+            sha256 = {name: sha256_bytes(data) for name, data in files.items()} | config.sha256
+            with used.allowed_by(people.watched()):
+                result = task.run(
+                    TaskRequest(params, files, sha256, actors, used, progress, make_assets)
+                )
+            result.files = signed(result)
+            result.people = sorted({*config.people, *real_people(actors, result.likenesses)})
+            shown = People(actors, result.people)
+            for name in shown.names:
+                note(name, (sha256_bytes(data) for data in result.files.values()))
+            shown.require()
+            write_result(folder, result)
+            for warning in result.warnings:
+                context.log.warning(warning)
+            context.log_event(
+                dg.AssetMaterialization(
+                    ["service", task.name],
+                    description=task.description,
+                    metadata=_metadata(result, folder, context.run.tags),
+                )
+            )
+
+    @dg.job(
+        name="service",
+        description="One task of the HTTP service: a picture, a face swap, a base image.",
+    )
+    def job() -> None:
+        answer()
+
+    return job
+
+
+@contextmanager
+def as_cancelled(context: dg.OpExecutionContext) -> Iterator[None]:
+    """End the run as a cancelled one when the task was stopped on request."""
+    try:
+        yield
+    except Cancelled as cancelled:
+        context.log.warning(str(cancelled))
+        run = context.instance.get_run_by_id(context.run.run_id)
+        if run is not None and run.status == dg.DagsterRunStatus.STARTED:
+            context.instance.report_run_canceling(
+                run, "Somebody asked for it, or the service stops."
+            )
+        raise dg.DagsterExecutionInterruptedError from None
+
+
+# What the tasks make, for the asset graph: the runs of the job report it. What each picture was
+# really made from is in its metadata.
+READS = {
+    "draw": ["base_model", "lora"],
+    "face_swap": ["validated_avatar", "liveportrait_export"],
+    "make_base_image": ["base_image"],
+}
+SERVICE_ASSETS = [
+    dg.AssetSpec(
+        ["service", task.name],
+        deps=READS[task.name],
+        group_name="service",
+        description=task.description,
+    )
+    for task in TASKS.values()
+]
+
+
+def run_task(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    tools: ToolsResource,
+    *,
+    run_id: str,
+    task: str,
+    params: Mapping[str, Any],
+    folder: Path,
+    sha256: Mapping[str, str],
+    people: Sequence[str],
+    tags: Mapping[str, str],
+    progress: Progress,
+) -> dg.ExecuteInProcessResult:
+    """Run the job `service` in this process, with tools that stay loaded. Does not raise for what
+    the task refuses: look at the result.
+    """
+    token = _PROGRESS.set(progress)
+    given = {"sha256": dict(sha256), "people": list(people)}
+    try:
+        with tools.lent():
+            return job.execute_in_process(
+                run_config={
+                    "ops": {
+                        "answer": {
+                            "config": {
+                                "task": task,
+                                "params": dict(params),
+                                "folder": str(folder),
+                                **given,
+                            }
+                        }
+                    },
+                    "loggers": {"silent": {}},
+                },
+                instance=instance,
+                tags={**process_tag(run_id), **tags},
+                run_id=run_id,
+                raise_on_error=False,
+            )
+    finally:
+        _PROGRESS.reset(token)
+
+
+def _metadata(
+    result: TaskResult, folder: Path, tags: Mapping[str, str]
+) -> dict[str, dg.MetadataValue]:
+    consent = {
+        name.removeprefix(CONSENT_TAG): value
+        for name, value in tags.items()
+        if name.startswith(CONSENT_TAG)
+    }
+    return {
+        **{
+            name: dg.MetadataValue.md(preview_markdown(image, width=640))
+            for name, image in result.previews.items()
+        },
+        "facts": dg.MetadataValue.json(result.facts),
+        "seeds": dg.MetadataValue.json(result.seeds),
+        "made_from": dg.MetadataValue.json(result.made_from),
+        "actor": dg.MetadataValue.text(result.actor or ""),
+        **({"consent": dg.MetadataValue.json(consent)} if consent else {}),
+        "files": dg.MetadataValue.path(str(folder)),
+    }

@@ -1,0 +1,290 @@
+"""Tell Dagster which actors there are and in which version their inputs are: idempotent, called by
+the command and the sensor.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import inf
+
+import dagster as dg
+from upath import UPath
+
+from avatar_pipeline.actors.consent.record import revoked, standing
+from avatar_pipeline.actors.scan import SETTLE, UNFINISHED, Seen, is_whole, look, sweep
+from avatar_pipeline.actors.store import ROOT_VARIABLE, ActorStore
+from avatar_pipeline.core.errors import ActorError, AvatarPipelineError, StoreError
+from avatar_pipeline.orchestration.actor_index import Index, Known, read_index, write_index
+from avatar_pipeline.orchestration.inputs import model_version, observation, observed_in
+from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.pipeline.materialize import photos_version, spec_version
+from avatar_pipeline.pipeline.registry import MODEL, PHOTOS, SPEC
+
+# So many may go at once without a question; more than half of all looks like a disk that is not
+# there.
+FEW = 10
+GROUP = 10  # actors between two looks at the clock
+
+
+@dataclass
+class Registered:
+    """What a registration found. added: new actors. removed: those whose folder is gone. changed:
+    (actor, asset) pairs.
+
+    removed names actors whose consent was revoked, too. waiting: actors whose files are still being
+    copied.
+    later: how many did not fit into `seconds`.
+    problems: by actor, what its owner must mend.
+    """
+
+    added: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    changed: list[tuple[str, str]] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    later: int = 0
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def register(
+    instance: dg.DagsterInstance,
+    store: ActorStore,
+    only: Sequence[str] | None = None,
+    *,
+    settle: bool = False,
+    seconds: float = inf,
+    remove_many: bool = False,
+) -> Registered:
+    """Add a partition for every actor in the store, remove those of actors who are gone, and
+    observe each input whose content differs from what Dagster last saw. Unchanged actors cost one
+    look at their folder; nothing in the store or the event log is deleted.
+
+    only: these actors, all when None. settle: leave actors alone whose files are still being
+    copied; a person who says "register" means now. seconds: after the look, begin with no further
+    actors once that time is over. remove_many: believe it when most are gone. An actor with a
+    problem (a bad actor.yaml, no consent, no photographs) is registered all the same: its run will
+    say why it fails. One whose consent was revoked is left out, and its partition goes. Raises
+    ActorError when one of `only` was revoked, StoreError when the root is missing, or when so many
+    actors are gone that it is more likely that a disk is.
+    """
+    done = Registered()
+    index = read_index(store)
+    before = index.model_dump()
+    name = str(ACTORS.name)
+    known = set(instance.get_dynamic_partitions(name))
+    for actor in only or ():
+        _require_not_revoked(store, actor)
+    seen = sweep(store) if only is None else {actor: look(store, actor) for actor in only}
+    if only is None:
+        done.removed = sorted(known - seen.keys())
+        _require_belief(store, seen, known, done.removed, remove_many)
+        for actor in done.removed:
+            instance.delete_dynamic_partition(name, actor)
+        index.actors = {actor: entry for actor, entry in index.actors.items() if actor in seen}
+    due = [
+        actor
+        for actor in sorted(seen)
+        if (seen[actor].has_spec or actor in known) and _is_due(index, known, seen, actor)
+    ]
+    if settle:
+        done.waiting = _moving(index, seen, due)
+        due = [actor for actor in due if actor not in set(done.waiting)]
+    else:
+        index.moving = {actor: state for actor, state in index.moving.items() if actor not in seen}
+    end = time.monotonic() + seconds
+    _look_at_models(instance, index, seen, done, end)
+    done.later = len(due)
+    for number, group in enumerate(_groups(due)):
+        if number and time.monotonic() >= end:
+            break
+        done.later -= len(group)
+        read = {actor: _read(store, actor, seen[actor], patient=settle) for actor in group}
+        done.waiting += [actor for actor, entry in read.items() if entry is None]
+        index.actors |= {
+            actor: entry for actor, entry in read.items() if entry is not None and entry.revoked
+        }
+        for actor in known.intersection(
+            actor for actor, entry in read.items() if entry is not None and entry.revoked
+        ):
+            instance.delete_dynamic_partition(name, actor)
+            done.removed.append(actor)
+        entries = {
+            actor: entry for actor, entry in read.items() if entry is not None and not entry.revoked
+        }
+        new = [actor for actor in entries if actor not in known]
+        instance.add_dynamic_partitions(name, new)
+        done.added += new
+        index.actors |= entries
+        _look_at_models(instance, index, entries, done)
+        _tell(instance, SPEC, {actor: entry.spec for actor, entry in entries.items()}, done)
+        _tell(instance, PHOTOS, {actor: entry.photos for actor, entry in entries.items()}, done)
+    done.changed.sort(key=lambda pair: (pair[0], (SPEC, PHOTOS, MODEL).index(pair[1])))
+    done.problems = {
+        actor: entry.problem
+        for actor in sorted(seen)
+        if (entry := index.actors.get(actor)) is not None and entry.problem
+    }
+    write_index(index, before)
+    return done
+
+
+def _tell(
+    instance: dg.DagsterInstance, asset: str, versions: Mapping[str, str | None], done: Registered
+) -> None:
+    """Observe the versions, by actor, that differ from what Dagster last saw. One query for all, as
+    a look must not ask for each.
+    """
+    observed = observed_in(instance, asset, list(versions)) if versions else {}
+    for actor, version in versions.items():
+        if version is not None and observed.get(actor) != version:
+            instance.report_runless_asset_event(observation(actor, asset, version))
+            done.changed.append((actor, asset))
+
+
+def _require_not_revoked(store: ActorStore, actor: str) -> None:
+    folder = store.actor_dir(actor)
+    if _is_revoked(folder):
+        raise ActorError(standing(store.spec(actor), folder).words, code="no_consent")
+
+
+def _is_revoked(folder: UPath) -> bool:
+    """Whether the record says so. One that cannot be read is a problem of an actor that stays
+    registered; no photograph is opened.
+    """
+    try:
+        return revoked(folder) is not None
+    except ActorError:
+        return False
+
+
+def _is_due(index: Index, known: set[str], seen: Mapping[str, Seen], actor: str) -> bool:
+    """Whether an actor must be read: new, changed, or a real person on another day than consent was
+    last judged on.
+    """
+    entry = index.actors.get(actor)
+    if (
+        entry is not None
+        and entry.revoked
+        and actor not in known
+        and entry.look == seen[actor].fingerprint
+    ):
+        return False
+    if entry is None or actor not in known or entry.look != seen[actor].fingerprint:
+        return True
+    return entry.day is not None and entry.day != _today()
+
+
+def _moving(index: Index, seen: Mapping[str, Seen], due: Sequence[str]) -> list[str]:
+    """Those of the actors whose files are not still yet; what they look like is remembered for the
+    next look.
+    """
+    now = time.time()
+    moving: dict[str, tuple[str, float]] = {}
+    for actor in due:
+        look, since = index.moving.get(actor, ("", now))
+        if look != seen[actor].fingerprint:
+            since = now
+        # ctime may be from another machine's clock, or there is none (0, an object store): there
+        # files are never half-copied
+        if now - since < SETTLE and abs(now - seen[actor].touched) < SETTLE:
+            moving[actor] = (seen[actor].fingerprint, since)
+    index.moving = moving
+    return list(moving)
+
+
+def _read(store: ActorStore, actor: str, seen: Seen, *, patient: bool) -> Known | None:
+    """What an actor's files say; None when a picture has no end yet and somebody may still be
+    copying it (patient).
+    """
+    entry = Known(look=seen.fingerprint, revoked=_is_revoked(store.actor_dir(actor)))
+    if entry.revoked:
+        return entry
+    try:
+        spec = store.spec(actor)
+        entry.spec, entry.preset, entry.values = spec_version(spec), spec.preset, spec.model
+        entry.day = _today() if spec.likeness == "real" else None
+        photos = store.photos(actor)  # consent first
+        if (
+            patient
+            and time.time() - seen.touched < UNFINISHED
+            and not all(is_whole(photo.data) for photo in photos)
+        ):
+            return None
+        entry.photos = photos_version(photos)
+    except AvatarPipelineError as error:
+        entry.problem = str(error)
+    return entry
+
+
+def _look_at_models(
+    instance: dg.DagsterInstance,
+    index: Index,
+    actors: Iterable[str],
+    done: Registered,
+    end: float = inf,
+) -> None:
+    """The version of each actor's base model, found once for all who use the same one, as the
+    environment has it now; told if new.
+
+    end: when to stop telling, on the clock `monotonic`; who is left is told at the next look.
+    """
+    found: dict[str, tuple[str | None, str]] = {}
+    changed: dict[str, str | None] = {}
+    for actor in actors:
+        entry = index.actors.get(actor)
+        if entry is None or entry.preset is None:
+            continue
+        key = json.dumps([entry.preset, entry.values], sort_keys=True)
+        if key not in found:
+            try:
+                found[key] = model_version(entry.preset, entry.values, "{actor}"), ""
+            except AvatarPipelineError as error:
+                found[key] = None, str(error)
+        version, problem = found[key]
+        if version != entry.model:
+            changed[actor] = version
+        if entry.photos is not None:  # else the problem is with what comes before the model
+            entry.problem = problem.replace("{actor}", actor) or None
+    for number, group in enumerate(_groups(changed)):
+        if number and time.monotonic() >= end:
+            return
+        _tell(instance, MODEL, {actor: changed[actor] for actor in group}, done)
+        for actor in group:
+            index.actors[actor].model = changed[actor]
+
+
+def _require_belief(
+    store: ActorStore,
+    seen: Mapping[str, Seen],
+    known: set[str],
+    gone: Sequence[str],
+    remove_many: bool,
+) -> None:
+    if not gone or remove_many:
+        return
+    if not any(state.has_spec for state in seen.values()):
+        told = f"{store.root} holds no actor at all, and Dagster knows {len(known)}"
+    elif len(gone) > max(FEW, len(known) // 2):
+        told = (
+            f"{len(gone)} of the {len(known)} actors that Dagster knows are gone from {store.root}"
+        )
+    else:
+        return
+    raise StoreError(
+        f"{told}: nothing was unregistered. Is the disk mounted, and does {ROOT_VARIABLE} name "
+        "the right folder? "
+        "If they are really gone: avatar-pipeline register --removed"
+    )
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _groups(names: Iterable[str]) -> Iterator[list[str]]:
+    waiting = list(names)
+    for start in range(0, len(waiting), GROUP):
+        yield waiting[start : start + GROUP]

@@ -1,0 +1,1 @@
+"""The seven assets of an actor, one module or package each."""

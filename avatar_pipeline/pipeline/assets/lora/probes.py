@@ -1,0 +1,104 @@
+"""The pictures by which a LoRA is judged: probes while it is trained, renders without and with it,
+class pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.diffusion import prompts
+from avatar_pipeline.diffusion.sampling import text_to_image
+from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
+from avatar_pipeline.faces.identity import compare
+from avatar_pipeline.imaging.images import contact_sheet
+from avatar_pipeline.pipeline.identity_score import embeddings
+
+# What probes show in turn: mostly the neutral face that LivePortrait wants, and two that tell
+# whether prompts still steer.
+PROBED = (prompts.NEUTRAL, "smiling", prompts.NEUTRAL, "serious expression")
+# A checkpoint that shows no face in a quarter of its probes counts like one that is 0.4 further
+# from the person.
+MISSED_FACE_COST = 1.6
+TILE = 192  # pixels a side of a probe on the sheet
+
+
+def render(
+    spec: ActorSpec, session: GpuSession, analyzer: FaceAnalyzer, seeds: Sequence[int]
+) -> tuple[list[Image.Image], list[list[Face]]]:
+    """The actor's picture for each seed, and the faces in it. Seed and prompt belong together, so
+    that renders compare.
+    """
+    preset = session.preset
+    images = []
+    for index, seed in enumerate(seeds):
+        prompt = prompts.portrait_prompt(
+            spec.description, PROBED[index % len(PROBED)], prompts.STUDIO, trigger=True
+        )
+        images.append(
+            text_to_image(
+                session,
+                prompt,
+                seed,
+                preset.width,
+                preset.height,
+                preset.steps,
+                preset.guidance_scale,
+            )
+        )
+    return images, [analyzer.analyze(np.asarray(image)) for image in images]
+
+
+def draw_class(
+    spec: ActorSpec, session: GpuSession, seeds: Sequence[int]
+) -> tuple[list[str], list[Image.Image]]:
+    """People like the described one, as the base model draws them without a LoRA: prompts and
+    pictures.
+    """
+    preset = session.preset
+    words = [
+        prompts.portrait_prompt(spec.description, PROBED[index % len(PROBED)], prompts.STUDIO)
+        for index in range(len(seeds))
+    ]
+    return words, [
+        text_to_image(
+            session, text, seed, preset.width, preset.height, preset.steps, preset.guidance_scale
+        )
+        for text, seed in zip(words, seeds, strict=True)
+    ]
+
+
+def cost(distance: float, face_rate: float) -> float:
+    """What checkpoints are compared by; smaller is better."""
+    return distance + MISSED_FACE_COST * (1 - face_rate)
+
+
+def nearest(
+    found: Sequence[Sequence[Face]], training: Sequence[Image.Image], analyzer: FaceAnalyzer
+) -> float | None:
+    """Median distance of the renders to their nearest training picture: near 0, pictures are copied
+    and not drawn.
+    """
+    references = embeddings(training, analyzer)
+    nearest = [
+        compare(analyzer, faces[0].embedding, references).nearest for faces in found if faces
+    ]
+    return float(np.median(nearest)) if nearest else None
+
+
+def tile(image: Image.Image) -> Image.Image:
+    """A picture as small as the sheet shows it."""
+    return ImageOps.contain(image.convert("RGB"), (TILE, TILE), Image.Resampling.LANCZOS)
+
+
+def compare_renders(before: Sequence[Image.Image], after: Sequence[Image.Image]) -> Image.Image:
+    """The same prompts and seeds without and with the finished LoRA, one above the other."""
+    columns = min(6, len(before))
+    tiles = [(image, "without LoRA") for image in before[:columns]] + [
+        (image, "with LoRA") for image in after[:columns]
+    ]
+    return contact_sheet(tiles, columns, (192, 192))

@@ -1,0 +1,509 @@
+"""lora: teach the base model this one person, and keep the checkpoint that looks most like the
+held-out pictures.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.core.digests import digest_files, sha256_bytes
+from avatar_pipeline.core.seeds import derive_seed
+from avatar_pipeline.diffusion import prompts
+from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.training.checkpoint import Checkpoints
+from avatar_pipeline.diffusion.training.record import Evaluation, Step, Trained
+from avatar_pipeline.diffusion.training.settings import (
+    Hyperparameters,
+    OptimizerName,
+    Quantisation,
+    from_preset,
+)
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.imaging.images import contact_sheet, encode_jpeg, encode_png
+from avatar_pipeline.pipeline.assets.lora.curves import draw_curves
+from avatar_pipeline.pipeline.assets.lora.probes import (
+    TILE,
+    compare_renders,
+    cost,
+    draw_class,
+    nearest,
+    render,
+    tile,
+)
+from avatar_pipeline.pipeline.identity_score import Score, embeddings, score
+from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.training_set import TrainingSet, read_training_set, write_csv
+
+
+class Settings(BaseModel):
+    """How the LoRA is trained; None takes the preset's default for 10-20 photographs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int | None = Field(None, ge=1, le=256, description="rank of the LoRA's matrices")
+    alpha: int | None = Field(
+        None, ge=1, le=512, description="scale of the LoRA: its strength is alpha / rank"
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, le=10, description="learning rate; with prodigy a factor, 1 if not given"
+    )
+    steps: int | None = Field(None, ge=1, le=20000, description="optimizer steps")
+    batch_size: int | None = Field(
+        None, ge=1, le=64, description="pictures per forward pass, over all processes"
+    )
+    accumulation: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="forward passes per step: as a larger batch, in the memory of a small one",
+    )
+    evaluate_every: int = Field(
+        75, ge=1, description="steps between evaluations on held-out pictures"
+    )
+    patience: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="stop after this many evaluations without a better likeness; 0: never",
+    )
+    caption_dropout: float = Field(
+        0.1, ge=0, le=1, description="share of pictures without a caption, for guidance"
+    )
+    face_weight: float | None = Field(
+        None,
+        ge=1,
+        le=20,
+        description="how many times as much the loss counts in the face; 1: all alike",
+    )
+    min_snr: float | None = Field(
+        None, ge=0, le=20, description="gamma of min-SNR weighting (SD 1.5, SDXL); 0: none"
+    )
+    ema: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="decay of the averaged weights, which are then the ones kept; 0: none",
+    )
+    optimizer: OptimizerName = Field(
+        "adamw", description="adamw8bit needs bitsandbytes, prodigy needs prodigyopt"
+    )
+    rslora: bool = Field(False, description="scale by alpha / sqrt(rank): for ranks above 32")
+    dora: bool = Field(
+        False, description="learn magnitudes apart from directions: slower, for very low ranks"
+    )
+    prior_weight: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="weight of class pictures in the loss, against forgetting others; 0: none",
+    )
+    prior_pictures: int = Field(
+        24,
+        ge=1,
+        le=400,
+        description="class pictures that the base model draws, when prior_weight is not 0",
+    )
+    gradient_checkpointing: bool | None = Field(
+        None,
+        description="compute twice instead of remembering: half of the memory, a third "
+        "slower; None: as the card needs",
+    )
+    quantise: Quantisation | None = Field(
+        None,
+        description="how the base model is stored while training: none, fp8, nf4 (CUDA); "
+        "None: as the card needs",
+    )
+    compile: bool = Field(
+        False, description="compile the repeated blocks: pays on a GPU from some hundred steps on"
+    )
+    processes: int = Field(
+        1, ge=1, le=16, description="processes that share each batch, each with a GPU of its own"
+    )
+    probes: int = Field(6, ge=1, le=64, description="pictures rendered per evaluation")
+    final_renders: int = Field(
+        12,
+        ge=1,
+        le=200,
+        description="pictures rendered without and with the finished LoRA, to score it",
+    )
+
+
+def run(
+    spec: ActorSpec,
+    variations: Mapping[str, bytes],
+    root_seed: int,
+    settings: Settings,
+    session: GpuSession,
+    analyzer: FaceAnalyzer,
+    log: Callable[[str], None],
+    checkpoints: Checkpoints | None = None,
+) -> StageResult:
+    """Train on the training set of training_variations; score on its held-out pictures.
+
+    checkpoints: where a training that is killed leaves its state, to go on from when the stage runs
+    again.
+    """
+    from avatar_pipeline.diffusion.training.dataset import encode_dataset
+    from avatar_pipeline.diffusion.training.files import annotate
+    from avatar_pipeline.diffusion.training.kohya import kohya_file, training_notes
+    from avatar_pipeline.diffusion.training.noising import prediction
+
+    data = read_training_set(variations)
+    references = embeddings(data.held_out, analyzer)
+    warnings = _beyond_the_pooled_vector(session, data.captions)
+    hyperparameters = as_planned(hyperparameters_of(settings, session), settings, session)
+    class_pictures = settings.prior_pictures if settings.prior_weight else 0
+    seeds = {
+        "training": derive_seed(root_seed, "lora.training"),
+        **{f"probe_{i}": derive_seed(root_seed, "lora.probe", i) for i in range(settings.probes)},
+        **{
+            f"final_{i}": derive_seed(root_seed, "lora.final", i)
+            for i in range(settings.final_renders)
+        },
+        **{f"class_{i}": derive_seed(root_seed, "lora.class", i) for i in range(class_pictures)},
+    }
+    final_seeds = [seeds[f"final_{i}"] for i in range(settings.final_renders)]
+
+    before_images, before_faces = render(spec, session, analyzer, final_seeds)
+    before = score(before_faces, references, analyzer)
+    log(
+        f"{spec.name}: without LoRA distance {before.distance:.3f}, faces "
+        f"{before.faces}/{before.pictures}"
+    )
+
+    prior = None
+    if class_pictures:
+        words, drawn = draw_class(
+            spec, session, [seeds[f"class_{i}"] for i in range(class_pictures)]
+        )
+        prior = encode_dataset(session, drawn, words)
+    trained = _train(
+        spec,
+        data,
+        references,
+        prior,
+        hyperparameters,
+        settings,
+        seeds,
+        session,
+        analyzer,
+        log,
+        checkpoints,
+    )
+    with session.lora(trained.weights):
+        after_images, after_faces = render(spec, session, analyzer, final_seeds)
+    after = score(after_faces, references, analyzer)
+    log(
+        f"{spec.name}: with LoRA distance {after.distance:.3f}, faces "
+        f"{after.faces}/{after.pictures}; kept step {trained.best_step}"
+    )
+
+    evaluations: list[dict[str, Any]] = [
+        {"step": step, **found.facts} for step, found in trained.evaluations.items()
+    ]
+    curves = draw_curves(
+        trained.steps, evaluations, before.distance, trained.best_step, analyzer.same_person
+    )
+    labelled = [
+        (Image.fromarray(picture), f"step {step}")
+        for step, found in trained.evaluations.items()
+        for picture in found.pictures
+    ]
+    probes = contact_sheet(labelled, settings.probes, (TILE, TILE))
+    comparison = compare_renders(before_images, after_images)
+    notes = training_notes(
+        session.preset,
+        prediction(session.pipeline.scheduler),
+        hyperparameters,
+        spec.name,
+        prompts.TRIGGER,
+        data.captions,
+        class_pictures,
+        seeds["training"],
+        trained.best_step,
+    )
+    other = kohya_file(
+        trained.weights,
+        session.preset,
+        getattr(session.denoiser.config, "layers_per_block", 2),
+        notes,
+    )
+    if not other:
+        warnings.append(
+            "there is no file in kohya's format: it cannot hold DoRA on FLUX, nor layers beyond "
+            "attention and feed-forward ones. "
+            "dora: false and the preset's lora_targets give one."
+        )
+    losses = [step.loss for step in trained.steps]
+    return StageResult(
+        files={
+            f"{spec.name}.safetensors": annotate(
+                trained.weights, _provenance(spec, variations, session, seeds, trained)
+            ),
+            **({f"{spec.name}_kohya.safetensors": other} if other else {}),
+            "curves.png": encode_png(curves),
+            "probes.jpg": encode_jpeg(probes, quality=90),
+            "comparison.jpg": encode_jpeg(comparison, quality=90),
+            "history.csv": write_csv([_row(step) for step in trained.steps]),
+            "evaluations.csv": write_csv(evaluations),
+        },
+        metrics={
+            **_metrics("before", before),
+            **_metrics("after", after),
+            "nearest_training_distance": nearest(after_faces, data.images, analyzer),
+            "best_step": trained.best_step,
+            "steps": len(losses),
+            "loss_first": float(np.mean(losses[:20])),
+            "loss_last": float(np.mean(losses[-20:])),
+            "training_images": len(data.images),
+            "held_out_images": len(data.held_out),
+        },
+        seeds=seeds,
+        previews={"curves": curves, "comparison": comparison, "probes": probes},
+        tables={"evaluations": evaluations},
+        warnings=warnings,
+    )
+
+
+def _train(
+    spec: ActorSpec,
+    data: TrainingSet,
+    references: Sequence[np.ndarray],
+    prior: Any,
+    hyperparameters: Hyperparameters,
+    settings: Settings,
+    seeds: Mapping[str, int],
+    session: GpuSession,
+    analyzer: FaceAnalyzer,
+    log: Callable[[str], None],
+    checkpoints: Checkpoints | None,
+) -> Trained:
+    """Train, with a bar for the terminal and a line in the log for each evaluation."""
+    from tqdm import tqdm
+
+    from avatar_pipeline.diffusion.training.dataset import encode_dataset
+    from avatar_pipeline.diffusion.training.loop import train_lora
+
+    probe_seeds = [seeds[f"probe_{i}"] for i in range(settings.probes)]
+    total = hyperparameters.steps
+    losses: list[float] = []
+    seconds: list[float] = []
+    last = time.monotonic()
+    # only on a terminal
+    with tqdm(total=total, desc=f"LoRA {spec.name}", unit="step", disable=None) as bar:
+
+        def on_step(step: Step) -> None:
+            nonlocal last
+            session.allowed()
+            if not losses and step.step > 1:
+                log(
+                    f"{spec.name}: going on after step {step.step - 1} of {total}, where the last "
+                    "run ended"
+                )
+            now = time.monotonic()
+            losses.append(step.loss)
+            seconds.append(now - last)
+            last = now
+            bar.update(step.step - bar.n)
+            bar.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
+
+        def evaluate(step: int) -> Evaluation:
+            nonlocal last
+            images, faces = render(spec, session, analyzer, probe_seeds)
+            result = score(faces, references, analyzer)
+            pace = float(np.median(seconds)) if seconds else 0.0
+            loss = f"loss {np.mean(losses[-20:]):.3f}, " if losses else ""
+            found = f"{loss}distance {result.distance:.3f}, faces {result.faces}/{result.pictures}"
+            log(
+                f"{spec.name}: step {step} of {total}, {found}; {pace:.2f} s a step, "
+                f"{pace * (total - step) / 60:.1f} min to go"
+            )
+            last = time.monotonic()
+            return Evaluation(
+                cost(result.distance, result.face_rate),
+                {"distance": result.distance, "face_rate": result.face_rate},
+                [np.asarray(tile(image)) for image in images],
+            )
+
+        dataset = encode_dataset(
+            session, data.images, data.captions, _faces(data, session, analyzer)
+        )
+
+        def step_down() -> str:
+            nonlocal hyperparameters
+            if hyperparameters.gradient_checkpointing:
+                hyperparameters = replace(hyperparameters, quantise="fp8")
+            else:
+                hyperparameters = replace(hyperparameters, gradient_checkpointing=True)
+            losses.clear()
+            return session.note(_how(hyperparameters))
+
+        def train() -> Trained:
+            return train_lora(
+                session,
+                dataset,
+                hyperparameters,
+                seeds["training"],
+                on_step,
+                evaluate,
+                prior=prior,
+                checkpoints=checkpoints,
+                binding=_binding(spec, data, settings, seeds, analyzer),
+            )
+
+        return session.attempt(train, step_down)
+
+
+def _beyond_the_pooled_vector(session: GpuSession, captions: Sequence[str]) -> list[str]:
+    """A warning when captions say something that the model's pooled vector of the words does not
+    hear.
+    """
+    longer = sum(
+        session.family.pooled_part(session.pipeline, caption) != caption for caption in captions
+    )
+    if not longer:
+        return []
+    return [
+        f"{longer} of {len(captions)} captions are longer than one window of the text encoder. "
+        "All of their words are trained on, but the "
+        f"pooled vector, which {session.preset.name} reads beside them, is that of the first "
+        "window: it may not tell expressions and views "
+        "apart. A shorter description in actor.yaml lets it."
+    ]
+
+
+def hyperparameters_of(settings: Settings, session: GpuSession) -> Hyperparameters:
+    """The preset's hyperparameters with the settings that are given."""
+    return from_preset(
+        session.preset,
+        rank=settings.rank,
+        alpha=settings.alpha,
+        learning_rate=settings.learning_rate,
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        accumulation=settings.accumulation,
+        evaluate_every=settings.evaluate_every,
+        patience=settings.patience,
+        caption_dropout=settings.caption_dropout,
+        face_weight=settings.face_weight,
+        min_snr=settings.min_snr,
+        ema=settings.ema,
+        optimizer=settings.optimizer,
+        rslora=settings.rslora,
+        dora=settings.dora,
+        prior_weight=settings.prior_weight,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        quantise=settings.quantise,
+        compile=settings.compile,
+        processes=settings.processes,
+    )
+
+
+def as_planned(asked: Hyperparameters, settings: Settings, session: GpuSession) -> Hyperparameters:
+    """What the settings leave open, as the memory of the device allows; what was planned is noted
+    for the manifest.
+    """
+    if settings.gradient_checkpointing is not None and settings.quantise is not None:
+        return asked
+    plan = session.training_plan(asked.rank, asked.batch_size // asked.processes)
+    planned = replace(
+        asked,
+        gradient_checkpointing=plan.gradient_checkpointing
+        if settings.gradient_checkpointing is None
+        else asked.gradient_checkpointing,
+        quantise=plan.quantise if settings.quantise is None else asked.quantise,
+    )
+    session.note(f"training: {plan.describe()}")
+    return planned
+
+
+def _how(asked: Hyperparameters) -> str:
+    """How memory is saved, in words."""
+    return (
+        f"gradient checkpointing {'on' if asked.gradient_checkpointing else 'off'}, base model "
+        f"stored as {asked.quantise}"
+    )
+
+
+def _faces(
+    data: TrainingSet, session: GpuSession, analyzer: FaceAnalyzer
+) -> list[tuple[float, float, float, float] | None] | None:
+    """Where the faces are; None when all pictures are framed heads, which show them where the
+    preset frames heads.
+    """
+    head = (session.preset.width, session.preset.height)
+    if all(image.size == head for image in data.images):
+        return None
+    found = [analyzer.analyze(np.asarray(image)) for image in data.images]
+    return [tuple(float(side) for side in faces[0].box) if faces else None for faces in found]  # type: ignore[misc]
+
+
+def _binding(
+    spec: ActorSpec,
+    data: TrainingSet,
+    settings: Settings,
+    seeds: Mapping[str, int],
+    analyzer: FaceAnalyzer,
+) -> str:
+    """What evaluations depend on: with any of it changed, a checkpoint's evaluations would not be
+    those of this run.
+    """
+    held_out = [sha256_bytes(encode_png(image)) for image in data.held_out]
+    about = [
+        spec.name,
+        spec.description,
+        analyzer.name,
+        settings.model_dump(mode="json"),
+        dict(seeds),
+        held_out,
+    ]
+    return sha256_bytes(json.dumps(about, sort_keys=True).encode())
+
+
+def _provenance(
+    spec: ActorSpec,
+    variations: Mapping[str, bytes],
+    session: GpuSession,
+    seeds: Mapping[str, int],
+    trained: Trained,
+) -> dict[str, str]:
+    """What the file itself tells about where it comes from. Nothing that differs between two equal
+    runs.
+    """
+    preset = session.preset
+    facts = {
+        "actor": spec.name,
+        "trigger": prompts.TRIGGER,
+        "preset": preset.name,
+        "base_model": preset.model_id,
+        "base_revision": preset.revision,
+        "base_sha256": session.model_sha256,
+        "training_set": digest_files(
+            {name: sha256_bytes(content) for name, content in variations.items()}
+        ),
+        "seed": str(seeds["training"]),
+        "step": str(trained.best_step),
+    }
+    return {f"avatar_pipeline.{name}": value for name, value in facts.items()}
+
+
+def _row(step: Step) -> dict[str, Any]:
+    rounded = {"loss": round(step.loss, 6), "learning_rate": float(f"{step.learning_rate:.6g}")}
+    return {"step": step.step, **rounded, "gradient_norm": round(step.gradient_norm, 6)}
+
+
+def _metrics(when: str, result: Score) -> dict[str, float | int | str | bool | None]:
+    return {
+        f"distance_{when}": result.distance,
+        f"faces_{when}": result.faces,
+        f"renders_{when}": result.pictures,
+    }

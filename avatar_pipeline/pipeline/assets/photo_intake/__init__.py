@@ -1,0 +1,1 @@
+"""The asset photo_intake."""

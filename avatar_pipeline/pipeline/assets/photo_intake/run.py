@@ -1,0 +1,331 @@
+"""photo_intake: which photographs are used, held out or rejected, and why; what is missing; what
+still counts as this person.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict
+
+from avatar_pipeline.actors.photos import Photo
+from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.core.errors import PhotoError
+from avatar_pipeline.core.seeds import derive_seed
+from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.faces.identity import Thresholds, person_thresholds
+from avatar_pipeline.faces.rules import Check, Rule
+from avatar_pipeline.imaging.images import contact_sheet, encode_jpeg
+from avatar_pipeline.pipeline.assets.photo_intake.analysis import Look, Portrait, look
+from avatar_pipeline.pipeline.assets.photo_intake.coverage import Coverage, coverage, lights, view
+from avatar_pipeline.pipeline.assets.photo_intake.duplicates import (
+    alike,
+    median_to_others,
+    near_duplicates,
+    strangers,
+)
+from avatar_pipeline.pipeline.assets.photo_intake.split import (
+    FEWEST_PHOTOGRAPHS,
+    hold_out,
+    splits_a_group,
+)
+from avatar_pipeline.pipeline.captions import caption_details
+from avatar_pipeline.pipeline.intake_files import Intake, Person, not_enough, write_intake
+from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.training_set import write_csv
+
+Decision = Literal["used", "held out", "rejected"]
+COLOURS: dict[Decision, tuple[int, int, int]] = {
+    "used": (60, 160, 80),
+    "held out": (60, 120, 220),
+    "rejected": (210, 60, 50),
+}
+DESCRIBED = "no photographs: described actor"
+
+INTAKE_RULES: dict[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        Rule(
+            "enough_photographs",
+            "photographs",
+            "LoRA practice; 5 are the least to split",
+            "",
+            low=10,
+            error_low=FEWEST_PHOTOGRAPHS,
+        ),
+        Rule("coverage", "gaps", "proposal", "", high=0),
+        Rule("strangers", "photographs", "distances to the other photographs", "", high=0),
+    )
+}
+
+HEADER = (
+    "photograph",
+    "decision",
+    "reason",
+    "distance",
+    "view",
+    "yaw",
+    "pitch",
+    "roll",
+    "expression",
+    "light",
+    "inter_eye",
+    "sharpness",
+    "notes",
+)
+
+
+class Settings(BaseModel):
+    """photo_intake has nothing to set: a photograph that it rejects is to be replaced, not talked
+    into the set.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def run(
+    spec: ActorSpec,
+    photos: Sequence[Photo],
+    root_seed: int,
+    settings: Settings,
+    preset: Preset,
+    analyzer: FaceAnalyzer,
+) -> StageResult:
+    """Look at every photograph once, then at all of them together. None is lost without a reason.
+
+    preset: whose head shots the heads are framed like; no model is loaded. An actor without
+    photographs gets the analyzer's limits. Raises PhotoError when there are photographs and none is
+    usable.
+    """
+    looks: dict[str, Look] = {}
+    reasons: dict[str, str] = {}
+    copies: dict[str, str] = {}
+    for photo in photos:
+        if photo.sha256 in copies:
+            twin = copies[photo.sha256]
+            reasons[photo.name] = f"the same file as {twin}"
+            looks[photo.name] = replace(looks[twin], name=photo.name, portrait=None)
+            continue
+        copies[photo.sha256] = photo.name
+        seen = look(photo, analyzer, preset)
+        looks[photo.name] = seen
+        if seen.fault:
+            reasons[photo.name] = seen.fault
+
+    def left() -> dict[str, Portrait]:
+        return {
+            name: one.portrait
+            for name, one in looks.items()
+            if one.portrait is not None and name not in reasons
+        }
+
+    distances = median_to_others(left(), analyzer)
+    reasons |= near_duplicates(left(), analyzer)
+    unlike = strangers(left(), analyzer)
+    reasons |= unlike
+    usable = left()
+    if photos and not usable:
+        lines = "\n".join(f"  {name}: {reason}" for name, reason in reasons.items())
+        raise PhotoError(
+            f"{spec.name}: none of the {len(photos)} photographs is usable:\n{lines}\n"
+            "Put photographs of this one person, with the face clearly visible, into the actor's "
+            "folder photos/."
+        )
+    groups = alike(usable, analyzer)
+    held_out = hold_out(
+        list(usable), {name: view(portrait) for name, portrait in usable.items()}, groups, root_seed
+    )
+    seeds = (
+        {name: derive_seed(root_seed, name) for name in ("held_out", "photo_intake.bootstrap")}
+        if photos
+        else {}
+    )
+    thresholds = person_thresholds(
+        analyzer,
+        [portrait.face.embedding for portrait in usable.values()],
+        seeds.get("photo_intake.bootstrap", 0),
+    )
+    decisions: dict[str, Decision] = {
+        name: "rejected" if name in reasons else "held out" if name in held_out else "used"
+        for name in looks
+    }
+    shown = coverage(list(usable.values()))
+    lit = dict(zip(usable, lights(list(usable.values())), strict=True))
+    rows = [
+        _row(
+            looks[name],
+            decisions[name],
+            reasons.get(name, ""),
+            distances.get(name),
+            lit.get(name, ""),
+        )
+        for name in looks
+    ]
+    sha256 = {photo.name: photo.sha256 for photo in photos}
+    people = [
+        Person(
+            name,
+            sha256[name],
+            p.head,
+            p.face.embedding,
+            caption_details(p.face),
+            name in held_out,
+            p.rank,
+        )
+        for name, p in usable.items()
+    ]
+    files = {
+        **write_intake(Intake(people, len(reasons), thresholds), analyzer),
+        "intake.csv": write_csv(rows, HEADER),
+        "coverage.json": json.dumps(asdict(shown), indent=1).encode(),
+    }
+    previews = {}
+    if photos:
+        previews["contact_sheet"] = sheet = draw_sheet(list(looks.values()), decisions, reasons)
+        files["contact_sheet.jpg"] = encode_jpeg(sheet, quality=90)
+    warnings = [f"{name} is not used: {reason}" for name, reason in reasons.items()]
+    warnings += [f"missing: {text}" for text in shown.missing]
+    if splits_a_group(held_out, groups):
+        warnings.append(
+            "the photographs look so alike that held-out ones have twins in training: "
+            "scores will be too good."
+        )
+    return StageResult(
+        files=files,
+        metrics={
+            "statement": _statement(decisions) if photos else DESCRIBED,
+            "photographs": len(photos),
+            "used": len(usable) - len(held_out),
+            "held_out": len(held_out),
+            "rejected": len(reasons),
+            "missing": len(shown.missing),
+            **_identity_metrics(thresholds),
+        },
+        seeds=seeds,
+        previews=previews,
+        tables={
+            "photographs": rows,
+            "coverage": _coverage_rows(shown) if photos else [],
+            "missing": [{"missing": text} for text in shown.missing],
+        },
+        checks=_checks(len(usable), len(photos), shown, reasons, unlike)
+        if photos
+        else _not_assessed(),
+        warnings=warnings,
+    )
+
+
+def draw_sheet(
+    looks: Sequence[Look], decisions: Mapping[str, Decision], reasons: Mapping[str, str]
+) -> Image.Image:
+    """All photographs, first those used, then held out, then rejected; the frame's colour tells
+    which, and the label why.
+    """
+    tiles = []
+    for decision, colour in COLOURS.items():
+        for one in looks:
+            if decisions[one.name] == decision:
+                picture = ImageOps.contain(
+                    one.thumbnail or Image.new("RGB", (180, 135), (225, 225, 225)), (180, 180)
+                )
+                label = [
+                    one.name,
+                    *textwrap.wrap(
+                        f"{decision}: {reasons[one.name]}" if one.name in reasons else decision, 31
+                    )[:4],
+                ]
+                tiles.append((ImageOps.expand(picture, 6, colour), "\n".join(label)))
+    return contact_sheet(tiles, 6, (192, 192))
+
+
+def _row(
+    one: Look, decision: Decision, reason: str, distance: float | None, light: str
+) -> dict[str, Any]:
+    portrait = one.portrait
+    row: dict[str, Any] = dict.fromkeys(HEADER)
+    row |= {
+        "photograph": one.name,
+        "decision": decision,
+        "reason": reason,
+        "notes": " ".join(one.notes),
+    }
+    if portrait is not None:
+        pose = portrait.face.pose
+        row |= {name: round(value, 1) for name, value in asdict(pose).items()}
+        row |= {
+            "distance": None if distance is None else round(distance, 4),
+            "view": view(portrait),
+            "expression": ", ".join(portrait.expressions) or "neutral",
+            "light": light,
+            "inter_eye": round(portrait.inter_eye, 1),
+            "sharpness": round(portrait.measured("sharpness"), 5),
+        }
+    return row
+
+
+def _statement(decisions: Mapping[str, Decision]) -> str:
+    made = list(decisions.values())
+    return ", ".join(f"{made.count(decision)} {decision}" for decision in COLOURS)
+
+
+def _identity_metrics(thresholds: Thresholds) -> dict[str, float | int | str | bool | None]:
+    found: dict[str, float | int | str | bool | None] = {
+        "identity_limit": thresholds.limit,
+        "identity_same_person": thresholds.same_person,
+        "identity_source": thresholds.source,
+    }
+    if thresholds.spread and thresholds.interval:
+        low, high = thresholds.interval
+        spread = thresholds.spread
+        found |= {
+            "own_distance_5": spread.low,
+            "own_distance_50": spread.median,
+            "own_distance_95": spread.high,
+        }
+        found |= {"own_distance_95_from": low, "own_distance_95_to": high}
+    return found
+
+
+def _coverage_rows(shown: Coverage) -> list[dict[str, Any]]:
+    kinds = {"view": shown.views, "expression": shown.expressions, "light": shown.lights}
+    return [
+        {"kind": kind, "shows": name, "photographs": count}
+        for kind, counts in kinds.items()
+        for name, count in counts.items()
+    ]
+
+
+def _checks(
+    usable: int,
+    photographs: int,
+    shown: Coverage,
+    reasons: Mapping[str, str],
+    unlike: Mapping[str, str],
+) -> list[Check]:
+    values = {
+        "enough_photographs": usable,
+        "coverage": len(shown.missing),
+        "strangers": len(unlike),
+    }
+    told = {
+        "enough_photographs": not_enough(
+            usable, photographs, FEWEST_PHOTOGRAPHS, list(reasons.items())
+        ),
+        "coverage": "; ".join(shown.missing),
+        "strangers": "; ".join(f"{name}: {reason}" for name, reason in unlike.items()),
+    }
+    judged = [INTAKE_RULES[name].judge(value) for name, value in values.items()]
+    return [
+        check if check.verdict == "pass" else replace(check, hint=told[check.name])
+        for check in judged
+    ]
+
+
+def _not_assessed() -> list[Check]:
+    return [rule.skip(f"{DESCRIBED}.") for rule in INTAKE_RULES.values()]

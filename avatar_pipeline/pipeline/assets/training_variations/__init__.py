@@ -1,0 +1,1 @@
+"""The asset training_variations."""

@@ -1,0 +1,139 @@
+"""What photo_intake hands on: framed heads with what is known of them, and the person's identity
+limits, as files and read back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.faces.identity import Interval, Thresholds
+from avatar_pipeline.imaging.images import encode_png, open_image
+
+HEADS, THRESHOLDS = "heads.json", "thresholds.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One photograph that shows the person.
+
+    image: the head framed as the preset draws head shots, RGB. embedding: (D,) float32, of the face
+    in the photograph.
+    details: a caption's words for it. held_out: not to be trained on. rank: as a base image,
+    smaller is better; see Portrait.rank.
+    """
+
+    name: str
+    sha256: str
+    image: Image.Image
+    embedding: np.ndarray
+    details: tuple[str, ...]
+    held_out: bool
+    rank: tuple[int, int, float]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The usable photographs in the order of their names, how many were rejected, and the person's
+    identity limits.
+    """
+
+    photographs: list[Person]
+    rejected: int
+    thresholds: Thresholds
+
+
+def write_intake(intake: Intake, analyzer: FaceAnalyzer) -> dict[str, bytes]:
+    """heads/0001.png, ..., heads.json and thresholds.json: file contents by name."""
+    files: dict[str, bytes] = {}
+    rows = []
+    for number, photograph in enumerate(intake.photographs, 1):
+        file = f"heads/{number:04d}.png"
+        files[file] = encode_png(photograph.image)
+        rows.append(
+            {
+                "file": file,
+                "name": photograph.name,
+                "sha256": photograph.sha256,
+                "held_out": photograph.held_out,
+                "details": photograph.details,
+                "rank": photograph.rank,
+                # a double holds a float32 exactly
+                "embedding": [float(value) for value in photograph.embedding],
+            }
+        )
+    files[HEADS] = json.dumps(
+        {"analyzer": analyzer.name, "rejected": intake.rejected, "photographs": rows}, indent=1
+    ).encode()
+    files[THRESHOLDS] = json.dumps(
+        {"analyzer": analyzer.name, **dataclasses.asdict(intake.thresholds)}, indent=1
+    ).encode()
+    return files
+
+
+def read_intake(files: Mapping[str, bytes], analyzer: FaceAnalyzer) -> Intake:
+    """What `write_intake` wrote. Raises StoreError when it is missing or was made with another
+    analyzer.
+    """
+    table = _load(files, HEADS, analyzer)
+    photographs = [
+        Person(
+            name=row["name"],
+            sha256=row["sha256"],
+            image=open_image(files[row["file"]], name=row["file"]),
+            embedding=np.array(row["embedding"], np.float32),
+            details=tuple(row["details"]),
+            held_out=row["held_out"],
+            rank=tuple(row["rank"]),
+        )
+        for row in table["photographs"]
+    ]
+    return Intake(photographs, table["rejected"], read_thresholds(files, analyzer))
+
+
+def read_thresholds(files: Mapping[str, bytes], analyzer: FaceAnalyzer) -> Thresholds:
+    """The person's identity limits. Raises StoreError when they are missing or were measured with
+    another analyzer.
+    """
+    found = _load(files, THRESHOLDS, analyzer)
+    del found["analyzer"]
+    spread, interval = found.pop("spread"), found.pop("interval")
+    return Thresholds(
+        **found,
+        spread=Interval(**spread) if spread else None,
+        interval=tuple(interval) if interval else None,
+    )
+
+
+def not_enough(
+    usable: int, photographs: int, fewest: int, reasons: Sequence[tuple[str, str]]
+) -> str:
+    """What to say when too few photographs are left. reasons: (name, reason) of each rejected
+    one.
+    """
+    lines = "".join(f"\n  {name}: {reason}" for name, reason in reasons)
+    return (
+        f"only {usable} of {photographs} photographs are usable, and LoRA training needs at least "
+        f"{fewest} "
+        f"(10 to 20 are better).{lines}"
+    )
+
+
+def _load(files: Mapping[str, bytes], name: str, analyzer: FaceAnalyzer) -> dict:
+    if name not in files:
+        raise StoreError(f"photo_intake has no {name}. Materialize photo_intake again.")
+    found = json.loads(files[name])
+    if found["analyzer"] != analyzer.name:
+        raise StoreError(
+            f"photo_intake was made with the analyzer {found['analyzer']}, and this run uses "
+            f"{analyzer.name}: their faces do not "
+            "compare. Materialize photo_intake again."
+        )
+    return dict(found)

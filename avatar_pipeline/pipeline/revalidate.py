@@ -1,0 +1,56 @@
+"""Judge what is stored by the rules of today: the exported portrait and the base image, from their
+bytes, without making anything.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from avatar_pipeline.actors.consent.record import require_consent
+from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.imaging.images import open_image
+from avatar_pipeline.pipeline.assets import face_validation
+from avatar_pipeline.pipeline.identity_score import assess_person, embeddings
+from avatar_pipeline.pipeline.intake_files import read_thresholds
+from avatar_pipeline.pipeline.materialize import version_of
+from avatar_pipeline.pipeline.training_set import read_training_set
+
+
+def revalidate(store: ActorStore, actor: str, analyzer: FaceAnalyzer) -> dict[str, list[Check]]:
+    """The checks of the current face_validation and liveportrait_export of an actor, by asset, each
+    against the inputs it was made from.
+
+    The check `reload` compares two moments of one making, and is not judged again. Raises
+    ActorError when a real person's consent does not hold any more, and StoreError for what is
+    missing or altered.
+    """
+    spec = store.spec(actor)
+    require_consent(spec, store.actor_dir(actor), "embed")
+    validation = store.current(actor, "face_validation")
+    base = version_of(store, actor, "base_image", validation.inputs["base_image"])
+    judged = face_validation.run(
+        spec, store.read(base, f"{actor}_base.png"), face_validation.Settings(), analyzer
+    ).checks
+
+    export = store.current(actor, "liveportrait_export")
+    jpg = store.read(export, f"{actor}.jpg")
+    training = version_of(store, actor, "training_variations", export.inputs["training_variations"])
+    intake = version_of(store, actor, "photo_intake", export.inputs["photo_intake"])
+    references = embeddings(read_training_set(store.read_all(training)).held_out, analyzer)
+    thresholds = read_thresholds(store.read_all(intake), analyzer)
+    pixels = np.asarray(open_image(jpg, name=f"{actor}.jpg"))
+    checks = assess_person(pixels, analyzer.analyze(pixels), references, thresholds, analyzer, jpg)
+    return {"face_validation": judged, "liveportrait_export": checks}
+
+
+def worse(before: list[dict[str, object]], now: list[Check]) -> list[str]:
+    """What got worse since the manifest's `checks` were recorded, in words."""
+    order = ("pass", "not_assessed", "warn", "error")
+    was = {str(check["name"]): str(check["verdict"]) for check in before}
+    return [
+        f"{check.name} was {was[check.name]} and is {check.verdict}: {check.hint}"
+        for check in now
+        if check.name in was and order.index(check.verdict) > order.index(was[check.name])
+    ]

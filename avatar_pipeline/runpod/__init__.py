@@ -1,0 +1,3 @@
+"""Pictures drawn elsewhere: a ComfyUI workflow, run by a RunPod serverless endpoint
+(docs/remote.md).
+"""

@@ -1,0 +1,198 @@
+"""Base Image Generation API: POST /api/generate-base-image. Its client looks at no HTTP code: every
+answer says COMPLETED or FAILED.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field
+
+from avatar_pipeline.core.errors import ActorError, RequestError
+from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
+from avatar_pipeline.service.context import Service, ServiceDep, answer
+from avatar_pipeline.service.jobs.job import Job
+from avatar_pipeline.tasks import make_base_image
+
+router = APIRouter(tags=["Base Image Generation API"])
+
+EXAMPLE: dict[str, Any] = {
+    "actorName": "0100_european_25_male",
+    "description": "european 25 year old male with short brown hair and blue eyes",
+    "width": 1024,
+    "height": 1536,
+    "steps": 25,
+    "seed": -1,
+}
+
+
+class GenerateBaseImage(BaseModel):
+    """The body of POST /api/generate-base-image."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    # Required; None here so that what is missing is told in the document's words.
+    actorName: str | None = Field(
+        None,
+        max_length=200,
+        description="Required: the actor's folder, 1 to 64 lower-case letters, digits and "
+        "underscores. A new name makes a new synthetic "
+        "actor; of one that was made from a description, description, seed, size and steps are "
+        "replaced, and its older base images stay "
+        "in its history. An actor with photographs is refused: its base image is one of them.",
+        examples=["0100_european_25_male"],
+    )
+    description: str | None = Field(
+        None,
+        max_length=1000,
+        description="Required: ethnicity or appearance, age, gender, distinctive features. What "
+        "lacks is told in `warnings`; a single word "
+        "is refused.",
+        examples=["european 25 year old male with short brown hair and blue eyes"],
+    )
+    width: int = Field(
+        1024,
+        ge=256,
+        le=2048,
+        description="Pixels, 256 to 2048. What the model cannot draw at once is drawn smaller, in "
+        "that shape, and enlarged to exactly this "
+        "size. At RunPod: a multiple of 16.",
+    )
+    height: int = Field(1536, ge=256, le=2048, description="Pixels, 256 to 2048, as width.")
+    steps: int = Field(25, ge=1, le=150, description="Sampling steps, 1 to 150.")
+    seed: int = Field(
+        -1,
+        ge=-1,
+        lt=SEED_LIMIT,
+        description="-1 draws one. The answer tells which; sent again with the other fields as "
+        "they were, it gives the same picture, byte "
+        "by byte.",
+    )
+
+
+class JobResults(BaseModel):
+    """The pictures."""
+
+    images: list[str] = Field(description="The base image as PNG in base64; one.")
+
+
+class Output(BaseModel):
+    """As RunPod's output in the document."""
+
+    job_results: JobResults
+
+
+class Metadata(BaseModel):
+    """What was drawn."""
+
+    actor_name: str
+    description: str
+    width: int
+    height: int
+    steps: int
+    prompt: str = Field(description="The whole prompt, the document's template filled in.")
+
+
+class BaseImage(BaseModel):
+    """The answer when there is a picture."""
+
+    status: Literal["COMPLETED"]
+    output: Output
+    localPath: str = Field(
+        description="Where the picture lies on the server: from the project's folder on when the "
+        "actors lie in its data/actors; the whole "
+        "path or URL when they lie elsewhere (AVATAR_DATA).",
+        examples=["/data/actors/0100_european_25_male/base_image/0100_european_25_male_base.png"],
+    )
+    filename: str = Field(examples=["0100_european_25_male_base.png"])
+    seed: int = Field(description="The seed that was used.")
+    metadata: Metadata
+    warnings: list[str] = Field([], description="What the description lacks. Not in the document.")
+
+
+@router.post(
+    "/api/generate-base-image",
+    summary="An actor's base image from a description",
+    response_model=BaseImage,
+    responses={
+        422: {
+            "description": "A field is wrong, or the picture could not be made. `error` begins "
+            'with "Missing required fields", "RunPod '
+            'error", "No response from RunPod" or "Generation failed" where the document names '
+            "the error so."
+        }
+    },
+)
+async def generate_base_image(
+    request: Request, service: ServiceDep, body: GenerateBaseImage
+) -> Any:
+    """Make the base image of an actor from a description, with the pipeline's own stage: a version
+    in the actor's history.
+
+    On the embedded model the default size, 1024x1536, is drawn at 512x768 and enlarged.
+    """
+    task, params, files = await prepare(service, request, body)
+    job, result = await answer(service, request, task, params, files)
+    return await run_in_threadpool(render, service, request, job, result)
+
+
+async def prepare(
+    service: Service, request: Request, input: GenerateBaseImage
+) -> tuple[str, make_base_image.Params, Mapping[str, bytes]]:
+    """Task, parameters and files of a request. Raises RequestError, and ActorError for an actor
+    that cannot be drawn from words.
+    """
+    missing = [
+        name for name in ("actorName", "description") if not (getattr(input, name) or "").strip()
+    ]
+    if missing:
+        raise RequestError(
+            f"Missing required fields: {', '.join(missing)}. Ensure that both actorName and "
+            "description are given.",
+            field=missing[0],
+        )
+    name, description = str(input.actorName), str(input.description)
+    try:
+        await run_in_threadpool(make_base_image.check_request, service.store, name, description)
+    except ActorError as error:
+        raise RequestError(str(error)) from None
+    params = make_base_image.Params(
+        actor=name,
+        description=description,
+        width=input.width,
+        height=input.height,
+        steps=input.steps,
+        seed=draw_seed() if input.seed == -1 else input.seed,
+        backend=service.settings.base_image_backend,
+        preset=service.settings.preset,
+    )
+    return "make_base_image", params, {}
+
+
+def render(
+    service: Service, request: Request, job: Job, result: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The document's answer. Reads the picture from the job's folder."""
+    facts = result["facts"]
+    (image,) = facts["images"]
+    picture = service.queue.folder / job.id / "outputs" / image["file"]
+    return {
+        "status": "COMPLETED",
+        "output": {"job_results": {"images": [base64.b64encode(picture.read_bytes()).decode()]}},
+        "localPath": facts["path"],
+        "filename": facts["filename"],
+        "seed": image["seed"],
+        "metadata": {
+            "actor_name": job.params["actor"],
+            "description": facts["description"],
+            "width": image["width"],
+            "height": image["height"],
+            "steps": facts["steps"],
+            "prompt": facts["prompt"],
+        },
+        "warnings": result["warnings"],
+    }

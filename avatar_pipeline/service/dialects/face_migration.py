@@ -1,0 +1,191 @@
+"""Face migration: POST /v1/images/face-migration, in the manner of OpenAI's image API."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, UploadFile
+from pydantic import BaseModel, ConfigDict, Field
+
+from avatar_pipeline.core.errors import NotFound, RequestError
+from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
+from avatar_pipeline.diffusion.identity import LARGEST_WEIGHT
+from avatar_pipeline.diffusion.presets import Preset, get_preset
+from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
+from avatar_pipeline.service.http.consent import Consent, declare
+from avatar_pipeline.service.http.forms import body_schema, read_body
+from avatar_pipeline.service.incoming import receive_image
+from avatar_pipeline.service.jobs.job import Job
+from avatar_pipeline.tasks import draw
+
+router = APIRouter(tags=["Face migration"])
+
+# the contracted name; which model really draws is the service's preset, told as `drawn_by`
+MODEL = "flux-1-schnell"
+SIZE = re.compile(r"([1-9]\d{2,3})x([1-9]\d{2,3})")
+SMALLEST, LARGEST = 256, 2048
+DISTILLED = 4  # steps of FLUX.1-schnell, the contracted model
+MOST_STEPS = 150  # that any preset draws
+ATTEMPTS = 3  # for a picture without a face, which a prompt may ask for: no error
+
+
+class FaceMigration(BaseModel):
+    """The fields of the form."""
+
+    # OpenAI's clients send more than this service knows, such as `user`
+    model_config = ConfigDict(extra="ignore")
+
+    model: str = Field(
+        MODEL, max_length=100, description=f"{MODEL}, or the name of the service's own preset"
+    )
+    image: str | None = Field(None, description="the picture with the face: a file")
+    prompt: str = Field(
+        min_length=1,
+        max_length=4000,
+        description="what to draw",
+        examples=[
+            "Portrait painting, delicate sketch style, colored painting, "
+            "ultra-high-definition, ultra-high pixel count"
+        ],
+    )
+    size: str = Field("1024x1024", description=f"WxH in pixels, each {SMALLEST} to {LARGEST}")
+    guidance_scale: float = Field(4.0, ge=1, le=30, description="larger: closer to the prompt")
+    num_inference_steps: int = Field(
+        4, ge=1, le=50, description="told as the contracted model counts: 4 are a whole picture"
+    )
+    id_weight: float = Field(
+        1.0, ge=0, le=LARGEST_WEIGHT, description="larger: more alike; 0: the face is not looked at"
+    )
+    id_timestep_start: int = Field(
+        0,
+        ge=0,
+        le=49,
+        description="the step, from 0, at which the face enters; earlier: more alike",
+    )
+    n: int = Field(1, ge=1, le=8, description="pictures")
+    seed: int = Field(-1, ge=-1, lt=SEED_LIMIT, description="-1 draws one")
+    response_format: Literal["b64_json", "url"] = "b64_json"
+    consent: Consent = None
+
+
+async def prepare(
+    service: Service,
+    request: Request,
+    input: FaceMigration,
+    uploads: Mapping[str, UploadFile] | None = None,
+) -> tuple[str, BaseModel, dict[str, bytes]]:
+    """Task, parameters and files of a request. Raises RequestError, NotFound for the model,
+    Forbidden without consent, naming the field.
+    """
+    if input.model not in (MODEL, service.settings.preset):
+        raise NotFound(
+            f"model: there is no {input.model!r} here. Give {MODEL!r}.",
+            field="model",
+            code="model_not_found",
+        )
+    size = SIZE.fullmatch(input.size)
+    width, height = (int(size[1]), int(size[2])) if size else (0, 0)
+    if not (SMALLEST <= width <= LARGEST and SMALLEST <= height <= LARGEST):
+        raise RequestError(
+            f"size: {input.size!r} is not WxH with {SMALLEST} to {LARGEST} pixels each, such as "
+            "1024x1024.",
+            field="size",
+        )
+    if input.id_timestep_start >= input.num_inference_steps:
+        raise RequestError(
+            f"id_timestep_start: {input.id_timestep_start} is beyond the last of "
+            f"{input.num_inference_steps} steps, and the face would "
+            f"never enter. Give 0 to {input.num_inference_steps - 1}.",
+            field="id_timestep_start",
+        )
+    declare(request, service.settings, input.consent)
+    given = (uploads or {}).get("image") or input.image
+    if not given:
+        raise RequestError(
+            "image: it is missing. Send the picture with the face as a file.", field="image"
+        )
+    image = await receive_image(service, request, given, field="image", name="face")
+    steps, start = drawn_steps(
+        get_preset(service.settings.preset), input.num_inference_steps, input.id_timestep_start
+    )
+    params = draw.Params(
+        prompt=input.prompt,
+        width=width,
+        height=height,
+        steps=steps,
+        guidance_scale=input.guidance_scale,
+        seed=draw_seed() if input.seed == -1 else input.seed,
+        count=input.n,
+        id_weight=input.id_weight,
+        id_timestep_start=start,
+        preset=service.settings.preset,
+        attempts=ATTEMPTS,
+    )
+    return "draw", params, {"face.png": await asyncio.to_thread(png_input, image)}
+
+
+def drawn_steps(preset: Preset, steps: int, start: int) -> tuple[int, int]:
+    """Steps, and the step at which the face enters, for a preset that is not distilled to DISTILLED
+    steps, as the contracted model is.
+
+    Each step that is asked for is as many of the preset's as make its own default out of the
+    contracted one.
+    """
+    drawn = min(steps * max(1, round(preset.steps / DISTILLED)), MOST_STEPS)
+    return drawn, min(round(start * drawn / steps), drawn - 1)
+
+
+def render(service: Service, request: Request, job: Job, result: dict[str, Any]) -> dict[str, Any]:
+    """The contracted answer: `created` is an id, the job's. Beside it, what really drew, from which
+    seeds, and warnings in words.
+
+    Pictures are given by address here, for a job may be asked for many times.
+    """
+    return _rendered(service, request, job, result, urls=True)
+
+
+def _rendered(
+    service: Service, request: Request, job: Job, result: dict[str, Any], urls: bool
+) -> dict[str, Any]:
+    data = []
+    for image in result["facts"]["images"]:
+        if urls:
+            picture = {"url": image_url(service, request, job, image["file"])}
+        else:
+            path = service.queue.folder / job.id / "outputs" / image["file"]
+            picture = {"b64_json": base64.b64encode(path.read_bytes()).decode()}
+        data.append(
+            {
+                **picture,
+                "seed": image["seed"],
+                "faces": image["faces"],
+                "distance_to_image": image.get("distance"),
+            }
+        )
+    return {
+        "data": data,
+        "created": job.id,
+        "drawn_by": result["facts"]["preset"],
+        "steps": result["facts"]["steps"],
+        "warnings": result["warnings"],
+    }
+
+
+@router.post(
+    "/v1/images/face-migration",
+    summary="A given face in a new picture",
+    openapi_extra=body_schema(FaceMigration, ("image",), ("image", "prompt"), json_too=False),
+)
+async def face_migration(request: Request, service: ServiceDep) -> dict[str, Any]:
+    """Draws the prompt with the face of `image`. How strongly and from which step on is `id_weight`
+    and `id_timestep_start`.
+    """
+    body, uploads = await read_body(request, FaceMigration)
+    job, result = await answer(service, request, *await prepare(service, request, body, uploads))
+    return await asyncio.to_thread(
+        _rendered, service, request, job, result, body.response_format == "url"
+    )

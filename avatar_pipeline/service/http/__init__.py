@@ -1,0 +1,1 @@
+"""What belongs to HTTP itself: limits, tokens, headers, forms, fetching."""

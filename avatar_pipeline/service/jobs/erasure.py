@@ -1,0 +1,126 @@
+"""The service's jobs of one actor: found on disk, waited for where a server does one, and removed
+with their pictures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from avatar_pipeline.core.digests import sha256_file
+from avatar_pipeline.service.jobs import job as jobs
+from avatar_pipeline.service.jobs.job import Job
+from avatar_pipeline.tasks.folder import read_result
+
+LOCK = "server.lock"  # in the service's folder; a running server holds it
+POLL = 0.5
+
+
+def jobs_of(folder: Path, actor: str, digests: Collection[str]) -> list[Job]:
+    """The jobs that show an actor or were made from something of the actor's, in any generation,
+    oldest first.
+
+    folder: of the service. digests: of the actor's files and versions. A job counts that names the
+    actor, was given or made from one of these, or from what a job made that counts.
+    """
+    own = folder / "jobs"
+    left = jobs.load_all(own) if own.is_dir() else []
+    known = set(digests)
+    found: list[Job] = []
+    while more := {job.id: job for job in left if _is_about(own / job.id, job, actor, known)}:
+        found += more.values()
+        left = [job for job in left if job.id not in more]
+        known |= {
+            digest
+            for job in more.values()
+            if _shows(own / job.id, job, actor, known)
+            for digest in _outputs(own / job.id)
+        }
+    return sorted(found, key=lambda job: job.created)
+
+
+def wait_for(
+    folder: Path, found: Collection[Job], log: Callable[[str], None], patience: float
+) -> list[str]:
+    """Wait until a server has ended those of the jobs that it is doing, as it does once consent is
+    revoked; the ids of what did not end.
+    """
+    end = time.monotonic() + patience
+    told = False
+    while (running := _running(folder, found)) and time.monotonic() < end:
+        if not told:
+            log(f"waits for {len(running)} jobs of the service, which it ends at their next step")
+            told = True
+        time.sleep(POLL)
+    return [job.id for job in running]
+
+
+def _running(folder: Path, found: Collection[Job]) -> list[Job]:
+    if not found or not _is_served(folder):
+        return []
+    running = []
+    for job in found:
+        try:
+            now = Job.model_validate_json((folder / "jobs" / job.id / "job.json").read_bytes())
+        except (OSError, ValueError):
+            continue
+        if now.state == "running":
+            running.append(now)
+    return running
+
+
+def _is_served(folder: Path) -> bool:
+    """Whether a server works on the folder."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _is_about(own: Path, job: Job, actor: str, digests: set[str]) -> bool:
+    return (
+        job.params.get("actor") == actor
+        or _result(own).get("actor") == actor
+        or _shows(own, job, actor, digests)
+    )
+
+
+def _shows(own: Path, job: Job, actor: str, digests: set[str]) -> bool:
+    """Whether a job was given or made pictures of the actor: not one that named the actor and drew
+    by the description alone.
+    """
+    result = _result(own)
+    given = {*job.sha256.values(), *(result.get("made_from") or {}).values()}
+    return actor in job.people or actor in result.get("people", ()) or not digests.isdisjoint(given)
+
+
+def _result(own: Path) -> dict[str, Any]:
+    """What a job made, nothing where that cannot be read."""
+    try:
+        return read_result(own)
+    except (OSError, ValueError):
+        return {}
+
+
+def _outputs(own: Path) -> set[str]:
+    """The sha256 of what a job made. A server removes jobs that have expired meanwhile."""
+    with suppress(FileNotFoundError):
+        return {sha256_file(path) for path in (own / "outputs").iterdir()}
+    return set()
+
+
+def unreadable_jobs(folder: Path) -> list[Path]:
+    """Folders of jobs that cannot be read: whom they show is not known. folder: of the service."""
+    own = folder / "jobs"
+    known = {job.id for job in jobs.load_all(own)} if own.is_dir() else set()
+    return (
+        [path for path in sorted(own.iterdir()) if path.name not in known] if own.is_dir() else []
+    )

@@ -1,0 +1,184 @@
+"""Idempotency-Key: a request that is sent again, after a broken connection, is not done again
+(draft-ietf-httpapi-idempotency-key-header).
+
+The same key with the same payload gives the first request's job or answer, with the header
+Idempotent-Replayed; a request whose first is still waited for gets 409, one with another payload
+422. Keys are each client's own (by token). A key stands for `idempotency_hours` from its first
+request, which the header Idempotency-Key-Expires tells, and over restarts: it is part of its job. A
+request that was not accepted (invalid, a full queue) leaves its key unused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import Header, Request
+from starlette.datastructures import UploadFile
+
+from avatar_pipeline.core.errors import Conflict, RequestError
+from avatar_pipeline.service.http.forms import MOST_PARTS
+from avatar_pipeline.service.jobs.job import Job, now
+
+if TYPE_CHECKING:
+    from avatar_pipeline.service.jobs.queue import JobQueue
+
+LONGEST = 255
+Key = tuple[str, str]  # owner, key
+
+
+class Known(Exception):
+    """A finished answer of an earlier request: `job` says it again."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.id)
+        self.job = job
+
+
+class Keys:
+    """Which key stands for which job. A request that is being accepted holds its key, without a job
+    yet.
+    """
+
+    def __init__(self, hours: float) -> None:
+        self.lifetime = timedelta(hours=hours)
+        self._jobs: dict[Key, Job] = {}
+        self._held: set[Key] = set()
+
+    def remember(self, job: Job) -> None:
+        """A job that came with a key."""
+        if job.idempotency_key is not None and now() < self.expires(job):
+            self._jobs[job.owner, job.idempotency_key] = job
+            self.release((job.owner, job.idempotency_key))
+
+    def forget(self, job: Job) -> None:
+        """A job that is removed."""
+        if (
+            job.idempotency_key is not None
+            and self._jobs.get((job.owner, job.idempotency_key)) is job
+        ):
+            del self._jobs[job.owner, job.idempotency_key]
+
+    def expires(self, job: Job | None = None) -> datetime:
+        """When the key of a job, or of one that is accepted now, becomes unused again."""
+        return (job.created if job else now()) + self.lifetime
+
+    def expire(self) -> None:
+        """Forget the keys whose time is over."""
+        for job in [job for job in self._jobs.values() if now() >= self.expires(job)]:
+            self.forget(job)
+
+    def find(self, key: Key) -> Job | None:
+        """The job that a key stands for. Raises Conflict while its first request is being
+        accepted.
+        """
+        if key in self._held:
+            raise _in_progress("")
+        job = self._jobs.get(key)
+        return job if job is not None and now() < self.expires(job) else None
+
+    def hold(self, key: Key) -> None:
+        """Keep others from using a key while its first request is being accepted."""
+        self._held.add(key)
+
+    def release(self, key: Key) -> None:
+        """The request has been accepted, or refused."""
+        self._held.discard(key)
+
+
+async def idempotent(
+    request: Request,
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="any text of up to 255 characters that the client draws for this request, "
+            "such as a UUID: sent again with the same "
+            "payload, the request is answered again and not done again",
+        ),
+    ] = None,
+) -> AsyncIterator[None]:
+    """A dependency of every route that accepts jobs. It leaves what `submit` needs in
+    request.state.
+
+    Raises Known for a request that has been answered, Conflict while that is waited for,
+    RequestError for another payload.
+    """
+    if key is None or request.method != "POST":
+        yield
+        return
+    queue: JobQueue = request.app.state.service.queue
+    name = key.strip().removeprefix('"').removesuffix('"')
+    if not name or len(name) > LONGEST or not name.isprintable():
+        raise RequestError(
+            f"Idempotency-Key: give 1 to {LONGEST} printable characters.", field="Idempotency-Key"
+        )
+    payload = await _sha256(request)
+    whose = (getattr(request.state, "owner", ""), name)
+    job = queue.keys.find(whose)
+    request.state.answer_headers = {
+        "Idempotency-Key-Expires": format_datetime(queue.keys.expires(job), usegmt=True)
+    }
+    if job is not None:
+        request.state.answer_headers["Idempotent-Replayed"] = "true"
+        if job.payload_sha256 != payload:
+            raise RequestError(
+                "Idempotency-Key: this key was used before, with another payload. Draw a new key "
+                "for a new request.",
+                field="Idempotency-Key",
+                code="idempotency_key_reused",
+            )
+        if (
+            job.awaited
+            and not job.is_finished
+            and "respond-async" not in request.headers.get("prefer", "").lower()
+        ):
+            raise _in_progress(f" Or look at its job: GET /jobs/{job.id}.", queue.seconds_left(job))
+        if job.awaited and job.is_finished:
+            raise Known(job)
+        request.state.replayed = job
+        yield
+        return
+    queue.keys.hold(whose)
+    request.state.idempotency = (name, payload)
+    try:
+        yield
+    finally:
+        queue.keys.release(whose)
+
+
+def _in_progress(more: str, seconds: int = 1) -> Conflict:
+    return Conflict(
+        "The first request with this Idempotency-Key is still being answered. Ask again "
+        f"later.{more}",
+        code="request_in_progress",
+        retry_after=seconds,
+    )
+
+
+async def _sha256(request: Request) -> str:
+    """The digest of what is asked for: path, query, declared consent and body. A form's files count
+    by content, its boundary does not.
+    """
+    digest = hashlib.sha256(f"{request.url.path}?{request.url.query}\n".encode())
+    if consent := request.headers.getlist("x-consent"):
+        digest.update(f"X-Consent: {', '.join(consent)}\n".lower().encode())
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        for name, value in (await request.form(max_files=4, max_fields=MOST_PARTS)).multi_items():
+            content = value
+            if isinstance(value, UploadFile):
+                content = hashlib.sha256(await value.read()).hexdigest()
+                await value.seek(0)
+            digest.update(json.dumps([name, content]).encode())
+        return digest.hexdigest()
+    body = await request.body()
+    with suppress(ValueError, RecursionError):
+        body = json.dumps(json.loads(body), sort_keys=True).encode()
+    digest.update(body)
+    return digest.hexdigest()

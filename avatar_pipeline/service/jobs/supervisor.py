@@ -1,0 +1,134 @@
+"""The server's side of the worker: starts it, talks to it, and notices its end at once, however
+that comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import connection as pipes
+from typing import Any
+
+from avatar_pipeline.service.jobs.worker import work
+from avatar_pipeline.service.settings import Settings
+
+PATIENCE = 10.0  # seconds for a step of drawing, when the server stops; then the worker is killed
+SLOWEST = 30.0  # seconds between two tries to start a worker that does not get ready
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """One worker at a time. Its methods are called on the event loop, and it calls on the loop too.
+
+    hear: takes the worker's messages. died: is told in words that the worker has ended without
+    being asked to; the next one is on its way.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        hear: Callable[[dict[str, Any]], None],
+        died: Callable[[str], None],
+    ) -> None:
+        self.settings = settings
+        self.hear = hear
+        self.died = died
+        self.ready = False  # whether it takes orders
+        self._failed_starts = 0
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start a worker. It says {"event": "ready"} when it takes orders."""
+        if self._stopping:
+            return
+        self._loop = asyncio.get_running_loop()
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(
+            target=work, args=(theirs, self.settings), name="avatar_pipeline worker", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        threading.Thread(
+            target=self._listen, args=(self._process, self._connection), daemon=True
+        ).start()
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process."""
+        return self._process.pid
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Tell the worker something; when it is dead, `died` is called in any case."""
+        with suppress(OSError):
+            self._connection.send(message)
+
+    def stop(self) -> None:
+        """Let the worker end after its present step, or kill it when that takes too long.
+        Blocks.
+        """
+        self._stopping = True
+        self.send({"stop": True})
+        self._process.join(PATIENCE)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._connection.close()
+
+    def _listen(self, process: Any, connection: Any) -> None:
+        while True:
+            found = pipes.wait([connection, process.sentinel])
+            if connection not in found:  # the process is gone, and all that it said has been read
+                break
+            try:
+                message = connection.recv()
+            except (EOFError, OSError):
+                break
+            if not self._tell(self._heard, message):
+                return
+        process.join(PATIENCE)
+        if process.is_alive():  # it closed the pipe and lives on: of no use any more
+            process.kill()
+            process.join()
+        self._tell(self._ended, process.exitcode)
+
+    def _tell(self, function: Callable[..., None], *arguments: Any) -> bool:
+        with suppress(RuntimeError):  # the loop is closed: the server has ended
+            self._loop.call_soon_threadsafe(function, *arguments)
+            return True
+        return False
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        if message["event"] == "ready":
+            self.ready, self._failed_starts = True, 0
+        self.hear(message)
+
+    def _ended(self, code: int | None) -> None:
+        if self._stopping:
+            return
+        self._failed_starts += not self.ready
+        wait = min(2.0**self._failed_starts, SLOWEST) if self._failed_starts else 0.0
+        self.ready = False
+        self._connection.close()
+        words = exit_words(code)
+        log.error(
+            "The worker has ended: %s. A new one starts%s.",
+            words,
+            f" in {wait:g} s" if wait else "",
+        )
+        self._loop.call_later(wait, self.start)
+        self.died(words)
+
+
+def exit_words(code: int | None) -> str:
+    """Why a process ended, as far as its exit code says so."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
+    return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")

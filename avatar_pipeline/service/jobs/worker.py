@@ -1,0 +1,296 @@
+"""The worker: a process beside the server, which holds the models and does one job after the other,
+each as a Dagster run.
+
+Orders come through a pipe: {"job", "run_id", "before", "task", "params", "consent", "sha256",
+"people", "folder"} to do a job (before: ids of earlier runs of it, whose processes are gone;
+consent: for its tags; sha256 and people: as of the job), {"cancel": job id}, and {"stop": True}. It
+sends {"event": "ready"} once, and {"job", "event": "progress" | "done" | "failed" | "cancelled",
+...}. An error of a job never ends it; an error of its own does, at once, and the server starts
+another one. It dies with the server: the pipe closes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from avatar_pipeline.core.errors import Cancelled
+from avatar_pipeline.service.settings import Settings
+
+PROGRESS_EVERY = 0.2  # seconds between two messages about progress
+PREVIEW_EVERY = 1.0  # and two previews of a task that gives them by itself
+
+# Dagster's own: the UI then shows a run as a re-execution of an earlier one.
+PARENT_TAG, ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
+# Dagster's daemon starts runs of dead processes again; the server does so itself
+RETRIES_TAG = "dagster/max_retries"
+
+
+def work(connection: Connection, settings: Settings) -> None:
+    """The worker's main function: it listens, and a thread works. Dagster takes signals over in
+    main threads only.
+    """
+    # A terminal's Ctrl-C and a service manager's stop reach both processes: the server decides. Not
+    # SIG_IGN, which children inherit: Dagster ends those that copy a run's output with SIGTERM, and
+    # waits for a minute.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: None)
+    logging.basicConfig(level=logging.WARNING, format="worker: %(message)s")
+    orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    cancelled: set[str] = set()
+    stopping = threading.Event()
+
+    def run() -> None:
+        try:
+            _work(connection, settings, orders, cancelled, stopping)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(70)  # EX_SOFTWARE: the server sees it at once
+
+    thread = threading.Thread(target=run, name="avatar_pipeline jobs", daemon=True)
+    thread.start()
+    try:
+        while True:
+            message = connection.recv()
+            if "cancel" in message:
+                cancelled.add(message["cancel"])
+            elif "stop" in message:
+                stopping.set()
+                orders.put(None)
+                thread.join()
+                return
+            else:
+                orders.put(message)
+    except (EOFError, OSError):
+        os._exit(0)  # the server is gone; its next start does the job again
+
+
+def _work(
+    connection: Connection,
+    settings: Settings,
+    orders: queue.Queue[dict[str, Any] | None],
+    cancelled: set[str],
+    stopping: threading.Event,
+) -> None:
+    from avatar_pipeline.definitions import ToolsResource, defs, executes_runs, slots_watched
+
+    executes_runs()
+    tools = ToolsResource(device=settings.device, analyzer=settings.analyzer)
+    job_definition = defs.resolve_job_def("service")
+    with _instance() as instance, slots_watched(instance):
+        connection.send({"event": "ready"})
+        while (order := orders.get()) is not None:
+            job_id = order["job"]
+            try:
+                outcome = _do(
+                    order,
+                    job_definition,
+                    instance,
+                    tools,
+                    connection,
+                    partial(_is_cancelled, job_id, cancelled, stopping),
+                )
+            except Exception:
+                traceback.print_exc()
+                outcome = {"event": "failed", **_unforeseen(order["run_id"])}
+            cancelled.discard(job_id)
+            connection.send({"job": job_id, **outcome})
+
+
+def _instance() -> Any:
+    """Dagster's instance, without copies of what each run prints: those take four processes for
+    each job, and this prints nothing.
+    """
+    from dagster import DagsterInstance
+    from dagster._core.instance.ref import InstanceRef
+
+    from avatar_pipeline.core.home import dagster_home
+
+    logs = {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+    return DagsterInstance.from_ref(
+        InstanceRef.from_dir(str(dagster_home()), overrides={"compute_logs": logs})
+    )
+
+
+def _is_cancelled(job_id: str, cancelled: set[str], stopping: threading.Event) -> bool:
+    return job_id in cancelled or stopping.is_set()
+
+
+def _do(
+    order: dict[str, Any],
+    job_definition: Any,
+    instance: Any,
+    tools: Any,
+    connection: Connection,
+    cancelled: Callable[[], bool],
+) -> dict[str, Any]:
+    """Do one job; what to tell about its end."""
+    from avatar_pipeline.actors.store import ActorStore
+    from avatar_pipeline.definitions import CONSENT_TAG, SERVICE_TAG, run_task
+    from avatar_pipeline.tasks.likeness import real_people
+
+    folder, before = Path(order["folder"]), order["before"]
+    _end_runs(instance, before)
+    used = tools.open()
+    shown = real_people(ActorStore(), [*order["people"], order["params"].get("actor")])
+    watcher = _Watcher(connection, order["job"], folder, cancelled, shown)
+    used.cancelled, used.stepped, used.show, used.live = cancelled, None, None, watcher.preview
+    try:
+        result = run_task(
+            job_definition,
+            instance,
+            tools,
+            run_id=order["run_id"],
+            task=order["task"],
+            params=order["params"],
+            folder=folder,
+            sha256=order["sha256"],
+            people=order["people"],
+            tags={
+                SERVICE_TAG: order["job"],
+                RETRIES_TAG: "0",
+                **{f"{CONSENT_TAG}{name}": value for name, value in order["consent"].items()},
+                **({PARENT_TAG: before[-1], ROOT_TAG: before[0]} if before else {}),
+            },
+            progress=watcher.progress,
+        )
+    finally:
+        used.cancelled, used.stepped, used.show, used.live = (lambda: False), None, None, None
+    if result.success:
+        return {"event": "done"}
+    if result.dagster_run.status.value == "CANCELED":
+        return {"event": "cancelled"}
+    return {"event": "failed", **_reason(result, order["run_id"])}
+
+
+class _Watcher:
+    """Passes on how far a job is: numbers and words through the pipe, previews as a file in the
+    job's folder. people: whom it shows.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        job_id: str,
+        folder: Path,
+        cancelled: Callable[[], bool],
+        people: Sequence[str],
+    ) -> None:
+        self.connection, self.job_id, self.folder, self.cancelled, self.people = (
+            connection,
+            job_id,
+            folder,
+            cancelled,
+            people,
+        )
+        self.told = self.shown = time.monotonic()
+        self.previews = 0
+        self.share, self.doing = 0.0, ""
+
+    def progress(self, share: float, what: str, preview: Image.Image | None) -> None:
+        """What a task says of itself. Raises Cancelled when somebody asked for the job's end:
+        between two steps of any task.
+        """
+        if self.cancelled():
+            raise Cancelled(f"cancelled while {what or 'at work'}. Nothing was stored.")
+        self.share, self.doing = share, what
+        if preview is not None and time.monotonic() - self.shown >= PREVIEW_EVERY:
+            self.preview(preview)
+        elif time.monotonic() - self.told >= PROGRESS_EVERY:
+            self._tell()
+
+    def preview(self, picture: Image.Image) -> None:
+        """Show what is being drawn. A disk that does not take it costs the preview, not the job."""
+        from upath import UPath
+
+        from avatar_pipeline.actors.files import write_atomic
+        from avatar_pipeline.actors.handed_out import note
+        from avatar_pipeline.content_credentials.xmp import with_source_type
+        from avatar_pipeline.core.digests import sha256_bytes
+        from avatar_pipeline.core.errors import StoreError
+        from avatar_pipeline.imaging.images import encode_jpeg
+        from avatar_pipeline.service.jobs.job import PREVIEW
+
+        try:
+            shown = with_source_type(
+                encode_jpeg(picture.convert("RGB")), "trainedAlgorithmicMedia"
+            )  # gone in a second: not signed
+            for name in self.people:
+                note(name, [sha256_bytes(shown)])
+            write_atomic(UPath(self.folder / PREVIEW), shown)
+        except StoreError:
+            return
+        self.previews += 1
+        self.shown = time.monotonic()
+        self._tell()
+
+    def _tell(self) -> None:
+        self.told = time.monotonic()
+        self.connection.send(
+            {
+                "job": self.job_id,
+                "event": "progress",
+                "share": self.share,
+                "doing": self.doing,
+                "previews": self.previews,
+            }
+        )
+
+
+def _end_runs(instance: Any, run_ids: list[str]) -> None:
+    """Mark earlier runs of a job as failed: whatever executed them is gone, or this job would not
+    be done again.
+    """
+    for run_id in run_ids:
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            instance.report_run_failed(
+                run, "The process that executed this run is gone. The service does the job again."
+            )
+
+
+def _reason(result: Any, run_id: str) -> dict[str, Any]:
+    """Code, words, status and field of what failed; nothing of this machine's folders and code."""
+    from avatar_pipeline.definitions import step_error, step_fault
+
+    failed = [event for event in result.all_events if event.is_step_failure]
+    fault = step_fault(failed[0]) if failed else None
+    if fault is None:
+        return _unforeseen(run_id)
+    message = step_error(failed[0])
+    if fault.code == "credentials_unusable":
+        message = (
+            "The service cannot sign its pictures, and hands out none unsigned: its operator "
+            f"finds why in Dagster (run {run_id})."
+        )
+    if fault.code.startswith("storage_"):
+        what = (
+            "its disk is full"
+            if fault.code == "storage_full"
+            else "its operator finds why in Dagster"
+        )
+        message = f"The service could not store or read a file: {what} (run {run_id})."
+    return {"code": fault.code, "message": message, "status": fault.status, "field": fault.field}
+
+
+def _unforeseen(run_id: str) -> dict[str, Any]:
+    message = (
+        "Something went wrong inside of the service. Its operator finds what in Dagster, run "
+        f"{run_id}."
+    )
+    return {"code": "internal_error", "message": message, "status": 500, "field": None}
