@@ -28,7 +28,7 @@ from avatar_pipeline.faces.measurements import inter_eye_distance
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 from avatar_pipeline.pipeline.assets.photo_intake.analysis import Portrait, look
 from avatar_pipeline.pipeline.assets.photo_intake.duplicates import near_duplicates, strangers
-from avatar_pipeline.pipeline.assets.photo_intake.split import held_out_count
+from avatar_pipeline.pipeline.hold_out import held_out_count
 
 PHOTOGRAPHS = ("studio_portrait", "amateur_selfie", "studio_posture", "amateur_posture")
 SPLITS = 12  # for each person and number of photographs

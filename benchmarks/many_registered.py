@@ -189,10 +189,10 @@ def main() -> None:
     import dagster as dg
 
     from avatar_pipeline.actors.store import ActorStore
-    from avatar_pipeline.definitions import defs
     from avatar_pipeline.orchestration.automation.policy import automation_sensor
     from avatar_pipeline.orchestration.automation.schedules import due_actors
     from avatar_pipeline.orchestration.automation.sensors import SECONDS
+    from avatar_pipeline.orchestration.definitions import defs
     from avatar_pipeline.orchestration.registration import register
 
     rows: Rows = []

@@ -1,4 +1,4 @@
-"""Fit the average head that avatar_pipeline/faces/head_model.py turns and compares with a face.
+"""Fit the average head that faces/analyzers/head_model.py turns and compares with a face.
 
 dlib's 68 landmarks of the ten openpeople persons (MIT; per person 16 expressions, a studio
 portrait, a selfie, and a view turned by about 45 degrees where dlib finds a face in it: without
@@ -16,7 +16,12 @@ import numpy as np
 
 from avatar_pipeline.core.openpeople import PEOPLE, asset_path, emotion_tiles
 from avatar_pipeline.faces.analyzers import get_analyzer
-from avatar_pipeline.faces.head_model import LEFT_EYE_OUTER, MIRROR, NOSE_TIP, RIGHT_EYE_OUTER
+from avatar_pipeline.faces.analyzers.head_model import (
+    LEFT_EYE_OUTER,
+    MIRROR,
+    NOSE_TIP,
+    RIGHT_EYE_OUTER,
+)
 from avatar_pipeline.imaging.images import open_image
 
 # The second view of the character sheets, strictly inside its frame; the layout of all ten is the

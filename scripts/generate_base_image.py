@@ -47,20 +47,18 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
     from dagster import DagsterInstance
     from pydantic import ValidationError
 
-    from avatar_pipeline.actors.export import exports_root
     from avatar_pipeline.actors.files import write_atomic
     from avatar_pipeline.core.errors import GenerationError, RequestError
     from avatar_pipeline.core.home import dagster_home
     from avatar_pipeline.core.scratch import scratch_folder
     from avatar_pipeline.core.seeds import draw_seed
-    from avatar_pipeline.definitions import (
-        SERVICE_TAG,
-        ToolsResource,
-        defs,
-        run_task,
-        slots_watched,
-        step_error,
-    )
+    from avatar_pipeline.orchestration.definitions import defs
+    from avatar_pipeline.orchestration.jobs.service import run_task
+    from avatar_pipeline.orchestration.logging.console import step_error
+    from avatar_pipeline.orchestration.pools import slots_watched
+    from avatar_pipeline.orchestration.resources import ToolsResource
+    from avatar_pipeline.orchestration.tags import SERVICE_TAG
+    from avatar_pipeline.pipeline.exports import exports_root
     from avatar_pipeline.service.settings import from_environment
     from avatar_pipeline.tasks.folder import read_result
     from avatar_pipeline.tasks.make_base_image import Params

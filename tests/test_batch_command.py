@@ -14,9 +14,9 @@ from dagster import DagsterInstance
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli.main import main
 from avatar_pipeline.core.home import dagster_home
-from avatar_pipeline.definitions import register
 from avatar_pipeline.diffusion.session import GpuSession
 from avatar_pipeline.orchestration.batch_run import choose_actors
+from avatar_pipeline.orchestration.registration import register
 
 DESCRIPTION = "european 38 year old female with short curly dark hair"
 ONLY = ("--only", "photo_intake", "--only", "base_image")

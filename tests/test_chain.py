@@ -22,10 +22,10 @@ from PIL import Image
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli.main import main
-from avatar_pipeline.definitions import defs
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import RULES
+from avatar_pipeline.orchestration.definitions import defs
 from avatar_pipeline.pipeline.materialize import replay
 from avatar_pipeline.pipeline.models import Tools
 from avatar_pipeline.pipeline.registry import STAGES

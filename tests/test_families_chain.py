@@ -20,11 +20,11 @@ from safetensors.torch import load
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.definitions import register
 from avatar_pipeline.diffusion.families import get_family
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.training.files import read
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.running import run_avatar
 from avatar_pipeline.pipeline.assets.liveportrait_export import frame_for_liveportrait
 from avatar_pipeline.pipeline.registry import STAGES

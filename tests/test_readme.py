@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from avatar_pipeline.actors.export import exports_root
 from avatar_pipeline.cli.main import main
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.core.openpeople import emotion_tiles
+from avatar_pipeline.pipeline.exports import exports_root
 from tests.conftest import ACTOR, MATERIALIZE
 
 README = (PROJECT / "README.md").read_text()

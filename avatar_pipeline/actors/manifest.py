@@ -5,12 +5,12 @@ and to make it again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import StoreError
 
 # The libraries whose version can change a pixel or a weight.
@@ -28,13 +28,6 @@ LIBRARIES = (
     "onnxruntime",
     "insightface",
 )
-
-
-def utc_now() -> str:
-    """The present moment in UTC, ISO 8601 with microseconds, such as
-    2026-01-31T12:00:00.000000+00:00: sorts as text.
-    """
-    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 class FileEntry(BaseModel):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from avatar_pipeline.bundled_model.morphs import border_points, warp
-from avatar_pipeline.faces.head_model import HEAD
+from avatar_pipeline.faces.analyzers.head_model import HEAD
 
 # Depth of the axis that a head turns about, in outer-eye distances behind the outer eye corners:
 # between the ears (0.63) and the neck.

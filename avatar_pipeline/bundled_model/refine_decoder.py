@@ -22,8 +22,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from avatar_pipeline.bundled_model import captions
 from avatar_pipeline.bundled_model.augment import vary
 from avatar_pipeline.bundled_model.dataset import Sample
-from avatar_pipeline.bundled_model.flat_area_filter import calm
 from avatar_pipeline.bundled_model.train_autoencoder import NOISE, pixel_loss, psnr, to_tensor
+from avatar_pipeline.diffusion.flat_area_filter import calm
 from avatar_pipeline.diffusion.patch_autoencoder import PatchAutoencoder
 
 # Noise levels from which the sampler predicts its last latents: twelve steps with a flow shift of 3

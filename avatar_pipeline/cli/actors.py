@@ -21,7 +21,7 @@ def register(
     """
     from dagster import DagsterInstance
 
-    from avatar_pipeline.definitions import register as register_actors
+    from avatar_pipeline.orchestration.registration import register as register_actors
 
     home = dagster_home()
     store = actor_store()

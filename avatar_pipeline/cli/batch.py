@@ -19,7 +19,7 @@ from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.core.home import dagster_home
 
 if TYPE_CHECKING:
-    from avatar_pipeline.definitions import Done
+    from avatar_pipeline.orchestration.jobs.batch import Done
 
 INTERRUPTED = 130  # the exit code of programs that Ctrl-C ended
 
@@ -63,9 +63,9 @@ def batch(
     from dagster import DagsterInstance
 
     from avatar_pipeline.actors.consent.record import may_be_revoked
-    from avatar_pipeline.definitions import register as register_actors
     from avatar_pipeline.diffusion.overrides import preset_by_name
     from avatar_pipeline.orchestration.batch_run import choose_actors, run_batch
+    from avatar_pipeline.orchestration.registration import register as register_actors
     from avatar_pipeline.pipeline.registry import STAGES
 
     dagster_home()
@@ -105,7 +105,7 @@ def batch(
             task = progress.add_task("", total=len(chosen), left="")
 
             def report(done: Done, left: float) -> None:
-                from avatar_pipeline.definitions import duration
+                from avatar_pipeline.orchestration.jobs.batch import duration
 
                 progress.console.print(_line(done), highlight=False)
                 progress.update(task, completed=done.number, left=f"about {duration(left)} left")

@@ -189,7 +189,7 @@ def restore(
     dagster_home()
     store = actor_store()
     with DagsterInstance.get() as instance:
-        from avatar_pipeline.definitions import register as register_actors
+        from avatar_pipeline.orchestration.registration import register as register_actors
 
         register_actors(instance, store, only=[store.spec(actor).name])
         report = _reporting(instance, store)
@@ -341,8 +341,8 @@ def _finish(store: ActorStore, actor: str) -> None:
 
 def _reporting(instance: DagsterInstance, store: ActorStore) -> Report:
     """Reports restored versions to this instance."""
-    from avatar_pipeline.definitions import report_restored
     from avatar_pipeline.history.images import pictures
+    from avatar_pipeline.orchestration.restore_events import report_restored
 
     def report(manifest: Manifest, by: str, when: str) -> None:
         folder = str(store.actor_dir(manifest.actor) / manifest.asset)
@@ -357,7 +357,8 @@ def _require_idle(actor: str) -> None:
     """
     from dagster import DagsterInstance
 
-    from avatar_pipeline.definitions import free_slots_of_dead_runs, runs_under_way
+    from avatar_pipeline.orchestration.pools import free_slots_of_dead_runs
+    from avatar_pipeline.orchestration.restore_events import runs_under_way
 
     dagster_home()
     with DagsterInstance.get() as instance:

@@ -29,8 +29,8 @@ def metrics(
     from dagster import DagsterInstance
 
     from avatar_pipeline.actors.files import write_atomic
-    from avatar_pipeline.definitions import run_counts
     from avatar_pipeline.history.metrics import Gauge, prometheus_text, store_gauges
+    from avatar_pipeline.orchestration.run_counts import run_counts
 
     dagster_home()
     store = actor_store()

@@ -35,8 +35,8 @@ def run(
     """
     from dagster import DagsterInstance
 
-    from avatar_pipeline.actors.export import exports_root
     from avatar_pipeline.orchestration.running import run_avatar
+    from avatar_pipeline.pipeline.exports import exports_root
     from avatar_pipeline.pipeline.registry import STAGES
 
     dagster_home()
@@ -53,7 +53,7 @@ def run(
         | ({"model": model} if model else {})
     )
     with DagsterInstance.get() as instance:
-        from avatar_pipeline.definitions import register as register_actors
+        from avatar_pipeline.orchestration.registration import register as register_actors
 
         register_actors(instance, store, only=[spec.name])
         outcome = run_avatar(

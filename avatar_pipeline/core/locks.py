@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avatar_pipeline.actors.manifest import utc_now
+from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import ServiceError, StoreError
 from avatar_pipeline.core.os_errors import explain_os
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from avatar_pipeline.faces.head_model import HEAD
+from avatar_pipeline.faces.analyzers.head_model import HEAD
 from avatar_pipeline.faces.measurements import inter_eye_distance
 
 ITERATIONS = 4

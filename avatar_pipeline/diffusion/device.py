@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avatar_pipeline.actors.manifest import utc_now
+from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.core.locks import hold, locks_folder, this_machine
 

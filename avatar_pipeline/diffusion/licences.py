@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from avatar_pipeline.actors.manifest import utc_now
+from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.core.home import home_folder
 from avatar_pipeline.diffusion.presets import Preset

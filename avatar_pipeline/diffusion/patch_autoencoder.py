@@ -17,7 +17,7 @@ from diffusers.models.autoencoders.vae import DecoderOutput
 from torch import nn
 from torch.nn import functional
 
-from avatar_pipeline.bundled_model.flat_area_filter import calm
+from avatar_pipeline.diffusion.flat_area_filter import calm
 
 
 class ResidualBlock(nn.Module):

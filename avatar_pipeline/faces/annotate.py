@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from avatar_pipeline.faces.analyzers.head_model import NOSE_TIP, pose_axes
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.crop import INPUT_SIZE, network_input, source_crop
-from avatar_pipeline.faces.head_model import NOSE_TIP, pose_axes
 from avatar_pipeline.faces.quality import overall
 from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.faces.rules import Check

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from avatar_pipeline.actors.files import write_atomic
-from avatar_pipeline.actors.manifest import utc_now
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import StoreError
 
 

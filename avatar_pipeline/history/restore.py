@@ -18,12 +18,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from avatar_pipeline.actors.consent.record import require_scopes
-from avatar_pipeline.actors.export import drop_in
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import ActorError, StoreError
 from avatar_pipeline.history.restorations import Restoration, interrupted, record
 from avatar_pipeline.history.versions import SHORT, find_version
+from avatar_pipeline.pipeline.exports import drop_in
 from avatar_pipeline.pipeline.origin import portrait_origin
 from avatar_pipeline.pipeline.registry import STAGES
 

@@ -11,18 +11,13 @@ import dagster as dg
 
 from avatar_pipeline.actors.consent.record import may_be_revoked
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.definitions import (
-    AVATAR_JOB,
-    Done,
-    Report,
-    batch_job,
-    chosen_logger,
-    defs,
-    observed_versions,
-    process_tag,
-    step_error,
-    summary,
-)
+from avatar_pipeline.orchestration.definitions import defs
+from avatar_pipeline.orchestration.inputs import observed_versions
+from avatar_pipeline.orchestration.jobs.avatar import AVATAR_JOB
+from avatar_pipeline.orchestration.jobs.batch import Done, Report, batch_job, summary
+from avatar_pipeline.orchestration.logging.console import step_error
+from avatar_pipeline.orchestration.logging.loggers import chosen_logger
+from avatar_pipeline.orchestration.pools import process_tag
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.staleness import missing_assets, stale_assets
 

@@ -8,7 +8,10 @@ from typing import Any
 import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.definitions import AVATAR_JOB, Outcome, chosen_logger, defs, run_actor
+from avatar_pipeline.orchestration.actor_run import Outcome, run_actor
+from avatar_pipeline.orchestration.definitions import defs
+from avatar_pipeline.orchestration.jobs.avatar import AVATAR_JOB
+from avatar_pipeline.orchestration.logging.loggers import chosen_logger
 from avatar_pipeline.pipeline.models import Tools
 
 

@@ -207,7 +207,7 @@ STAGES: dict[str, Stage] = {
                 settings,
                 t.analyzer,
             ),
-            # its portrait leaves the house: actors/export.py
+            # its portrait leaves the house: pipeline/exports.py
             scopes=("embed", "generate", "publish"),
             upstream=("validated_avatar", "training_variations", "photo_intake"),
             model=False,

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from avatar_pipeline.actors.consent.record import require_consent
-from avatar_pipeline.actors.export import exports_root
 from avatar_pipeline.actors.files import local
 from avatar_pipeline.actors.name import PATTERN
 from avatar_pipeline.actors.published_copies import refuse_if_revoked
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.pipeline.exports import exports_root
 
 
 def require_consent_to_look(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:

@@ -20,8 +20,9 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from avatar_pipeline import __version__
-from avatar_pipeline.actors.manifest import Manifest, utc_now
+from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.history.images import loaders, read_picture
 from avatar_pipeline.history.versions import show

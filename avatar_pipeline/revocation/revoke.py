@@ -31,11 +31,11 @@ from avatar_pipeline.actors.consent.receipt import Deleted, Receipt, receipts, w
 from avatar_pipeline.actors.consent.record import FILE, may_be_revoked, revoked, standing
 from avatar_pipeline.actors.editing import with_values
 from avatar_pipeline.actors.files import local, read_whole, unwritable, write_atomic
-from avatar_pipeline.actors.manifest import utc_now
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import ActorError
-from avatar_pipeline.definitions import (
+from avatar_pipeline.orchestration.erasure import (
     backfills_of,
     compact,
     delete_record,

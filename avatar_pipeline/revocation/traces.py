@@ -19,12 +19,12 @@ from upath import UPath
 from avatar_pipeline.actors.checkpoints import FOLDER as CHECKPOINTS
 from avatar_pipeline.actors.consent.grant import records_and_evidence
 from avatar_pipeline.actors.consent.receipt import Deleted, Kind
-from avatar_pipeline.actors.export import drop_in_path, exports_root
 from avatar_pipeline.actors.files import files_below, files_in, local, read_whole, sync_folder
 from avatar_pipeline.actors.published_copies import copies_of
 from avatar_pipeline.actors.store import MANIFEST, ActorStore
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.scratch import abandoned, remove_abandoned
+from avatar_pipeline.pipeline.exports import drop_in_path, exports_root
 from avatar_pipeline.pipeline.registry import STAGES
 
 LEFTOVER = re.compile(r"\..*\.tmp")  # files.TEMPORARY, as a pattern for one name

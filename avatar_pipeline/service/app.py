@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import avatar_pipeline
 from avatar_pipeline.core.errors import AvatarPipelineError
+from avatar_pipeline.service.consent import heard, policy_in_words
 from avatar_pipeline.service.context import Accepted, Service
 from avatar_pipeline.service.dialects import (
     agent,
@@ -22,7 +23,6 @@ from avatar_pipeline.service.dialects import (
     face_swap,
 )
 from avatar_pipeline.service.errors import handle
-from avatar_pipeline.service.http.consent import heard, policy_in_words
 from avatar_pipeline.service.jobs.idempotency import Known, idempotent
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue

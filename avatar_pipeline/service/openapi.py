@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from avatar_pipeline.service.consent import PARAMETER
 from avatar_pipeline.service.context import kind_of
 from avatar_pipeline.service.errors import (
     AgentError,
@@ -22,7 +23,6 @@ from avatar_pipeline.service.errors import (
     dialect_of,
 )
 from avatar_pipeline.service.http.access import PUBLIC, PUBLIC_BELOW
-from avatar_pipeline.service.http.consent import PARAMETER
 
 ERRORS = (AgentError, FaceAvatarError, BaseImageError, OpenAIError, Problem)
 METHODS = ("get", "post", "put", "patch", "delete")

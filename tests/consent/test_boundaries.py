@@ -12,7 +12,7 @@ from dagster._core.execution.backfill import PartitionBackfill
 from avatar_pipeline.actors.consent.receipt import receipts
 from avatar_pipeline.actors.published_copies import remember
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.definitions import defs
+from avatar_pipeline.orchestration.definitions import defs
 from tests.history.chains import add_actor, make_chain
 
 from .conftest import NAME, Call

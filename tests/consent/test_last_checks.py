@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.actors.consent.record import standing
-from avatar_pipeline.actors.export import drop_in, drop_in_path
 from avatar_pipeline.actors.files import write_atomic
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.published_copies import refuse_if_revoked
@@ -19,6 +18,7 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.content_credentials.sign import Origin
 from avatar_pipeline.core.errors import ActorError
 from avatar_pipeline.imaging.images import encode_jpeg
+from avatar_pipeline.pipeline.exports import drop_in, drop_in_path
 from tests.history.chains import add_actor, make_chain
 
 from .conftest import NAME
@@ -121,7 +121,7 @@ def test_a_portrait_that_is_dropped_in_while_consent_ends_is_removed(
         write_atomic(path, data)
         revoke_by_hand(granted / "consent.yaml")
 
-    monkeypatch.setattr("avatar_pipeline.actors.export.write_atomic", write_and_revoke)
+    monkeypatch.setattr("avatar_pipeline.pipeline.exports.write_atomic", write_and_revoke)
     with pytest.raises(ActorError, match="revoked"):
         drop_in(store, store.spec(NAME), JPEG, ORIGIN)
     assert not drop_in_path(NAME).exists()

@@ -26,9 +26,10 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError
 from avatar_pipeline.core.home import PROJECT
-from avatar_pipeline.definitions import register, run_actor
 from avatar_pipeline.history.images import pictures
+from avatar_pipeline.orchestration.actor_run import run_actor
 from avatar_pipeline.orchestration.batch_run import choose_actors
+from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.restore_events import report_restored
 from avatar_pipeline.service.jobs import job as service_jobs
 from avatar_pipeline.service.jobs.erasure import jobs_of

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.definitions import defs
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
+from avatar_pipeline.orchestration.definitions import defs
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS, observation
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
@@ -291,10 +291,8 @@ def test_an_actor_whose_inputs_are_unusable_is_not_requested(
 
 
 def test_the_sensor_of_the_real_chain(instance: dg.DagsterInstance) -> None:
-    from avatar_pipeline.orchestration.automation.policy import (
-        KEEP_UNCHANGED_TAG,
-        automation_sensor,
-    )
+    from avatar_pipeline.orchestration.automation.policy import automation_sensor
+    from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG
 
     assert automation_sensor.default_status == dg.DefaultSensorStatus.STOPPED
     assert automation_sensor.run_tags == {KEEP_UNCHANGED_TAG: "true"}

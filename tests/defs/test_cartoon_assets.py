@@ -16,9 +16,9 @@ from avatar_pipeline.cartoons import generator, training
 from avatar_pipeline.cartoons.attributes import SIZES
 from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.core.home import PROJECT
-from avatar_pipeline.definitions import defs as actor_defs
 from avatar_pipeline.orchestration.assets.cartoon_folders import BUILD, CartoonFolders
 from avatar_pipeline.orchestration.assets.cartoons import CURVES, GROUP
+from avatar_pipeline.orchestration.definitions import defs as actor_defs
 
 GANS = [f"cartoon_gan_{size}" for size in SIZES]
 STEPS = 3

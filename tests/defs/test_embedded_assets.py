@@ -15,13 +15,13 @@ import pytest
 from avatar_pipeline.bundled_model.build_folder import prepare_denoiser
 from avatar_pipeline.bundled_model_definitions import defs
 from avatar_pipeline.core.home import PROJECT
-from avatar_pipeline.definitions import defs as actor_defs
 from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL, get_preset
 from avatar_pipeline.diffusion.weights import model_sha256
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.orchestration.assets.bundled_model import GROUP
 from avatar_pipeline.orchestration.assets.bundled_model_folders import BUILD, TrainingFolders
 from avatar_pipeline.orchestration.assets.training_history import draw_history, read_history
+from avatar_pipeline.orchestration.definitions import defs as actor_defs
 
 STEPS = {
     "embedded_autoencoder": 2,

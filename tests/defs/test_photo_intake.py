@@ -16,7 +16,8 @@ import pytest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.core.openpeople import emotion_tiles
-from avatar_pipeline.definitions import defs, register
+from avatar_pipeline.orchestration.definitions import defs
+from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.pipeline.models import Tools
 
 ASSETS = ("photo_intake", "base_image")

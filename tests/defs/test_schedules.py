@@ -15,9 +15,9 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.core.home import home_folder
-from avatar_pipeline.definitions import defs
 from avatar_pipeline.orchestration.automation import schedules
 from avatar_pipeline.orchestration.automation.sensors import failure_line, failures_sensor
+from avatar_pipeline.orchestration.definitions import defs
 from avatar_pipeline.orchestration.inputs import observation
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.pipeline.registry import MODEL, PHOTOS, SPEC, STAGES

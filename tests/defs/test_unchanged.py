@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.orchestration.automation.policy import KEEP_UNCHANGED_TAG
 from avatar_pipeline.orchestration.registration import register
+from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG
 from tests.defs.conftest import CHAIN, add_actor
 
 Run = Callable[..., dg.ExecuteInProcessResult]

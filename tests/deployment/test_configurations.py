@@ -16,9 +16,9 @@ import yaml
 from dagster._config import process_config
 
 from avatar_pipeline.core.home import PROJECT
-from avatar_pipeline.definitions import defs
+from avatar_pipeline.orchestration.definitions import defs
 from avatar_pipeline.orchestration.executors import chosen_executor, step_retries
-from avatar_pipeline.orchestration.gpu_tags import gpu_tags
+from avatar_pipeline.orchestration.tags import gpu_tags
 from avatar_pipeline.pipeline.registry import STAGES
 
 DEPLOY = PROJECT / "deploy"

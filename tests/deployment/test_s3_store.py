@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 from upath import UPath
 
-from avatar_pipeline.actors.export import drop_in
 from avatar_pipeline.actors.files import files_below
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.content_credentials.sign import Origin
@@ -23,6 +22,7 @@ from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError, StoreError
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.imaging.images import encode_jpeg
+from avatar_pipeline.pipeline.exports import drop_in
 from tests.actors.conftest import make_actor as make_actor
 from tests.actors.test_store import (
     ONE,

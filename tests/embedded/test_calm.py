@@ -2,7 +2,7 @@
 
 import torch
 
-from avatar_pipeline.bundled_model.flat_area_filter import COLOURS, calm
+from avatar_pipeline.diffusion.flat_area_filter import COLOURS, calm
 from avatar_pipeline.diffusion.patch_autoencoder import PatchAutoencoder
 
 

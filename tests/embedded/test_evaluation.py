@@ -35,8 +35,8 @@ from avatar_pipeline.bundled_model.evaluation.statistics import (
 from avatar_pipeline.bundled_model.evaluation.studio import Drawing
 from avatar_pipeline.bundled_model.people_attributes import TRAINED
 from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.faces.analyzers.head_model import HEAD
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.faces.head_model import HEAD
 
 ROW = Row(
     "disk",

@@ -15,8 +15,8 @@ import onnx
 from insightface.data import get_object
 from onnx import TensorProto, helper, numpy_helper
 
+from avatar_pipeline.faces.analyzers.head_model import pose_axes
 from avatar_pipeline.faces.analyzers.types import Pose
-from avatar_pipeline.faces.head_model import pose_axes
 
 FACE = (32.0, 32.0, 96.0, 96.0)
 SMALL_FACE = (8.0, 8.0, 24.0, 24.0)

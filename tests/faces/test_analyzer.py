@@ -9,8 +9,8 @@ from PIL import Image
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.core.openpeople import PEOPLE
 from avatar_pipeline.faces.analyzers import get_analyzer
+from avatar_pipeline.faces.analyzers.head_model import HEAD, MIRROR, head_pose, pose_axes
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer, Pose
-from avatar_pipeline.faces.head_model import HEAD, MIRROR, head_pose, pose_axes
 
 
 def test_an_unknown_analyzer_names_the_known_ones():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from avatar_pipeline.core.openpeople import PEOPLE
+from avatar_pipeline.faces.analyzers.head_model import HEAD
 from avatar_pipeline.faces.crop import as_loaded, black_share, cut, network_input, source_crop
-from avatar_pipeline.faces.head_model import HEAD
 
 
 def tilted_head() -> np.ndarray:

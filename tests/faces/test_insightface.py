@@ -11,9 +11,9 @@ import pytest
 
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.faces.analyzers import get_analyzer
+from avatar_pipeline.faces.analyzers.head_model import head_pose
 from avatar_pipeline.faces.analyzers.insightface import InsightFaceAnalyzer
 from avatar_pipeline.faces.analyzers.types import Pose
-from avatar_pipeline.faces.head_model import head_pose
 from avatar_pipeline.faces.readiness import assess
 
 pytest.importorskip(

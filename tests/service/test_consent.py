@@ -20,7 +20,7 @@ import requests
 
 from avatar_pipeline.client import ApiError, Client
 from avatar_pipeline.core.errors import ServiceError
-from avatar_pipeline.service.http.consent import policy, policy_in_words
+from avatar_pipeline.service.consent import policy, policy_in_words
 from avatar_pipeline.service.http.tokens import new_token
 from avatar_pipeline.service.settings import Settings, from_environment
 from tests.service.guarded import application

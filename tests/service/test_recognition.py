@@ -24,9 +24,11 @@ from avatar_pipeline.actors.consent.receipt import receipts
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes, sha256_file
 from avatar_pipeline.core.errors import Forbidden, StoreError
-from avatar_pipeline.definitions import ToolsResource, defs, run_task
 from avatar_pipeline.history.prune import prune
 from avatar_pipeline.imaging.images import encode_png
+from avatar_pipeline.orchestration.definitions import defs
+from avatar_pipeline.orchestration.jobs.service import run_task
+from avatar_pipeline.orchestration.resources import ToolsResource
 from avatar_pipeline.service.jobs import job as service_jobs
 from avatar_pipeline.service.jobs.erasure import jobs_of
 from avatar_pipeline.service.jobs.job import PREVIEW, Job

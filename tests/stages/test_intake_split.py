@@ -9,11 +9,7 @@ import random
 import pytest
 
 from avatar_pipeline.core.seeds import derive_seed
-from avatar_pipeline.pipeline.assets.photo_intake.split import (
-    held_out_count,
-    hold_out,
-    splits_a_group,
-)
+from avatar_pipeline.pipeline.hold_out import held_out_count, hold_out, splits_a_group
 
 NAMES = [f"{number:02d}.jpg" for number in range(15)]
 FRONT = dict.fromkeys(NAMES, "front")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from filelock import FileLock, Timeout
@@ -18,13 +18,15 @@ from upath import UPath
 
 from avatar_pipeline.actors.consent.record import FILE, Consent, Scope, Standing, revoked, standing
 from avatar_pipeline.actors.files import files_in, read_whole, write_atomic
-from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError, StoreError
 
 EVIDENCE_BYTES = 64 * 2**20  # a scan of some pages has a few MB
 # earlier records, by the moment when they were replaced
 RECORDS = re.compile(r"consent\.\d{8}T\d{6,12}Z\.yaml")
+
+if TYPE_CHECKING:
+    from avatar_pipeline.actors.store import ActorStore
 
 
 @dataclass(frozen=True)

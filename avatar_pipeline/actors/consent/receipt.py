@@ -9,13 +9,12 @@ has told what it was about to do, and the next one goes on with it.
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from upath import UPath
 
 from avatar_pipeline.actors.files import read_whole, write_atomic
-from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import StoreError
 
 Kind = Literal[
@@ -30,6 +29,9 @@ Kind = Literal[
     "dagster log",
     "temporary",
 ]
+
+if TYPE_CHECKING:
+    from avatar_pipeline.actors.store import ActorStore
 
 
 class Deleted(BaseModel):

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.faces.analyzers.head_model import head_pose
 from avatar_pipeline.faces.analyzers.types import Face
-from avatar_pipeline.faces.head_model import head_pose
 
 # Detection runs on a picture of at most this many pixels a side: HOG needs faces of 80 px, and its
 # time grows with the area. Landmarks and embedding are measured at full resolution.

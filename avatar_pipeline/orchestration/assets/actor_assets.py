@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 import dagster as dg
 from PIL import Image
 
-from avatar_pipeline.actors.export import drop_in
 from avatar_pipeline.actors.files import read_whole
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.spec import ActorSpec
@@ -20,18 +19,16 @@ from avatar_pipeline.imaging.images import preview_markdown
 from avatar_pipeline.orchestration.assets.checks import check_results, check_specs
 from avatar_pipeline.orchestration.assets.config import config_class, overrides
 from avatar_pipeline.orchestration.assets.metadata import stage_metadata
-from avatar_pipeline.orchestration.automation.policy import (
-    KEEP_UNCHANGED_TAG,
-    regenerate_when_changed,
-)
+from avatar_pipeline.orchestration.automation.policy import regenerate_when_changed
 from avatar_pipeline.orchestration.executors import step_retries
 from avatar_pipeline.orchestration.failures import as_failure
-from avatar_pipeline.orchestration.gpu_tags import gpu_tags
 from avatar_pipeline.orchestration.inputs import DATA_VERSION, record_inputs
 from avatar_pipeline.orchestration.machine import machine
 from avatar_pipeline.orchestration.partitions import ACTORS
 from avatar_pipeline.orchestration.pools import GPU_POOL, seconds_in_pool
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG, gpu_tags
+from avatar_pipeline.pipeline.exports import drop_in
 from avatar_pipeline.pipeline.materialize import produce
 from avatar_pipeline.pipeline.origin import portrait_origin
 from avatar_pipeline.pipeline.registry import STAGES, Stage

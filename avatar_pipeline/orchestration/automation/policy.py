@@ -13,11 +13,9 @@ from avatar_pipeline.orchestration.automation.conditions import (
     InPortion,
     NeverSeen,
 )
+from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG
 from avatar_pipeline.pipeline.registry import STAGES
 
-# A run with this tag keeps the versions of assets that would come out as they are:
-# pipeline/reuse.py.
-KEEP_UNCHANGED_TAG = "avatar_pipeline/keep_unchanged"
 INTERVAL = 30  # seconds between two looks at least; each asks for one run an actor
 
 

@@ -18,11 +18,11 @@ from pydantic import Field
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.orchestration.actor_run import Outcome, run_actor
-from avatar_pipeline.orchestration.automation.policy import KEEP_UNCHANGED_TAG
 from avatar_pipeline.orchestration.dagster_patches.interrupts import noticed_interrupts
 from avatar_pipeline.orchestration.logging.loggers import chosen_logger
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG
 from avatar_pipeline.pipeline.registry import STAGES
 
 BATCH_TAG = "avatar_pipeline/batch"  # on each actor's run: the id of the batch's

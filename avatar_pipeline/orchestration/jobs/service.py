@@ -25,17 +25,13 @@ from avatar_pipeline.orchestration.logging.loggers import chosen_logger
 from avatar_pipeline.orchestration.pools import process_tag
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.orchestration.tags import CONSENT_TAG, SERVICE_TAG
 from avatar_pipeline.tasks.folder import read_inputs, write_result
 from avatar_pipeline.tasks.likeness import People, real_people
 from avatar_pipeline.tasks.origin import signed
 from avatar_pipeline.tasks.table import TASKS
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
 
-# on every run of the job, and on those that it starts: the id of the service's job
-SERVICE_TAG = "avatar_pipeline/service"
-# On runs that were sent faces, with what follows: declared (field, header, field and header, or
-# operator), at, token.
-CONSENT_TAG = "avatar_pipeline/consent_"
 Progress = Callable[[float, str, Image.Image | None], None]
 _PROGRESS: ContextVar[Progress | None] = ContextVar("task_progress", default=None)
 

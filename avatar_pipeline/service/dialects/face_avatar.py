@@ -16,6 +16,7 @@ from avatar_pipeline.core.errors import NotFound
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.imaging.images import resize_to_fit
+from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import (
     Service,
     ServiceDep,
@@ -26,7 +27,6 @@ from avatar_pipeline.service.context import (
     png_input,
     submit,
 )
-from avatar_pipeline.service.http.consent import Consent, declare
 from avatar_pipeline.service.incoming import receive_image
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.tasks import draw

@@ -15,8 +15,8 @@ from avatar_pipeline.core.errors import NotFound, RequestError
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.diffusion.identity import LARGEST_WEIGHT
 from avatar_pipeline.diffusion.presets import Preset, get_preset
+from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
-from avatar_pipeline.service.http.consent import Consent, declare
 from avatar_pipeline.service.http.forms import body_schema, read_body
 from avatar_pipeline.service.incoming import receive_image
 from avatar_pipeline.service.jobs.job import Job

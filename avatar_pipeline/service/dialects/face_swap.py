@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.core.errors import RequestError
 from avatar_pipeline.face_swap.video import VideoLimits
+from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
 from avatar_pipeline.service.dialects.agent import actor_meant
-from avatar_pipeline.service.http.consent import Consent, declare
 from avatar_pipeline.service.http.forms import body_schema, read_body
 from avatar_pipeline.service.incoming import receive, receive_image
 from avatar_pipeline.service.jobs.job import Job

@@ -84,7 +84,9 @@ def _work(
     cancelled: set[str],
     stopping: threading.Event,
 ) -> None:
-    from avatar_pipeline.definitions import ToolsResource, defs, executes_runs, slots_watched
+    from avatar_pipeline.orchestration.definitions import defs
+    from avatar_pipeline.orchestration.pools import executes_runs, slots_watched
+    from avatar_pipeline.orchestration.resources import ToolsResource
 
     executes_runs()
     tools = ToolsResource(device=settings.device, analyzer=settings.analyzer)
@@ -141,7 +143,8 @@ def _do(
 ) -> dict[str, Any]:
     """Do one job; what to tell about its end."""
     from avatar_pipeline.actors.store import ActorStore
-    from avatar_pipeline.definitions import CONSENT_TAG, SERVICE_TAG, run_task
+    from avatar_pipeline.orchestration.jobs.service import run_task
+    from avatar_pipeline.orchestration.tags import CONSENT_TAG, SERVICE_TAG
     from avatar_pipeline.tasks.likeness import real_people
 
     folder, before = Path(order["folder"]), order["before"]
@@ -266,7 +269,8 @@ def _end_runs(instance: Any, run_ids: list[str]) -> None:
 
 def _reason(result: Any, run_id: str) -> dict[str, Any]:
     """Code, words, status and field of what failed; nothing of this machine's folders and code."""
-    from avatar_pipeline.definitions import step_error, step_fault
+    from avatar_pipeline.orchestration.failures import step_fault
+    from avatar_pipeline.orchestration.logging.console import step_error
 
     failed = [event for event in result.all_events if event.is_step_failure]
     fault = step_fault(failed[0]) if failed else None

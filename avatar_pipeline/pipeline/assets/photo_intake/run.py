@@ -30,12 +30,8 @@ from avatar_pipeline.pipeline.assets.photo_intake.duplicates import (
     near_duplicates,
     strangers,
 )
-from avatar_pipeline.pipeline.assets.photo_intake.split import (
-    FEWEST_PHOTOGRAPHS,
-    hold_out,
-    splits_a_group,
-)
 from avatar_pipeline.pipeline.captions import caption_details
+from avatar_pipeline.pipeline.hold_out import FEWEST_PHOTOGRAPHS, hold_out, splits_a_group
 from avatar_pipeline.pipeline.intake_files import Intake, Person, not_enough, write_intake
 from avatar_pipeline.pipeline.result import StageResult
 from avatar_pipeline.pipeline.training_set import write_csv
