@@ -9,7 +9,7 @@ import pytest
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.faces.rules import Check
-from avatar_pipeline.orchestration.assets.checks import check_results
+from avatar_pipeline.orchestration.checks import check_results
 from avatar_pipeline.orchestration.registration import register
 from tests.defs.conftest import CHAIN, Materialize, add_actor
 

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from avatar_pipeline.core.errors import AvatarPipelineError
-from avatar_pipeline.orchestration.assets.checks import check_result
+from avatar_pipeline.orchestration.checks import check_result
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.pipeline.revalidate import revalidate as judge
 from avatar_pipeline.pipeline.revalidate import worse
