@@ -20,8 +20,9 @@ import torch
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.pipeline.materialize import produce
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.materialize import materialize
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.settings import resolve_settings
 
@@ -37,13 +38,13 @@ def run_chain(actor: ActorName, seed: int) -> dict[str, Manifest]:
         shutil.copy(ACTORS / actor / "actor.yaml", folder)
         store = ActorStore(root)
         spec = store.spec(actor)
-        tools = Tools("auto", None, "dlib", print)
+        tools = RunContext(models=Models())
         for name, stage in STAGES.items():
-            product = produce(
+            product = materialize(
                 store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=seed
             )
             made[name] = store.publish(product.manifest, product.result.files)
-        tools.close()
+        tools.models.close()
     return made
 
 

@@ -24,8 +24,8 @@ from avatar_pipeline.bundled_model.evaluation.subjects import draw_subject
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.sampling import text_to_image
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
+from avatar_pipeline.diffusion.session import open_session
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.framing import eyes_and_mouth
 from avatar_pipeline.imaging.images import contact_sheet, encode_png
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     preset = get_preset("embedded")
-    session, analyzer = GpuSession(preset), get_analyzer("dlib")
+    session, analyzer = open_session(preset), get_analyzer("dlib")
     rng = random.Random(SEED)
     rows, tiles, seconds, reasons = [], [], [], []
     found_before = found_after = usable_before = usable_after = 0
@@ -78,9 +78,8 @@ def main() -> None:
             session,
             prompts.base_prompt(who, "full_body"),
             seed,
-            *size,
-            preset.steps,
-            preset.guidance_scale,
+            size,
+            Sampling(preset.steps, preset.guidance_scale),
         )
         prompt = prompts.portrait_prompt(who, prompts.NEUTRAL, prompts.STUDIO)
         began = time.perf_counter()

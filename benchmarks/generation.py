@@ -26,16 +26,19 @@ import numpy as np
 import torch
 from PIL import Image
 
+from avatar_pipeline.diffusion.sampling import Sampling
+from avatar_pipeline.diffusion.session import open_session
+
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests/diffusion/tiny.py
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import text_to_image
-from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.pipeline.materialize import produce
+from avatar_pipeline.diffusion.session import PipelineSession
+from avatar_pipeline.pipeline.materialize import materialize
 from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.progress import Progress
+from avatar_pipeline.pipeline.progress import Preview, Progress
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.settings import resolve_settings
 from tests.diffusion import tiny
@@ -50,7 +53,7 @@ PEOPLE = (
 
 
 def bare(
-    session: GpuSession, prompt: str, seed: int, size: tuple[int, int], steps: int
+    session: PipelineSession, prompt: str, seed: int, size: tuple[int, int], steps: int
 ) -> Image.Image:
     """A picture as diffusers' documentation draws it, in the precision of the session's device."""
     device, pipeline = session.device, session.pipeline
@@ -73,18 +76,20 @@ def bare(
 
 
 def overhead(
-    session: GpuSession, prompt: str, size: tuple[int, int], steps: int, pairs: int
+    session: PipelineSession, prompt: str, size: tuple[int, int], steps: int, pairs: int
 ) -> tuple[float, float, bool]:
     """Median seconds of a bare call, median of ours minus it, and whether all pictures are the
     same.
     """
     scale = session.preset.guidance_scale
     # as in a run of Dagster
-    session.watch = Progress(lambda line: None, lambda image, text: None, lambda: False)
+    watched = replace(
+        session, on_step=Progress(lambda line: None, [Preview(lambda image, text: None)])
+    )
     calls: tuple[Callable[[int], Image.Image], ...] = (
         # a new prompt each time: ours keeps embeddings
         lambda seed: bare(session, f"{prompt} {seed}", seed, size, steps),
-        lambda seed: text_to_image(session, f"{prompt} {seed}", seed, *size, steps, scale),
+        lambda seed: text_to_image(watched, f"{prompt} {seed}", seed, size, Sampling(steps, scale)),
     )
     taken: tuple[list[float], list[float]] = ([], [])
     same = True
@@ -111,8 +116,8 @@ def measure_overhead() -> bool:
     )
     with tempfile.TemporaryDirectory() as folder:
         preset = get_preset("embedded")
-        cases: list[tuple[str, GpuSession, tuple[int, int], int]] = [
-            ("embedded, 512x512, 12 steps", GpuSession(preset), (512, 512), 12)
+        cases: list[tuple[str, PipelineSession, tuple[int, int], int]] = [
+            ("embedded, 512x512, 12 steps", open_session(preset), (512, 512), 12)
         ]
         for name, family in (("sdxl", "sdxl"), ("flux-dev", "flux")):
             tiny.build(family, Path(folder) / name)
@@ -120,7 +125,7 @@ def measure_overhead() -> bool:
             cases.append(
                 (
                     f"tiny {name}, 256x256, 12 steps",
-                    GpuSession(replace(get_preset(name), accept=""), "cpu", model),
+                    open_session(replace(get_preset(name), accept=""), "cpu", model),
                     (256, 256),
                     12,
                 )
@@ -172,7 +177,7 @@ def count_loads() -> bool:
         for name in store.names():
             spec = store.spec(name)
             for asset in ("photo_intake", "base_image"):
-                product = produce(
+                product = materialize(
                     store,
                     STAGES[asset],
                     spec,
@@ -192,7 +197,7 @@ def count_loads() -> bool:
 def main() -> None:
     """Command line."""
     wanted = sys.argv[1:] or ["overhead", "actors"]
-    session = GpuSession(get_preset("embedded"))
+    session = open_session(get_preset("embedded"))
     print(f"{session.device_name}, torch {torch.__version__}, {platform.system()}\n")
     passed = [{"overhead": measure_overhead, "actors": count_loads}[name]() for name in wanted]
     sys.exit(not all(passed))

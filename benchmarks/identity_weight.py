@@ -26,8 +26,8 @@ from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import portrait_prompt
-from avatar_pipeline.diffusion.sampling import text_to_image
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
+from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.imaging.images import contact_sheet, encode_png, open_image, resize_to_fit
@@ -46,7 +46,7 @@ ANYBODY = portrait_prompt(
 NOISE = 0.02  # of a median over some 36 pictures: two sets of seeds differ by up to this much
 
 
-def subjects(session: GpuSession, analyzer: FaceAnalyzer) -> dict[str, np.ndarray]:
+def subjects(session: PipelineSession, analyzer: FaceAnalyzer) -> dict[str, np.ndarray]:
     """Embeddings of the faces to give, by name."""
     preset = session.preset
     images = {
@@ -56,7 +56,7 @@ def subjects(session: GpuSession, analyzer: FaceAnalyzer) -> dict[str, np.ndarra
     for index, who in enumerate(DRAWN):
         prompt = f"headshot portrait photograph of {who}, neutral gray studio background"
         images[f"drawn {index}"] = text_to_image(
-            session, prompt, index, preset.width, preset.height, preset.steps, 3.0
+            session, prompt, index, (preset.width, preset.height), Sampling(preset.steps, 3.0)
         )
     found = {name: analyzer.analyze(np.asarray(image)) for name, image in images.items()}
     return {name: faces[0].embedding for name, faces in found.items() if faces}
@@ -71,7 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     preset = get_preset("embedded")
     preset = replace(preset, identity_unit=options.unit or preset.identity_unit)
-    session, analyzer = GpuSession(preset), get_analyzer("dlib")
+    session, analyzer = open_session(preset), get_analyzer("dlib")
     people = subjects(session, analyzer)
     tiles: list[tuple[Image.Image, str]] = []
 
@@ -86,10 +86,8 @@ def main() -> None:
                     session,
                     ANYBODY,
                     seed,
-                    *size,
-                    preset.steps,
-                    preset.guidance_scale,
-                    identity=identity,
+                    size,
+                    Sampling(preset.steps, preset.guidance_scale, identity=identity),
                 )
                 faces = analyzer.analyze(np.asarray(image))
                 if index == 0:

@@ -20,6 +20,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from avatar_pipeline.diffusion.sampling import Sampling
+from avatar_pipeline.diffusion.session import open_session
+
 ROOT = Path(__file__).parents[1]
 PERSON, PICTURES = "P005", 8
 STEPS, EVERY = 40, 8
@@ -35,7 +38,6 @@ def child(pictures: Path, checkpoint: Path, out: Path) -> None:
     from avatar_pipeline.actors.checkpoints import CheckpointFile
     from avatar_pipeline.diffusion.presets import get_preset
     from avatar_pipeline.diffusion.sampling import text_to_image
-    from avatar_pipeline.diffusion.session import GpuSession
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.loop import train_lora
     from avatar_pipeline.diffusion.training.record import Evaluation, Step
@@ -46,7 +48,7 @@ def child(pictures: Path, checkpoint: Path, out: Path) -> None:
             print("save", len(data), flush=True)
             super().save(data)
 
-    session = GpuSession(get_preset("embedded"), "cpu")
+    session = open_session(get_preset("embedded"), "cpu")
     images = [Image.open(path).convert("RGB") for path in sorted(pictures.iterdir())]
 
     def on_step(step: Step) -> None:
@@ -55,7 +57,7 @@ def child(pictures: Path, checkpoint: Path, out: Path) -> None:
     def evaluate(step: int) -> Evaluation:
         print("evaluate", step, flush=True)
         drawn = np.asarray(
-            text_to_image(session, "photograph of a sks person", 7, 512, 512, 4, 2.0)
+            text_to_image(session, "photograph of a sks person", 7, (512, 512), Sampling(4, 2.0))
         )
         return Evaluation(float(drawn.mean()), {"spread": float(drawn.std())}, [drawn])
 

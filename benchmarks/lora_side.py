@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from avatar_pipeline.diffusion.session import open_session
+
 KEPT: list[Any] = []
 
 
@@ -24,7 +26,6 @@ def ours(job: dict[str, Any]) -> None:
     from PIL import Image
 
     from avatar_pipeline.diffusion.presets import get_preset
-    from avatar_pipeline.diffusion.session import GpuSession
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.loop import train_lora
     from avatar_pipeline.diffusion.training.record import Evaluation
@@ -33,9 +34,9 @@ def ours(job: dict[str, Any]) -> None:
     side = job["side"]
     sizes = dict.fromkeys(("headshot", "half_body", "full_body"), (side, side))
     preset = replace(get_preset(job["preset"]), model=job["model"], sizes=sizes, size_multiple=16)
-    session = GpuSession(preset, job["device"], job["model"])
+    session = open_session(preset, job["device"], job["model"])
     if job["precision"] == "float32":
-        session.__dict__["device"] = replace(session.device, autocast=None)
+        session.loaded.__dict__["device"] = replace(session.device, autocast=None)
     pictures = [Image.open(path).convert("RGB") for path in sorted(Path(job["pictures"]).iterdir())]
     settings = from_preset(
         preset,

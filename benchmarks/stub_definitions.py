@@ -18,9 +18,8 @@ from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.jobs.batch import batch_job
 from avatar_pipeline.orchestration.logging.console import console, silent
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
-from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.registry import Inputs, Stage
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 
 
 class Settings(BaseModel):
@@ -29,7 +28,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def picture(inputs: Inputs, settings: Settings, tools: Tools) -> StageResult:
+def picture(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """One colour, by the seed."""
     image = Image.new("RGB", (64, 64), derive_seed(inputs.root_seed, "picture") % 2**24)
     return StageResult(

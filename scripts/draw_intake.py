@@ -20,10 +20,11 @@ from avatar_pipeline.actors.photos import Photo, import_openpeople, photographs
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.openpeople import emotion_tiles
-from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
 from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.models import Models
+from avatar_pipeline.pipeline.stage import Inputs
 
 SEED = 42  # demo's
 
@@ -64,7 +65,9 @@ def main() -> None:
         name=ActorName("demo"), description="a man", likeness="synthetic", photos="openpeople:P005"
     )
     result = photo_intake.run(
-        spec, photos, SEED, photo_intake.Settings(), get_preset(spec.preset), get_analyzer()
+        Inputs(spec, photos, {}, SEED, dict),
+        photo_intake.Settings(),
+        RunContext(models=Models("cpu")),
     )
     sheet = open_image(result.files["contact_sheet.jpg"], name="contact sheet")
     Path(sys.argv[1]).write_bytes(encode_jpeg(sheet, quality=75))

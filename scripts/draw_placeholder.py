@@ -15,7 +15,7 @@ from avatar_pipeline.actors.files import write_atomic
 from avatar_pipeline.content_credentials.xmp import with_source_type
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import open_session
 from avatar_pipeline.imaging.images import encode_jpeg
 from avatar_pipeline.tasks.template import placeholder
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("file", nargs="?", type=Path, default=FILE, help="where to write it")
     file = parser.parse_args().file
     file.parent.mkdir(parents=True, exist_ok=True)
-    jpeg = encode_jpeg(placeholder(GpuSession(get_preset("embedded"), "cpu")), QUALITY)
+    jpeg = encode_jpeg(placeholder(open_session(get_preset("embedded"), "cpu")), QUALITY)
     # not signed: the same bytes each time
     write_atomic(UPath(file), with_source_type(jpeg, "trainedAlgorithmicMedia"))
     print(f"{file}: {file.stat().st_size:,} bytes")

@@ -53,7 +53,7 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
     from avatar_pipeline.core.scratch import scratch_folder
     from avatar_pipeline.core.seeds import draw_seed
     from avatar_pipeline.orchestration.definitions import defs
-    from avatar_pipeline.orchestration.jobs.service import run_task
+    from avatar_pipeline.orchestration.jobs.service import TaskOrder, run_task
     from avatar_pipeline.orchestration.logging.console import step_error
     from avatar_pipeline.orchestration.pools import slots_watched
     from avatar_pipeline.orchestration.resources import ToolsResource
@@ -82,10 +82,8 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
     dagster_home()
     run_id = str(uuid.uuid4())
     with DagsterInstance.get() as instance, slots_watched(instance), scratch_folder() as folder:
-        result = run_task(
-            defs.resolve_job_def("service"),
-            instance,
-            ToolsResource(device=settings.device, analyzer=settings.analyzer),
+        tools = ToolsResource(device=settings.device, analyzer=settings.analyzer)
+        order = TaskOrder(
             run_id=run_id,
             task="make_base_image",
             params=params.model_dump(mode="json"),
@@ -93,8 +91,9 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
             sha256={},
             people=[],
             tags={SERVICE_TAG: run_id},
-            progress=lambda share, what, preview: None,
         )
+        job = defs.resolve_job_def("service")
+        result = run_task(job, instance, tools, order, tools.open(), lambda *_: None)
         if not result.success:
             reasons = [step_error(event) for event in result.all_events if event.is_step_failure]
             raise GenerationError("\n".join(reasons) or "The run was stopped.")

@@ -14,7 +14,8 @@ from dagster import DagsterInstance
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli.main import main
 from avatar_pipeline.core.home import dagster_home
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.loading import load_pipeline
+from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.orchestration.batch_run import choose_actors
 from avatar_pipeline.orchestration.registration import register
 
@@ -80,13 +81,12 @@ def test_all_with_one_load_and_the_failed_one_by_name_then_only_what_is_missing_
     world: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loads: list[str] = []
-    load = GpuSession._load
 
-    def counted(self: GpuSession) -> Any:
-        loads.append(self.preset.name)
-        return load(self)
+    def counted(preset: Preset, *rest: Any) -> Any:
+        loads.append(preset.name)
+        return load_pipeline(preset, *rest)
 
-    monkeypatch.setattr(GpuSession, "_load", counted)
+    monkeypatch.setattr("avatar_pipeline.diffusion.loaded.load_pipeline", counted)
     code, out, err = call(capsys, "batch", "--all", *ONLY, *FEW_STEPS)
     assert code == 1
     assert loads == ["embedded"]

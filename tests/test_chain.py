@@ -26,8 +26,9 @@ from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.orchestration.definitions import defs
+from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import replay
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from tests.conftest import ACTOR
 
@@ -43,10 +44,10 @@ def manifests(store: ActorStore) -> dict[str, Manifest]:
 
 
 @pytest.fixture(scope="session")
-def tools(analyzer: FaceAnalyzer) -> Iterator[Tools]:
-    tools = Tools("auto", None, "dlib", print)
+def tools(analyzer: FaceAnalyzer) -> Iterator[RunContext]:
+    tools = RunContext(models=Models())
     yield tools
-    tools.close()
+    tools.models.close()
 
 
 def test_every_asset_has_its_files(chain: Path, manifests: dict[str, Manifest]) -> None:
@@ -204,7 +205,7 @@ def test_the_export_tells_where_it_comes_from(chain: Path, manifests: dict[str, 
 
 @pytest.mark.parametrize("asset", STAGES)
 def test_the_same_inputs_settings_and_seed_give_the_same_digest(
-    asset: str, store: ActorStore, tools: Tools
+    asset: str, store: ActorStore, tools: RunContext
 ) -> None:
     recorded, product = replay(store, ACTOR, asset, tools)
     assert product.digest == recorded.digest

@@ -9,8 +9,9 @@ from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.faces.readiness import worst
-from avatar_pipeline.pipeline.materialize import produce
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.materialize import materialize
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.settings import resolve_settings
 
@@ -19,16 +20,16 @@ def test_the_lora_of_demo_looks_like_the_held_out_photographs(tmp_path: Path) ->
     name = ActorName("demo")
     (tmp_path / name).mkdir()
     shutil.copy(PROJECT / "data" / "actors" / name / "actor.yaml", tmp_path / name)
-    store, tools = ActorStore(tmp_path), Tools("auto", None, "dlib", print)
+    store, tools = ActorStore(tmp_path), RunContext(models=Models())
     spec = store.spec(name)
     products = {}
     for asset, stage in STAGES.items():
-        product = produce(
+        product = materialize(
             store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=spec.seed
         )
         store.publish(product.manifest, product.result.files)
         products[asset] = product
-    tools.close()
+    tools.models.close()
     told = products["lora"].manifest.metrics
     assert told["renders_before"] == told["renders_after"] == 12
     assert float(told["distance_before"] or 0) >= 0.60

@@ -7,8 +7,9 @@ from pathlib import Path
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.pipeline.materialize import produce
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.materialize import materialize
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.settings import resolve_settings
 
@@ -25,7 +26,7 @@ settings:
 
 
 def run_chain(
-    root: Path, seed: int, tools: Tools, last: str = "liveportrait_export"
+    root: Path, seed: int, tools: RunContext, last: str = "liveportrait_export"
 ) -> dict[str, Manifest]:
     """Every asset up to `last`, made and stored."""
     name = ActorName("described")
@@ -35,7 +36,9 @@ def run_chain(
     spec = store.spec(name)
     made = {}
     for asset, stage in STAGES.items():
-        product = produce(store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=seed)
+        product = materialize(
+            store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=seed
+        )
         made[asset] = store.publish(product.manifest, product.result.files)
         if asset == last:
             break
@@ -43,10 +46,10 @@ def run_chain(
 
 
 def test_a_seed_decides_all_digests(tmp_path: Path) -> None:
-    tools = Tools("auto", None, "dlib", print)
+    tools = RunContext(models=Models())
     first, again = (run_chain(tmp_path / run, 5, tools) for run in ("a", "b"))
     other = run_chain(tmp_path / "c", 6, tools, last="training_variations")
-    tools.close()
+    tools.models.close()
     for asset in STAGES:
         assert first[asset].digest == again[asset].digest, asset
     for asset in other:

@@ -33,7 +33,7 @@ from avatar_pipeline.bundled_model.evaluation import (
 from avatar_pipeline.bundled_model.evaluation.rows import Row, table
 from avatar_pipeline.bundled_model.evaluation.studio import Studio
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import open_session
 from avatar_pipeline.faces.analyzers.dlib import DlibAnalyzer
 from avatar_pipeline.imaging.images import encode_jpeg
 
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     torch.set_num_threads(min(THREADS, torch.get_num_threads()))
     studio = Studio(
-        GpuSession(get_preset("embedded"), options.device, options.model),
+        open_session(get_preset("embedded"), options.device, options.model),
         DlibAnalyzer(),
         options.pictures,
     )

@@ -90,17 +90,19 @@ def replay(
     """Make an asset again from its manifest, and compare digests. Stores nothing; fails when they
     differ.
     """
+    from avatar_pipeline.pipeline.context import RunContext
     from avatar_pipeline.pipeline.materialize import differences
     from avatar_pipeline.pipeline.materialize import replay as replay_asset
-    from avatar_pipeline.pipeline.models import Tools
+    from avatar_pipeline.pipeline.models import Models
     from avatar_pipeline.pipeline.registry import STAGES
 
     if asset not in STAGES:
         raise StoreError(f"There is no asset {asset!r}. Assets: {', '.join(STAGES)}.")
-    tools = Tools(
-        device, model, "dlib", lambda line: out.print(line, markup=False, highlight=False)
+    context = RunContext(
+        models=Models(device, model=model),
+        log=lambda line: out.print(line, markup=False, highlight=False),
     )
-    recorded, product = replay_asset(actor_store(), actor, asset, tools)
+    recorded, product = replay_asset(actor_store(), actor, asset, context)
     out.print(f"recorded {recorded.digest}\nreplayed {product.digest}", highlight=False)
     if product.digest != recorded.digest:
         raise StoreError(

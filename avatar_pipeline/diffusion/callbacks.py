@@ -1,5 +1,5 @@
-"""Watching a drawing: what is told after each denoising step. Whatever the watcher raises ends the
-drawing there and then.
+"""What is reported after each denoising step. An error that `on_step` raises ends the drawing
+there and then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Step:
     """One denoising step that is done.
 
     number: 1 to `total`. seconds: since the drawing began. preview: decodes a small picture of what
-    the model is about to draw, when it is called; it is valid until the watcher returns.
+    the model is about to draw, when it is called; it is valid until on_step returns.
     """
 
     number: int
@@ -33,22 +33,22 @@ class Step:
     preview: Callable[[], Image.Image]
 
 
-Watch = Callable[[Step], None]
+OnStep = Callable[[Step], None]
 
 
 class StepCallback:
-    """What a pipeline calls after each step; it tells `watch`, and does at once what has to happen
-    before step `start`.
+    """What a pipeline calls after each step: reports it to `on_step`, and does at once what has to
+    happen before step `start`.
     """
 
     def __init__(
         self,
-        watch: Watch | None,
+        on_step: OnStep | None,
         decode: Callable[[torch.Tensor], Image.Image],
         start: int = 0,
         on_start: Callable[[], None] | None = None,
     ) -> None:
-        self.watch = watch
+        self.on_step = on_step
         self.decode = decode
         self.start = start
         self.on_start = on_start
@@ -61,9 +61,9 @@ class StepCallback:
         """diffusers' callback_on_step_end; index: of the step that is done, from 0."""
         if self.on_start is not None and index + 1 == self.start:
             self.on_start()
-        if self.watch is not None:
+        if self.on_step is not None:
             latents, before = tensors["latents"], self.before
-            self.watch(
+            self.on_step(
                 Step(
                     index + 1,
                     pipeline.num_timesteps,

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.families import Words
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ _encoded: WeakKeyDictionary[Any, OrderedDict[tuple[str, str], Words]] = WeakKeyD
 
 
 def word_arguments(
-    session: GpuSession, prompt: str, negative_prompt: str, guidance_scale: float
+    session: PipelineSession, prompt: str, negative_prompt: str, guidance_scale: float
 ) -> dict[str, torch.Tensor]:
     """What the pipelines take for a prompt: its embeddings, and the negative prompt's where the
     family is guided by one; each (1, ...).
@@ -50,14 +50,14 @@ def word_arguments(
     return {**words, **{f"negative_{name}": tensor for name, tensor in negative.items()}}
 
 
-def encode(session: GpuSession, prompt: str) -> Words:
+def encode(session: PipelineSession, prompt: str) -> Words:
     """Text embeddings of a prompt, as it is drawn and as it is trained: in the same windows and
     precision. Each tensor is (1, ...).
     """
     return _encode(session, "encode_prompt", session.family.encode_prompt, prompt)
 
 
-def encode_nothing(session: GpuSession, tokens: int) -> Words:
+def encode_nothing(session: PipelineSession, tokens: int) -> Words:
     """What a drawing without a negative prompt is guided from, beside a prompt of so many
     tokens.
     """
@@ -73,7 +73,7 @@ def token_count(words: Words) -> int:
     return words["prompt_embeds"].shape[1]
 
 
-def autocast(session: GpuSession) -> Any:
+def autocast(session: PipelineSession) -> Any:
     """The lower precision that the session's device computes in, as a context."""
     import torch
 
@@ -82,7 +82,7 @@ def autocast(session: GpuSession) -> Any:
 
 
 def _encode(
-    session: GpuSession, kind: str, encode: Callable[[Any, str], Words], prompt: str
+    session: PipelineSession, kind: str, encode: Callable[[Any, str], Words], prompt: str
 ) -> Words:
     """The embeddings of a prompt. Prompts are encoded one by one, so that they do not depend on
     what they are drawn beside.

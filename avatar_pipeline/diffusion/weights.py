@@ -353,7 +353,7 @@ def _is_used(index: dict[str, Any], part: str) -> bool:
     )
 
 
-# The safety checker and what serves it: see GpuSession.pipeline for why it is left out.
+# The safety checker and what serves it: see PipelineSession.pipeline for why it is left out.
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 
 

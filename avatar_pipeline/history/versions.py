@@ -11,7 +11,8 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.history.restorations import Restoration, restorations
-from avatar_pipeline.pipeline.registry import MODEL, PHOTOS, SPEC, STAGES
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
 
 SHORT = 12  # digits of a digest that people compare
 

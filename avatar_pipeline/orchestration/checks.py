@@ -12,7 +12,7 @@ import dagster as dg
 from avatar_pipeline.faces.rules import RULES, Check
 from avatar_pipeline.orchestration.partitions import ACTORS
 from avatar_pipeline.pipeline.assets.photo_intake.run import INTAKE_RULES
-from avatar_pipeline.pipeline.registry import Stage
+from avatar_pipeline.pipeline.stage import Stage
 
 
 def check_specs(stage: Stage) -> list[dg.AssetCheckSpec]:

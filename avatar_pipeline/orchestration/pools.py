@@ -27,7 +27,7 @@ import psutil
 from dagster import DagsterEventType
 
 # One step at a time holds the device, over all runs of a host: dagster.yaml limits the pool,
-# GpuSession.turn locks what Dagster does not see.
+# PipelineSession.turn locks what Dagster does not see.
 GPU_POOL = "gpu"
 PROCESS_TAG = "avatar_pipeline/process"
 # seconds between two looks: what Dagster itself waits at most between two tries for a slot

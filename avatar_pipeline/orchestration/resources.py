@@ -1,5 +1,5 @@
-"""The resources: where the actors lie, and the tools of a run (the device with its diffusion
-models, the face analyzer).
+"""The resources: where the actors are stored, and the models of a run (the device with its
+diffusion pipelines, the face analyzer).
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pydantic import Field, PrivateAttr
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.orchestration.pools import slots_watched, tag_own_run
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.models import Models
 
-# The tools of a batch, for the runs inside of its own. Dagster makes a resource anew for every run,
-# and lets no run replace one.
-_LENT: ContextVar[Tools | None] = ContextVar("lent_tools", default=None)
+# What a batch, or the service, works with, for the runs inside of its own: Dagster makes a new
+# resource for every run, and lets no run replace one.
+_LENT: ContextVar[RunContext | None] = ContextVar("lent_context", default=None)
 
 
 class StoreResource(dg.ConfigurableResource):
@@ -60,39 +61,46 @@ class ToolsResource(dg.ConfigurableResource):
         description='Face analyzer: "dlib", or "insightface" when its weights are on disk.',
     )
 
-    _tools: Tools | None = PrivateAttr(None)
+    _context: RunContext | None = PrivateAttr(None)
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[ToolsResource]:
         """Start with a run: before any of its steps asks for a slot in a pool."""
         log, instance, run = context.log, context.instance, context.run
         lent = _LENT.get()
-        self._tools = lent or self._make(log.info if log else print)
+        self._context = lent or self._make(log.info if log else print)
         with ExitStack() as stack:
             if lent is None:
-                stack.callback(self._tools.close)
+                stack.callback(self._context.models.close)
             if instance is not None and run is not None and instance.is_persistent:
                 tag_own_run(instance, run)
-                if lent is None:  # else whoever lends them watches
+                if lent is None:  # else the lender watches
                     stack.enter_context(slots_watched(instance))
             yield self
 
-    def open(self) -> Tools:
-        """The run's tools; the same ones each time."""
-        if self._tools is None:
-            self._tools = self._make(print)
-        return self._tools
+    def open(self) -> RunContext:
+        """Return the run's context, whose models are the same ones each time."""
+        if self._context is None:
+            self._context = self._make(print)
+        return self._context
 
     @contextmanager
-    def lent(self) -> Iterator[None]:
-        """Runs that start within this block, in this process, use these very tools, and leave them
-        open: what has been loaded stays.
+    def lent(self, context: RunContext) -> Iterator[None]:
+        """Have runs that start within this block, in this process, work in `context`, and leave its
+        models open: what has been loaded stays.
         """
-        token = _LENT.set(self.open())
+        token = _LENT.set(context)
         try:
             yield
         finally:
             _LENT.reset(token)
 
-    def _make(self, log: Callable[[str], None]) -> Tools:
-        return Tools(self.device, self.model, self.analyzer, log, self.preset, self.overrides)
+    def _make(self, log: Callable[[str], None]) -> RunContext:
+        models = Models(
+            self.device,
+            self.analyzer,
+            model=self.model,
+            preset=self.preset,
+            overrides=self.overrides,
+        )
+        return RunContext(models=models, log=log)

@@ -21,7 +21,7 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.orchestration.assets.metadata import stage_metadata
 from avatar_pipeline.pipeline.registry import STAGES
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import StageResult
 
 PAGE = 100  # events read at once, newest first
 # A pointer from before the first event: whatever version of the input there is, is newer.

@@ -12,7 +12,7 @@ from avatar_pipeline.orchestration.actor_run import Outcome, run_actor
 from avatar_pipeline.orchestration.definitions import defs
 from avatar_pipeline.orchestration.jobs.avatar import AVATAR_JOB
 from avatar_pipeline.orchestration.logging.loggers import chosen_logger
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.models import Models
 
 
 def run_avatar(
@@ -38,9 +38,7 @@ def run_avatar(
     }
     spec = store.spec(actor)
     # loads nothing
-    Tools(**{"device": "auto", "model": None, "analyzer": "dlib", "log": print, **chosen}).preset(
-        spec
-    )
+    Models(**chosen).preset(spec)
     job = defs.resolve_job_def(AVATAR_JOB.name)
     return run_actor(
         job,

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -33,9 +33,10 @@ from avatar_pipeline.diffusion.overrides import (
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.faces.rules import Verdict
-from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.registry import MODEL, PHOTOS, SPEC, STAGES, Inputs, Stage
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.models import Models
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC, Inputs, Stage, StageResult
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class Product:
         return worst(self.result.checks) if self.result.checks else "pass"
 
 
-def produce(
+def materialize(
     store: ActorStore,
     stage: Stage,
     spec: ActorSpec,
     settings: BaseModel,
-    tools: Tools,
+    context: RunContext,
     *,
     seed: int = -1,
     upstream: Mapping[str, Manifest] | None = None,
@@ -101,13 +102,12 @@ def produce(
         checkpoints=store.checkpoint(spec.name, stage.name) if resume else None,
     )
     local = stage.model and not stage.elsewhere(spec, settings)
-    versions = input_versions(stage, spec, settings, tools, photos, manifests)
-    preset = tools.preset(spec)
-    with (
-        _device(local, spec, tools, f"{stage.name} of {spec.name}") as used,
-        tools.allowed_by(watched(spec, folder, stage.scopes)),
-    ):
-        result = stage.run(inputs, settings, tools)
+    versions = input_versions(stage, spec, settings, context, photos, manifests)
+    preset = context.preset(spec)
+    with _device(local, spec, context, f"{stage.name} of {spec.name}") as used:
+        result = stage.run(
+            inputs, settings, context.also_checking(watched(spec, folder, stage.scopes))
+        )
     # it may have been revoked, or have expired, in the meantime
     require_scopes(spec, folder, stage.scopes)
     used.update(result.machine)
@@ -129,14 +129,16 @@ def produce(
         libraries=library_versions(),
         metrics=result.metrics,
         person=person_version(spec),
-        analyzer=tools.analyzer_name,
+        analyzer=context.models.analyzer_name,
         checks=[dataclasses.asdict(check) for check in result.checks],
         **used,
     )
     return Product(manifest, result)
 
 
-def replay(store: ActorStore, name: str, asset: str, tools: Tools) -> tuple[Manifest, Product]:
+def replay(
+    store: ActorStore, name: str, asset: str, context: RunContext
+) -> tuple[Manifest, Product]:
     """Make the current version of an asset again from its manifest: the same settings, seed and
     versions of the inputs.
 
@@ -150,21 +152,20 @@ def replay(store: ActorStore, name: str, asset: str, tools: Tools) -> tuple[Mani
         for parent in stage.upstream
     }
     settings = stage.settings.model_validate(recorded.settings)
-    with tools.pinned(recorded_preset(recorded, tools)):
-        product = produce(
-            store,
-            stage,
-            store.spec(name),
-            settings,
-            tools,
-            seed=recorded.root_seed,
-            upstream=upstream,
-            resume=False,
-        )
+    product = materialize(
+        store,
+        stage,
+        store.spec(name),
+        settings,
+        replace(context, pinned_preset=recorded_preset(recorded, context.models)),
+        seed=recorded.root_seed,
+        upstream=upstream,
+        resume=False,
+    )
     return recorded, product
 
 
-def recorded_preset(recorded: Manifest, tools: Tools) -> Preset:
+def recorded_preset(recorded: Manifest, models: Models) -> Preset:
     """The preset with the values of a manifest, whatever actor.yaml, the table and the environment
     say now.
 
@@ -176,7 +177,7 @@ def recorded_preset(recorded: Manifest, tools: Tools) -> Preset:
         recorded.preset,
         values,
         f"the manifest of {recorded.actor}'s {recorded.asset}",
-        run_values={"model": tools.run_values.get("model")},
+        run_values={"model": models.run_values.get("model")},
         environ={
             name: value for name, value in os.environ.items() if name.startswith(MODEL_PREFIX)
         },
@@ -226,7 +227,7 @@ def input_versions(
     stage: Stage,
     spec: ActorSpec,
     settings: BaseModel,
-    tools: Tools,
+    context: RunContext,
     photos: Sequence[Photo],
     upstream: Mapping[str, Manifest],
 ) -> dict[str, str]:
@@ -236,7 +237,7 @@ def input_versions(
     versions = {SPEC: spec_version(spec)}
     versions |= {PHOTOS: photos_version(photos)} if stage.photos else {}
     local = stage.model and not stage.elsewhere(spec, settings)
-    versions |= {MODEL: tools.model_sha256(spec)} if local else {}
+    versions |= {MODEL: context.model_sha256(spec)} if local else {}
     return versions | {name: upstream[name].digest for name in stage.upstream}
 
 
@@ -296,7 +297,9 @@ def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str
 
 
 @contextmanager
-def _device(model: bool, spec: ActorSpec, tools: Tools, work: str = "") -> Iterator[dict[str, Any]]:
+def _device(
+    model: bool, spec: ActorSpec, context: RunContext, work: str = ""
+) -> Iterator[dict[str, Any]]:
     """Hold the device while a stage runs that uses the model; the yielded dict is filled with what
     the manifest says about it.
     """
@@ -307,8 +310,8 @@ def _device(model: bool, spec: ActorSpec, tools: Tools, work: str = "") -> Itera
         peak = process_peak_mb()
         used.update(device="cpu", seconds=time.perf_counter() - start, peak_memory_mb=peak)
         return
-    session = tools.session(spec)
-    with session.turn(work) as usage:
+    session = context.session(spec)
+    with session.device_lock(work) as usage:
         held = len(session.plan_history)
         begun = session.plan.describe() if session.plan else ""
         yield used

@@ -21,18 +21,17 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.diffusion.overrides import model_location, preset_values
 from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import Product, input_versions, person_version
-from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.registry import SPEC, Stage
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import SPEC, Stage, StageResult
 
 
-def keep(
+def reuse_current(
     store: ActorStore,
     stage: Stage,
     spec: ActorSpec,
     settings: BaseModel,
-    tools: Tools,
+    context: RunContext,
     *,
     seed: int,
 ) -> Product | None:
@@ -51,15 +50,15 @@ def keep(
         return None
     upstream = {name: store.current(spec.name, name) for name in stage.upstream}
     inputs = input_versions(
-        stage, spec, settings, tools, store.photos(spec.name) if stage.photos else [], upstream
+        stage, spec, settings, context, store.photos(spec.name) if stage.photos else [], upstream
     )
     if stage.upstream:
         seed = upstream[stage.upstream[0]].root_seed
-    different = _differences(current, stage, spec, settings, tools, inputs, seed)
+    different = _differences(current, stage, spec, settings, context, inputs, seed)
     if different:
-        tools.log(f"made again, as {', '.join(different)} changed")
+        context.log(f"made again, as {', '.join(different)} changed")
         return None
-    tools.log(f"unchanged, kept: version {current.digest[:12]}, made {current.created[:19]}Z")
+    context.log(f"unchanged, kept: version {current.digest[:12]}, made {current.created[:19]}Z")
     result = StageResult(
         files=files, metrics=current.metrics, checks=[Check(**check) for check in current.checks]
     )
@@ -71,12 +70,12 @@ def _differences(
     stage: Stage,
     spec: ActorSpec,
     settings: BaseModel,
-    tools: Tools,
+    context: RunContext,
     inputs: dict[str, str],
     seed: int,
 ) -> list[str]:
     """What is not as it was when the version was made, in words."""
-    preset = tools.preset(spec)
+    preset = context.preset(spec)
     local = stage.model and not stage.elsewhere(spec, settings)
     read = {name: digest for name, digest in inputs.items() if name != SPEC}
     was_read = {name: digest for name, digest in current.inputs.items() if name != SPEC}
@@ -88,7 +87,7 @@ def _differences(
         "the preset": (current.preset, current.preset_values)
         == (preset.name, preset_values(preset)),
         "the model": current.model == (model_location(preset) if local else ""),
-        "the face analyzer": current.analyzer == tools.analyzer_name,
+        "the face analyzer": current.analyzer == context.models.analyzer_name,
         **{
             name: was_read.get(name) == read.get(name)
             for name in sorted(was_read.keys() | read.keys())

@@ -30,9 +30,9 @@ def revalidate(store: ActorStore, actor: str, analyzer: FaceAnalyzer) -> dict[st
     require_consent(spec, store.actor_dir(actor), "embed")
     validation = store.current(actor, "face_validation")
     base = version_of(store, actor, "base_image", validation.inputs["base_image"])
-    judged = face_validation.run(
-        spec, store.read(base, f"{actor}_base.png"), face_validation.Settings(), analyzer
-    ).checks
+    png = store.read(base, f"{actor}_base.png")
+    image = open_image(png, name=f"{actor}_base.png")
+    judged = face_validation.judge(spec, image, analyzer.analyze(np.asarray(image)), png)
 
     export = store.current(actor, "liveportrait_export")
     jpg = store.read(export, f"{actor}.jpg")

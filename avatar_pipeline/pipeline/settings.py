@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.errors import GenerationError
-from avatar_pipeline.pipeline.registry import Stage
+from avatar_pipeline.pipeline.stage import Stage
 
 
 def resolve_settings(stage: Stage, spec: ActorSpec, overrides: Mapping[str, Any]) -> BaseModel:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import StoreError
-from avatar_pipeline.pipeline.registry import STAGES, Stage
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.stage import Stage
 
 
 def missing_assets(

@@ -26,7 +26,8 @@ from avatar_pipeline.history.versions import (
     verdict_of,
 )
 from avatar_pipeline.pipeline.materialize import photos_version, spec_version
-from avatar_pipeline.pipeline.registry import PHOTOS, SPEC, STAGES, Stage
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.stage import PHOTOS, SPEC, Stage
 
 # The state of an asset, in the order of how much it asks for a person.
 STATES = {

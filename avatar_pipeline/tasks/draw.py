@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +21,8 @@ from avatar_pipeline.core.errors import GenerationError, RequestError
 from avatar_pipeline.core.seeds import SEED_LIMIT, derive_seed
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import Preset
-from avatar_pipeline.diffusion.sampling import drawable_size, text_to_image
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, drawable_size, text_to_image
+from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, frame_head
 from avatar_pipeline.faces.identity import compare
@@ -119,54 +119,43 @@ def run(request: TaskRequest) -> TaskResult:
     picture without a face.
     """
     params: Params = request.params
-    tools = request.tools
-    likeness = likeness_of(params.actor, params.prompt, request.store, tools)
+    analyzer = request.context.analyzer
+    likeness = likeness_of(params.actor, params.prompt, request.store, request.context)
     result = TaskResult(files={}, likenesses=likeness.people, warnings=list(likeness.warnings))
     result.actor = likeness.spec.name if params.actor else None
     images: list[dict[str, Any]] = []
-    try:
-        with likeness.session(tools, params.preset) as session:
-            identity = _identity(request, session, result)
-            result.made_from |= {"base_model": session.model_sha256, **likeness.made_from}
-            wishes = _wishes(params, likeness, session.preset)
+    index = 0
+
+    def on_step(number: int, total: int) -> None:
+        request.progress((index + number / total) / len(wishes), _doing(index, len(wishes)), None)
+
+    context = replace(request.context, on_step=on_step)
+    session = likeness.session(context, params.preset, request.store)
+    preset = session.preset
+    identity = _identity(request, session, result)
+    result.made_from |= {"base_model": session.model_sha256, **likeness.made_from}
+    wishes = _wishes(params, likeness, preset)
+    result.warnings += [*cannot(preset.name, params.style), *_unread(likeness, preset)]
+    with (
+        session.device_lock("a request to the service"),
+        likeness.drawing(session, request.store),
+    ):
+        for index, wish in enumerate(wishes):
+            drawn, faces, seed = _draw(params, likeness, wish, session, analyzer, identity)
+            picture, about = _finish(
+                params, drawn, faces, likeness, wish, preset, analyzer, identity
+            )
+            name = f"{index}.{params.format}"
+            result.files[name] = encode(picture, params.format)
+            result.seeds[name] = seed
+            result.previews[f"image_{index}"] = picture.convert("RGB")
             result.warnings += [
-                *cannot(session.preset.name, params.style),
-                *_unread(likeness, session.preset),
+                note for note in about["warnings"] if not _said(note, result.warnings)
             ]
-            with (
-                session.turn("a request to the service"),
-                likeness.drawing(session, request.store, tools),
-            ):
-                for index, wish in enumerate(wishes):
-                    what = f"drawing picture {index + 1} of {len(wishes)}"
-                    tools.stepped = lambda number, total, index=index, what=what: request.progress(
-                        (index + number / total) / len(wishes), what, None
-                    )
-                    drawn, faces, seed = _draw(
-                        params, likeness, wish, session, tools.analyzer, identity
-                    )
-                    picture, about = _finish(
-                        params,
-                        drawn,
-                        faces,
-                        likeness,
-                        wish,
-                        session.preset,
-                        tools.analyzer,
-                        identity,
-                    )
-                    name = f"{index}.{params.format}"
-                    result.files[name] = encode(picture, params.format)
-                    result.seeds[name] = seed
-                    result.previews[f"image_{index}"] = picture.convert("RGB")
-                    result.warnings += [
-                        note for note in about["warnings"] if not _said(note, result.warnings)
-                    ]
-                    images.append({"file": name, "seed": seed, **about})
-                    request.progress((index + 1) / len(wishes), what, picture.convert("RGB"))
-            preset = session.preset
-    finally:
-        tools.stepped = None
+            images.append({"file": name, "seed": seed, **about})
+            request.progress(
+                (index + 1) / len(wishes), _doing(index, len(wishes)), picture.convert("RGB")
+            )
     result.facts = {
         "images": images,
         "prompt": params.prompt,
@@ -178,6 +167,10 @@ def run(request: TaskRequest) -> TaskResult:
         "seed": params.seed,
     }
     return result
+
+
+def _doing(index: int, count: int) -> str:
+    return f"drawing picture {index + 1} of {count}"
 
 
 def _wishes(params: Params, likeness: Likeness, preset: Preset) -> list[_Wish]:
@@ -222,7 +215,7 @@ def _draw(
     params: Params,
     likeness: Likeness,
     wish: _Wish,
-    session: GpuSession,
+    session: PipelineSession,
     analyzer: FaceAnalyzer,
     identity: Identity | None,
 ) -> tuple[Image.Image, list[Face], int]:
@@ -241,11 +234,8 @@ def _draw(
             session,
             prompt,
             seed,
-            *size,
-            steps,
-            guidance,
-            negative_prompt=negative,
-            identity=identity,
+            size,
+            Sampling(steps, guidance, negative_prompt=negative, identity=identity),
         )
         faces = analyzer.analyze(np.asarray(drawn))
         # In a true profile no detector of 68 landmarks finds a face.
@@ -330,14 +320,16 @@ def encode(picture: Image.Image, format: str) -> bytes:
     return buffer.getvalue()
 
 
-def _identity(request: TaskRequest, session: GpuSession, result: TaskResult) -> Identity | None:
+def _identity(
+    request: TaskRequest, session: PipelineSession, result: TaskResult
+) -> Identity | None:
     """The face that came along, as the preset's adapter takes it."""
     data = request.files.get("face")
     if data is None:
         return None
-    tools, preset = request.tools, session.preset
+    analyzer, preset = request.context.analyzer, session.preset
     face = open_image(data, name="image")
-    found = tools.analyzer.analyze(np.asarray(face))
+    found = analyzer.analyze(np.asarray(face))
     if not found:
         raise RequestError(
             "image: no face was found in it. Give a picture that shows one face from the front, "
@@ -347,7 +339,7 @@ def _identity(request: TaskRequest, session: GpuSession, result: TaskResult) -> 
         )
     if len(found) > 1:
         result.warnings.append(f"image: {len(found)} faces were found, and the largest was taken.")
-    if fault := session.identity_fault(tools.analyzer_name):
+    if fault := identity_fault(session, request.context.models.analyzer_name):
         raise GenerationError(f"image: a face cannot be given to this service's model: {fault}.")
     result.made_from["face"] = request.sha256["face"]
     framing = Framing(

@@ -42,7 +42,7 @@ def _picture(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]
     from avatar_pipeline.face_swap import get_swapper, swap_face
 
     params: Params = request.params
-    analyzer = request.tools.analyzer
+    analyzer = request.context.analyzer
     request.progress(0.1, "choosing the target", None)
     target, which, digest = _target(request)
     request.progress(0.3, "swapping the face", None)
@@ -106,8 +106,8 @@ def _target(request: TaskRequest) -> tuple[Image.Image, str, str]:
                     asset,
                     manifest.files[file].sha256,
                 )
-    session = request.tools.session(NOBODY)
-    with session.turn("a template for a face swap"):
+    session = request.context.session(NOBODY)
+    with session.device_lock("a template for a face swap"):
         drawn = placeholder(session)
     return drawn, "template", sha256_bytes(encode(drawn, "png"))
 
@@ -117,7 +117,7 @@ def _video(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]) 
     from avatar_pipeline.face_swap.video import swap_video
 
     params: Params = request.params
-    data, analyzer = request.files["target_video"], request.tools.analyzer
+    data, analyzer = request.files["target_video"], request.context.analyzer
 
     def progress(done: int, total: int | None) -> None:
         request.progress(
@@ -129,7 +129,13 @@ def _video(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]) 
     with scratch_folder() as folder:
         output = Path(folder) / "0.mp4"
         made = swap_video(
-            source, data, analyzer, get_swapper(analyzer), output, progress, request.tools.cancelled
+            source,
+            data,
+            analyzer,
+            get_swapper(analyzer),
+            output,
+            progress,
+            request.context.should_cancel,
         )
         files = {"0.mp4": output.read_bytes()}
         still = _first_frame(output)

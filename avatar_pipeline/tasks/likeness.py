@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -18,15 +18,16 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError, Forbidden
+from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.prompts import TRIGGER, portrait_prompt
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.identity import Thresholds
+from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import embeddings
 from avatar_pipeline.pipeline.intake_files import read_thresholds
 from avatar_pipeline.pipeline.materialize import recorded_preset, version_of
-from avatar_pipeline.pipeline.models import Tools
 from avatar_pipeline.pipeline.training_set import read_training_set
 
 # A likeness that is drawn for somebody outside is generated, compared with the held-out
@@ -83,29 +84,28 @@ class Likeness:
         """Whose pictures went into what is drawn: the actor's, whose LoRA it is."""
         return [self.spec.name] if self.lora else []
 
-    @contextmanager
-    def session(self, tools: Tools, preset: str) -> Iterator[GpuSession]:
-        """The session to draw with. preset: the service's own, for what has no LoRA."""
+    def session(self, context: RunContext, preset: str, store: ActorStore) -> PipelineSession:
+        """Return the session to draw with; at every step it asks for the consent of whom it draws.
+
+        preset: the service's own, for what has no LoRA.
+        """
+        if self.lora is not None:
+            context = context.also_checking(
+                _now_and_then(lambda: require_publishable(self.spec, store, evidence=False))
+            )
         if self.preset is None:
-            yield tools.session(NOBODY.model_copy(update={"preset": preset}))
-            return
-        with tools.pinned(self.preset):
-            yield tools.session(self.spec)
+            return context.session(NOBODY.model_copy(update={"preset": preset}))
+        return replace(context, pinned_preset=self.preset).session(self.spec)
 
     @contextmanager
-    def drawing(self, session: GpuSession, store: ActorStore, tools: Tools) -> Iterator[None]:
-        """The session draws this person while the block runs. Raises ActorError or Forbidden once
-        consent does not hold any more.
+    def drawing(self, session: PipelineSession, store: ActorStore) -> Iterator[None]:
+        """Have the session draw this person while the block runs. Raises ActorError or Forbidden
+        once consent does not hold any more.
         """
         if self.lora is None:
             yield
             return
-        with (
-            session.lora(store.read(self.lora, f"{self.spec.name}.safetensors")),
-            tools.allowed_by(
-                _now_and_then(lambda: require_publishable(self.spec, store, evidence=False))
-            ),
-        ):
+        with applied(session, store.read(self.lora, f"{self.spec.name}.safetensors")):
             yield
             # it may have been revoked, or have expired, in the meantime
             require_publishable(self.spec, store)
@@ -230,7 +230,7 @@ def may_be_described(name: str, store: ActorStore) -> bool:
     return not may_be_revoked(store.actor_dir(name))
 
 
-def likeness_of(actor: str | None, prompt: str, store: ActorStore, tools: Tools) -> Likeness:
+def likeness_of(actor: str | None, prompt: str, store: ActorStore, context: RunContext) -> Likeness:
     """How the actor, or nobody, is drawn for a prompt. Raises ActorError for an unknown actor,
     Forbidden without consent.
     """
@@ -255,9 +255,9 @@ def likeness_of(actor: str | None, prompt: str, store: ActorStore, tools: Tools)
         "lora",
         words or portrait_prompt(spec.description, prompt, trigger=True),
         spec,
-        recorded_preset(lora, tools),
+        recorded_preset(lora, context.models),
         lora,
-        _person(store, spec.name, lora.inputs["training_variations"], tools.analyzer),
+        _person(store, spec.name, lora.inputs["training_variations"], context.analyzer),
     )
 
 

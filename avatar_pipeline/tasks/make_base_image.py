@@ -110,15 +110,14 @@ def run(request: TaskRequest) -> TaskResult:
     warnings = check_request(store, name, params.description)
     candidates, drawn = base_image.Settings().candidates, 0
 
-    def stepped(number: int, of: int) -> None:
+    def on_step(number: int, of: int) -> None:
         nonlocal drawn
         request.progress(min((drawn + number / of) / (candidates + 1), 0.99), "drawing", None)
         drawn += number == of
 
-    request.tools.stepped = stepped
     with _described(store, params):
         try:
-            request.make_assets(name, ASSETS, {"photo_intake": {"seed": params.seed}})
+            request.make_assets(name, ASSETS, {"photo_intake": {"seed": params.seed}}, on_step)
         except GenerationError as error:
             # The documented errors begin the text: "RunPod error", "No response from RunPod",
             # "Generation failed".

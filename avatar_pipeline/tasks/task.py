@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
 
 
 class MakeAssets(Protocol):
@@ -20,8 +20,14 @@ class MakeAssets(Protocol):
     when one cannot be made.
     """
 
-    def __call__(self, actor: str, only: list[str], settings: dict[str, dict[str, Any]]) -> str:
-        """Returns the id of that run."""
+    def __call__(
+        self,
+        actor: str,
+        only: list[str],
+        settings: dict[str, dict[str, Any]],
+        on_step: Callable[[int, int], None],
+    ) -> str:
+        """Return the id of that run. on_step: is given each denoising step, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class TaskRequest:
     files: Mapping[str, bytes]
     sha256: Mapping[str, str]
     store: ActorStore
-    tools: Tools
+    context: RunContext
     progress: Callable[[float, str, Image.Image | None], None]
     make_assets: MakeAssets
 

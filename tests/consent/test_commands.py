@@ -174,8 +174,9 @@ def test_calling_a_revoked_person_synthetic_helps_nobody(
 
 
 def test_a_stage_runs_only_with_each_of_its_scopes(store: ActorStore, granted: Path) -> None:
-    from avatar_pipeline.pipeline.materialize import produce
-    from avatar_pipeline.pipeline.models import Tools
+    from avatar_pipeline.pipeline.context import RunContext
+    from avatar_pipeline.pipeline.materialize import materialize
+    from avatar_pipeline.pipeline.models import Models
 
     record = granted / "consent.yaml"
     needing = {
@@ -190,7 +191,7 @@ def test_a_stage_runs_only_with_each_of_its_scopes(store: ActorStore, granted: P
         },
         "publish": {"liveportrait_export"},
     }
-    tools = Tools("cpu", None, "dlib", lambda line: None)
+    tools = RunContext(models=Models("cpu"), log=lambda line: None)
     for missing, expected in needing.items():
         rest = ", ".join(scope for scope in SCOPES if scope != missing)
         record.write_text(re.sub(r"scope: \[.*?\]", f"scope: [{rest}]", record.read_text()))
@@ -199,7 +200,7 @@ def test_a_stage_runs_only_with_each_of_its_scopes(store: ActorStore, granted: P
             if name == "photo_intake" and missing != "embed":
                 continue  # the only one that needs nothing else: it would run
             try:
-                produce(store, stage, store.spec(NAME), stage.settings(), tools)
+                materialize(store, stage, store.spec(NAME), stage.settings(), tools)
             except Exception as error:
                 if "does not cover" in str(error):
                     refused.add(name)

@@ -19,11 +19,12 @@ from avatar_pipeline.actors.published_copies import refuse_if_revoked
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import ActorError, Forbidden
 from avatar_pipeline.history.restore import restore
-from avatar_pipeline.pipeline.materialize import produce
-from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.registry import STAGES, Inputs, Stage
-from avatar_pipeline.pipeline.result import StageResult
-from avatar_pipeline.pipeline.reuse import keep
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.materialize import materialize
+from avatar_pipeline.pipeline.models import Models
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.reuse import reuse_current
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.revocation.traces import delete, traces_of
 from avatar_pipeline.tasks.likeness import SCOPES, require_publishable
 from tests.history.chains import make_chain
@@ -32,7 +33,7 @@ from tests.history.test_restore import kill_in_the_middle
 from .conftest import NAME
 
 REVOKED = "revoked_at: 2026-06-30\n"
-Work = Callable[[Tools], None]
+Work = Callable[[RunContext], None]
 
 
 class Nothing(BaseModel):
@@ -42,16 +43,18 @@ class Nothing(BaseModel):
 def stage(work: Work, *scopes: Scope) -> Stage:
     """A stage without photographs or model, which needs these scopes."""
 
-    def run(inputs: Inputs, settings: Nothing, tools: Tools) -> StageResult:
-        work(tools)
+    def run(inputs: Inputs, settings: Nothing, context: RunContext) -> StageResult:
+        work(context)
         return StageResult(files={"made.txt": b"made"})
 
     return Stage("photo_intake", "1", Nothing, run, scopes=scopes, model=False)
 
 
 def make(store: ActorStore, work: Work, *scopes: Scope) -> Manifest:
-    tools = Tools("cpu", None, "dlib", print)
-    return produce(store, stage(work, *scopes), store.spec(NAME), Nothing(), tools, seed=1).manifest
+    tools = RunContext(models=Models("cpu"))
+    return materialize(
+        store, stage(work, *scopes), store.spec(NAME), Nothing(), tools, seed=1
+    ).manifest
 
 
 def revoke_by_hand(folder: Path) -> None:
@@ -69,7 +72,7 @@ def narrow(folder: Path, *scopes: str) -> None:
 def test_a_stage_does_not_begin_without_each_of_its_scopes(
     store: ActorStore, granted: Path
 ) -> None:
-    begun: list[Tools] = []
+    begun: list[RunContext] = []
     narrow(granted, "embed", "generate")
     with pytest.raises(ActorError, match="does not cover 'train'"):
         make(store, begun.append, "embed", "train")
@@ -83,9 +86,9 @@ def test_all_scopes_are_asked_for_all_along_while_a_stage_works(
     monkeypatch.setattr("avatar_pipeline.actors.consent.record.EVERY", 0.0)
     steps = []
 
-    def work(tools: Tools) -> None:
+    def work(context: RunContext) -> None:
         for step in range(4):
-            tools.allowed()
+            context.check_consent()
             steps.append(step)
             if step == 2:
                 narrow(granted, "embed")
@@ -102,7 +105,7 @@ def test_what_was_made_while_consent_ended_is_not_handed_on(
     record = granted / "consent.yaml"
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
 
-    def work(tools: Tools) -> None:
+    def work(context: RunContext) -> None:
         if ends == "revoked":
             revoke_by_hand(granted)
         elif ends == "expired":
@@ -176,16 +179,16 @@ def test_nothing_is_stored_once_consent_was_revoked(store: ActorStore, granted: 
 def test_an_unchanged_version_is_not_recorded_again_without_consent(
     store: ActorStore, granted: Path
 ) -> None:
-    def work(tools: Tools) -> None:
+    def work(context: RunContext) -> None:
         """Nothing."""
 
-    same, tools = stage(work, "embed", "train"), Tools("cpu", None, "dlib", print)
-    product = produce(store, same, store.spec(NAME), Nothing(), tools, seed=1)
+    same, tools = stage(work, "embed", "train"), RunContext(models=Models("cpu"))
+    product = materialize(store, same, store.spec(NAME), Nothing(), tools, seed=1)
     store.publish(product.manifest, product.result.files)
-    assert keep(store, same, store.spec(NAME), Nothing(), tools, seed=1) is not None
+    assert reuse_current(store, same, store.spec(NAME), Nothing(), tools, seed=1) is not None
     narrow(granted, "embed")
     with pytest.raises(ActorError, match="does not cover 'train'"):
-        keep(store, same, store.spec(NAME), Nothing(), tools, seed=1)
+        reuse_current(store, same, store.spec(NAME), Nothing(), tools, seed=1)
 
 
 def test_a_restored_portrait_does_not_leave_when_consent_ends_meanwhile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,9 @@ from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.framing import frame_head
 from avatar_pipeline.pipeline.assets.lora import run as lora
-from avatar_pipeline.pipeline.materialize import produce
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.materialize import materialize
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.training_set import Member, write_members
 
@@ -47,7 +49,7 @@ def test_a_training_ends_when_consent_does(
     good = record.read_text()
     settings = lora.Settings(steps=STEPS, evaluate_every=1, probes=1, final_renders=1)
 
-    tools = Tools("cpu", None, "dlib", print)
+    tools = RunContext(models=Models("cpu"))
 
     def train(after: int, text: str) -> str:
         """Train, and write this record at the evaluation after a step; why it ended."""
@@ -57,9 +59,8 @@ def test_a_training_ends_when_consent_does(
             if f"step {after} of {STEPS}" in line:
                 record.write_text(text)
 
-        tools.log = log
         with pytest.raises(ActorError) as caught:
-            produce(store, STAGES["lora"], spec, settings, tools)
+            materialize(store, STAGES["lora"], spec, settings, replace(tools, log=log))
         return str(caught.value)
 
     expired = train(
@@ -78,7 +79,7 @@ def test_a_training_ends_when_consent_does(
     assert "was revoked" in revoked
     assert any("going on after step 1" in line for line in steps)
     assert not any(f"step 3 of {STEPS}" in line for line in steps)
-    tools.close()
+    tools.models.close()
     with pytest.raises(ActorError, match="was revoked"):
         store.checkpoint(NAME, "lora").save(b"state")
     with pytest.raises(ActorError, match="was revoked"):

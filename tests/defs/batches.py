@@ -17,16 +17,15 @@ from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.jobs.batch import Report, batch_job
 from avatar_pipeline.orchestration.logging.console import console, silent
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
-from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.registry import Inputs, Stage
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from tests.defs.conftest import CHAIN, NoSettings
 
 # the variable that names the actor at which the chain stops until the file `go` lies in its folder
 HOLD = "HOLD_ACTOR"
 
 
-def hold(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
+def hold(inputs: Inputs, settings: NoSettings, context: RunContext) -> StageResult:
     """A file of one byte, once the actor may go on."""
     if inputs.spec.name == os.environ.get(HOLD):
         folder = Path(os.environ["AVATAR_DATA"]) / inputs.spec.name

@@ -22,9 +22,8 @@ from avatar_pipeline.imaging.images import encode_png, open_image
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
-from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.registry import Inputs, Stage
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 
 
 class Settings(BaseModel):
@@ -38,13 +37,13 @@ class NoSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def picture(inputs: Inputs, settings: Settings, tools: Tools) -> StageResult:
+def picture(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """The first photograph, or a plain colour from the seed."""
     if inputs.photos:
         image = open_image(inputs.photos[0].data, name=inputs.photos[0].name)
     else:
         image = Image.new("RGB", (8, 8), derive_seed(inputs.root_seed, "picture") % 2**24)
-    tools.log("picture made")
+    context.log("picture made")
     return StageResult(
         files={
             f"{inputs.spec.name}_base.png": encode_png(
@@ -66,7 +65,7 @@ def picture(inputs: Inputs, settings: Settings, tools: Tools) -> StageResult:
     )
 
 
-def judge(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
+def judge(inputs: Inputs, settings: NoSettings, context: RunContext) -> StageResult:
     """Verdicts by the darkness of the picture: black is an error."""
     image = open_image(inputs.file("base_image", "{actor}_base.png"), name="base")
     dark = int(np.asarray(image).max()) < 8
@@ -82,7 +81,7 @@ def judge(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
     return StageResult(files={"report.json": str(verdicts).encode()}, checks=checks)
 
 
-def after(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
+def after(inputs: Inputs, settings: NoSettings, context: RunContext) -> StageResult:
     return StageResult(files={"0001.png": inputs.file("base_image", "{actor}_base.png")})
 
 

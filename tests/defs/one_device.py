@@ -15,13 +15,12 @@ from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
-from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.registry import Inputs, Stage
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from tests.defs.conftest import NoSettings
 
 
-def take(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
+def take(inputs: Inputs, settings: NoSettings, context: RunContext) -> StageResult:
     """Hold the device for a moment."""
     time.sleep(0.2)
     return StageResult(files={"taken.txt": inputs.spec.name.encode()})

@@ -20,19 +20,18 @@ from avatar_pipeline.orchestration.dagster_patches.slot_polling import wait_pati
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.logging.console import console
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
-from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.registry import Inputs, Stage
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from tests.defs.conftest import NoSettings
 
 
 def main(kind: str, actor: str, gate: Path) -> int:
-    def work(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
+    def work(inputs: Inputs, settings: NoSettings, context: RunContext) -> StageResult:
         print("working", flush=True)
         while not gate.exists():
             time.sleep(0.05)
             if kind == "allowed":
-                tools.allowed()
+                context.check_consent()
         return StageResult(files={"made.txt": gate.read_bytes()})
 
     pools.EVERY = 0.5

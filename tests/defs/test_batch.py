@@ -21,7 +21,7 @@ from avatar_pipeline.core.home import PROJECT, TEMPLATE
 from avatar_pipeline.orchestration.jobs.batch import BATCH_TAG, Done
 from avatar_pipeline.orchestration.partitions import ACTORS
 from avatar_pipeline.orchestration.pools import free_slots_of_dead_runs
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.models import Models
 from tests.defs.batches import HOLD, batch_defs, execute
 from tests.defs.conftest import add_actor
 
@@ -91,26 +91,26 @@ def test_a_failing_actor_stops_no_other(store: ActorStore, instance: dg.DagsterI
 
 
 @pytest.fixture
-def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Tools]]:
+def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Models]]:
     """The tools that were made and closed, in order."""
-    seen: dict[str, list[Tools]] = {"made": [], "closed": []}
-    make, close = Tools.__init__, Tools.close
+    seen: dict[str, list[Models]] = {"made": [], "closed": []}
+    make, close = Models.__init__, Models.close
 
-    def counted_make(self: Tools, *rest: Any) -> None:
+    def counted_make(self: Models, *rest: Any, **named: Any) -> None:
         seen["made"].append(self)
-        make(self, *rest)
+        make(self, *rest, **named)
 
-    def counted_close(self: Tools) -> None:
+    def counted_close(self: Models) -> None:
         seen["closed"].append(self)
         close(self)
 
-    monkeypatch.setattr(Tools, "__init__", counted_make)
-    monkeypatch.setattr(Tools, "close", counted_close)
+    monkeypatch.setattr(Models, "__init__", counted_make)
+    monkeypatch.setattr(Models, "close", counted_close)
     return seen
 
 
 def test_one_set_of_tools_serves_all_and_is_closed_once(
-    store: ActorStore, instance: dg.DagsterInstance, tools: dict[str, list[Tools]]
+    store: ActorStore, instance: dg.DagsterInstance, tools: dict[str, list[Models]]
 ) -> None:
     result = execute(instance, ["red", "blue"], only=["base_image"])
     assert result.success

@@ -18,7 +18,7 @@ from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.orchestration.definitions import defs
 from avatar_pipeline.orchestration.registration import register
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
 
 ASSETS = ("photo_intake", "base_image")
 Run = Callable[[str], dg.ExecuteInProcessResult]
@@ -31,7 +31,7 @@ def intake(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.Mon
     """
     monkeypatch.setenv("AVATAR_DATA", str(tmp_path))
 
-    def no_model(self: Tools, preset: str) -> None:
+    def no_model(self: RunContext, spec: object) -> None:
         raise AssertionError("photo_intake needs no model")
 
     for name in ("demo", "0100_european_25_male"):
@@ -44,7 +44,7 @@ def intake(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.Mon
     for emotion, tile in list(emotion_tiles("P002").items())[:4]:
         tile.save(tmp_path / "few" / "photos" / f"{emotion}.png")
     register(instance, ActorStore())
-    monkeypatch.setattr(Tools, "session", no_model)
+    monkeypatch.setattr(RunContext, "session", no_model)
 
     def run(what: str) -> dg.ExecuteInProcessResult:
         actor, *assets = what.split()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import dagster as dg
@@ -16,16 +17,16 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import Cancelled
 from avatar_pipeline.diffusion.callbacks import Step
-from avatar_pipeline.diffusion.sampling import text_to_image
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.partitions import ACTORS
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.pipeline import progress
-from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.registry import Inputs, Stage
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.models import Models
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from tests.defs.conftest import NoSettings
 
 SPEC = ActorSpec(
@@ -33,15 +34,15 @@ SPEC = ActorSpec(
 )
 
 
-def draw(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
-    image = text_to_image(tools.session(inputs.spec), "a man", 1, 256, 256, 3, 3.0)
+def draw(inputs: Inputs, settings: NoSettings, context: RunContext) -> StageResult:
+    image = text_to_image(context.session(inputs.spec), "a man", 1, (256, 256), Sampling(3, 3.0))
     return StageResult(files={"drawn.png": encode_png(image)})
 
 
 def test_previews_stand_in_the_event_log(
     store: ActorStore, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "PREVIEW_EVERY", 0.0)
+    monkeypatch.setattr(progress, "PREVIEW_INTERVAL_S", 0.0)
     stage = Stage("base_image", "1", NoSettings, draw, scopes=("embed",), photos=True, model=False)
     defs = dg.Definitions(
         assets=[*EXTERNAL_ASSETS, stage_asset(stage)],
@@ -76,7 +77,9 @@ def test_short_drawings_are_silent_and_long_ones_are_not_flooded(
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
     lines: list[str] = []
     shown: list[str] = []
-    watch = progress.Progress(lines.append, lambda image, text: shown.append(text), lambda: False)
+    watch = progress.Progress(
+        lines.append, [progress.Preview(lambda image, text: shown.append(text), logs=True)]
+    )
 
     def drawing(steps: int, seconds: float) -> None:
         for number in range(1, steps + 1):
@@ -95,21 +98,21 @@ def test_short_drawings_are_silent_and_long_ones_are_not_flooded(
     assert 5 <= len(shown) <= 6
     assert 5 <= len(lines) <= 7
     assert lines[-1].startswith("step ") and " of 60, " in lines[-1]
-    silent = progress.Progress(lines.append, None, lambda: False)
+    silent = progress.Progress(lines.append)
     for number in range(1, 31):
         clock.now += 1
         silent(Step(number, 30, number, lambda: pytest.fail("nobody looks")))
 
 
 def test_a_drawing_can_be_called_off() -> None:
-    tools = Tools("auto", None, "dlib", print)
+    tools = RunContext(models=Models())
     session = tools.session(SPEC)
-    before = text_to_image(session, "a man", 1, 256, 256, 3, 3.0)
-    tools.cancelled = lambda: True
+    before = text_to_image(session, "a man", 1, (256, 256), Sampling(3, 3.0))
+    cancelled = replace(tools, should_cancel=lambda: True).session(SPEC)
     with pytest.raises(Cancelled, match="cancelled after step 1 of 3. Nothing was stored"):
-        text_to_image(session, "a man", 1, 256, 256, 3, 3.0)
-    tools.cancelled = lambda: False
+        text_to_image(cancelled, "a man", 1, (256, 256), Sampling(3, 3.0))
     assert np.array_equal(
-        np.asarray(text_to_image(session, "a man", 1, 256, 256, 3, 3.0)), np.asarray(before)
+        np.asarray(text_to_image(session, "a man", 1, (256, 256), Sampling(3, 3.0))),
+        np.asarray(before),
     )
-    tools.close()
+    tools.models.close()

@@ -21,17 +21,16 @@ from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.orchestration.restore_events import report_restored, runs_under_way
-from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.registry import Inputs
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.stage import Inputs, StageResult
 
 from . import conftest
 from .conftest import Materialize, NoSettings
 
 
-def judge(inputs: Inputs, settings: NoSettings, tools: Tools) -> StageResult:
+def judge(inputs: Inputs, settings: NoSettings, context: RunContext) -> StageResult:
     """As conftest's, with a report that is another for each base image."""
-    made = conftest.judge(inputs, settings, tools)
+    made = conftest.judge(inputs, settings, context)
     made.files["size.txt"] = str(
         open_image(inputs.file("base_image", "{actor}_base.png"), name="base").size
     ).encode()

@@ -20,7 +20,8 @@ from avatar_pipeline.orchestration.automation.sensors import failure_line, failu
 from avatar_pipeline.orchestration.definitions import defs
 from avatar_pipeline.orchestration.inputs import observation
 from avatar_pipeline.orchestration.registration import register
-from avatar_pipeline.pipeline.registry import MODEL, PHOTOS, SPEC, STAGES
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
 from tests.defs.conftest import Materialize, add_actor
 
 INPUTS = {SPEC: "s1", PHOTOS: "p1", MODEL: "m1"}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession
 from tests.diffusion import tiny
 from tests.diffusion.training_sets import tiny_session
 
@@ -31,7 +31,7 @@ def tiny_folder(tiny_models: dict[str, Path]) -> Callable[[str], Path]:
 @pytest.fixture(scope="module", params=["sd", "sdxl", "flux"])
 def each_session(
     request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]
-) -> Iterator[GpuSession]:
+) -> Iterator[PipelineSession]:
     """A session on the tiny pipeline of each family in turn."""
     session = tiny_session(request.param, tiny_folder(request.param))
     yield session
@@ -39,7 +39,7 @@ def each_session(
 
 
 @pytest.fixture(scope="module")
-def sd_session(tiny_folder: Callable[[str], Path]) -> Iterator[GpuSession]:
+def sd_session(tiny_folder: Callable[[str], Path]) -> Iterator[PipelineSession]:
     """A session on the tiny Stable Diffusion."""
     session = tiny_session("sd", tiny_folder("sd"))
     yield session

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from tests.diffusion import tiny
 
 # Which tiny pipeline stands for which preset.
@@ -14,8 +14,8 @@ TINY = {"sd15": "sd", "sdxl": "sdxl", "flux-dev": "flux", "flux-schnell": "flux"
 SIZE = (256, 256)
 
 
-def tiny_session(preset: str, folder: Path) -> GpuSession:
+def tiny_session(preset: str, folder: Path) -> PipelineSession:
     """A session of the preset whose model is a tiny pipeline, built in `folder`."""
     changes = {"guidance": False} if preset == "flux-schnell" else {}
     tiny.build(TINY[preset], folder, **changes)
-    return GpuSession(replace(get_preset(preset), size_multiple=16), "cpu", str(folder))
+    return open_session(replace(get_preset(preset), size_multiple=16), "cpu", str(folder))

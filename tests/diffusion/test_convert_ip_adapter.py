@@ -10,7 +10,7 @@ import torch
 
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.diffusion.identity import Identity
-from avatar_pipeline.diffusion.sampling import text_to_image
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from tests.diffusion.adapters import INSIGHTFACE, faceid_weights, write_adapter
 from tests.diffusion.sessions import SIZE, tiny_session
 
@@ -30,7 +30,9 @@ def test_a_converted_adapter_draws_what_it_drew(tmp_path: Path) -> None:
     target = session.model / session.preset.identity_adapter
     write_adapter(target, session.model / "unet", embedding=INSIGHTFACE, lora=True)
     identity = Identity(np.full(INSIGHTFACE, 0.05, np.float32))
-    before = np.asarray(text_to_image(session, "a man", 5, *SIZE, 2, 3.0, identity=identity))
+    before = np.asarray(
+        text_to_image(session, "a man", 5, SIZE, Sampling(2, 3.0, identity=identity))
+    )
     session.close()
 
     groups: dict[str, dict[str, torch.Tensor]] = {"image_proj": {}, "ip_adapter": {}}
@@ -43,7 +45,8 @@ def test_a_converted_adapter_draws_what_it_drew(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert [path.name for path in target.parent.iterdir()] == [target.name]
     assert np.array_equal(
-        np.asarray(text_to_image(session, "a man", 5, *SIZE, 2, 3.0, identity=identity)), before
+        np.asarray(text_to_image(session, "a man", 5, SIZE, Sampling(2, 3.0, identity=identity))),
+        before,
     )
     session.close()
 

@@ -12,9 +12,10 @@ from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError, ModelError
 from avatar_pipeline.diffusion.identity import Identity
+from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, image_to_image, text_to_image
+from avatar_pipeline.diffusion.session import PipelineSession, identity_fault, open_session
 from avatar_pipeline.diffusion.training.dataset import encode_dataset
 from avatar_pipeline.diffusion.training.loop import train_lora
 from avatar_pipeline.diffusion.training.record import Evaluation
@@ -41,8 +42,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def session(model: Path) -> Iterator[GpuSession]:
-    session = GpuSession(PRESET, model=str(model))
+def session(model: Path) -> Iterator[PipelineSession]:
+    session = open_session(PRESET, model=str(model))
     yield session
     session.close()
 
@@ -53,17 +54,21 @@ def face(seed: int, weight: float = 1.0, start: int = 0) -> Identity:
     )
 
 
-def draw(session: GpuSession, identity: Identity | None, guidance: float = 2.0) -> np.ndarray:
-    return np.asarray(text_to_image(session, PROMPT, 7, 256, 256, 2, guidance, identity=identity))
+def draw(session: PipelineSession, identity: Identity | None, guidance: float = 2.0) -> np.ndarray:
+    return np.asarray(
+        text_to_image(session, PROMPT, 7, (256, 256), Sampling(2, guidance, identity=identity))
+    )
 
 
-def redraw(session: GpuSession, identity: Identity | None) -> np.ndarray:
+def redraw(session: PipelineSession, identity: Identity | None) -> np.ndarray:
     image = Image.fromarray(draw(session, None))
-    return np.asarray(image_to_image(session, image, PROMPT, 3, 0.7, 3, 2.0, identity))
+    return np.asarray(
+        image_to_image(session, image, PROMPT, 3, 0.7, Sampling(3, 2.0, identity=identity))
+    )
 
 
 def test_a_face_steers_the_picture_and_the_next_one_is_as_if_there_had_been_none(
-    session: GpuSession,
+    session: PipelineSession,
 ) -> None:
     plain, redrawn = draw(session, None), redraw(session, None)
     assert np.array_equal(draw(session, face(1, 0.0)), plain)
@@ -85,7 +90,7 @@ def test_a_face_steers_the_picture_and_the_next_one_is_as_if_there_had_been_none
     assert session.identity_adapter is session.identity_adapter
 
 
-def test_an_installed_adapter_at_scale_zero_changes_nothing(session: GpuSession) -> None:
+def test_an_installed_adapter_at_scale_zero_changes_nothing(session: PipelineSession) -> None:
     import torch
 
     def latents(**identity: object) -> torch.Tensor:
@@ -109,7 +114,7 @@ def test_an_installed_adapter_at_scale_zero_changes_nothing(session: GpuSession)
         assert not torch.equal(latents(**embeds), plain)
 
 
-def test_faces_and_loras_go_together_in_any_order(session: GpuSession, model: Path) -> None:
+def test_faces_and_loras_go_together_in_any_order(session: PipelineSession, model: Path) -> None:
     pictures = [Image.fromarray(draw(session, None))]
     plain, steered = draw(session, None), draw(session, face(1))
     settings = Hyperparameters(
@@ -129,7 +134,7 @@ def test_faces_and_loras_go_together_in_any_order(session: GpuSession, model: Pa
     weights = train_lora(
         session, dataset, settings, 5, lambda step: None, lambda step: Evaluation(0.5)
     ).weights
-    with session.lora(weights):
+    with applied(session, weights):
         taught, both = draw(session, None), draw(session, face(1))
         assert not np.array_equal(taught, plain)
         assert not np.array_equal(both, steered)
@@ -138,8 +143,8 @@ def test_faces_and_loras_go_together_in_any_order(session: GpuSession, model: Pa
     assert np.array_equal(draw(session, None), plain)
     assert np.array_equal(draw(session, face(1)), steered)
 
-    fresh = GpuSession(PRESET, model=str(model))
-    with fresh.lora(weights):  # the adapter's first use is under the LoRA
+    fresh = open_session(PRESET, model=str(model))
+    with applied(fresh, weights):  # the adapter's first use is under the LoRA
         assert np.array_equal(draw(fresh, face(1)), both)
         assert np.array_equal(draw(fresh, None), taught)
     assert np.array_equal(draw(fresh, None), plain)
@@ -149,12 +154,14 @@ def test_faces_and_loras_go_together_in_any_order(session: GpuSession, model: Pa
 @pytest.mark.parametrize(
     "embedding", [np.zeros(512, np.float32), np.full(EMBEDDING, np.nan, np.float32)]
 )
-def test_another_analyzers_embedding_is_refused(session: GpuSession, embedding: np.ndarray) -> None:
+def test_another_analyzers_embedding_is_refused(
+    session: PipelineSession, embedding: np.ndarray
+) -> None:
     with pytest.raises(GenerationError, match=r"takes 128 finite numbers.*identity_analyzer"):
         draw(session, Identity(embedding, 1.0))
 
 
-def test_a_weight_or_a_start_out_of_range_is_refused(session: GpuSession) -> None:
+def test_a_weight_or_a_start_out_of_range_is_refused(session: PipelineSession) -> None:
     with pytest.raises(
         GenerationError,
         match=r"id_weight: 3.5 is out of range. Give 0 \(no "
@@ -173,11 +180,11 @@ def test_a_model_without_an_adapter_says_so(tmp_path: Path) -> None:
     for part in Path(PRESET.model).iterdir():
         if part.name != "ip_adapter":
             (tmp_path / part.name).symlink_to(part)
-    session = GpuSession(PRESET, model=str(tmp_path))
+    session = open_session(PRESET, model=str(tmp_path))
     with pytest.raises(ModelError, match=r"ip_adapter\.safetensors is missing.*identity_scale: 0"):
         draw(session, face(1))
     assert (
-        session.identity_fault("dlib")
+        identity_fault(session, "dlib")
         == f"the model in {tmp_path} has no ip_adapter/ip_adapter.safetensors"
     )
     file = tmp_path / PRESET.identity_adapter
@@ -187,10 +194,10 @@ def test_a_model_without_an_adapter_says_so(tmp_path: Path) -> None:
         draw(session, face(1))
     plain = draw(session, None)  # a failed load leaves nothing behind
     assert plain.shape == (256, 256, 3)
-    assert session.identity_fault("dlib") is None
-    assert "the analyzer is insightface" in str(session.identity_fault("insightface"))
-    without = GpuSession(replace(PRESET, identity_adapter=""), model=str(tmp_path))
+    assert identity_fault(session, "dlib") is None
+    assert "the analyzer is insightface" in str(identity_fault(session, "insightface"))
+    without = open_session(replace(PRESET, identity_adapter=""), model=str(tmp_path))
     with pytest.raises(ModelError, match="no face-identity input"):
         _ = without.identity_adapter
-    assert "no face-identity input" in str(without.identity_fault("dlib"))
+    assert "no face-identity input" in str(identity_fault(without, "dlib"))
     session.close()

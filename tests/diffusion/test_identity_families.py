@@ -5,6 +5,7 @@ published forms.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,13 @@ from avatar_pipeline.core.errors import GenerationError, ModelError
 from avatar_pipeline.diffusion.callbacks import Step
 from avatar_pipeline.diffusion.identity import FACE_LORA, Identity
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image, text_to_images
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import (
+    Sampling,
+    image_to_image,
+    text_to_image,
+    text_to_images,
+)
+from avatar_pipeline.diffusion.session import PipelineSession, identity_fault, open_session
 from tests.diffusion.adapters import EMBEDDING, INSIGHTFACE, write_adapter, write_flux_adapter
 from tests.diffusion.sessions import SIZE, TINY, tiny_session
 
@@ -26,10 +32,10 @@ STEPS = 4
 @pytest.fixture(scope="module", params=["embedded", *TINY])
 def session(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[GpuSession]:
+) -> Iterator[PipelineSession]:
     name = request.param
     if name == "embedded":
-        made = GpuSession(get_preset(name))
+        made = open_session(get_preset(name))
     else:
         made = tiny_session(name, tmp_path_factory.mktemp(name))
         file = made.model / made.preset.identity_adapter
@@ -41,7 +47,7 @@ def session(
     made.close()
 
 
-def face(session: GpuSession, seed: int, weight: float = 1.0, start: int = 0) -> Identity:
+def face(session: PipelineSession, seed: int, weight: float = 1.0, start: int = 0) -> Identity:
     random = np.random.default_rng(seed)
     length = EMBEDDING if session.preset.name == "embedded" else INSIGHTFACE
     picture = Image.fromarray(random.integers(0, 255, (64, 64, 3), np.uint8))
@@ -49,22 +55,33 @@ def face(session: GpuSession, seed: int, weight: float = 1.0, start: int = 0) ->
 
 
 def draw(
-    session: GpuSession, identity: Identity | None, guidance: float = 3.0, negative: str = ""
+    session: PipelineSession, identity: Identity | None, guidance: float = 3.0, negative: str = ""
 ) -> np.ndarray:
     return np.asarray(
-        text_to_image(session, "a man", 5, *SIZE, STEPS, guidance, negative, identity)
-    )
-
-
-def redraw(session: GpuSession, identity: Identity | None) -> np.ndarray:
-    return np.asarray(
-        image_to_image(
-            session, Image.new("RGB", SIZE, "gray"), "a man", 3, 0.75, STEPS, 3.0, identity
+        text_to_image(
+            session,
+            "a man",
+            5,
+            SIZE,
+            Sampling(STEPS, guidance, negative_prompt=negative, identity=identity),
         )
     )
 
 
-def test_a_face_steers_and_leaves_no_trace(session: GpuSession) -> None:
+def redraw(session: PipelineSession, identity: Identity | None) -> np.ndarray:
+    return np.asarray(
+        image_to_image(
+            session,
+            Image.new("RGB", SIZE, "gray"),
+            "a man",
+            3,
+            0.75,
+            Sampling(STEPS, 3.0, identity=identity),
+        )
+    )
+
+
+def test_a_face_steers_and_leaves_no_trace(session: PipelineSession) -> None:
     plain, redrawn = draw(session, None), redraw(session, None)
     one = draw(session, face(session, 1))
     assert not np.array_equal(one, plain)
@@ -84,7 +101,7 @@ def test_a_face_steers_and_leaves_no_trace(session: GpuSession) -> None:
 
 @pytest.mark.parametrize("start", [1, 3])
 def test_before_its_step_a_face_changes_nothing(
-    session: GpuSession, start: int, monkeypatch: pytest.MonkeyPatch
+    session: PipelineSession, start: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The latents before it are bit for bit those without a face."""
 
@@ -94,9 +111,7 @@ def test_before_its_step_a_face_changes_nothing(
         def watch(step: Step) -> None:
             seen.append(expected[-1].clone())
 
-        session.watch = watch
-        draw(session, identity)
-        session.watch = None
+        draw(replace(session, on_step=watch), identity)
         return seen
 
     from avatar_pipeline.diffusion import callbacks as watching
@@ -117,10 +132,10 @@ def test_before_its_step_a_face_changes_nothing(
     )
 
 
-def test_a_batch_shares_one_face(session: GpuSession) -> None:
+def test_a_batch_shares_one_face(session: PipelineSession) -> None:
     identity = face(session, 1)
     together = text_to_images(
-        session, ["a man", "a woman"], [5, 6], *SIZE, STEPS, 3.0, identity=identity
+        session, ["a man", "a woman"], [5, 6], SIZE, Sampling(STEPS, 3.0, identity=identity)
     )
     assert (
         np.percentile(np.abs(np.asarray(together[0]).astype(int) - draw(session, identity)), 95)
@@ -129,22 +144,20 @@ def test_a_batch_shares_one_face(session: GpuSession) -> None:
 
 
 @pytest.mark.parametrize("start", [0, 2])
-def test_a_stopped_drawing_takes_the_face_out_again(session: GpuSession, start: int) -> None:
+def test_a_stopped_drawing_takes_the_face_out_again(session: PipelineSession, start: int) -> None:
     plain = draw(session, None)
 
     def watch(step: Step) -> None:
         if step.number == 3:
             raise KeyboardInterrupt
 
-    session.watch = watch
     with pytest.raises(KeyboardInterrupt):
-        draw(session, face(session, 1, 1.0, start))
-    session.watch = None
+        draw(replace(session, on_step=watch), face(session, 1, 1.0, start))
     assert np.array_equal(draw(session, None), plain)
     assert not getattr(session.denoiser, "peft_config", None)
 
 
-def test_a_faces_lora_stands_beside_the_actors(session: GpuSession) -> None:
+def test_a_faces_lora_stands_beside_the_actors(session: PipelineSession) -> None:
     from peft import LoraConfig
 
     if session.preset.family == "flux":
@@ -166,20 +179,20 @@ def test_a_faces_lora_stands_beside_the_actors(session: GpuSession) -> None:
     assert np.array_equal(draw(session, face(session, 1)), steered)
 
 
-def test_what_an_adapter_needs_is_named(session: GpuSession) -> None:
+def test_what_an_adapter_needs_is_named(session: PipelineSession) -> None:
     if session.preset.family == "flux":
         with pytest.raises(GenerationError, match="looks at the face itself"):
             draw(session, Identity(np.zeros(1, np.float32)))
-        assert session.identity_fault("dlib") is None
-        assert session.identity_fault("insightface") is None
+        assert identity_fault(session, "dlib") is None
+        assert identity_fault(session, "insightface") is None
     else:
         with pytest.raises(GenerationError, match=r"takes \d+ finite numbers"):
             draw(session, Identity(np.zeros(3, np.float32)))
         other = {"dlib": "insightface", "insightface": "dlib"}[session.preset.identity_analyzer]
-        assert f"the analyzer is {other}" in str(session.identity_fault(other))
+        assert f"the analyzer is {other}" in str(identity_fault(session, other))
 
 
-def test_pickles_are_not_loaded(session: GpuSession) -> None:
+def test_pickles_are_not_loaded(session: PipelineSession) -> None:
     from avatar_pipeline.diffusion.identity import load_adapter
 
     pickled = session.model / "faceid.bin"

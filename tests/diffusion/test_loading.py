@@ -18,7 +18,7 @@ from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.weights import (
     check_model_folder,
     count_parameters,
@@ -30,11 +30,11 @@ from avatar_pipeline.diffusion.weights import (
 LARGE = ("sd15", "sdxl", "flux-dev")
 
 
-def open_session(models: dict[str, Path], name: str) -> GpuSession:
-    return GpuSession(get_preset(name), "cpu", str(models[name]))
+def tiny_session(models: dict[str, Path], name: str) -> PipelineSession:
+    return open_session(get_preset(name), "cpu", str(models[name]))
 
 
-def draw(session: GpuSession, size: int = 64, steps: int = 2) -> np.ndarray:
+def draw(session: PipelineSession, size: int = 64, steps: int = 2) -> np.ndarray:
     import torch
 
     random = torch.Generator().manual_seed(1)
@@ -52,7 +52,7 @@ def draw(session: GpuSession, size: int = 64, steps: int = 2) -> np.ndarray:
 
 @pytest.mark.parametrize("name", LARGE)
 def test_every_family_loads_draws_and_closes(tiny_models: dict[str, Path], name: str) -> None:
-    session = open_session(tiny_models, name)
+    session = tiny_session(tiny_models, name)
     picture = draw(session)
     assert picture.shape == (64, 64, 3)
     assert np.isfinite(picture).all()
@@ -69,7 +69,7 @@ def test_every_family_loads_draws_and_closes(tiny_models: dict[str, Path], name:
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl"])
 def test_the_sampler_of_the_presets_for_u_nets(tiny_models: dict[str, Path], name: str) -> None:
-    scheduler = open_session(tiny_models, name).pipeline.scheduler
+    scheduler = tiny_session(tiny_models, name).pipeline.scheduler
     scheduler.set_timesteps(10)
     assert type(scheduler).__name__ == "DPMSolverMultistepScheduler"
     assert (scheduler.config.use_karras_sigmas, scheduler.config.algorithm_type) == (
@@ -89,7 +89,7 @@ def test_the_sampler_of_the_presets_for_u_nets(tiny_models: dict[str, Path], nam
 def test_the_noise_levels_of_flux_are_comfyuis(
     tiny_models: dict[str, Path], name: str, steps: int, mu: float, size: int
 ) -> None:
-    session = GpuSession(get_preset(name), "cpu", str(tiny_models["flux-dev"]))
+    session = open_session(get_preset(name), "cpu", str(tiny_models["flux-dev"]))
     draw(session, size, steps)
     even = np.linspace(1, 1 / steps, steps)
     # the formula of FLUX's time shift, whatever the size
@@ -101,7 +101,7 @@ def test_the_noise_levels_of_flux_are_comfyuis(
 
 def test_a_preset_may_leave_the_folders_own_sampler(tiny_models: dict[str, Path]) -> None:
     preset = replace(get_preset("flux-dev"), scheduler="own")
-    session = GpuSession(preset, "cpu", str(tiny_models["flux-dev"]))
+    session = open_session(preset, "cpu", str(tiny_models["flux-dev"]))
     assert session.pipeline.scheduler.config.use_dynamic_shifting is True
 
 
@@ -109,7 +109,7 @@ def test_a_preset_may_leave_the_folders_own_sampler(tiny_models: dict[str, Path]
 def test_the_headers_tell_how_many_weights_there_are(
     tiny_models: dict[str, Path], name: str
 ) -> None:
-    session = open_session(tiny_models, name)
+    session = tiny_session(tiny_models, name)
     counted = count_parameters(tiny_models[name], session.preset.family)
     assert set(counted) == set(session.preset.parameters)
     for part, millions in counted.items():
@@ -125,10 +125,10 @@ def test_offloading_changes_no_picture(
     tiny_models: dict[str, Path], name: str, offload: str
 ) -> None:
     """On a CPU nothing goes anywhere, but all the hooks work."""
-    session = open_session(tiny_models, name)
+    session = tiny_session(tiny_models, name)
     plain = draw(session)
-    held = [session.pipeline, session.image_pipeline]
-    session._hold(held, Plan(offload, "none", True, 1.0, 1.0))  # type: ignore[arg-type]
+    _ = session.image_pipeline
+    session.loaded.hold(Plan(offload, "none", True, 1.0, 1.0), session.log)  # type: ignore[arg-type]
     assert draw(session) == pytest.approx(plain, abs=1e-5)
     assert draw(session) == pytest.approx(plain, abs=1e-5)
     assert session.pipeline.vae.use_tiling
@@ -139,15 +139,15 @@ def test_offloading_changes_no_picture(
 def test_eight_bits_are_nearly_the_same_picture(tiny_models: dict[str, Path], name: str) -> None:
     import torch
 
-    session = open_session(tiny_models, name)
+    session = tiny_session(tiny_models, name)
     plain = draw(session)
-    session._hold([session.pipeline], Plan("none", "fp8", False, 1.0, 1.0))
+    session.loaded.hold(Plan("none", "fp8", False, 1.0, 1.0), session.log)
     stored = {weights.dtype for weights in session.denoiser.parameters()}
     assert torch.float8_e4m3fn in stored
     coarse = draw(session)
     assert not np.array_equal(coarse, plain)
     assert coarse == pytest.approx(plain, abs=0.15)
-    session._hold([session.pipeline], Plan("group", "fp8", False, 1.0, 1.0))
+    session.loaded.hold(Plan("group", "fp8", False, 1.0, 1.0), session.log)
     assert draw(session) == pytest.approx(coarse, abs=1e-5)
 
 
@@ -159,7 +159,7 @@ def test_half_precision_copies_are_used_where_they_are_all_there_is(
     whole = model_sha256(folder)
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
-    session = GpuSession(get_preset("sdxl"), "cpu", str(folder))
+    session = open_session(get_preset("sdxl"), "cpu", str(folder))
     assert draw(session).shape == (64, 64, 3)
     assert session.model_sha256 != whole
 
@@ -291,7 +291,7 @@ def test_a_damaged_folder_is_one_clear_error(
     folder = tmp_path / "model"
     shutil.copytree(tiny_models["flux-dev"], folder)
     damage(folder)
-    session = GpuSession(get_preset("flux-dev"), "cpu", str(folder))
+    session = open_session(get_preset("flux-dev"), "cpu", str(folder))
     for look in (lambda: session.pipeline, lambda: session.model_sha256):
         with pytest.raises(ModelError, match=words):
             look()
@@ -306,7 +306,7 @@ def test_weights_that_do_not_fit_their_configuration_are_an_error(
         tiny_models["sdxl"] / "vae" / "diffusion_pytorch_model.safetensors", folder / "transformer"
     )
     with pytest.raises(ModelError, match="cannot be loaded"):
-        _ = GpuSession(get_preset("flux-dev"), "cpu", str(folder)).pipeline
+        _ = open_session(get_preset("flux-dev"), "cpu", str(folder)).pipeline
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_a_folder_of_another_family(
     tiny_models: dict[str, Path], preset: str, folder: str, words: str
 ) -> None:
     with pytest.raises(ModelError, match=words):
-        _ = GpuSession(get_preset(preset), "cpu", str(tiny_models[folder])).pipeline
+        _ = open_session(get_preset(preset), "cpu", str(tiny_models[folder])).pipeline
     assert check_model_folder(tiny_models[folder]) == get_preset(folder).family
 
 
@@ -349,8 +349,8 @@ def test_an_unaccepted_licence_stops_before_anything_is_read(
         match=r"flux-dev has not been accepted: "
         r".*Non-Commercial.*fetch flux-dev --accept-licence",
     ):
-        _ = open_session(tiny_models, "flux-dev").pipeline
-    assert draw(open_session(tiny_models, "sd15")).shape == (64, 64, 3)
+        _ = tiny_session(tiny_models, "flux-dev").pipeline
+    assert draw(tiny_session(tiny_models, "sd15")).shape == (64, 64, 3)
 
 
 @pytest.mark.gpu
@@ -358,12 +358,12 @@ def test_on_a_card_the_vae_stays_in_full_precision(tiny_models: dict[str, Path])
     """Elsewhere everything is float32."""
     import torch
 
-    session = GpuSession(get_preset("sdxl"), "cuda:0", str(tiny_models["sdxl"]))
+    session = open_session(get_preset("sdxl"), "cuda:0", str(tiny_models["sdxl"]))
     assert (session.pipeline.vae.dtype, session.denoiser.dtype) == (torch.float32, torch.bfloat16)
     assert str(session.denoiser.device) == "cuda:0"
     assert np.isfinite(draw(session)).all()
     for offload in ("model", "group"):
-        session._hold([session.pipeline], Plan(offload, "none", True, 1.0, 1.0))
+        session.loaded.hold(Plan(offload, "none", True, 1.0, 1.0), session.log)
         assert np.isfinite(draw(session)).all()
 
 

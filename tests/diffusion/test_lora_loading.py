@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,10 @@ import pytest
 from safetensors.numpy import save
 
 from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.diffusion.lora import ADAPTER, applied
 from avatar_pipeline.diffusion.memory import Plan
-from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
 from tests.diffusion.loras import ALPHA, RANK, as_kohya, make_lora
-from tests.diffusion.test_loading import LARGE, draw, open_session
+from tests.diffusion.test_loading import LARGE, draw, tiny_session
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +30,14 @@ def loras(tiny_models: dict[str, Path]) -> dict[str, bytes]:
 def test_both_formats_of_every_family_with_their_alpha(
     tiny_models: dict[str, Path], loras: dict[str, bytes], name: str
 ) -> None:
-    session = open_session(tiny_models, name)
+    session = tiny_session(tiny_models, name)
     plain = draw(session)
-    with session.lora(loras[name]):
+    with applied(session, loras[name]):
         config = session.denoiser.peft_config[ADAPTER]
         assert (config.r, config.lora_alpha) == (RANK, ALPHA)
         taught = draw(session)
     assert not np.array_equal(taught, plain)
-    with session.lora(as_kohya(loras[name])):
+    with applied(session, as_kohya(loras[name])):
         assert draw(session) == pytest.approx(taught, abs=1e-6)
     assert np.array_equal(draw(session), plain)
     assert not getattr(session.denoiser, "peft_config", {})
@@ -51,13 +51,13 @@ def test_both_formats_of_every_family_with_their_alpha(
 def test_under_every_memory_plan(
     tiny_models: dict[str, Path], loras: dict[str, bytes], name: str, offload: str, quantise: str
 ) -> None:
-    session = open_session(tiny_models, name)
-    with session.lora(loras[name]):
+    session = tiny_session(tiny_models, name)
+    with applied(session, loras[name]):
         taught = draw(session)
     _ = session.image_pipeline
-    session._hold(session._loaded(), Plan(offload, quantise, False, 1.0, 1.0))  # type: ignore[arg-type]
+    session.loaded.hold(Plan(offload, quantise, False, 1.0, 1.0), session.log)  # type: ignore[arg-type]
     plain = draw(session)
-    with session.lora(loras[name]):
+    with applied(session, loras[name]):
         assert draw(session) == pytest.approx(taught, abs=1e-5 if quantise == "none" else 0.2)
         stored = {
             str(weights.dtype)
@@ -75,7 +75,7 @@ def test_another_familys_lora_is_refused(
 ) -> None:
     if name == other:
         return
-    session = open_session(tiny_models, name)
+    session = tiny_session(tiny_models, name)
     plain = draw(session)
     for weights in (loras[other], as_kohya(loras[other])):
         refused = pytest.raises(
@@ -83,7 +83,7 @@ def test_another_familys_lora_is_refused(
             match=r"LoRA (does not fit the model|is one "
             r"for).*LoRA of this preset's family",
         )
-        with refused, session.lora(weights):
+        with refused, applied(session, weights):
             pass
     assert np.array_equal(draw(session), plain)
     assert not getattr(session.denoiser, "peft_config", {})
@@ -130,8 +130,8 @@ def unet_lora(
 def test_what_names_and_metadata_tell(
     tiny_models: dict[str, Path], weights: bytes, preset: str, words: str
 ) -> None:
-    session = open_session(tiny_models, preset)
-    with pytest.raises(ModelError, match=words), session.lora(weights):
+    session = tiny_session(tiny_models, preset)
+    with pytest.raises(ModelError, match=words), applied(session, weights):
         pass
     assert not getattr(session.denoiser, "peft_config", {})
 
@@ -148,9 +148,9 @@ def test_a_lora_of_which_only_a_part_fits_is_refused(
         key.replace("lora_A", "lora_B"): tensors[name.replace("lora_A", "lora_B")].copy()
         for key in list(extra)
     }
-    session = open_session(tiny_models, "sd15")
+    session = tiny_session(tiny_models, "sd15")
     plain = draw(session)
-    with pytest.raises(ModelError, match=r"does not fit"), session.lora(save(tensors | extra)):
+    with pytest.raises(ModelError, match=r"does not fit"), applied(session, save(tensors | extra)):
         pass
     assert np.array_equal(draw(session), plain)
 
@@ -165,7 +165,7 @@ def pickled() -> bytes:
 def test_files_that_are_damaged_or_pickles(
     tiny_models: dict[str, Path], loras: dict[str, bytes]
 ) -> None:
-    session = open_session(tiny_models, "sd15")
+    session = tiny_session(tiny_models, "sd15")
     for weights, words in {
         b"\x80\x04\x95": "is a pickle, which can run any code",
         pickled(): "is a pickle",
@@ -174,7 +174,7 @@ def test_files_that_are_damaged_or_pickles(
         b"": "is damaged",
         b"\x10\0\0\0\0\0\0\0{not json at all}": "is damaged",
     }.items():
-        with pytest.raises(ModelError, match=words), session.lora(weights):
+        with pytest.raises(ModelError, match=words), applied(session, weights):
             pass
     assert "pipeline" not in vars(session)  # nothing had to be loaded to see that
 
@@ -183,22 +183,22 @@ def test_files_that_are_damaged_or_pickles(
 def test_what_raises_in_the_block_leaves_the_session_as_before(
     tiny_models: dict[str, Path], loras: dict[str, bytes], name: str
 ) -> None:
-    session = open_session(tiny_models, name)
+    session = tiny_session(tiny_models, name)
     plain = draw(session)
-    with pytest.raises(KeyError, match="mine"), session.lora(loras[name]):
+    with pytest.raises(KeyError, match="mine"), applied(session, loras[name]):
         raise KeyError("mine")
     assert np.array_equal(draw(session), plain)
     assert not getattr(session.denoiser, "peft_config", {})
-    with session.lora(loras[name]):
+    with applied(session, loras[name]):
         assert not np.array_equal(draw(session), plain)
 
 
 def test_a_session_that_shares_weights_shares_the_lora(
     tiny_models: dict[str, Path], loras: dict[str, bytes]
 ) -> None:
-    session = open_session(tiny_models, "sd15")
-    other = GpuSession(get_preset("sd15"), "cpu", str(tiny_models["sd15"]), shared=session)
+    session = tiny_session(tiny_models, "sd15")
+    other = replace(session, preset=replace(session.preset, steps=3))
     plain = draw(session)
-    with other.lora(loras["sd15"]):
+    with applied(other, loras["sd15"]):
         assert not np.array_equal(draw(session), plain)
     assert other.pipeline is session.pipeline

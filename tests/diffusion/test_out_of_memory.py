@@ -7,14 +7,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from avatar_pipeline.core.errors import GenerationError
-from avatar_pipeline.diffusion.out_of_memory import is_out_of_memory
-from avatar_pipeline.diffusion.session import GpuSession
-from tests.diffusion.test_loading import draw, open_session
+from avatar_pipeline.diffusion.fallback import is_out_of_memory, run_with_fallback
+from avatar_pipeline.diffusion.lora import applied
+from tests.diffusion.test_loading import draw, tiny_session
 
 # Decoding 1536x1536 pixels at once takes about 500 MB in the tiny VAE, and 60 MB in tiles of 512.
 # The limit is set when everything is loaded and warm: what the process has now, and so many MB
@@ -23,13 +24,14 @@ LIMITED = """
 import json, resource, sys
 import torch
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.session import GpuSession
+from dataclasses import replace
 from avatar_pipeline.core.errors import GenerationError
+from avatar_pipeline.diffusion.fallback import run_with_fallback
+from avatar_pipeline.diffusion.session import open_session
 
 torch.set_num_threads(1)
-session = GpuSession(get_preset("sd15"), "cpu", sys.argv[1])
 lines = []
-session.log = lines.append
+session = replace(open_session(get_preset("sd15"), "cpu", sys.argv[1]), log=lines.append)
 
 def draw(size):
     with torch.no_grad():
@@ -45,7 +47,7 @@ def work():
     return draw(1536).shape
 
 try:
-    made, error = session.attempt(work), ""
+    made, error = run_with_fallback(session, work), ""
 except GenerationError as raised:
     made, error = None, str(raised)
 print(json.dumps({"made": made, "error": error, "calls": calls, "history": session.plan_history, "log": lines}))
@@ -100,7 +102,7 @@ def shortage() -> None:
 
 
 def test_what_is_not_about_memory_is_raised_as_it_is(tiny_models: dict[str, Path]) -> None:
-    session = open_session(tiny_models, "sd15")
+    session = tiny_session(tiny_models, "sd15")
     _ = session.pipeline
     calls = []
 
@@ -109,7 +111,7 @@ def test_what_is_not_about_memory_is_raised_as_it_is(tiny_models: dict[str, Path
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        session.attempt(work)
+        run_with_fallback(session, work)
     assert len(calls) == 1
     assert len(session.plan_history) == 1
 
@@ -117,7 +119,7 @@ def test_what_is_not_about_memory_is_raised_as_it_is(tiny_models: dict[str, Path
 def test_a_lora_in_use_survives_the_step(tiny_models: dict[str, Path]) -> None:
     from tests.diffusion.loras import make_lora
 
-    session = open_session(tiny_models, "sd15")
+    session = tiny_session(tiny_models, "sd15")
     calls: list[int] = []
 
     def work() -> object:
@@ -126,12 +128,12 @@ def test_a_lora_in_use_survives_the_step(tiny_models: dict[str, Path]) -> None:
             shortage()
         return draw(session)
 
-    with session.lora(make_lora(tiny_models["sd15"])):
+    with applied(session, make_lora(tiny_models["sd15"])):
         taught = draw(session)
         with pytest.raises(GenerationError, match="twice"):  # tiles
-            session.attempt(work)
+            run_with_fallback(session, work)
         calls.append(1)
-        assert session.attempt(work) == pytest.approx(taught, abs=1e-5)
+        assert run_with_fallback(session, work) == pytest.approx(taught, abs=1e-5)
     assert [line.partition(":")[0] for line in session.plan_history] == [
         "all on the device",
         "all on the device, VAE in tiles",
@@ -139,7 +141,7 @@ def test_a_lora_in_use_survives_the_step(tiny_models: dict[str, Path]) -> None:
 
 
 def test_the_ladder_ends_with_an_error(tiny_models: dict[str, Path]) -> None:
-    session = open_session(tiny_models, "sd15")
+    session = tiny_session(tiny_models, "sd15")
     _ = session.pipeline
     for _ in range(2):
         with pytest.raises(
@@ -147,9 +149,9 @@ def test_the_ladder_ends_with_an_error(tiny_models: dict[str, Path]) -> None:
             match=r"out of memory twice.*CUDA out of memory. "
             r"Tried to allocate 20.00 GiB\.",
         ):
-            session.attempt(shortage)
+            run_with_fallback(session, shortage)
     with pytest.raises(GenerationError, match="nothing is left that would need less"):
-        session.attempt(shortage)
+        run_with_fallback(session, shortage)
     assert [line.partition(":")[0] for line in session.plan_history] == [
         "all on the device",
         "all on the device, VAE in tiles",
@@ -158,7 +160,7 @@ def test_the_ladder_ends_with_an_error(tiny_models: dict[str, Path]) -> None:
 
 
 def test_a_caller_may_step_down_in_its_own_way(tiny_models: dict[str, Path]) -> None:
-    session = open_session(tiny_models, "sd15")
+    session = tiny_session(tiny_models, "sd15")
     stepped: list[str] = []
 
     def work() -> str:
@@ -171,8 +173,8 @@ def test_a_caller_may_step_down_in_its_own_way(tiny_models: dict[str, Path]) -> 
         return stepped[-1]
 
     lines: list[str] = []
-    session.log = lines.append
-    assert session.attempt(work, step_down) == "done"
+    session = replace(session, log=lines.append)
+    assert run_with_fallback(session, work, step_down) == "done"
     assert session.plan is None  # nothing had been loaded, and nothing was
     assert lines == [f"out of memory on {session.device_name}: goes on with gradient checkpointing"]
 
@@ -203,8 +205,8 @@ def test_which_errors_mean_memory() -> None:
 
 
 def test_sharing_sessions_step_down_together(tiny_models: dict[str, Path]) -> None:
-    session = open_session(tiny_models, "sd15")
-    other = GpuSession(session.preset, "cpu", shared=session)
+    session = tiny_session(tiny_models, "sd15")
+    other = replace(session)
     calls: list[int] = []
 
     def work() -> int:
@@ -214,7 +216,7 @@ def test_sharing_sessions_step_down_together(tiny_models: dict[str, Path]) -> No
         return len(calls)
 
     _ = other.pipeline
-    assert other.attempt(work) == 2
+    assert run_with_fallback(other, work) == 2
     assert session.plan == other.plan
     assert session.plan is not None
     assert session.plan.tiling

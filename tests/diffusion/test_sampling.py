@@ -5,6 +5,7 @@ drawings.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,13 @@ from avatar_pipeline.core.errors import Cancelled, GenerationError
 from avatar_pipeline.diffusion.callbacks import Step, shrunk
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
-from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image, text_to_images
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import (
+    Sampling,
+    image_to_image,
+    text_to_image,
+    text_to_images,
+)
+from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from tests.diffusion.sessions import SIZE, TINY, tiny_session
 
 FAMILIES = ("embedded", *TINY)
@@ -26,9 +32,9 @@ STEPS = 3
 
 
 @pytest.fixture(scope="module")
-def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, GpuSession]]:
+def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, PipelineSession]]:
     made = {name: tiny_session(name, tmp_path_factory.mktemp(name)) for name in TINY}
-    made["embedded"] = GpuSession(get_preset("embedded"))
+    made["embedded"] = open_session(get_preset("embedded"))
     yield made
     for session in made.values():
         session.close()
@@ -36,22 +42,25 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Gpu
 
 @pytest.fixture(params=FAMILIES)
 def session(
-    request: pytest.FixtureRequest, sessions: dict[str, GpuSession]
-) -> Iterator[GpuSession]:
-    yield sessions[request.param]
-    sessions[request.param].watch = None
+    request: pytest.FixtureRequest, sessions: dict[str, PipelineSession]
+) -> PipelineSession:
+    return sessions[request.param]
 
 
-def draw(session: GpuSession, prompt: str, seed: int = 7, **options: Any) -> np.ndarray:
+def draw(session: PipelineSession, prompt: str, seed: int = 7, **options: Any) -> np.ndarray:
     guidance = options.pop("guidance", GUIDANCE)
     return np.asarray(
         text_to_image(
-            session, prompt, seed, *SIZE, options.pop("steps", STEPS), guidance, **options
+            session,
+            prompt,
+            seed,
+            SIZE,
+            Sampling(options.pop("steps", STEPS), guidance, **options),
         )
     )
 
 
-def bare(session: GpuSession, prompt: str, seed: int, **options: Any) -> np.ndarray:
+def bare(session: PipelineSession, prompt: str, seed: int, **options: Any) -> np.ndarray:
     """What the session's pipeline draws when it is called as its documentation says."""
     pipeline, device = session.pipeline, session.device
     random = torch.Generator("cpu").manual_seed(seed)
@@ -76,7 +85,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return float(np.percentile(np.abs(a.astype(int) - b.astype(int)), 95)) <= 2
 
 
-def test_a_prompt_that_fits_gives_exactly_what_the_pipeline_gives(session: GpuSession) -> None:
+def test_a_prompt_that_fits_gives_exactly_what_the_pipeline_gives(session: PipelineSession) -> None:
     extra = {"max_sequence_length": 256} if session.preset.name == "flux-schnell" else {}
     assert np.array_equal(
         draw(session, "a man, grey hair"),
@@ -84,7 +93,7 @@ def test_a_prompt_that_fits_gives_exactly_what_the_pipeline_gives(session: GpuSe
     )
 
 
-def test_a_picture_of_a_batch_is_the_picture_alone(session: GpuSession) -> None:
+def test_a_picture_of_a_batch_is_the_picture_alone(session: PipelineSession) -> None:
     # The second one takes more windows than the others, where the text encoder has windows.
     prompts = [
         "a man",
@@ -93,17 +102,17 @@ def test_a_picture_of_a_batch_is_the_picture_alone(session: GpuSession) -> None:
     ]
     together = [
         np.asarray(image)
-        for image in text_to_images(session, prompts, [1, 2, 3], *SIZE, STEPS, GUIDANCE)
+        for image in text_to_images(session, prompts, [1, 2, 3], SIZE, Sampling(STEPS, GUIDANCE))
     ]
     alone = [draw(session, prompt, seed) for prompt, seed in zip(prompts, (1, 2, 3), strict=True)]
     for batched, single in zip(together, alone, strict=True):
         assert same(batched, single)
     assert not same(together[0], together[2])
     with pytest.raises(ValueError, match="3 prompts and 2 seeds"):
-        text_to_images(session, prompts, [1, 2], *SIZE, STEPS, GUIDANCE)
+        text_to_images(session, prompts, [1, 2], SIZE, Sampling(STEPS, GUIDANCE))
 
 
-def test_a_negative_prompt_acts_in_every_family(session: GpuSession) -> None:
+def test_a_negative_prompt_acts_in_every_family(session: PipelineSession) -> None:
     plain = draw(session, "a man")
     assert np.array_equal(draw(session, "a man", negative_prompt=""), plain)
     pushed = draw(session, "a man", negative_prompt="beard")
@@ -128,16 +137,18 @@ def test_a_negative_prompt_acts_in_every_family(session: GpuSession) -> None:
             draw(session, "a man", negative_prompt="beard", guidance=1.0)
 
 
-def test_a_picture_is_redrawn_at_its_own_size(session: GpuSession) -> None:
+def test_a_picture_is_redrawn_at_its_own_size(session: PipelineSession) -> None:
     width, height = 256, 320
-    source = text_to_image(session, "a man", 1, width, height, 4, GUIDANCE)
-    drawn = image_to_image(session, source, "a man", 2, 0.5, 4, GUIDANCE)
+    source = text_to_image(session, "a man", 1, (width, height), Sampling(4, GUIDANCE))
+    drawn = image_to_image(session, source, "a man", 2, 0.5, Sampling(4, GUIDANCE))
     assert drawn.size == (width, height)
     assert np.array_equal(
-        np.asarray(drawn), np.asarray(image_to_image(session, source, "a man", 2, 0.5, 4, GUIDANCE))
+        np.asarray(drawn),
+        np.asarray(image_to_image(session, source, "a man", 2, 0.5, Sampling(4, GUIDANCE))),
     )
     assert not np.array_equal(
-        np.asarray(drawn), np.asarray(image_to_image(session, source, "a man", 3, 0.5, 4, GUIDANCE))
+        np.asarray(drawn),
+        np.asarray(image_to_image(session, source, "a man", 3, 0.5, Sampling(4, GUIDANCE))),
     )
     if session.preset.family != "flux":
         with pytest.raises(
@@ -145,21 +156,21 @@ def test_a_picture_is_redrawn_at_its_own_size(session: GpuSession) -> None:
             match=r"strength: 0.1 of 4 steps leaves nothing to "
             r"draw. Raise strength to 0.25",
         ):
-            image_to_image(session, source, "a man", 2, 0.1, 4, GUIDANCE)
+            image_to_image(session, source, "a man", 2, 0.1, Sampling(4, GUIDANCE))
 
 
-def test_an_autoencoder_may_be_more_precise_than_the_rest(session: GpuSession) -> None:
+def test_an_autoencoder_may_be_more_precise_than_the_rest(session: PipelineSession) -> None:
     """As on a GPU: everything in bfloat16 but the autoencoder."""
     source = Image.fromarray(draw(session, "a man"))
-    other = GpuSession(session.preset, "cpu", str(session.model))
-    other.device = type(other.device)("cpu", "test", torch.bfloat16, None)
+    other = open_session(session.preset, "cpu", str(session.model))
+    other.loaded.device = type(other.device)("cpu", "test", torch.bfloat16, None)
     other.pipeline.vae.float()
     assert draw(other, "a man").shape == (*SIZE[::-1], 3)
-    assert image_to_image(other, source, "a man", 2, 0.7, 4, GUIDANCE).size == SIZE
+    assert image_to_image(other, source, "a man", 2, 0.7, Sampling(4, GUIDANCE)).size == SIZE
     other.close()
 
 
-def test_nothing_of_a_long_prompt_is_lost(session: GpuSession) -> None:
+def test_nothing_of_a_long_prompt_is_lost(session: PipelineSession) -> None:
     words = [f"word{index}" for index in range(60)]
     if session.preset.family == "flux":
         words = words[:24]
@@ -188,7 +199,7 @@ def test_nothing_of_a_long_prompt_is_lost(session: GpuSession) -> None:
 
 
 def test_all_base_prompts_fit_the_embedded_model_and_cost_other_clips_two_windows(
-    sessions: dict[str, GpuSession],
+    sessions: dict[str, PipelineSession],
 ) -> None:
     from avatar_pipeline.diffusion.prompt_chunks import split_prompt
 
@@ -200,7 +211,7 @@ class Stop(Exception):
     pass
 
 
-def test_every_step_is_seen_with_a_preview(session: GpuSession) -> None:
+def test_every_step_is_seen_with_a_preview(session: PipelineSession) -> None:
     plain = draw(session, "a man", steps=4)
     seen: list[tuple[int, int, tuple[int, int]]] = []
 
@@ -209,26 +220,22 @@ def test_every_step_is_seen_with_a_preview(session: GpuSession) -> None:
         assert preview.mode == "RGB"
         seen.append((step.number, step.total, preview.size))
 
-    session.watch = watch
-    assert np.array_equal(draw(session, "a man", steps=4), plain)  # looking changes nothing
+    watched = replace(session, on_step=watch)
+    assert np.array_equal(draw(watched, "a man", steps=4), plain)  # looking changes nothing
     assert [(number, total) for number, total, _ in seen] == [(index, 4) for index in range(1, 5)]
     assert {size for _, _, size in seen} == {SIZE}
 
 
-def test_a_preview_shows_what_will_be_drawn(sessions: dict[str, GpuSession]) -> None:
+def test_a_preview_shows_what_will_be_drawn(sessions: dict[str, PipelineSession]) -> None:
     session = sessions["embedded"]
     previews: list[Image.Image] = []
-    session.watch = lambda step: previews.append(step.preview())
     drawn = text_to_image(
-        session,
+        replace(session, on_step=lambda step: previews.append(step.preview())),
         "headshot portrait photograph of a european 38 year old female",
         3,
-        512,
-        512,
-        12,
-        GUIDANCE,
+        (512, 512),
+        Sampling(12, GUIDANCE),
     )
-    session.watch = None
     distances = [
         float(np.abs(np.asarray(preview, float) - np.asarray(drawn, float)).mean())
         for preview in previews
@@ -249,7 +256,7 @@ def test_previews_of_large_pictures_are_small_and_look_alike() -> None:
 
 @pytest.mark.parametrize("error", [Stop, KeyboardInterrupt, Cancelled])
 def test_what_the_watcher_raises_stops_the_drawing_and_harms_nothing(
-    session: GpuSession, error: type[BaseException]
+    session: PipelineSession, error: type[BaseException]
 ) -> None:
     plain = draw(session, "a man")
     done: list[int] = []
@@ -259,16 +266,14 @@ def test_what_the_watcher_raises_stops_the_drawing_and_harms_nothing(
         if step.number == 2:
             raise error("enough")
 
-    session.watch = watch
     with pytest.raises(error):
-        draw(session, "a man", steps=10)
+        draw(replace(session, on_step=watch), "a man", steps=10)
     assert done == [1, 2]
-    session.watch = None
     assert np.array_equal(draw(session, "a man"), plain)
 
 
 def test_prompts_are_encoded_once(
-    sessions: dict[str, GpuSession], monkeypatch: pytest.MonkeyPatch
+    sessions: dict[str, PipelineSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = sessions["sdxl"]
     calls: list[str] = []

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError, ModelError
+from avatar_pipeline.diffusion.lora import ADAPTER, applied
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
-from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image
-from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, image_to_image, text_to_image
+from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.training.dataset import encode_dataset, face_weights, framed_face
 from avatar_pipeline.diffusion.training.loop import train_lora
 from avatar_pipeline.diffusion.training.record import Evaluation
@@ -21,14 +22,14 @@ PROMPT = base_prompt("european 38 year old female with short curly dark hair", "
 
 
 @pytest.fixture(scope="module")
-def session() -> Iterator[GpuSession]:
-    session = GpuSession(get_preset("embedded"))
+def session() -> Iterator[PipelineSession]:
+    session = open_session(get_preset("embedded"))
     yield session
     session.close()
 
 
-def draw(session: GpuSession, seed: int = 7, steps: int = 4) -> np.ndarray:
-    return np.asarray(text_to_image(session, PROMPT, seed, 512, 512, steps, 2.0))
+def draw(session: PipelineSession, seed: int = 7, steps: int = 4) -> np.ndarray:
+    return np.asarray(text_to_image(session, PROMPT, seed, (512, 512), Sampling(steps, 2.0)))
 
 
 def test_plain_diffusers_loads_the_shipped_model() -> None:
@@ -43,22 +44,24 @@ def test_plain_diffusers_loads_the_shipped_model() -> None:
     assert pipeline.vae_scale_factor == 16
 
 
-def test_a_seed_gives_one_picture(session: GpuSession) -> None:
+def test_a_seed_gives_one_picture(session: PipelineSession) -> None:
     first = draw(session)
     assert first.shape == (512, 512, 3)
     assert np.array_equal(first, draw(session))
     assert not np.array_equal(first, draw(session, seed=8))
 
 
-def test_the_pipeline_is_loaded_once(session: GpuSession) -> None:
+def test_the_pipeline_is_loaded_once(session: PipelineSession) -> None:
     assert session.pipeline is session.pipeline
     assert session.image_pipeline.unet is session.pipeline.unet
 
 
-def test_little_strength_keeps_the_picture(session: GpuSession) -> None:
+def test_little_strength_keeps_the_picture(session: PipelineSession) -> None:
     source = Image.fromarray(draw(session))
-    near = np.asarray(image_to_image(session, source, PROMPT, 3, 0.15, 8, 2.0), dtype=float)
-    far = np.asarray(image_to_image(session, source, PROMPT, 3, 0.9, 8, 2.0), dtype=float)
+    near = np.asarray(
+        image_to_image(session, source, PROMPT, 3, 0.15, Sampling(8, 2.0)), dtype=float
+    )
+    far = np.asarray(image_to_image(session, source, PROMPT, 3, 0.9, Sampling(8, 2.0)), dtype=float)
     original = np.asarray(source, dtype=float)
     assert np.abs(near - original).mean() < np.abs(far - original).mean()
 
@@ -68,24 +71,24 @@ def test_little_strength_keeps_the_picture(session: GpuSession) -> None:
     [(7, 512, 4, "width: 7"), (512, 500, 4, "height: 500"), (512, 512, 0, "steps: 0")],
 )
 def test_impossible_sizes_and_steps_are_refused(
-    session: GpuSession, width: int, height: int, steps: int, field: str
+    session: PipelineSession, width: int, height: int, steps: int, field: str
 ) -> None:
     with pytest.raises(GenerationError, match=field):
-        text_to_image(session, PROMPT, 1, width, height, steps, 2.0)
+        text_to_image(session, PROMPT, 1, (width, height), Sampling(steps, 2.0))
 
 
 def test_a_missing_model_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist"):
-        _ = GpuSession(get_preset("embedded"), model=str(tmp_path / "nowhere")).pipeline
+        _ = open_session(get_preset("embedded"), model=str(tmp_path / "nowhere")).pipeline
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     with pytest.raises(ModelError, match="lacks the weights"):
-        _ = GpuSession(get_preset("embedded"), model=str(tmp_path)).model_sha256
+        _ = open_session(get_preset("embedded"), model=str(tmp_path)).model_sha256
     with pytest.raises(ModelError, match="embedded"):
         get_preset("no_such_preset")
 
 
 def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(
-    session: GpuSession,
+    session: PipelineSession,
 ) -> None:
     plain = draw(session)
     pictures = [Image.fromarray(draw(session, seed)) for seed in (1, 2, 3)]
@@ -114,7 +117,7 @@ def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(
     assert len(losses) == 3
     assert np.array_equal(draw(session), plain)  # training leaves the base model as it was
 
-    with session.lora(weights):
+    with applied(session, weights):
         config = session.pipeline.unet.peft_config[ADAPTER]
         assert (config.r, config.lora_alpha) == (4, 12)
         assert np.array_equal(draw(session), while_training[-1])
@@ -144,7 +147,7 @@ def test_the_loss_counts_more_in_the_face_and_the_same_on_the_whole() -> None:
     assert (face_weights(face, 1.0) == 1).all()
 
 
-def test_the_best_evaluation_is_kept_not_the_last(session: GpuSession) -> None:
+def test_the_best_evaluation_is_kept_not_the_last(session: PipelineSession) -> None:
     dataset = encode_dataset(session, [Image.fromarray(draw(session))], ["a"])
     settings = Hyperparameters(
         rank=2,
@@ -168,6 +171,6 @@ def test_the_best_evaluation_is_kept_not_the_last(session: GpuSession) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a safetensors file", b"\x80\x04pickle"])
-def test_bytes_that_are_no_lora_are_refused(session: GpuSession, content: bytes) -> None:
-    with pytest.raises(ModelError, match="LoRA"), session.lora(content):
+def test_bytes_that_are_no_lora_are_refused(session: PipelineSession, content: bytes) -> None:
+    with pytest.raises(ModelError, match="LoRA"), applied(session, content):
         pass

@@ -17,7 +17,8 @@ from upath import UPath
 
 from avatar_pipeline.actors.checkpoints import CheckpointFile
 from avatar_pipeline.core.errors import GenerationError, ModelError
-from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
+from avatar_pipeline.diffusion.lora import ADAPTER
+from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.training.dataset import boxed_face, encode_dataset, from_tensors
 from avatar_pipeline.diffusion.training.noising import Objective
 from avatar_pipeline.diffusion.training.optimizer import make_optimizer
@@ -31,7 +32,7 @@ def saved(data: bytes) -> dict[str, torch.Tensor]:
     return load(data)
 
 
-def current(session: GpuSession) -> dict[str, torch.Tensor]:
+def current(session: PipelineSession) -> dict[str, torch.Tensor]:
     """The LoRA's weights as the denoiser has them."""
     from peft.utils import get_peft_model_state_dict
 
@@ -47,7 +48,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     )
 
 
-def test_every_family_learns_one_picture(each_session: GpuSession) -> None:
+def test_every_family_learns_one_picture(each_session: PipelineSession) -> None:
     dataset = square_set(each_session, 1)
     asked = settings(
         each_session,
@@ -65,13 +66,13 @@ def test_every_family_learns_one_picture(each_session: GpuSession) -> None:
     assert ADAPTER not in getattr(each_session.denoiser, "peft_config", {})
 
 
-def test_the_same_seed_gives_the_same_bytes(each_session: GpuSession) -> None:
+def test_the_same_seed_gives_the_same_bytes(each_session: PipelineSession) -> None:
     dataset = square_set(each_session)
     first, second = (train(each_session, settings(each_session), dataset) for _ in range(2))
     assert first == second
 
 
-def test_training_uses_neither_autoencoder_nor_text_encoders(each_session: GpuSession) -> None:
+def test_training_uses_neither_autoencoder_nor_text_encoders(each_session: PipelineSession) -> None:
     dataset = square_set(each_session)
 
     def refuse(*_: object) -> None:
@@ -89,7 +90,7 @@ def test_training_uses_neither_autoencoder_nor_text_encoders(each_session: GpuSe
             hook.remove()
 
 
-def test_pictures_of_all_shapes_are_trained_on_in_buckets(each_session: GpuSession) -> None:
+def test_pictures_of_all_shapes_are_trained_on_in_buckets(each_session: PipelineSession) -> None:
     sizes = [(SIZE, SIZE)] * 4 + [(100, 150)] * 2  # the second: as a body, two to three
     dataset = encode_dataset(each_session, pictures(sizes), [str(index) for index in range(6)])
     assert {tuple(bucket.latents.shape[2:]): len(bucket.latents) for bucket in dataset.buckets} == {
@@ -104,7 +105,9 @@ def test_pictures_of_all_shapes_are_trained_on_in_buckets(each_session: GpuSessi
     assert same(again.tensors(), dataset.tensors())
 
 
-def test_a_face_elsewhere_than_in_a_framed_head_counts_more_too(sd_session: GpuSession) -> None:
+def test_a_face_elsewhere_than_in_a_framed_head_counts_more_too(
+    sd_session: PipelineSession,
+) -> None:
     images = pictures([(80, 48)])
     without, given = (
         encode_dataset(sd_session, images, ["a"], faces)
@@ -124,7 +127,7 @@ def test_a_face_elsewhere_than_in_a_framed_head_counts_more_too(sd_session: GpuS
     assert one != other
 
 
-def test_captions_are_dropped_for_the_empty_one(sd_session: GpuSession) -> None:
+def test_captions_are_dropped_for_the_empty_one(sd_session: PipelineSession) -> None:
     dataset = square_set(sd_session)
     bucket = dataset.buckets[0]
     emptied = {name: value.expand_as(bucket.captions[name]) for name, value in bucket.empty.items()}
@@ -136,7 +139,9 @@ def test_captions_are_dropped_for_the_empty_one(sd_session: GpuSession) -> None:
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_min_snr_holds_back_steps_of_little_noise(sd_session: GpuSession, prediction: str) -> None:
+def test_min_snr_holds_back_steps_of_little_noise(
+    sd_session: PipelineSession, prediction: str
+) -> None:
     scheduler = type(sd_session.pipeline.scheduler).from_config(
         sd_session.pipeline.scheduler.config, prediction_type=prediction
     )
@@ -170,7 +175,7 @@ def test_flux_shifts_noise_levels_by_the_size_of_the_picture(
     tiny_folder: Callable[[str], Path],
 ) -> None:
     session = tiny_session("flux", tiny_folder("flux"))
-    session.preset = replace(session.preset, scheduler="own")
+    session = replace(session, preset=replace(session.preset, scheduler="own"))
     objective = Objective(session.pipeline.scheduler, settings(session))
     means = []
     for cells in (32, 128):  # 256 and 1024 pixels a side
@@ -186,7 +191,7 @@ def test_flux_shifts_noise_levels_by_the_size_of_the_picture(
     session.close()
 
 
-def test_models_trained_otherwise_are_refused(sd_session: GpuSession) -> None:
+def test_models_trained_otherwise_are_refused(sd_session: PipelineSession) -> None:
     scheduler = type(sd_session.pipeline.scheduler).from_config(
         sd_session.pipeline.scheduler.config, prediction_type="sample"
     )
@@ -194,7 +199,7 @@ def test_models_trained_otherwise_are_refused(sd_session: GpuSession) -> None:
         Objective(scheduler, settings(sd_session))
 
 
-def test_class_pictures_take_part_with_their_weight(sd_session: GpuSession) -> None:
+def test_class_pictures_take_part_with_their_weight(sd_session: PipelineSession) -> None:
     dataset, prior = square_set(sd_session), square_set(sd_session, 3, seed=9)
     plain = train(sd_session, settings(sd_session), dataset).weights
     # a weight of 0: not used
@@ -206,7 +211,7 @@ def test_class_pictures_take_part_with_their_weight(sd_session: GpuSession) -> N
     assert len({plain, little, much}) == 3
 
 
-def test_accumulation_sums_up_several_passes(sd_session: GpuSession) -> None:
+def test_accumulation_sums_up_several_passes(sd_session: PipelineSession) -> None:
     calls: list[int] = []
     hook = sd_session.denoiser.register_forward_hook(
         lambda module, given, out: calls.append(len(out[0]))
@@ -219,7 +224,7 @@ def test_accumulation_sums_up_several_passes(sd_session: GpuSession) -> None:
     assert trained.steps[0].loss == pytest.approx(1.0, abs=0.5)
 
 
-def test_gradient_checkpointing_changes_nothing_but_memory(each_session: GpuSession) -> None:
+def test_gradient_checkpointing_changes_nothing_but_memory(each_session: PipelineSession) -> None:
     dataset = square_set(each_session)
     seen: list[bool] = []
 
@@ -237,7 +242,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory(each_session: GpuSess
 
 
 def test_averaged_weights_are_evaluated_and_kept_and_training_goes_on_from_its_own(
-    sd_session: GpuSession,
+    sd_session: PipelineSession,
 ) -> None:
     dataset = square_set(sd_session)
     drawn: list[dict[str, torch.Tensor]] = []
@@ -253,7 +258,7 @@ def test_averaged_weights_are_evaluated_and_kept_and_training_goes_on_from_its_o
     assert averaged.steps == plain.steps
 
 
-def test_training_stops_when_the_likeness_stops_improving(sd_session: GpuSession) -> None:
+def test_training_stops_when_the_likeness_stops_improving(sd_session: PipelineSession) -> None:
     scores = {2: 0.5, 4: 0.3, 6: 0.4, 8: 0.35, 10: 0.1}
     asked = settings(sd_session, steps=10, patience=2)
     trained = train(sd_session, asked, evaluate=lambda step: Evaluation(scores[step]))
@@ -270,7 +275,7 @@ def test_training_stops_when_the_likeness_stops_improving(sd_session: GpuSession
     )
 
 
-def test_prodigy_finds_its_own_step_size(sd_session: GpuSession) -> None:
+def test_prodigy_finds_its_own_step_size(sd_session: PipelineSession) -> None:
     pytest.importorskip("prodigyopt")
     far = torch.full((3,), 10.0, requires_grad=True)
     optimizer = make_optimizer("prodigy", [far], 1.0)
@@ -289,7 +294,7 @@ def test_prodigy_finds_its_own_step_size(sd_session: GpuSession) -> None:
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
-def test_a_missing_package_is_named(sd_session: GpuSession) -> None:
+def test_a_missing_package_is_named(sd_session: PipelineSession) -> None:
     with pytest.raises(
         ModelError,
         match=r"optimizer: adamw8bit needs the package "
@@ -309,7 +314,7 @@ def test_a_base_stored_in_eight_bits_is_trained_on_and_loaded_anew(
         kinds: Counter[torch.dtype] = Counter()
 
         def evaluate(
-            step: int, session: GpuSession = session, kinds: Counter[torch.dtype] = kinds
+            step: int, session: PipelineSession = session, kinds: Counter[torch.dtype] = kinds
         ) -> Evaluation:
             kinds.update(parameter.dtype for parameter in session.denoiser.parameters())
             return Evaluation(0.0)
@@ -329,7 +334,7 @@ def test_a_base_stored_in_eight_bits_is_trained_on_and_loaded_anew(
         session.close()
 
 
-def test_four_bits_need_cuda(sd_session: GpuSession) -> None:
+def test_four_bits_need_cuda(sd_session: PipelineSession) -> None:
     with pytest.raises(ModelError, match="nf4 needs a CUDA device"):
         train(sd_session, settings(sd_session, quantise="nf4"))
 
@@ -341,24 +346,24 @@ def test_a_base_stored_in_four_bits_is_trained_on(
 ) -> None:
     pytest.importorskip("bitsandbytes")
     session = tiny_session(family, tiny_folder(family))
-    on_card = GpuSession(session.preset, "cuda", str(tiny_folder(family)))
+    on_card = open_session(session.preset, "cuda", str(tiny_folder(family)))
     trained = train(on_card, settings(on_card, quantise="nf4", optimizer="adamw8bit"))
     assert len(trained.steps) == 4
     on_card.close()
 
 
-def test_dora_and_eight_bits_do_not_go_together(sd_session: GpuSession) -> None:
+def test_dora_and_eight_bits_do_not_go_together(sd_session: PipelineSession) -> None:
     with pytest.raises(GenerationError, match="dora and quantise"):
         train(sd_session, settings(sd_session, quantise="fp8", dora=True))
 
 
-def test_a_loss_that_is_not_a_number_ends_the_training(sd_session: GpuSession) -> None:
+def test_a_loss_that_is_not_a_number_ends_the_training(sd_session: PipelineSession) -> None:
     with pytest.raises(GenerationError, match="diverged at step"):
         train(sd_session, settings(sd_session, learning_rate=1e30, steps=10))
     assert ADAPTER not in getattr(sd_session.denoiser, "peft_config", {})
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(sd_session: GpuSession) -> None:
+def test_a_batch_that_cannot_be_shared_is_refused(sd_session: PipelineSession) -> None:
     with pytest.raises(GenerationError, match="cannot be shared"):
         settings(sd_session, processes=3)
 
@@ -371,7 +376,7 @@ def test_in_half_precision_small_steps_still_add_up(
     float32.
     """
     session = tiny_session(family, tiny_folder(family))
-    session.__dict__["device"] = replace(session.device, dtype=torch.bfloat16, autocast=None)
+    session.loaded.__dict__["device"] = replace(session.device, dtype=torch.bfloat16, autocast=None)
     dataset = square_set(session)
     kinds: Counter[torch.dtype] = Counter()
     drawn: list[dict[str, torch.Tensor]] = []

@@ -23,11 +23,12 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from safetensors.torch import load
 
 from avatar_pipeline.core.errors import GenerationError
+from avatar_pipeline.diffusion.device import Device
+from avatar_pipeline.diffusion.loading import put_scheduler
 from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.presets import PRESETS, get_preset
-from avatar_pipeline.diffusion.sampling import decode, text_to_image
-from avatar_pipeline.diffusion.schedulers import put_scheduler
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, decode, text_to_image
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.text_encoding import word_arguments
 from avatar_pipeline.diffusion.training import distributed
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, encode_dataset
@@ -50,16 +51,16 @@ ENCODERS = {
 
 
 @pytest.fixture
-def lower(each_session: GpuSession) -> Iterator[GpuSession]:
+def lower(each_session: PipelineSession) -> Iterator[PipelineSession]:
     """A session that computes in bfloat16 by autocast, whatever the processor."""
     device = each_session.device
-    each_session.__dict__["device"] = replace(device, autocast=torch.bfloat16)
+    each_session.loaded.__dict__["device"] = replace(device, autocast=torch.bfloat16)
     yield each_session
-    each_session.__dict__["device"] = device
+    each_session.loaded.__dict__["device"] = device
 
 
 @contextmanager
-def questions(session: GpuSession) -> Iterator[list[dict[str, Any]]]:
+def questions(session: PipelineSession) -> Iterator[list[dict[str, Any]]]:
     """What the denoiser is asked while the block runs, by the names of its arguments."""
     found: list[dict[str, Any]] = []
 
@@ -101,7 +102,7 @@ def optimized() -> Iterator[list[list[torch.Tensor]]]:
 
 
 def one_picture(
-    session: GpuSession, caption: str, size: tuple[int, int] = (SIZE, SIZE)
+    session: PipelineSession, caption: str, size: tuple[int, int] = (SIZE, SIZE)
 ) -> LoraDataset:
     return encode_dataset(session, pictures([size]), [caption])
 
@@ -110,7 +111,7 @@ def flat(tensors: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([tensor.double().reshape(-1) for tensor in tensors])
 
 
-def test_a_caption_is_trained_on_as_a_prompt_is_drawn(lower: GpuSession) -> None:
+def test_a_caption_is_trained_on_as_a_prompt_is_drawn(lower: PipelineSession) -> None:
     caption = f"{DESCRIPTION}, {DETAILS[0]}"
     wanted = word_arguments(lower, caption, "", 7.0)
     with questions(lower) as asked:
@@ -127,7 +128,7 @@ def test_a_caption_is_trained_on_as_a_prompt_is_drawn(lower: GpuSession) -> None
         assert torch.equal(pooled.float(), wanted["pooled_prompt_embeds"].float())
 
 
-def test_a_dropped_caption_is_what_drawing_is_guided_from(lower: GpuSession) -> None:
+def test_a_dropped_caption_is_what_drawing_is_guided_from(lower: PipelineSession) -> None:
     caption = f"{DESCRIPTION}, {DETAILS[1]}"
     guided = word_arguments(lower, caption, "", 7.0)
     # FLUX is guided from nothing: the empty prompt it is
@@ -163,7 +164,7 @@ def test_details_behind_a_long_description_are_learned(
     session.close()
 
 
-def test_captions_of_other_lengths_are_in_other_batches(sd_session: GpuSession) -> None:
+def test_captions_of_other_lengths_are_in_other_batches(sd_session: PipelineSession) -> None:
     dataset = encode_dataset(
         sd_session, pictures([(SIZE, SIZE)] * 3), ["short", f"{DESCRIPTION}, a", "brief"]
     )
@@ -177,7 +178,7 @@ def test_captions_of_other_lengths_are_in_other_batches(sd_session: GpuSession) 
     }
 
 
-def test_captions_are_dropped_at_the_rate_that_is_asked_for(sd_session: GpuSession) -> None:
+def test_captions_are_dropped_at_the_rate_that_is_asked_for(sd_session: PipelineSession) -> None:
     with questions(sd_session) as asked:
         train(
             sd_session,
@@ -221,14 +222,14 @@ def test_sdxl_is_told_the_pictures_own_size_and_crop(
 
 
 def test_a_picture_of_the_drawn_size_is_asked_about_as_a_drawing_is(
-    each_session: GpuSession, monkeypatch: pytest.MonkeyPatch
+    each_session: PipelineSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sizes, places of cells and words, noise levels' unit: all that both are given beside the
     noisy latents.
     """
     size, kept = (256, 320), each_session.preset
     with questions(each_session) as drawn:
-        text_to_image(each_session, "a", 1, *size, 1, 1.0)
+        text_to_image(each_session, "a", 1, size, Sampling(1, 1.0))
     monkeypatch.setattr(each_session, "preset", replace(kept, sizes={"headshot": size}))
     with questions(each_session) as trained:
         train(
@@ -287,7 +288,7 @@ def test_flux_is_trained_at_a_guidance_of_one_where_it_takes_any(
 
 
 def test_latents_are_those_of_diffusers_own_pipelines(
-    each_session: GpuSession, monkeypatch: pytest.MonkeyPatch
+    each_session: PipelineSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scaled and shifted as they are; the pipelines draw from the distribution whose middle we
     take.
@@ -313,12 +314,12 @@ def test_latents_are_those_of_diffusers_own_pipelines(
 
 
 def test_a_picture_is_decoded_as_the_pipeline_decodes_it(
-    each_session: GpuSession, monkeypatch: pytest.MonkeyPatch
+    each_session: PipelineSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
-        each_session.__dict__, "device", replace(each_session.device, autocast=None)
+        each_session.loaded.__dict__, "device", replace(each_session.device, autocast=None)
     )
-    ours = text_to_image(each_session, "a man", 3, 256, 256, 2, 3.0)
+    ours = text_to_image(each_session, "a man", 3, (256, 256), Sampling(2, 3.0))
     theirs = each_session.pipeline(
         "a man",
         width=256,
@@ -335,10 +336,10 @@ def test_latents_do_not_depend_on_the_memory_plan(
     tiny_folder: Callable[[str], Path], family: str
 ) -> None:
     session = tiny_session(family, tiny_folder(family))
-    session.preset = replace(session.preset, sizes={"headshot": (768, 768)})
+    session = replace(session, preset=replace(session.preset, sizes={"headshot": (768, 768)}))
     found = []
     for tiling in (False, True):
-        session._hold([session.pipeline], Plan("none", "none", tiling, 1.0, 1.0))
+        session.loaded.hold(Plan("none", "none", tiling, 1.0, 1.0), session.log)
         found.append(one_picture(session, "a", (768, 768)).buckets[0].latents)
         assert session.pipeline.vae.use_tiling == tiling
     assert torch.equal(*found)
@@ -383,7 +384,7 @@ def test_training_takes_the_presets_own_shift(tiny_folder: Callable[[str], Path]
     medians = []
     for shift in (3.0, -3.0):
         session = tiny_session("flux", tiny_folder("flux"))
-        session.preset = replace(session.preset, flow_shift=shift)
+        session = replace(session, preset=replace(session.preset, flow_shift=shift))
         with questions(session) as asked:
             train(session, settings(session, steps=1, batch_size=16), one_picture(session, "a"))
         medians.append(
@@ -401,7 +402,7 @@ def test_noise_levels_are_drawn_from_the_presets_distribution(
 
     chosen = PRESETS[preset]
     session = tiny_session("sd", tiny_folder("sd"))
-    session.preset = chosen
+    session = replace(session, preset=chosen)
     scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
     asked = Objective(scheduler, settings(session)).ask(
         torch.zeros(20000, 1, 2, 2), torch.Generator().manual_seed(0)
@@ -416,7 +417,7 @@ def test_noise_levels_are_drawn_from_the_presets_distribution(
         )
 
 
-def test_noise_and_steps_are_each_pictures_own_and_cover_all(sd_session: GpuSession) -> None:
+def test_noise_and_steps_are_each_pictures_own_and_cover_all(sd_session: PipelineSession) -> None:
     clean = torch.zeros(4000, 4, 2, 2)
     asked = Objective(sd_session.pipeline.scheduler, settings(sd_session)).ask(
         clean, torch.Generator().manual_seed(0)
@@ -435,7 +436,7 @@ def test_float16_finds_the_gradients_that_float32_finds(tiny_folder: Callable[[s
     dataset = square_set(session)
     norms, gradients = [], []
     for autocast in (None, torch.float16):
-        session.__dict__["device"] = replace(session.device, autocast=autocast)
+        session.loaded.__dict__["device"] = replace(session.device, autocast=autocast)
         with optimized() as taken:
             trained = train(session, settings(session, min_snr=1e-5, steps=2), dataset)
         norms.append([step.gradient_norm for step in trained.steps])
@@ -448,7 +449,7 @@ def test_float16_finds_the_gradients_that_float32_finds(tiny_folder: Callable[[s
 
 def test_a_step_in_which_float16_overflows_is_left_out(tiny_folder: Callable[[str], Path]) -> None:
     session = tiny_session("sd", tiny_folder("sd"))
-    session.__dict__["device"] = replace(session.device, autocast=torch.float16)
+    session.loaded.__dict__["device"] = replace(session.device, autocast=torch.float16)
     trained = train(
         session,
         settings(session, min_snr=0.0, prior_weight=1e3, steps=8),
@@ -466,7 +467,7 @@ def test_gradients_in_bfloat16_are_summed_in_float32_and_clipped(
     tiny_folder: Callable[[str], Path], family: str
 ) -> None:
     session = tiny_session(family, tiny_folder(family))
-    session.__dict__["device"] = replace(session.device, dtype=torch.bfloat16, autocast=None)
+    session.loaded.__dict__["device"] = replace(session.device, dtype=torch.bfloat16, autocast=None)
     dataset, prior = square_set(session), square_set(session, 2)
     single: dict[int, torch.Tensor] = {}
 
@@ -493,7 +494,7 @@ def test_gradients_in_bfloat16_are_summed_in_float32_and_clipped(
     session.close()
 
 
-def test_class_pictures_add_their_gradient_times_their_weight(sd_session: GpuSession) -> None:
+def test_class_pictures_add_their_gradient_times_their_weight(sd_session: PipelineSession) -> None:
     dataset, prior = square_set(sd_session), square_set(sd_session, 3, seed=9)
     found = []
     for weight in (0.5, 1.0, 2.0):
@@ -507,7 +508,7 @@ def test_class_pictures_add_their_gradient_times_their_weight(sd_session: GpuSes
     assert torch.allclose(twice, 2 * once, atol=1e-2 * float(once.norm()))
 
 
-def test_the_average_is_the_one_that_its_formula_says(sd_session: GpuSession) -> None:
+def test_the_average_is_the_one_that_its_formula_says(sd_session: PipelineSession) -> None:
     dataset, found = square_set(sd_session), []
 
     def evaluate(step: int) -> Evaluation:
@@ -528,7 +529,7 @@ def test_the_average_is_the_one_that_its_formula_says(sd_session: GpuSession) ->
     assert torch.allclose(got, wanted, atol=1e-6)
 
 
-def test_each_step_is_taken_at_the_rate_that_it_tells(sd_session: GpuSession) -> None:
+def test_each_step_is_taken_at_the_rate_that_it_tells(sd_session: PipelineSession) -> None:
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     rates: list[float] = []
@@ -574,7 +575,7 @@ def test_the_face_counts_more_in_the_embedded_model_and_elsewhere_when_asked() -
     ],
 )
 def test_each_process_gets_a_card_of_its_own(
-    sd_session: GpuSession,
+    sd_session: PipelineSession,
     monkeypatch: pytest.MonkeyPatch,
     first: int,
     visible: str,
@@ -601,7 +602,9 @@ def test_each_process_gets_a_card_of_its_own(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     dataset = square_set(sd_session, 1)
     device = sd_session.device
-    monkeypatch.setitem(sd_session.__dict__, "device", replace(device, kind="cuda", index=first))
+    monkeypatch.setitem(
+        sd_session.loaded.__dict__, "device", replace(device, kind="cuda", index=first)
+    )
     processes = 1 + len(others)
     asked = settings(sd_session, batch_size=processes, processes=processes)
     with distributed.group(sd_session, dataset, None, asked, 1, None):
@@ -618,17 +621,19 @@ def test_each_process_gets_a_card_of_its_own(
 
 
 def test_a_process_holds_its_own_card(
-    sd_session: GpuSession, monkeypatch: pytest.MonkeyPatch
+    sd_session: PipelineSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Held(Exception):
         pass
 
-    def turn(work: str = "") -> None:
+    def turn(device: Device, work: str, log: Callable[[str], None]) -> None:
         raise Held(work)
 
     asked, dataset = settings(sd_session, processes=2), square_set(sd_session, 1)
-    monkeypatch.setitem(sd_session.__dict__, "turn", turn)
-    monkeypatch.setitem(sd_session.__dict__, "device", replace(sd_session.device, kind="cuda"))
+    monkeypatch.setattr("avatar_pipeline.diffusion.session.turn", turn)
+    monkeypatch.setitem(
+        sd_session.loaded.__dict__, "device", replace(sd_session.device, kind="cuda")
+    )
     member = distributed.Alone()
     with pytest.raises(Held, match="LoRA training, process"):
         take_part(sd_session, dataset, None, asked, 1, None, member)

@@ -14,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from avatar_pipeline.diffusion.lora import ADAPTER
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.files import adapter_config, annotate, read, to_bytes
 from avatar_pipeline.diffusion.training.kohya import kohya_file, sgm_name, training_notes
 from avatar_pipeline.diffusion.training.record import Evaluation
@@ -39,7 +40,7 @@ def draw(pipeline: Any) -> np.ndarray:
     return np.asarray(found.images.float())
 
 
-def plain(session: GpuSession) -> Any:
+def plain(session: PipelineSession) -> Any:
     """The same model as anybody would load it, with the preset's sampler, and its convolutions in
     the memory layout of ours: the other one rounds in another order.
     """
@@ -62,7 +63,7 @@ def put(folder: Path, data: bytes) -> Path:
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_plain_diffusers_reads_it_and_draws_the_same_bit_for_bit(
-    each_session: GpuSession, tmp_path: Path, options: dict[str, Any]
+    each_session: PipelineSession, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     drawn: list[np.ndarray] = []
 
@@ -90,7 +91,7 @@ def test_plain_diffusers_reads_it_and_draws_the_same_bit_for_bit(
 
 @pytest.mark.parametrize("rslora", [False, True])
 def test_diffusers_reads_the_kohya_file_and_draws_the_same(
-    each_session: GpuSession, tmp_path: Path, rslora: bool
+    each_session: PipelineSession, tmp_path: Path, rslora: bool
 ) -> None:
     if each_session.preset.family == "flux":
         pytest.skip("diffusers reads FLUX files of the full width only: see the next test")
@@ -164,7 +165,7 @@ def test_diffusers_reads_the_kohya_file_of_flux(tmp_path: Path) -> None:
     )
 
 
-def test_alpha_and_rslora_are_one_scale_in_kohyas_format(sd_session: GpuSession) -> None:
+def test_alpha_and_rslora_are_one_scale_in_kohyas_format(sd_session: PipelineSession) -> None:
     for rslora, scale in ((False, 6 / 4), (True, 6 / math.sqrt(4))):
         weights = train(sd_session, settings(sd_session, rank=4, alpha=6, rslora=rslora)).weights
         other = kohya_file(weights, sd_session.preset, 1, {})
@@ -173,7 +174,9 @@ def test_alpha_and_rslora_are_one_scale_in_kohyas_format(sd_session: GpuSession)
         assert alpha / 4 == pytest.approx(scale)
 
 
-def test_dora_magnitudes_are_kept_where_the_format_can_hold_them(each_session: GpuSession) -> None:
+def test_dora_magnitudes_are_kept_where_the_format_can_hold_them(
+    each_session: PipelineSession,
+) -> None:
     weights = train(each_session, settings(each_session, dora=True)).weights
     other = kohya_file(weights, each_session.preset, 1, {})
     if each_session.preset.family == "flux":
@@ -201,7 +204,7 @@ def test_sdxl_has_the_names_of_the_original_unet() -> None:
     )
 
 
-def test_the_kohya_file_tells_what_others_ask_for(sd_session: GpuSession) -> None:
+def test_the_kohya_file_tells_what_others_ask_for(sd_session: PipelineSession) -> None:
     asked = settings(sd_session)
     trained = train(sd_session, asked)
     captions = ["photo of sks, smiling", "photo of sks, gray background"]
@@ -237,7 +240,7 @@ def test_the_kohya_file_tells_what_others_ask_for(sd_session: GpuSession) -> Non
         assert notes.get("modelspec.prediction_type") == word
 
 
-def test_notes_do_not_touch_what_the_loader_reads(sd_session: GpuSession) -> None:
+def test_notes_do_not_touch_what_the_loader_reads(sd_session: PipelineSession) -> None:
     weights = train(sd_session, settings(sd_session)).weights
     noted = annotate(weights, {"x": "y"})
     (before, old), (after, new) = read(weights), read(noted)

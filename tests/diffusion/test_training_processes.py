@@ -15,7 +15,7 @@ from safetensors.torch import load
 
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.home import PROJECT
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.record import Evaluation, Step, Trained
 from tests.diffusion.training_sets import settings, square_set, tiny_session, train
 
@@ -73,7 +73,7 @@ def test_two_processes_train_as_one_does(tiny_folder: Callable[[str], Path], fam
     session.close()
 
 
-def test_a_dead_worker_ends_the_training_with_an_error(sd_session: GpuSession) -> None:
+def test_a_dead_worker_ends_the_training_with_an_error(sd_session: PipelineSession) -> None:
     def kill(step: Step) -> None:
         if step.step == 2:
             workers()[0].send_signal(signal.SIGKILL)
@@ -92,7 +92,7 @@ def test_a_dead_worker_ends_the_training_with_an_error(sd_session: GpuSession) -
 
 
 def test_several_processes_go_on_from_a_checkpoint_and_stop_together(
-    sd_session: GpuSession, tmp_path: Path
+    sd_session: PipelineSession, tmp_path: Path
 ) -> None:
     from upath import UPath
 

@@ -20,7 +20,7 @@ from upath import UPath
 from avatar_pipeline.actors.checkpoints import CheckpointFile
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.core.home import PROJECT
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.checkpoint import pack, unpack
 from avatar_pipeline.diffusion.training.optimizer import (
     make_optimizer,
@@ -109,7 +109,7 @@ class Interrupted(Exception):
 
 
 def interrupted(
-    session: GpuSession, checkpoints: CheckpointFile, at: int, **changes: object
+    session: PipelineSession, checkpoints: CheckpointFile, at: int, **changes: object
 ) -> None:
     """Train up to step `at`."""
 
@@ -129,7 +129,7 @@ def interrupted(
 
 @pytest.mark.parametrize("optimizer", ["adamw", "prodigy"])
 def test_every_family_goes_on_with_the_same_result(
-    each_session: GpuSession, tmp_path: Path, optimizer: str
+    each_session: PipelineSession, tmp_path: Path, optimizer: str
 ) -> None:
     if optimizer == "prodigy":
         pytest.importorskip("prodigyopt")
@@ -149,7 +149,9 @@ def test_every_family_goes_on_with_the_same_result(
     assert list((tmp_path / "x").iterdir()) == []
 
 
-def test_a_checkpoint_of_something_else_is_not_used(sd_session: GpuSession, tmp_path: Path) -> None:
+def test_a_checkpoint_of_something_else_is_not_used(
+    sd_session: PipelineSession, tmp_path: Path
+) -> None:
     checkpoints = CheckpointFile(UPath(tmp_path / "lora.safetensors"))
     asked, other = settings(sd_session), square_set(sd_session, seed=4)
     interrupted(sd_session, checkpoints, 3)
@@ -189,7 +191,7 @@ def test_an_optimizers_state_comes_back_whole() -> None:
 
 
 def test_a_full_disk_is_one_clear_error_and_loses_nothing(
-    sd_session: GpuSession, tmp_path: Path
+    sd_session: PipelineSession, tmp_path: Path
 ) -> None:
     checkpoints = CheckpointFile(UPath(tmp_path / "lora.safetensors"))
     interrupted(sd_session, checkpoints, 3)
@@ -211,7 +213,9 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(
     )
 
 
-def test_pictures_and_scores_of_evaluations_survive(sd_session: GpuSession, tmp_path: Path) -> None:
+def test_pictures_and_scores_of_evaluations_survive(
+    sd_session: PipelineSession, tmp_path: Path
+) -> None:
     import numpy as np
 
     checkpoints = CheckpointFile(UPath(tmp_path / "lora.safetensors"))

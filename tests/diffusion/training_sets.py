@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, encode_dataset
 from avatar_pipeline.diffusion.training.loop import train_lora
 from avatar_pipeline.diffusion.training.record import Evaluation, Step, Trained
@@ -23,11 +23,11 @@ PRESETS = {"sd": "sd15", "sdxl": "sdxl", "flux": "flux-dev"}
 SIZE = 64
 
 
-def tiny_session(family: str, folder: Path) -> GpuSession:
+def tiny_session(family: str, folder: Path) -> PipelineSession:
     """A session on the tiny pipeline of a family, saved in `folder` by tests.diffusion.tiny."""
     sizes = {"headshot": (SIZE, SIZE), "half_body": (SIZE, SIZE), "full_body": (SIZE, SIZE)}
     preset = replace(get_preset(PRESETS[family]), model=str(folder), sizes=sizes, size_multiple=16)
-    return GpuSession(preset, "cpu", str(folder))
+    return open_session(preset, "cpu", str(folder))
 
 
 def pictures(sizes: list[tuple[int, int]], seed: int = 0) -> list[Image.Image]:
@@ -39,7 +39,7 @@ def pictures(sizes: list[tuple[int, int]], seed: int = 0) -> list[Image.Image]:
     ]
 
 
-def square_set(session: GpuSession, count: int = 4, seed: int = 0) -> LoraDataset:
+def square_set(session: PipelineSession, count: int = 4, seed: int = 0) -> LoraDataset:
     """`count` head shots with captions."""
     return encode_dataset(
         session,
@@ -48,7 +48,7 @@ def square_set(session: GpuSession, count: int = 4, seed: int = 0) -> LoraDatase
     )
 
 
-def settings(session: GpuSession, **changes: Any) -> Hyperparameters:
+def settings(session: PipelineSession, **changes: Any) -> Hyperparameters:
     """A short training, alpha unlike the rank."""
     short = {
         "rank": 2,
@@ -63,7 +63,7 @@ def settings(session: GpuSession, **changes: Any) -> Hyperparameters:
 
 
 def train(
-    session: GpuSession,
+    session: PipelineSession,
     asked: Hyperparameters,
     dataset: LoraDataset | None = None,
     evaluate: Callable[[int], Evaluation] = lambda step: Evaluation(-step),

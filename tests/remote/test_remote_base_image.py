@@ -23,13 +23,14 @@ from avatar_pipeline.core.errors import GenerationError, RemoteError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.device import choose_device, lock_path
 from avatar_pipeline.diffusion.prompts import base_prompt
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.pipeline.assets import face_validation
 from avatar_pipeline.pipeline.assets.base_image.remote import remote_base_images
 from avatar_pipeline.runpod.endpoint import Patience
 from avatar_pipeline.runpod.workflow import load_workflow
 from tests.remote.server import BASE64, ENDPOINT, KEY, FakeRunPod, completed, images
+from tests.stages.given import context_of, inputs_of
 
 DESCRIPTION = "european 25 year old male with short brown hair and blue eyes"
 RUN = (
@@ -74,10 +75,10 @@ def call(
     """
     configured.queued = configured.working = 0
 
-    def forbidden(session: GpuSession) -> None:
+    def forbidden(session: PipelineSession) -> None:
         raise AssertionError("a local model was loaded")
 
-    monkeypatch.setattr(GpuSession, "pipeline", property(forbidden))
+    monkeypatch.setattr(PipelineSession, "pipeline", property(forbidden))
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -139,10 +140,9 @@ def test_a_base_image_through_the_command_line(
     assert not any(KEY.encode() in content for content in everything)
 
     report = face_validation.run(
-        store.spec("anna"),
-        store.read_all(manifest)["anna_base.png"],
+        inputs_of(store.spec("anna"), {"base_image": store.read_all(manifest)}),
         face_validation.Settings(),
-        analyzer,
+        context_of(analyzer),
     )
     verdicts = {check.name: check.verdict for check in report.checks}
     assert verdicts["min_face"] == "pass"

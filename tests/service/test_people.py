@@ -32,8 +32,9 @@ from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.diffusion.training.files import read
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png
-from avatar_pipeline.pipeline.materialize import produce
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.materialize import materialize
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.settings import resolve_settings
 from avatar_pipeline.service.http.image_links import picture_path, signing_key
@@ -86,9 +87,9 @@ def actor(server: Server) -> str:
     """The sha256 of the LoRA of an actor that was trained for a few steps."""
     write_actor(server, "synthetic")
     store = ActorStore(server.data)
-    spec, tools = store.spec(NAME), Tools("cpu", None, "dlib", lambda line: None)
+    spec, tools = store.spec(NAME), RunContext(models=Models("cpu"), log=lambda line: None)
     for asset in ("photo_intake", "base_image", "training_variations", "lora"):
-        product = produce(
+        product = materialize(
             store,
             STAGES[asset],
             spec,
@@ -97,7 +98,7 @@ def actor(server: Server) -> str:
             seed=spec.seed,
         )
         store.publish(product.manifest, product.result.files)
-    tools.close()
+    tools.models.close()
     return store.current(NAME, "lora").files[f"{NAME}.safetensors"].sha256
 
 

@@ -27,7 +27,7 @@ from avatar_pipeline.core.errors import Forbidden, StoreError
 from avatar_pipeline.history.prune import prune
 from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.orchestration.definitions import defs
-from avatar_pipeline.orchestration.jobs.service import run_task
+from avatar_pipeline.orchestration.jobs.service import TaskOrder, run_task
 from avatar_pipeline.orchestration.resources import ToolsResource
 from avatar_pipeline.service.jobs import job as service_jobs
 from avatar_pipeline.service.jobs.erasure import jobs_of
@@ -308,10 +308,8 @@ def run_probe(
         monkeypatch.setitem(TASKS, "probe", Task("probe", Nothing, made, "does what a test wants"))
         folder = tmp_path / "job"
         folder.mkdir(exist_ok=True)
-        outcome = run_task(
-            defs.resolve_job_def("service"),
-            instance,
-            ToolsResource(device="cpu", analyzer="dlib"),
+        tools = ToolsResource(device="cpu", analyzer="dlib")
+        order = TaskOrder(
             run_id=str(uuid.uuid4()),
             task="probe",
             params={},
@@ -319,7 +317,9 @@ def run_probe(
             sha256={"face": "0" * 64},
             people=[NAME],
             tags={},
-            progress=lambda *_: None,
+        )
+        outcome = run_task(
+            defs.resolve_job_def("service"), instance, tools, order, tools.open(), lambda *_: None
         )
         return outcome.success, folder / "outputs"
 

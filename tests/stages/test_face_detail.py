@@ -14,7 +14,7 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.measurements import inter_eye_distance
 from avatar_pipeline.imaging.images import open_image, paste_warped
@@ -23,7 +23,8 @@ from avatar_pipeline.pipeline.assets.base_image import run as base_image
 from avatar_pipeline.pipeline.assets.base_image.face_detail import detail_face, find_faces
 from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
 from avatar_pipeline.pipeline.assets.training_variations.head_crops import frame
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import StageResult
+from tests.stages.given import context_of, inputs_of
 
 PRESET = get_preset("embedded")
 SPEC = ActorSpec(
@@ -36,22 +37,26 @@ PROMPT = f"headshot portrait photograph of a {SPEC.description}"
 
 
 @pytest.fixture(scope="module")
-def session() -> Iterator[GpuSession]:
-    session = GpuSession(PRESET)
+def session() -> Iterator[PipelineSession]:
+    session = open_session(PRESET)
     yield session
     session.close()
 
 
 @pytest.fixture(scope="module")
-def body(session: GpuSession, analyzer: FaceAnalyzer) -> StageResult:
+def body(session: PipelineSession, analyzer: FaceAnalyzer) -> StageResult:
     """The base image without the pass."""
     return run(session, analyzer, face_detail=False)
 
 
-def run(session: GpuSession, analyzer: FaceAnalyzer, **settings: Any) -> StageResult:
-    intake = photo_intake.run(SPEC, [], 5, photo_intake.Settings(), PRESET, analyzer).files
+def run(session: PipelineSession, analyzer: FaceAnalyzer, **settings: Any) -> StageResult:
+    intake = photo_intake.run(
+        inputs_of(SPEC), photo_intake.Settings(), context_of(analyzer, preset=PRESET)
+    ).files
     return base_image.run(
-        SPEC, [], intake, 5, base_image.Settings(candidates=2, **settings), session, analyzer
+        inputs_of(SPEC, {"photo_intake": intake}),
+        base_image.Settings(candidates=2, **settings),
+        context_of(analyzer, session),
     )
 
 
@@ -60,7 +65,7 @@ def picture(result: StageResult) -> Image.Image:
 
 
 def test_a_small_face_is_drawn_again_and_the_rest_stays(
-    session: GpuSession, body: StageResult, analyzer: FaceAnalyzer
+    session: PipelineSession, body: StageResult, analyzer: FaceAnalyzer
 ) -> None:
     plain = np.asarray(picture(body))
     assert "face_detail" not in body.metrics
@@ -89,7 +94,7 @@ def test_a_small_face_is_drawn_again_and_the_rest_stays(
 
 
 def test_pictures_that_need_nothing_stay_as_they_are(
-    session: GpuSession, analyzer: FaceAnalyzer
+    session: PipelineSession, analyzer: FaceAnalyzer
 ) -> None:
     tile = emotion_tiles("P005")["neutral"]
     portrait = frame("P005", tile, analyzer.analyze(np.asarray(tile))[0], PRESET).image
@@ -105,7 +110,7 @@ def test_pictures_that_need_nothing_stay_as_they_are(
 
 
 def test_a_face_that_is_lost_moved_or_somebody_else_is_not_put_back(
-    session: GpuSession, analyzer: FaceAnalyzer, monkeypatch: pytest.MonkeyPatch
+    session: PipelineSession, analyzer: FaceAnalyzer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person, other = (
         frame(name, tile, analyzer.analyze(np.asarray(tile))[0], PRESET).image
@@ -126,7 +131,7 @@ def test_a_face_that_is_lost_moved_or_somebody_else_is_not_put_back(
         calls: list[int] = []
 
         def draw(
-            session: GpuSession,
+            session: PipelineSession,
             image: Image.Image,
             prompt: str,
             seed: int,

@@ -22,7 +22,8 @@ from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.openpeople import asset_path
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling
+from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.measurements import inter_eye_distance
 from avatar_pipeline.imaging.images import encode_png, open_image
@@ -33,8 +34,9 @@ from avatar_pipeline.pipeline.assets.training_variations import head_crops
 from avatar_pipeline.pipeline.assets.training_variations import run as training_variations
 from avatar_pipeline.pipeline.assets.training_variations.run import Settings
 from avatar_pipeline.pipeline.intake_files import read_intake
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import StageResult
 from avatar_pipeline.pipeline.training_set import read_training_set
+from tests.stages.given import context_of, inputs_of
 
 SIZES = {"headshot": (512, 512), "half_body": (512, 768), "full_body": (512, 768)}
 PRESET = replace(
@@ -69,13 +71,13 @@ def detail(image: Image.Image) -> float:
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> GpuSession:
+def session(tmp_path: Path) -> PipelineSession:
     """A session that is never asked to load anything, whose model folder has an identity
     adapter.
     """
     (tmp_path / "ip").mkdir()
     (tmp_path / PRESET.identity_adapter).write_bytes(b"")
-    return GpuSession(PRESET, "cpu", str(tmp_path))
+    return open_session(PRESET, "cpu", str(tmp_path))
 
 
 @pytest.fixture
@@ -88,17 +90,21 @@ def drawn(monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer) -> list[dict[
     calls: list[dict[str, Any]] = []
 
     def draw(
-        session: GpuSession,
+        session: PipelineSession,
         image: Image.Image,
         prompt: str,
         seed: int,
         strength: float,
-        steps: int,
-        guidance: float,
-        identity: Any,
+        sampling: Sampling,
     ) -> Image.Image:
         calls.append(
-            {"image": image, "seed": seed, "strength": strength, "identity": identity, "made": head}
+            {
+                "image": image,
+                "seed": seed,
+                "strength": strength,
+                "identity": sampling.identity,
+                "made": head,
+            }
         )
         return head
 
@@ -108,20 +114,25 @@ def drawn(monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer) -> list[dict[
 
 
 @pytest.fixture
-def vary(session: GpuSession, analyzer: FaceAnalyzer) -> Callable[..., StageResult]:
+def vary(session: PipelineSession, analyzer: FaceAnalyzer) -> Callable[..., StageResult]:
     """training_variations of a base image, or of photographs."""
 
     def run(
         base: Image.Image,
         photos: list[Photo] | None = None,
-        session: GpuSession = session,
+        session: PipelineSession = session,
         **settings: Any,
     ) -> StageResult:
         chosen = Settings(**{"variations": 7, **settings})
         intake = photo_intake.run(
-            SPEC, photos or [], 5, photo_intake.Settings(), PRESET, analyzer
+            inputs_of(SPEC, photos=photos or []),
+            photo_intake.Settings(),
+            context_of(analyzer, preset=PRESET),
         ).files
-        return training_variations.run(SPEC, encode_png(base), intake, 5, chosen, session, analyzer)
+        upstream = {"photo_intake": intake, "base_image": {"somebody_base.png": encode_png(base)}}
+        return training_variations.run(
+            inputs_of(SPEC, upstream), chosen, context_of(analyzer, session)
+        )
 
     return run
 
@@ -140,26 +151,28 @@ def test_a_base_image_has_the_size_of_its_framing(
     framing: str,
     settings: dict[str, int],
     size: tuple[int, int],
-    session: GpuSession,
+    session: PipelineSession,
     analyzer: FaceAnalyzer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def draw(
-        session: GpuSession,
+        session: PipelineSession,
         prompt: str,
         seed: int,
-        width: int,
-        height: int,
-        steps: int,
-        guidance: float,
+        size: tuple[int, int],
+        sampling: Sampling,
     ) -> Image.Image:
-        return Image.new("RGB", (width, height))
+        return Image.new("RGB", size)
 
     monkeypatch.setattr(base_image, "text_to_image", draw)
     spec = SPEC.model_copy(update={"framing": framing})
-    intake = photo_intake.run(spec, [], 5, photo_intake.Settings(), PRESET, analyzer).files
+    intake = photo_intake.run(
+        inputs_of(spec), photo_intake.Settings(), context_of(analyzer, preset=PRESET)
+    ).files
     result = base_image.run(
-        spec, [], intake, 5, base_image.Settings(candidates=1, **settings), session, analyzer
+        inputs_of(spec, {"photo_intake": intake}),
+        base_image.Settings(candidates=1, **settings),
+        context_of(analyzer, session),
     )
     assert open_image(result.files["somebody_base.png"], name="base").size == size
     assert (result.metrics["width"], result.metrics["height"]) == size
@@ -243,7 +256,11 @@ def test_held_out_photographs_are_neither_trained_on_nor_drawn_from(
     assert len(held_out) == 2
     assert trained == {photo.name for photo in portraits} - held_out
     intake = read_intake(
-        photo_intake.run(SPEC, portraits, 5, photo_intake.Settings(), PRESET, analyzer).files,
+        photo_intake.run(
+            inputs_of(SPEC, photos=portraits),
+            photo_intake.Settings(),
+            context_of(analyzer, preset=PRESET),
+        ).files,
         analyzer,
     )
     assert {photo.name for photo in intake.photographs if photo.held_out} == held_out
@@ -265,17 +282,17 @@ def test_held_out_photographs_are_neither_trained_on_nor_drawn_from(
 
 
 def test_without_a_fitting_adapter_variations_are_drawn_as_before_and_a_warning_says_so(
-    vary: Callable[..., StageResult], drawn: list[dict[str, Any]], session: GpuSession
+    vary: Callable[..., StageResult], drawn: list[dict[str, Any]], session: PipelineSession
 ) -> None:
     base = standing(512, 768)
     others = {
-        "has no face-identity input": GpuSession(
+        "has no face-identity input": open_session(
             replace(PRESET, identity_adapter="", identity_analyzer=""), "cpu"
         ),
-        "and the analyzer is dlib": GpuSession(
+        "and the analyzer is dlib": open_session(
             replace(PRESET, identity_analyzer="insightface"), "cpu", str(session.model)
         ),
-        "has no ip/adapter.safetensors": GpuSession(PRESET, "cpu", str(session.model / "ip")),
+        "has no ip/adapter.safetensors": open_session(PRESET, "cpu", str(session.model / "ip")),
     }
     for reason, other in others.items():
         result = vary(base, session=other)
@@ -303,6 +320,10 @@ def test_a_small_face_blocks_photographs_only(analyzer: FaceAnalyzer) -> None:
     verdicts = {}
     for photos in ("none", "openpeople:P005"):
         spec = SPEC.model_copy(update={"photos": photos})
-        checks = face_validation.run(spec, base, face_validation.Settings(), analyzer).checks
+        checks = face_validation.run(
+            inputs_of(spec, {"base_image": {"somebody_base.png": base}}),
+            face_validation.Settings(),
+            context_of(analyzer),
+        ).checks
         verdicts[photos] = next(check.verdict for check in checks if check.name == "min_face")
     assert verdicts == {"none": "warn", "openpeople:P005": "error"}

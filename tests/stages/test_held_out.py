@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,9 @@ from avatar_pipeline.pipeline.assets import validated_avatar
 from avatar_pipeline.pipeline.assets.lora.probes import cost, nearest
 from avatar_pipeline.pipeline.identity_score import embeddings, score
 from avatar_pipeline.pipeline.intake_files import Intake, write_intake
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import StageResult
 from avatar_pipeline.pipeline.training_set import Member, write_members
+from tests.stages.given import context_of, inputs_of
 
 SPEC = ActorSpec(
     name=ActorName("somebody"), description="a man with brown hair", likeness="synthetic"
@@ -86,9 +87,6 @@ class Drawing:
 
     preset = get_preset("embedded")
 
-    def lora(self, weights: bytes) -> AbstractContextManager[None]:
-        return nullcontext()
-
 
 @pytest.fixture
 def choose(person: Found, analyzer: FaceAnalyzer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
@@ -102,9 +100,17 @@ def choose(person: Found, analyzer: FaceAnalyzer, monkeypatch: pytest.MonkeyPatc
     def run(pictures: list[Image.Image], **settings: Any) -> StageResult:
         turn = iter(pictures)
         monkeypatch.setattr(validated_avatar, "text_to_image", lambda *_: next(turn))
+        monkeypatch.setattr(validated_avatar, "applied", lambda session, weights: nullcontext())
         chosen = validated_avatar.Settings(candidates=len(pictures), **settings)
         variations = write_members(members[:3], members[3:])
-        return validated_avatar.run(SPEC, b"", variations, intake, 1, chosen, Drawing(), analyzer)  # type: ignore[arg-type]
+        upstream = {
+            "lora": {f"{SPEC.name}.safetensors": b""},
+            "training_variations": variations,
+            "photo_intake": intake,
+        }
+        return validated_avatar.run(
+            inputs_of(SPEC, upstream, seed=1), chosen, context_of(analyzer, Drawing())
+        )
 
     yield run
 

@@ -8,6 +8,7 @@ import csv
 import io
 import resource
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import TRIGGER
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.training.files import read
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.framing import frame_head
@@ -33,16 +34,17 @@ from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.assets.lora import run as lora
 from avatar_pipeline.pipeline.assets.lora.probes import cost, render
 from avatar_pipeline.pipeline.identity_score import embeddings, score
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import StageResult
 from avatar_pipeline.pipeline.training_set import Member, read_training_set, write_members
+from tests.stages.given import context_of, inputs_of
 
 NAME = "somebody"
 SETTINGS = {"steps": 4, "evaluate_every": 2, "probes": 1, "final_renders": 1, "ema": 0.9}
 
 
 @pytest.fixture(scope="module")
-def session() -> Iterator[GpuSession]:
-    session = GpuSession(get_preset("embedded"))
+def session() -> Iterator[PipelineSession]:
+    session = open_session(get_preset("embedded"))
     yield session
     session.close()
 
@@ -98,27 +100,23 @@ class Killed(Exception):
 def run(
     spec: ActorSpec,
     variations: dict[str, bytes],
-    session: GpuSession,
+    session: PipelineSession,
     analyzer: FaceAnalyzer,
     checkpoints: Remembered | None = None,
     log: list[str] | None = None,
     **changes: Any,
 ) -> StageResult:
     settings = lora.Settings(**(SETTINGS | changes))
+    lines = log if log is not None else []
     return lora.run(
-        spec,
-        variations,
-        3,
+        inputs_of(spec, {"training_variations": variations}, seed=3, checkpoints=checkpoints),
         settings,
-        session,
-        analyzer,
-        (log if log is not None else []).append,
-        checkpoints,
+        context_of(analyzer, replace(session, log=lines.append), log=lines.append),
     )
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_files(
-    spec: ActorSpec, variations: dict[str, bytes], session: GpuSession, analyzer: FaceAnalyzer
+    spec: ActorSpec, variations: dict[str, bytes], session: PipelineSession, analyzer: FaceAnalyzer
 ) -> None:
     whole = run(spec, variations, session, analyzer)
     # every score is against the held-out pictures, not against those that were trained on
@@ -180,7 +178,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
 
 
 def test_class_pictures_are_drawn_once_and_used(
-    spec: ActorSpec, variations: dict[str, bytes], session: GpuSession, analyzer: FaceAnalyzer
+    spec: ActorSpec, variations: dict[str, bytes], session: PipelineSession, analyzer: FaceAnalyzer
 ) -> None:
     plain = run(spec, variations, session, analyzer, steps=2)
     kept = run(spec, variations, session, analyzer, steps=2, prior_weight=1.0, prior_pictures=2)
@@ -238,7 +236,7 @@ class Short(Remembered):
 
 
 def test_a_shortage_of_memory_in_training_steps_down_once(
-    spec: ActorSpec, variations: dict[str, bytes], session: GpuSession, analyzer: FaceAnalyzer
+    spec: ActorSpec, variations: dict[str, bytes], session: PipelineSession, analyzer: FaceAnalyzer
 ) -> None:
     held = len(session.plan_history)
     made = run(spec, variations, session, analyzer, Short())
@@ -264,7 +262,7 @@ def test_what_settings_leave_open_is_as_the_memory_allows(
     free: float,
     asked: dict[str, Any],
     planned: tuple[bool, str],
-    session: GpuSession,
+    session: PipelineSession,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parts = [part for part in session.pipeline.components.values() if hasattr(part, "parameters")]

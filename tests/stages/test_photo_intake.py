@@ -24,8 +24,9 @@ from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
 from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
 from avatar_pipeline.pipeline.intake_files import read_intake
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import StageResult
 from tests.stages.conftest import photo
+from tests.stages.given import context_of, inputs_of
 
 SPEC = ActorSpec(
     name=ActorName("somebody"), description="a man", likeness="synthetic", photos="folder"
@@ -49,7 +50,11 @@ def take(analyzer: FaceAnalyzer) -> Take:
     remembering.analyze = analyze  # type: ignore[method-assign]
 
     def run(photos: list[Photo], seed: int = 5) -> StageResult:
-        return photo_intake.run(SPEC, photos, seed, photo_intake.Settings(), PRESET, remembering)
+        return photo_intake.run(
+            inputs_of(SPEC, photos=photos, seed=seed),
+            photo_intake.Settings(),
+            context_of(remembering, preset=PRESET),
+        )
 
     return run
 

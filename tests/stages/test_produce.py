@@ -16,19 +16,20 @@ from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.seeds import derive_seed
+from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import (
     Product,
     differences,
+    materialize,
     person_version,
     photos_version,
-    produce,
     replay,
     spec_version,
 )
-from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.pipeline.registry import STAGES, Inputs, Stage
-from avatar_pipeline.pipeline.result import StageResult
-from avatar_pipeline.pipeline.reuse import keep
+from avatar_pipeline.pipeline.models import Models
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.reuse import reuse_current
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from tests.history.chains import add_actor
 
 NAME = "anna"
@@ -38,7 +39,7 @@ class Width(BaseModel):
     width: int = 64
 
 
-def first(inputs: Inputs, settings: Width, tools: Tools) -> StageResult:
+def first(inputs: Inputs, settings: Width, context: RunContext) -> StageResult:
     seed = derive_seed(inputs.root_seed, "photo_intake")
     return StageResult(
         files={
@@ -50,7 +51,7 @@ def first(inputs: Inputs, settings: Width, tools: Tools) -> StageResult:
     )
 
 
-def second(inputs: Inputs, settings: Width, tools: Tools) -> StageResult:
+def second(inputs: Inputs, settings: Width, context: RunContext) -> StageResult:
     return StageResult(
         files={"b.png": inputs.file("photo_intake", "a.png") + b" and %d" % inputs.root_seed}
     )
@@ -72,12 +73,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ActorStore:
     return store
 
 
-def tools(analyzer: str = "dlib") -> Tools:
-    return Tools("cpu", None, analyzer, lambda line: None)
+def tools(analyzer: str = "dlib") -> RunContext:
+    return RunContext(models=Models("cpu", analyzer), log=lambda line: None)
 
 
 def make(store: ActorStore, stage: Stage, seed: int = -1, **settings: Any) -> Product:
-    return produce(store, stage, store.spec(NAME), Width(**settings), tools(), seed=seed)
+    return materialize(store, stage, store.spec(NAME), Width(**settings), tools(), seed=seed)
 
 
 def put(store: ActorStore, product: Product) -> Manifest:
@@ -129,8 +130,8 @@ def test_a_replay_that_comes_out_otherwise_names_the_files(
 ) -> None:
     put(store, make(store, FIRST, 77))
 
-    def other(inputs: Inputs, settings: Width, tools: Tools) -> StageResult:
-        made = first(inputs, settings, tools).files
+    def other(inputs: Inputs, settings: Width, context: RunContext) -> StageResult:
+        made = first(inputs, settings, context).files
         del made["table.csv"]
         return StageResult(files={**made, "sub/facts.json": b"[]", "new.txt": b"new"})
 
@@ -159,11 +160,13 @@ def test_whatever_decides_a_result_makes_it_again(
         width: int = 64,
     ) -> bool:
         said.clear()
-        using = Tools(
-            "cpu", None, analyzer, said.append, preset, {"steps": steps} if steps else None
+        models = Models(
+            "cpu", analyzer, preset=preset, overrides={"steps": steps} if steps else None
         )
+        using = RunContext(models=models, log=said.append)
         return (
-            keep(store, stage, store.spec(NAME), Width(width=width), using, seed=seed) is not None
+            reuse_current(store, stage, store.spec(NAME), Width(width=width), using, seed=seed)
+            is not None
         )
 
     assert kept() and kept(seed=-1)
@@ -235,14 +238,14 @@ def test_a_stage_goes_on_from_its_checkpoint_and_a_replay_never_does(
 ) -> None:
     seen: list[bytes | None] = []
 
-    def run(inputs: Inputs, settings: Width, tools: Tools) -> StageResult:
+    def run(inputs: Inputs, settings: Width, context: RunContext) -> StageResult:
         seen.append(inputs.checkpoints.load() if inputs.checkpoints else b"none")
         return StageResult(files={"a.txt": b"a"}, machine={"device": "elsewhere"})
 
     stage = replace(FIRST, run=run)
     monkeypatch.setitem(STAGES, "photo_intake", stage)
     store.checkpoint(NAME, "photo_intake").save(b"state")
-    product = produce(
+    product = materialize(
         store, stage, store.spec(NAME), Width(), tools(), seed=1, run_id="run", waited={"pool": 3.0}
     )
     manifest = put(store, product)

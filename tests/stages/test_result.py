@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import StageResult
 
 
 def test_a_picture_and_a_number_of_one_name_are_refused() -> None:

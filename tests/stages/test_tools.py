@@ -16,13 +16,14 @@ from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import ActorError, ModelError
-from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.pipeline.materialize import produce, replay, spec_version
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.diffusion.loading import load_pipeline
+from avatar_pipeline.diffusion.presets import Preset, get_preset
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.materialize import materialize, replay, spec_version
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
-from avatar_pipeline.pipeline.result import StageResult
 from avatar_pipeline.pipeline.settings import resolve_settings
+from avatar_pipeline.pipeline.stage import StageResult
 
 
 def actor(name: str, **fields: Any) -> ActorSpec:
@@ -38,24 +39,23 @@ def actor(name: str, **fields: Any) -> ActorSpec:
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The presets whose weights were really loaded, in order."""
     loaded: list[str] = []
-    original = GpuSession._load
 
-    def load(self: GpuSession) -> Any:
-        loaded.append(self.preset.name)
-        return original(self)
+    def load(preset: Preset, *rest: Any) -> Any:
+        loaded.append(preset.name)
+        return load_pipeline(preset, *rest)
 
-    monkeypatch.setattr(GpuSession, "_load", load)
+    monkeypatch.setattr("avatar_pipeline.diffusion.loaded.load_pipeline", load)
     return loaded
 
 
 @pytest.fixture
-def tools() -> Iterator[Tools]:
-    tools = Tools("cpu", None, "dlib", print)
+def tools() -> Iterator[RunContext]:
+    tools = RunContext(models=Models("cpu"))
     yield tools
-    tools.close()
+    tools.models.close()
 
 
-def test_ten_actors_load_the_model_once(tools: Tools, loads: list[str]) -> None:
+def test_ten_actors_load_the_model_once(tools: RunContext, loads: list[str]) -> None:
     pipelines = {
         id(tools.session(actor(f"actor{i}", model={"steps": 10 + i})).pipeline) for i in range(10)
     }
@@ -71,7 +71,7 @@ def test_ten_actors_load_the_model_once(tools: Tools, loads: list[str]) -> None:
 
 
 def test_other_weights_or_another_sampler_are_loaded_of_their_own(
-    tools: Tools, loads: list[str]
+    tools: RunContext, loads: list[str]
 ) -> None:
     first = tools.session(actor("one")).pipeline
     second = tools.session(actor("two", model={"scheduler": "dpmpp_2m_karras"})).pipeline
@@ -92,26 +92,26 @@ def test_close_frees_every_session(loads: list[str]) -> None:
     import gc
     import weakref
 
-    tools = Tools("cpu", None, "dlib", print)
+    tools = RunContext(models=Models("cpu"))
     unet = weakref.ref(tools.session(actor("one")).pipeline.unet)
     shared = tools.session(actor("two", model={"steps": 3}))
     assert shared.pipeline.unet is unet()
-    tools.close()
+    tools.models.close()
     gc.collect()
     assert unet() is None
     _ = tools.session(actor("one")).pipeline
     assert loads == ["embedded", "embedded"]
-    tools.close()
+    tools.models.close()
 
 
 def test_the_runs_choice_beats_the_actors(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = actor("one", preset="sdxl", model={"steps": 40, "lora_rank": 8})
     monkeypatch.setenv("AVATAR_PRESET_SDXL_LORA_RANK", "16")
-    chosen = Tools("cpu", None, "dlib", print, None, {"steps": 50}).preset(spec)
+    chosen = Models("cpu", overrides={"steps": 50}).preset(spec)
     assert (chosen.name, chosen.steps, chosen.lora_rank) == ("sdxl", 50, 16)
-    assert Tools("cpu", None, "dlib", print, "sd15", {}).preset(spec) == get_preset("sd15")
+    assert Models("cpu", preset="sd15").preset(spec) == get_preset("sd15")
     with pytest.raises(ModelError, match="steps = 0.*the run's configuration"):
-        Tools("cpu", None, "dlib", print, None, {"steps": 0}).preset(spec)
+        Models("cpu", overrides={"steps": 0}).preset(spec)
 
 
 def write_actor(root: Path, name: str, **fields: Any) -> None:
@@ -171,8 +171,8 @@ def test_a_replay_uses_the_values_of_the_manifest(
     write_actor(tmp_path, "anna", framing="headshot", model={"steps": 7})
     seen: list[tuple[int, float]] = []
 
-    def run(inputs: Any, settings: Any, tools: Tools) -> StageResult:
-        session = tools.session(inputs.spec)
+    def run(inputs: Any, settings: Any, context: RunContext) -> StageResult:
+        session = context.session(inputs.spec)
         _ = session.pipeline
         seen.append((session.preset.steps, session.preset.guidance_scale))
         return StageResult(files={"anna_base.png": str(session.preset.steps).encode()})
@@ -181,9 +181,9 @@ def test_a_replay_uses_the_values_of_the_manifest(
 
     stage = replace(STAGES["base_image"], run=run, upstream=(), photos=False)
     monkeypatch.setitem(STAGES, "base_image", stage)
-    tools = Tools("cpu", None, "dlib", print)
+    tools = RunContext(models=Models("cpu"))
     spec = store.spec(ActorName("anna"))
-    product = produce(store, stage, spec, resolve_settings(stage, spec, {}), tools)
+    product = materialize(store, stage, spec, resolve_settings(stage, spec, {}), tools)
     made: Manifest = store.publish(product.manifest, product.result.files)
     assert (made.preset, made.preset_values["steps"], made.model, made.model_id) == (
         "embedded",
@@ -200,7 +200,7 @@ def test_a_replay_uses_the_values_of_the_manifest(
     assert again.digest == recorded.digest
     assert seen == [(7, 3.0), (7, 3.0)]
     assert tools.preset(store.spec(ActorName("anna"))).steps == 9  # afterwards as before
-    tools.close()
+    tools.models.close()
 
 
 def test_a_manifest_says_where_an_overriding_model_lay(
@@ -212,7 +212,7 @@ def test_a_manifest_says_where_an_overriding_model_lay(
     from avatar_pipeline.pipeline.materialize import _device, recorded_preset
 
     shutil.copytree(EMBEDDED_MODEL, tmp_path / "own")
-    tools = Tools("cpu", str(tmp_path / "own"), "dlib", print)
+    tools = RunContext(models=Models("cpu", model=str(tmp_path / "own")))
     spec = actor("anna")
     with _device(True, spec, tools) as used:
         pass
@@ -225,8 +225,8 @@ def test_a_manifest_says_where_an_overriding_model_lay(
         preset="embedded",
         model=str(tmp_path / "own"),
     )
-    fresh = Tools("cpu", None, "dlib", print)
+    fresh = Models("cpu")
     assert recorded_preset(manifest, fresh).model == str(tmp_path / "own")
     monkeypatch.setenv("AVATAR_MODEL_EMBEDDED", str(tmp_path))
     assert recorded_preset(manifest, fresh).model == str(tmp_path)
-    assert recorded_preset(manifest, tools).model == str(tmp_path / "own")
+    assert recorded_preset(manifest, tools.models).model == str(tmp_path / "own")

@@ -13,7 +13,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.tasks import draw
 from avatar_pipeline.tasks.bundled_model_vocabulary import read
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
@@ -29,7 +30,7 @@ def run(tmp_path: Path, **fields: Any) -> TaskResult:
             {},
             {},
             ActorStore(tmp_path),
-            Tools("cpu", None, "dlib", print),
+            RunContext(models=Models("cpu")),
             lambda *_: None,
             lambda *_: "",
         )

@@ -8,7 +8,7 @@ from avatar_pipeline.bundled_model.evaluation.faces_found import drawings
 from avatar_pipeline.bundled_model.evaluation.rows import Row
 from avatar_pipeline.bundled_model.evaluation.sharpness import laplacian_variance
 from avatar_pipeline.bundled_model.evaluation.studio import Studio
-from avatar_pipeline.diffusion.sampling import text_to_image
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 
 PICTURES = 16
 MANY = 50
@@ -30,10 +30,8 @@ def measure(studio: Studio) -> list[Row]:
             session,
             request.prompt,
             request.seed,
-            preset.width,
-            preset.height,
-            MANY,
-            preset.guidance_scale,
+            (preset.width, preset.height),
+            Sampling(MANY, preset.guidance_scale),
         )
         faces = studio.analyzer.analyze(np.asarray(image))
         if drawing.face and len(faces) == 1:

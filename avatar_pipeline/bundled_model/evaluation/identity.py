@@ -19,7 +19,7 @@ from avatar_pipeline.bundled_model.people_attributes import HELD_OUT
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.identity import identity_at
 from avatar_pipeline.diffusion.prompts import portrait_prompt
-from avatar_pipeline.diffusion.sampling import image_to_image, text_to_image
+from avatar_pipeline.diffusion.sampling import Sampling, image_to_image, text_to_image
 
 SEEDS = 6  # pictures of each person and way
 OWN = 6  # people of the model's own
@@ -138,13 +138,11 @@ def _distance(studio: Studio, subjects: list[Subject], scale: float, way: str) -
                     prompt,
                     seed,
                     STRENGTH,
-                    steps,
-                    guidance,
-                    identity=identity,
+                    Sampling(steps, guidance, identity=identity),
                 )
             else:
                 image = text_to_image(
-                    session, prompt, seed, *size, steps, guidance, identity=identity
+                    session, prompt, seed, size, Sampling(steps, guidance, identity=identity)
                 )
             faces = studio.analyzer.analyze(np.asarray(image))
             if len(faces) == 1:

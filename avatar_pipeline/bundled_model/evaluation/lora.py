@@ -19,6 +19,7 @@ from avatar_pipeline.bundled_model.evaluation.subjects import head_shot
 from avatar_pipeline.bundled_model.people_attributes import HELD_OUT, PERSONS
 from avatar_pipeline.core.openpeople import asset_path, view_tiles
 from avatar_pipeline.core.seeds import derive_seed
+from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.prompts import TRIGGER, portrait_prompt
 from avatar_pipeline.diffusion.training.dataset import encode_dataset
 from avatar_pipeline.diffusion.training.loop import train_lora
@@ -134,7 +135,10 @@ def train(studio: Studio, name: str) -> Trained:
         for photograph in shown
     ]
     steps = preset.lora_steps if studio.cap is None else studio.cap
-    with session.turn(), tqdm(total=steps, desc=f"LoRA on {name}", unit="step", leave=False) as bar:
+    with (
+        session.device_lock(),
+        tqdm(total=steps, desc=f"LoRA on {name}", unit="step", leave=False) as bar,
+    ):
         session.pipeline  # noqa: B018 - loading is not part of the seconds
         began = time.monotonic()
         data = encode_dataset(
@@ -162,7 +166,7 @@ def train(studio: Studio, name: str) -> Trained:
     # Six for the strip: each expression twice, with a seed of its own.
     strip = [group[i] for i, group in enumerate([*requests.values()] * 2) if i < len(group)]
     before = studio.draw(strip, f"{name} without LoRA")
-    with session.lora(weights):
+    with applied(session, weights):
         drawn = dict(zip(flat, studio.draw(flat, f"{name} with LoRA", keep=False), strict=True))
     references = np.stack([photograph.face.embedding for photograph in held_out])
     own = np.stack([photograph.face.embedding for photograph in shown])

@@ -87,7 +87,7 @@ def measure_speed(studio: Studio) -> list[Row]:
 
     requests = all_attributes(studio.count(TIMED) + 1, SEED + 3)
     seconds = []
-    with studio.session.turn():
+    with studio.session.device_lock():
         for request in requests:
             began = time.monotonic()
             studio.image(request)

@@ -14,8 +14,8 @@ from PIL import Image
 from avatar_pipeline.bundled_model import dataset
 from avatar_pipeline.bundled_model.evaluation.subjects import Request
 from avatar_pipeline.bundled_model.people_attributes import HELD_OUT, TRAINED
-from avatar_pipeline.diffusion.sampling import text_to_image
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 
 SEED = 2026
@@ -58,7 +58,7 @@ class Studio:
     expressions).
     """
 
-    session: GpuSession
+    session: PipelineSession
     analyzer: FaceAnalyzer
     cap: int | None = None
     strip: list[tuple[str, np.ndarray, list[Image.Image], list[Image.Image], list[str]]] = field(
@@ -108,10 +108,8 @@ class Studio:
             self.session,
             request.prompt,
             request.seed,
-            width,
-            height,
-            preset.steps,
-            preset.guidance_scale,
+            (width, height),
+            Sampling(preset.steps, preset.guidance_scale),
         )
 
     def _draw(self, request: Request) -> Drawing:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from avatar_pipeline.diffusion.presets import Preset
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.text_encoding import encode, encode_nothing, token_count
 from avatar_pipeline.diffusion.training.checkpoint import below
 
@@ -77,7 +77,7 @@ def from_tensors(tensors: Mapping[str, torch.Tensor]) -> LoraDataset:
 
 
 def encode_dataset(
-    session: GpuSession,
+    session: PipelineSession,
     images: Sequence[Image.Image],
     captions: Sequence[str],
     faces: Sequence[Box | None] | None = None,
@@ -132,7 +132,7 @@ def encode_dataset(
 
 
 @contextmanager
-def whole_pictures(session: GpuSession) -> Iterator[None]:
+def whole_pictures(session: PipelineSession) -> Iterator[None]:
     """The autoencoder takes pictures whole while the block runs: in tiles, which a plan for little
     memory has, latents come out otherwise.
 

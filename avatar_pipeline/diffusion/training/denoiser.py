@@ -10,7 +10,8 @@ import torch
 
 from avatar_pipeline.core.errors import GenerationError, ModelError
 from avatar_pipeline.diffusion.fp8 import store_in_fp8
-from avatar_pipeline.diffusion.session import ADAPTER, GpuSession
+from avatar_pipeline.diffusion.lora import ADAPTER
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.optional import optional_package
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
 
@@ -71,7 +72,9 @@ class Trainable:
 
 
 @contextmanager
-def trainable(session: GpuSession, settings: Hyperparameters, seed: int) -> Iterator[Trainable]:
+def trainable(
+    session: PipelineSession, settings: Hyperparameters, seed: int
+) -> Iterator[Trainable]:
     """A fresh LoRA in the session's denoiser while the block runs.
 
     Afterwards the base model is as it was; after a quantised training the session has dropped it,
@@ -119,7 +122,7 @@ def trainable(session: GpuSession, settings: Hyperparameters, seed: int) -> Iter
 
 
 @contextmanager
-def parked(session: GpuSession) -> Iterator[None]:
+def parked(session: PipelineSession) -> Iterator[None]:
     """The denoiser on the card, text encoders and autoencoder off it while the block runs: training
     has no use for them.
 
@@ -127,7 +130,7 @@ def parked(session: GpuSession) -> Iterator[None]:
     nowhere to go.
     """
     pipeline: Any = session.pipeline
-    with session.unhooked():
+    with session.loaded.unhooked():
         parts = [getattr(pipeline, name, None) for name in (*session.family.TEXT_ENCODERS, "vae")]
         moved = [part for part in parts if part is not None and part.device.type == "cuda"]
         for part in moved:
@@ -142,7 +145,7 @@ def parked(session: GpuSession) -> Iterator[None]:
                 part.to(session.device.where)
 
 
-def kernels(session: GpuSession) -> AbstractContextManager[Any]:
+def kernels(session: PipelineSession) -> AbstractContextManager[Any]:
     """The kernels of both passes: the backward one computes the forward one again where gradient
     checkpointing is on.
     """
@@ -185,7 +188,7 @@ def _add_adapter(
     return [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
 
 
-def _load_in_nf4(session: GpuSession) -> None:
+def _load_in_nf4(session: PipelineSession) -> None:
     """Put the denoiser, loaded in four bits, into the session's pipeline. Raises ModelError without
     CUDA or bitsandbytes.
     """

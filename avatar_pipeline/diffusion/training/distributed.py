@@ -21,7 +21,7 @@ import torch
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.scratch import scratch_folder
 from avatar_pipeline.diffusion.device import Device
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.dataset import LoraDataset
 from avatar_pipeline.diffusion.training.files import to_bytes
 from avatar_pipeline.diffusion.training.settings import Hyperparameters
@@ -117,7 +117,7 @@ class Group(Alone):
 
 @contextmanager
 def group(
-    session: GpuSession,
+    session: PipelineSession,
     dataset: LoraDataset,
     prior: LoraDataset | None,
     settings: Hyperparameters,
@@ -224,7 +224,7 @@ def _free_port() -> int:
 
 def _write_job(
     folder: Path,
-    session: GpuSession,
+    session: PipelineSession,
     dataset: LoraDataset,
     prior: LoraDataset | None,
     settings: Hyperparameters,

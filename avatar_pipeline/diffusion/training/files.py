@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
-from avatar_pipeline.diffusion.session import ADAPTER
+from avatar_pipeline.diffusion.lora import ADAPTER
 from avatar_pipeline.diffusion.training.denoiser import Trainable
 
 ADAPTER_METADATA = "lora_adapter_metadata"  # diffusers.loaders.lora_base.LORA_ADAPTER_METADATA_KEY

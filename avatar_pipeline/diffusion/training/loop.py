@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import torch
 
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.checkpoint import CODE_VERSION, SECONDS, Checkpoints, unpack
 from avatar_pipeline.diffusion.training.dataset import LoraDataset
 from avatar_pipeline.diffusion.training.denoiser import Trainable, parked, trainable
@@ -23,7 +23,7 @@ from avatar_pipeline.diffusion.training.state import Training
 
 
 def train_lora(
-    session: GpuSession,
+    session: PipelineSession,
     dataset: LoraDataset,
     settings: Hyperparameters,
     seed: int,
@@ -82,7 +82,7 @@ def train_lora(
 
 
 def take_part(
-    session: GpuSession,
+    session: PipelineSession,
     dataset: LoraDataset,
     prior: LoraDataset | None,
     settings: Hyperparameters,
@@ -95,7 +95,7 @@ def take_part(
     """
     where = session.device.where
     own_card = (
-        session.turn(f"LoRA training, process {processes.rank + 1}")
+        session.device_lock(f"LoRA training, process {processes.rank + 1}")
         if session.device.kind != "cpu"
         else nullcontext()
     )
@@ -111,7 +111,7 @@ def take_part(
 
 
 def _begin(
-    session: GpuSession,
+    session: PipelineSession,
     model: Trainable,
     dataset: LoraDataset,
     prior: LoraDataset | None,
@@ -127,7 +127,7 @@ def _begin(
 
 
 def _key(
-    session: GpuSession,
+    session: PipelineSession,
     dataset: LoraDataset,
     prior: LoraDataset | None,
     settings: Hyperparameters,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from avatar_pipeline.core.errors import GenerationError
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.text_encoding import autocast
 from avatar_pipeline.diffusion.training import checkpoint
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, face_weights
@@ -41,7 +41,7 @@ class Training:
 
     def __init__(
         self,
-        session: GpuSession,
+        session: PipelineSession,
         model: Trainable,
         dataset: LoraDataset,
         prior: LoraDataset | None,

@@ -12,6 +12,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from avatar_pipeline.diffusion.session import open_session
+
 
 def main(folder: Path) -> None:
     """Take this process's share of each batch, by what `distributed.group` has written into the
@@ -21,14 +23,13 @@ def main(folder: Path) -> None:
     from safetensors.torch import load_file
 
     from avatar_pipeline.diffusion.presets import Preset
-    from avatar_pipeline.diffusion.session import GpuSession
     from avatar_pipeline.diffusion.training.dataset import from_tensors
     from avatar_pipeline.diffusion.training.distributed import Group, joined
     from avatar_pipeline.diffusion.training.loop import take_part
     from avatar_pipeline.diffusion.training.settings import Hyperparameters
 
     job: dict[str, Any] = json.loads((folder / "job.json").read_text())
-    session = GpuSession(_restore(Preset, job["preset"]), job["device"], job["model"])
+    session = open_session(_restore(Preset, job["preset"]), job["device"], job["model"])
     settings = _restore(Hyperparameters, job["settings"])
     dataset = from_tensors(load_file(folder / "dataset.safetensors"))
     prior_file, checkpoint_file = folder / "prior.safetensors", folder / "checkpoint.safetensors"

@@ -1,10 +1,11 @@
 """The seven assets: each runs its stage for one actor, stores the product, and reports it."""
 
-# No `from __future__ import annotations` here: Dagster reads the annotations of `materialize`, one
+# No `from __future__ import annotations` here: Dagster reads the annotations of `asset`, one
 # of which is made on the spot.
 
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import dagster as dg
 from PIL import Image
@@ -28,12 +29,14 @@ from avatar_pipeline.orchestration.partitions import ACTORS
 from avatar_pipeline.orchestration.pools import GPU_POOL, seconds_in_pool
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG, gpu_tags
+from avatar_pipeline.pipeline import progress
 from avatar_pipeline.pipeline.exports import drop_in
-from avatar_pipeline.pipeline.materialize import produce
+from avatar_pipeline.pipeline.materialize import materialize
 from avatar_pipeline.pipeline.origin import portrait_origin
-from avatar_pipeline.pipeline.registry import STAGES, Stage
-from avatar_pipeline.pipeline.reuse import keep
+from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.reuse import reuse_current
 from avatar_pipeline.pipeline.settings import resolve_settings
+from avatar_pipeline.pipeline.stage import Stage
 
 
 def stage_asset(stage: Stage) -> dg.AssetsDefinition:
@@ -53,7 +56,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         group_name="avatar",
         automation_condition=regenerate_when_changed(),
     )
-    def materialize(
+    def asset(
         context: dg.AssetExecutionContext,
         config: config_type,  # type: ignore[valid-type]
         store: StoreResource,
@@ -69,16 +72,17 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             if stage.name == "liveportrait_export":
                 # what cannot be signed cannot leave: said before the work, not after it
                 keys.current()
-            used = tools.open()
-            used.log, used.show = context.log.info, _preview_into(context)
+            used = replace(tools.open(), log=context.log.info).showing(
+                _preview_into(context), progress.PREVIEW_INTERVAL_S, logs=True
+            )
             settings = resolve_settings(stage, spec, overrides(config))
             root = spec.seed if seed is None else seed
             kept = (
-                keep(actors, stage, spec, settings, used, seed=root)
+                reuse_current(actors, stage, spec, settings, used, seed=root)
                 if _keeps_unchanged(context)
                 else None
             )
-            product = kept or produce(
+            product = kept or materialize(
                 actors,
                 stage,
                 spec,
@@ -119,7 +123,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
                 check_results=check_results(stage, product.result.checks),
             )
 
-    return materialize
+    return asset
 
 
 def _work(context: dg.AssetExecutionContext) -> str:

@@ -10,8 +10,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import dagster as dg
 from pydantic import BaseModel, Field, create_model
 
-from avatar_pipeline.pipeline.registry import Stage
 from avatar_pipeline.pipeline.settings import describe_range
+from avatar_pipeline.pipeline.stage import Stage
 
 SIMPLE = (bool, int, float, str)
 

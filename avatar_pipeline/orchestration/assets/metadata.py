@@ -12,7 +12,7 @@ import dagster as dg
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.history.metrics import figures
 from avatar_pipeline.imaging.images import preview_markdown
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import StageResult
 
 
 def stage_metadata(

@@ -146,7 +146,7 @@ def batch_job(
             if report is not None:
                 report(actor, left)
 
-        with noticed_interrupts() as interrupted, tools.lent():
+        with noticed_interrupts() as interrupted, tools.lent(tools.open()):
             _make(
                 context,
                 config,

@@ -7,6 +7,7 @@ it was made from and its pictures.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from avatar_pipeline.orchestration.pools import process_tag
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.orchestration.tags import CONSENT_TAG, SERVICE_TAG
+from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.tasks.folder import read_inputs, write_result
 from avatar_pipeline.tasks.likeness import People, real_people
 from avatar_pipeline.tasks.origin import signed
@@ -73,25 +75,30 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
         with as_failure(), as_cancelled(context):
             task = TASKS[config.task]
             keys.current()  # what cannot be signed cannot leave: said before the work, not after it
-            actors, used, folder = store.open(), tools.open(), Path(config.folder)
-            used.log = context.log.info
+            actors, folder = store.open(), Path(config.folder)
+            people = People(actors, config.people)
+            used = replace(tools.open(), log=context.log.info).also_checking(people.watched())
 
             def make_assets(
-                actor: str, only: list[str], settings: dict[str, dict[str, Any]]
+                actor: str,
+                only: list[str],
+                settings: dict[str, dict[str, Any]],
+                on_step: Callable[[int, int], None],
             ) -> str:
                 register(context.instance, actors, only=[actor])
                 tags = {SERVICE_TAG: context.run.tags.get(SERVICE_TAG, context.run.run_id)}
-                outcome = run_actor(
-                    avatar_job(),
-                    context.instance,
-                    actors,
-                    actor,
-                    only=only,
-                    settings=settings,
-                    logger=chosen_logger(),
-                    tags=tags,
-                    interrupted=used.cancelled,
-                )
+                with tools.lent(replace(used, on_step=on_step)):
+                    outcome = run_actor(
+                        avatar_job(),
+                        context.instance,
+                        actors,
+                        actor,
+                        only=only,
+                        settings=settings,
+                        logger=chosen_logger(),
+                        tags=tags,
+                        interrupted=used.should_cancel,
+                    )
                 if outcome.cancelled:
                     raise Cancelled(
                         f"cancelled while {actor} was made; what had been stored before stays."
@@ -100,22 +107,20 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
                     raise GenerationError("\n".join(outcome.problems))
                 return outcome.run_id
 
-            people = People(actors, config.people)
             people.require()
             report = _PROGRESS.get() or (
                 lambda share, what, preview: context.log.info(f"{what}: {share:.0%}")
             )
 
             def progress(share: float, what: str, preview: Image.Image | None) -> None:
-                used.allowed()
+                used.check_consent()
                 report(share, what, preview)
 
             params, files = task.params.model_validate(config.params), read_inputs(folder)
             sha256 = {name: sha256_bytes(data) for name, data in files.items()} | config.sha256
-            with used.allowed_by(people.watched()):
-                result = task.run(
-                    TaskRequest(params, files, sha256, actors, used, progress, make_assets)
-                )
+            result = task.run(
+                TaskRequest(params, files, sha256, actors, used, progress, make_assets)
+            )
             result.files = signed(result)
             result.people = sorted({*config.people, *real_people(actors, result.likenesses)})
             shown = People(actors, result.people)
@@ -176,44 +181,50 @@ SERVICE_ASSETS = [
 ]
 
 
+@dataclass(frozen=True)
+class TaskOrder:
+    """One run of the job. run_id: the run's. task, params, folder, sha256, people: as in
+    TaskConfig.
+
+    tags: of the run.
+    """
+
+    run_id: str
+    task: str
+    params: Mapping[str, Any]
+    folder: Path
+    sha256: Mapping[str, str]
+    people: Sequence[str]
+    tags: Mapping[str, str]
+
+
 def run_task(
     job: dg.JobDefinition,
     instance: dg.DagsterInstance,
     tools: ToolsResource,
-    *,
-    run_id: str,
-    task: str,
-    params: Mapping[str, Any],
-    folder: Path,
-    sha256: Mapping[str, str],
-    people: Sequence[str],
-    tags: Mapping[str, str],
+    order: TaskOrder,
+    context: RunContext,
     progress: Progress,
 ) -> dg.ExecuteInProcessResult:
-    """Run the job `service` in this process, with tools that stay loaded. Does not raise for what
-    the task refuses: look at the result.
+    """Run the job `service` in this process, in a context whose models stay loaded.
+
+    Does not raise for what the task refuses: see the result.
     """
     token = _PROGRESS.set(progress)
-    given = {"sha256": dict(sha256), "people": list(people)}
+    config = {
+        "task": order.task,
+        "params": dict(order.params),
+        "folder": str(order.folder),
+        "sha256": dict(order.sha256),
+        "people": list(order.people),
+    }
     try:
-        with tools.lent():
+        with tools.lent(context):
             return job.execute_in_process(
-                run_config={
-                    "ops": {
-                        "answer": {
-                            "config": {
-                                "task": task,
-                                "params": dict(params),
-                                "folder": str(folder),
-                                **given,
-                            }
-                        }
-                    },
-                    "loggers": {"silent": {}},
-                },
+                run_config={"ops": {"answer": {"config": config}}, "loggers": {"silent": {}}},
                 instance=instance,
-                tags={**process_tag(run_id), **tags},
-                run_id=run_id,
+                tags={**process_tag(order.run_id), **order.tags},
+                run_id=order.run_id,
                 raise_on_error=False,
             )
     finally:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from avatar_pipeline.actors.spec import ActorSpec
-from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.annotate import annotate
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import Check
 from avatar_pipeline.imaging.images import encode_jpeg, open_image
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.stage import READINESS, Inputs, Stage, StageResult
 
 # What makes a face unusable as a start. Other readiness errors are told as warnings here:
 # LivePortrait is given the export, which is framed and checked anew, and not the base image.
@@ -27,17 +30,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def run(
-    spec: ActorSpec, base_png: bytes, settings: Settings, analyzer: FaceAnalyzer
-) -> StageResult:
+def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """Judge the base image. The checks with the verdict error block what lies downstream."""
+    spec, analyzer = inputs.spec, context.analyzer
+    base_png = inputs.file("base_image", "{actor}_base.png")
     image = open_image(base_png, name=f"{spec.name}_base.png")
-    pixels = np.asarray(image)
-    faces = analyzer.analyze(pixels)
-    # The head of a described actor is drawn anew at full size
-    # (pipeline/assets/training_variations/head_crops.py): in a full-body picture it may be small.
-    blocking = BLOCKING if spec.has_photographs else BLOCKING - {"min_face"}
-    checks = [_for_base_image(check, blocking) for check in assess(pixels, faces, data=base_png)]
+    faces = analyzer.analyze(np.asarray(image))
+    checks = judge(spec, image, faces, base_png)
     annotated = annotate(image, faces, checks)
     report = {
         "actor": spec.name,
@@ -80,7 +79,33 @@ def run(
     )
 
 
+def judge(spec: ActorSpec, image: Image.Image, faces: Sequence[Face], data: bytes) -> list[Check]:
+    """Return the checks of a base image: only those in BLOCKING may be errors.
+
+    data: the bytes that `image` was opened from.
+    """
+    # The head of a described actor is drawn again at full size
+    # (pipeline/assets/training_variations/head_crops.py): in a full-body picture it may be small.
+    blocking = BLOCKING if spec.has_photographs else BLOCKING - {"min_face"}
+    return [
+        _for_base_image(check, blocking)
+        for check in assess(np.asarray(image), list(faces), data=data)
+    ]
+
+
 def _for_base_image(check: Check, blocking: frozenset[str]) -> Check:
     if check.verdict == "error" and check.name not in blocking:
         return dataclasses.replace(check, verdict="warn")
     return check
+
+
+STAGE = Stage(
+    name="face_validation",
+    code_version="2",
+    settings=Settings,
+    run=run,
+    scopes=("embed",),
+    upstream=("base_image",),
+    model=False,
+    checks=READINESS,
+)

@@ -6,26 +6,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.content_credentials.watermark import embed
 from avatar_pipeline.content_credentials.xmp import with_source_type
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import GenerationError
-from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.annotate import annotate
 from avatar_pipeline.faces.crop import CROP_SIZE, source_crop
 from avatar_pipeline.faces.readiness import reload_check
 from avatar_pipeline.imaging.images import encode_jpeg, open_image
+from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import assess_person, embeddings
 from avatar_pipeline.pipeline.intake_files import read_thresholds
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import READINESS, Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import read_training_set
 
 SIZE = 1024  # pixels a side: what the LivePortrait team asks for
@@ -50,22 +49,18 @@ class Settings(BaseModel):
     )
 
 
-def run(
-    spec: ActorSpec,
-    avatar_png: bytes,
-    variations: Mapping[str, bytes],
-    intake: Mapping[str, bytes],
-    provenance: dict[str, Any],
-    settings: Settings,
-    analyzer: FaceAnalyzer,
-) -> StageResult:
+def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """Frame, write, read back, judge. Raises GenerationError when the avatar has no face.
 
     The checks are those of the exported bytes; one of severity error blocks.
     """
-    avatar = open_image(avatar_png, name=f"{spec.name}_avatar.png")
+    spec, analyzer = inputs.spec, context.analyzer
+    avatar = open_image(
+        inputs.file("validated_avatar", "{actor}_avatar.png"), name=f"{spec.name}_avatar.png"
+    )
+    variations = inputs.upstream["training_variations"]
     references = embeddings(read_training_set(variations).held_out, analyzer)
-    thresholds = read_thresholds(intake, analyzer)
+    thresholds = read_thresholds(inputs.upstream["photo_intake"], analyzer)
     faces = analyzer.analyze(np.asarray(avatar))
     if not faces:
         raise GenerationError(
@@ -98,7 +93,7 @@ def run(
         "analyzer": analyzer.name,
         "face": _describe(found[0]) if found else None,
         "checks": [dataclasses.asdict(check) for check in checks],
-        "provenance": provenance,
+        "provenance": inputs.provenance(),
     }
     warnings = []
     if enlarged > 1.5:
@@ -178,3 +173,15 @@ def _describe(face: Face) -> dict[str, Any]:
             "corners": [[round(float(x), 1), round(float(y), 1)] for x, y in crop.corners],
         },
     }
+
+
+STAGE = Stage(
+    name="liveportrait_export",
+    code_version="3",
+    settings=Settings,
+    run=run,
+    scopes=("embed", "generate", "publish"),  # its portrait leaves: pipeline/exports.py
+    upstream=("validated_avatar", "training_variations", "photo_intake"),
+    model=False,
+    checks=(*READINESS, "reload"),
+)

@@ -5,26 +5,24 @@ passes is kept.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.sampling import text_to_image
-from avatar_pipeline.diffusion.session import GpuSession
-from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.diffusion.lora import applied
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.faces.rules import Check
 from avatar_pipeline.imaging.images import contact_sheet, encode_jpeg, encode_png
+from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import assess_person, embeddings
 from avatar_pipeline.pipeline.intake_files import read_thresholds
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import READINESS, Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import read_training_set, write_csv
 
 # The export frames and enlarges the avatar, so what depends on frame and size is judged there, on
@@ -92,23 +90,16 @@ class _Candidate:
         }
 
 
-def run(
-    spec: ActorSpec,
-    lora: bytes,
-    variations: Mapping[str, bytes],
-    intake: Mapping[str, bytes],
-    root_seed: int,
-    settings: Settings,
-    session: GpuSession,
-    analyzer: FaceAnalyzer,
-) -> StageResult:
+def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """Draw, measure, rank. Raises GenerationError with the table of all candidates when none
     passes.
     """
-    data = read_training_set(variations)
+    spec, root_seed = inputs.spec, inputs.root_seed
+    session, analyzer = context.session(spec), context.analyzer
+    data = read_training_set(inputs.upstream["training_variations"])
     references = embeddings(data.held_out, analyzer)
     training = embeddings(data.images, analyzer)
-    thresholds = read_thresholds(intake, analyzer)
+    thresholds = read_thresholds(inputs.upstream["photo_intake"], analyzer)
     limit = settings.max_distance or thresholds.limit
     preset = session.preset
     steps, guidance = (
@@ -120,11 +111,11 @@ def run(
     )
 
     candidates = []
-    with session.lora(lora):
+    with applied(session, inputs.file("lora", "{actor}.safetensors")):
         for index in range(settings.candidates):
             seed = derive_seed(root_seed, "validated_avatar", index)
             image = text_to_image(
-                session, prompt, seed, preset.width, preset.height, steps, guidance
+                session, prompt, seed, (preset.width, preset.height), Sampling(steps, guidance)
             )
             pixels = np.asarray(image)
             faces = analyzer.analyze(pixels)
@@ -188,3 +179,14 @@ def _label(candidate: _Candidate) -> str:
     return f"{candidate.name}: {verdict}" + (
         f", distance {candidate.distance:.2f}" if candidate.distance is not None else ""
     )
+
+
+STAGE = Stage(
+    name="validated_avatar",
+    code_version="2",
+    settings=Settings,
+    run=run,
+    scopes=("embed", "generate"),
+    upstream=("lora", "training_variations", "photo_intake"),
+    checks=tuple(name for name in READINESS if name not in JUDGED_ON_EXPORT),
+)

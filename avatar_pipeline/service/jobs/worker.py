@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -143,37 +144,33 @@ def _do(
 ) -> dict[str, Any]:
     """Do one job; what to tell about its end."""
     from avatar_pipeline.actors.store import ActorStore
-    from avatar_pipeline.orchestration.jobs.service import run_task
+    from avatar_pipeline.orchestration.jobs.service import TaskOrder, run_task
     from avatar_pipeline.orchestration.tags import CONSENT_TAG, SERVICE_TAG
+    from avatar_pipeline.pipeline.progress import LIVE_PREVIEW_INTERVAL_S
     from avatar_pipeline.tasks.likeness import real_people
 
     folder, before = Path(order["folder"]), order["before"]
     _end_runs(instance, before)
-    used = tools.open()
     shown = real_people(ActorStore(), [*order["people"], order["params"].get("actor")])
     watcher = _Watcher(connection, order["job"], folder, cancelled, shown)
-    used.cancelled, used.stepped, used.show, used.live = cancelled, None, None, watcher.preview
-    try:
-        result = run_task(
-            job_definition,
-            instance,
-            tools,
-            run_id=order["run_id"],
-            task=order["task"],
-            params=order["params"],
-            folder=folder,
-            sha256=order["sha256"],
-            people=order["people"],
-            tags={
-                SERVICE_TAG: order["job"],
-                RETRIES_TAG: "0",
-                **{f"{CONSENT_TAG}{name}": value for name, value in order["consent"].items()},
-                **({PARENT_TAG: before[-1], ROOT_TAG: before[0]} if before else {}),
-            },
-            progress=watcher.progress,
-        )
-    finally:
-        used.cancelled, used.stepped, used.show, used.live = (lambda: False), None, None, None
+    context = replace(tools.open(), should_cancel=cancelled).showing(
+        lambda image, text: watcher.preview(image), LIVE_PREVIEW_INTERVAL_S
+    )
+    task = TaskOrder(
+        run_id=order["run_id"],
+        task=order["task"],
+        params=order["params"],
+        folder=folder,
+        sha256=order["sha256"],
+        people=order["people"],
+        tags={
+            SERVICE_TAG: order["job"],
+            RETRIES_TAG: "0",
+            **{f"{CONSENT_TAG}{name}": value for name, value in order["consent"].items()},
+            **({PARENT_TAG: before[-1], ROOT_TAG: before[0]} if before else {}),
+        },
+    )
+    result = run_task(job_definition, instance, tools, task, context, watcher.progress)
     if result.success:
         return {"event": "done"}
     if result.dagster_run.status.value == "CANCELED":

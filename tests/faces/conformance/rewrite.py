@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.sampling import text_to_image
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
+from avatar_pipeline.diffusion.session import open_session
 from avatar_pipeline.faces import degrade
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
@@ -71,10 +71,14 @@ def measured(data: bytes, image: np.ndarray, analyzer: FaceAnalyzer) -> dict[str
 def draw(analyzer: FaceAnalyzer) -> None:
     """Make the pictures."""
     preset = get_preset("embedded")
-    session = GpuSession(preset, "cpu")
+    session = open_session(preset, "cpu")
     for name, prompt in DRAWN.items():
         image = text_to_image(
-            session, prompt, SEED, preset.width, preset.height, preset.steps, preset.guidance_scale
+            session,
+            prompt,
+            SEED,
+            (preset.width, preset.height),
+            Sampling(preset.steps, preset.guidance_scale),
         )
         (HERE / f"{name}.jpg").write_bytes(encode_jpeg(image, QUALITY))
         if name == "neutral":

@@ -16,8 +16,8 @@ from PIL import Image
 
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.identity import identity_at
-from avatar_pipeline.diffusion.sampling import image_to_image
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, image_to_image
+from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, eyes_and_mouth, frame_head, similarity
 from avatar_pipeline.faces.measurements import inter_eye_distance
@@ -79,7 +79,7 @@ def detail_face(
     root_seed: int,
     steps: int,
     guidance_scale: float,
-    session: GpuSession,
+    session: PipelineSession,
     analyzer: FaceAnalyzer,
 ) -> Detail:
     """Redraw the face of `image` when it is small; a LoRA that the session uses is used here too.
@@ -111,14 +111,19 @@ def detail_face(
         )
 
     head = Image.fromarray(frame_head(pixels, face.landmarks68, framing)[0])
-    scale = IDENTITY_SCALE if session.identity_fault(analyzer.name) is None else 0.0
+    scale = IDENTITY_SCALE if identity_fault(session, analyzer.name) is None else 0.0
     identity = identity_at(scale, face.embedding, head, preset)
     seeds: dict[str, int] = {}
     reason = ""
     for index in range(TRIES):
         seed = seeds[f"detail_{index}"] = derive_seed(root_seed, "base_image.detail", index)
         redrawn = image_to_image(
-            session, head, prompt, seed, STRENGTH, steps, guidance_scale, identity
+            session,
+            head,
+            prompt,
+            seed,
+            STRENGTH,
+            Sampling(steps, guidance_scale, identity=identity),
         )
         found = analyzer.analyze(np.asarray(redrawn))
         reason = _fault(found, face, framing, analyzer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,15 +16,16 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.errors import GenerationError, StoreError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.prompts import NEUTRAL, STUDIO, base_prompt, portrait_prompt
-from avatar_pipeline.diffusion.sampling import check_size, drawable_size, text_to_image
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, check_size, drawable_size, text_to_image
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.imaging.images import contact_sheet, encode_png, open_image, resize_to_fit
 from avatar_pipeline.pipeline.assets.base_image.face_detail import Detail, detail_face
 from avatar_pipeline.pipeline.assets.base_image.remote import remote_base_images
+from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.intake_files import Intake, read_intake
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 
 # A photograph's longest side as base image: twice the export's, so that a portrait keeps all detail
 # that the export can show.
@@ -103,26 +104,19 @@ class _Candidate:
     rank: tuple[int, int, float]
 
 
-def run(
-    spec: ActorSpec,
-    photos: Sequence[Photo],
-    intake: Mapping[str, bytes],
-    root_seed: int,
-    settings: Settings,
-    session: GpuSession,
-    analyzer: FaceAnalyzer,
-    log: Callable[[str], None] = print,
-) -> StageResult:
+def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """Pick the best photograph, or generate from the description.
 
-    intake: the files of photo_intake, which has analyzed the photographs; only the chosen one is
-    opened again, for its full size. Raises StoreError when the photographs are not those of
+    photo_intake has analyzed the photographs; only the chosen one is opened again, for its full
+    size. Raises StoreError when the photographs are not those of
     photo_intake any more, GenerationError for a framing or size that the preset cannot draw,
     RemoteError when the remote backend hands back no picture at all.
     """
+    spec, photos, root_seed = inputs.spec, inputs.photos, inputs.root_seed
+    analyzer, session = context.analyzer, context.session(spec)
     machine: dict[str, str] = {}
     warnings = check_description(spec.description)
-    seen = read_intake(intake, analyzer)
+    seen = read_intake(inputs.upstream["photo_intake"], analyzer)
     if photos:
         candidates, seeds, facts = _from_photographs(seen)
     elif is_remote(spec, settings):
@@ -137,7 +131,7 @@ def run(
             height=settings.height,
             steps=settings.steps,
             guidance=settings.guidance_scale,
-            log=log,
+            log=context.log,
         )
         looked = {name: analyzer.analyze(np.asarray(image)) for name, image in drawn.images.items()}
         candidates = [
@@ -219,7 +213,11 @@ def _original(name: str, photos: Sequence[Photo], intake: Intake) -> Image.Image
 
 
 def _from_words(
-    spec: ActorSpec, root_seed: int, settings: Settings, session: GpuSession, analyzer: FaceAnalyzer
+    spec: ActorSpec,
+    root_seed: int,
+    settings: Settings,
+    session: PipelineSession,
+    analyzer: FaceAnalyzer,
 ) -> tuple[list[_Candidate], dict[str, int], dict[str, float | int | str | bool | None]]:
     preset, framing = session.preset, settings.framing or spec.framing
     if framing not in preset.framings:
@@ -245,7 +243,7 @@ def _from_words(
     for index in range(settings.candidates):
         name = f"candidate_{index}"
         seeds[name] = derive_seed(root_seed, "base_image", index)
-        image = text_to_image(session, prompt, seeds[name], *drawn, steps, guidance)
+        image = text_to_image(session, prompt, seeds[name], drawn, Sampling(steps, guidance))
         # before the face detail pass, which draws a face in more pixels than it was enlarged from
         if drawn != (width, height):
             image = ImageOps.fit(
@@ -265,7 +263,7 @@ def _detailed(
     spec: ActorSpec,
     root_seed: int,
     settings: Settings,
-    session: GpuSession,
+    session: PipelineSession,
     analyzer: FaceAnalyzer,
 ) -> Detail:
     """The chosen picture after the face detail pass. Only this one: a pass costs about as much as a
@@ -283,3 +281,15 @@ def _rank(image: Image.Image, faces: Sequence[Face]) -> tuple[int, int, float]:
     verdicts = [check.verdict for check in assess(np.asarray(image), faces)]
     turned = abs(faces[0].pose.yaw) + abs(faces[0].pose.pitch) if faces else 360.0
     return verdicts.count("error"), verdicts.count("warn"), turned
+
+
+STAGE = Stage(
+    name="base_image",
+    code_version="3",
+    settings=Settings,
+    run=run,
+    scopes=("embed", "generate"),
+    upstream=("photo_intake",),
+    photos=True,
+    elsewhere=is_remote,
+)

@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.sampling import text_to_image
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.imaging.images import contact_sheet
@@ -28,7 +28,7 @@ TILE = 192  # pixels a side of a probe on the sheet
 
 
 def render(
-    spec: ActorSpec, session: GpuSession, analyzer: FaceAnalyzer, seeds: Sequence[int]
+    spec: ActorSpec, session: PipelineSession, analyzer: FaceAnalyzer, seeds: Sequence[int]
 ) -> tuple[list[Image.Image], list[list[Face]]]:
     """The actor's picture for each seed, and the faces in it. Seed and prompt belong together, so
     that renders compare.
@@ -44,17 +44,15 @@ def render(
                 session,
                 prompt,
                 seed,
-                preset.width,
-                preset.height,
-                preset.steps,
-                preset.guidance_scale,
+                (preset.width, preset.height),
+                Sampling(preset.steps, preset.guidance_scale),
             )
         )
     return images, [analyzer.analyze(np.asarray(image)) for image in images]
 
 
 def draw_class(
-    spec: ActorSpec, session: GpuSession, seeds: Sequence[int]
+    spec: ActorSpec, session: PipelineSession, seeds: Sequence[int]
 ) -> tuple[list[str], list[Image.Image]]:
     """People like the described one, as the base model draws them without a LoRA: prompts and
     pictures.
@@ -66,7 +64,11 @@ def draw_class(
     ]
     return words, [
         text_to_image(
-            session, text, seed, preset.width, preset.height, preset.steps, preset.guidance_scale
+            session,
+            text,
+            seed,
+            (preset.width, preset.height),
+            Sampling(preset.steps, preset.guidance_scale),
         )
         for text, seed in zip(words, seeds, strict=True)
     ]

@@ -18,7 +18,9 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.digests import digest_files, sha256_bytes
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.fallback import run_with_fallback
+from avatar_pipeline.diffusion.lora import applied
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.checkpoint import Checkpoints
 from avatar_pipeline.diffusion.training.record import Evaluation, Step, Trained
 from avatar_pipeline.diffusion.training.settings import (
@@ -39,8 +41,9 @@ from avatar_pipeline.pipeline.assets.lora.probes import (
     render,
     tile,
 )
+from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import Score, embeddings, score
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import TrainingSet, read_training_set, write_csv
 
 
@@ -137,26 +140,20 @@ class Settings(BaseModel):
     )
 
 
-def run(
-    spec: ActorSpec,
-    variations: Mapping[str, bytes],
-    root_seed: int,
-    settings: Settings,
-    session: GpuSession,
-    analyzer: FaceAnalyzer,
-    log: Callable[[str], None],
-    checkpoints: Checkpoints | None = None,
-) -> StageResult:
+def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """Train on the training set of training_variations; score on its held-out pictures.
 
-    checkpoints: where a training that is killed leaves its state, to go on from when the stage runs
-    again.
+    A training that is killed leaves its state in `inputs.checkpoints`, to go on from when the stage
+    runs again.
     """
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.files import annotate
     from avatar_pipeline.diffusion.training.kohya import kohya_file, training_notes
     from avatar_pipeline.diffusion.training.noising import prediction
 
+    spec, root_seed, log = inputs.spec, inputs.root_seed, context.log
+    session, analyzer = context.session(spec), context.analyzer
+    variations = inputs.upstream["training_variations"]
     data = read_training_set(variations)
     references = embeddings(data.held_out, analyzer)
     warnings = _beyond_the_pooled_vector(session, data.captions)
@@ -197,9 +194,9 @@ def run(
         session,
         analyzer,
         log,
-        checkpoints,
+        inputs.checkpoints,
     )
-    with session.lora(trained.weights):
+    with applied(session, trained.weights):
         after_images, after_faces = render(spec, session, analyzer, final_seeds)
     after = score(after_faces, references, analyzer)
     log(
@@ -282,7 +279,7 @@ def _train(
     hyperparameters: Hyperparameters,
     settings: Settings,
     seeds: Mapping[str, int],
-    session: GpuSession,
+    session: PipelineSession,
     analyzer: FaceAnalyzer,
     log: Callable[[str], None],
     checkpoints: Checkpoints | None,
@@ -303,7 +300,7 @@ def _train(
 
         def on_step(step: Step) -> None:
             nonlocal last
-            session.allowed()
+            session.check_consent()
             if not losses and step.step > 1:
                 log(
                     f"{spec.name}: going on after step {step.step - 1} of {total}, where the last "
@@ -360,10 +357,10 @@ def _train(
                 binding=_binding(spec, data, settings, seeds, analyzer),
             )
 
-        return session.attempt(train, step_down)
+        return run_with_fallback(session, train, step_down)
 
 
-def _beyond_the_pooled_vector(session: GpuSession, captions: Sequence[str]) -> list[str]:
+def _beyond_the_pooled_vector(session: PipelineSession, captions: Sequence[str]) -> list[str]:
     """A warning when captions say something that the model's pooled vector of the words does not
     hear.
     """
@@ -381,7 +378,7 @@ def _beyond_the_pooled_vector(session: GpuSession, captions: Sequence[str]) -> l
     ]
 
 
-def hyperparameters_of(settings: Settings, session: GpuSession) -> Hyperparameters:
+def hyperparameters_of(settings: Settings, session: PipelineSession) -> Hyperparameters:
     """The preset's hyperparameters with the settings that are given."""
     return from_preset(
         session.preset,
@@ -408,7 +405,9 @@ def hyperparameters_of(settings: Settings, session: GpuSession) -> Hyperparamete
     )
 
 
-def as_planned(asked: Hyperparameters, settings: Settings, session: GpuSession) -> Hyperparameters:
+def as_planned(
+    asked: Hyperparameters, settings: Settings, session: PipelineSession
+) -> Hyperparameters:
     """What the settings leave open, as the memory of the device allows; what was planned is noted
     for the manifest.
     """
@@ -435,7 +434,7 @@ def _how(asked: Hyperparameters) -> str:
 
 
 def _faces(
-    data: TrainingSet, session: GpuSession, analyzer: FaceAnalyzer
+    data: TrainingSet, session: PipelineSession, analyzer: FaceAnalyzer
 ) -> list[tuple[float, float, float, float] | None] | None:
     """Where the faces are; None when all pictures are framed heads, which show them where the
     preset frames heads.
@@ -472,7 +471,7 @@ def _binding(
 def _provenance(
     spec: ActorSpec,
     variations: Mapping[str, bytes],
-    session: GpuSession,
+    session: PipelineSession,
     seeds: Mapping[str, int],
     trained: Trained,
 ) -> dict[str, str]:
@@ -507,3 +506,13 @@ def _metrics(when: str, result: Score) -> dict[str, float | int | str | bool | N
         f"faces_{when}": result.faces,
         f"renders_{when}": result.pictures,
     }
+
+
+STAGE = Stage(
+    name="lora",
+    code_version="5",
+    settings=Settings,
+    run=run,
+    scopes=("embed", "train", "generate"),  # its probes are pictures of the person
+    upstream=("training_variations",),
+)

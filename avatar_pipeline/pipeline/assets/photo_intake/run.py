@@ -13,12 +13,8 @@ from typing import Any, Literal
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict
 
-from avatar_pipeline.actors.photos import Photo
-from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.core.seeds import derive_seed
-from avatar_pipeline.diffusion.presets import Preset
-from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.identity import Thresholds, person_thresholds
 from avatar_pipeline.faces.rules import Check, Rule
 from avatar_pipeline.imaging.images import contact_sheet, encode_jpeg
@@ -31,9 +27,10 @@ from avatar_pipeline.pipeline.assets.photo_intake.duplicates import (
     strangers,
 )
 from avatar_pipeline.pipeline.captions import caption_details
+from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.hold_out import FEWEST_PHOTOGRAPHS, hold_out, splits_a_group
 from avatar_pipeline.pipeline.intake_files import Intake, Person, not_enough, write_intake
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import write_csv
 
 Decision = Literal["used", "held out", "rejected"]
@@ -85,20 +82,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def run(
-    spec: ActorSpec,
-    photos: Sequence[Photo],
-    root_seed: int,
-    settings: Settings,
-    preset: Preset,
-    analyzer: FaceAnalyzer,
-) -> StageResult:
-    """Look at every photograph once, then at all of them together. None is lost without a reason.
+def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
+    """Analyze every photograph once, then all of them together. None is lost without a reason.
 
-    preset: whose head shots the heads are framed like; no model is loaded. An actor without
+    The heads are framed like the preset's head shots; no model is loaded. An actor without
     photographs gets the analyzer's limits. Raises PhotoError when there are photographs and none is
     usable.
     """
+    spec, photos, root_seed = inputs.spec, inputs.photos, inputs.root_seed
+    preset, analyzer = context.preset(spec), context.analyzer
     looks: dict[str, Look] = {}
     reasons: dict[str, str] = {}
     copies: dict[str, str] = {}
@@ -325,3 +317,15 @@ def _checks(
 
 def _not_assessed() -> list[Check]:
     return [rule.skip(f"{DESCRIBED}.") for rule in INTAKE_RULES.values()]
+
+
+STAGE = Stage(
+    name="photo_intake",
+    code_version="1",
+    settings=Settings,
+    run=run,
+    scopes=("embed",),
+    photos=True,
+    model=False,
+    checks=tuple(INTAKE_RULES),
+)

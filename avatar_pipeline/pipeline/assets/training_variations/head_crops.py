@@ -14,8 +14,8 @@ from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.diffusion.identity import identity_at
 from avatar_pipeline.diffusion.presets import Preset
-from avatar_pipeline.diffusion.sampling import image_to_image
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, image_to_image
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, frame_head
 from avatar_pipeline.faces.measurements import inter_eye_distance
@@ -63,7 +63,7 @@ def renew(
     steps: int,
     guidance_scale: float,
     identity_scale: float,
-    session: GpuSession,
+    session: PipelineSession,
     analyzer: FaceAnalyzer,
 ) -> tuple[Head, float, dict[str, int]]:
     """The head of a full or half body at a head shot's sharpness: image-to-image over the magnified
@@ -84,7 +84,12 @@ def renew(
     renewed: list[tuple[float, Head]] = []
     for seed in seeds.values():
         image = image_to_image(
-            session, head.image, prompt, seed, RENEWAL, steps, guidance_scale, identity
+            session,
+            head.image,
+            prompt,
+            seed,
+            RENEWAL,
+            Sampling(steps, guidance_scale, identity=identity),
         )
         faces = analyzer.analyze(np.asarray(image))
         if not face_fault(faces):

@@ -5,7 +5,7 @@ generated variations of them.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +17,8 @@ from avatar_pipeline.core.errors import GenerationError, PhotoError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.diffusion.identity import identity_at
-from avatar_pipeline.diffusion.sampling import image_to_image
-from avatar_pipeline.diffusion.session import GpuSession
+from avatar_pipeline.diffusion.sampling import Sampling, image_to_image
+from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.imaging.images import contact_sheet, open_image
@@ -29,10 +29,11 @@ from avatar_pipeline.pipeline.assets.training_variations.head_crops import (
     renew,
 )
 from avatar_pipeline.pipeline.captions import caption_details
+from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.face_selection import Rejected, face_fault
 from avatar_pipeline.pipeline.hold_out import FEWEST_PHOTOGRAPHS, held_out_count
 from avatar_pipeline.pipeline.intake_files import not_enough, read_intake
-from avatar_pipeline.pipeline.result import StageResult
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import Member, write_members, write_rejected
 
 LARGEST_SCALE = 1.5  # of a variation: beyond it the identity drowns the prompt
@@ -90,25 +91,19 @@ class _Source:
     embedding: np.ndarray
 
 
-def run(
-    spec: ActorSpec,
-    base_png: bytes,
-    intake: Mapping[str, bytes],
-    root_seed: int,
-    settings: Settings,
-    session: GpuSession,
-    analyzer: FaceAnalyzer,
-) -> StageResult:
+def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """Vary and caption what photo_intake has chosen; or the base image, where there are no
     photographs.
 
-    intake: the files of photo_intake. Raises PhotoError with too few usable photographs,
+    Raises PhotoError with too few usable photographs,
     GenerationError when too few variations of a described person keep the person.
     """
+    spec, root_seed = inputs.spec, inputs.root_seed
+    session, analyzer = context.session(spec), context.analyzer
     scale, warnings = _identity_scale(settings, session, analyzer)
     seeds: dict[str, int] = {}
     renewed: float | None = None
-    chosen = read_intake(intake, analyzer)
+    chosen = read_intake(inputs.upstream["photo_intake"], analyzer)
     photos = chosen.photographs
     if photos and len(photos) < FEWEST_PHOTOGRAPHS:
         raise PhotoError(
@@ -122,7 +117,9 @@ def run(
             for photo in photos
         ]
     else:
-        base = open_image(base_png, name=f"{spec.name}_base.png")
+        base = open_image(
+            inputs.file("base_image", "{actor}_base.png"), name=f"{spec.name}_base.png"
+        )
         # face_validation has made sure that there is one
         face = analyzer.analyze(np.asarray(base))[0]
         head = frame("base_image", base, face, session.preset)
@@ -207,13 +204,13 @@ def run(
 
 
 def _identity_scale(
-    settings: Settings, session: GpuSession, analyzer: FaceAnalyzer
+    settings: Settings, session: PipelineSession, analyzer: FaceAnalyzer
 ) -> tuple[float, list[str]]:
     """How strongly faces steer the variations, and a warning when they cannot although they
     should.
     """
     fault = (
-        session.identity_fault(analyzer.name)
+        identity_fault(session, analyzer.name)
         if settings.identity_scale and settings.variations
         else None
     )
@@ -225,7 +222,7 @@ def _identity_scale(
     ]
 
 
-def _drawing(settings: Settings, session: GpuSession) -> tuple[int, float]:
+def _drawing(settings: Settings, session: PipelineSession) -> tuple[int, float]:
     """Denoising steps and guidance scale."""
     return (
         settings.steps or session.preset.steps,
@@ -242,7 +239,7 @@ def _vary(
     root_seed: int,
     settings: Settings,
     identity_scale: float,
-    session: GpuSession,
+    session: PipelineSession,
     analyzer: FaceAnalyzer,
 ) -> tuple[list[Member], list[Rejected], dict[str, int]]:
     """Variations that keep the person, those that do not and why, and the seeds of all."""
@@ -260,7 +257,12 @@ def _vary(
         prompt = prompts.portrait_prompt(spec.description, *details)
         identity = identity_at(identity_scale, source.embedding, source.image, session.preset)
         image = image_to_image(
-            session, source.image, prompt, seed, strength, steps, guidance, identity
+            session,
+            source.image,
+            prompt,
+            seed,
+            strength,
+            Sampling(steps, guidance, identity=identity),
         )
         faces = analyzer.analyze(np.asarray(image))
         fault = face_fault(faces)
@@ -303,3 +305,14 @@ def _label(member: Member) -> str:
     return (
         member.name if member.distance is None else f"{member.name}\ndistance {member.distance:.2f}"
     )
+
+
+STAGE = Stage(
+    name="training_variations",
+    code_version="3",
+    settings=Settings,
+    run=run,
+    scopes=("embed", "generate"),
+    upstream=("photo_intake", "base_image"),
+    after=("face_validation",),
+)

@@ -1,16 +1,24 @@
-"""Look at a LoRA's file before it is loaded: is it one, and of which model family?"""
+"""A LoRA's file: which model family it is of, and put into a denoiser, whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.core.scratch import scratch_folder
+from avatar_pipeline.diffusion.fallback import first_line, is_out_of_memory
 from avatar_pipeline.diffusion.families import FamilyName
+from avatar_pipeline.diffusion.offload import restore_lora
 from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.weights import FAMILY_NAMES
 
+ADAPTER = "actor"  # its name in PEFT
 MEND = "Train it again (materialize lora), or give the LoRA of this preset's family."
 
 # How the families' layers are called: diffusers' names, kohya's, and those of the models' first
@@ -94,3 +102,75 @@ def lora_family(header: dict[str, Any]) -> FamilyName | None:
         if re.search(r"attn2[._]to_[kv].*(lora_A|lora[._]down)", name) and UNET_KEYS.search(name):
             return TEXT_WIDTHS.get(header[name]["shape"][-1])
     return None
+
+
+@contextmanager
+def applied(session: PipelineSession, weights: bytes) -> Iterator[None]:
+    """Use a LoRA, given as the bytes of its safetensors file (diffusers' names or kohya's), while
+    the block runs.
+
+    Raises ModelError for a pickle, a damaged file, a LoRA of another family, and one of which
+    something does not fit the model. The denoiser is as before after the block and after any error.
+    """
+    check_lora(weights, session.preset)
+    from safetensors import SafetensorError
+
+    pipeline = session.pipeline
+    try:
+        with session.loaded.unhooked(), scratch_folder() as folder:
+            path = folder / "lora.safetensors"
+            path.write_bytes(weights)
+            try:
+                pipeline.load_lora_weights(path, adapter_name=ADAPTER)
+                fault = _unloaded(session, path)
+            except (
+                SafetensorError,
+                OSError,
+                ValueError,
+                RuntimeError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                IndexError,
+            ) as error:
+                if is_out_of_memory(error):
+                    raise
+                fault = first_line(error)
+        if fault:
+            raise ModelError(
+                f"the LoRA does not fit the model {session.preset.name}: {fault}. {MEND}"
+            )
+        yield
+    finally:
+        pipeline.unload_lora_weights()
+
+
+def _unloaded(session: PipelineSession, path: Path) -> str:
+    """What of a LoRA's file has not found its place in the denoiser, in words. diffusers passes
+    over such keys without an error.
+    """
+    state: Any = session.pipeline.lora_state_dict(path)
+    state = state[0] if isinstance(state, tuple) else state
+    prefix = f"{session.family.DENOISER}."
+    wanted = [key for key in state if key.startswith(prefix) and "lora" in key]
+    layers = {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+    }
+    placed = sum(
+        f".{ADAPTER}." in name and "lora_" in name
+        for name, _ in session.denoiser.named_parameters()
+    )
+    from avatar_pipeline.diffusion.fp8 import is_fp8
+
+    if is_fp8(session.denoiser):
+        restore_lora(session.denoiser, layers, ADAPTER)
+    if not wanted or not placed:
+        return (
+            f"none of its {len(state)} tensors belongs to a layer of the {session.family.DENOISER}"
+        )
+    return (
+        f"only {placed} of its {len(wanted)} tensors belong to layers of the "
+        f"{session.family.DENOISER}"
+        if placed < len(wanted)
+        else ""
+    )
