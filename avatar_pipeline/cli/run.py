@@ -76,7 +76,7 @@ def run(
     out.print(table)
     if outcome.problems:
         raise AvatarPipelineError("\n".join(outcome.problems))
-    if outcome.rows[-1].asset == "liveportrait_export":
+    if STAGES[outcome.rows[-1].asset].exported:
         out.print(f"The portrait: {exports_root() / f'{spec.name}.jpg'}", highlight=False)
     out.print(f"All files: {store.actor_dir(spec.name)}", highlight=False)
 

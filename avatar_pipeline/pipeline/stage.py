@@ -84,6 +84,11 @@ class Stage:
     and settings, it does so on another machine instead: then it neither waits for this one's device
     nor reads the base model. checks: the names of the checks it reports; an error in one of them
     stops what comes after.
+    headline_metrics: the metrics by which people judge a version, where there are too many to show
+    all. previews: the images that are shown of a stored version, the most telling first: the file
+    of each by its name; "{actor}" stands for the actor's name, and a pattern with * for a contact
+    sheet of the files of that folder which match. exported: the file whose signed copy is put
+    into the folder of finished portraits; empty for a stage that exports nothing.
     """
 
     name: str
@@ -97,6 +102,9 @@ class Stage:
     model: bool = True
     elsewhere: Callable[[ActorSpec, Any], bool] = lambda spec, settings: False
     checks: tuple[str, ...] = ()
+    headline_metrics: tuple[str, ...] = ()
+    previews: Mapping[str, str] = field(default_factory=dict)
+    exported: str = ""
 
     @property
     def external(self) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         ):
             spec = actors.spec(context.partition_key)
             seed = getattr(config, "seed", None)
-            if stage.name == "liveportrait_export":
+            if stage.exported:
                 # what cannot be signed cannot leave: said before the work, not after it
                 keys.current()
             used = replace(tools.open(), log=context.log.info).showing(
@@ -109,10 +109,9 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
                     | metadata
                     | {"kept_unchanged": dg.MetadataValue.bool(True)}
                 )
-            if stage.name == "liveportrait_export" and product.verdict != "error":
-                metadata |= _drop_in(
-                    actors, spec, manifest, product.result.files[f"{spec.name}.jpg"]
-                )
+            if stage.exported and product.verdict != "error":
+                portrait = product.result.files[stage.exported.format(actor=spec.name)]
+                metadata |= _drop_in(actors, spec, manifest, portrait)
             for warning in product.result.warnings:
                 context.log.warning(warning)
             # Yielded, not returned: Dagster then records it before another run of this actor may go

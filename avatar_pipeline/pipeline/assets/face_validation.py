@@ -108,4 +108,6 @@ STAGE = Stage(
     upstream=("base_image",),
     model=False,
     checks=READINESS,
+    headline_metrics=("faces", "errors", "warnings"),
+    previews={"annotated": "annotated.jpg"},
 )

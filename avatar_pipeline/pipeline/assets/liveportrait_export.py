@@ -184,4 +184,7 @@ STAGE = Stage(
     upstream=("validated_avatar", "training_variations", "photo_intake"),
     model=False,
     checks=(*READINESS, "reload"),
+    headline_metrics=("distance", "errors", "warnings"),
+    previews={"portrait": "{actor}.jpg"},
+    exported="{actor}.jpg",
 )

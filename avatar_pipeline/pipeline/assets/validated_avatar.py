@@ -189,4 +189,6 @@ STAGE = Stage(
     scopes=("embed", "generate"),
     upstream=("lora", "training_variations", "photo_intake"),
     checks=tuple(name for name in READINESS if name not in JUDGED_ON_EXPORT),
+    headline_metrics=("distance", "passed", "candidates"),
+    previews={"avatar": "{actor}_avatar.png", "contact_sheet": "contact_sheet.jpg"},
 )

@@ -292,4 +292,6 @@ STAGE = Stage(
     upstream=("photo_intake",),
     photos=True,
     elsewhere=is_remote,
+    headline_metrics=("chosen", "readiness_errors", "readiness_warnings"),
+    previews={"base_image": "{actor}_base.png"},
 )

@@ -515,4 +515,6 @@ STAGE = Stage(
     run=run,
     scopes=("embed", "train", "generate"),  # its probes are pictures of the person
     upstream=("training_variations",),
+    headline_metrics=("distance_before", "distance_after", "best_step"),
+    previews={"curves": "curves.png", "comparison": "comparison.jpg", "probes": "probes.jpg"},
 )

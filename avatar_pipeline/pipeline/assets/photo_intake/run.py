@@ -328,4 +328,6 @@ STAGE = Stage(
     photos=True,
     model=False,
     checks=tuple(INTAKE_RULES),
+    headline_metrics=("used", "held_out", "rejected", "missing"),
+    previews={"contact_sheet": "contact_sheet.jpg"},
 )

@@ -34,7 +34,7 @@ from avatar_pipeline.pipeline.face_selection import Rejected, face_fault
 from avatar_pipeline.pipeline.hold_out import FEWEST_PHOTOGRAPHS, held_out_count
 from avatar_pipeline.pipeline.intake_files import not_enough, read_intake
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
-from avatar_pipeline.pipeline.training_set import Member, write_members, write_rejected
+from avatar_pipeline.pipeline.training_set import HELD_OUT, Member, write_members, write_rejected
 
 LARGEST_SCALE = 1.5  # of a variation: beyond it the identity drowns the prompt
 
@@ -315,4 +315,6 @@ STAGE = Stage(
     scopes=("embed", "generate"),
     upstream=("photo_intake", "base_image"),
     after=("face_validation",),
+    headline_metrics=("train_photographs", "train_generated", "held_out", "rejected"),
+    previews={"training_set": "*.png", "held_out_set": f"{HELD_OUT}*.png"},
 )
