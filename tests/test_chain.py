@@ -27,9 +27,9 @@ from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.orchestration.definitions import defs
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import replay
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.replay import replay
 from tests.conftest import ACTOR
 
 

@@ -91,10 +91,10 @@ def replay(
     differ.
     """
     from avatar_pipeline.pipeline.context import RunContext
-    from avatar_pipeline.pipeline.materialize import differences
-    from avatar_pipeline.pipeline.materialize import replay as replay_asset
     from avatar_pipeline.pipeline.models import Models
     from avatar_pipeline.pipeline.registry import STAGES
+    from avatar_pipeline.pipeline.replay import differences
+    from avatar_pipeline.pipeline.replay import replay as replay_asset
 
     if asset not in STAGES:
         raise StoreError(f"There is no asset {asset!r}. Assets: {', '.join(STAGES)}.")

@@ -10,8 +10,8 @@ from rich.tree import Tree
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import StoreError
-from avatar_pipeline.pipeline.materialize import version_of
 from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.versions import version_of
 
 SHORT = 12  # digits of a digest that people compare
 

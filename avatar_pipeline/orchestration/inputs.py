@@ -21,8 +21,8 @@ from avatar_pipeline.diffusion.overrides import resolve_preset
 from avatar_pipeline.diffusion.weights import locate_model, model_sha256
 from avatar_pipeline.orchestration.partitions import ACTORS
 from avatar_pipeline.orchestration.resources import StoreResource
-from avatar_pipeline.pipeline.materialize import photos_version, spec_version
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
+from avatar_pipeline.pipeline.versions import photos_version, spec_version
 
 DATA_VERSION = "dagster/data_version"  # the tag in which Dagster keeps an observed version
 

@@ -21,8 +21,8 @@ from avatar_pipeline.core.errors import ActorError, AvatarPipelineError, StoreEr
 from avatar_pipeline.orchestration.actor_index import Index, Known, read_index, write_index
 from avatar_pipeline.orchestration.inputs import model_version, observation, observed_in
 from avatar_pipeline.orchestration.partitions import ACTORS
-from avatar_pipeline.pipeline.materialize import photos_version, spec_version
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
+from avatar_pipeline.pipeline.versions import photos_version, spec_version
 
 # So many may go at once without a question; more than half of all looks like a disk that is not
 # there.

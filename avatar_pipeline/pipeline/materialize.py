@@ -5,38 +5,31 @@ stage, describe what was made.
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.consent.record import require_scopes, watched
 from avatar_pipeline.actors.manifest import Manifest, library_versions
-from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.digests import digest_files, sha256_bytes
-from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.core.digests import digest_files
 from avatar_pipeline.core.seeds import draw_seed
 from avatar_pipeline.diffusion.device import process_peak_mb
 from avatar_pipeline.diffusion.overrides import (
-    MODEL_PREFIX,
     model_location,
     preset_values,
-    resolve_preset,
 )
-from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.faces.rules import Verdict
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
-from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC, Inputs, Stage, StageResult
+from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
+from avatar_pipeline.pipeline.versions import input_versions, person_version, version_of
 
 
 @dataclass(frozen=True)
@@ -134,133 +127,6 @@ def materialize(
         **used,
     )
     return Product(manifest, result)
-
-
-def replay(
-    store: ActorStore, name: str, asset: str, context: RunContext
-) -> tuple[Manifest, Product]:
-    """Make the current version of an asset again from its manifest: the same settings, seed and
-    versions of the inputs.
-
-    Returns the recorded manifest and the new product; their digests tell whether it came out the
-    same. Stores nothing.
-    """
-    recorded = store.current(name, asset)
-    stage = STAGES[asset]
-    upstream = {
-        parent: version_of(store, name, parent, recorded.inputs[parent])
-        for parent in stage.upstream
-    }
-    settings = stage.settings.model_validate(recorded.settings)
-    product = materialize(
-        store,
-        stage,
-        store.spec(name),
-        settings,
-        replace(context, pinned_preset=recorded_preset(recorded, context.models)),
-        seed=recorded.root_seed,
-        upstream=upstream,
-        resume=False,
-    )
-    return recorded, product
-
-
-def recorded_preset(recorded: Manifest, models: Models) -> Preset:
-    """The preset with the values of a manifest, whatever actor.yaml, the table and the environment
-    say now.
-
-    Only where the weights lie is a matter of the machine: the command line and
-    AVATAR_MODEL_<PRESET> may tell another place.
-    """
-    values = {**recorded.preset_values, **({"model": recorded.model} if recorded.model else {})}
-    return resolve_preset(
-        recorded.preset,
-        values,
-        f"the manifest of {recorded.actor}'s {recorded.asset}",
-        run_values={"model": models.run_values.get("model")},
-        environ={
-            name: value for name, value in os.environ.items() if name.startswith(MODEL_PREFIX)
-        },
-    )
-
-
-def differences(recorded: Manifest, product: Product) -> list[str]:
-    """Why a replay may have come out differently: what is not as it was, one line each."""
-    new = product.manifest
-    lines = [
-        f"{name}: {digest[:12]} then, {new.inputs.get(name, 'none')[:12]} now"
-        for name, digest in recorded.inputs.items()
-        if new.inputs.get(name) != digest
-    ]
-    lines += [
-        f"{name}: {version} then, {new.libraries.get(name)} now"
-        for name, version in recorded.libraries.items()
-        if new.libraries.get(name) != version
-    ]
-    for name in ("code_version", "device"):
-        if getattr(recorded, name) != getattr(new, name):
-            lines.append(f"{name}: {getattr(recorded, name)} then, {getattr(new, name)} now")
-    made = {file: sha256_bytes(data) for file, data in product.result.files.items()}
-    stored = {file: entry.sha256 for file, entry in recorded.files.items()}
-    lines += [
-        f"file {file} differs"
-        for file in sorted(made.keys() | stored.keys())
-        if made.get(file) != stored.get(file)
-    ]
-    return lines
-
-
-def version_of(store: ActorStore, name: str, asset: str, digest: str) -> Manifest:
-    """The manifest of one version of an asset. Raises StoreError when it is not in the store any
-    more, or damaged.
-    """
-    found = store.version(name, asset, digest)
-    if found is not None:
-        return found
-    raise StoreError(
-        f"Version {digest[:12]} of {name}'s {asset} is not in the store any more. Materialize the "
-        f"chain of {name} again from {asset} on."
-    )
-
-
-def input_versions(
-    stage: Stage,
-    spec: ActorSpec,
-    settings: BaseModel,
-    context: RunContext,
-    photos: Sequence[Photo],
-    upstream: Mapping[str, Manifest],
-) -> dict[str, str]:
-    """The versions of everything that a stage reads, by asset. Raises ModelError when the base
-    model's weights are missing.
-    """
-    versions = {SPEC: spec_version(spec)}
-    versions |= {PHOTOS: photos_version(photos)} if stage.photos else {}
-    local = stage.model and not stage.elsewhere(spec, settings)
-    versions |= {MODEL: context.model_sha256(spec)} if local else {}
-    return versions | {name: upstream[name].digest for name in stage.upstream}
-
-
-def person_version(spec: ActorSpec) -> str:
-    """The version of what a specification says of the person: all but `settings`, of which each
-    stage reads its own.
-    """
-    return spec_version(spec.model_copy(update={"settings": {}}))
-
-
-def spec_version(spec: ActorSpec) -> str:
-    """The version of a specification: of what it says, so that a comment or the order of its lines
-    changes nothing.
-    """
-    # `model` is left out when empty: specifications from before the field existed keep their
-    # version. Aliases change nothing that is made.
-    said = spec.model_dump(mode="json", exclude={"aliases"} if spec.model else {"aliases", "model"})
-    return sha256_bytes(json.dumps(said, sort_keys=True).encode())
-
-
-def photos_version(photos: Sequence[Photo]) -> str:
-    """The version of an actor's photographs: of their names and contents."""
-    return digest_files({photo.name: photo.sha256 for photo in photos})
 
 
 def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str, Any]:

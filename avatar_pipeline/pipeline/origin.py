@@ -7,7 +7,7 @@ from __future__ import annotations
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.content_credentials.sign import Origin, says_prompt
-from avatar_pipeline.pipeline.materialize import version_of
+from avatar_pipeline.pipeline.versions import version_of
 
 
 def portrait_origin(store: ActorStore, export: Manifest) -> Origin:

@@ -22,8 +22,9 @@ from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.diffusion.overrides import model_location, preset_values
 from avatar_pipeline.faces.rules import Check
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import Product, input_versions, person_version
+from avatar_pipeline.pipeline.materialize import Product
 from avatar_pipeline.pipeline.stage import SPEC, Stage, StageResult
+from avatar_pipeline.pipeline.versions import input_versions, person_version
 
 
 def reuse_current(

@@ -14,8 +14,8 @@ from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.assets import face_validation
 from avatar_pipeline.pipeline.identity_score import assess_person, embeddings
 from avatar_pipeline.pipeline.intake_files import read_thresholds
-from avatar_pipeline.pipeline.materialize import version_of
 from avatar_pipeline.pipeline.training_set import read_training_set
+from avatar_pipeline.pipeline.versions import version_of
 
 
 def revalidate(store: ActorStore, actor: str, analyzer: FaceAnalyzer) -> dict[str, list[Check]]:

@@ -25,9 +25,9 @@ from avatar_pipeline.history.versions import (
     asset_history,
     verdict_of,
 )
-from avatar_pipeline.pipeline.materialize import photos_version, spec_version
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import PHOTOS, SPEC, Stage
+from avatar_pipeline.pipeline.versions import photos_version, spec_version
 
 # The state of an asset, in the order of how much it asks for a person.
 STATES = {

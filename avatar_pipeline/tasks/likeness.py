@@ -27,8 +27,9 @@ from avatar_pipeline.faces.identity import Thresholds
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import embeddings
 from avatar_pipeline.pipeline.intake_files import read_thresholds
-from avatar_pipeline.pipeline.materialize import recorded_preset, version_of
+from avatar_pipeline.pipeline.replay import recorded_preset
 from avatar_pipeline.pipeline.training_set import read_training_set
+from avatar_pipeline.pipeline.versions import version_of
 
 # A likeness that is drawn for somebody outside is generated, compared with the held-out
 # photographs, and leaves the house.

@@ -17,9 +17,9 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png
-from avatar_pipeline.pipeline.materialize import photos_version, spec_version
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
+from avatar_pipeline.pipeline.versions import photos_version, spec_version
 
 DESCRIPTION = "european 25 year old male with short brown hair"
 MODEL_SHA256 = sha256_bytes(b"model")

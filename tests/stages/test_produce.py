@@ -17,19 +17,13 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import (
-    Product,
-    differences,
-    materialize,
-    person_version,
-    photos_version,
-    replay,
-    spec_version,
-)
+from avatar_pipeline.pipeline.materialize import Product, materialize
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.replay import differences, replay
 from avatar_pipeline.pipeline.reuse import reuse_current
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
+from avatar_pipeline.pipeline.versions import person_version, photos_version, spec_version
 from tests.history.chains import add_actor
 
 NAME = "anna"

@@ -19,11 +19,13 @@ from avatar_pipeline.core.errors import ActorError, ModelError
 from avatar_pipeline.diffusion.loading import load_pipeline
 from avatar_pipeline.diffusion.presets import Preset, get_preset
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import materialize, replay, spec_version
+from avatar_pipeline.pipeline.materialize import materialize
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.pipeline.replay import replay
 from avatar_pipeline.pipeline.settings import resolve_settings
 from avatar_pipeline.pipeline.stage import StageResult
+from avatar_pipeline.pipeline.versions import spec_version
 
 
 def actor(name: str, **fields: Any) -> ActorSpec:
@@ -209,7 +211,8 @@ def test_a_manifest_says_where_an_overriding_model_lay(
     import shutil
 
     from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL
-    from avatar_pipeline.pipeline.materialize import _device, recorded_preset
+    from avatar_pipeline.pipeline.materialize import _device
+    from avatar_pipeline.pipeline.replay import recorded_preset
 
     shutil.copytree(EMBEDDED_MODEL, tmp_path / "own")
     tools = RunContext(models=Models("cpu", model=str(tmp_path / "own")))
