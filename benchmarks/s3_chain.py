@@ -22,7 +22,7 @@ from upath import UPath
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.pipeline.registry import STAGES
 from tests.conftest import ACTOR, SPECIFICATION
-from tests.deployment.servers import BUCKET, requests_in, s3_server
+from tests.support.deployment.servers import BUCKET, requests_in, s3_server
 
 
 def chain(root: str, exports: str, home: Path) -> tuple[float, dict[str, str]]:
