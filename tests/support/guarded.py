@@ -23,7 +23,7 @@ from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.middleware import guard
 from avatar_pipeline.service.settings import Settings
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 
 class Wish(BaseModel):

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import pytest
 import requests
 
 from avatar_pipeline.core.home import PROJECT
+from tests.support.ports import free_port
 
 STARTS = 120.0  # seconds that a server may take until it answers, on a busy machine
 FINISHES = 180.0  # and a small picture
@@ -33,7 +33,7 @@ class Server:
     """A running `avatar-pipeline serve`.
 
     url: without a slash at its end. home: DAGSTER_HOME; the service's folder is in it. data: the
-    actors. log: what it printed.
+    actors. log: what it printed. starts: how often it was started.
     """
 
     url: str
@@ -42,6 +42,7 @@ class Server:
     log: Path
     environment: dict[str, str]
     arguments: tuple[str, ...] = ()
+    starts: int = 0
     process: subprocess.Popen[bytes] = field(init=False)
 
     def request(self, method: str, path: str, **more: Any) -> requests.Response:
@@ -107,6 +108,7 @@ class Server:
 
     def start(self) -> None:
         """Start it again, on the same folders and port."""
+        self.starts += 1
         self.process = _process(self)
         _until_it_answers(self)
 
@@ -151,13 +153,6 @@ def start_server(folders: pytest.TempPathFactory, *arguments: str, **environment
     return server
 
 
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _process(server: Server) -> subprocess.Popen[bytes]:
     call = [
         sys.executable,
@@ -184,9 +179,14 @@ def _until_it_answers(server: Server) -> None:
     raise AssertionError(f"the server does not answer:\n{server.log.read_text()[-4000:]}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server for all tests of a file."""
+    """The default server, one for all files of a process that change nothing of it for the next:
+    what they need of their own is under names of their own, or put back.
+
+    A file that needs other settings, or that leaves another server behind, has a fixture `server`
+    of its own.
+    """
     started = start_server(tmp_path_factory)
     try:
         yield started

@@ -30,12 +30,15 @@ from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import replay
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
-from tests.conftest import ACTOR
+from tests.support.real_chain import ACTOR
+
+# the environment names the chain's folders
+pytestmark = pytest.mark.usefixtures("chain")
 
 
 @pytest.fixture(scope="session")
-def store(chain: Path) -> ActorStore:
-    return ActorStore(chain / "actors")
+def store(chain_world: Path) -> ActorStore:
+    return ActorStore(chain_world / "actors")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from avatar_pipeline.cli.main import main
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.pipeline.exports import exports_root
-from tests.conftest import ACTOR, MATERIALIZE
+from tests.support.real_chain import ACTOR, MATERIALIZE
 
 README = (PROJECT / "README.md").read_text()
 LINES = [

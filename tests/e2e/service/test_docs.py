@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,21 @@ from PIL import Image
 from avatar_pipeline.cli.main import main
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.service.settings import Settings
-from tests.support.servers import Server
+from tests.support.servers import Server, start_server
 
 GUIDE = (PROJECT / "docs" / "service.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDE, flags=re.DOTALL)
 THERE = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for this file alone: once a command of the guide made a token, it asks for one."""
+    started = start_server(tmp_path_factory)
+    try:
+        yield started
+    finally:
+        started.stop()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

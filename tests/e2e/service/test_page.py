@@ -19,7 +19,7 @@ from avatar_pipeline.service.routes.page import PAGES, STATIC
 from avatar_pipeline.service.settings import Settings
 from tests.support.browser import Page, browser, chromium
 from tests.support.guarded import application
-from tests.support.servers import Server
+from tests.support.servers import Server, start_server
 from tests.support.site import PNG
 
 SCRIPTS = {name: (PAGES / name).read_text() for name in STATIC if name.endswith(".js")}
@@ -30,6 +30,16 @@ BODIES = {
     "face-swap": ("FaceSwap",),
     "base-image": ("GenerateBaseImage",),
 }
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for this file alone: its last test has it ask for tokens from then on."""
+    started = start_server(tmp_path_factory)
+    try:
+        yield started
+    finally:
+        started.stop()
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.history.prune import plan, prune
 from avatar_pipeline.history.restore import restore
 from avatar_pipeline.pipeline.registry import STAGES
-from tests.conftest import ACTOR
 from tests.integration.history.test_restore import kill_in_the_middle, killed_at, silent
 from tests.support.chains import add_actor, everything, make_chain, publish
+from tests.support.real_chain import ACTOR
 from tests.support.worlds import Call
 
 Twice = list[dict[str, Manifest]]

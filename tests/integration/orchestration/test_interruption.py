@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from avatar_pipeline.core.home import PROJECT
-from tests.conftest import command
+from tests.support.real_chain import command
 
 # Drawing takes minutes: 64 pictures of 150 steps each.
 SPECIFICATION = """\

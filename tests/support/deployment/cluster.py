@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.deployment.servers import answers, free_port, kill_tree, running, wait_for
+from tests.support.deployment.servers import answers, kill_tree, running, wait_for
+from tests.support.ports import free_port
 
 # A killed node is noticed within ten seconds, and a busy machine is not taken for a dead one (Ray's
 # own values: 3 s, 5 times).

@@ -17,14 +17,9 @@ from pathlib import Path
 
 import psutil
 
+from tests.support.ports import free_port
+
 BUCKET = "avatars"
-
-
-def free_port() -> int:
-    """A port that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None:

@@ -23,7 +23,7 @@ from avatar_pipeline.service.logs import JsonLines, LineFormatter
 from avatar_pipeline.service.middleware import check_address
 from avatar_pipeline.service.settings import Settings
 from tests.support.guarded import raw, serving
-from tests.support.servers import free_port
+from tests.support.ports import free_port
 
 WISH = {"prompt": "a man"}
 
