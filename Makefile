@@ -1,5 +1,6 @@
 # make demo [ACTOR=demo]   all seven assets of one actor, then a table and where the portrait lies
 # make test [WORKERS=2]    every test, in so many processes of one thread and up to 3 GB each
+# make test-fast           the unit lane alone, in a minute or so: no server, no chain; tests/README.md
 # make ui                  the Dagster UI (with its daemon) on the same instance, http://127.0.0.1:3000
 # make serve               the HTTP service with its worker on the same instance, http://127.0.0.1:8000
 # make lint                ruff and mypy
@@ -14,8 +15,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Tests and lint need more: Ray, a PostgreSQL and an S3 server, linters.
 DEV_STAMP := $(VENV)/.installed-dev
+# A file's tests run in one process; the files that cost most come first (tests/conftest.py).
+SPREAD := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test ui serve lint format install clean
+.PHONY: demo test test-fast ui serve lint format install clean
 .DEFAULT_GOAL := demo
 
 install: $(STAMP)
@@ -38,7 +41,10 @@ demo: $(STAMP)
 	$(BIN)/avatar-pipeline run $(ACTOR)
 
 test: $(DEV_STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) --durations 30
+
+test-fast: $(DEV_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) tests/unit
 
 ui: PORT ?= 3000
 ui: $(STAMP)

@@ -29,7 +29,7 @@ from PIL import Image
 from avatar_pipeline.diffusion.sampling import Sampling
 from avatar_pipeline.diffusion.session import open_session
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests/diffusion/tiny.py
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests/support/tiny_models.py
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.diffusion.presets import get_preset
@@ -41,7 +41,7 @@ from avatar_pipeline.pipeline.models import Tools
 from avatar_pipeline.pipeline.progress import Preview, Progress
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.settings import resolve_settings
-from tests.diffusion import tiny
+from tests.support import tiny_models
 
 MOST = 0.03
 PAIRS = 24
@@ -120,7 +120,7 @@ def measure_overhead() -> bool:
             ("embedded, 512x512, 12 steps", open_session(preset), (512, 512), 12)
         ]
         for name, family in (("sdxl", "sdxl"), ("flux-dev", "flux")):
-            tiny.build(family, Path(folder) / name)
+            tiny_models.build(family, Path(folder) / name)
             model = str(Path(folder) / name)
             cases.append(
                 (

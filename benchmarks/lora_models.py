@@ -31,7 +31,7 @@ from transformers import (
 
 from avatar_pipeline.bundled_model.unet import make_unet
 from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL
-from tests.diffusion import tiny
+from tests.support import tiny_models
 
 PICTURES = 16
 # The published configurations of stabilityai/stable-diffusion-xl-base-1.0 and
@@ -66,7 +66,7 @@ def build(name: str, folder: Path, device: str) -> Path:
     """
     torch.manual_seed(0)
     if name.startswith("tiny-"):
-        return tiny.build(name.removeprefix("tiny-"), folder)
+        return tiny_models.build(name.removeprefix("tiny-"), folder)
     with torch.device(device):
         pipeline = {"embedded": _embedded, "sdxl": _sdxl, "flux-dev": _flux}[name]()
     pipeline.save_pretrained(folder)
@@ -159,8 +159,8 @@ def _sdxl() -> StableDiffusionXLPipeline:
         ),
         text_encoder=CLIPTextModel(_clip(768)),
         text_encoder_2=CLIPTextModelWithProjection(_clip(1280)),
-        tokenizer=tiny._tokenizer(),
-        tokenizer_2=tiny._tokenizer(),
+        tokenizer=tiny_models._tokenizer(),
+        tokenizer_2=tiny_models._tokenizer(),
         unet=UNet2DConditionModel(**SDXL_UNET).to(torch.bfloat16),
         scheduler=_ddpm(),
     )
@@ -200,7 +200,7 @@ def _flux() -> FluxPipeline:
                 num_heads=64,
             )
         ).to(torch.bfloat16),
-        tokenizer=tiny._tokenizer(),
+        tokenizer=tiny_models._tokenizer(),
         tokenizer_2=T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512),
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
@@ -208,7 +208,7 @@ def _flux() -> FluxPipeline:
 
 
 def _clip(width: int) -> CLIPTextConfig:
-    config = tiny._clip()
+    config = tiny_models._clip()
     config.hidden_size = config.projection_dim = width
     config.intermediate_size, config.num_attention_heads, config.num_hidden_layers = (
         4 * width,

@@ -19,9 +19,9 @@ from pathlib import Path
 import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
-from tests.deployment.portraits import PORTRAITS
-from tests.deployment.servers import wait_for
-from tests.deployment.world import Span, World, overlaps, ray_world, spans
+from tests.support.deployment.portraits import PORTRAITS
+from tests.support.deployment.servers import wait_for
+from tests.support.deployment.world import Span, World, overlaps, ray_world, spans
 
 
 def complete(store: ActorStore, actors: list[str]) -> list[str]:

@@ -21,8 +21,8 @@ from upath import UPath
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.pipeline.registry import STAGES
-from tests.conftest import ACTOR, SPECIFICATION
-from tests.deployment.servers import BUCKET, requests_in, s3_server
+from tests.support.deployment.servers import BUCKET, requests_in, s3_server
+from tests.support.real_chain import ACTOR, SPECIFICATION
 
 
 def chain(root: str, exports: str, home: Path) -> tuple[float, dict[str, str]]:

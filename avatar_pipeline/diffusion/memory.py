@@ -2,7 +2,7 @@
 least time among those that fit.
 
 Weights are exact: parameters by part (counted on the architectures themselves,
-tests/diffusion/test_memory.py) times bytes a parameter. Activations are counted operation by
+tests/unit/diffusion/test_memory.py) times bytes a parameter. Activations are counted operation by
 operation on the meta device (`python -m benchmarks.full_size` prints ACTIVATIONS again), scaled by
 the picture's pixels. What kernels and the allocator take beyond that is an estimate: RESERVE. No
 torch is needed to plan.
@@ -30,7 +30,7 @@ BYTES = {
 }  # nf4: 4 bits, and one float32 for 64 of them
 VAE_BYTES = 4.0  # the VAE stays in float32: in bfloat16 flat walls show steps
 # Convolution workspaces, cuBLAS' buffers and fragments of the allocator. FLUX r=16 in bfloat16 is
-# reported at 30 GB: with this reserve the estimate is 29 GB (tests/diffusion/test_memory.py
+# reported at 30 GB: with this reserve the estimate is 29 GB (tests/unit/diffusion/test_memory.py
 # compares with every published figure we have).
 RESERVE_GIB = 0.75
 RESERVE_SHARE = 0.05

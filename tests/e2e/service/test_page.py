@@ -1,0 +1,416 @@
+"""The web page: what it refers to is there, and in a real browser it draws."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from avatar_pipeline.service.app import create_app
+from avatar_pipeline.service.http.tokens import new_token
+from avatar_pipeline.service.routes.page import PAGES, STATIC
+from avatar_pipeline.service.settings import Settings
+from tests.support.browser import Page, browser, chromium
+from tests.support.guarded import application
+from tests.support.servers import Server, start_server
+from tests.support.site import PNG
+
+SCRIPTS = {name: (PAGES / name).read_text() for name in STATIC if name.endswith(".js")}
+INDEX = (PAGES / "index.html").read_text()
+# The body of each task, by the name that POST /jobs knows it by.
+BODIES = {
+    "portrait": ("Generate", "FaceMigration"),
+    "face-swap": ("FaceSwap",),
+    "base-image": ("GenerateBaseImage",),
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for this file alone: its last test has it ask for tokens from then on."""
+    started = start_server(tmp_path_factory)
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> TestClient:
+    """The application without its worker: pages and openapi.json need none."""
+    return TestClient(
+        create_app(Settings(folder=tmp_path_factory.mktemp("service"))), base_url="http://127.0.0.1"
+    )
+
+
+@pytest.fixture(scope="module")
+def schema(client: TestClient) -> dict[str, Any]:
+    return dict(client.get("/openapi.json").json())
+
+
+# --- what the page refers to ---
+
+
+def test_everything_that_the_pages_refer_to_is_served_here(client: TestClient) -> None:
+    for path in ("/", "/docs"):
+        page = client.get(path)
+        assert page.status_code == 200
+        named = re.findall(r'(?:src|href)="([^"#]+)"', page.text)
+        assert "/static/style.css" in named
+        for address in named:
+            assert address.startswith("/"), f"{path} needs another host: {address}"
+            assert client.get(address).status_code == 200, address
+    for name, script in SCRIPTS.items():
+        for module in re.findall(r'from "\./([^"]+)"', script):
+            assert module in STATIC, f"{name} imports {module}"
+
+
+def test_nothing_but_the_list_is_served(client: TestClient) -> None:
+    for name in ("docs.html", "..%2fapp.py", "%2e%2e/routes/page.py", "nothing.js"):
+        assert client.get(f"/static/{name}").status_code == 404, name
+    assert {path.name for path in PAGES.iterdir()} == {*STATIC, "index.html", "docs.html"}
+
+
+def test_the_policy_admits_no_other_host_and_no_inline_code(client: TestClient) -> None:
+    for path in ("/", "/docs", "/static/app.js"):
+        policy = client.get(path).headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy and "http" not in policy and "*" not in policy
+    for page in (client.get("/").text, client.get("/docs").text):
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page)
+
+
+def test_text_of_the_service_is_never_html() -> None:
+    for name, script in SCRIPTS.items():
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script
+        ), name
+
+
+def test_ids_that_the_scripts_use_exist() -> None:
+    there = re.findall(r'\bid="([^"]+)"', INDEX)
+    assert len(there) == len(set(there))
+    used = {
+        name for script in SCRIPTS.values() for name in re.findall(r'byId\("([^"]+)"\)', script)
+    }
+    assert used and used - set(there) == set()
+    # names that are put together: tabs and their sections, and fields with a preview
+    for name in (*form_names(), "cartoon"):
+        assert {name, f"tab-{name}"} <= set(there)
+    for field in ("face", "source-face", "target"):
+        assert {field, f"{field}-preview"} <= set(there)
+
+
+def test_every_field_has_a_label() -> None:
+    for field in re.findall(r"<(?:input|select|textarea)\b[^>]*>", INDEX):
+        name = re.search(r'\bid="([^"]+)"', field)
+        assert name and (
+            f'for="{name[1]}"' in INDEX
+            or re.search(
+                r"<label[^>]*><span[^>]*>[^<]+</span><input "
+                rf'id="{name[1]}"',
+                INDEX,
+            )
+        ), field
+    for name in re.findall(r'aria-(?:controls|labelledby|describedby)="([^"]+)"', INDEX):
+        assert f'id="{name}"' in INDEX, name
+
+
+def form_names() -> list[str]:
+    """The sections that app.js has an entry for."""
+    return re.findall(r'^  "?([a-z-]+)"?: async', SCRIPTS["app.js"], flags=re.MULTILINE)
+
+
+def test_paths_and_fields_that_the_scripts_use_are_in_the_api(schema: dict[str, Any]) -> None:
+    for path in re.findall(r'(?:json|send)\([`"](/[^`"?$]*)', SCRIPTS["api.js"]):
+        known = [
+            template
+            for template in schema["paths"]
+            if template == path or template.startswith(path.rstrip("/") + "/{")
+        ]
+        assert known or path == "/openapi.json", path
+    job = schema["components"]["schemas"]["JobView"]["properties"]
+    for name, script in SCRIPTS.items():
+        for field in re.findall(r"\bjob\??\.(\w+)", script):
+            assert field in job, f"{name}: job.{field}"
+    picture = schema["components"]["schemas"]["Picture"]["properties"]
+    for field in re.findall(r"\bpicture\??\.(\w+)", SCRIPTS["result.js"]):
+        assert field in (*picture, "src", "video"), f"picture.{field}"
+
+
+def test_what_the_forms_send_is_in_the_api(schema: dict[str, Any]) -> None:
+    forms = re.split(
+        r'^  "?(?:[a-z-]+)"?: async',
+        SCRIPTS["app.js"].partition("const FORMS")[2].partition("\n};")[0],
+        flags=re.MULTILINE,
+    )[1:]
+    assert set(BODIES) == set(form_names())
+    for name, code in zip(form_names(), forms, strict=True):
+        fields = {
+            f for body in BODIES[name] for f in schema["components"]["schemas"][body]["properties"]
+        }
+        literal = " ".join(
+            re.findall(r"(?:input|asked)(?: =|:) \{(.*?)\}[ ;]", code, flags=re.DOTALL)
+        )
+        sent = {
+            *re.findall(r"(?:^|, ?)\s*(?!\.\.\.)(\w+)(?=:|,|\s*$)", literal),
+            *re.findall(r"input\.(\w+) =", code),
+        }
+        assert len(sent) >= 3 and sent - fields == set(), (name, sent)
+
+
+def test_the_api_page_shows_every_route_with_its_limits(
+    client: TestClient, schema: dict[str, Any]
+) -> None:
+    page = client.get("/docs").text
+    for path in schema["paths"]:
+        assert f'<span class="path">{path}</span>' in page, path
+    assert "integer, from 256 to 2048" in page and "<script" not in page
+    assert "Prof. Dr. Uwe Hahne" in page  # the routes' own examples
+    assert "generate, faceswap, face-avatar, base-image, face-migration" in page
+
+
+# --- in a browser ---
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    if chromium() is None:
+        pytest.skip("no chromium is installed; the tests above check what the page refers to")
+    with browser(tmp_path / "profile") as opened:
+        yield opened
+
+
+def visible(name: str) -> str:
+    return f"!document.getElementById('{name}').hidden"
+
+
+def text(page: Page, selector: str) -> str:
+    return str(page.js(f"document.querySelector({selector!r}).innerText"))
+
+
+# Every text and every attribute below an element that shows a value which was not there.
+UNSAID = """(place => [place, ...place.querySelectorAll('*')]
+  .flatMap(element => [...element.attributes].map(one => one.value).concat(element.children.length ? [] : [element.textContent]))
+  .filter(said => /\\b(undefined|null|NaN)\\b|\\[object|Invalid Date/.test(said)))(PLACE)"""  # noqa: E501
+
+# What each task may leave out of its answer, shown by the page's own code.
+SPARSE = """(async () => {
+  const {showResult} = await import('/static/result.js');
+  const src = document.querySelector('#result .large img').getAttribute('src');
+  const shown = task => {
+    const place = document.createElement('div');
+    const params = task === 'base-image' ? {description: 'a man'} : {};
+    showResult(place, {id: '1', task, params, made: {pictures: [{image_url: src}]}}, null);
+    return place;
+  };
+  const places = ['generate', 'faceswap', 'face-avatar', 'face-migration', 'base-image', 'a new one'].map(shown);
+  return [places.map(place => place.querySelector('.large img').alt), places.flatMap(place => UNSAID)];
+})()""".replace("UNSAID", UNSAID.replace("PLACE", "place"))  # noqa: E501
+
+
+def unsaid(page: Page) -> list[str]:
+    return list(page.js(UNSAID.replace("PLACE", "document.documentElement")))
+
+
+def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: Server) -> None:
+    page.size(390, 844, phone=True)
+    page.open(server.url + "/")
+    page.until(
+        "document.querySelectorAll('#actor option').length > 1 && "
+        "document.querySelectorAll('#views input').length"
+    )
+    page.type("#prompt", "a 35 year old woman with curly hair, smiling")
+    page.type("#seed", "7")
+    page.js("document.getElementById('size').value = '512x512'")
+    page.click("#portrait .submit button")
+    page.until(visible("result"), 180)
+    page.until("document.querySelector('#result .large img').naturalWidth === 512")
+    facts = text(page, "#result .facts")
+    assert (
+        "7" in facts.split()
+        and "512\u00a0×\u00a0512" in facts
+        and "embedded" in facts
+        and "base model" in facts
+    )
+    assert text(page, "#result .verdict") in (
+        "Ready for LivePortrait",
+        "Usable, with remarks",
+        "Not fit for LivePortrait",
+    )
+    assert text(page, "#spoken").startswith("Done.")
+    words = "a 35 year old woman with curly hair, smiling"
+    assert page.js("document.querySelector('#result .large img').alt") == f"Picture 1: {words}"
+    alts, missing = page.js(SPARSE)
+    kinds = ["Portrait", "Face swap", "Face avatar", "Portrait with a face", None, "a new one"]
+    assert alts == [f"Picture 1, {kind}" if kind else "Picture 1: a man" for kind in kinds]
+    assert missing == unsaid(page) == []
+    # the picture that the download gives is the one that the same request gives elsewhere
+    link = page.js("document.querySelector('#result a[download]').getAttribute('href')")
+    answer = server.post(
+        "/generate",
+        {
+            "prompt": "a 35 year old woman with curly hair, smiling",
+            "seed": 7,
+            "width": 512,
+            "height": 512,
+        },
+    )
+    shown, drawn = (
+        server.get(address)
+        for address in (link, answer.json()["image_url"].removeprefix(server.url))
+    )
+    # each with a signature of its own
+    assert (
+        Image.open(io.BytesIO(shown.content)).tobytes()
+        == Image.open(io.BytesIO(drawn.content)).tobytes()
+    )
+    assert page.js("document.documentElement.scrollWidth") == 390
+
+    page.open(server.url + "/")
+    page.until("document.querySelectorAll('#history img').length >= 1")
+    page.click("#history li:last-child button")
+    page.until(visible("result"))
+    assert "a 35 year old woman" in text(page, "#result .said")
+    assert unsaid(page) == []
+    assert page.complaints == []
+
+
+PIXELS = """(() => {
+  const image = document.querySelector('#result figure img');
+  const canvas = Object.assign(document.createElement('canvas'), {width: image.naturalWidth, height: image.naturalHeight});
+  canvas.getContext('2d').drawImage(image, 0, 0);
+  return [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data];
+})()"""  # noqa: E501
+
+
+def test_a_cartoon_is_drawn_and_its_seed_kept(page: Page, server: Server, tmp_path: Path) -> None:
+    page.size(390, 844, phone=True)
+    page.open(server.url + "/#cartoon")
+    page.until("document.querySelectorAll('#actor option').length > 1")
+    assert page.js(visible("cartoon")) and not page.js(visible("portrait"))
+    page.click("#cartoon .submit button")
+    page.until(
+        visible("result") + " && document.querySelector('#result figure img').naturalWidth === 96"
+    )
+    seed = text(page, "#result .facts dd")
+    assert (
+        seed.isdigit()
+        and "white" in text(page, "#result .facts")
+        and "cartoon_gan_small" in text(page, "#result .facts")
+    )
+    # it is the picture of that seed
+    drawn = page.js(PIXELS)
+    answer = server.get("/generate-image", params={"seed": seed})
+    assert bytes(drawn) == Image.open(io.BytesIO(answer.content)).convert("RGBA").tobytes()
+    page.click("#keep-seed")
+    assert page.js("document.getElementById('cartoon-seed').value") == seed
+    page.js("document.getElementById('cartoon-size').value = 'large'")
+    page.click("#cartoon-transparent")
+    page.click("#cartoon-compare")
+    page.click("#cartoon .submit button")
+    page.until("document.querySelectorAll('#result figure img.checker').length === 2")
+    page.until(
+        "[...document.querySelectorAll('#result figure img')].every(image => "
+        "image.naturalWidth === 128)"
+    )
+    assert text(page, "#result .facts dd") == seed and "baseline" in text(page, "#result .cartoons")
+    assert unsaid(page) == []
+    page.click("#result .strip button:last-child")  # back to the first
+    page.until("document.querySelectorAll('#result figure').length === 1")
+    page.js("document.getElementById('cartoon-seed').value = '9999999999'")
+    page.click("#cartoon .submit button")
+    page.until(visible("error"))
+    assert "seed: must be below" in text(page, "#error")
+    assert page.js("document.documentElement.scrollWidth") == 390
+    assert [said for said in page.complaints if "422" not in said] == []
+
+
+def test_a_refusal_is_said_in_the_services_words(page: Page, server: Server) -> None:
+    page.open(server.url + "/")
+    page.until("document.querySelectorAll('#style option').length")
+    page.type("#prompt", "a man")
+    page.js("document.getElementById('size').append(new Option('huge', '9999x512', true, true))")
+    page.click("#portrait .submit button")
+    page.until(visible("error"))
+    assert "width" in text(page, "#error") and "2048" in text(page, "#error")
+    assert page.js("document.querySelector('#portrait .submit button').disabled") is False
+
+
+def test_tabs_by_keyboard_and_cancelling(page: Page, server: Server) -> None:
+    page.open(server.url + "/")
+    page.until("document.querySelectorAll('#expressions input').length")
+    page.js("document.getElementById('tab-portrait').focus()")
+    page.press("ArrowRight", 39)
+    assert page.js("document.activeElement.id") == "tab-face-swap"
+    assert page.js(visible("face-swap")) and not page.js(visible("portrait"))
+    page.press("ArrowLeft", 37)
+    page.type("#prompt", "a 30 year old man")
+    page.js(
+        "document.getElementById('count').value = '8'; document.querySelectorAll('#views "
+        "input').forEach(box => box.click())"
+    )
+    page.js("document.getElementById('prompt').focus()")
+    page.click("#portrait .submit button")
+    page.until(visible("progress") + " && " + visible("cancel"))
+    page.click("#cancel")
+    page.until(visible("error") + " || " + visible("result"), 120)
+    assert "Cancelled" in text(page, "#error")
+    assert page.complaints == []
+
+
+def test_a_face_needs_its_tick_where_the_service_asks_for_one(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "face.png").write_bytes(PNG)
+    (tmp_path / "other.png").write_bytes(PNG)
+    valid = "document.getElementById('{}').checkValidity()".format
+    with application(tmp_path / "service", upload_consent="declared") as (url, jobs):
+        page.open(url + "/")
+        page.until(
+            "document.querySelectorAll('#style option').length && "
+            "document.querySelector('.consent-help').textContent"
+        )
+        page.type("#prompt", "a man")
+        assert page.js(valid("portrait"))  # no face, nothing to agree to
+        page.choose_file("#face", tmp_path / "face.png")
+        page.until("document.getElementById('face-consent').required")
+        page.click("#portrait .submit button")
+        page.until("document.getElementById('more-face').open")  # where what is missing can be seen
+        assert list(jobs.iterdir()) == []
+        page.click("label[for=face-consent]")
+        page.click("#portrait .submit button")
+        page.until(visible("progress") + " && " + visible("cancel"))
+        (job,) = jobs.iterdir()
+        assert json.loads((job / "job.json").read_text())["consent"]["by"] == "field"
+        page.choose_file("#face", tmp_path / "other.png")  # another person has not been asked yet
+        page.until("!document.getElementById('face-consent').checked")
+        page.choose_file("#source-face", tmp_path / "face.png")
+        assert not page.js(valid("face-swap"))
+        page.js("document.getElementById('swap-consent').checked = true")
+        assert page.js(valid("face-swap"))
+        page.click("#cancel")  # or the server waits for who listens to the job
+        page.until(visible("error"))
+    assert page.complaints == []
+
+
+def test_a_token_is_asked_for_once_and_kept_in_the_tab(page: Page, server: Server) -> None:
+    """The last test of this file: from its first token on the server wants one."""
+    token = new_token(server.home / "service", "page")
+    page.open(server.url + "/")
+    page.until(visible("token-form"))
+    page.type("#token", "wrong")
+    page.press("Enter", 13)
+    page.until("document.getElementById('token-text').innerText.includes('not known')")
+    page.type("#token", token)
+    page.click("#token-form button")
+    page.until("document.querySelectorAll('#actor option').length > 1")
+    assert not page.js(visible("token-form"))
+    page.open(server.url + "/")
+    page.until("document.querySelectorAll('#actor option').length > 1")
+    assert page.js("document.cookie + JSON.stringify(localStorage)") == "{}"

@@ -1,0 +1,283 @@
+"""Which photographs are used, held out or rejected; each of the rejected ones has its reason, and
+what is missing is said.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.actors.photos import Photo
+from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.core.errors import PhotoError, StoreError
+from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
+from avatar_pipeline.diffusion.presets import get_preset
+from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
+from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
+from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
+from avatar_pipeline.pipeline.intake_files import read_intake
+from avatar_pipeline.pipeline.stage import StageResult
+from tests.support.given import context_of, inputs_of
+from tests.support.photographs import photo
+
+SPEC = ActorSpec(
+    name=ActorName("somebody"), description="a man", likeness="synthetic", photos="folder"
+)
+PRESET = get_preset("embedded")
+Take = Callable[..., StageResult]
+
+
+@pytest.fixture(scope="module")
+def take(analyzer: FaceAnalyzer) -> Take:
+    """photo_intake of some photographs, of which each is analyzed once for all tests."""
+    remembering = copy.copy(analyzer)
+    found: dict[bytes, list[Face]] = {}
+
+    def analyze(image: np.ndarray) -> list[Face]:
+        key = image.tobytes()
+        if key not in found:
+            found[key] = analyzer.analyze(image)
+        return found[key]
+
+    remembering.analyze = analyze  # type: ignore[method-assign]
+
+    def run(photos: list[Photo], seed: int = 5) -> StageResult:
+        return photo_intake.run(
+            inputs_of(SPEC, photos=photos, seed=seed),
+            photo_intake.Settings(),
+            context_of(remembering, preset=PRESET),
+        )
+
+    return run
+
+
+def rows(result: StageResult) -> dict[str, dict[str, str]]:
+    """intake.csv by photograph."""
+    return {
+        row["photograph"]: row
+        for row in csv.DictReader(io.StringIO(result.files["intake.csv"].decode()))
+    }
+
+
+def verdicts(result: StageResult) -> dict[str, str]:
+    return {check.name: check.verdict for check in result.checks}
+
+
+@pytest.fixture(scope="module")
+def plain(take: Take, portraits: list[Photo]) -> StageResult:
+    return take(portraits)
+
+
+def test_good_photographs_are_used_or_held_out(plain: StageResult, portraits: list[Photo]) -> None:
+    found = rows(plain)
+    assert list(found) == [photo.name for photo in portraits]
+    assert sorted(row["decision"] for row in found.values()) == ["held out"] * 2 + ["used"] * 6
+    assert {row["reason"] for row in found.values()} == {""}
+    assert found["happy.png"]["expression"] == "smiling"
+    assert found["neutral.png"]["expression"] == "neutral"
+    assert 50 < float(found["neutral.png"]["inter_eye"]) < 80
+    assert verdicts(plain) == {
+        "enough_photographs": "warn",
+        "coverage": "warn",
+        "strangers": "pass",
+    }
+
+
+def test_heads_and_facts_are_handed_on(
+    plain: StageResult, portraits: list[Photo], analyzer: FaceAnalyzer
+) -> None:
+    intake = read_intake(plain.files, analyzer)
+    assert [one.name for one in intake.photographs] == [one.name for one in portraits]
+    assert sum(one.held_out for one in intake.photographs) == 2
+    first = analyzer.analyze(np.asarray(open_image(portraits[0].data, name="first")))[0]
+    assert np.array_equal(intake.photographs[0].embedding, first.embedding)
+    assert intake.photographs[0].image.size == (PRESET.width, PRESET.height)
+    assert (intake.thresholds.photographs, intake.thresholds.interval is not None) == (8, True)
+
+
+def test_the_same_seed_splits_the_same_and_another_one_differently(
+    take: Take, plain: StageResult, portraits: list[Photo]
+) -> None:
+    assert take(portraits).files == plain.files
+    held_out = {
+        seed: {
+            name
+            for name, row in rows(take(portraits, seed)).items()
+            if row["decision"] == "held out"
+        }
+        for seed in (5, 6, 7)
+    }
+    assert len({frozenset(names) for names in held_out.values()}) > 1
+
+
+def test_every_bad_photograph_has_its_reason(
+    take: Take,
+    plain: StageResult,
+    portraits: list[Photo],
+    stranger: Photo,
+    three_people: Photo,
+    wall: Photo,
+    truncated: Photo,
+    text: Photo,
+) -> None:
+    tile = emotion_tiles("P005")["neutral"]
+    pixels = np.asarray(tile)
+    bad = {
+        "copy_of_first.png": (
+            Photo("copy_of_first.png", portraits[0].data, portraits[0].sha256),
+            "the same file as neutral.png",
+        ),
+        "blurred.png": (
+            photo("blurred.png", encode_png(tile.filter(ImageFilter.GaussianBlur(4)))),
+            "blurred",
+        ),
+        "dark.png": (
+            photo("dark.png", encode_png(Image.fromarray((pixels * 0.15).astype(np.uint8)))),
+            "nearly black",
+        ),
+        "stranger.png": (stranger, "another person"),
+        "three_people.jpg": (three_people, "3 faces"),
+        "wall.png": (wall, "no face"),
+        "truncated.jpg": (truncated, "truncated.jpg"),
+        "notes.jpg": (text, "notes.jpg"),
+    }
+    result = take([*portraits, *(item for item, _ in bad.values())])
+    found = rows(result)
+    for name, (_, words) in bad.items():
+        assert found[name]["decision"] == "rejected", name
+        assert words in found[name]["reason"], name
+        assert any(warning.startswith(f"{name} is not used: ") for warning in result.warnings)
+    # What is bad does not move the split of what is good.
+    assert {name: found[name]["decision"] for name in rows(plain)} == {
+        n: row["decision"] for n, row in rows(plain).items()
+    }
+    assert result.metrics["rejected"] == len(bad)
+    assert verdicts(result)["strangers"] == "warn"
+    sheet = np.asarray(open_image(result.files["contact_sheet.jpg"], name="sheet")).astype(int)
+    for colour in photo_intake.COLOURS.values():
+        assert (np.abs(sheet - colour).max(axis=2) < 25).any()
+
+
+def resaved(tile: Image.Image) -> bytes:
+    return encode_jpeg(
+        tile.resize((tile.width // 2, tile.height // 2), Image.Resampling.LANCZOS), quality=70
+    )
+
+
+def test_of_near_duplicates_the_better_one_is_kept(take: Take, portraits: list[Photo]) -> None:
+    """A picture saved again smaller, one cut closer and one brightened are copies; seven other
+    expressions are none.
+    """
+    tiles = emotion_tiles("P005")
+    happy, sad = tiles["happy"], tiles["sad"]
+    copies = [
+        photo("a_happy_small.jpg", resaved(happy)),  # before the original by name
+        photo("sad_cut.png", encode_png(sad.crop((30, 8, sad.width - 20, sad.height)))),
+        photo(
+            "zz_bright.jpg",
+            encode_jpeg(
+                tiles["angry"].point([min(255, round(v * 1.15)) for v in range(256)] * 3),
+                quality=75,
+            ),
+        ),
+    ]
+    found = rows(take(sorted([*portraits, *copies], key=lambda one: one.name)))
+    assert [name for name, row in found.items() if row["decision"] == "rejected"] == [
+        one.name for one in copies
+    ]
+    reason = found["a_happy_small.jpg"]["reason"]
+    assert reason == "nearly the same picture as happy.png, which shows the face larger"
+    assert "nearly the same picture as sad.png" in found["sad_cut.png"]["reason"]
+
+
+def test_a_lying_photograph_is_turned_upright(
+    take: Take, plain: StageResult, portraits: list[Photo]
+) -> None:
+    lying = emotion_tiles("P005")["neutral"].transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    lying.save(buffer, "JPEG", quality=95, exif=exif)
+    row = rows(take([photo("lying.jpg", buffer.getvalue()), *portraits[1:]]))["lying.jpg"]
+    assert row["decision"] != "rejected"
+    assert "turned upright (EXIF orientation 6)" in row["notes"]
+    assert abs(float(row["roll"]) - float(rows(plain)["neutral.png"]["roll"])) < 3
+
+
+def test_a_dominant_face_may_have_a_small_one_beside_it(take: Take, portraits: list[Photo]) -> None:
+    with Image.open(asset_path("P005", "studio_portrait")) as opened:
+        large = opened.convert("RGB").resize((1024, 1024), Image.Resampling.LANCZOS)
+    large.paste(emotion_tiles("P009")["neutral"].resize((260, 165)), (0, 0))
+    row = rows(take([photo("beside.png", encode_png(large)), *portraits[1:]]))["beside.png"]
+    assert row["decision"] != "rejected"
+    assert "1 much smaller faces beside" in row["notes"]
+
+
+def test_what_is_missing_is_said(take: Take, plain: StageResult) -> None:
+    missing = json.loads(plain.files["coverage.json"])["missing"]
+    assert (
+        "no three-quarter view to the left: take 2 with the head turned by 20 to 45 degrees to "
+        "the left of the picture" in missing
+    )
+    assert not [text for text in missing if "smile" in text or "frontal" in text]
+    smiles = [
+        photo(f"{name}.jpg", encode_jpeg(picture))
+        for name, picture in (
+            ("happy", emotion_tiles("P001")["happy"]),
+            ("playful", emotion_tiles("P001")["playful"]),
+            ("selfie", Image.open(asset_path("P001", "amateur_selfie"))),
+        )
+    ]
+    result = take(smiles)
+    assert (
+        "all photographs smile: add 2 or more neutral ones, mouth closed"
+        in json.loads(result.files["coverage.json"])["missing"]
+    )
+
+
+def test_too_few_photographs_are_an_error_that_names_the_rejected_ones(
+    take: Take, portraits: list[Photo], wall: Photo
+) -> None:
+    result = take([*portraits[:4], wall])
+    (check,) = [check for check in result.checks if check.name == "enough_photographs"]
+    assert (check.verdict, check.value) == ("error", 4)
+    assert "only 4 of 5 photographs are usable" in check.hint
+    assert "wall.png: no face was found" in check.hint
+    assert result.metrics["held_out"] == 0
+
+
+def test_nothing_usable_is_an_error_that_lists_all(
+    take: Take, three_people: Photo, wall: Photo
+) -> None:
+    with pytest.raises(PhotoError, match="none of the 2 photographs") as error:
+        take([three_people, wall])
+    assert "three_people.jpg" in str(error.value)
+    assert "wall.png" in str(error.value)
+
+
+def test_a_described_actor_has_no_photographs_and_the_analyzers_limits(
+    take: Take, analyzer: FaceAnalyzer
+) -> None:
+    result = take([])
+    assert result.metrics["statement"] == "no photographs: described actor"
+    assert set(verdicts(result).values()) == {"not_assessed"}
+    intake = read_intake(result.files, analyzer)
+    assert intake.photographs == []
+    assert intake.thresholds.limit == analyzer.same_person
+    assert intake.thresholds.source == "dlib's operating point: no photographs"
+
+
+def test_faces_of_two_analyzers_do_not_mix(plain: StageResult) -> None:
+    class Other:
+        name = "other"
+
+    with pytest.raises(StoreError, match="made with the analyzer dlib, and this run uses other"):
+        read_intake(plain.files, Other())  # type: ignore[arg-type]
