@@ -273,7 +273,7 @@ def test_what_settings_leave_open_is_as_the_memory_allows(
         / 2**30
     )
     monkeypatch.setattr(
-        "avatar_pipeline.diffusion.session.free_memory_gib", lambda device: free - held
+        "avatar_pipeline.diffusion.loaded.free_memory_gib", lambda device: free - held
     )
     settings = lora.Settings(**asked)
     found = lora.as_planned(lora.hyperparameters_of(settings, session), settings, session)

@@ -175,7 +175,7 @@ def test_flux_shifts_noise_levels_by_the_size_of_the_picture(
     tiny_folder: Callable[[str], Path],
 ) -> None:
     session = tiny_session("flux", tiny_folder("flux"))
-    session = replace(session, preset=replace(session.preset, scheduler="own"))
+    session = open_session(replace(session.preset, scheduler="own"), "cpu")
     objective = Objective(session.pipeline.scheduler, settings(session))
     means = []
     for cells in (32, 128):  # 256 and 1024 pixels a side

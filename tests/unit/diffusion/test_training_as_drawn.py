@@ -28,7 +28,7 @@ from avatar_pipeline.diffusion.loading import put_scheduler
 from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.presets import PRESETS, get_preset
 from avatar_pipeline.diffusion.sampling import Sampling, decode, text_to_image
-from avatar_pipeline.diffusion.session import PipelineSession
+from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.text_encoding import word_arguments
 from avatar_pipeline.diffusion.training import distributed
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, encode_dataset
@@ -222,7 +222,7 @@ def test_sdxl_is_told_the_pictures_own_size_and_crop(
 
 
 def test_a_picture_of_the_drawn_size_is_asked_about_as_a_drawing_is(
-    each_session: PipelineSession, monkeypatch: pytest.MonkeyPatch
+    each_session: PipelineSession,
 ) -> None:
     """Sizes, places of cells and words, noise levels' unit: all that both are given beside the
     noisy latents.
@@ -230,12 +230,12 @@ def test_a_picture_of_the_drawn_size_is_asked_about_as_a_drawing_is(
     size, kept = (256, 320), each_session.preset
     with questions(each_session) as drawn:
         text_to_image(each_session, "a", 1, size, Sampling(1, 1.0))
-    monkeypatch.setattr(each_session, "preset", replace(kept, sizes={"headshot": size}))
-    with questions(each_session) as trained:
+    resized = replace(each_session, preset=replace(kept, sizes={"headshot": size}))
+    with questions(resized) as trained:
         train(
-            each_session,
-            settings(each_session, steps=1, batch_size=1, caption_dropout=0.0),
-            one_picture(each_session, "a", size),
+            resized,
+            settings(resized, steps=1, batch_size=1, caption_dropout=0.0),
+            one_picture(resized, "a", size),
         )
     for name in (
         "encoder_hidden_states",
@@ -336,9 +336,10 @@ def test_latents_do_not_depend_on_the_memory_plan(
     tiny_folder: Callable[[str], Path], family: str
 ) -> None:
     session = tiny_session(family, tiny_folder(family))
-    session = replace(session, preset=replace(session.preset, sizes={"headshot": (768, 768)}))
+    session = open_session(replace(session.preset, sizes={"headshot": (768, 768)}), "cpu")
     found = []
     for tiling in (False, True):
+        _ = session.pipeline
         session.loaded.hold(Plan("none", "none", tiling, 1.0, 1.0), session.log)
         found.append(one_picture(session, "a", (768, 768)).buckets[0].latents)
         assert session.pipeline.vae.use_tiling == tiling
@@ -384,7 +385,7 @@ def test_training_takes_the_presets_own_shift(tiny_folder: Callable[[str], Path]
     medians = []
     for shift in (3.0, -3.0):
         session = tiny_session("flux", tiny_folder("flux"))
-        session = replace(session, preset=replace(session.preset, flow_shift=shift))
+        session = open_session(replace(session.preset, flow_shift=shift), "cpu")
         with questions(session) as asked:
             train(session, settings(session, steps=1, batch_size=16), one_picture(session, "a"))
         medians.append(
