@@ -22,6 +22,7 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import digest_files, sha256_bytes
 from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.core.renamed import PRESET_FIELDS, SETTINGS, with_former_names
 from avatar_pipeline.core.seeds import draw_seed
 from avatar_pipeline.diffusion.device import process_peak_mb
 from avatar_pipeline.diffusion.overrides import (
@@ -253,8 +254,15 @@ def spec_version(spec: ActorSpec) -> str:
     changes nothing.
     """
     # `model` is left out when empty: specifications from before the field existed keep their
-    # version. Aliases change nothing that is made.
+    # version. Aliases change nothing that is made. Settings that were renamed count under their
+    # former names, whichever the file has.
     said = spec.model_dump(mode="json", exclude={"aliases"} if spec.model else {"aliases", "model"})
+    said["settings"] = {
+        asset: with_former_names(values, SETTINGS.get(asset, {}))
+        for asset, values in said["settings"].items()
+    }
+    if spec.model:
+        said["model"] = with_former_names(said["model"], PRESET_FIELDS)
     return sha256_bytes(json.dumps(said, sort_keys=True).encode())
 
 
@@ -273,7 +281,7 @@ def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str
         manifest = queue.pop()
         if manifest.asset in found:
             continue
-        found[manifest.asset] = manifest.model_dump(
+        said = manifest.model_dump(
             mode="json",
             include={
                 "digest",
@@ -288,6 +296,10 @@ def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str
                 "model_sha256",
             },
         )
+        # the form in which the exported file has always said it: its digest must not change
+        said["settings"] = with_former_names(said["settings"], SETTINGS.get(manifest.asset, {}))
+        said["preset_values"] = with_former_names(said["preset_values"], PRESET_FIELDS)
+        found[manifest.asset] = said
         queue += [
             version_of(store, manifest.actor, name, digest)
             for name, digest in manifest.inputs.items()
