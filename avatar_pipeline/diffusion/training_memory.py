@@ -29,8 +29,8 @@ class TrainingPlan:
 
     gradient_checkpointing: activations are computed again in backward, about a third slower.
     offload_text: text encoders and VAE leave the device once their outputs are cached. needs_gib:
-    estimated peak of the training steps, reserve included; drawing probes needs what its own plan
-    says. free_gib: what there was.
+    estimated peak of the training steps, reserve included; drawing validation images needs what its
+    own plan says. free_gib: what there was.
     """
 
     gradient_checkpointing: bool
@@ -56,20 +56,18 @@ def training_gib(
     gradient_checkpointing: bool,
     quantization: Quantization,
     offload_text: bool,
-    pixels: int | None = None,
     on_cpu: bool = False,
 ) -> float:
-    """Estimated peak in GiB of LoRA training steps. pixels: of one picture, those of a head shot
-    when None. On a CPU all is float32.
+    """Return the estimated peak in GiB of LoRA training steps on head shots. On a CPU all is
+    float32.
     """
     cost = ACTIVATIONS[preset.name]
     parts = part_gib(preset, quantization, "float32" if on_cpu else None)
     weights = parts[denoiser_of(preset)] if offload_text else sum(parts.values())
-    pixels = pixels or preset.width * preset.height
     activations = (
         (cost.checkpointed if gradient_checkpointing else cost.training)
         / 1024
-        * pixels
+        * (preset.width * preset.height)
         / cost.training_pixels
     )
     peak = (
@@ -86,7 +84,6 @@ def training_plans(
     *,
     rank: int,
     batch_size: int,
-    pixels: int | None = None,
     on_cpu: bool = False,
     nf4: bool = False,
 ) -> Iterator[TrainingPlan]:
@@ -112,7 +109,6 @@ def training_plans(
             gradient_checkpointing=checkpointing,
             quantization=quantization,
             offload_text=offload_text,
-            pixels=pixels,
             on_cpu=on_cpu,
         )
         yield TrainingPlan(checkpointing, quantization, offload_text, needs, free_gib)
@@ -124,7 +120,6 @@ def training_plan(
     *,
     rank: int,
     batch_size: int,
-    pixels: int | None = None,
     on_cpu: bool = False,
     nf4: bool = False,
 ) -> TrainingPlan:
@@ -134,7 +129,7 @@ def training_plan(
     Raises ModelError with the numbers when none does.
     """
     plans = training_plans(
-        preset, free_gib, rank=rank, batch_size=batch_size, pixels=pixels, on_cpu=on_cpu, nf4=nf4
+        preset, free_gib, rank=rank, batch_size=batch_size, on_cpu=on_cpu, nf4=nf4
     )
 
     def refusal(least: TrainingPlan) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from avatar_pipeline.diffusion.lora import ADAPTER
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.files import adapter_config, annotate, read, to_bytes
-from avatar_pipeline.diffusion.training.kohya import kohya_file, sgm_name, training_notes
+from avatar_pipeline.diffusion.training.kohya import LoraFacts, kohya_file, sgm_name, training_notes
 from avatar_pipeline.diffusion.training.types import Evaluation
 from tests.diffusion.training_sets import SIZE, settings, train
 
@@ -213,9 +214,8 @@ def test_the_kohya_file_tells_what_others_ask_for(sd_session: PipelineSession) -
     trained = train(sd_session, asked)
     captions = ["photo of sks, smiling", "photo of sks, gray background"]
     preset = get_preset("sd15")
-    notes = training_notes(
-        preset, "epsilon", asked, "somebody", "sks", captions, 0, 7, trained.best_step
-    )
+    facts = LoraFacts("somebody", "sks", captions, 0, 7, trained.best_step)
+    notes = training_notes(preset, "epsilon", asked, facts)
     first, second = (kohya_file(trained.weights, preset, 1, notes) for _ in range(2))
     assert first is not None
     assert first == second
@@ -240,7 +240,7 @@ def test_the_kohya_file_tells_what_others_ask_for(sd_session: PipelineSession) -
     assert told["modelspec.hash_sha256"] == f"0x{told['sshs_model_hash']}"
     assert all(isinstance(value, str) for value in told.values())
     for prediction, word in (("epsilon", "epsilon"), ("v_prediction", "v"), ("flow", None)):
-        notes = training_notes(preset, prediction, asked, "somebody", "sks", captions, 0, 7, 1)  # type: ignore[arg-type]
+        notes = training_notes(preset, prediction, asked, replace(facts, step=1))  # type: ignore[arg-type]
         assert notes.get("modelspec.prediction_type") == word
 
 

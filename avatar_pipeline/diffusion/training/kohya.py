@@ -15,6 +15,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -61,6 +62,21 @@ MLP_WIDTH = 4  # rows of proj_mlp, in widths of the model
 PREDICTION_TYPES: dict[Prediction, str] = {"epsilon": "epsilon", "v_prediction": "v"}
 
 Layer = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # down, up, DoRA's magnitudes
+
+
+@dataclass(frozen=True)
+class LoraFacts:
+    """What a LoRA was trained on. actor, trigger: who it shows, and the word that calls for them.
+    captions: one for each picture. class_pictures: how many. seed: of the training. step: the one
+    that was kept.
+    """
+
+    actor: str
+    trigger: str
+    captions: Sequence[str]
+    class_pictures: int
+    seed: int
+    step: int
 
 
 def kohya_file(
@@ -110,12 +126,7 @@ def training_notes(
     preset: Preset,
     prediction: Prediction,
     hyperparameters: LoraHyperparameters,
-    actor: str,
-    trigger: str,
-    captions: Sequence[str],
-    class_pictures: int,
-    seed: int,
-    step: int,
+    facts: LoraFacts,
 ) -> dict[str, str]:
     """Return the `ss_*` and `modelspec.*` metadata that other programs show or go by. prediction:
     what the base model predicts.
@@ -129,8 +140,10 @@ def training_notes(
     )
     # As sd-scripts counts tags: by training folder, which it names {repeats}_{subject}, the
     # captions taken apart at the commas.
-    tags = Counter(tag.strip() for caption in captions for tag in caption.split(",") if tag.strip())
-    folder = f"1_{actor}"
+    tags = Counter(
+        tag.strip() for caption in facts.captions for tag in caption.split(",") if tag.strip()
+    )
+    folder = f"1_{facts.actor}"
     switches = {"rslora": hyperparameters.use_rslora, "use_dora": hyperparameters.use_dora}
     arguments = {name: "True" for name, on in switches.items() if on}
     passes = hyperparameters.gradient_accumulation_steps
@@ -142,16 +155,16 @@ def training_notes(
         "ss_base_model_version": version,
         "ss_sd_model_name": preset.model_id,
         "ss_v2": "False",
-        "ss_output_name": actor,
-        "ss_num_train_images": str(len(captions)),
-        "ss_num_reg_images": str(class_pictures),
+        "ss_output_name": facts.actor,
+        "ss_num_train_images": str(len(facts.captions)),
+        "ss_num_reg_images": str(facts.class_pictures),
         "ss_prior_loss_weight": str(hyperparameters.prior_loss_weight),
         "ss_learning_rate": str(hyperparameters.learning_rate),
         "ss_optimizer": hyperparameters.optimizer,
         "ss_lr_scheduler": "cosine",
         "ss_max_train_steps": str(hyperparameters.max_train_steps),
-        "ss_steps": str(step),
-        "ss_seed": str(seed),
+        "ss_steps": str(facts.step),
+        "ss_seed": str(facts.seed),
         "ss_total_batch_size": str(
             hyperparameters.batch_size * hyperparameters.gradient_accumulation_steps
         ),
@@ -162,14 +175,14 @@ def training_notes(
         "ss_resolution": str((preset.width, preset.height)),
         "ss_enable_bucket": "True",
         "ss_tag_frequency": json.dumps({folder: dict(sorted(tags.items()))}),
-        "ss_dataset_dirs": json.dumps({folder: {"n_repeats": 1, "img_count": len(captions)}}),
+        "ss_dataset_dirs": json.dumps({folder: {"n_repeats": 1, "img_count": len(facts.captions)}}),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": architecture,
         "modelspec.implementation": implementation,
         "modelspec.implementation_version": f"avatar_pipeline/{__version__}",
-        "modelspec.title": actor,
+        "modelspec.title": facts.actor,
         "modelspec.resolution": f"{preset.width}x{preset.height}",
-        "modelspec.trigger_phrase": trigger,
+        "modelspec.trigger_phrase": facts.trigger,
         "modelspec.license": preset.licence,
     }
     kind = PREDICTION_TYPES.get(prediction)

@@ -81,7 +81,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.files import annotate
-    from avatar_pipeline.diffusion.training.kohya import kohya_file, training_notes
+    from avatar_pipeline.diffusion.training.kohya import LoraFacts, kohya_file, training_notes
     from avatar_pipeline.diffusion.training.noising import prediction
 
     spec, root_seed, log = inputs.spec, inputs.root_seed, context.log
@@ -157,12 +157,14 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         session.preset,
         prediction(session.pipeline.scheduler),
         hyperparameters,
-        spec.name,
-        prompts.TRIGGER,
-        data.captions,
-        class_pictures,
-        seeds["training"],
-        trained.best_step,
+        LoraFacts(
+            spec.name,
+            prompts.TRIGGER,
+            data.captions,
+            class_pictures,
+            seeds["training"],
+            trained.best_step,
+        ),
     )
     other = kohya_file(
         trained.weights,
