@@ -47,7 +47,7 @@ def lora_parameters(preset: Preset, rank: int = 1) -> int:
 
     denoiser: Any = build(preset, "transformer" if preset.family == "flux" else "unet")
     with torch.device("meta"):
-        denoiser.add_adapter(LoraConfig(r=rank, target_modules=list(preset.lora_targets)))
+        denoiser.add_adapter(LoraConfig(r=rank, target_modules=list(preset.lora.targets)))
     return sum(value.numel() for name, value in denoiser.named_parameters() if "lora_" in name)
 
 
@@ -62,7 +62,7 @@ def drawing(preset: Preset, width: int, height: int) -> int:
         return _peak(lambda: denoiser(**inputs))
 
 
-def decoding(preset: Preset, width: int, height: int) -> int:
+def vae_decode(preset: Preset, width: int, height: int) -> int:
     """Peak bytes of activations when the VAE decodes one picture in float32."""
     vae: Any = build(preset, "vae").to(torch.float32)
     cell = 16 if preset.name == "embedded" else 8
@@ -84,7 +84,7 @@ def training(preset: Preset, width: int, height: int, checkpointing: bool) -> in
     denoiser, inputs = denoiser_and_inputs(preset, width, height, 1)
     denoiser.requires_grad_(False)
     with torch.device("meta"):
-        denoiser.add_adapter(LoraConfig(r=1, target_modules=list(preset.lora_targets)))
+        denoiser.add_adapter(LoraConfig(r=1, target_modules=list(preset.lora.targets)))
     if checkpointing:
         denoiser.enable_gradient_checkpointing()
     denoiser.train()
@@ -335,7 +335,7 @@ def main() -> None:
             f"  drawing {width}x{height}: {drawing(preset, width, height) / MIB:.0f} MiB, ", end=""
         )
         print(
-            f"decoding {decoding(preset, width, height) / MIB:.0f} MiB; training "
+            f"decoding {vae_decode(preset, width, height) / MIB:.0f} MiB; training "
             f"{head[0]}x{head[1]}: ",
             end="",
         )

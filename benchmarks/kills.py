@@ -42,7 +42,7 @@ framing: headshot
 seed: 11
 settings:
   training_variations: {variations: 2}
-  lora: {steps: 24, evaluate_every: 12, probes: 1, final_renders: 1}
+  lora: {max_train_steps: 24, evaluate_every: 12, validation_images: 1, final_renders: 1}
   validated_avatar: {candidates: 3}
 """
 # `--quick`: an actor of words only, and the assets that are made in a second or two.
@@ -58,7 +58,7 @@ QUICK_ASSETS = ["photo_intake", "base_image"]
 # root seed of the older versions; not every one gives a LoRA of so few steps that draws the person
 OLDER = 12
 # What is killed of the training is a shorter one; it need not draw the person.
-OPTIONS = {"lora": ("--set", "lora.steps=10", "--set", "lora.evaluate_every=5")}
+OPTIONS = {"lora": ("--set", "lora.max_train_steps=10", "--set", "lora.evaluate_every=5")}
 # between two checkpoints of the training; 60 in real runs, which take minutes
 CHECKPOINT_SECONDS = 1.0
 ENDED = ", but it had ended"

@@ -40,8 +40,7 @@ def child(pictures: Path, checkpoint: Path, out: Path) -> None:
     from avatar_pipeline.diffusion.sampling import text_to_image
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.loop import train_lora
-    from avatar_pipeline.diffusion.training.record import Evaluation, Step
-    from avatar_pipeline.diffusion.training.settings import from_preset
+    from avatar_pipeline.diffusion.training.types import Evaluation, Step, TrainingJob
 
     class Telling(CheckpointFile):
         def save(self, data: bytes) -> None:
@@ -61,14 +60,11 @@ def child(pictures: Path, checkpoint: Path, out: Path) -> None:
         )
         return Evaluation(float(drawn.mean()), {"spread": float(drawn.std())}, [drawn])
 
-    settings = from_preset(session.preset, evaluate_every=EVERY, steps=STEPS, ema=0.9)
+    asked = {"evaluate_every": EVERY, "max_train_steps": STEPS, "ema": 0.9}
     dataset = encode_dataset(session, images, ["photograph of a sks person"] * len(images))
     checkpoints = Telling(UPath(checkpoint))
     trained = train_lora(
-        session,
-        dataset,
-        settings,
-        5,
+        TrainingJob(session, dataset, session.preset.lora.with_values(asked), seed=5),
         on_step,
         evaluate,
         checkpoints=checkpoints,

@@ -28,8 +28,7 @@ def ours(job: dict[str, Any]) -> None:
     from avatar_pipeline.diffusion.presets import get_preset
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.loop import train_lora
-    from avatar_pipeline.diffusion.training.record import Evaluation
-    from avatar_pipeline.diffusion.training.settings import from_preset
+    from avatar_pipeline.diffusion.training.types import Evaluation, TrainingJob
 
     side = job["side"]
     sizes = dict.fromkeys(("headshot", "half_body", "full_body"), (side, side))
@@ -38,30 +37,30 @@ def ours(job: dict[str, Any]) -> None:
     if job["precision"] == "float32":
         session.loaded.__dict__["device"] = replace(session.device, autocast=None)
     pictures = [Image.open(path).convert("RGB") for path in sorted(Path(job["pictures"]).iterdir())]
-    settings = from_preset(
-        preset,
-        rank=job["rank"],
-        alpha=job["rank"],
-        learning_rate=1e-4,
-        steps=job["steps"],
-        batch_size=job["batch"],
-        targets=tuple(job["targets"]),
-        caption_dropout=0.0,
-        face_weight=1.0,
-        min_snr=0.0,
-        ema=0.0,
-        evaluate_every=job["steps"],
-        gradient_checkpointing=job["checkpointing"],
-        quantise=job["quantise"],
-        compile=job["compile"],
-    )
+    asked = {
+        "rank": job["rank"],
+        "alpha": job["rank"],
+        "learning_rate": 1e-4,
+        "max_train_steps": job["steps"],
+        "batch_size": job["batch"],
+        "targets": tuple(job["targets"]),
+        "caption_dropout": 0.0,
+        "face_weight": 1.0,
+        "snr_gamma": 0.0,
+        "ema": 0.0,
+        "evaluate_every": job["steps"],
+        "gradient_checkpointing": job["checkpointing"],
+        "quantization": job["quantization"],
+        "compile": job["compile"],
+    }
     times: list[tuple[float, float]] = []
 
     def on_step(_: Any) -> None:
         times.append((time.perf_counter(), time.process_time()))
 
     dataset = encode_dataset(session, pictures, [job["prompt"]] * len(pictures))
-    trained = train_lora(session, dataset, settings, 0, on_step, lambda _: Evaluation(0.0))
+    training = TrainingJob(session, dataset, preset.lora.with_values(asked), seed=0)
+    trained = train_lora(training, on_step, lambda _: Evaluation(0.0))
     Path(job["output"]).mkdir(exist_ok=True)
     (Path(job["output"]) / "lora.safetensors").write_bytes(trained.weights)
     report(job, times)

@@ -72,7 +72,7 @@ class Case:
     batch: int
     targets: tuple[str, ...]
     checkpointing: bool = False
-    quantise: str = "none"
+    quantization: str = "none"
     compile: bool = False
     theirs: bool = True
 
@@ -123,7 +123,7 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
     ):
         for more in (
             {"checkpointing": True},
-            {"checkpointing": True, "quantise": "fp8"},
+            {"checkpointing": True, "quantization": "fp8"},
             {"compile": True},
         ):
             found.append(Case(model, preset, script, 1024, 16, 1, targets, theirs=False, **more))  # type: ignore[arg-type]
@@ -313,7 +313,7 @@ def table(case: Case, sides: dict[str, Side], device: str) -> str:
         for word, on in (("checkpointing", case.checkpointing), ("compiled", case.compile))
         if on
     )
-    how += f", {case.quantise}" if case.quantise != "none" else ""
+    how += f", {case.quantization}" if case.quantization != "none" else ""
     peak_flops = next(
         (
             value

@@ -10,15 +10,9 @@ import re
 from pathlib import Path
 
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.diffusion.memory import (
-    Plan,
-    TrainingPlan,
-    drawing_plan,
-    drawing_plans,
-    training_plan,
-    training_plans,
-)
+from avatar_pipeline.diffusion.memory import Plan, inference_plan, inference_plans
 from avatar_pipeline.diffusion.presets import PRESETS, Preset
+from avatar_pipeline.diffusion.training_memory import TrainingPlan, training_plan, training_plans
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"
 # GiB free on an idle card: its size less the driver's share and the CUDA context
@@ -56,8 +50,8 @@ def _presets() -> str:
             f"{preset.licence}{' (**to be accepted**)' if preset.accept else ''} | "
             f"{head[0]}x{head[1]}, {full[0]}x{full[1]} | {preset.steps} | "
             f"{preset.guidance_scale:g} | {preset.scheduler} | "
-            f"{preset.lora_rank} / {preset.lora_alpha} / {preset.lora_learning_rate:g} / "
-            f"{preset.lora_steps} / {preset.lora_batch_size} |"
+            f"{preset.lora.rank} / {preset.lora.alpha} / {preset.lora.learning_rate:g} / "
+            f"{preset.lora.max_train_steps} / {preset.lora.batch_size} |"
         )
     return _markdown(
         "| preset | model | 10^9 weights | licence | sizes: head, body | steps | guidance | "
@@ -68,10 +62,12 @@ def _presets() -> str:
 
 
 def _drawing() -> str:
-    modes = list(dict.fromkeys(plan.mode for plan in drawing_plans(PRESETS["sdxl"], 0.0, nf4=True)))
+    modes = list(
+        dict.fromkeys(plan.mode for plan in inference_plans(PRESETS["sdxl"], 0.0, nf4=True))
+    )
     rows = []
     for preset in PRESETS.values():
-        needs = {plan.mode: plan.needs_gib for plan in drawing_plans(preset, 0.0, nf4=True)}
+        needs = {plan.mode: plan.needs_gib for plan in inference_plans(preset, 0.0, nf4=True)}
         rows.append(
             f"| `{preset.name}` | "
             + " | ".join(f"{needs[mode]:.1f}" if mode in needs else "-" for mode in modes)
@@ -84,7 +80,7 @@ def _training() -> str:
     plans = [(preset, _all_training(preset)) for preset in PRESETS.values()]
     names = [plan.describe().partition(":")[0] for plan in plans[0][1]]
     rows = [
-        f"| `{preset.name}`, rank {preset.lora_rank}, batch {preset.lora_batch_size} | "
+        f"| `{preset.name}`, rank {preset.lora.rank}, batch {preset.lora.batch_size} | "
         + " | ".join(f"{plan.needs_gib:.1f}" for plan in each)
         + " |"
         for preset, each in plans
@@ -95,7 +91,7 @@ def _training() -> str:
 def _all_training(preset: Preset) -> list[TrainingPlan]:
     return list(
         training_plans(
-            preset, 0.0, rank=preset.lora_rank, batch_size=preset.lora_batch_size, nf4=True
+            preset, 0.0, rank=preset.lora.rank, batch_size=preset.lora.batch_size, nf4=True
         )
     )
 
@@ -106,7 +102,7 @@ def _cards() -> str:
         cells = []
         for free in CARDS.values():
             cells.append(
-                f"{_short(drawing_plan(preset, free))}; training: {_trained(preset, free)}"
+                f"{_short(inference_plan(preset, free))}; training: {_trained(preset, free)}"
             )
         rows.append(f"| `{preset.name}` | " + " | ".join(cells) + " |")
     return _markdown("| preset | " + " | ".join(CARDS) + " |", rows)
@@ -117,7 +113,7 @@ def _short(plan: Plan) -> str:
 
 
 def _trained(preset: Preset, free: float) -> str:
-    rank, batch = preset.lora_rank, preset.lora_batch_size
+    rank, batch = preset.lora.rank, preset.lora.batch_size
     try:
         plan, extra = training_plan(preset, free, rank=rank, batch_size=batch), ""
     except ModelError:

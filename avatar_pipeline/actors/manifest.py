@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.core.renamed import PRESET_FIELDS, SETTINGS, with_present_names
 
 # The libraries whose version can change a pixel or a weight.
 LIBRARIES = (
@@ -101,18 +102,19 @@ class Manifest(BaseModel):
         return {check["name"]: check["verdict"] for check in self.checks}
 
     def to_json(self) -> str:
-        """The text of manifest.json, ending with a newline. A NaN or infinity in it becomes
+        """Return the text of manifest.json, ending with a newline. A NaN or infinity in it becomes
         null.
         """
         return self.model_dump_json(indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, name: str = "manifest.json") -> Manifest:
-        """The manifest in a manifest.json; `name` is what errors call the file. Raises StoreError
-        when it is damaged.
+        """Return the manifest in a manifest.json; `name` is what errors call the file. Raises
+        StoreError when it is damaged. Settings have the names of today, whichever it was written
+        with.
         """
         try:
-            return cls.model_validate_json(text)
+            manifest = cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "the whole file"
@@ -121,6 +123,15 @@ class Manifest(BaseModel):
                 f"{first['msg']}). "
                 "Restore the file, or materialize the asset again."
             ) from None
+        source = "manifests of earlier versions"
+        settings = SETTINGS.get(manifest.asset, {})
+        present = {
+            "settings": with_present_names(manifest.settings, settings, source, name),
+            "preset_values": with_present_names(
+                manifest.preset_values, PRESET_FIELDS, source, name
+            ),
+        }
+        return manifest.model_copy(update=present)
 
 
 def library_versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:

@@ -11,6 +11,7 @@ from upath import UPath
 from avatar_pipeline.actors.description import require_description
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.core.errors import ActorError, ModelError
+from avatar_pipeline.core.renamed import PRESET_FIELDS, SETTINGS, with_present_names
 from avatar_pipeline.core.seeds import SEED_LIMIT
 from avatar_pipeline.diffusion.overrides import check_values
 from avatar_pipeline.diffusion.presets import PRESETS
@@ -27,7 +28,7 @@ Asset = Literal[
 
 
 def one_line(value: Any) -> Any:
-    """A description folded over several lines of YAML, as one line."""
+    """Return a description folded over several lines of YAML, as one line."""
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
@@ -42,7 +43,8 @@ class ActorSpec(BaseModel):
         "features"
     )
     likeness: Literal["real", "synthetic"] = Field(
-        description="real: a living person, needs consent.yaml; synthetic: nobody"
+        description="real: a living person, needs consent.yaml; synthetic: a person who does not "
+        "exist"
     )
     framing: Literal["full_body", "half_body", "headshot"] = Field(
         "full_body", description="how much of the person is shown"
@@ -109,6 +111,7 @@ def load_spec(path: UPath, name: ActorName) -> ActorSpec:
             f"{path}: field 'name': the actor's name is that of its folder, {name}. "
             "Remove the field."
         )
+    content = _with_present_names(content, str(path))
     try:
         spec = ActorSpec.model_validate({**content, "name": name})
     except ValidationError as error:
@@ -124,8 +127,28 @@ def load_spec(path: UPath, name: ActorName) -> ActorSpec:
     return spec
 
 
+def _with_present_names(content: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the content of an actor.yaml with the present names of settings that were renamed.
+    What is
+    not as it should be stays as it is: validation says so.
+    """
+    settings, model = content.get("settings"), content.get("model")
+    if isinstance(settings, dict):
+        settings = {
+            asset: with_present_names(values, SETTINGS[asset], "actor.yaml", where)
+            if asset in SETTINGS and isinstance(values, dict)
+            else values
+            for asset, values in settings.items()
+        }
+        content = {**content, "settings": settings}
+    if isinstance(model, dict):
+        model = with_present_names(model, PRESET_FIELDS, "actor.yaml", where)
+        content = {**content, "model": model}
+    return content
+
+
 def _explain(fault: Any) -> str:
-    """One fault that pydantic found, with what the field may be."""
+    """Return one fault that pydantic found, with what the field may be."""
     place = ".".join(map(str, fault["loc"]))
     if fault["type"] == "extra_forbidden":
         known = ", ".join(field for field in ActorSpec.model_fields if field != "name")

@@ -43,13 +43,13 @@ IDENTITY_SHARE = 0.5
 # through at t = 0.95. Only beyond is there anything to learn from the prompt; with a mean of 0.7
 # and a spread of 1, one step in 400 went there, and prompts steered nothing after 2500 steps.
 TIMESTEP_MEAN, TIMESTEP_SPREAD = (
-    get_preset("embedded").timestep_mean,
-    get_preset("embedded").timestep_spread,
+    get_preset("embedded").lora.timestep_mean,
+    get_preset("embedded").lora.timestep_spread,
 )
 # The logit-normal alone draws one step in fifty below t = 0.23, where the last of twelve sampler
 # steps starts: walls and skin kept some grain. This share of the timesteps is drawn evenly from 0
 # to 1.
-TIMESTEP_UNIFORM = get_preset("embedded").timestep_uniform
+TIMESTEP_UNIFORM = get_preset("embedded").lora.timestep_uniform
 # That was not enough: at t = 0.21 the network left a third of the noise in a flat wall, below 0.1
 # nearly all of it. This share is drawn evenly from where the last steps of a sampler are.
 LOW_SHARE, LOW = 0.35, (0.02, 0.4)

@@ -37,13 +37,16 @@ def actor_store() -> ActorStore:
 
 
 def parse_settings(items: Sequence[str], assets: Any) -> dict[str, dict[str, Any]]:
-    """ "lora.steps=40" and the like, values read as YAML."""
+    """ "lora.max_train_steps=40" and the like, values read as YAML."""
     import yaml
+
+    from avatar_pipeline.core.renamed import SETTINGS, with_present_names
 
     settings: dict[str, dict[str, Any]] = {}
     for item in items:
         place, equals, value = item.partition("=")
         asset, dot, name = place.partition(".")
+        name = next(iter(with_present_names({name: value}, SETTINGS.get(asset, {}), "--set", item)))
         if (
             not equals
             or not dot

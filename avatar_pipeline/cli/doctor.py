@@ -15,10 +15,11 @@ from avatar_pipeline.core.errors import AvatarPipelineError, ModelError
 from avatar_pipeline.core.locks import state_of
 from avatar_pipeline.diffusion.device import choose_device, free_memory_gib, lock_path
 from avatar_pipeline.diffusion.licences import licence_accepted
-from avatar_pipeline.diffusion.memory import drawing_plan, training_plan
+from avatar_pipeline.diffusion.memory import inference_plan
 from avatar_pipeline.diffusion.offload import has_nf4
 from avatar_pipeline.diffusion.overrides import preset_by_name
 from avatar_pipeline.diffusion.presets import PRESETS, Preset, hub_id
+from avatar_pipeline.diffusion.training_memory import training_plan
 from avatar_pipeline.diffusion.weights import check_model_folder, locate_model
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import LICENCES
@@ -152,14 +153,14 @@ def _plan(preset: Preset) -> str:
     nothing fits.
     """
     device = choose_device("auto")
-    return drawing_plan(
+    return inference_plan(
         preset, free_memory_gib(device), on_cpu=device.kind == "cpu", nf4=has_nf4(device.kind)
     ).describe()
 
 
 def _training_plan(preset: Preset) -> str:
     """The same for training with the preset's defaults."""
-    device, rank, batch = choose_device("auto"), preset.lora_rank, preset.lora_batch_size
+    device, rank, batch = choose_device("auto"), preset.lora.rank, preset.lora.batch_size
     plan = training_plan(
         preset,
         free_memory_gib(device),

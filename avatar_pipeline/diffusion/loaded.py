@@ -14,15 +14,10 @@ from avatar_pipeline.diffusion.families import Family, get_family
 from avatar_pipeline.diffusion.identity import IdentityAdapter, load_adapter
 from avatar_pipeline.diffusion.licences import require_licence
 from avatar_pipeline.diffusion.loading import load_pipeline
-from avatar_pipeline.diffusion.memory import (
-    Plan,
-    TrainingPlan,
-    drawing_plan,
-    next_plan,
-    training_plan,
-)
+from avatar_pipeline.diffusion.memory import Plan, inference_plan, next_plan
 from avatar_pipeline.diffusion.offload import apply_plan, has_nf4
 from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.training_memory import TrainingPlan, training_plan
 from avatar_pipeline.diffusion.weights import check_model_folder, count_parameters, locate_model
 
 Log = Callable[[str], None]
@@ -82,7 +77,7 @@ class LoadedPipeline:
             # or smaller
             family = check_model_folder(self.folder, self.preset)
             self._counted = replace(self.preset, parameters=count_parameters(self.folder, family))
-            plan = drawing_plan(
+            plan = inference_plan(
                 self._counted,
                 free_memory_gib(self.device),
                 on_cpu=self.device.kind == "cpu",

@@ -37,7 +37,7 @@ def load_pipeline(preset: Preset, folder: Path, device: Device, plan: Plan) -> A
     extra: dict[str, Any] = (
         {"safety_checker": None, "requires_safety_checker": False} if preset.family == "sd" else {}
     )
-    if plan.quantise == "nf4":
+    if plan.quantization == "nf4":
         extra["quantization_config"] = nf4_config(family.DENOISER, device.dtype)
     try:
         pipeline = getattr(diffusers, family.PIPELINE).from_pretrained(

@@ -21,7 +21,7 @@ def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str)
     """
     for pipeline in pipelines:
         pipeline.remove_all_hooks()
-    if plan.quantise == "fp8":
+    if plan.quantization == "fp8":
         from avatar_pipeline.diffusion.fp8 import store_in_fp8
 
         store_in_fp8(denoiser)

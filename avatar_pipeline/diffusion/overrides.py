@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.core.renamed import PRESET_FIELDS, with_former_names, with_present_names
+from avatar_pipeline.diffusion.hyperparameters import (
+    DECIDED_BY_PRESET,
+    optional_overrides,
+    override_name,
+)
 from avatar_pipeline.diffusion.presets import PRESETS, Preset, SchedulerName, get_preset, with_model
 
 PRESET_VARIABLE = "AVATAR_PRESET"
@@ -23,12 +29,13 @@ RUN = "the run's configuration"
 
 Size = tuple[int, int]
 
+# hyperparameters of LoRA training by the name of their override
+LORA_FIELDS = {override_name(name): name for name in DECIDED_BY_PRESET}
 
-class Overrides(BaseModel):
-    """The fields of a preset that may be overridden, with their ranges; None leaves the table's
-    value.
 
-    What a model is (family, licence, size_multiple, parameters) is not among them.
+class _DrawingOverrides(BaseModel):
+    """Those of the model and of drawing. Manifests list the overrides in the order of these
+    classes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,34 +67,18 @@ class Overrides(BaseModel):
     head_eye_y: float | None = Field(
         None, gt=0, lt=1, description="height of the eyes of a head shot, share of the height"
     )
-    lora_rank: int | None = Field(None, ge=1, le=256, description="rank of the LoRA")
-    lora_alpha: int | None = Field(
-        None, ge=1, le=512, description="scale of the LoRA: its strength is alpha / rank"
-    )
-    lora_learning_rate: float | None = Field(None, gt=0, le=0.1, description="learning rate")
-    lora_steps: int | None = Field(None, ge=1, le=20000, description="optimizer steps")
-    lora_batch_size: int | None = Field(None, ge=1, le=64, description="pictures per step")
-    lora_targets: tuple[str, ...] | None = Field(
-        None, min_length=1, description="names of the layers that learn"
-    )
-    lora_face_weight: float | None = Field(
-        None, ge=1, le=20, description="how many times as much the loss counts in the face"
-    )
-    lora_min_snr: float | None = Field(
-        None, ge=0, le=100, description="gamma of min-SNR weighting, 0 for none"
-    )
-    lora_ema: float | None = Field(
-        None, ge=0, lt=1, description="decay of the averaged weights, 0 for none"
-    )
-    timestep_mean: float | None = Field(
-        None, ge=-5, le=5, description="mean of the logit-normal of training noise levels"
-    )
-    timestep_spread: float | None = Field(
-        None, gt=0, le=5, description="spread of that logit-normal"
-    )
-    timestep_uniform: float | None = Field(
-        None, ge=0, le=1, description="share of training noise levels drawn evenly"
-    )
+
+
+_WithLora: Any = optional_overrides(_DrawingOverrides)
+
+
+class Overrides(_WithLora):
+    """The fields of a preset that may be overridden, with their ranges; None leaves the table's
+    value.
+
+    What a model is (family, licence, size_multiple, parameters) is not among them.
+    """
+
     identity_adapter: str | None = Field(
         None, description="file of the IP-Adapter in the model's folder, empty for none"
     )
@@ -108,7 +99,7 @@ def resolve_preset(
     run_values: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Preset:
-    """The preset that a run uses for an actor.
+    """Return the preset that a run uses for an actor.
 
     preset, values: those of actor.yaml, which messages call `where`. `values` belong to that
     preset: they do not count when the run or the environment chooses another. run_preset,
@@ -127,28 +118,32 @@ def resolve_preset(
         )
     resolved = get_preset(name)
     if name == preset:
+        values = with_present_names(values, PRESET_FIELDS, "actor.yaml", where)
         resolved = _override(
             resolved, values, {field: f"{where} (model: {field})" for field in values}
         )
     from_environment, origins = environment_values(name, environ)
     resolved = _override(resolved, from_environment, origins)
     given = {field: value for field, value in (run_values or {}).items() if value is not None}
+    given = with_present_names(given, PRESET_FIELDS, RUN)
     return _override(resolved, given, dict.fromkeys(given, RUN))
 
 
 def check_values(preset: str, values: Mapping[str, Any], where: str) -> None:
     """Raise ModelError when actor.yaml's `model:` is not one that the preset can take."""
+    values = with_present_names(values, PRESET_FIELDS, "actor.yaml", where)
     _override(get_preset(preset), values, {field: f"{where} (model: {field})" for field in values})
 
 
 def environment_values(
     preset: str, environ: Mapping[str, str] = os.environ
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the environment overrides in a preset, and by field the variable that it comes from.
+    """Return what the environment overrides in a preset, and by field the variable that it comes
+    from.
 
     AVATAR_MODEL_<PRESET> is the model; AVATAR_PRESET_<PRESET>_<FIELD> any field, read as YAML.
     Raises ModelError for a variable of these forms that names no preset or no field: a misspelt one
-    would be ignored for ever.
+    would be ignored without a word.
     """
     keys = {_key(name): name for name in PRESETS}
     found: dict[str, Any] = {}
@@ -165,6 +160,8 @@ def environment_values(
                 "",
             )
             owner, field = keys.get(key), rest.removeprefix(f"{key}_").lower()
+            named = with_present_names({field: text}, PRESET_FIELDS, "the environment", variable)
+            field = next(iter(named))
         else:
             continue
         if owner is None or field not in Overrides.model_fields:
@@ -191,7 +188,7 @@ def environment_values(
 
 
 def preset_by_name(name: str, environ: Mapping[str, str] = os.environ) -> Preset:
-    """A preset as the environment overrides it, without any actor. Raises ModelError as
+    """Return a preset as the environment overrides it, without any actor. Raises ModelError as
     resolve_preset does.
     """
     values, origins = environment_values(get_preset(name).name, environ)
@@ -199,18 +196,36 @@ def preset_by_name(name: str, environ: Mapping[str, str] = os.environ) -> Preset
 
 
 def preset_values(preset: Preset) -> dict[str, Any]:
-    """Every value that may be overridden, as plain data for a manifest: what a later table says
-    does not matter to a replay.
+    """Return every value that may be overridden, as plain data for a manifest: what a later table
+    says does not matter to a replay.
     """
     fields = [field for field in Overrides.model_fields if field not in ("model", "revision")]
-    return Overrides(**{field: getattr(preset, field) for field in fields}).model_dump(
-        mode="json", include=set(fields)
-    )
+    values: dict[str, Any] = Overrides(
+        **{field: _value(preset, field) for field in fields}
+    ).model_dump(mode="json", include=set(fields))
+    return values
+
+
+def recorded_preset(preset: Preset) -> dict[str, Any]:
+    """Return all of a preset as the fingerprint of a checkpoint says it: flat, by the names of the
+    first release.
+    """
+    values = asdict(preset)
+    del values["lora"]
+    trained = {field: _value(preset, field) for field in LORA_FIELDS}
+    return values | with_former_names(trained, PRESET_FIELDS)
+
+
+def _value(preset: Preset, field: str) -> Any:
+    """Return what a preset has in a field that may be overridden."""
+    if field in LORA_FIELDS:
+        return getattr(preset.lora, LORA_FIELDS[field])
+    return getattr(preset, field)
 
 
 def _override(preset: Preset, values: Mapping[str, Any], origins: Mapping[str, str]) -> Preset:
     try:
-        checked = Overrides.model_validate(dict(values))
+        checked = Overrides.model_validate(values)
     except ValidationError as error:
         raise ModelError(
             "\n".join(_explain(preset, fault, origins) for fault in error.errors())
@@ -221,7 +236,10 @@ def _override(preset: Preset, values: Mapping[str, Any], origins: Mapping[str, s
         if getattr(checked, field) is not None
     }
     model, revision = changes.pop("model", None), changes.pop("revision", None)
-    resolved: Preset = replace(preset, **changes)
+    trained = {
+        LORA_FIELDS[field]: changes.pop(field) for field in [*changes] if field in LORA_FIELDS
+    }
+    resolved: Preset = replace(preset, lora=preset.lora.with_values(trained), **changes)
     for framing, size in resolved.sizes.items():
         if "headshot" not in resolved.sizes or any(
             side % preset.size_multiple or not 256 <= side <= resolved.largest for side in size
@@ -255,7 +273,7 @@ def _explain(preset: Preset, fault: Any, origins: Mapping[str, str]) -> str:
     return (
         f"{name} = {fault['input']!r} is not usable: {fault['msg']}. It is: {described}; preset "
         f"{preset.name} has "
-        f"{getattr(preset, name)!r}.{origin}"
+        f"{_value(preset, name)!r}.{origin}"
     )
 
 
@@ -274,14 +292,14 @@ def _key(preset: str) -> str:
 
 
 def is_table_model(preset: Preset) -> bool:
-    """Whether the weights are the table's own, whose hub id and licence are known."""
+    """Return whether the weights are the table's own, whose hub id and licence are known."""
     table = PRESETS.get(preset.name)
     return table is not None and (preset.model, preset.revision) == (table.model, table.revision)
 
 
 def model_location(preset: Preset) -> str:
-    """What a manifest says of where an overriding model lies: folder, or id@revision; empty for the
-    table's own.
+    """Return what a manifest says of where an overriding model lies: folder, or id@revision; empty
+    for the table's own.
     """
     if is_table_model(preset):
         return ""

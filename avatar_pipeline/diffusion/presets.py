@@ -9,6 +9,7 @@ from typing import Literal
 
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.families import FamilyName
+from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "bundled_model" / "model"
 
@@ -28,14 +29,11 @@ class Preset:
     scheduler, flow_shift: how noise levels are stepped through; flow_shift is the exponent mu of
     FLUX's time shift. `sizes` gives the width and height in pixels at which each framing is drawn;
     `width` and `height` are those of a head shot. `head_inter_eye` (share of the width) and
-    `head_eye_y` (share of the height) say where the model draws the eyes of a head shot. Training
-    draws its noise levels from a logit-normal of `timestep_mean` and `timestep_spread`, and the
-    share `timestep_uniform` of them evenly. `lora_*` are the defaults for 10-20 photographs; in the
-    face the loss counts `lora_face_weight` times as much as around it (1: all alike); lora_min_snr:
-    gamma of min-SNR weighting, 0 for none; lora_ema: decay of the averaged weights, 0 for none.
-    `identity_adapter` is the model folder's IP-Adapter, and `identity_analyzer` the analyzer whose
-    embeddings it reads; both are empty where there is none, the analyzer's name alone where any
-    will do. `identity_unit` is the adapter's scale at an `id_weight` of 1.
+    `head_eye_y` (share of the height) say where the model draws the eyes of a head shot. `lora` is
+    how a LoRA is trained on 10-20 photographs. `identity_adapter` is the model folder's IP-Adapter,
+    and `identity_analyzer` the analyzer whose embeddings it reads; both are empty where there is
+    none, the analyzer's name alone where any will do. `identity_unit` is the adapter's scale at an
+    `id_weight` of 1.
     """
 
     name: str
@@ -50,24 +48,13 @@ class Preset:
     largest: int
     steps: int
     guidance_scale: float
-    lora_rank: int
-    lora_alpha: int
-    lora_learning_rate: float
-    lora_steps: int
-    lora_batch_size: int
-    lora_targets: tuple[str, ...]
+    lora: LoraHyperparameters
     accept: str = ""
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     scheduler: SchedulerName = "own"
     flow_shift: float = 0.0
     head_inter_eye: float = 104 / 512
     head_eye_y: float = 240 / 512
-    lora_face_weight: float = 1.0
-    lora_min_snr: float = 0.0
-    lora_ema: float = 0.0
-    timestep_mean: float = 0.0
-    timestep_spread: float = 1.0
-    timestep_uniform: float = 1.0
     identity_adapter: str = ""
     identity_analyzer: str = ""
     identity_unit: float = 1.0
@@ -122,14 +109,16 @@ FLUX_DEV = Preset(
     flow_shift=1.15,
     steps=25,
     guidance_scale=3.5,
-    lora_rank=16,
-    lora_alpha=16,
-    lora_learning_rate=1e-4,
-    lora_steps=1200,
-    lora_batch_size=1,
-    lora_targets=FLUX_TARGETS,
-    lora_ema=0.99,
-    timestep_uniform=0.0,
+    lora=LoraHyperparameters(
+        rank=16,
+        alpha=16,
+        learning_rate=1e-4,
+        max_train_steps=1200,
+        batch_size=1,
+        targets=FLUX_TARGETS,
+        ema=0.99,
+        timestep_uniform=0.0,
+    ),
     identity_adapter="ip_adapter/ip_adapter.safetensors",
 )
 
@@ -150,28 +139,30 @@ PRESETS: dict[str, Preset] = {
             largest=768,
             steps=12,
             guidance_scale=3.0,
-            lora_rank=16,
-            lora_alpha=16,
-            lora_learning_rate=2e-3,
-            lora_steps=500,
-            lora_batch_size=4,
-            # A small base has little to say about a new face in its attention alone: its
-            # convolutions learn along.
-            lora_targets=(
-                "to_q",
-                "to_k",
-                "to_v",
-                "to_out.0",
-                "proj_in",
-                "proj_out",
-                "conv1",
-                "conv2",
-                "conv_shortcut",
+            lora=LoraHyperparameters(
+                rank=16,
+                alpha=16,
+                learning_rate=2e-3,
+                max_train_steps=500,
+                batch_size=4,
+                # A small base has little to say about a new face in its attention alone: its
+                # convolutions learn along.
+                targets=(
+                    "to_q",
+                    "to_k",
+                    "to_v",
+                    "to_out.0",
+                    "proj_in",
+                    "proj_out",
+                    "conv1",
+                    "conv2",
+                    "conv_shortcut",
+                ),
+                face_weight=3.0,
+                timestep_mean=1.5,
+                timestep_spread=1.3,
+                timestep_uniform=0.3,
             ),
-            lora_face_weight=3.0,
-            timestep_mean=1.5,
-            timestep_spread=1.3,
-            timestep_uniform=0.3,
             identity_adapter="ip_adapter/ip_adapter.safetensors",
             identity_analyzer="dlib",
             # beyond about 2 faces grow too strong: an id_weight of 2 still draws a person, 3 is too
@@ -192,13 +183,15 @@ PRESETS: dict[str, Preset] = {
             scheduler="dpmpp_2m_karras",
             steps=25,
             guidance_scale=7.0,
-            lora_rank=16,
-            lora_alpha=16,
-            lora_learning_rate=1e-4,
-            lora_steps=800,
-            lora_batch_size=4,
-            lora_targets=ATTENTION,
-            lora_min_snr=5.0,
+            lora=LoraHyperparameters(
+                rank=16,
+                alpha=16,
+                learning_rate=1e-4,
+                max_train_steps=800,
+                batch_size=4,
+                targets=ATTENTION,
+                snr_gamma=5.0,
+            ),
             identity_adapter="ip_adapter/ip-adapter-faceid_sd15.safetensors",
             identity_analyzer="insightface",
         ),
@@ -221,13 +214,15 @@ PRESETS: dict[str, Preset] = {
             scheduler="dpmpp_2m_karras",
             steps=30,
             guidance_scale=6.0,
-            lora_rank=32,
-            lora_alpha=32,
-            lora_learning_rate=1e-4,
-            lora_steps=1200,
-            lora_batch_size=4,
-            lora_targets=ATTENTION,
-            lora_min_snr=5.0,
+            lora=LoraHyperparameters(
+                rank=32,
+                alpha=32,
+                learning_rate=1e-4,
+                max_train_steps=1200,
+                batch_size=4,
+                targets=ATTENTION,
+                snr_gamma=5.0,
+            ),
             identity_adapter="ip_adapter/ip-adapter-faceid_sdxl.safetensors",
             identity_analyzer="insightface",
         ),
@@ -251,7 +246,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def get_preset(name: str) -> Preset:
-    """The preset called `name`. Raises ModelError naming the ones that exist."""
+    """Return the preset called `name`. Raises ModelError naming the ones that exist."""
     if name not in PRESETS:
         raise ModelError(f"preset {name!r} does not exist. Choose one of: {', '.join(PRESETS)}.")
     return PRESETS[name]
@@ -261,15 +256,15 @@ HUB_ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revisio
 
 
 def hub_id(model: str) -> str | None:
-    """The hub id that `model` is, None when it is a folder: what exists, or what cannot be an
-    OWNER/NAME.
+    """Return the hub id that `model` is, None when it is a folder: what exists, or what cannot be
+    an OWNER/NAME.
     """
     found = None if Path(model).expanduser().is_dir() else HUB_ID.fullmatch(model)
     return found["id"] if found else None
 
 
 def with_model(preset: Preset, model: str, revision: str | None = None) -> Preset:
-    """The preset with other weights: a folder, or OWNER/NAME@REVISION of the hub.
+    """Return the preset with other weights: a folder, or OWNER/NAME@REVISION of the hub.
 
     A manifest must not claim that a folder holds the preset's own weights, so its id becomes
     "local:" and the folder's name. Raises ModelError for a hub id without a revision: what it means

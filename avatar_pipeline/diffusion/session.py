@@ -14,8 +14,9 @@ from avatar_pipeline.diffusion.device import Device, Usage, turn
 from avatar_pipeline.diffusion.families import Family
 from avatar_pipeline.diffusion.identity import IdentityAdapter
 from avatar_pipeline.diffusion.loaded import LoadedPipeline
-from avatar_pipeline.diffusion.memory import Plan, TrainingPlan
+from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.presets import Preset, with_model
+from avatar_pipeline.diffusion.training_memory import TrainingPlan
 from avatar_pipeline.diffusion.weights import model_sha256
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from avatar_pipeline.core.errors import GenerationError
-from avatar_pipeline.diffusion.families import Words
+from avatar_pipeline.diffusion.families import PromptEmbeds
 from avatar_pipeline.diffusion.session import PipelineSession
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # few prompts again and again.
 KEPT = 16
 
-_encoded: WeakKeyDictionary[Any, OrderedDict[tuple[str, str], Words]] = WeakKeyDictionary()
+_encoded: WeakKeyDictionary[Any, OrderedDict[tuple[str, str], PromptEmbeds]] = WeakKeyDictionary()
 
 
 def word_arguments(
@@ -32,45 +32,45 @@ def word_arguments(
     read, and for a negative prompt that would have no effect.
     """
     family = session.family
-    words = encode(session, prompt)
+    prompt_embeds = encode(session, prompt)
     if not family.is_guided(guidance_scale, negative_prompt):
         if negative_prompt:
             raise GenerationError(
                 f"negative_prompt: it has no effect at guidance_scale {guidance_scale:g}. Raise "
                 "guidance_scale above 1, or leave it out."
             )
-        return dict(words)
+        return dict(prompt_embeds)
     negative = _encode(session, "encode_negative", family.encode_negative, negative_prompt)
-    length = max(token_count(words), token_count(negative))
-    # Empty windows fill the shorter one up: words of one kind are all alike long.
-    words = _lengthen(words, length, lambda: encode(session, ""))
+    length = max(token_count(prompt_embeds), token_count(negative))
+    # Empty windows fill the shorter one up: embeddings of one kind are all alike long.
+    prompt_embeds = _lengthen(prompt_embeds, length, lambda: encode(session, ""))
     negative = _lengthen(
         negative, length, lambda: _encode(session, "encode_negative", family.encode_negative, "")
     )
-    return {**words, **{f"negative_{name}": tensor for name, tensor in negative.items()}}
+    return {**prompt_embeds, **{f"negative_{name}": tensor for name, tensor in negative.items()}}
 
 
-def encode(session: PipelineSession, prompt: str) -> Words:
+def encode(session: PipelineSession, prompt: str) -> PromptEmbeds:
     """Text embeddings of a prompt, as it is drawn and as it is trained: in the same windows and
     precision. Each tensor is (1, ...).
     """
     return _encode(session, "encode_prompt", session.family.encode_prompt, prompt)
 
 
-def encode_nothing(session: PipelineSession, tokens: int) -> Words:
+def encode_nothing(session: PipelineSession, tokens: int) -> PromptEmbeds:
     """What a drawing without a negative prompt is guided from, beside a prompt of so many
     tokens.
     """
 
-    def nothing() -> Words:
+    def nothing() -> PromptEmbeds:
         return _encode(session, "encode_negative", session.family.encode_negative, "")
 
     return _lengthen(nothing(), tokens, nothing)
 
 
-def token_count(words: Words) -> int:
+def token_count(prompt_embeds: PromptEmbeds) -> int:
     """How many tokens embeddings have; empty places count too."""
-    return words["prompt_embeds"].shape[1]
+    return prompt_embeds["prompt_embeds"].shape[1]
 
 
 def autocast(session: PipelineSession) -> Any:
@@ -82,8 +82,8 @@ def autocast(session: PipelineSession) -> Any:
 
 
 def _encode(
-    session: PipelineSession, kind: str, encode: Callable[[Any, str], Words], prompt: str
-) -> Words:
+    session: PipelineSession, kind: str, encode: Callable[[Any, str], PromptEmbeds], prompt: str
+) -> PromptEmbeds:
     """The embeddings of a prompt. Prompts are encoded one by one, so that they do not depend on
     what they are drawn beside.
     """
@@ -98,20 +98,22 @@ def _encode(
         kept.move_to_end((kind, prompt))
         return kept[kind, prompt]
     with torch.no_grad(), autocast(session):
-        words = encode(pipeline, prompt)
+        prompt_embeds = encode(pipeline, prompt)
     if plain:
-        kept[kind, prompt] = words
+        kept[kind, prompt] = prompt_embeds
         if len(kept) > KEPT:
             kept.popitem(last=False)
-    return words
+    return prompt_embeds
 
 
-def _lengthen(words: Words, length: int, empty: Callable[[], Words]) -> Words:
+def _lengthen(
+    prompt_embeds: PromptEmbeds, length: int, empty: Callable[[], PromptEmbeds]
+) -> PromptEmbeds:
     import torch
 
-    missing = length - token_count(words)
+    missing = length - token_count(prompt_embeds)
     if not missing:
-        return words
+        return prompt_embeds
     filling = empty()["prompt_embeds"]
-    parts = [words["prompt_embeds"], *[filling] * (missing // filling.shape[1])]
-    return {**words, "prompt_embeds": torch.cat(parts, dim=1)}
+    parts = [prompt_embeds["prompt_embeds"], *[filling] * (missing // filling.shape[1])]
+    return {**prompt_embeds, "prompt_embeds": torch.cat(parts, dim=1)}

@@ -18,6 +18,7 @@ from avatar_pipeline.actors.manifest import Manifest, library_versions
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import digest_files
+from avatar_pipeline.core.renamed import PRESET_FIELDS, SETTINGS, with_former_names
 from avatar_pipeline.core.seeds import draw_seed
 from avatar_pipeline.diffusion.device import process_peak_mb
 from avatar_pipeline.diffusion.overrides import (
@@ -139,7 +140,7 @@ def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str
         manifest = queue.pop()
         if manifest.asset in found:
             continue
-        found[manifest.asset] = manifest.model_dump(
+        said = manifest.model_dump(
             mode="json",
             include={
                 "digest",
@@ -154,6 +155,10 @@ def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str
                 "model_sha256",
             },
         )
+        # the form in which the exported file has always said it: its digest must not change
+        said["settings"] = with_former_names(said["settings"], SETTINGS.get(manifest.asset, {}))
+        said["preset_values"] = with_former_names(said["preset_values"], PRESET_FIELDS)
+        found[manifest.asset] = said
         queue += [
             version_of(store, manifest.actor, name, digest)
             for name, digest in manifest.inputs.items()

@@ -12,17 +12,28 @@ from pydantic.fields import FieldInfo
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.errors import GenerationError
+from avatar_pipeline.core.renamed import SETTINGS, with_present_names
 from avatar_pipeline.pipeline.stage import Stage
 
 
 def resolve_settings(stage: Stage, spec: ActorSpec, overrides: Mapping[str, Any]) -> BaseModel:
-    """The validated settings of a stage for one actor.
+    """Return the validated settings of a stage for one actor.
 
     overrides: from the run's configuration; a value of None is no override. Raises GenerationError
     that names each wrong field, what it may be, and where the value comes from.
     """
-    from_run = {name: value for name, value in overrides.items() if value is not None}
-    from_actor = {str(name): values for name, values in spec.settings.items()}.get(stage.name, {})
+    renamed = SETTINGS.get(stage.name, {})
+    from_run = with_present_names(
+        {name: value for name, value in overrides.items() if value is not None},
+        renamed,
+        "the run's configuration",
+    )
+    from_actor = with_present_names(
+        {str(name): values for name, values in spec.settings.items()}.get(stage.name, {}),
+        renamed,
+        "actor.yaml",
+        f"actor.yaml of {spec.name}",
+    )
     try:
         return stage.settings.model_validate({**from_actor, **from_run})
     except ValidationError as error:
@@ -42,8 +53,8 @@ def resolve_settings(stage: Stage, spec: ActorSpec, overrides: Mapping[str, Any]
 
 
 def describe_range(field: FieldInfo) -> str:
-    """What a field's annotations allow, such as ">= 64, <= 1536, a multiple of 8"; empty when there
-    is no limit.
+    """Return what a field's annotations allow, such as ">= 64, <= 1536, a multiple of 8"; empty
+    when there is no limit.
     """
     words = {
         "ge": ">= {}",

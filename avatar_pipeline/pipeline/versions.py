@@ -13,6 +13,7 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import digest_files, sha256_bytes
 from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.core.renamed import PRESET_FIELDS, SETTINGS, with_former_names
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC, Stage
 
@@ -60,8 +61,15 @@ def spec_version(spec: ActorSpec) -> str:
     changes nothing.
     """
     # `model` is left out when empty: specifications from before the field existed keep their
-    # version. Aliases change nothing that is made.
+    # version. Aliases change nothing that is made. Settings that were renamed count under their
+    # former names, whichever the file has.
     said = spec.model_dump(mode="json", exclude={"aliases"} if spec.model else {"aliases", "model"})
+    said["settings"] = {
+        asset: with_former_names(values, SETTINGS.get(asset, {}))
+        for asset, values in said["settings"].items()
+    }
+    if spec.model:
+        said["model"] = with_former_names(said["model"], PRESET_FIELDS)
     return sha256_bytes(json.dumps(said, sort_keys=True).encode())
 
 

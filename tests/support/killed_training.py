@@ -12,7 +12,7 @@ from pathlib import Path
 from upath import UPath
 
 from avatar_pipeline.actors.checkpoints import CheckpointFile
-from avatar_pipeline.diffusion.training.record import Evaluation, Step
+from avatar_pipeline.diffusion.training.types import Evaluation, Step
 from tests.support.training_sets import settings, tiny_session, train
 
 
@@ -46,11 +46,11 @@ def main(model: Path, checkpoint: Path, out: Path) -> None:
         session,
         rank=4,
         alpha=6,
-        steps=24,
+        max_train_steps=24,
         evaluate_every=4,
         ema=0.9,
         optimizer="adamw",
-        accumulation=2,
+        gradient_accumulation_steps=2,
     )
     trained = train(
         session,

@@ -23,7 +23,7 @@ framing: headshot
 seed: 11
 settings:
   training_variations: {variations: 2}
-  lora: {steps: 24, evaluate_every: 12, probes: 2, final_renders: 2}
+  lora: {max_train_steps: 24, evaluate_every: 12, validation_images: 2, final_renders: 2}
   validated_avatar: {candidates: 3}
 """
 MATERIALIZE = [

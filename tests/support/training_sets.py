@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, encode_dataset
 from avatar_pipeline.diffusion.training.loop import train_lora
-from avatar_pipeline.diffusion.training.record import Evaluation, Step, Trained
-from avatar_pipeline.diffusion.training.settings import Hyperparameters, from_preset
+from avatar_pipeline.diffusion.training.types import Evaluation, Step, TrainingJob, TrainingResult
 
 PRESETS = {"sd": "sd15", "sdxl": "sdxl", "flux": "flux-dev"}
 SIZE = 64
@@ -50,27 +50,30 @@ def square_set(session: PipelineSession, count: int = 4, seed: int = 0) -> LoraD
     )
 
 
-def settings(session: PipelineSession, **changes: Any) -> Hyperparameters:
+def settings(session: PipelineSession, **changes: Any) -> LoraHyperparameters:
     """A short training, alpha unlike the rank."""
     short = {
         "rank": 2,
         "alpha": 3,
         "learning_rate": 1e-2,
-        "steps": 4,
+        "max_train_steps": 4,
         "batch_size": 2,
         "evaluate_every": 2,
         "ema": 0.0,
     }
-    return from_preset(session.preset, **(short | changes))
+    return session.preset.lora.with_values(short | changes)
 
 
 def train(
     session: PipelineSession,
-    asked: Hyperparameters,
+    asked: LoraHyperparameters,
     dataset: LoraDataset | None = None,
     evaluate: Callable[[int], Evaluation] = lambda step: Evaluation(-step),
     on_step: Callable[[Step], None] = lambda step: None,
+    *,
+    prior: LoraDataset | None = None,
     **more: Any,
-) -> Trained:
+) -> TrainingResult:
     """Train with seed 1; by default every evaluation is better than the one before."""
-    return train_lora(session, dataset or square_set(session), asked, 1, on_step, evaluate, **more)
+    job = TrainingJob(session, dataset or square_set(session), asked, 1, prior)
+    return train_lora(job, on_step, evaluate, **more)

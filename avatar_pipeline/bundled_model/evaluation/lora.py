@@ -23,8 +23,7 @@ from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.prompts import TRIGGER, portrait_prompt
 from avatar_pipeline.diffusion.training.dataset import encode_dataset
 from avatar_pipeline.diffusion.training.loop import train_lora
-from avatar_pipeline.diffusion.training.record import Evaluation
-from avatar_pipeline.diffusion.training.settings import from_preset
+from avatar_pipeline.diffusion.training.types import Evaluation, TrainingJob
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.framing import frame_head
 
@@ -134,7 +133,7 @@ def train(studio: Studio, name: str) -> Trained:
         )
         for photograph in shown
     ]
-    steps = preset.lora_steps if studio.cap is None else studio.cap
+    steps = preset.lora.max_train_steps if studio.cap is None else studio.cap
     with (
         session.device_lock(),
         tqdm(total=steps, desc=f"LoRA on {name}", unit="step", leave=False) as bar,
@@ -145,11 +144,13 @@ def train(studio: Studio, name: str) -> Trained:
             session, [Image.fromarray(photograph.sample.image) for photograph in shown], words
         )
         weights = train_lora(
-            session,
-            data,
-            # One evaluation, at the last step: nothing is chosen by the held-out photographs.
-            from_preset(preset, steps=steps, evaluate_every=steps),
-            derive_seed(SEED, f"lora.training.{name}"),
+            TrainingJob(
+                session,
+                data,
+                # One evaluation, at the last step: nothing is chosen by the held-out photographs.
+                preset.lora.with_values({"max_train_steps": steps, "evaluate_every": steps}),
+                derive_seed(SEED, f"lora.training.{name}"),
+            ),
             lambda _step: (bar.update(), None)[1],
             lambda _step: Evaluation(0.0),
         ).weights

@@ -3,8 +3,8 @@
 
 Latents are (N, C, h, w) float32, one cell for 8x8 pixels (16x16 in the embedded model), scaled to
 about unit variance, on the outside of every family; that FLUX packs 2x2 cells into one token stays
-within its module. Timesteps are the 0-1000 of training, for flow models too. Words are the text
-embeddings by the names of the pipelines' arguments, so that they are passed on as they are.
+within its module. Timesteps are the 0-1000 of training, for flow models too. `PromptEmbeds` are the
+text embeddings by the names of the pipelines' arguments, so that they are passed on as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FamilyName = Literal["sd", "sdxl", "flux"]
-Words = Mapping[str, "torch.Tensor"]
+PromptEmbeds = Mapping[str, "torch.Tensor"]
 
 
 class Family(Protocol):
@@ -32,37 +32,37 @@ class Family(Protocol):
     DENOISER: str
     TEXT_ENCODERS: tuple[str, ...]
 
-    def encode_prompt(self, pipeline: Any, prompt: str) -> Words:
-        """Text embeddings of one prompt of any length, each tensor (1, ...). Raises GenerationError
-        for one that cannot be read whole.
+    def encode_prompt(self, pipeline: Any, prompt: str) -> PromptEmbeds:
+        """Return text embeddings of one prompt of any length, each tensor (1, ...). Raises
+        GenerationError for one that cannot be read whole.
         """
 
-    def encode_negative(self, pipeline: Any, prompt: str) -> Words:
-        """Text embeddings of what not to draw, as encode_prompt gives them; an empty prompt is what
-        the family takes for none.
+    def encode_negative(self, pipeline: Any, prompt: str) -> PromptEmbeds:
+        """Return text embeddings of what not to draw, as encode_prompt gives them; an empty prompt
+        is what the family takes for none.
         """
 
     def pooled_part(self, pipeline: Any, prompt: str) -> str:
-        """What a pooled vector says of a prompt, the beginning of a long one; all of it where the
-        family has no pooled vector.
+        """Return what a pooled vector says of a prompt, the beginning of a long one; all of it
+        where the family has no pooled vector.
         """
 
     def is_guided(self, guidance_scale: float, negative_prompt: str) -> bool:
-        """Whether each step asks the denoiser twice, with the prompt and with the negative
+        """Return whether each step asks the denoiser twice, with the prompt and with the negative
         prompt.
         """
 
     def guidance(self, guidance_scale: float, guided: bool) -> dict[str, Any]:
-        """The pipeline's arguments for a guidance scale."""
+        """Return the pipeline's arguments for a guidance scale."""
 
     def start_image(self, pipeline: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
-        """The image-to-image pipeline's arguments for pictures of one size: their latents, where it
-        knows latents when it sees them.
+        """Return the image-to-image pipeline's arguments for pictures of one size: their latents,
+        where it knows latents when it sees them.
         """
 
     def drawn_steps(self, steps: int, strength: float) -> int:
-        """How many of `steps` the image-to-image pipeline draws when it starts from this share of
-        noise.
+        """Return how many of `steps` the image-to-image pipeline draws when it starts from this
+        share of noise.
         """
 
     def encode_pixels(self, pipeline: Any, pixels: torch.Tensor) -> torch.Tensor:
@@ -83,11 +83,11 @@ class Family(Protocol):
         denoiser: Any,
         noisy: torch.Tensor,
         timesteps: torch.Tensor,
-        words: Words,
+        prompt_embeds: PromptEmbeds,
         frames: torch.Tensor,
     ) -> torch.Tensor:
-        """What the denoiser says of noisy latents (N, C, h, w) at timesteps (N,): noise, velocity,
-        as it was trained; same shape.
+        """Return what the denoiser says of noisy latents (N, C, h, w) at timesteps (N,): noise,
+        velocity, as it was trained; same shape.
 
         frames: (N, 4), each picture's height and width before it was scaled, and the top and left
         of its crop in the scaled picture.
@@ -95,5 +95,5 @@ class Family(Protocol):
 
 
 def get_family(name: FamilyName) -> Family:
-    """The module of a family. Imports torch."""
+    """Import the module of a family, torch with it."""
     return cast(Family, import_module(f"{__name__}.{name}"))

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError
-from avatar_pipeline.diffusion.families import Words
+from avatar_pipeline.diffusion.families import PromptEmbeds
 from avatar_pipeline.diffusion.prompt_chunks import count_tokens, split_prompt
 
 PIPELINE = "FluxPipeline"
@@ -25,12 +25,12 @@ TRAINING_GUIDANCE = 1.0
 # with true CFG take.
 TRUE_CFG_SCALE = 4.0
 # Tokens that T5 reads. schnell was trained on 256 (black-forest-labs/flux, src/flux/cli.py).
-LONGEST, LONGEST_SCHNELL = 512, 256
+MAX_T5_TOKENS, MAX_T5_TOKENS_SCHNELL = 512, 256
 
 
-def encode_prompt(pipeline: Any, prompt: str) -> Words:
+def encode_prompt(pipeline: Any, prompt: str) -> PromptEmbeds:
     # T5 marks the end
-    limit, tokens = longest(pipeline), count_tokens([pipeline.tokenizer_2], prompt) + 1
+    limit, tokens = max_t5_tokens(pipeline), count_tokens([pipeline.tokenizer_2], prompt) + 1
     if tokens > limit:
         raise GenerationError(
             f"the prompt is too long: {tokens} tokens, and this FLUX model reads {limit}. Shorten "
@@ -45,7 +45,7 @@ def encode_prompt(pipeline: Any, prompt: str) -> Words:
     return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
 
 
-def encode_negative(pipeline: Any, prompt: str) -> Words:
+def encode_negative(pipeline: Any, prompt: str) -> PromptEmbeds:
     return encode_prompt(pipeline, prompt)
 
 
@@ -72,9 +72,9 @@ def drawn_steps(steps: int, strength: float) -> int:
     return steps - int(max(steps - min(steps * strength, steps), 0))
 
 
-def longest(pipeline: Any) -> int:
+def max_t5_tokens(pipeline: Any) -> int:
     """Tokens of a prompt that the model reads: dev has an input for guidance, schnell has none."""
-    return LONGEST if pipeline.transformer.config.guidance_embeds else LONGEST_SCHNELL
+    return MAX_T5_TOKENS if pipeline.transformer.config.guidance_embeds else MAX_T5_TOKENS_SCHNELL
 
 
 def encode_pixels(pipeline: Any, pixels: torch.Tensor) -> torch.Tensor:
@@ -94,14 +94,18 @@ def unpack(pipeline: Any, latents: torch.Tensor, height: int, width: int) -> tor
 
 
 def predict(
-    denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor
+    denoiser: Any,
+    noisy: torch.Tensor,
+    timesteps: torch.Tensor,
+    prompt_embeds: PromptEmbeds,
+    frames: torch.Tensor,
 ) -> torch.Tensor:
     from diffusers import FluxPipeline
 
     count, channels, height, width = noisy.shape
     dtype, device = denoiser.dtype, noisy.device
     tokens = FluxPipeline._pack_latents(noisy.to(dtype), count, channels, height, width)
-    embeds = words["prompt_embeds"].to(dtype)
+    embeds = prompt_embeds["prompt_embeds"].to(dtype)
     guidance = (
         torch.full((count,), TRAINING_GUIDANCE, device=device)
         if denoiser.config.guidance_embeds
@@ -111,7 +115,7 @@ def predict(
         hidden_states=tokens,
         timestep=timesteps.to(device) / 1000,
         guidance=guidance,
-        pooled_projections=words["pooled_prompt_embeds"].to(dtype),
+        pooled_projections=prompt_embeds["pooled_prompt_embeds"].to(dtype),
         encoder_hidden_states=embeds,
         txt_ids=torch.zeros(embeds.shape[1], 3, device=device, dtype=dtype),
         img_ids=FluxPipeline._prepare_latent_image_ids(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from avatar_pipeline.diffusion.families import Words
+from avatar_pipeline.diffusion.families import PromptEmbeds
 from avatar_pipeline.diffusion.prompt_chunks import split_prompt
 
 PIPELINE = "StableDiffusionPipeline"
@@ -19,7 +19,7 @@ TEXT_ENCODERS = ("text_encoder",)
 PIPELINE_LATENTS = 4  # channels by which StableDiffusionImg2ImgPipeline tells latents from pictures
 
 
-def encode_prompt(pipeline: Any, prompt: str) -> Words:
+def encode_prompt(pipeline: Any, prompt: str) -> PromptEmbeds:
     parts = split_prompt(prompt, [pipeline.tokenizer])
     windows = [
         pipeline.encode_prompt([part], pipeline._execution_device, 1, False)[0] for part in parts
@@ -27,7 +27,7 @@ def encode_prompt(pipeline: Any, prompt: str) -> Words:
     return {"prompt_embeds": torch.cat(windows, dim=1)}
 
 
-def encode_negative(pipeline: Any, prompt: str) -> Words:
+def encode_negative(pipeline: Any, prompt: str) -> PromptEmbeds:
     return encode_prompt(pipeline, prompt)
 
 
@@ -75,11 +75,15 @@ def unpack(pipeline: Any, latents: torch.Tensor, height: int, width: int) -> tor
 
 
 def predict(
-    denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor
+    denoiser: Any,
+    noisy: torch.Tensor,
+    timesteps: torch.Tensor,
+    prompt_embeds: PromptEmbeds,
+    frames: torch.Tensor,
 ) -> torch.Tensor:
     return denoiser(
         noisy.to(denoiser.dtype),
         timesteps,
-        words["prompt_embeds"].to(denoiser.dtype),
+        prompt_embeds["prompt_embeds"].to(denoiser.dtype),
         return_dict=False,
     )[0]

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: a U-Net that is also told the picture's size, two CLIP text encoders, of
+"""Stable Diffusion XL: a U-Net that is also given the picture's size, two CLIP text encoders, of
 which the second gives a pooled vector.
 """
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from avatar_pipeline.diffusion.families import Words
+from avatar_pipeline.diffusion.families import PromptEmbeds
 from avatar_pipeline.diffusion.families.sd import (
     decode_latents,
     drawn_steps,
@@ -36,7 +36,7 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 CELL = 8  # pixels a side of a latent cell
 
 
-def encode_prompt(pipeline: Any, prompt: str) -> Words:
+def encode_prompt(pipeline: Any, prompt: str) -> PromptEmbeds:
     windows, pooled = [], []
     for part in split_prompt(prompt, [pipeline.tokenizer, pipeline.tokenizer_2]):
         embeds, _, vector, _ = pipeline.encode_prompt(
@@ -47,12 +47,16 @@ def encode_prompt(pipeline: Any, prompt: str) -> Words:
     return {"prompt_embeds": torch.cat(windows, dim=1), "pooled_prompt_embeds": pooled[0]}
 
 
-def encode_negative(pipeline: Any, prompt: str) -> Words:
-    words = encode_prompt(pipeline, prompt)
+def encode_negative(pipeline: Any, prompt: str) -> PromptEmbeds:
+    prompt_embeds = encode_prompt(pipeline, prompt)
     # The base model was trained with zeros, not with an empty prompt, where there are no words; its
     # model_index.json says so.
     nothing = not prompt and pipeline.config.force_zeros_for_empty_prompt
-    return {name: torch.zeros_like(tensor) for name, tensor in words.items()} if nothing else words
+    return (
+        {name: torch.zeros_like(tensor) for name, tensor in prompt_embeds.items()}
+        if nothing
+        else prompt_embeds
+    )
 
 
 def pooled_part(pipeline: Any, prompt: str) -> str:
@@ -60,7 +64,11 @@ def pooled_part(pipeline: Any, prompt: str) -> str:
 
 
 def predict(
-    denoiser: Any, noisy: torch.Tensor, timesteps: torch.Tensor, words: Words, frames: torch.Tensor
+    denoiser: Any,
+    noisy: torch.Tensor,
+    timesteps: torch.Tensor,
+    prompt_embeds: PromptEmbeds,
+    frames: torch.Tensor,
 ) -> torch.Tensor:
     count, _, height, width = noisy.shape
     # original size, upper left corner of the crop, target size
@@ -69,9 +77,9 @@ def predict(
     return denoiser(
         noisy.to(denoiser.dtype),
         timesteps,
-        words["prompt_embeds"].to(denoiser.dtype),
+        prompt_embeds["prompt_embeds"].to(denoiser.dtype),
         added_cond_kwargs={
-            "text_embeds": words["pooled_prompt_embeds"].to(denoiser.dtype),
+            "text_embeds": prompt_embeds["pooled_prompt_embeds"].to(denoiser.dtype),
             "time_ids": time_ids,
         },
         return_dict=False,

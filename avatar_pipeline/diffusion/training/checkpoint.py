@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 FORMAT = "avatar_pipeline.checkpoint.1"
 # Raise it when the same state would go on to another result: older checkpoints are then not used.
 CODE_VERSION = "2"
-# between checkpoints: what a kill costs at most, beside the step or the evaluation that it hits
-SECONDS = 60.0
+# what a kill costs at most, beside the step or the evaluation that it hits
+CHECKPOINT_INTERVAL_S = 60.0
 
 
 class Checkpoints(Protocol):
@@ -25,7 +25,7 @@ class Checkpoints(Protocol):
     """
 
     def load(self) -> bytes | None:
-        """What was saved last, None when nothing was."""
+        """Return what was saved last, None when nothing was."""
 
     def save(self, data: bytes) -> None:
         """Replace what was saved. Raises StoreError when it cannot be stored; then the last one is
@@ -37,15 +37,16 @@ class Checkpoints(Protocol):
 
 
 def pack(key: str, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> bytes:
-    """A checkpoint's file. key: what it is bound to. state: what JSON can hold; numbers come back
-    bit for bit.
+    """Return a checkpoint's file. key: what it is bound to. state: what JSON can hold; numbers come
+    back bit for bit.
     """
     from avatar_pipeline.diffusion.training.files import to_bytes
 
     contents = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    words = json.dumps(state)
+    encoded = json.dumps(state)
     return to_bytes(
-        contents, {"format": FORMAT, "key": key, "state": words, "sha256": _sha256(contents, words)}
+        contents,
+        {"format": FORMAT, "key": key, "state": encoded, "sha256": _sha256(contents, encoded)},
     )
 
 
@@ -80,7 +81,7 @@ def _sha256(tensors: Mapping[str, torch.Tensor], state: str) -> str:
 
 
 def below(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """The tensors whose names start with `prefix.`, without it."""
+    """Return the tensors whose names start with `prefix.`, without it."""
     return {
         name.removeprefix(f"{prefix}."): value
         for name, value in tensors.items()

@@ -20,7 +20,7 @@ from avatar_pipeline.diffusion.training.checkpoint import below
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 # a bucket's tensors, and its groups of tensors
-PICTURES, WORDS = ("latents", "faces", "frames"), ("captions", "empty")
+IMAGE_TENSORS, EMBED_TENSORS = ("latents", "faces", "frames"), ("captions", "empty")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,12 @@ class Bucket:
     empty: Mapping[str, torch.Tensor]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All of it by name."""
-        found = {name: getattr(self, name) for name in PICTURES}
+        """Return all of it by name."""
+        found = {name: getattr(self, name) for name in IMAGE_TENSORS}
         return found | {
-            f"{kind}.{name}": value for kind in WORDS for name, value in getattr(self, kind).items()
+            f"{kind}.{name}": value
+            for kind in EMBED_TENSORS
+            for name, value in getattr(self, kind).items()
         }
 
 
@@ -54,11 +56,11 @@ class LoraDataset:
     buckets: tuple[Bucket, ...]
 
     def to(self, device: str) -> LoraDataset:
-        """The same on a device."""
+        """Return the same on a device."""
         return from_tensors({name: value.to(device) for name, value in self.tensors().items()})
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """All of it by name, for a file; `from_tensors` reads it back."""
+        """Return all of it by name, for a file; `from_tensors` reads it back."""
         return {
             f"{number}.{name}": value.cpu().contiguous()
             for number, bucket in enumerate(self.buckets)
@@ -67,11 +69,11 @@ class LoraDataset:
 
 
 def from_tensors(tensors: Mapping[str, torch.Tensor]) -> LoraDataset:
-    """A data set from what `LoraDataset.tensors` gave."""
+    """Return a data set from what `LoraDataset.tensors` gave."""
     buckets = []
     for number in range(len({name.partition(".")[0] for name in tensors})):
         found = below(tensors, str(number))
-        captions, empty = (below(found, kind) for kind in WORDS)
+        captions, empty = (below(found, kind) for kind in EMBED_TENSORS)
         buckets.append(Bucket(found["latents"], found["faces"], found["frames"], captions, empty))
     return LoraDataset(tuple(buckets))
 
@@ -93,10 +95,10 @@ def encode_dataset(
     boxes: Sequence[Box | None] = faces if faces is not None else [None] * len(images)
     # One by one: in a batch the matrix products of another shape may round another way, and a
     # caption would depend on its company.
-    words = [encode(session, caption) for caption in captions]
+    prompt_embeds = [encode(session, caption) for caption in captions]
     grouped: dict[tuple[int, int, int], list[int]] = {}
     for index, image in enumerate(images):
-        key = (*bucket_size(preset, image.width, image.height), token_count(words[index]))
+        key = (*bucket_size(preset, image.width, image.height), token_count(prompt_embeds[index]))
         grouped.setdefault(key, []).append(index)
     buckets = []
     with torch.no_grad(), whole_pictures(session):
@@ -119,8 +121,8 @@ def encode_dataset(
                     torch.stack(masks).to(latents[0].device),
                     torch.tensor(frames),
                     {
-                        name: torch.cat([words[index][name].float() for index in members])
-                        for name in words[0]
+                        name: torch.cat([prompt_embeds[index][name].float() for index in members])
+                        for name in prompt_embeds[0]
                     },
                     {
                         name: value.float()
@@ -133,8 +135,8 @@ def encode_dataset(
 
 @contextmanager
 def whole_pictures(session: PipelineSession) -> Iterator[None]:
-    """The autoencoder takes pictures whole while the block runs: in tiles, which a plan for little
-    memory has, latents come out otherwise.
+    """Let the autoencoder take pictures whole while the block runs: in tiles, which a plan for
+    little memory has, latents come out otherwise.
 
     On a card, the denoiser makes room meanwhile where the plan leaves all parts there.
     """
@@ -207,8 +209,8 @@ def face_weights(faces: torch.Tensor, weight: float) -> torch.Tensor:
 def _fill(
     image: Image.Image, width: int, height: int, box: Box | None
 ) -> tuple[Image.Image, Box | None, tuple[int, int]]:
-    """The picture scaled and cropped to fill `width` x `height`, its middle kept; where the box is
-    then; top and left of the crop.
+    """Return the picture scaled and cropped to fill `width` x `height`, its middle kept; where the
+    box is then; top and left of the crop.
     """
     if image.size == (width, height):
         return image, box, (0, 0)

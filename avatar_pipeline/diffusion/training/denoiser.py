@@ -10,18 +10,18 @@ import torch
 
 from avatar_pipeline.core.errors import GenerationError, ModelError
 from avatar_pipeline.diffusion.fp8 import store_in_fp8
+from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
 from avatar_pipeline.diffusion.lora import ADAPTER
 from avatar_pipeline.diffusion.session import PipelineSession
-from avatar_pipeline.diffusion.training.optional import optional_package
-from avatar_pipeline.diffusion.training.settings import Hyperparameters
+from avatar_pipeline.diffusion.training.optimizer import optional_package
 
 
 class Trainable:
     """A denoiser with a fresh LoRA in it.
 
     masters: the LoRA's weights in float32, which the optimizer changes. Where the model computes in
-    another precision, its own copies are rounded from them after each step (`publish`): updates
-    smaller than the rounding still add up.
+    another precision, its own copies are rounded from them after each step (`sync_from_master`):
+    updates smaller than the rounding still add up.
     """
 
     def __init__(self, denoiser: Any, parameters: list[torch.nn.Parameter], where: str) -> None:
@@ -37,7 +37,7 @@ class Trainable:
             else list(parameters)
         )
 
-    def collect(self) -> None:
+    def gather_gradients(self) -> None:
         """Add the gradients of the model's copies to the masters', after each backward pass: sums
         in half precision lose what is small.
         """
@@ -49,7 +49,7 @@ class Trainable:
                 master.grad = gradient if master.grad is None else master.grad + gradient
                 parameter.grad = None
 
-    def publish(self) -> None:
+    def sync_from_master(self) -> None:
         """Give the model the masters' values."""
         if self.apart:
             with torch.no_grad():
@@ -57,7 +57,7 @@ class Trainable:
                     parameter.copy_(master)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """The LoRA's weights in float32 by PEFT's names."""
+        """Return the LoRA's weights in float32 by PEFT's names."""
         from peft.utils import get_peft_model_state_dict
 
         names = {
@@ -73,19 +73,20 @@ class Trainable:
 
 @contextmanager
 def trainable(
-    session: PipelineSession, settings: Hyperparameters, seed: int
+    session: PipelineSession, hyperparameters: LoraHyperparameters, seed: int
 ) -> Iterator[Trainable]:
-    """A fresh LoRA in the session's denoiser while the block runs.
+    """Put a fresh LoRA into the session's denoiser while the block runs.
 
-    Afterwards the base model is as it was; after a quantised training the session has dropped it,
+    Afterwards the base model is as it was; after a quantized training the session has dropped it,
     and loads it again when it is used.
     """
-    if settings.dora and settings.quantise == "fp8":
+    if hyperparameters.use_dora and hyperparameters.quantization == "fp8":
         raise GenerationError(
-            "dora and quantise: fp8 do not go together: DoRA needs the base weights in full. Use "
-            "quantise: none or nf4."
+            "use_dora and quantization: fp8 do not go together: DoRA needs the base weights in "
+            "full. "
+            "Use quantization: none or nf4."
         )
-    if settings.quantise == "nf4":
+    if hyperparameters.quantization == "nf4":
         _load_in_nf4(session)
     denoiser = session.denoiser
     if session.plan and session.plan.offload == "group":
@@ -96,12 +97,12 @@ def trainable(
         )
     compiled: list[Any] = []
     try:
-        parameters = _add_adapter(denoiser, settings, seed, session.device.dtype)
-        if settings.quantise == "fp8":
+        parameters = _add_adapter(denoiser, hyperparameters, seed, session.device.dtype)
+        if hyperparameters.quantization == "fp8":
             store_in_fp8(denoiser)
-        if settings.gradient_checkpointing:
+        if hyperparameters.gradient_checkpointing:
             denoiser.enable_gradient_checkpointing()
-        if settings.compile:
+        if hyperparameters.compile:
             denoiser.compile_repeated_blocks()
             compiled = [
                 module
@@ -112,19 +113,19 @@ def trainable(
     finally:
         for module in compiled:
             module._compiled_call_impl = None
-        if settings.quantise != "none":
+        if hyperparameters.quantization != "none":
             session.close()
         else:
-            if settings.gradient_checkpointing:
+            if hyperparameters.gradient_checkpointing:
                 denoiser.disable_gradient_checkpointing()
             if ADAPTER in getattr(denoiser, "peft_config", {}):
                 denoiser.delete_adapters(ADAPTER)
 
 
 @contextmanager
-def parked(session: PipelineSession) -> Iterator[None]:
-    """The denoiser on the card, text encoders and autoencoder off it while the block runs: training
-    has no use for them.
+def encoders_offloaded(session: PipelineSession) -> Iterator[None]:
+    """Keep the denoiser on the card, text encoders and autoencoder off it while the block runs:
+    training has no use for them.
 
     Model offload, which would bring the denoiser in and out, rests meanwhile. On a CPU there is
     nowhere to go.
@@ -146,8 +147,8 @@ def parked(session: PipelineSession) -> Iterator[None]:
 
 
 def kernels(session: PipelineSession) -> AbstractContextManager[Any]:
-    """The kernels of both passes: the backward one computes the forward one again where gradient
-    checkpointing is on.
+    """Return the kernels of both passes: the backward one computes the forward one again where
+    gradient checkpointing is on.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -157,7 +158,7 @@ def kernels(session: PipelineSession) -> AbstractContextManager[Any]:
 
 
 def _add_adapter(
-    denoiser: Any, settings: Hyperparameters, seed: int, dtype: torch.dtype
+    denoiser: Any, hyperparameters: LoraHyperparameters, seed: int, dtype: torch.dtype
 ) -> list[torch.nn.Parameter]:
     """Add a fresh LoRA and return its weights: in the model's precision on a GPU, in float32
     elsewhere.
@@ -168,12 +169,12 @@ def _add_adapter(
     denoiser.requires_grad_(False)
     torch.manual_seed(seed)  # PEFT draws the initial weights from the global generator
     config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
+        r=hyperparameters.rank,
+        lora_alpha=hyperparameters.alpha,
         init_lora_weights="gaussian",
-        target_modules=list(settings.targets),
-        use_rslora=settings.rslora,
-        use_dora=settings.dora,
+        target_modules=list(hyperparameters.targets),
+        use_rslora=hyperparameters.use_rslora,
+        use_dora=hyperparameters.use_dora,
     )
     try:
         denoiser.add_adapter(config, adapter_name=ADAPTER)
@@ -194,9 +195,10 @@ def _load_in_nf4(session: PipelineSession) -> None:
     """
     if session.device.kind != "cuda":
         raise ModelError(
-            "quantise: nf4 needs a CUDA device. Use quantise: fp8, which works everywhere, or none."
+            "quantization: nf4 needs a CUDA device. Use quantization: fp8, which works everywhere, "
+            "or none."
         )
-    optional_package("bitsandbytes", "quantise: nf4", "quantise: fp8")
+    optional_package("bitsandbytes", "quantization: nf4", "quantization: fp8")
     from diffusers import BitsAndBytesConfig
 
     pipeline: Any = session.pipeline

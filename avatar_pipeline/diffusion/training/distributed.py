@@ -17,22 +17,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.scratch import scratch_folder
 from avatar_pipeline.diffusion.device import Device
-from avatar_pipeline.diffusion.session import PipelineSession
-from avatar_pipeline.diffusion.training.dataset import LoraDataset
+from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
+from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.session import open_session
+from avatar_pipeline.diffusion.training.dataset import from_tensors
 from avatar_pipeline.diffusion.training.files import to_bytes
-from avatar_pipeline.diffusion.training.settings import Hyperparameters
+from avatar_pipeline.diffusion.training.types import TrainingJob
 
 WORKER = "avatar_pipeline.diffusion.training.worker"
 # Workers wait in the middle of a step while rank 0 evaluates: longer than any evaluation takes.
-TIMEOUT = timedelta(minutes=60)
+EVALUATION_TIMEOUT = timedelta(minutes=60)
 
 
-class Alone:
-    """One process has the whole batch."""
+class SingleProcess:
+    """The only process of a training: it has the whole batch."""
 
     rank = 0
     size = 1
@@ -42,15 +45,15 @@ class Alone:
         return loss
 
     def decide(self, stop: bool) -> bool:
-        """What rank 0 decided."""
+        """Return what rank 0 decided."""
         return stop
 
-    def share(self, batch: int) -> slice:
-        """This process's part of a batch."""
+    def local_slice(self, batch: int) -> slice:
+        """Return this process's part of a batch."""
         return slice(0, batch)
 
 
-class Group(Alone):
+class ProcessGroup(SingleProcess):
     """One of several processes, connected through accelerate."""
 
     def __init__(
@@ -82,7 +85,7 @@ class Group(Alone):
             ).item()
         )
 
-    def share(self, batch: int) -> slice:
+    def local_slice(self, batch: int) -> slice:
         part = batch // self.size
         return slice(self.rank * part, (self.rank + 1) * part)
 
@@ -116,27 +119,21 @@ class Group(Alone):
 
 
 @contextmanager
-def group(
-    session: PipelineSession,
-    dataset: LoraDataset,
-    prior: LoraDataset | None,
-    settings: Hyperparameters,
-    seed: int,
-    checkpoint: bytes | None,
-) -> Iterator[Alone]:
-    """The processes of one training, this one among them. They end with the block, whatever ends
-    it.
+def process_group(job: TrainingJob, checkpoint: bytes | None) -> Iterator[SingleProcess]:
+    """Start the processes of one training, this one among them. They end with the block, whatever
+    ends it.
     """
-    if settings.processes == 1:
-        yield Alone()
+    count, device = job.hyperparameters.processes, job.session.device
+    if count == 1:
+        yield SingleProcess()
         return
     with scratch_folder() as folder:
-        _write_job(folder, session, dataset, prior, settings, seed, checkpoint)
+        _write_job(folder, job, checkpoint)
         port = _free_port()
-        places = _places(session.device, settings.processes, port)
+        places = _places(device, count, port)
         workers, logs = [], []
         try:
-            for rank in range(1, settings.processes):
+            for rank in range(1, count):
                 logs.append(folder / f"{rank}.log")
                 with logs[-1].open("wb") as log:
                     # It ends when its standard input does: with this process, however that ends.
@@ -149,8 +146,8 @@ def group(
                             stderr=subprocess.STDOUT,
                         )
                     )
-            with joined(places[0], session.device.kind) as accelerator:
-                yield Group(accelerator, workers, logs)
+            with joined(places[0], device.kind) as accelerator:
+                yield ProcessGroup(accelerator, workers, logs)
                 for worker in workers:
                     worker.wait(60)
         finally:
@@ -163,7 +160,7 @@ def group(
 
 @contextmanager
 def joined(environment: Mapping[str, str], kind: str) -> Iterator[Any]:
-    """This process as a member of the group that the environment names; yields its Accelerator.
+    """Make this process a member of the group that the environment names; yields its Accelerator.
     Leaves no trace.
     """
     from accelerate import Accelerator
@@ -174,7 +171,7 @@ def joined(environment: Mapping[str, str], kind: str) -> Iterator[Any]:
     os.environ.update(environment)
     try:
         yield Accelerator(
-            cpu=kind == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=TIMEOUT)]
+            cpu=kind == "cpu", kwargs_handlers=[InitProcessGroupKwargs(timeout=EVALUATION_TIMEOUT)]
         )
     finally:
         if torch.distributed.is_initialized():
@@ -186,7 +183,7 @@ def joined(environment: Mapping[str, str], kind: str) -> Iterator[Any]:
 
 
 def _places(device: Device, size: int, port: int) -> list[dict[str, str]]:
-    """The environment of each process by rank: what torch.distributed and accelerate read.
+    """Return the environment of each process by rank: what torch.distributed and accelerate read.
 
     Rank 0 has its card already, and calls it by its number among all. Each worker sees one card
     only, one of the others: then "cuda" means the right one there. Raises GenerationError when
@@ -222,26 +219,45 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _write_job(
-    folder: Path,
-    session: PipelineSession,
-    dataset: LoraDataset,
-    prior: LoraDataset | None,
-    settings: Hyperparameters,
-    seed: int,
-    checkpoint: bytes | None,
-) -> None:
-    """What a worker needs to know, as files without pickles."""
-    (folder / "dataset.safetensors").write_bytes(to_bytes(dataset.tensors(), {}))
-    if prior is not None:
-        (folder / "prior.safetensors").write_bytes(to_bytes(prior.tensors(), {}))
+def _write_job(folder: Path, job: TrainingJob, checkpoint: bytes | None) -> None:
+    """Write what a worker needs to know, as files without pickles; `read_job` reads it."""
+    (folder / "dataset.safetensors").write_bytes(to_bytes(job.dataset.tensors(), {}))
+    if job.prior is not None:
+        (folder / "prior.safetensors").write_bytes(to_bytes(job.prior.tensors(), {}))
     if checkpoint is not None:
         (folder / "checkpoint.safetensors").write_bytes(checkpoint)
-    job = {
-        "preset": asdict(session.preset),
+    session = job.session
+    lora = session.preset.lora.model_dump(mode="json")
+    about = {
+        "preset": {**asdict(session.preset), "lora": lora},
         "model": str(session.model),
         "device": session.device.kind,
-        "settings": asdict(settings),
-        "seed": seed,
+        "hyperparameters": job.hyperparameters.model_dump(mode="json"),
+        "seed": job.seed,
     }
-    (folder / "job.json").write_text(json.dumps(job))
+    (folder / "job.json").write_text(json.dumps(about))
+
+
+def read_job(folder: Path) -> tuple[TrainingJob, bytes | None, str]:
+    """Read what rank 0 has written into a folder: the job, the checkpoint to go on from, and the
+    kind of its device.
+    """
+    about: dict[str, Any] = json.loads((folder / "job.json").read_text())
+    lora = LoraHyperparameters(**about["preset"].pop("lora"))
+    preset = Preset(**_tuples(about["preset"]), lora=lora)
+    prior, checkpoint = folder / "prior.safetensors", folder / "checkpoint.safetensors"
+    job = TrainingJob(
+        open_session(preset, about["device"], about["model"]),
+        from_tensors(load_file(folder / "dataset.safetensors")),
+        LoraHyperparameters(**about["hyperparameters"]),
+        about["seed"],
+        from_tensors(load_file(prior)) if prior.is_file() else None,
+    )
+    return job, checkpoint.read_bytes() if checkpoint.is_file() else None, about["device"]
+
+
+def _tuples(value: Any) -> Any:
+    """Return a value from JSON with the tuples that its lists were."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value

@@ -21,7 +21,7 @@ ADAPTER_METADATA = "lora_adapter_metadata"  # diffusers.loaders.lora_base.LORA_A
 
 
 def lora_file(trained: Trainable, part: str) -> bytes:
-    """The LoRA of `part` ("unet", "transformer") as a file.
+    """Return the LoRA of `part` ("unet", "transformer") as a file.
 
     Its metadata holds rank and alpha: without them a LoRA whose alpha differs from its rank is
     loaded too strong or too weak.
@@ -53,7 +53,7 @@ def adapter_config(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def annotate(data: bytes, notes: Mapping[str, str]) -> bytes:
-    """The same file with further top-level metadata. The tensors are not touched."""
+    """Return the same file with further top-level metadata. The tensors are not touched."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     header["__metadata__"] = {**header.get("__metadata__", {}), **notes}
@@ -61,12 +61,12 @@ def annotate(data: bytes, notes: Mapping[str, str]) -> bytes:
 
 
 def to_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file. The same contents give the same bytes."""
+    """Return the bytes of a safetensors file. The same contents give the same bytes."""
     return sorted_header(save(dict(tensors), dict(metadata)))
 
 
 def sorted_header(data: bytes) -> bytes:
-    """The same safetensors file with its header's keys in alphabetical order.
+    """Return the same safetensors file with its header's keys in alphabetical order.
 
     The library keeps metadata in a hash map and writes them in another order each time: the same
     LoRA would have two digests.

@@ -15,14 +15,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from avatar_pipeline import __version__
+from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.training.files import adapter_config, read, to_bytes
 from avatar_pipeline.diffusion.training.noising import Prediction
-from avatar_pipeline.diffusion.training.settings import Hyperparameters
 
 # What sd-scripts writes for each family: ss_base_model_version, modelspec.architecture,
 # modelspec.implementation, ss_network_module.
@@ -63,10 +64,25 @@ PREDICTION_TYPES: dict[Prediction, str] = {"epsilon": "epsilon", "v_prediction":
 Layer = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # down, up, DoRA's magnitudes
 
 
+@dataclass(frozen=True)
+class LoraFacts:
+    """What a LoRA was trained on. actor, trigger: who it shows, and the word that calls for them.
+    captions: one for each picture. class_pictures: how many. seed: of the training. step: the one
+    that was kept.
+    """
+
+    actor: str
+    trigger: str
+    captions: Sequence[str]
+    class_pictures: int
+    seed: int
+    step: int
+
+
 def kohya_file(
     weights: bytes, preset: Preset, layers_per_block: int, notes: Mapping[str, str]
 ) -> bytes | None:
-    """The file in kohya's format, from a LoRA in diffusers' format.
+    """Return the file in kohya's format, from a LoRA in diffusers' format.
 
     layers_per_block: of the U-Net. notes: further metadata, as `training_notes` gives it.
     None for what the format cannot hold: DoRA on FLUX, whose fused layers would need magnitudes for
@@ -109,16 +125,11 @@ def kohya_file(
 def training_notes(
     preset: Preset,
     prediction: Prediction,
-    settings: Hyperparameters,
-    actor: str,
-    trigger: str,
-    captions: Sequence[str],
-    class_pictures: int,
-    seed: int,
-    step: int,
+    hyperparameters: LoraHyperparameters,
+    facts: LoraFacts,
 ) -> dict[str, str]:
-    """The `ss_*` and `modelspec.*` metadata that other programs show or go by. prediction: what the
-    base model predicts.
+    """Return the `ss_*` and `modelspec.*` metadata that other programs show or go by. prediction:
+    what the base model predicts.
 
     modelspec.date and ss_training_started_at are left out: the same training shall give the same
     bytes; the manifest has the time.
@@ -129,41 +140,49 @@ def training_notes(
     )
     # As sd-scripts counts tags: by training folder, which it names {repeats}_{subject}, the
     # captions taken apart at the commas.
-    tags = Counter(tag.strip() for caption in captions for tag in caption.split(",") if tag.strip())
-    folder = f"1_{actor}"
-    arguments: dict[str, str] = {"rslora": "True"} if settings.rslora else {}
+    tags = Counter(
+        tag.strip() for caption in facts.captions for tag in caption.split(",") if tag.strip()
+    )
+    folder = f"1_{facts.actor}"
+    switches = {"rslora": hyperparameters.use_rslora, "use_dora": hyperparameters.use_dora}
+    arguments = {name: "True" for name, on in switches.items() if on}
+    passes = hyperparameters.gradient_accumulation_steps
     notes = {
         "ss_network_module": module,
-        "ss_network_args": json.dumps(arguments | ({"use_dora": "True"} if settings.dora else {})),
+        "ss_network_args": json.dumps(
+            arguments | ({"use_dora": "True"} if hyperparameters.use_dora else {})
+        ),
         "ss_base_model_version": version,
         "ss_sd_model_name": preset.model_id,
         "ss_v2": "False",
-        "ss_output_name": actor,
-        "ss_num_train_images": str(len(captions)),
-        "ss_num_reg_images": str(class_pictures),
-        "ss_prior_loss_weight": str(settings.prior_weight),
-        "ss_learning_rate": str(settings.learning_rate),
-        "ss_optimizer": settings.optimizer,
+        "ss_output_name": facts.actor,
+        "ss_num_train_images": str(len(facts.captions)),
+        "ss_num_reg_images": str(facts.class_pictures),
+        "ss_prior_loss_weight": str(hyperparameters.prior_loss_weight),
+        "ss_learning_rate": str(hyperparameters.learning_rate),
+        "ss_optimizer": hyperparameters.optimizer,
         "ss_lr_scheduler": "cosine",
-        "ss_max_train_steps": str(settings.steps),
-        "ss_steps": str(step),
-        "ss_seed": str(seed),
-        "ss_total_batch_size": str(settings.batch_size * settings.accumulation),
-        "ss_gradient_accumulation_steps": str(settings.accumulation),
-        "ss_gradient_checkpointing": str(settings.gradient_checkpointing),
-        "ss_min_snr_gamma": str(settings.min_snr or None),
-        "ss_caption_dropout_rate": str(settings.caption_dropout),
+        "ss_max_train_steps": str(hyperparameters.max_train_steps),
+        "ss_steps": str(facts.step),
+        "ss_seed": str(facts.seed),
+        "ss_total_batch_size": str(
+            hyperparameters.batch_size * hyperparameters.gradient_accumulation_steps
+        ),
+        "ss_gradient_accumulation_steps": str(passes),
+        "ss_gradient_checkpointing": str(hyperparameters.gradient_checkpointing),
+        "ss_min_snr_gamma": str(hyperparameters.snr_gamma or None),
+        "ss_caption_dropout_rate": str(hyperparameters.caption_dropout),
         "ss_resolution": str((preset.width, preset.height)),
         "ss_enable_bucket": "True",
         "ss_tag_frequency": json.dumps({folder: dict(sorted(tags.items()))}),
-        "ss_dataset_dirs": json.dumps({folder: {"n_repeats": 1, "img_count": len(captions)}}),
+        "ss_dataset_dirs": json.dumps({folder: {"n_repeats": 1, "img_count": len(facts.captions)}}),
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": architecture,
         "modelspec.implementation": implementation,
         "modelspec.implementation_version": f"avatar_pipeline/{__version__}",
-        "modelspec.title": actor,
+        "modelspec.title": facts.actor,
         "modelspec.resolution": f"{preset.width}x{preset.height}",
-        "modelspec.trigger_phrase": trigger,
+        "modelspec.trigger_phrase": facts.trigger,
         "modelspec.license": preset.licence,
     }
     kind = PREDICTION_TYPES.get(prediction)
@@ -171,8 +190,8 @@ def training_notes(
 
 
 def sgm_name(name: str, layers_per_block: int) -> str:
-    """The original U-Net's name of a module that diffusers calls `name`: its blocks are numbered
-    through, with one more a level for the change of size.
+    """Return the original U-Net's name of a module that diffusers calls `name`: its blocks are
+    numbered through, with one more a level for the change of size.
     """
     found = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.+)", name)
     if found:
@@ -191,7 +210,7 @@ def sgm_name(name: str, layers_per_block: int) -> str:
 
 
 def _layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, Layer]:
-    """The LoRA's layers by diffusers' module names, the pipeline's part left out."""
+    """Return the LoRA's layers by diffusers' module names, the pipeline's part left out."""
     found: dict[str, Layer] = {}
     for key, down in tensors.items():
         if key.endswith(".lora_A.weight"):
@@ -206,7 +225,7 @@ def _layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, Layer]:
 
 
 def _flux(layers: Mapping[str, Layer], rank: int) -> tuple[dict[str, Layer], set[str]]:
-    """The layers by the original transformer's names, and those of ours that have no place
+    """Return the layers by the original transformer's names, and those of ours that have no place
     there.
     """
     found: dict[str, Layer] = {}
@@ -238,7 +257,7 @@ def _flux(layers: Mapping[str, Layer], rank: int) -> tuple[dict[str, Layer], set
 
 
 def _fused(parts: Sequence[Layer | None], rows: Sequence[int], rank: int) -> Layer:
-    """One layer for several that share their input: downs one below the other, ups along the
+    """Return one layer for several that share their input: downs one below the other, ups along the
     diagonal, zeros for a missing one.
     """
     first = next(part for part in parts if part is not None)

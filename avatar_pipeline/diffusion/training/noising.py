@@ -1,6 +1,4 @@
-"""What the denoiser is asked and what it should have answered: noise levels, noisy latents,
-targets, weights of the loss.
-"""
+"""Noise levels, noisy latents, and what the denoiser should predict for them."""
 
 from __future__ import annotations
 
@@ -12,16 +10,18 @@ from typing import Any, Literal
 import torch
 
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.diffusion.training.settings import Hyperparameters
+from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
 
 Prediction = Literal["epsilon", "v_prediction", "flow"]
 TIMESTEPS = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """noisy, target: (N, C, h, w). timesteps: (N,) in 0-1000. weight: (N, 1, 1, 1) of each
-    picture's loss, None for all alike.
+class TrainingTarget:
+    """A batch of noisy latents and what the denoiser should predict for them.
+
+    noisy, target: (N, C, h, w). timesteps: (N,) in 0-1000. weight: (N, 1, 1, 1) of each picture's
+    loss, None for all alike.
     """
 
     noisy: torch.Tensor
@@ -37,9 +37,9 @@ class Objective:
     Raises ModelError for any other kind.
     """
 
-    def __init__(self, scheduler: Any, settings: Hyperparameters) -> None:
+    def __init__(self, scheduler: Any, hyperparameters: LoraHyperparameters) -> None:
         self.prediction = prediction(scheduler)
-        self._settings = settings
+        self._hyperparameters = hyperparameters
         self._shift: Callable[[int, torch.Tensor], torch.Tensor] | None = None
         if self.prediction == "flow":
             if type(scheduler).__name__.startswith("FlowMatch"):
@@ -49,7 +49,7 @@ class Objective:
 
             self._noise_schedule = DDPMScheduler.from_config(scheduler.config)
 
-    def ask(self, clean: torch.Tensor, random: torch.Generator) -> Question:
+    def sample_batch(self, clean: torch.Tensor, random: torch.Generator) -> TrainingTarget:
         """Draw noise and noise levels for clean latents (N, C, h, w). All draws are on the CPU, the
         same for every device.
         """
@@ -57,22 +57,20 @@ class Objective:
         if self.prediction == "flow":
             t = self._flow_times(clean, random).to(clean.device)
             mixed = torch.lerp(clean, noise, t[:, None, None, None])
-            return Question(mixed, noise - clean, t * TIMESTEPS, None)
+            return TrainingTarget(mixed, noise - clean, t * TIMESTEPS, None)
         steps = torch.randint(TIMESTEPS, (len(clean),), generator=random).to(clean.device)
         mixed = self._noise_schedule.add_noise(clean, noise, steps)
         velocity = self.prediction == "v_prediction"
         target = self._noise_schedule.get_velocity(clean, noise, steps) if velocity else noise
-        return Question(mixed, target, steps, self._snr_weight(steps))
+        return TrainingTarget(mixed, target, steps, self._snr_weight(steps))
 
     def _flow_times(self, clean: torch.Tensor, random: torch.Generator) -> torch.Tensor:
         """(N,) shares of noise: some drawn evenly, the others from a logit-normal (arXiv
         2403.03206), then shifted for the size.
         """
-        settings, count = self._settings, len(clean)
-        logits = (
-            torch.randn(count, generator=random) * settings.timestep_spread + settings.timestep_mean
-        )
-        evenly = torch.rand(count, generator=random) < settings.timestep_uniform
+        asked, count = self._hyperparameters, len(clean)
+        logits = torch.randn(count, generator=random) * asked.timestep_spread + asked.timestep_mean
+        evenly = torch.rand(count, generator=random) < asked.timestep_uniform
         t = torch.where(evenly, torch.rand(count, generator=random), torch.sigmoid(logits))
         return t if self._shift is None else self._shift(clean.shape[2] * clean.shape[3] // 4, t)
 
@@ -80,20 +78,20 @@ class Objective:
         """Min-SNR weights (arXiv 2303.09556, section 3.4): steps of little noise, which are easy,
         no longer outweigh the others.
         """
-        if not self._settings.min_snr:
+        if not self._hyperparameters.snr_gamma:
             return None
         from diffusers.training_utils import compute_snr
 
         snr = compute_snr(self._noise_schedule, steps)
-        capped = snr.clamp(max=self._settings.min_snr)
+        capped = snr.clamp(max=self._hyperparameters.snr_gamma)
         return (capped / (snr + 1 if self.prediction == "v_prediction" else snr))[
             :, None, None, None
         ]
 
 
 def prediction(scheduler: Any) -> Prediction:
-    """What the model that comes with this scheduler predicts. Raises ModelError for what cannot be
-    trained.
+    """Return what the model that comes with this scheduler predicts. Raises ModelError for what
+    cannot be trained.
     """
     kind = scheduler.config.get("prediction_type")
     if type(scheduler).__name__.startswith("FlowMatch") or kind == "flow_prediction":
@@ -114,10 +112,11 @@ def _time_shift(config: Any) -> Callable[[int, torch.Tensor], torch.Tensor]:
 
     def shifted(tokens: int, t: torch.Tensor) -> torch.Tensor:
         if config.use_dynamic_shifting:
-            share = (tokens - config.base_image_seq_len) / (
+            position = (tokens - config.base_image_seq_len) / (
                 config.max_image_seq_len - config.base_image_seq_len
             )
-            factor = math.exp(config.base_shift + share * (config.max_shift - config.base_shift))
+            span = config.max_shift - config.base_shift
+            factor = math.exp(config.base_shift + position * span)
         else:
             factor = config.shift
         return factor * t / (1 + (factor - 1) * t)

@@ -6,21 +6,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import torch
 
-from avatar_pipeline.diffusion.training.optional import optional_package
-from avatar_pipeline.diffusion.training.settings import OptimizerName
+from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.diffusion.hyperparameters import OptimizerName
 
 WEIGHT_DECAY = 1e-4
-WARM_UP = 10  # steps
+WARM_UP_STEPS = 10
 
 
 def make_optimizer(
     name: OptimizerName, parameters: Sequence[torch.Tensor], learning_rate: float
 ) -> torch.optim.Optimizer:
-    """Raises ModelError when the package of an optional optimizer is missing."""
+    """Return the optimizer called `name` over `parameters`.
+
+    Raises ModelError when the package of an optional one is missing.
+    """
     if name == "adamw":
         return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
     if name == "adamw8bit":
@@ -40,8 +44,8 @@ def make_optimizer(
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
-    """Ten steps of warm-up, then a cosine to a tenth."""
-    return min(1.0, step / WARM_UP) * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+    """Return the factor for a step: ten steps of warm-up, then a cosine to a tenth."""
+    return min(1.0, step / WARM_UP_STEPS) * (0.55 + 0.45 * math.cos(math.pi * step / steps))
 
 
 class AveragedWeights:
@@ -105,3 +109,18 @@ def unpack_optimizer(
 def gradient_norm(parameters: Sequence[torch.Tensor]) -> float:
     """Clip the gradients to length 1 together; returns the length that they had."""
     return float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))
+
+
+def optional_package(module: str, setting: str, instead: str) -> Any:
+    """Import a package that only some settings need.
+
+    Raises ModelError when it is missing; the message names the setting that wants it, and the one
+    that does without.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ModelError(
+            f"{setting} needs the package {module}, which cannot be imported ({error}). "
+            f"Install it: pip install 'avatar-pipeline[{module}]', or use {instead}."
+        ) from error

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from avatar_pipeline.core.errors import GenerationError
-from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.text_encoding import autocast
-from avatar_pipeline.diffusion.training import checkpoint
+from avatar_pipeline.diffusion.training.checkpoint import below, pack, unpack
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, face_weights
 from avatar_pipeline.diffusion.training.denoiser import Trainable, kernels
-from avatar_pipeline.diffusion.training.distributed import Alone
+from avatar_pipeline.diffusion.training.distributed import SingleProcess
 from avatar_pipeline.diffusion.training.files import lora_file
 from avatar_pipeline.diffusion.training.noising import Objective
 from avatar_pipeline.diffusion.training.optimizer import (
@@ -26,8 +25,7 @@ from avatar_pipeline.diffusion.training.optimizer import (
     pack_optimizer,
     unpack_optimizer,
 )
-from avatar_pipeline.diffusion.training.record import Evaluation, Step
-from avatar_pipeline.diffusion.training.settings import Hyperparameters
+from avatar_pipeline.diffusion.training.types import Evaluation, Step, TrainingJob
 
 Batch = tuple[int, torch.Tensor]  # a bucket, and places in it
 
@@ -36,53 +34,50 @@ class Training:
     """Everything that changes while a LoRA is trained; `pack` and `restore` are each other's
     inverse.
 
-    step: steps taken so far. best: the file of the best evaluation so far.
+    step: steps taken so far. best: the file of the best evaluation so far. checkpoint: what to go
+    on from.
     """
 
     def __init__(
         self,
-        session: PipelineSession,
+        job: TrainingJob,
         model: Trainable,
-        dataset: LoraDataset,
-        prior: LoraDataset | None,
-        settings: Hyperparameters,
-        seed: int,
-        processes: Alone,
+        processes: SingleProcess,
+        checkpoint: bytes | None = None,
     ) -> None:
+        session, asked = job.session, job.hyperparameters
         self.step = 0
         self.steps: list[Step] = []
         self.evaluations: dict[int, Evaluation] = {}
         self.best, self.best_step, self.best_score = b"", 0, math.inf
         self._stopped = False
-        self._session, self._model, self._settings, self._processes = (
-            session,
-            model,
-            settings,
-            processes,
-        )
-        self._dataset, self._prior = dataset, prior
-        self._objective = Objective(session.pipeline.scheduler, settings)
-        self._optimizer = make_optimizer(settings.optimizer, model.masters, settings.learning_rate)
+        self._session, self._model, self._processes = session, model, processes
+        self._hyperparameters = asked
+        self._dataset, self._prior = job.dataset, job.prior
+        self._objective = Objective(session.pipeline.scheduler, asked)
+        self._optimizer = make_optimizer(asked.optimizer, model.masters, asked.learning_rate)
         # float16 has no numbers for most of the gradients: the loss is scaled up, and steps in
         # which something overflows are left out.
         half = torch.float16 in (session.device.dtype, session.device.autocast)
         self._scaler = torch.amp.GradScaler(session.device.kind, enabled=half)
-        self._average = AveragedWeights(model.masters, settings.ema) if settings.ema else None
-        self._random = torch.Generator("cpu").manual_seed(seed)
-        parts = settings.steps * settings.accumulation
-        self._plan = plan_batches(dataset, settings.batch_size, parts, self._random)
+        self._average = AveragedWeights(model.masters, asked.ema) if asked.ema else None
+        self._random = torch.Generator("cpu").manual_seed(job.seed)
+        passes = asked.max_train_steps * asked.gradient_accumulation_steps
+        self._plan = plan_batches(job.dataset, asked.batch_size, passes, self._random)
         self._prior_plan = (
-            plan_batches(prior, settings.batch_size, parts, self._random) if prior else []
+            plan_batches(job.prior, asked.batch_size, passes, self._random) if job.prior else []
         )
         self._weights = [
-            face_weights(bucket.faces, settings.face_weight)[:, None] for bucket in dataset.buckets
+            face_weights(bucket.faces, asked.face_weight)[:, None] for bucket in job.dataset.buckets
         ]
+        if checkpoint is not None:
+            self.restore(checkpoint)
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing left to do."""
         return self._stopped or (
-            self.step == self._settings.steps and self.step in self.evaluations
+            self.step == self._hyperparameters.max_train_steps and self.step in self.evaluations
         )
 
     @property
@@ -90,7 +85,7 @@ class Training:
         """The step after which to evaluate next; the present one when its evaluation is still
         due.
         """
-        every, last = self._settings.evaluate_every, self._settings.steps
+        every, last = self._hyperparameters.evaluate_every, self._hyperparameters.max_train_steps
         if (
             self.step
             and (self.step % every == 0 or self.step == last)
@@ -101,20 +96,19 @@ class Training:
 
     def advance(self) -> Step:
         """Take one step. Raises GenerationError when the loss is not a number any more."""
-        settings, model = self._settings, self._model
+        asked, model = self._hyperparameters, self._model
         self.step += 1
-        rate = settings.learning_rate * learning_rate_factor(self.step, settings.steps)
+        rate = asked.learning_rate * learning_rate_factor(self.step, asked.max_train_steps)
         for parameter_group in self._optimizer.param_groups:
             parameter_group["lr"] = rate
         loss = torch.zeros(())
-        for part in range(
-            (self.step - 1) * settings.accumulation, self.step * settings.accumulation
-        ):
+        passes = asked.gradient_accumulation_steps
+        for part in range((self.step - 1) * passes, self.step * passes):
             loss = self._backward(self._dataset, self._plan[part], self._weights, 1.0) + loss.to(
                 self._session.device.where
             )
             if self._prior is not None:
-                self._backward(self._prior, self._prior_plan[part], None, settings.prior_weight)
+                self._backward(self._prior, self._prior_plan[part], None, asked.prior_loss_weight)
         gradients = [master.grad for master in model.masters if master.grad is not None]
         loss = self._processes.average(gradients, loss)
         if not torch.isfinite(loss):
@@ -127,7 +121,7 @@ class Training:
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad()
-        model.publish()
+        model.sync_from_master()
         if self._average:
             self._average.update(model.masters, self.step)
         self.steps.append(Step(self.step, loss.item(), rate, norm))
@@ -147,15 +141,15 @@ class Training:
             self._exchange()
         self.evaluations[self.step] = found
         since_best = sum(step > self.best_step for step in self.evaluations)
-        self._stopped = self._processes.decide(0 < self._settings.patience <= since_best)
+        self._stopped = self._processes.decide(0 < self._hyperparameters.patience <= since_best)
 
     def wait_for_evaluation(self) -> None:
-        """What a process does that does not evaluate itself."""
+        """Wait for rank 0's decision, in a process that does not evaluate itself."""
         self.evaluations[self.step] = Evaluation(math.inf)
         self._stopped = self._processes.decide(False)
 
     def pack(self, key: str) -> bytes:
-        """All of it as a checkpoint's file."""
+        """Return all of it as a checkpoint's file."""
         optimizer, rest = pack_optimizer(self._optimizer)
         tensors = {f"optimizer.{name}": value for name, value in optimizer.items()}
         tensors |= {f"weights.{index}": value for index, value in enumerate(self._model.masters)}
@@ -180,11 +174,11 @@ class Training:
                 [step, found.score, dict(found.facts)] for step, found in self.evaluations.items()
             ],
         }
-        return checkpoint.pack(key, tensors, state)
+        return pack(key, tensors, state)
 
     def restore(self, data: bytes) -> None:
         """Go on from what `pack` gave."""
-        found = checkpoint.unpack(None, data)
+        found = unpack(None, data)
         if found is None:
             raise ValueError("not a checkpoint")
         tensors, state = found
@@ -200,10 +194,8 @@ class Training:
                 master.copy_(tensors[f"weights.{index}"])
             for index, value in enumerate(self._average.values if self._average else ()):
                 value.copy_(tensors[f"average.{index}"])
-        self._model.publish()
-        unpack_optimizer(
-            self._optimizer, checkpoint.below(tensors, "optimizer"), state["optimizer"]
-        )
+        self._model.sync_from_master()
+        unpack_optimizer(self._optimizer, below(tensors, "optimizer"), state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         self._random.set_state(tensors["random.own"])
         torch.set_rng_state(tensors["random.global"])
@@ -214,16 +206,16 @@ class Training:
         """Add the gradients of one forward pass over this process's share of a batch; returns its
         loss, detached, before `factor`.
         """
-        settings, model = self._settings, self._model
+        asked, model = self._hyperparameters, self._model
         bucket, places = dataset.buckets[batch[0]], batch[1]
         clean = bucket.latents[places]
-        without = torch.rand(len(places), generator=self._random) < settings.caption_dropout
-        question = self._objective.ask(clean, self._random)
-        mine = self._processes.share(len(places))
-        words = {name: value[places] for name, value in bucket.captions.items()}
-        for name, value in words.items():
+        without = torch.rand(len(places), generator=self._random) < asked.caption_dropout
+        target = self._objective.sample_batch(clean, self._random)
+        mine = self._processes.local_slice(len(places))
+        prompt_embeds = {name: value[places] for name, value in bucket.captions.items()}
+        for name, value in prompt_embeds.items():
             value[without] = bucket.empty[name][0]
-        noisy = question.noisy[mine]
+        noisy = target.noisy[mine]
         if type(model.denoiser).__name__.startswith("UNet"):
             noisy = noisy.contiguous(memory_format=torch.channels_last)
         with kernels(self._session):
@@ -231,25 +223,25 @@ class Training:
                 predicted = self._session.family.predict(
                     model.denoiser,
                     noisy,
-                    question.timesteps[mine],
-                    {name: value[mine] for name, value in words.items()},
+                    target.timesteps[mine],
+                    {name: value[mine] for name, value in prompt_embeds.items()},
                     bucket.frames[places][mine],
                 )
-            error = (predicted.float() - question.target[mine]).pow(2)
+            error = (predicted.float() - target.target[mine]).pow(2)
             if weights is not None:
                 error = error * weights[batch[0]][places][mine]
-            if question.weight is not None:
-                error = error * question.weight[mine]
-            loss = error.mean() / settings.accumulation
+            if target.weight is not None:
+                error = error * target.weight[mine]
+            loss = error.mean() / asked.gradient_accumulation_steps
             self._scaler.scale(loss * factor if factor != 1.0 else loss).backward()
-        model.collect()
+        model.gather_gradients()
         return loss.detach()
 
     def _exchange(self) -> None:
         """Put the averaged weights in the place of the trained ones, or back."""
         if self._average:
             self._average.swap(self._model.masters)
-            self._model.publish()
+            self._model.sync_from_master()
 
 
 def plan_batches(

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import dagster as dg
 from pydantic import BaseModel, Field, create_model
 
+from avatar_pipeline.core.renamed import SETTINGS
 from avatar_pipeline.pipeline.settings import describe_range
 from avatar_pipeline.pipeline.stage import Stage
 
@@ -17,8 +18,8 @@ SIMPLE = (bool, int, float, str)
 
 
 def config_class(stage: Stage) -> type[dg.Config]:
-    """A dg.Config with the fields of the stage's Settings, all None by default; the first stage
-    also takes the root seed.
+    """Return a dg.Config with the fields of the stage's Settings, all None by default; the first
+    stage also takes the root seed. Settings that were renamed are there under both names.
 
     Ranges are in the descriptions only: resolve_settings checks them, with an error that a person
     can act on.
@@ -32,6 +33,10 @@ def config_class(stage: Stage) -> type[dg.Config]:
             f"actor.yaml says, else {default}."
         )
         fields[name] = (_plain(field.annotation) | None, Field(None, description=text))
+    for former, present in SETTINGS.get(stage.name, {}).items():
+        if present in fields:
+            text = f"The former name of {present}; it is still read."
+            fields[former] = (fields[present][0], Field(None, description=text))
     if not stage.upstream:
         fields["seed"] = (
             int | None,
@@ -46,7 +51,7 @@ def config_class(stage: Stage) -> type[dg.Config]:
 
 
 def overrides(config: dg.Config) -> dict[str, Any]:
-    """What the run sets, without the root seed, which is no setting of a stage."""
+    """Return what the run sets, without the root seed, which is no setting of a stage."""
     return {
         name: value for name, value in _dump(config).items() if value is not None and name != "seed"
     }
@@ -57,7 +62,7 @@ def _dump(config: BaseModel) -> dict[str, Any]:
 
 
 def _plain(annotation: Any) -> Any:
-    """A type that Dagster's configuration knows: choices become text, tuples lists."""
+    """Return a type that Dagster's configuration knows: choices become text, tuples lists."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in SIMPLE:
         return annotation

@@ -53,8 +53,8 @@ class BatchConfig(dg.Config):
     )
     settings: dict[str, Any] = Field(
         default={},
-        description="By asset: settings that beat actor.yaml, such as {lora: {steps: "
-        "40}}, for every actor.",
+        description="By asset: settings that beat actor.yaml, such as "
+        "{lora: {max_train_steps: 40}}, for every actor.",
     )
 
 

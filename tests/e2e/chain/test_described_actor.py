@@ -20,7 +20,7 @@ framing: headshot
 settings:
   base_image: {candidates: 2}
   training_variations: {variations: 7}
-  lora: {steps: 6, evaluate_every: 6, probes: 1, final_renders: 1}
+  lora: {max_train_steps: 6, evaluate_every: 6, validation_images: 1, final_renders: 1}
   validated_avatar: {candidates: 3}
 """
 

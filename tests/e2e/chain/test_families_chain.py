@@ -41,7 +41,8 @@ preset: {preset}
 model: {{steps: 10, sizes: {{headshot: [512, 512]}}}}
 settings:
   training_variations: {{variations: 1}}
-  lora: {{steps: 4, evaluate_every: 2, probes: 1, final_renders: 1, batch_size: 2}}
+  lora:
+    {{max_train_steps: 4, evaluate_every: 2, validation_images: 1, final_renders: 1, batch_size: 2}}
   validated_avatar: {{candidates: 1, steps: 2}}
 """
 

@@ -55,7 +55,7 @@ framing: headshot
 seed: 11
 settings:
   training_variations: {{variations: 2}}
-  lora: {{steps: 12, evaluate_every: 12, probes: 1, final_renders: 1}}
+  lora: {{max_train_steps: 12, evaluate_every: 12, validation_images: 1, final_renders: 1}}
 """
 SECRET = "a secret of 24 characters or more"
 

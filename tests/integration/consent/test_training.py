@@ -46,7 +46,9 @@ def test_a_training_ends_when_consent_does(
     store.publish(variations, write_members(heads[:1], heads[1:]))
     record, steps = granted / "consent.yaml", []
     good = record.read_text()
-    settings = lora.Settings(steps=STEPS, evaluate_every=1, probes=1, final_renders=1)
+    settings = lora.Settings(
+        max_train_steps=STEPS, evaluate_every=1, validation_images=1, final_renders=1
+    )
 
     tools = RunContext(models=Models("cpu"))
 

@@ -16,7 +16,7 @@ from safetensors.torch import load
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.diffusion.session import PipelineSession
-from avatar_pipeline.diffusion.training.record import Evaluation, Step, Trained
+from avatar_pipeline.diffusion.training.types import Evaluation, Step, TrainingResult
 from tests.support.training_sets import settings, square_set, tiny_session, train
 
 
@@ -33,7 +33,7 @@ def workers() -> list[psutil.Process]:
     ]
 
 
-def distance(first: Trained, second: Trained) -> float:
+def distance(first: TrainingResult, second: TrainingResult) -> float:
     """How far apart two LoRAs are, as a share of what the first one has learned: its second
     matrices start at zero.
     """
@@ -49,7 +49,13 @@ def distance(first: Trained, second: Trained) -> float:
 def test_two_processes_train_as_one_does(tiny_folder: Callable[[str], Path], family: str) -> None:
     session = tiny_session(family, tiny_folder(family))
     dataset, prior = square_set(session), square_set(session, 2, seed=3)
-    asked = {"batch_size": 4, "steps": 5, "evaluate_every": 2, "prior_weight": 0.5, "ema": 0.9}
+    asked = {
+        "batch_size": 4,
+        "max_train_steps": 5,
+        "evaluate_every": 2,
+        "prior_loss_weight": 0.5,
+        "ema": 0.9,
+    }
     one = train(session, settings(session, **asked), dataset, prior=prior)
     other = train(
         session, settings(session, **asked), dataset, lambda step: Evaluation(1.0), prior=prior
@@ -83,7 +89,9 @@ def test_a_dead_worker_ends_the_training_with_an_error(sd_session: PipelineSessi
         GenerationError, match="training process 1 of 2 ended early, with exit code -9"
     ):
         train(
-            sd_session, settings(sd_session, processes=2, steps=50, evaluate_every=50), on_step=kill
+            sd_session,
+            settings(sd_session, processes=2, max_train_steps=50, evaluate_every=50),
+            on_step=kill,
         )
     assert time.monotonic() - began < 300  # it did not wait for the time limit of an hour
     assert workers() == []
@@ -99,7 +107,7 @@ def test_several_processes_go_on_from_a_checkpoint_and_stop_together(
     from avatar_pipeline.actors.checkpoints import CheckpointFile
 
     checkpoints = CheckpointFile(UPath(tmp_path / "lora.safetensors"))
-    asked = settings(sd_session, processes=2, steps=8, evaluate_every=2, patience=1)
+    asked = settings(sd_session, processes=2, max_train_steps=8, evaluate_every=2, patience=1)
     scores = {2: 0.5, 4: 0.4, 6: 0.6}
 
     def stop(step: Step) -> None:

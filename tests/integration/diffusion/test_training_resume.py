@@ -27,7 +27,7 @@ from avatar_pipeline.diffusion.training.optimizer import (
     pack_optimizer,
     unpack_optimizer,
 )
-from avatar_pipeline.diffusion.training.record import Evaluation, Step
+from avatar_pipeline.diffusion.training.types import Evaluation, Step
 from tests.support.training_sets import settings, square_set, train
 
 
@@ -134,9 +134,11 @@ def test_every_family_goes_on_with_the_same_result(
     if optimizer == "prodigy":
         pytest.importorskip("prodigyopt")
     checkpoints = CheckpointFile(UPath(tmp_path / "x" / "y.safetensors"))
-    asked = settings(each_session, steps=6, ema=0.9, optimizer=optimizer, dora=True)
+    asked = settings(each_session, max_train_steps=6, ema=0.9, optimizer=optimizer, use_dora=True)
     whole = train(each_session, asked)
-    interrupted(each_session, checkpoints, 5, steps=6, ema=0.9, optimizer=optimizer, dora=True)
+    interrupted(
+        each_session, checkpoints, 5, max_train_steps=6, ema=0.9, optimizer=optimizer, use_dora=True
+    )
     resumed = train(each_session, asked, checkpoints=checkpoints)
     assert resumed.resumed_at == 4
     assert replace(resumed, resumed_at=0) == whole
@@ -158,9 +160,9 @@ def test_a_checkpoint_of_something_else_is_not_used(
     left = checkpoints.load()
     assert left is not None
     for more in (
-        {"binding": "another actor"},
+        {"evaluation_fingerprint": "another actor"},
         {"dataset": other},
-        {"asked": replace(asked, learning_rate=2e-2)},
+        {"asked": asked.model_copy(update={"learning_rate": 2e-2})},
     ):
         checkpoints.save(left)
         given = {"asked": asked, **more}

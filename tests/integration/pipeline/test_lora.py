@@ -32,14 +32,21 @@ from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.framing import frame_head
 from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.assets.lora import run as lora
-from avatar_pipeline.pipeline.assets.lora.probes import cost, render
+from avatar_pipeline.pipeline.assets.lora.hyperparameters import as_planned, hyperparameters_of
+from avatar_pipeline.pipeline.assets.lora.validation_images import cost, render
 from avatar_pipeline.pipeline.identity_score import embeddings, score
 from avatar_pipeline.pipeline.stage import StageResult
 from avatar_pipeline.pipeline.training_set import Member, read_training_set, write_members
 from tests.support.given import context_of, inputs_of
 
 NAME = "somebody"
-SETTINGS = {"steps": 4, "evaluate_every": 2, "probes": 1, "final_renders": 1, "ema": 0.9}
+SETTINGS = {
+    "max_train_steps": 4,
+    "evaluate_every": 2,
+    "validation_images": 1,
+    "final_renders": 1,
+    "ema": 0.9,
+}
 
 
 @pytest.fixture(scope="module")
@@ -180,8 +187,16 @@ def test_a_run_that_was_killed_goes_on_to_the_same_files(
 def test_class_pictures_are_drawn_once_and_used(
     spec: ActorSpec, variations: dict[str, bytes], session: PipelineSession, analyzer: FaceAnalyzer
 ) -> None:
-    plain = run(spec, variations, session, analyzer, steps=2)
-    kept = run(spec, variations, session, analyzer, steps=2, prior_weight=1.0, prior_pictures=2)
+    plain = run(spec, variations, session, analyzer, max_train_steps=2)
+    kept = run(
+        spec,
+        variations,
+        session,
+        analyzer,
+        max_train_steps=2,
+        prior_loss_weight=1.0,
+        num_class_images=2,
+    )
     assert {name for name in kept.seeds if name.startswith("class_")} == {"class_0", "class_1"}
     assert kept.files[f"{NAME}.safetensors"] != plain.files[f"{NAME}.safetensors"]
     assert read(kept.files[f"{NAME}_kohya.safetensors"])[1]["ss_num_reg_images"] == "2"
@@ -255,7 +270,7 @@ def test_a_shortage_of_memory_in_training_steps_down_once(
         (8.0, {}, (False, "none")),
         (0.98, {}, (True, "none")),
         (0.88, {}, (True, "fp8")),
-        (0.98, {"quantise": "fp8", "gradient_checkpointing": False}, (False, "fp8")),
+        (0.98, {"quantization": "fp8", "gradient_checkpointing": False}, (False, "fp8")),
     ],
 )
 def test_what_settings_leave_open_is_as_the_memory_allows(
@@ -276,5 +291,5 @@ def test_what_settings_leave_open_is_as_the_memory_allows(
         "avatar_pipeline.diffusion.loaded.free_memory_gib", lambda device: free - held
     )
     settings = lora.Settings(**asked)
-    found = lora.as_planned(lora.hyperparameters_of(settings, session), settings, session)
-    assert (found.gradient_checkpointing, found.quantise) == planned
+    found = as_planned(hyperparameters_of(settings, session), settings, session)
+    assert (found.gradient_checkpointing, found.quantization) == planned

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError, ModelError
+from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.presets import get_preset
@@ -18,8 +19,7 @@ from avatar_pipeline.diffusion.sampling import Sampling, image_to_image, text_to
 from avatar_pipeline.diffusion.session import PipelineSession, identity_fault, open_session
 from avatar_pipeline.diffusion.training.dataset import encode_dataset
 from avatar_pipeline.diffusion.training.loop import train_lora
-from avatar_pipeline.diffusion.training.record import Evaluation
-from avatar_pipeline.diffusion.training.settings import Hyperparameters
+from avatar_pipeline.diffusion.training.types import Evaluation, TrainingJob
 from tests.support.ip_adapters import EMBEDDING, write_adapter
 
 PRESET = replace(
@@ -117,13 +117,13 @@ def test_an_installed_adapter_at_scale_zero_changes_nothing(session: PipelineSes
 def test_faces_and_loras_go_together_in_any_order(session: PipelineSession, model: Path) -> None:
     pictures = [Image.fromarray(draw(session, None))]
     plain, steered = draw(session, None), draw(session, face(1))
-    settings = Hyperparameters(
+    settings = LoraHyperparameters(
         rank=2,
         alpha=2,
         learning_rate=1e-2,
-        steps=2,
+        max_train_steps=2,
         batch_size=1,
-        targets=PRESET.lora_targets,
+        targets=PRESET.lora.targets,
         evaluate_every=2,
         caption_dropout=0.0,
         face_weight=2.0,
@@ -132,7 +132,7 @@ def test_faces_and_loras_go_together_in_any_order(session: PipelineSession, mode
     # its way.
     dataset = encode_dataset(session, pictures, ["a"])
     weights = train_lora(
-        session, dataset, settings, 5, lambda step: None, lambda step: Evaluation(0.5)
+        TrainingJob(session, dataset, settings, 5), lambda step: None, lambda step: Evaluation(0.5)
     ).weights
     with applied(session, weights):
         taught, both = draw(session, None), draw(session, face(1))

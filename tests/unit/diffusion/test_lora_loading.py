@@ -45,20 +45,24 @@ def test_both_formats_of_every_family_with_their_alpha(
 
 @pytest.mark.parametrize("name", LARGE)
 @pytest.mark.parametrize(
-    ("offload", "quantise"),
+    ("offload", "quantization"),
     [("model", "none"), ("group", "none"), ("none", "fp8"), ("group", "fp8")],
 )
 def test_under_every_memory_plan(
-    tiny_models: dict[str, Path], loras: dict[str, bytes], name: str, offload: str, quantise: str
+    tiny_models: dict[str, Path],
+    loras: dict[str, bytes],
+    name: str,
+    offload: str,
+    quantization: str,
 ) -> None:
     session = tiny_session(tiny_models, name)
     with applied(session, loras[name]):
         taught = draw(session)
     _ = session.image_pipeline
-    session.loaded.hold(Plan(offload, quantise, False, 1.0, 1.0), session.log)  # type: ignore[arg-type]
+    session.loaded.hold(Plan(offload, quantization, False, 1.0, 1.0), session.log)  # type: ignore[arg-type]
     plain = draw(session)
     with applied(session, loras[name]):
-        assert draw(session) == pytest.approx(taught, abs=1e-5 if quantise == "none" else 0.2)
+        assert draw(session) == pytest.approx(taught, abs=1e-5 if quantization == "none" else 0.2)
         stored = {
             str(weights.dtype)
             for key, weights in session.denoiser.named_parameters()

@@ -9,18 +9,17 @@ from functools import cache
 import pytest
 
 from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.diffusion.hyperparameters import Quantization
 from avatar_pipeline.diffusion.memory import (
     ACTIVATIONS,
     BYTES,
     TILE,
-    Quantise,
-    drawing_gib,
-    drawing_plan,
+    inference_gib,
+    inference_plan,
     next_plan,
-    training_gib,
-    training_plan,
 )
 from avatar_pipeline.diffusion.presets import PRESETS, get_preset
+from avatar_pipeline.diffusion.training_memory import training_gib, training_plan
 from benchmarks import full_size
 
 # GiB free on an idle card: its size less the driver's share and the CUDA context
@@ -42,16 +41,16 @@ def counted(name: str) -> tuple[float, float]:
     preset = get_preset(name)
     width, height = max(preset.sizes.values(), key=lambda size: size[0] * size[1])
     assert ACTIVATIONS[name].pixels == width * height
-    return full_size.drawing(preset, width, height) / 2**20, full_size.decoding(
+    return full_size.drawing(preset, width, height) / 2**20, full_size.vae_decode(
         preset, width, height
     ) / 2**20
 
 
 @pytest.mark.parametrize("name", ["embedded", "sd15", "sdxl", "flux-dev"])
 def test_activations_are_those_counted_on_the_architectures(name: str) -> None:
-    drawing, decoding = counted(name)
+    denoising, vae_decode = counted(name)
     table, preset = ACTIVATIONS[name], get_preset(name)
-    assert [table.drawing, table.decoding] == pytest.approx([drawing, decoding], abs=1)
+    assert [table.denoising, table.vae_decode] == pytest.approx([denoising, vae_decode], abs=1)
     assert table.training_pixels == preset.width * preset.height
     checkpointed = (
         full_size.training(preset, preset.width, preset.height, checkpointing=True) / 2**20
@@ -67,14 +66,14 @@ def test_activations_grow_with_the_pixels() -> None:
     preset = get_preset("sdxl")
     half = full_size.drawing(preset, 1024, 512) / full_size.drawing(preset, 1024, 1024)
     assert half == pytest.approx(0.5, abs=0.05)
-    tile = full_size.decoding(preset, TILE, TILE) / full_size.decoding(preset, 1024, 1024)
+    tile = full_size.vae_decode(preset, TILE, TILE) / full_size.vae_decode(preset, 1024, 1024)
     assert tile == pytest.approx(0.25, abs=0.02)
 
 
 # preset, rank, checkpointing, storage -> reported GB (SimpleTuner's quick start for FLUX r=16;
 # diffusers' SDXL example: "< 16 GB")
 @pytest.mark.parametrize(
-    ("name", "rank", "quantise", "least", "most"),
+    ("name", "rank", "quantization", "least", "most"),
     [
         ("flux-dev", 16, "none", 0.8 * 30, 1.1 * 30),
         ("flux-dev", 16, "fp8", 0.8 * 18, 1.1 * 18),  # int8 has the same size
@@ -84,14 +83,14 @@ def test_activations_grow_with_the_pixels() -> None:
     ],
 )
 def test_training_estimates_against_published_figures(
-    name: str, rank: int, quantise: Quantise, least: float, most: float
+    name: str, rank: int, quantization: Quantization, least: float, most: float
 ) -> None:
     needs = training_gib(
         get_preset(name),
         rank=rank,
         batch_size=1,
         gradient_checkpointing=True,
-        quantise=quantise,
+        quantization=quantization,
         offload_text=True,
     )
     assert least <= needs / GB <= most
@@ -108,14 +107,14 @@ DRAWING = {
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_plan_for_drawing_on_three_cards(name: str) -> None:
-    plans = [drawing_plan(get_preset(name), free) for free in (A6000, CARD_24, CARD_12)]
+    plans = [inference_plan(get_preset(name), free) for free in (A6000, CARD_24, CARD_12)]
     assert tuple(plan.mode for plan in plans) == DRAWING[name]
     for plan, free in zip(plans, (A6000, CARD_24, CARD_12), strict=True):
         assert plan.needs_gib <= free == plan.free_gib
         assert f"{plan.needs_gib:.1f} GiB of {free:.1f} GiB free" in plan.describe()
 
 
-# (gradient checkpointing, quantised base, text encoders off the card); None: does not fit, and says
+# (gradient checkpointing, quantized base, text encoders off the card); None: does not fit, and says
 # what would help
 TRAINING: dict[str, tuple[tuple[bool, str, bool] | None, ...]] = {
     "embedded": ((False, "none", False),) * 3,
@@ -137,17 +136,17 @@ def test_the_plan_for_training_on_three_cards(name: str) -> None:
                 r"free.*bitsandbytes",
             ):
                 training_plan(
-                    preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size
+                    preset, free, rank=preset.lora.rank, batch_size=preset.lora.batch_size
                 )
             plan = training_plan(
-                preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size, nf4=True
+                preset, free, rank=preset.lora.rank, batch_size=preset.lora.batch_size, nf4=True
             )
             expected = (True, "nf4", True)
         else:
             plan = training_plan(
-                preset, free, rank=preset.lora_rank, batch_size=preset.lora_batch_size
+                preset, free, rank=preset.lora.rank, batch_size=preset.lora.batch_size
             )
-        assert (plan.gradient_checkpointing, plan.quantise, plan.offload_text) == expected
+        assert (plan.gradient_checkpointing, plan.quantization, plan.offload_text) == expected
         assert plan.needs_gib <= free
 
 
@@ -157,14 +156,14 @@ def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
         match=r"flux-dev does not fit: even with group offload, VAE in tiles it needs "
         r"about \d\.\d GiB, and 1\.5 GiB",
     ):
-        drawing_plan(get_preset("flux-dev"), 1.5)
+        inference_plan(get_preset("flux-dev"), 1.5)
 
 
 def test_tiles_come_before_offload_when_only_decoding_is_too_large() -> None:
     preset = get_preset("sdxl")
-    whole, tiled = (drawing_gib(preset, "none", "none", tiling) for tiling in (False, True))
+    whole, tiled = (inference_gib(preset, "none", "none", tiling) for tiling in (False, True))
     assert whole - tiled > 1
-    plan = drawing_plan(preset, (whole + tiled) / 2)
+    plan = inference_plan(preset, (whole + tiled) / 2)
     assert (plan.offload, plan.tiling, plan.mode) == (
         "none",
         True,
@@ -176,7 +175,7 @@ def test_tiles_come_before_offload_when_only_decoding_is_too_large() -> None:
 @pytest.mark.parametrize("on_cpu", [False, True])
 def test_stepping_down_always_needs_less_and_ends(name: str, on_cpu: bool) -> None:
     preset = get_preset(name)
-    plan = drawing_plan(preset, 500.0, on_cpu=on_cpu)
+    plan = inference_plan(preset, 500.0, on_cpu=on_cpu)
     steps = [plan]
     while (following := next_plan(preset, steps[-1], on_cpu=on_cpu)) is not None:
         steps.append(following)

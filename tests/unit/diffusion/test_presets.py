@@ -171,7 +171,7 @@ def test_values_are_read_as_yaml_and_names_as_they_are() -> None:
         "AVATAR_PRESET_SDXL_STEPS": "0",  # of another preset: not looked at
     }
     preset = resolve("flux-dev", environ=environ)
-    assert (preset.sizes, preset.lora_targets, preset.revision) == (
+    assert (preset.sizes, preset.lora.targets, preset.revision) == (
         {"headshot": (512, 512)},
         ("to_q", "to_v"),
         "123456",

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError, ModelError
+from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
 from avatar_pipeline.diffusion.lora import ADAPTER, applied
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
@@ -15,8 +16,7 @@ from avatar_pipeline.diffusion.sampling import Sampling, image_to_image, text_to
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.training.dataset import encode_dataset, face_weights, framed_face
 from avatar_pipeline.diffusion.training.loop import train_lora
-from avatar_pipeline.diffusion.training.record import Evaluation
-from avatar_pipeline.diffusion.training.settings import Hyperparameters
+from avatar_pipeline.diffusion.training.types import Evaluation, TrainingJob
 
 PROMPT = base_prompt("european 38 year old female with short curly dark hair", "headshot")
 
@@ -93,13 +93,13 @@ def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(
     plain = draw(session)
     pictures = [Image.fromarray(draw(session, seed)) for seed in (1, 2, 3)]
     dataset = encode_dataset(session, pictures, ["a", "b", "c"])
-    settings = Hyperparameters(
+    settings = LoraHyperparameters(
         rank=4,
         alpha=12,
         learning_rate=1e-2,
-        steps=3,
+        max_train_steps=3,
         batch_size=2,
-        targets=session.preset.lora_targets,
+        targets=session.preset.lora.targets,
         evaluate_every=3,
         caption_dropout=0.0,
         face_weight=2.0,
@@ -112,7 +112,7 @@ def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(
 
     losses: list[float] = []
     weights = train_lora(
-        session, dataset, settings, 5, lambda step: losses.append(step.loss), evaluate
+        TrainingJob(session, dataset, settings, 5), lambda step: losses.append(step.loss), evaluate
     ).weights
     assert len(losses) == 3
     assert np.array_equal(draw(session), plain)  # training leaves the base model as it was
@@ -125,12 +125,14 @@ def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(
     assert np.array_equal(draw(session), plain)
 
     again = train_lora(
-        session, dataset, settings, 5, lambda step: None, lambda step: Evaluation(0.5)
+        TrainingJob(session, dataset, settings, 5), lambda step: None, lambda step: Evaluation(0.5)
     ).weights
     assert again == weights
     assert (
         train_lora(
-            session, dataset, settings, 6, lambda step: None, lambda step: Evaluation(0.5)
+            TrainingJob(session, dataset, settings, 6),
+            lambda step: None,
+            lambda step: Evaluation(0.5),
         ).weights
         != weights
     )
@@ -149,11 +151,11 @@ def test_the_loss_counts_more_in_the_face_and_the_same_on_the_whole() -> None:
 
 def test_the_best_evaluation_is_kept_not_the_last(session: PipelineSession) -> None:
     dataset = encode_dataset(session, [Image.fromarray(draw(session))], ["a"])
-    settings = Hyperparameters(
+    settings = LoraHyperparameters(
         rank=2,
         alpha=2,
         learning_rate=1e-2,
-        steps=4,
+        max_train_steps=4,
         batch_size=1,
         targets=("to_q",),
         evaluate_every=2,
@@ -163,7 +165,9 @@ def test_the_best_evaluation_is_kept_not_the_last(session: PipelineSession) -> N
 
     def train(scores: dict[int, float]) -> bytes:
         return train_lora(
-            session, dataset, settings, 1, lambda step: None, lambda step: Evaluation(scores[step])
+            TrainingJob(session, dataset, settings, 1),
+            lambda step: None,
+            lambda step: Evaluation(scores[step]),
         ).weights
 
     early, late = train({2: 0.1, 4: 0.9}), train({2: 0.9, 4: 0.1})

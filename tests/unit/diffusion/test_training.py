@@ -22,9 +22,8 @@ from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.training.dataset import boxed_face, encode_dataset, from_tensors
 from avatar_pipeline.diffusion.training.noising import Objective
 from avatar_pipeline.diffusion.training.optimizer import make_optimizer
-from avatar_pipeline.diffusion.training.record import Evaluation, Step
-from avatar_pipeline.diffusion.training.settings import from_preset
 from avatar_pipeline.diffusion.training.state import plan_batches
+from avatar_pipeline.diffusion.training.types import Evaluation, Step
 from tests.support.training_sets import SIZE, pictures, settings, square_set, tiny_session, train
 
 
@@ -54,11 +53,11 @@ def test_every_family_learns_one_picture(each_session: PipelineSession) -> None:
         each_session,
         rank=8,
         alpha=8,
-        steps=60,
+        max_train_steps=60,
         batch_size=4,
         evaluate_every=60,
         caption_dropout=0.0,
-        min_snr=0.0,
+        snr_gamma=0.0,
     )
     steps = train(each_session, asked, dataset).steps
     first, last = (sum(step.loss for step in part) for part in (steps[:15], steps[-15:]))
@@ -146,10 +145,10 @@ def test_min_snr_holds_back_steps_of_little_noise(
         sd_session.pipeline.scheduler.config, prediction_type=prediction
     )
     clean = torch.randn(400, 4, 2, 2, generator=torch.Generator().manual_seed(0))
-    plain = Objective(scheduler, settings(sd_session, min_snr=0.0)).ask(
+    plain = Objective(scheduler, settings(sd_session, snr_gamma=0.0)).sample_batch(
         clean, torch.Generator().manual_seed(1)
     )
-    asked = Objective(scheduler, settings(sd_session, min_snr=5.0)).ask(
+    asked = Objective(scheduler, settings(sd_session, snr_gamma=5.0)).sample_batch(
         clean, torch.Generator().manual_seed(1)
     )
     assert plain.weight is None
@@ -179,7 +178,7 @@ def test_flux_shifts_noise_levels_by_the_size_of_the_picture(
     objective = Objective(session.pipeline.scheduler, settings(session))
     means = []
     for cells in (32, 128):  # 256 and 1024 pixels a side
-        question = objective.ask(
+        question = objective.sample_batch(
             torch.zeros(2000, 1, cells, cells), torch.Generator().manual_seed(0)
         )
         times = question.timesteps / 1000
@@ -205,7 +204,7 @@ def test_class_pictures_take_part_with_their_weight(sd_session: PipelineSession)
     # a weight of 0: not used
     assert train(sd_session, settings(sd_session), dataset, prior=prior).weights == plain
     little, much = (
-        train(sd_session, settings(sd_session, prior_weight=w), dataset, prior=prior).weights
+        train(sd_session, settings(sd_session, prior_loss_weight=w), dataset, prior=prior).weights
         for w in (0.5, 2.0)
     )
     assert len({plain, little, much}) == 3
@@ -216,7 +215,7 @@ def test_accumulation_sums_up_several_passes(sd_session: PipelineSession) -> Non
     hook = sd_session.denoiser.register_forward_hook(
         lambda module, given, out: calls.append(len(out[0]))
     )
-    trained = train(sd_session, settings(sd_session, accumulation=3, min_snr=0.0))
+    trained = train(sd_session, settings(sd_session, gradient_accumulation_steps=3, snr_gamma=0.0))
     hook.remove()
     assert calls == [2] * 12  # 4 steps
     assert len(trained.steps) == 4
@@ -260,7 +259,7 @@ def test_averaged_weights_are_evaluated_and_kept_and_training_goes_on_from_its_o
 
 def test_training_stops_when_the_likeness_stops_improving(sd_session: PipelineSession) -> None:
     scores = {2: 0.5, 4: 0.3, 6: 0.4, 8: 0.35, 10: 0.1}
-    asked = settings(sd_session, steps=10, patience=2)
+    asked = settings(sd_session, max_train_steps=10, patience=2)
     trained = train(sd_session, asked, evaluate=lambda step: Evaluation(scores[step]))
     assert (len(trained.steps), trained.best_step, list(trained.evaluations)) == (
         8,
@@ -269,7 +268,9 @@ def test_training_stops_when_the_likeness_stops_improving(sd_session: PipelineSe
     )
     assert (
         train(
-            sd_session, replace(asked, patience=3), evaluate=lambda step: Evaluation(scores[step])
+            sd_session,
+            asked.model_copy(update={"patience": 3}),
+            evaluate=lambda step: Evaluation(scores[step]),
         ).best_step
         == 10
     )
@@ -284,7 +285,7 @@ def test_prodigy_finds_its_own_step_size(sd_session: PipelineSession) -> None:
         (far - 3).pow(2).sum().backward()
         optimizer.step()
     assert torch.allclose(far, torch.full((3,), 3.0), atol=0.1)
-    assert from_preset(sd_session.preset, optimizer="prodigy").learning_rate == 1.0
+    assert sd_session.preset.lora.with_values({"optimizer": "prodigy"}).learning_rate == 1.0
     assert (
         train(sd_session, settings(sd_session, optimizer="prodigy", learning_rate=1.0))
         .steps[0]
@@ -321,7 +322,7 @@ def test_a_base_stored_in_eight_bits_is_trained_on_and_loaded_anew(
 
         plain = train(session, settings(session), dataset).steps
         for checkpointing in (False, True):
-            asked = settings(session, quantise="fp8", gradient_checkpointing=checkpointing)
+            asked = settings(session, quantization="fp8", gradient_checkpointing=checkpointing)
             small = train(session, asked, dataset, evaluate).steps
             assert kinds[torch.float8_e4m3fn] > 20
             assert [step.loss for step in small] == pytest.approx(
@@ -336,7 +337,7 @@ def test_a_base_stored_in_eight_bits_is_trained_on_and_loaded_anew(
 
 def test_four_bits_need_cuda(sd_session: PipelineSession) -> None:
     with pytest.raises(ModelError, match="nf4 needs a CUDA device"):
-        train(sd_session, settings(sd_session, quantise="nf4"))
+        train(sd_session, settings(sd_session, quantization="nf4"))
 
 
 @pytest.mark.gpu
@@ -347,19 +348,19 @@ def test_a_base_stored_in_four_bits_is_trained_on(
     pytest.importorskip("bitsandbytes")
     session = tiny_session(family, tiny_folder(family))
     on_card = open_session(session.preset, "cuda", str(tiny_folder(family)))
-    trained = train(on_card, settings(on_card, quantise="nf4", optimizer="adamw8bit"))
+    trained = train(on_card, settings(on_card, quantization="nf4", optimizer="adamw8bit"))
     assert len(trained.steps) == 4
     on_card.close()
 
 
 def test_dora_and_eight_bits_do_not_go_together(sd_session: PipelineSession) -> None:
-    with pytest.raises(GenerationError, match="dora and quantise"):
-        train(sd_session, settings(sd_session, quantise="fp8", dora=True))
+    with pytest.raises(GenerationError, match="use_dora and quantization"):
+        train(sd_session, settings(sd_session, quantization="fp8", use_dora=True))
 
 
 def test_a_loss_that_is_not_a_number_ends_the_training(sd_session: PipelineSession) -> None:
     with pytest.raises(GenerationError, match="diverged at step"):
-        train(sd_session, settings(sd_session, learning_rate=1e30, steps=10))
+        train(sd_session, settings(sd_session, learning_rate=1e30, max_train_steps=10))
     assert ADAPTER not in getattr(sd_session.denoiser, "peft_config", {})
 
 
@@ -390,7 +391,7 @@ def test_in_half_precision_small_steps_still_add_up(
         drawn.append(current(session))
         return Evaluation(-step)
 
-    asked = settings(session, learning_rate=1e-4, steps=6, ema=0.9)
+    asked = settings(session, learning_rate=1e-4, max_train_steps=6, ema=0.9)
     trained = train(session, asked, dataset, evaluate)
     assert set(kinds) == {torch.bfloat16}
     weights = saved(trained.weights)

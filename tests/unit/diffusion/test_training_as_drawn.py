@@ -32,10 +32,10 @@ from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.text_encoding import word_arguments
 from avatar_pipeline.diffusion.training import distributed
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, encode_dataset
-from avatar_pipeline.diffusion.training.loop import take_part
+from avatar_pipeline.diffusion.training.loop import train_share
 from avatar_pipeline.diffusion.training.noising import Objective
 from avatar_pipeline.diffusion.training.optimizer import learning_rate_factor, make_optimizer
-from avatar_pipeline.diffusion.training.record import Evaluation
+from avatar_pipeline.diffusion.training.types import Evaluation, TrainingJob
 from tests.support import tiny_models
 from tests.support.training_sets import SIZE, pictures, settings, square_set, tiny_session, train
 
@@ -117,7 +117,7 @@ def test_a_caption_is_trained_on_as_a_prompt_is_drawn(lower: PipelineSession) ->
     with questions(lower) as asked:
         train(
             lower,
-            settings(lower, steps=1, batch_size=1, caption_dropout=0.0),
+            settings(lower, max_train_steps=1, batch_size=1, caption_dropout=0.0),
             one_picture(lower, caption),
         )
     assert torch.equal(asked[0]["encoder_hidden_states"].float(), wanted["prompt_embeds"].float())
@@ -139,7 +139,7 @@ def test_a_dropped_caption_is_what_drawing_is_guided_from(lower: PipelineSession
     with questions(lower) as asked:
         train(
             lower,
-            settings(lower, steps=1, batch_size=1, caption_dropout=1.0),
+            settings(lower, max_train_steps=1, batch_size=1, caption_dropout=1.0),
             one_picture(lower, caption),
         )
     assert torch.equal(
@@ -155,7 +155,7 @@ def test_details_behind_a_long_description_are_learned(
     tiny_folder: Callable[[str], Path], family: str
 ) -> None:
     session = tiny_session(family, tiny_folder(family))
-    asked = settings(session, steps=2, caption_dropout=0.0)
+    asked = settings(session, max_train_steps=2, caption_dropout=0.0)
     first, second = (
         train(session, asked, one_picture(session, f"{DESCRIPTION}, {detail}")).weights
         for detail in DETAILS
@@ -169,7 +169,7 @@ def test_captions_of_other_lengths_are_in_other_batches(sd_session: PipelineSess
         sd_session, pictures([(SIZE, SIZE)] * 3), ["short", f"{DESCRIPTION}, a", "brief"]
     )
     with questions(sd_session) as asked:
-        train(sd_session, settings(sd_session, steps=6, caption_dropout=0.5), dataset)
+        train(sd_session, settings(sd_session, max_train_steps=6, caption_dropout=0.5), dataset)
     lengths = [question["encoder_hidden_states"].shape[1] for question in asked]
     assert lengths.count(77) == 4  # two of three pictures
     assert {*lengths} == {
@@ -182,7 +182,7 @@ def test_captions_are_dropped_at_the_rate_that_is_asked_for(sd_session: Pipeline
     with questions(sd_session) as asked:
         train(
             sd_session,
-            settings(sd_session, steps=16, batch_size=16, caption_dropout=0.25),
+            settings(sd_session, max_train_steps=16, batch_size=16, caption_dropout=0.25),
             one_picture(sd_session, "a"),
         )
     empty = word_arguments(sd_session, "a", "", 7.0)["negative_prompt_embeds"][0]
@@ -208,7 +208,7 @@ def test_sdxl_is_told_the_pictures_own_size_and_crop(
 ) -> None:
     session = tiny_session("sdxl", tiny_folder("sdxl"))
     with questions(session) as asked:
-        train(session, settings(session, steps=1), one_picture(session, "a", size))
+        train(session, settings(session, max_train_steps=1), one_picture(session, "a", size))
     assert asked[0]["sample"].shape[2:] == (bucket[1] // 8, bucket[0] // 8)
     wanted = session.pipeline._get_add_time_ids(
         size[::-1],
@@ -234,7 +234,7 @@ def test_a_picture_of_the_drawn_size_is_asked_about_as_a_drawing_is(
     with questions(resized) as trained:
         train(
             resized,
-            settings(resized, steps=1, batch_size=1, caption_dropout=0.0),
+            settings(resized, max_train_steps=1, batch_size=1, caption_dropout=0.0),
             one_picture(resized, "a", size),
         )
     for name in (
@@ -281,7 +281,7 @@ def test_flux_is_trained_at_a_guidance_of_one_where_it_takes_any(
 ) -> None:
     session = tiny_session("flux", tiny_models.build("flux", tmp_path, guidance=guidance))
     with questions(session) as asked:
-        train(session, settings(session, steps=1))
+        train(session, settings(session, max_train_steps=1))
     assert [question["guidance"] for question in asked] == [None] if not guidance else True
     assert not guidance or asked[0]["guidance"].tolist() == [1.0, 1.0]
     session.close()
@@ -370,7 +370,7 @@ def test_noise_levels_are_shifted_as_the_sampler_shifts_them(
             scheduler.config.max_shift,
         )
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / count, count), mu=mu)
-        asked = Objective(scheduler, evenly).ask(
+        asked = Objective(scheduler, evenly).sample_batch(
             torch.zeros(3000, 1, cells, cells), torch.Generator().manual_seed(0)
         )
         # evenly drawn levels lie below each of the sampler's as often as its unshifted ones say
@@ -387,7 +387,11 @@ def test_training_takes_the_presets_own_shift(tiny_folder: Callable[[str], Path]
         session = tiny_session("flux", tiny_folder("flux"))
         session = open_session(replace(session.preset, flow_shift=shift), "cpu")
         with questions(session) as asked:
-            train(session, settings(session, steps=1, batch_size=16), one_picture(session, "a"))
+            train(
+                session,
+                settings(session, max_train_steps=1, batch_size=16),
+                one_picture(session, "a"),
+            )
         medians.append(
             median(level for question in asked for level in question["timestep"].tolist())
         )
@@ -405,14 +409,14 @@ def test_noise_levels_are_drawn_from_the_presets_distribution(
     session = tiny_session("sd", tiny_folder("sd"))
     session = replace(session, preset=chosen)
     scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
-    asked = Objective(scheduler, settings(session)).ask(
+    asked = Objective(scheduler, settings(session)).sample_batch(
         torch.zeros(20000, 1, 2, 2), torch.Generator().manual_seed(0)
     )
     for level in (0.1, 0.3, 0.5, 0.7, 0.9):
-        normal = NormalDist(chosen.timestep_mean, chosen.timestep_spread).cdf(
+        normal = NormalDist(chosen.lora.timestep_mean, chosen.lora.timestep_spread).cdf(
             math.log(level / (1 - level))
         )
-        wanted = chosen.timestep_uniform * level + (1 - chosen.timestep_uniform) * normal
+        wanted = chosen.lora.timestep_uniform * level + (1 - chosen.lora.timestep_uniform) * normal
         assert float((asked.timesteps / 1000 < level).float().mean()) == pytest.approx(
             wanted, abs=0.015
         )
@@ -420,7 +424,7 @@ def test_noise_levels_are_drawn_from_the_presets_distribution(
 
 def test_noise_and_steps_are_each_pictures_own_and_cover_all(sd_session: PipelineSession) -> None:
     clean = torch.zeros(4000, 4, 2, 2)
-    asked = Objective(sd_session.pipeline.scheduler, settings(sd_session)).ask(
+    asked = Objective(sd_session.pipeline.scheduler, settings(sd_session)).sample_batch(
         clean, torch.Generator().manual_seed(0)
     )
     shares = torch.histc(asked.timesteps.float(), 10, 0, 1000) / 4000
@@ -439,7 +443,7 @@ def test_float16_finds_the_gradients_that_float32_finds(tiny_folder: Callable[[s
     for autocast in (None, torch.float16):
         session.loaded.__dict__["device"] = replace(session.device, autocast=autocast)
         with optimized() as taken:
-            trained = train(session, settings(session, min_snr=1e-5, steps=2), dataset)
+            trained = train(session, settings(session, snr_gamma=1e-5, max_train_steps=2), dataset)
         norms.append([step.gradient_norm for step in trained.steps])
         gradients.append(flat(taken[0]))
     assert all(0 < norm < 1e-3 for norm in norms[0])
@@ -453,7 +457,7 @@ def test_a_step_in_which_float16_overflows_is_left_out(tiny_folder: Callable[[st
     session.loaded.__dict__["device"] = replace(session.device, autocast=torch.float16)
     trained = train(
         session,
-        settings(session, min_snr=0.0, prior_weight=1e3, steps=8),
+        settings(session, snr_gamma=0.0, prior_loss_weight=1e3, max_train_steps=8),
         prior=square_set(session, 2),
     )
     finite = [math.isfinite(step.gradient_norm) for step in trained.steps]
@@ -483,7 +487,9 @@ def test_gradients_in_bfloat16_are_summed_in_float32_and_clipped(
             parameter.register_hook(lambda gradient, index=index: add(index, gradient))
 
     hook = session.denoiser.register_forward_pre_hook(watch)
-    asked = settings(session, steps=1, accumulation=6, prior_weight=40.0)
+    asked = settings(
+        session, max_train_steps=1, gradient_accumulation_steps=6, prior_loss_weight=40.0
+    )
     with optimized() as taken:
         step = train(session, asked, dataset, prior=prior).steps[0]
     hook.remove()
@@ -501,7 +507,10 @@ def test_class_pictures_add_their_gradient_times_their_weight(sd_session: Pipeli
     for weight in (0.5, 1.0, 2.0):
         with optimized() as taken:
             step = train(
-                sd_session, settings(sd_session, steps=1, prior_weight=weight), dataset, prior=prior
+                sd_session,
+                settings(sd_session, max_train_steps=1, prior_loss_weight=weight),
+                dataset,
+                prior=prior,
             ).steps[0]
         found.append(flat(taken[0]) * max(step.gradient_norm, 1.0))
     once, twice = found[1] - found[0], found[2] - found[1]
@@ -520,12 +529,14 @@ def test_the_average_is_the_one_that_its_formula_says(sd_session: PipelineSessio
         )
         return Evaluation(-step)
 
-    train(sd_session, settings(sd_session, evaluate_every=1, steps=4), dataset, evaluate)
+    train(sd_session, settings(sd_session, evaluate_every=1, max_train_steps=4), dataset, evaluate)
     wanted = torch.zeros_like(found[0])
     for step, weights in enumerate(found, 1):
         decay = min(0.3, (1 + step) / (10 + step))
         wanted = decay * wanted + (1 - decay) * weights
-    averaged = load(train(sd_session, settings(sd_session, ema=0.3, steps=4), dataset).weights)
+    averaged = load(
+        train(sd_session, settings(sd_session, ema=0.3, max_train_steps=4), dataset).weights
+    )
     got = flat([value for name, value in sorted(averaged.items()) if "lora_B" in name])
     assert torch.allclose(got, wanted, atol=1e-6)
 
@@ -557,7 +568,7 @@ def test_weights_without_gradients_shrink_slowly() -> None:
 
 
 def test_the_face_counts_more_in_the_embedded_model_and_elsewhere_when_asked() -> None:
-    assert {name: preset.lora_face_weight for name, preset in PRESETS.items()} == {
+    assert {name: preset.lora.face_weight for name, preset in PRESETS.items()} == {
         "embedded": 3.0,
         "sd15": 1.0,
         "sdxl": 1.0,
@@ -608,14 +619,15 @@ def test_each_process_gets_a_card_of_its_own(
     )
     processes = 1 + len(others)
     asked = settings(sd_session, batch_size=processes, processes=processes)
-    with distributed.group(sd_session, dataset, None, asked, 1, None):
+    with distributed.process_group(TrainingJob(sd_session, dataset, asked, 1), None):
         pass
     assert [env["CUDA_VISIBLE_DEVICES"] for env in workers] == others
+    nine = {"batch_size": 9, "processes": 9}
     assert own[0]["LOCAL_RANK"] == str(first)  # by which accelerate chooses the card
     with (
         pytest.raises(GenerationError, match=r"9 processes need a GPU each, and 3 can be seen"),
-        distributed.group(
-            sd_session, dataset, None, replace(asked, batch_size=9, processes=9), 1, None
+        distributed.process_group(
+            TrainingJob(sd_session, dataset, asked.model_copy(update=nine), 1), None
         ),
     ):
         pass
@@ -635,6 +647,6 @@ def test_a_process_holds_its_own_card(
     monkeypatch.setitem(
         sd_session.loaded.__dict__, "device", replace(sd_session.device, kind="cuda")
     )
-    member = distributed.Alone()
+    member = distributed.SingleProcess()
     with pytest.raises(Held, match="LoRA training, process"):
-        take_part(sd_session, dataset, None, asked, 1, None, member)
+        train_share(TrainingJob(sd_session, dataset, asked, 1), None, member)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from avatar_pipeline.diffusion.lora import ADAPTER
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.files import adapter_config, annotate, read, to_bytes
-from avatar_pipeline.diffusion.training.kohya import kohya_file, sgm_name, training_notes
-from avatar_pipeline.diffusion.training.record import Evaluation
+from avatar_pipeline.diffusion.training.kohya import LoraFacts, kohya_file, sgm_name, training_notes
+from avatar_pipeline.diffusion.training.types import Evaluation
 from tests.support.training_sets import SIZE, settings, train
 
-OPTIONS: list[dict[str, Any]] = [{}, {"rslora": True}, {"dora": True}]
+OPTIONS: list[dict[str, Any]] = [{}, {"use_rslora": True}, {"use_dora": True}]
 
 
 def draw(pipeline: Any) -> np.ndarray:
@@ -81,8 +82,8 @@ def test_plain_diffusers_reads_it_and_draws_the_same_bit_for_bit(
     config = getattr(pipeline, each_session.family.DENOISER).peft_config[ADAPTER]
     assert (config.r, config.lora_alpha) == (4, 6)
     assert (config.use_rslora, config.use_dora) == (
-        options.get("rslora", False),
-        options.get("dora", False),
+        options.get("use_rslora", False),
+        options.get("use_dora", False),
     )
     assert np.array_equal(draw(pipeline), drawn[-1])
     assert not np.array_equal(before, drawn[-1])
@@ -95,7 +96,9 @@ def test_diffusers_reads_the_kohya_file_and_draws_the_same(
 ) -> None:
     if each_session.preset.family == "flux":
         pytest.skip("diffusers reads FLUX files of the full width only: see the next test")
-    weights = train(each_session, settings(each_session, rank=4, alpha=6, rslora=rslora)).weights
+    weights = train(
+        each_session, settings(each_session, rank=4, alpha=6, use_rslora=rslora)
+    ).weights
     other = kohya_file(weights, each_session.preset, 1, {})
     assert other is not None
     names = {key.split(".")[0] for key in load(other)}
@@ -167,7 +170,9 @@ def test_diffusers_reads_the_kohya_file_of_flux(tmp_path: Path) -> None:
 
 def test_alpha_and_rslora_are_one_scale_in_kohyas_format(sd_session: PipelineSession) -> None:
     for rslora, scale in ((False, 6 / 4), (True, 6 / math.sqrt(4))):
-        weights = train(sd_session, settings(sd_session, rank=4, alpha=6, rslora=rslora)).weights
+        weights = train(
+            sd_session, settings(sd_session, rank=4, alpha=6, use_rslora=rslora)
+        ).weights
         other = kohya_file(weights, sd_session.preset, 1, {})
         assert other is not None
         (alpha,) = {float(value) for key, value in load(other).items() if key.endswith(".alpha")}
@@ -177,7 +182,7 @@ def test_alpha_and_rslora_are_one_scale_in_kohyas_format(sd_session: PipelineSes
 def test_dora_magnitudes_are_kept_where_the_format_can_hold_them(
     each_session: PipelineSession,
 ) -> None:
-    weights = train(each_session, settings(each_session, dora=True)).weights
+    weights = train(each_session, settings(each_session, use_dora=True)).weights
     other = kohya_file(weights, each_session.preset, 1, {})
     if each_session.preset.family == "flux":
         assert other is None
@@ -209,9 +214,8 @@ def test_the_kohya_file_tells_what_others_ask_for(sd_session: PipelineSession) -
     trained = train(sd_session, asked)
     captions = ["photo of sks, smiling", "photo of sks, gray background"]
     preset = get_preset("sd15")
-    notes = training_notes(
-        preset, "epsilon", asked, "somebody", "sks", captions, 0, 7, trained.best_step
-    )
+    facts = LoraFacts("somebody", "sks", captions, 0, 7, trained.best_step)
+    notes = training_notes(preset, "epsilon", asked, facts)
     first, second = (kohya_file(trained.weights, preset, 1, notes) for _ in range(2))
     assert first is not None
     assert first == second
@@ -236,7 +240,7 @@ def test_the_kohya_file_tells_what_others_ask_for(sd_session: PipelineSession) -
     assert told["modelspec.hash_sha256"] == f"0x{told['sshs_model_hash']}"
     assert all(isinstance(value, str) for value in told.values())
     for prediction, word in (("epsilon", "epsilon"), ("v_prediction", "v"), ("flow", None)):
-        notes = training_notes(preset, prediction, asked, "somebody", "sks", captions, 0, 7, 1)  # type: ignore[arg-type]
+        notes = training_notes(preset, prediction, asked, replace(facts, step=1))  # type: ignore[arg-type]
         assert notes.get("modelspec.prediction_type") == word
 
 

@@ -110,7 +110,7 @@ def test_the_runs_choice_beats_the_actors(monkeypatch: pytest.MonkeyPatch) -> No
     spec = actor("one", preset="sdxl", model={"steps": 40, "lora_rank": 8})
     monkeypatch.setenv("AVATAR_PRESET_SDXL_LORA_RANK", "16")
     chosen = Models("cpu", overrides={"steps": 50}).preset(spec)
-    assert (chosen.name, chosen.steps, chosen.lora_rank) == ("sdxl", 50, 16)
+    assert (chosen.name, chosen.steps, chosen.lora.rank) == ("sdxl", 50, 16)
     assert Models("cpu", preset="sd15").preset(spec) == get_preset("sd15")
     with pytest.raises(ModelError, match="steps = 0.*the run's configuration"):
         Models("cpu", overrides={"steps": 0}).preset(spec)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from avatar_pipeline.diffusion.training.record import Step
+from avatar_pipeline.diffusion.training.types import Step
 
 SMOOTHING = 20  # steps averaged for the thick line
 

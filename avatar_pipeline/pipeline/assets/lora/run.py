@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,24 +15,30 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.digests import digest_files, sha256_bytes
+from avatar_pipeline.core.renamed import LORA_SETTINGS, with_former_names
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.diffusion.fallback import run_with_fallback
+from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters, optional_settings
 from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.checkpoint import Checkpoints
-from avatar_pipeline.diffusion.training.record import Evaluation, Step, Trained
-from avatar_pipeline.diffusion.training.settings import (
-    Hyperparameters,
-    OptimizerName,
-    Quantisation,
-    from_preset,
+from avatar_pipeline.diffusion.training.types import (
+    Evaluation,
+    Step,
+    TrainingJob,
+    TrainingResult,
 )
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.imaging.images import contact_sheet, encode_jpeg, encode_png
 from avatar_pipeline.pipeline.assets.lora.curves import draw_curves
-from avatar_pipeline.pipeline.assets.lora.probes import (
-    TILE,
+from avatar_pipeline.pipeline.assets.lora.hyperparameters import (
+    as_planned,
+    describe_saving,
+    hyperparameters_of,
+)
+from avatar_pipeline.pipeline.assets.lora.validation_images import (
+    TILE_PIXELS,
     compare_renders,
     cost,
     draw_class,
@@ -47,91 +52,19 @@ from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import TrainingSet, read_training_set, write_csv
 
 
-class Settings(BaseModel):
-    """How the LoRA is trained; None takes the preset's default for 10-20 photographs."""
-
+class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rank: int | None = Field(None, ge=1, le=256, description="rank of the LoRA's matrices")
-    alpha: int | None = Field(
-        None, ge=1, le=512, description="scale of the LoRA: its strength is alpha / rank"
-    )
-    learning_rate: float | None = Field(
-        None, gt=0, le=10, description="learning rate; with prodigy a factor, 1 if not given"
-    )
-    steps: int | None = Field(None, ge=1, le=20000, description="optimizer steps")
-    batch_size: int | None = Field(
-        None, ge=1, le=64, description="pictures per forward pass, over all processes"
-    )
-    accumulation: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="forward passes per step: as a larger batch, in the memory of a small one",
-    )
-    evaluate_every: int = Field(
-        75, ge=1, description="steps between evaluations on held-out pictures"
-    )
-    patience: int = Field(
-        0,
-        ge=0,
-        le=100,
-        description="stop after this many evaluations without a better likeness; 0: never",
-    )
-    caption_dropout: float = Field(
-        0.1, ge=0, le=1, description="share of pictures without a caption, for guidance"
-    )
-    face_weight: float | None = Field(
-        None,
-        ge=1,
-        le=20,
-        description="how many times as much the loss counts in the face; 1: all alike",
-    )
-    min_snr: float | None = Field(
-        None, ge=0, le=20, description="gamma of min-SNR weighting (SD 1.5, SDXL); 0: none"
-    )
-    ema: float | None = Field(
-        None,
-        ge=0,
-        lt=1,
-        description="decay of the averaged weights, which are then the ones kept; 0: none",
-    )
-    optimizer: OptimizerName = Field(
-        "adamw", description="adamw8bit needs bitsandbytes, prodigy needs prodigyopt"
-    )
-    rslora: bool = Field(False, description="scale by alpha / sqrt(rank): for ranks above 32")
-    dora: bool = Field(
-        False, description="learn magnitudes apart from directions: slower, for very low ranks"
-    )
-    prior_weight: float = Field(
-        0.0,
-        ge=0,
-        le=10,
-        description="weight of class pictures in the loss, against forgetting others; 0: none",
-    )
-    prior_pictures: int = Field(
-        24,
-        ge=1,
-        le=400,
-        description="class pictures that the base model draws, when prior_weight is not 0",
-    )
-    gradient_checkpointing: bool | None = Field(
-        None,
-        description="compute twice instead of remembering: half of the memory, a third "
-        "slower; None: as the card needs",
-    )
-    quantise: Quantisation | None = Field(
-        None,
-        description="how the base model is stored while training: none, fp8, nf4 (CUDA); "
-        "None: as the card needs",
-    )
-    compile: bool = Field(
-        False, description="compile the repeated blocks: pays on a GPU from some hundred steps on"
-    )
-    processes: int = Field(
-        1, ge=1, le=16, description="processes that share each batch, each with a GPU of its own"
-    )
-    probes: int = Field(6, ge=1, le=64, description="pictures rendered per evaluation")
+
+# The model's own: a run or an actor changes them as overrides of the preset.
+_OF_THE_MODEL = ("targets", "timestep_mean", "timestep_spread", "timestep_uniform")
+_LoraSettings: Any = optional_settings(_Settings, left_out=_OF_THE_MODEL)
+
+
+class Settings(_LoraSettings):
+    """How the LoRA is trained; None takes the preset's default for 10-20 photographs."""
+
+    validation_images: int = Field(6, ge=1, le=64, description="pictures rendered per evaluation")
     final_renders: int = Field(
         12,
         ge=1,
@@ -148,7 +81,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.files import annotate
-    from avatar_pipeline.diffusion.training.kohya import kohya_file, training_notes
+    from avatar_pipeline.diffusion.training.kohya import LoraFacts, kohya_file, training_notes
     from avatar_pipeline.diffusion.training.noising import prediction
 
     spec, root_seed, log = inputs.spec, inputs.root_seed, context.log
@@ -158,10 +91,13 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     references = embeddings(data.held_out, analyzer)
     warnings = _beyond_the_pooled_vector(session, data.captions)
     hyperparameters = as_planned(hyperparameters_of(settings, session), settings, session)
-    class_pictures = settings.prior_pictures if settings.prior_weight else 0
+    class_pictures = settings.num_class_images if settings.prior_loss_weight else 0
     seeds = {
         "training": derive_seed(root_seed, "lora.training"),
-        **{f"probe_{i}": derive_seed(root_seed, "lora.probe", i) for i in range(settings.probes)},
+        **{
+            f"probe_{i}": derive_seed(root_seed, "lora.probe", i)
+            for i in range(settings.validation_images)
+        },
         **{
             f"final_{i}": derive_seed(root_seed, "lora.final", i)
             for i in range(settings.final_renders)
@@ -215,18 +151,20 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         for step, found in trained.evaluations.items()
         for picture in found.pictures
     ]
-    probes = contact_sheet(labelled, settings.probes, (TILE, TILE))
+    probes = contact_sheet(labelled, settings.validation_images, (TILE_PIXELS, TILE_PIXELS))
     comparison = compare_renders(before_images, after_images)
     notes = training_notes(
         session.preset,
         prediction(session.pipeline.scheduler),
         hyperparameters,
-        spec.name,
-        prompts.TRIGGER,
-        data.captions,
-        class_pictures,
-        seeds["training"],
-        trained.best_step,
+        LoraFacts(
+            spec.name,
+            prompts.TRIGGER,
+            data.captions,
+            class_pictures,
+            seeds["training"],
+            trained.best_step,
+        ),
     )
     other = kohya_file(
         trained.weights,
@@ -238,7 +176,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         warnings.append(
             "there is no file in kohya's format: it cannot hold DoRA on FLUX, nor layers beyond "
             "attention and feed-forward ones. "
-            "dora: false and the preset's lora_targets give one."
+            "use_dora: false and the preset's lora_targets give one."
         )
     losses = [step.loss for step in trained.steps]
     return StageResult(
@@ -276,22 +214,22 @@ def _train(
     data: TrainingSet,
     references: Sequence[np.ndarray],
     prior: Any,
-    hyperparameters: Hyperparameters,
+    hyperparameters: LoraHyperparameters,
     settings: Settings,
     seeds: Mapping[str, int],
     session: PipelineSession,
     analyzer: FaceAnalyzer,
     log: Callable[[str], None],
     checkpoints: Checkpoints | None,
-) -> Trained:
+) -> TrainingResult:
     """Train, with a bar for the terminal and a line in the log for each evaluation."""
     from tqdm import tqdm
 
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.loop import train_lora
 
-    probe_seeds = [seeds[f"probe_{i}"] for i in range(settings.probes)]
-    total = hyperparameters.steps
+    probe_seeds = [seeds[f"probe_{i}"] for i in range(settings.validation_images)]
+    total = hyperparameters.max_train_steps
     losses: list[float] = []
     seconds: list[float] = []
     last = time.monotonic()
@@ -338,31 +276,30 @@ def _train(
         def step_down() -> str:
             nonlocal hyperparameters
             if hyperparameters.gradient_checkpointing:
-                hyperparameters = replace(hyperparameters, quantise="fp8")
+                saving: dict[str, Any] = {"quantization": "fp8"}
             else:
-                hyperparameters = replace(hyperparameters, gradient_checkpointing=True)
+                saving = {"gradient_checkpointing": True}
+            hyperparameters = hyperparameters.model_copy(update=saving)
             losses.clear()
-            return session.note(_how(hyperparameters))
+            return session.note(describe_saving(hyperparameters))
 
-        def train() -> Trained:
+        def train() -> TrainingResult:
             return train_lora(
-                session,
-                dataset,
-                hyperparameters,
-                seeds["training"],
+                TrainingJob(session, dataset, hyperparameters, seeds["training"], prior),
                 on_step,
                 evaluate,
-                prior=prior,
                 checkpoints=checkpoints,
-                binding=_binding(spec, data, settings, seeds, analyzer),
+                evaluation_fingerprint=_evaluation_fingerprint(
+                    spec, data, settings, seeds, analyzer
+                ),
             )
 
         return run_with_fallback(session, train, step_down)
 
 
 def _beyond_the_pooled_vector(session: PipelineSession, captions: Sequence[str]) -> list[str]:
-    """A warning when captions say something that the model's pooled vector of the words does not
-    hear.
+    """Return a warning when captions say something that the model's pooled vector of the words does
+    not hear.
     """
     longer = sum(
         session.family.pooled_part(session.pipeline, caption) != caption for caption in captions
@@ -378,66 +315,11 @@ def _beyond_the_pooled_vector(session: PipelineSession, captions: Sequence[str])
     ]
 
 
-def hyperparameters_of(settings: Settings, session: PipelineSession) -> Hyperparameters:
-    """The preset's hyperparameters with the settings that are given."""
-    return from_preset(
-        session.preset,
-        rank=settings.rank,
-        alpha=settings.alpha,
-        learning_rate=settings.learning_rate,
-        steps=settings.steps,
-        batch_size=settings.batch_size,
-        accumulation=settings.accumulation,
-        evaluate_every=settings.evaluate_every,
-        patience=settings.patience,
-        caption_dropout=settings.caption_dropout,
-        face_weight=settings.face_weight,
-        min_snr=settings.min_snr,
-        ema=settings.ema,
-        optimizer=settings.optimizer,
-        rslora=settings.rslora,
-        dora=settings.dora,
-        prior_weight=settings.prior_weight,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        quantise=settings.quantise,
-        compile=settings.compile,
-        processes=settings.processes,
-    )
-
-
-def as_planned(
-    asked: Hyperparameters, settings: Settings, session: PipelineSession
-) -> Hyperparameters:
-    """What the settings leave open, as the memory of the device allows; what was planned is noted
-    for the manifest.
-    """
-    if settings.gradient_checkpointing is not None and settings.quantise is not None:
-        return asked
-    plan = session.training_plan(asked.rank, asked.batch_size // asked.processes)
-    planned = replace(
-        asked,
-        gradient_checkpointing=plan.gradient_checkpointing
-        if settings.gradient_checkpointing is None
-        else asked.gradient_checkpointing,
-        quantise=plan.quantise if settings.quantise is None else asked.quantise,
-    )
-    session.note(f"training: {plan.describe()}")
-    return planned
-
-
-def _how(asked: Hyperparameters) -> str:
-    """How memory is saved, in words."""
-    return (
-        f"gradient checkpointing {'on' if asked.gradient_checkpointing else 'off'}, base model "
-        f"stored as {asked.quantise}"
-    )
-
-
 def _faces(
     data: TrainingSet, session: PipelineSession, analyzer: FaceAnalyzer
 ) -> list[tuple[float, float, float, float] | None] | None:
-    """Where the faces are; None when all pictures are framed heads, which show them where the
-    preset frames heads.
+    """Return where the faces are; None when all pictures are framed heads, which show them where
+    the preset frames heads.
     """
     head = (session.preset.width, session.preset.height)
     if all(image.size == head for image in data.images):
@@ -446,22 +328,23 @@ def _faces(
     return [tuple(float(side) for side in faces[0].box) if faces else None for faces in found]  # type: ignore[misc]
 
 
-def _binding(
+def _evaluation_fingerprint(
     spec: ActorSpec,
     data: TrainingSet,
     settings: Settings,
     seeds: Mapping[str, int],
     analyzer: FaceAnalyzer,
 ) -> str:
-    """What evaluations depend on: with any of it changed, a checkpoint's evaluations would not be
-    those of this run.
+    """Return the sha256 of what evaluations depend on: with any of it changed, a checkpoint's
+    evaluations would not be those of this run. Settings that were renamed are in it under their
+    former names: a checkpoint from before is still gone on from.
     """
     held_out = [sha256_bytes(encode_png(image)) for image in data.held_out]
     about = [
         spec.name,
         spec.description,
         analyzer.name,
-        settings.model_dump(mode="json"),
+        with_former_names(settings.model_dump(mode="json"), LORA_SETTINGS),
         dict(seeds),
         held_out,
     ]
@@ -473,10 +356,10 @@ def _provenance(
     variations: Mapping[str, bytes],
     session: PipelineSession,
     seeds: Mapping[str, int],
-    trained: Trained,
+    trained: TrainingResult,
 ) -> dict[str, str]:
-    """What the file itself tells about where it comes from. Nothing that differs between two equal
-    runs.
+    """Return what the file itself tells about where it comes from. Nothing that differs between two
+    equal runs.
     """
     preset = session.preset
     facts = {

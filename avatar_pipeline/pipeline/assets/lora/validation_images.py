@@ -1,5 +1,5 @@
-"""The pictures by which a LoRA is judged: probes while it is trained, renders without and with it,
-class pictures.
+"""The pictures by which a LoRA is judged: validation images while it is trained, renders without
+and with it, class pictures.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.imaging.images import contact_sheet
 from avatar_pipeline.pipeline.identity_score import embeddings
 
-# What probes show in turn: mostly the neutral face that LivePortrait wants, and two that tell
-# whether prompts still steer.
-PROBED = (prompts.NEUTRAL, "smiling", prompts.NEUTRAL, "serious expression")
-# A checkpoint that shows no face in a quarter of its probes counts like one that is 0.4 further
-# from the person.
+# What validation images show in turn: mostly the neutral face that LivePortrait wants, and two that
+# tell whether prompts still steer.
+EXPRESSIONS = (prompts.NEUTRAL, "smiling", prompts.NEUTRAL, "serious expression")
+# A checkpoint that shows no face in a quarter of its validation images counts like one that is 0.4
+# further from the person.
 MISSED_FACE_COST = 1.6
-TILE = 192  # pixels a side of a probe on the sheet
+TILE_PIXELS = 192  # pixels a side of a validation image on the sheet
 
 
 def render(
     spec: ActorSpec, session: PipelineSession, analyzer: FaceAnalyzer, seeds: Sequence[int]
 ) -> tuple[list[Image.Image], list[list[Face]]]:
-    """The actor's picture for each seed, and the faces in it. Seed and prompt belong together, so
-    that renders compare.
+    """Return the actor's picture for each seed, and the faces in it. Seed and prompt belong
+    together, so that renders compare.
     """
     preset = session.preset
     images = []
     for index, seed in enumerate(seeds):
         prompt = prompts.portrait_prompt(
-            spec.description, PROBED[index % len(PROBED)], prompts.STUDIO, trigger=True
+            spec.description, EXPRESSIONS[index % len(EXPRESSIONS)], prompts.STUDIO, trigger=True
         )
         images.append(
             text_to_image(
@@ -59,7 +59,9 @@ def draw_class(
     """
     preset = session.preset
     words = [
-        prompts.portrait_prompt(spec.description, PROBED[index % len(PROBED)], prompts.STUDIO)
+        prompts.portrait_prompt(
+            spec.description, EXPRESSIONS[index % len(EXPRESSIONS)], prompts.STUDIO
+        )
         for index in range(len(seeds))
     ]
     return words, [
@@ -75,7 +77,7 @@ def draw_class(
 
 
 def cost(distance: float, face_rate: float) -> float:
-    """What checkpoints are compared by; smaller is better."""
+    """Return what checkpoints are compared by; smaller is better."""
     return distance + MISSED_FACE_COST * (1 - face_rate)
 
 
@@ -93,12 +95,14 @@ def nearest(
 
 
 def tile(image: Image.Image) -> Image.Image:
-    """A picture as small as the sheet shows it."""
-    return ImageOps.contain(image.convert("RGB"), (TILE, TILE), Image.Resampling.LANCZOS)
+    """Return a picture as small as the sheet shows it."""
+    return ImageOps.contain(
+        image.convert("RGB"), (TILE_PIXELS, TILE_PIXELS), Image.Resampling.LANCZOS
+    )
 
 
 def compare_renders(before: Sequence[Image.Image], after: Sequence[Image.Image]) -> Image.Image:
-    """The same prompts and seeds without and with the finished LoRA, one above the other."""
+    """Return the same prompts and seeds without and with the finished LoRA, one above the other."""
     columns = min(6, len(before))
     tiles = [(image, "without LoRA") for image in before[:columns]] + [
         (image, "with LoRA") for image in after[:columns]
