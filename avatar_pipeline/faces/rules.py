@@ -8,9 +8,9 @@ arithmetic on LivePortrait's code, "proposal" has no published source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
-from typing import Literal
+from typing import Any, Literal
 
 Verdict = Literal["pass", "warn", "error", "not_assessed"]
 
@@ -91,6 +91,7 @@ def _words(low: float, high: float, below: str, above: str) -> str:
     return " and ".join(parts) if below == ">=" else " or ".join(parts)
 
 
+CONTRACT = "LivePortrait input contract"  # its sections: docs/reference/contracts.md
 OFIQ = "BSI-OFIQ/OFIQ-Project, image_utils.cpp (ISO/IEC 29794-5)"
 
 _TABLE = (
@@ -113,7 +114,7 @@ _TABLE = (
     Rule(
         "resolution",
         "px",
-        "seed 1: 1024; derived: 512 is LivePortrait's crop",
+        f"{CONTRACT}, section 1: 1024; derived: 512 is LivePortrait's crop",
         low=1024,
         error_low=512,
         hint="The shorter side has {value} pixels: use a larger original, of at least 1024.",
@@ -164,7 +165,7 @@ _TABLE = (
     Rule(
         "min_face",
         "px",
-        "seed 1: 64",
+        f"{CONTRACT}, section 5: 64",
         low=64,
         error_low=64,
         hint="The face is only {value} pixels wide or high: come closer, or use a larger original.",
@@ -335,7 +336,8 @@ _TABLE = (
         # have 12 to 83, the selfies 104 to 635.
         "background",
         "Sobel",
-        "BSI-OFIQ BackgroundUniformity.cpp, outside an estimated head; seed 1: not critical",
+        "BSI-OFIQ BackgroundUniformity.cpp, outside an estimated head; "
+        f"{CONTRACT}, section 1: not critical",
         hint="",
     ),
     Rule(
@@ -356,6 +358,31 @@ _TABLE = (
 )
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in _TABLE}
+
+
+# A version's digest covers the sources in its reports. These three were worded otherwise when the
+# first versions were stored; a new wording there would give every one of them another digest, and a
+# replay that comes out as another version. So files keep the words, and every reader sees the
+# rule's own source.
+_RECORDED_SOURCES = {
+    "resolution": "seed 1: 1024; derived: 512 is LivePortrait's crop",
+    "min_face": "seed 1: 64",
+    "background": "BSI-OFIQ BackgroundUniformity.cpp, outside an estimated head; "
+    "seed 1: not critical",
+}
+
+
+def to_record(check: Check) -> dict[str, Any]:
+    """Return the check as the report files of a version hold it."""
+    return asdict(replace(check, source=_RECORDED_SOURCES.get(check.name, check.source)))
+
+
+def from_record(record: dict[str, Any]) -> Check:
+    """Return the check of a stored report or manifest, with the source as it is worded now."""
+    check = Check(**record)
+    if check.source == _RECORDED_SOURCES.get(check.name):
+        return replace(check, source=RULES[check.name].source)
+    return check
 
 
 def identity_rule(same_person: float, uncertain: float) -> Rule:

@@ -117,8 +117,8 @@ def test_a_picture_by_the_book(world: World) -> None:
         "v5 with warnings",
         "v4",
         "v4 bare",
-        "seed document",
-        "seed document data url",
+        "base image document",
+        "base image document data url",
     ],
 )
 def test_every_shape_of_output(world: World, output: Any) -> None:

@@ -54,8 +54,8 @@ def remote_base_images(
     endpoint: Endpoint | None = None,
     patience: Patience | None = None,
 ) -> RemoteImages:
-    """One base image of `description` for each seed (0 to 2**64 - 1), by name. None takes the seed
-    document's value.
+    """One base image of `description` for each seed (0 to 2**64 - 1), by name. None takes the
+    Base Image Generation API's value.
 
     endpoint: that of the environment variables when None. patience: for tests. Raises
     GenerationError for a size that FLUX cannot draw and RemoteError when the endpoint or the
