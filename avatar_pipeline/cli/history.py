@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from avatar_pipeline.cli._shared import Actor, actor_store, out
+from avatar_pipeline.core.digests import SHORT_DIGEST, short
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.core.home import dagster_home
 
@@ -34,7 +35,7 @@ def history(
     """List every version of an actor's assets, newest first, and what changed from one to the
     next.
     """
-    from avatar_pipeline.history.versions import SHORT, actor_history, main_metrics, show
+    from avatar_pipeline.history.versions import actor_history, main_metrics, show
 
     store = actor_store()
     _finish(store, actor)
@@ -72,7 +73,7 @@ def history(
             table.add_row(
                 Text(made.created[:19].replace("T", " ")),
                 Text(
-                    made.digest[:SHORT] + "".join(f"\n{line.strip()}" for line in mark),
+                    short(made.digest) + "".join(f"\n{line.strip()}" for line in mark),
                     style="green" if version.current else "",
                 ),
                 Text(version.verdict or "-"),
@@ -114,7 +115,7 @@ def diff(
     from avatar_pipeline.actors.files import write_atomic
     from avatar_pipeline.actors.published_copies import refuse_if_revoked, remember
     from avatar_pipeline.history.diff import compare, pick, side_by_side
-    from avatar_pipeline.history.versions import SHORT, show
+    from avatar_pipeline.history.versions import show
     from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 
     if picture is not None and picture.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -123,8 +124,8 @@ def diff(
     before, now = pick(store, actor, asset, old, new)
     found = compare(store, before, now)
     title = (
-        f"{asset} of {actor}: {before.digest[:SHORT]} ({before.created[:19]}Z) and "
-        f"{now.digest[:SHORT]} ({now.created[:19]}Z)"
+        f"{asset} of {actor}: {short(before.digest)} ({before.created[:19]}Z) and "
+        f"{short(now.digest)} ({now.created[:19]}Z)"
     )
     if before.digest == now.digest:
         out.print(f"{title} are the same version.", markup=False, highlight=False)
@@ -139,7 +140,7 @@ def diff(
                 if value.change is None or "seed" in kind + value.name
                 else f"{value.change:+.4g}"
             )
-            cut = SHORT if kind == "inputs" or value.name.endswith("sha256") else None
+            cut = SHORT_DIGEST if kind == "inputs" or value.name.endswith("sha256") else None
             shown = [show(each)[:cut] for each in (value.old, value.new)]
             table.add_row(
                 *(Text(text) for text in (kind if place == 0 else "", value.name, *shown, change))
@@ -184,7 +185,6 @@ def restore(
 
     from avatar_pipeline.history.restore import describe, restore_downstream
     from avatar_pipeline.history.restore import restore as restore_version
-    from avatar_pipeline.history.versions import SHORT
 
     dagster_home()
     store = actor_store()
@@ -202,11 +202,11 @@ def restore(
                     out.print(line, markup=False, highlight=False)
         elif done.downstream:
             names = ", ".join(
-                f"{version.asset} {version.digest[:SHORT]}" for version in done.downstream
+                f"{version.asset} {short(version.digest)}" for version in done.downstream
             )
             out.print(
                 f"Made from it, and in the store: {names}. To restore them too: "
-                f"avatar-pipeline restore {actor} {asset} {done.manifest.digest[:SHORT]} "
+                f"avatar-pipeline restore {actor} {asset} {short(done.manifest.digest)} "
                 "--downstream",
                 markup=False,
                 highlight=False,
@@ -233,7 +233,6 @@ def prune(
     """Remove old versions that nothing refers to. Tells what would go; removes it with --yes."""
     from avatar_pipeline.history.prune import plan
     from avatar_pipeline.history.prune import prune as prune_actor
-    from avatar_pipeline.history.versions import SHORT
 
     if bool(actor) == all_:
         raise StoreError("Give the name of one actor, or --all.")
@@ -254,12 +253,12 @@ def prune(
             made = manifest.created[:19].replace("T", " ")
             size = sum(entry.bytes for entry in manifest.files.values())
             text = (
-                f"{name}: {manifest.asset:<20} {manifest.digest[:SHORT]}  {made}  {_size(size):>9}"
+                f"{name}: {manifest.asset:<20} {short(manifest.digest)}  {made}  {_size(size):>9}"
             )
             out.print(("removed " if yes else "would go ") + text, markup=False, highlight=False)
         for manifest in done.held:
             text = (
-                f"{name}: {manifest.asset:<20} {manifest.digest[:SHORT]}  current, or what a kept "
+                f"{name}: {manifest.asset:<20} {short(manifest.digest)}  current, or what a kept "
                 "version was made from"
             )
             out.print(f"stays   {text}", markup=False, highlight=False)
@@ -334,7 +333,7 @@ def _finish(store: ActorStore, actor: str) -> None:
         for manifest in finish_interrupted(store, name, _reporting(instance, store)):
             out.print(
                 f"A restoration that had been killed was carried out: {manifest.asset} "
-                f"{manifest.digest[:12]}.",
+                f"{short(manifest.digest)}.",
                 highlight=False,
             )
 

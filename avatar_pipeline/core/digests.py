@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+SHORT_DIGEST = 12  # digits of a digest that people compare
 CHUNK = 1 << 20  # bytes read at once: a 24 GB checkpoint must not be loaded to be named
+
+
+def short(digest: str) -> str:
+    """Return the first digits of a digest, as many as people compare."""
+    return digest[:SHORT_DIGEST]
 
 
 def sha256_bytes(data: bytes) -> str:

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 
 from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.face_swap.base import Painter, Swapper
+from avatar_pipeline.face_swap.compositing import WORK_SIDE, fading, paste, reduced, window
 from avatar_pipeline.face_swap.geometry import all_points
 from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
-from avatar_pipeline.face_swap.masks import fading
 from avatar_pipeline.face_swap.skin import features, outline, skin
-from avatar_pipeline.face_swap.swapper import Painter, Swapper
-from avatar_pipeline.face_swap.window import WORK_SIDE, paste, reduced, window
 from avatar_pipeline.faces.analyzers.insightface import pack_folder
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.measurements import inter_eye_distance

@@ -12,12 +12,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from avatar_pipeline.face_swap.base import BLINK, Painter
+from avatar_pipeline.face_swap.compositing import (
+    WORK_SIDE,
+    around,
+    eyes_of,
+    fading,
+    filled,
+    paste,
+    reduced,
+    window,
+)
 from avatar_pipeline.face_swap.geometry import INNER_LIPS, all_points, backward_map, destination
 from avatar_pipeline.face_swap.light import relight
-from avatar_pipeline.face_swap.masks import around, eyes_of, fading, filled
 from avatar_pipeline.face_swap.skin import features, outline, skin
-from avatar_pipeline.face_swap.swapper import BLINK, Painter
-from avatar_pipeline.face_swap.window import WORK_SIDE, paste, reduced, window
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.measurements import eye_openness, inter_eye_distance, mouth_opening
 

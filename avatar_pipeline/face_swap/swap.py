@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from avatar_pipeline.core.errors import PhotoError
+from avatar_pipeline.face_swap.base import BLINK, Swapper
 from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
-from avatar_pipeline.face_swap.swapper import BLINK, Swapper
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.measurements import eye_openness, inter_eye_distance, mouth_opening
 

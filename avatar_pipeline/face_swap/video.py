@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avatar_pipeline.core.errors import Cancelled, PhotoError
+from avatar_pipeline.face_swap.base import Swapper
 from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
-from avatar_pipeline.face_swap.steady import Steady
 from avatar_pipeline.face_swap.swap import SMALLEST, TOO_FAR, find_one
-from avatar_pipeline.face_swap.swapper import Swapper
+from avatar_pipeline.face_swap.tracking import FaceTracker
 from avatar_pipeline.face_swap.video_file import VideoWriter, upright
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.measurements import inter_eye_distance
@@ -142,7 +142,7 @@ class _State:
         notes: list[str],
     ) -> None:
         self.analyzer, self.source, self.paint, self.notes = analyzer, source, paint, notes
-        self.steady = Steady()
+        self.tracker = FaceTracker()
         self.swapped = self.without = self.left = 0
         self.to_source: list[float] = []
         self.to_target: list[float] = []
@@ -150,11 +150,11 @@ class _State:
     def frame(self, image: np.ndarray, time: float) -> np.ndarray:
         """The frame, swapped where that can be done."""
         faces = self.analyzer.analyze(image)
-        face = self.steady.choose(faces)
+        face = self.tracker.choose(faces)
         if face is None:
             self.without += 1
             return image
-        landmarks = self.steady.smooth(face.landmarks68, time)
+        landmarks = self.tracker.smooth(face.landmarks68, time)
         apart = max(
             abs(face.pose.yaw - self.source.pose.yaw), abs(face.pose.pitch - self.source.pose.pitch)
         )

@@ -13,9 +13,10 @@ from PIL import Image
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.history.images import loaders
-from avatar_pipeline.history.versions import SHORT, differing, find_version, require_asset, show
+from avatar_pipeline.history.versions import differing, find_version, require_asset, show
 from avatar_pipeline.imaging.images import contact_sheet
 
 SIDE = 560  # pixels, width and largest height of a picture of a pair
@@ -89,7 +90,7 @@ def pick(
     before = [manifest for manifest in others if manifest.created < now.created] or others
     if not before:
         raise StoreError(
-            f"{name} has one version of {asset} only, {now.digest[:SHORT]}: there is "
+            f"{name} has one version of {asset} only, {short(now.digest)}: there is "
             "nothing to compare it with."
         )
     return before[0], now
@@ -188,7 +189,7 @@ def side_by_side(store: ActorStore, old: Manifest, new: Manifest) -> Image.Image
                 found[name]() if name in found else Image.new("RGB", (64, 16), (225, 225, 225))
             )
             label = (
-                f"{when} {manifest.digest[:SHORT]}: {name}"
+                f"{when} {short(manifest.digest)}: {name}"
                 if name in found
                 else f"{when}: no {name}"
             )

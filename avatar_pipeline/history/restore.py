@@ -12,7 +12,6 @@ those: it follows the pointer, which is of the old version or of the new one.
 
 from __future__ import annotations
 
-import getpass
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,9 +19,11 @@ from dataclasses import dataclass, field
 from avatar_pipeline.actors.consent.record import require_scopes
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import ActorError, StoreError
+from avatar_pipeline.core.login import login_name
 from avatar_pipeline.history.restorations import Restoration, interrupted, record
-from avatar_pipeline.history.versions import SHORT, find_version
+from avatar_pipeline.history.versions import find_version
 from avatar_pipeline.pipeline.exports import drop_in
 from avatar_pipeline.pipeline.origin import portrait_origin
 from avatar_pipeline.pipeline.registry import STAGES
@@ -71,7 +72,7 @@ def restore(store: ActorStore, name: str, asset: str, digest: str, report: Repor
             portrait, already = "", True
         else:
             already = False
-            entry = Restoration(digest=manifest.digest, before=before, by=_who())
+            entry = Restoration(digest=manifest.digest, before=before, by=login_name())
             record(store, spec.name, asset, entry)
             portrait = _carry_out(store, manifest, files, entry, report)
     differing = {}
@@ -191,18 +192,10 @@ def _current_digest(store: ActorStore, name: str, asset: str) -> str:
         return ""
 
 
-def _who() -> str:
-    """The login name of who runs this; a container may have none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
-
-
 def describe(restored: Restored) -> list[str]:
     """What to tell about it, one line each."""
     manifest = restored.manifest
-    version = f"{manifest.asset} {manifest.digest[:SHORT]} of {manifest.actor}"
+    version = f"{manifest.asset} {short(manifest.digest)} of {manifest.actor}"
     lines = [
         f"{version} is current already; nothing was done."
         if restored.already
@@ -213,7 +206,7 @@ def describe(restored: Restored) -> list[str]:
     elif manifest.asset == "liveportrait_export" and manifest.metrics.get("errors"):
         lines.append("Its checks found errors, so the drop-in portrait was left as it is.")
     lines += [
-        f"It was made from {parent} {then[:SHORT] or 'none'}, and {now[:SHORT] or 'none'} is "
+        f"It was made from {parent} {short(then) or 'none'}, and {short(now) or 'none'} is "
         "current: it counts as stale."
         for parent, (then, now) in restored.differing.items()
     ]

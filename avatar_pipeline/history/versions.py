@@ -9,12 +9,11 @@ from typing import Any
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.digests import SHORT_DIGEST, short
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.history.restorations import Restoration, restorations
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
-
-SHORT = 12  # digits of a digest that people compare
 
 # The numbers by which people judge a version, where there are too many to show all.
 MAIN_METRICS = {
@@ -160,7 +159,7 @@ def find_version(store: ActorStore, name: str, asset: str, digest: str) -> Manif
     )
     if spoilt:
         raise StoreError(spoilt)
-    known = ", ".join(manifest.digest[:SHORT] for manifest in manifests) or "none"
+    known = ", ".join(short(manifest.digest) for manifest in manifests) or "none"
     raise StoreError(
         f"{name}'s {asset} has no version {digest!r}. Versions, newest first: {known}."
     )
@@ -201,7 +200,7 @@ def changes(old: Manifest | None, new: Manifest) -> list[str]:
         before, now = old.inputs.get(name, ""), new.inputs.get(name, "")
         if before != now:
             label = EXTERNAL.get(name, name)
-            lines.append(f"{label} {before[:SHORT] or 'none'} -> {now[:SHORT] or 'none'}")
+            lines.append(f"{label} {short(before) or 'none'} -> {short(now) or 'none'}")
     lines += [
         f"{name} {show(before)} -> {show(now)}"
         for name, before, now in differing(old.settings, new.settings)
@@ -220,7 +219,7 @@ def changes(old: Manifest | None, new: Manifest) -> list[str]:
     for name in facts:
         before, now = getattr(old, name), getattr(new, name)
         if before != now:
-            shorter = SHORT if name == "model_sha256" else 60
+            shorter = SHORT_DIGEST if name == "model_sha256" else 60
             lines.append(
                 f"{name.replace('_', ' ')} {before[:shorter] or 'none'} -> "
                 f"{now[:shorter] or 'none'}"
@@ -263,6 +262,6 @@ def files_by_sha256(store: ActorStore, wanted: set[str]) -> dict[str, list[str]]
             for manifest in versions:
                 for file, entry in manifest.files.items():
                     if entry.sha256 in wanted:
-                        said = f"{file} of {name}'s {asset}, version {manifest.digest[:SHORT]}"
+                        said = f"{file} of {name}'s {asset}, version {short(manifest.digest)}"
                         found.setdefault(entry.sha256, []).append(said)
     return found

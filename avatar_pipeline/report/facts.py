@@ -15,12 +15,12 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.photos import photographs
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.faces.analyzers.types import LICENCES
 from avatar_pipeline.history.versions import (
     EXTERNAL,
-    SHORT,
     AssetHistory,
     asset_history,
     verdict_of,
@@ -178,9 +178,7 @@ def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) 
         return AssetFacts(stage, None, "missing", "", [])
     reasons = []
     if not store.manifest_file(name, stage.name, manifest.digest).is_file():
-        reasons.append(
-            f"version {manifest.digest[:SHORT]}, to which it points, is not in the store"
-        )
+        reasons.append(f"version {short(manifest.digest)}, to which it points, is not in the store")
         return AssetFacts(stage, manifest, "damaged", verdict_of(manifest), reasons)
     if manifest.code_version != stage.code_version:
         reasons.append(
@@ -191,8 +189,8 @@ def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) 
             text = (
                 f"{EXTERNAL[parent]} changed"
                 if parent in EXTERNAL
-                else f"made from {parent} {digest[:SHORT]}; the current one is "
-                f"{present[parent][:SHORT]}"
+                else f"made from {parent} {short(digest)}; the current one is "
+                f"{short(present[parent])}"
             )
             reasons.append(text)
     verdict = verdict_of(manifest)

@@ -1,4 +1,8 @@
-"""The part of a picture that a face swap works on, at a bounded size, and how it is put back."""
+"""Soft masks over parts of a face, the window of a picture that a face swap works on at a bounded
+size, and the blend that puts it back.
+
+Masks are (H, W) float32, 0 to 1; sizes are (width, height) in pixels.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from avatar_pipeline.face_swap.geometry import all_points
-from avatar_pipeline.face_swap.light import blend
 from avatar_pipeline.faces.measurements import inter_eye_distance
 
 WORK_SIDE = 1024  # pixels: a larger face is painted at this size and enlarged
 MARGIN = 0.6  # inter-eye distances around the face
 # rows put back at a time: the face of a 50 megapixel picture would need gigabytes at once
 STRIP = 512
+LEVELS = 5  # bands of the blend, at most
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,76 @@ def reduced(arrays: Sequence[np.ndarray], scale: float) -> list[np.ndarray]:
     height, width = arrays[0].shape[:2]
     size = (max(8, round(width * scale)), max(8, round(height * scale)))
     return [cv2.resize(array, size, interpolation=cv2.INTER_AREA) for array in arrays]
+
+
+def eyes_of(points: np.ndarray) -> list[np.ndarray]:
+    """The points of both eyes."""
+    return [points[36:42], points[42:48]]
+
+
+def around(groups: Sequence[np.ndarray], size: tuple[int, int], margin: float) -> np.ndarray:
+    """(H, W) float32: the hull of each group of points and `margin` pixels around, softly."""
+    import cv2
+
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    for group in groups:
+        cv2.fillConvexPoly(mask, cv2.convexHull(group.round().astype(np.int32)), 255)
+    reach = max(1, round(margin))
+    mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2))
+    softened: np.ndarray = cv2.GaussianBlur(
+        mask.astype(np.float32) / 255, (0, 0), max(0.6 * margin, 0.5)
+    )
+    return softened
+
+
+def filled(polygon: np.ndarray, size: tuple[int, int], blur: float) -> np.ndarray:
+    """The inside of a polygon, hollows and all, blurred by `blur` pixels."""
+    import cv2
+
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    cv2.fillPoly(mask, [polygon.round().astype(np.int32)], 255, cv2.LINE_AA)
+    softened: np.ndarray = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), max(blur, 0.5))
+    return softened
+
+
+def fading(mask: np.ndarray, width: float) -> np.ndarray:
+    """(H, W) float32: 0 at the edge of a mask, 1 from `width` pixels inside on, smoothly."""
+    import cv2
+
+    depth = cv2.distanceTransform(np.pad((mask > 0.5).astype(np.uint8), 1), cv2.DIST_L2, 5)[
+        1:-1, 1:-1
+    ]
+    share = np.clip(depth / max(width, 1), 0, 1)
+    return np.asarray(share * share * (3 - 2 * share), np.float32)
+
+
+def blend(front: np.ndarray, back: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Multiband blending (Burt and Adelson 1983): coarse bands over wide seams, fine ones over
+    narrow. RGB float32, mask (H, W) 0-1.
+
+    Unlike gradient-domain cloning it cannot carry the colour of hair or wall at the seam into the
+    face.
+    """
+    import cv2
+
+    levels = min(LEVELS, int(np.log2(max(8, min(mask.shape)))) - 2)
+    pyramids: list[list[np.ndarray]] = [[front], [back], [mask]]
+    for pyramid in pyramids:
+        for _ in range(levels):
+            pyramid.append(cv2.pyrDown(pyramid[-1]))
+    result: np.ndarray | None = None
+    for level in range(levels, -1, -1):
+        weight = pyramids[2][level][..., None]
+        bands = []
+        for pyramid in pyramids[:2]:
+            band = pyramid[level]
+            if level < levels:
+                band = band - cv2.pyrUp(pyramid[level + 1], dstsize=band.shape[1::-1])
+            bands.append(band)
+        mixed = bands[0] * weight + bands[1] * (1 - weight)
+        result = mixed if result is None else cv2.pyrUp(result, dstsize=mixed.shape[1::-1]) + mixed
+    assert result is not None
+    return result
 
 
 def paste(

@@ -18,7 +18,7 @@ SLOW, QUICK, SPEED_CUTOFF = 1.5, 6.0, 2.0
 JUMP = 0.5
 
 
-class Steady:
+class FaceTracker:
     """Follows the face that was nearest in the frame before, the largest at first."""
 
     def __init__(self) -> None:
