@@ -129,7 +129,7 @@ def marks() -> None:
     ]
     print(
         f"Watermark: {min(noise):.1f} to {max(noise):.1f} dB PSNR at 1024 pixels, {costs:.0f} ms. "
-        f"Found from {watermark.FOUND:g} on.\n"
+        f"Found from {watermark.DETECTION_SIGMAS:g} on.\n"
     )
 
     def saved(image: Image.Image, format: str, quality: int) -> Image.Image:
@@ -156,7 +156,8 @@ def marks() -> None:
     print("|---|---|---|")
     for name, way in ways.items():
         told = [watermark.strength(way(image)) for image in marked]
-        print(f"| {name} | {min(told):.1f} | {sum(one >= watermark.FOUND for one in told)} of 8 |")
+        found = sum(one >= watermark.DETECTION_SIGMAS for one in told)
+        print(f"| {name} | {min(told):.1f} | {found} of 8 |")
     every = [
         watermark.strength(tile)
         for number in range(1, 11)
@@ -164,7 +165,7 @@ def marks() -> None:
     ]
     print(
         f"| never marked, {len(every)} photographs (the most) | {max(every):.1f} | "
-        f"{sum(one >= watermark.FOUND for one in every)} |\n"
+        f"{sum(one >= watermark.DETECTION_SIGMAS for one in every)} |\n"
     )
 
 

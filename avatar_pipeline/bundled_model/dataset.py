@@ -17,7 +17,7 @@ from PIL import Image
 
 from avatar_pipeline.bundled_model import captions
 from avatar_pipeline.bundled_model.captions import Picture
-from avatar_pipeline.bundled_model.head_rotation import turn
+from avatar_pipeline.bundled_model.head_rotation import rotate_head
 from avatar_pipeline.bundled_model.morphs import morph
 from avatar_pipeline.bundled_model.people_attributes import MIXED_ONLY, PERSONS, TRAINED, Person
 from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
@@ -29,7 +29,7 @@ from avatar_pipeline.faces.framing import Framing, frame_head
 # (3.2 to 5.2 inter-eye distances high) are not enlarged too much.
 FRAMING = Framing(width=512, height=512, inter_eye=104 / 512, eye_y=240 / 512)
 # degrees of yaw: up to the first a head is frontal, from the second on it is turned
-FRONTAL, TURNED = 8.0, 13.0
+FRONTAL_YAW, TURNED_YAW = 8.0, 13.0
 MORPHS_PER_PAIR = 11
 TURNS = (14.0, 19.0)  # degrees that heads are turned by
 # Hands, tilted heads and closed eyes do not survive a landmark morph.
@@ -138,7 +138,7 @@ def mix(canvas: Sample, face: Sample, share: float, analyzer: FaceAnalyzer) -> S
     )
 
 
-def turned(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
+def rotated_samples(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
     """Each frontal head of `samples` turned to a side; heads with hands or raised chins are left
     out.
     """
@@ -147,7 +147,7 @@ def turned(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
         if sample.shows.view != "front" or sample.shows.expression in UNMORPHABLE:
             continue
         side = rng.choice((-1, 1))
-        image, landmarks = turn(sample.image, sample.landmarks, side * rng.uniform(*TURNS))
+        image, landmarks = rotate_head(sample.image, sample.landmarks, side * rng.uniform(*TURNS))
         shows = replace(sample.shows, view="right" if side > 0 else "left")
         # The embedding stays that of the frontal picture: turning a head does not change who it is.
         yield replace(
@@ -190,12 +190,12 @@ def _sample(
 
 
 def _view(yaw: float) -> str:
-    """The view's word; between FRONTAL and TURNED none is right, and the captions stay silent about
-    it.
+    """The view's word; between FRONTAL_YAW and TURNED_YAW none is right, and the captions stay
+    silent about it.
     """
-    if abs(yaw) <= FRONTAL:
+    if abs(yaw) <= FRONTAL_YAW:
         return "front"
-    if abs(yaw) < TURNED:
+    if abs(yaw) < TURNED_YAW:
         return ""
     return "right" if yaw > 0 else "left"
 

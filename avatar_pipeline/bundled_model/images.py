@@ -43,7 +43,9 @@ def make_pictures(analyzer: FaceAnalyzer, folder: Path, seed: int) -> None:
     groups = {
         "photographs": drawn,
         "morphs": morphs,
-        "turned": list(tqdm(dataset.turned(frontal, seed), desc="turned heads", unit="picture")),
+        "turned": list(
+            tqdm(dataset.rotated_samples(frontal, seed), desc="turned heads", unit="picture")
+        ),
         "bodies": [bodies.shrunk(sample) for sample in standing if dataset.drawable(sample)],
         "body_morphs": [
             bodies.shrunk(s)

@@ -29,7 +29,7 @@ NOISE = 0.06
 LINEAR_DECAY = 1e-3
 
 
-class Looker(nn.Module):
+class AttributeClassifier(nn.Module):
     """Pictures (n, 4, pixels, pixels), -1 to 1, to `outputs` numbers each; `features` is what the
     last layer sees.
     """
@@ -67,9 +67,9 @@ def classes(hot: np.ndarray, size: Size) -> np.ndarray:
     return np.stack(columns, axis=1).astype(np.int64)
 
 
-def train_reader(
+def train_attribute_classifier(
     pictures: np.ndarray, hot: np.ndarray, size: Size, steps: int, seed: int
-) -> Looker:
+) -> AttributeClassifier:
     """A network that reads every attribute off a picture."""
     counts, truth = _counts(size), torch.from_numpy(classes(hot, size))
 
@@ -80,11 +80,21 @@ def train_reader(
         ).sum()
 
     return _train(
-        pictures, Looker, size, sum(counts), loss, steps, seed, NOISE, "reader of attributes"
+        pictures,
+        AttributeClassifier,
+        size,
+        sum(counts),
+        loss,
+        steps,
+        seed,
+        NOISE,
+        "reader of attributes",
     )
 
 
-def read(reader: Looker, pictures: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
+def classify(
+    reader: AttributeClassifier, pictures: np.ndarray, size: Size
+) -> tuple[np.ndarray, np.ndarray]:
     """(features (n, FEATURES) float64, classes read (n, attributes)) of uint8 pictures."""
     features, found = [], []
     with torch.inference_mode():
@@ -96,7 +106,7 @@ def read(reader: Looker, pictures: np.ndarray, size: Size) -> tuple[np.ndarray, 
     return np.concatenate(features).astype(np.float64), np.concatenate(found)
 
 
-def judged_by_network(
+def network_auc(
     known: tuple[np.ndarray, np.ndarray],
     new: tuple[np.ndarray, np.ndarray],
     size: Size,
@@ -112,7 +122,7 @@ def judged_by_network(
     def loss(answers: Tensor, picks: np.ndarray) -> Tensor:
         return F.binary_cross_entropy_with_logits(answers.squeeze(1), truth[picks])
 
-    judge = _train(pictures, Looker, size, 1, loss, steps, seed, 0.0, "judge")
+    judge = _train(pictures, AttributeClassifier, size, 1, loss, steps, seed, 0.0, "judge")
     with torch.inference_mode():
         one, other = (
             np.concatenate(
@@ -120,12 +130,10 @@ def judged_by_network(
             )
             for p in new
         )
-    return area_under_curve(one, other)
+    return roc_auc(one, other)
 
 
-def judged_linearly(
-    known: tuple[np.ndarray, np.ndarray], new: tuple[np.ndarray, np.ndarray]
-) -> float:
+def linear_auc(known: tuple[np.ndarray, np.ndarray], new: tuple[np.ndarray, np.ndarray]) -> float:
     """The same by logistic regression on features: AUC on new ones."""
     mean, spread = np.concatenate(known).mean(axis=0), np.concatenate(known).std(axis=0) + 1e-6
     inputs = torch.from_numpy((np.concatenate(known) - mean) / spread)
@@ -142,10 +150,10 @@ def judged_linearly(
 
     optimizer.step(closure)
     one, other = (((part - mean) / spread) @ weights[:-1].detach().numpy() for part in new)
-    return area_under_curve(one, other)
+    return roc_auc(one, other)
 
 
-def area_under_curve(one: np.ndarray, other: np.ndarray) -> float:
+def roc_auc(one: np.ndarray, other: np.ndarray) -> float:
     """How often a score of the other set exceeds one of the first: 0.5 when they cannot be told
     apart, 1 when always.
     """
@@ -157,7 +165,7 @@ def area_under_curve(one: np.ndarray, other: np.ndarray) -> float:
 
 def _train(
     pictures: np.ndarray,
-    make: Callable[[Size, int], Looker],
+    make: Callable[[Size, int], AttributeClassifier],
     size: Size,
     outputs: int,
     loss: Callable[[Tensor, np.ndarray], Tensor],
@@ -165,7 +173,7 @@ def _train(
     seed: int,
     noise: float,
     name: str,
-) -> Looker:
+) -> AttributeClassifier:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = make(size, outputs)

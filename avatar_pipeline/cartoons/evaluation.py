@@ -108,9 +108,11 @@ def evaluate(weights: generator.Weights, size: Size, amount: Amount = Amount()) 
         real, real_hot = render(size, count, REAL_SEED, Path(folder, "real"))
         asked, hot = render(size, count, ASKED_SEED, Path(folder, "asked"))
         drawn = draw(weights, hot)
-        reader = classifiers.train_reader(data, data_hot, size, amount.reader_steps, JUDGES_SEED)
+        reader = classifiers.train_attribute_classifier(
+            data, data_hot, size, amount.reader_steps, JUDGES_SEED
+        )
         features = {
-            name: classifiers.read(reader, part, size)
+            name: classifiers.classify(reader, part, size)
             for name, part in (("data", data), ("real", real), ("drawn", drawn))
         }
         figures = _diversity(
@@ -121,7 +123,7 @@ def evaluate(weights: generator.Weights, size: Size, amount: Amount = Amount()) 
             asked,
             drawn,
             features["real"][0],
-            classifiers.read(reader, asked, size)[0],
+            classifiers.classify(reader, asked, size)[0],
             features["drawn"][0],
             size,
             amount,
@@ -184,12 +186,12 @@ def _told_apart(
     known, new = slice(amount.known), slice(amount.known, amount.known + amount.new)
 
     def linear(other: np.ndarray) -> float:
-        return classifiers.judged_linearly(
+        return classifiers.linear_auc(
             (real_features[known], other[known]), (real_features[new], other[new])
         )
 
     def network(other: np.ndarray) -> float:
-        return classifiers.judged_by_network(
+        return classifiers.network_auc(
             (real[known], other[known]),
             (real[new], other[new]),
             size,

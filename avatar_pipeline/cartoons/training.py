@@ -8,7 +8,7 @@ the mean absolute difference. It begins with the anchor alone; the discriminator
 is something to tell from the real ones. What is kept is the average of the generator over its last
 steps.
 
-    {folder}/history.jsonl           a row every EVERY steps
+    {folder}/history.jsonl           a row every SAVE_EVERY_STEPS steps
     {folder}/samples/000500.jpg      the same 24 latents over time; the first row is what DiceBear
     draws for them
     {folder}/checkpoint.pt           everything that it takes to go on; training resumes from it and
@@ -62,7 +62,7 @@ ANCHOR_WEIGHT = 1000.0
 # teaches nothing but more of it.
 NOISE = 0.1
 AVERAGE = 0.999
-EVERY = 250
+SAVE_EVERY_STEPS = 250
 SAMPLES = 24
 # of State, in a checkpoint
 KEPT = ("generator", "average", "discriminator", "generator_steps", "discriminator_steps")
@@ -126,7 +126,7 @@ def train(
             since.append(_step(state, real, torch.from_numpy(hot[picks]).float().to(device), steps))
             state.step += 1
             bar.update()
-            if state.step % EVERY and state.step < steps:
+            if state.step % SAVE_EVERY_STEPS and state.step < steps:
                 continue
             row = {"step": float(state.step)}
             row |= {

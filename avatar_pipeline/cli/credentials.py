@@ -92,7 +92,7 @@ def verify(
 
 
 def _print(file: Path, verdict: Verdict, known: dict[str, list[str]]) -> None:
-    from avatar_pipeline.content_credentials.watermark import FOUND
+    from avatar_pipeline.content_credentials.watermark import DETECTION_SIGMAS
 
     colour = {"trusted": "green", "valid": "green", "invalid": "red", "absent": "yellow"}[
         verdict.state
@@ -116,7 +116,7 @@ def _print(file: Path, verdict: Verdict, known: dict[str, list[str]]) -> None:
     ]
     if verdict.xmp_source and verdict.xmp_source != verdict.source:
         rows.append(("XMP says", f"{verdict.xmp_source}: in a packet that anybody can write"))
-    if verdict.watermark is not None and verdict.watermark >= FOUND:
+    if verdict.watermark is not None and verdict.watermark >= DETECTION_SIGMAS:
         rows.append(
             (
                 "watermark",

@@ -35,7 +35,7 @@ def history(
     """List every version of an actor's assets, newest first, and what changed from one to the
     next.
     """
-    from avatar_pipeline.history.versions import actor_history, main_metrics, show
+    from avatar_pipeline.history.versions import actor_history, format_value, main_metrics
 
     store = actor_store()
     _finish(store, actor)
@@ -66,7 +66,9 @@ def history(
                 f" restored {entry.created[:16].replace('T', ' ')} by {entry.by}"
                 for entry in version.restored
             ]
-            metrics = [f"{name} {show(value)}" for name, value in main_metrics(made).items()]
+            metrics = [
+                f"{name} {format_value(value)}" for name, value in main_metrics(made).items()
+            ]
             facts = f"seed {made.root_seed}, code {made.code_version}, {made.seconds:.1f} s" + (
                 f", run {made.run_id[:8]}" if made.run_id else ""
             )
@@ -115,7 +117,7 @@ def diff(
     from avatar_pipeline.actors.files import write_atomic
     from avatar_pipeline.actors.published_copies import refuse_if_revoked, remember
     from avatar_pipeline.history.diff import compare, pick, side_by_side
-    from avatar_pipeline.history.versions import show
+    from avatar_pipeline.history.versions import format_value
     from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 
     if picture is not None and picture.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -141,7 +143,7 @@ def diff(
                 else f"{value.change:+.4g}"
             )
             cut = SHORT_DIGEST if kind == "inputs" or value.name.endswith("sha256") else None
-            shown = [show(each)[:cut] for each in (value.old, value.new)]
+            shown = [format_value(each)[:cut] for each in (value.old, value.new)]
             table.add_row(
                 *(Text(text) for text in (kind if place == 0 else "", value.name, *shown, change))
             )
@@ -183,8 +185,8 @@ def restore(
     """
     from dagster import DagsterInstance
 
-    from avatar_pipeline.history.restore import describe, restore_downstream
     from avatar_pipeline.history.restore import restore as restore_version
+    from avatar_pipeline.history.restore import restore_downstream, result_lines
 
     dagster_home()
     store = actor_store()
@@ -194,11 +196,11 @@ def restore(
         register_actors(instance, store, only=[store.spec(actor).name])
         report = _reporting(instance, store)
         done = restore_version(store, actor, asset, digest, report)
-        for line in describe(done):
+        for line in result_lines(done):
             out.print(line, markup=False, highlight=False)
         if downstream:
             for other in restore_downstream(store, actor, asset, report):
-                for line in describe(other):
+                for line in result_lines(other):
                     out.print(line, markup=False, highlight=False)
         elif done.downstream:
             names = ", ".join(

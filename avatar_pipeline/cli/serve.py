@@ -11,7 +11,7 @@ from avatar_pipeline.cli._shared import out
 from avatar_pipeline.core.errors import ServiceError
 
 # seconds for open connections, once everybody who waited has been told that the server stops
-STOPS = 10
+SHUTDOWN_TIMEOUT_S = 10
 
 
 def serve(
@@ -74,7 +74,7 @@ def serve(
                 host=settings.host,
                 port=settings.port,
                 log_config=log_config(),
-                timeout_graceful_shutdown=STOPS,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
                 **uvicorn_options(settings),
             )
             server = Server(config, app)

@@ -21,7 +21,7 @@ C2PA_UUID = bytes.fromhex("D8FEC3D61B0E483C92975828877EC481")
 PAD = re.compile(rb"\x63pad(\x58.|\x59..|[\x40-\x57])", re.DOTALL)
 # CBOR: no payload, as the claim stands elsewhere; then the 64 bytes of an ES256 signature
 DETACHED = b"\xf6\x58\x40"
-DEEPEST = 8  # boxes in boxes; ours are store, manifest, list of assertions, assertion
+MAX_BOX_DEPTH = 8  # boxes in boxes; ours are store, manifest, list of assertions, assertion
 # The heads of the boxes of a manifest made here: type, what it tells of itself, label (ISO 19566-5,
 # section 7.3).
 _TYPE = bytes.fromhex("00110010800000AA00389B71")
@@ -59,7 +59,7 @@ def is_framed_as_written(data: bytes) -> bool:
 
 def _fills(boxes: bytes, depth: int = 0) -> bool:
     """Whether boxes of these lengths fill the bytes, and so do the boxes in them."""
-    if depth > DEEPEST:
+    if depth > MAX_BOX_DEPTH:
         return False
     at = 0
     while at + 8 <= len(boxes):

@@ -29,7 +29,7 @@ from avatar_pipeline.core.errors import CredentialsError, PhotoError
 from avatar_pipeline.imaging.images import open_image
 
 MAX_BYTES = 512 * 2**20  # a video of some minutes; the whole file is held in memory
-MOST = 200  # characters of a text of somebody else's that are shown
+MAX_TEXT_CHARS = 200  # characters of a text of somebody else's that are shown
 # stands in every manifest of C2PA 2, several times; older ones say urn:uuid:
 REMAINS = b"urn:c2pa:"
 # how the reader begins when a file names an address instead of holding a manifest
@@ -311,7 +311,7 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _clean(text: Any, most: int = MOST) -> str:
+def _clean(text: Any, most: int = MAX_TEXT_CHARS) -> str:
     """Somebody else's text on one line, without control characters, which a terminal would obey."""
     words = "" if text is None else str(text)
     return "".join(sign if sign.isprintable() else "?" for sign in words[:most]) + (

@@ -10,7 +10,7 @@ of its cosine transform, in proportion to what the picture itself has there, and
 texture. To find it, the same frequencies are compared with the pattern.
 Its limits: whoever reads this file can remove it, or put it onto a photograph: it is a hint, no
 proof. It does not survive cropping, turning and mirroring. What it survives is measured by
-benchmarks/signing.py. Videos and pictures below LEAST pixels are not marked.
+benchmarks/signing.py. Videos and pictures below MIN_SIDE pixels are not marked.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ import numpy as np
 from PIL import Image
 
 SIDE = 512
-LEAST = 256  # pixels of the shorter side: below, the frequencies that are marked are not all there
+MIN_SIDE = (
+    256  # pixels of the shorter side: below, the frequencies that are marked are not all there
+)
 # frequencies, in half waves across the picture: below they are seen, above JPEG drops them
 RING = (20, 110)
-# Of the picture's own spread at each frequency: the least that gives WANTED. At the last one, walls
-# begin to look stained.
+# Of the picture's own spread at each frequency: the least that gives TARGET_SIGMAS. At the last
+# one, walls begin to look stained.
 STRENGTHS = (0.10, 0.12, 0.14, 0.16, 0.18, 0.20, 0.22)
-WANTED = 9.0  # standard deviations, so that what JPEG and scaling take leaves FOUND
-FOUND = 6.0  # standard deviations: by chance once in a billion pictures
+# standard deviations, so that what JPEG and scaling take leaves DETECTION_SIGMAS
+TARGET_SIGMAS = 9.0
+DETECTION_SIGMAS = 6.0  # standard deviations: by chance once in a billion pictures
 VARIABLE = "AVATAR_WATERMARK"
 
 
@@ -45,7 +48,7 @@ def embed(image: Image.Image) -> Image.Image:
     """
     import cv2
 
-    if min(image.size) < LEAST:
+    if min(image.size) < MIN_SIDE:
         return image
     pixels = np.asarray(image).astype(np.float32)
     small = _small(pixels)
@@ -55,7 +58,8 @@ def embed(image: Image.Image) -> Image.Image:
     marked[ring] = chips * _spread(spectrum)[ring]
     change = cv2.idct(marked) * _texture(small)
     share = next(
-        (share for share in STRENGTHS if _strength(small + share * change) >= WANTED), STRENGTHS[-1]
+        (share for share in STRENGTHS if _strength(small + share * change) >= TARGET_SIGMAS),
+        STRENGTHS[-1],
     )
     pixels[..., :3] += cv2.resize(share * change, image.size, interpolation=cv2.INTER_CUBIC)[
         ..., None
@@ -64,8 +68,8 @@ def embed(image: Image.Image) -> Image.Image:
 
 
 def strength(image: Image.Image) -> float:
-    """How clearly the mark is there, in standard deviations of what chance gives; FOUND and more
-    counts as found.
+    """How clearly the mark is there, in standard deviations of what chance gives; DETECTION_SIGMAS
+    and more counts as found.
     """
     return _strength(_small(np.asarray(image.convert("RGB")).astype(np.float32)))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 VARIABLE = "DAGSTER_HOME"
 PROJECT = Path(__file__).parents[2]
-MADE = ".made"  # says that the home folder is complete
+COMPLETE_MARKER = ".made"  # says that the home folder is complete
 TEMPLATE = Path(__file__).parents[1] / "orchestration" / "dagster.yaml"
 
 
@@ -34,7 +34,7 @@ def dagster_home() -> Path:
 
 
 def _is_made(home: Path) -> bool:
-    return (home / MADE).exists() and (home / "dagster.yaml").exists()
+    return (home / COMPLETE_MARKER).exists() and (home / "dagster.yaml").exists()
 
 
 def _make(home: Path) -> None:
@@ -42,11 +42,11 @@ def _make(home: Path) -> None:
     from dagster import DagsterInstance
     from filelock import FileLock
 
-    with FileLock(home / f"{MADE}.lock"):
+    with FileLock(home / f"{COMPLETE_MARKER}.lock"):
         if _is_made(home):
             return
         if not (home / "dagster.yaml").exists():
             shutil.copyfile(TEMPLATE, home / "dagster.yaml")
         with DagsterInstance.get():
             pass
-        (home / MADE).touch()
+        (home / COMPLETE_MARKER).touch()

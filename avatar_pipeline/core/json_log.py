@@ -33,8 +33,10 @@ EVENTS = {
     "ASSET_MATERIALIZATION",
     "ASSET_CHECK_EVALUATION",
 }
-OLD = "PIPELINE_"  # what Dagster's types of events still call a run
-LONGEST = 2000  # characters of a message: the errors of a stage that lists its candidates are long
+DAGSTER_RUN_PREFIX = "PIPELINE_"  # what Dagster's types of events still call a run
+MAX_MESSAGE_CHARS = (
+    2000  # characters of a message: the errors of a stage that lists its candidates are long
+)
 
 
 class JsonFormatter(logging.Formatter):
@@ -56,14 +58,14 @@ class JsonFormatter(logging.Formatter):
             "asset": meta.get("step_key"),
             "run_id": meta.get("run_id"),
             "event": name,
-            "message": _message(record, meta, event)[:LONGEST],
+            "message": _message(record, meta, event)[:MAX_MESSAGE_CHARS],
         }
         if numbers := _numbers(event, name):
             line["numbers"] = numbers
         return json.dumps(line, ensure_ascii=False)
 
 
-class TellingFilter(logging.Filter):
+class RunEventFilter(logging.Filter):
     """Lets pass what tells how a run goes: the events above, and what was logged as INFO or
     above.
     """
@@ -80,7 +82,7 @@ class JsonHandler(logging.StreamHandler):
     def __init__(self) -> None:
         super().__init__()
         self.setFormatter(JsonFormatter())
-        self.addFilter(TellingFilter())
+        self.addFilter(RunEventFilter())
 
 
 def event_name(record: logging.LogRecord) -> str | None:
@@ -88,7 +90,7 @@ def event_name(record: logging.LogRecord) -> str | None:
     event = getattr(record, "dagster_meta", {}).get("dagster_event")
     if event is None:
         return None
-    return str(event.event_type.value).replace(OLD, "RUN_")
+    return str(event.event_type.value).replace(DAGSTER_RUN_PREFIX, "RUN_")
 
 
 def _message(record: logging.LogRecord, meta: dict[str, Any], event: Any) -> str:

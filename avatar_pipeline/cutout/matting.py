@@ -9,7 +9,7 @@ import numpy as np
 # Levin, Lischinski and Weiss 2006, A Closed Form Solution to Natural Image Matting: colours along a
 # line in each 3 x 3 window. Their epsilon of 1e-7 is for noiseless pictures; JPEG's noise of one or
 # two grey levels asks for this one.
-EPSILON = 1e-5
+REGULARISATION = 1e-5
 # rows of a large picture worked on at a time: a 50 megapixel one would need gigabytes at once
 STRIP = 512
 
@@ -63,7 +63,7 @@ def _laplacian(image: np.ndarray, unknown: np.ndarray):  # type: ignore[no-untyp
     pixels = (rows[:, None] + offsets[:, 0]) * width + columns[:, None] + offsets[:, 1]  # (N, 9)
     colours = (image.reshape(-1, 3)[pixels] / 255.0).astype(np.float64)
     centred = colours - colours.mean(axis=1, keepdims=True)
-    covariance = np.einsum("nki,nkj->nij", centred, centred) / 9 + EPSILON / 9 * np.eye(3)
+    covariance = np.einsum("nki,nkj->nij", centred, centred) / 9 + REGULARISATION / 9 * np.eye(3)
     weights = (1 + np.einsum("nki,nij,nlj->nkl", centred, np.linalg.inv(covariance), centred)) / 9
     values = np.eye(9) - weights
     first = np.repeat(pixels, 9, axis=1)

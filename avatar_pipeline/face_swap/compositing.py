@@ -64,7 +64,7 @@ def eyes_of(points: np.ndarray) -> list[np.ndarray]:
     return [points[36:42], points[42:48]]
 
 
-def around(groups: Sequence[np.ndarray], size: tuple[int, int], margin: float) -> np.ndarray:
+def dilated_hulls(groups: Sequence[np.ndarray], size: tuple[int, int], margin: float) -> np.ndarray:
     """(H, W) float32: the hull of each group of points and `margin` pixels around, softly."""
     import cv2
 
@@ -79,7 +79,7 @@ def around(groups: Sequence[np.ndarray], size: tuple[int, int], margin: float) -
     return softened
 
 
-def filled(polygon: np.ndarray, size: tuple[int, int], blur: float) -> np.ndarray:
+def filled_polygon(polygon: np.ndarray, size: tuple[int, int], blur: float) -> np.ndarray:
     """The inside of a polygon, hollows and all, blurred by `blur` pixels."""
     import cv2
 
@@ -89,7 +89,7 @@ def filled(polygon: np.ndarray, size: tuple[int, int], blur: float) -> np.ndarra
     return softened
 
 
-def fading(mask: np.ndarray, width: float) -> np.ndarray:
+def edge_ramp(mask: np.ndarray, width: float) -> np.ndarray:
     """(H, W) float32: 0 at the edge of a mask, 1 from `width` pixels inside on, smoothly."""
     import cv2
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.face_swap.base import Painter, Swapper
-from avatar_pipeline.face_swap.compositing import WORK_SIDE, fading, paste, reduced, window
+from avatar_pipeline.face_swap.compositing import WORK_SIDE, edge_ramp, paste, reduced, window
 from avatar_pipeline.face_swap.geometry import all_points
 from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
 from avatar_pipeline.face_swap.skin import features, outline, skin
@@ -124,7 +124,7 @@ class InSwapper:
             points = (all_points(landmarks) - part.corner + 0.5) * scale - 0.5
             between = inter_eye_distance(points[:68])
             free = np.maximum(skin(view, points, between), features(points, size, between))
-            mask = fading(outline(points, size, 0.05 * between), 0.2 * between) * free * inside
+            mask = edge_ramp(outline(points, size, 0.05 * between), 0.2 * between) * free * inside
             return paste(target, part, view, laid.astype(np.float32), mask.astype(np.float32))
 
         return paint

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avatar_pipeline.face_swap.base import BLINK, Painter
+from avatar_pipeline.face_swap.base import MAX_CLOSED_EYE_OPENNESS, Painter
 from avatar_pipeline.face_swap.compositing import (
     WORK_SIDE,
-    around,
+    dilated_hulls,
+    edge_ramp,
     eyes_of,
-    fading,
-    filled,
+    filled_polygon,
     paste,
     reduced,
     window,
@@ -120,7 +120,7 @@ def _paint(target: np.ndarray, landmarks: np.ndarray, source: _Source) -> np.nda
     own, mimic = skin(view, there, between), features(there, size, between)
     hull = outline(there, size, INSET * between)
     free = np.maximum(own, mimic * features(to, size, between)) * shown
-    eyes = around(eyes_of(to), size, 0.02 * between)
+    eyes = dilated_hulls(eyes_of(to), size, 0.02 * between)
     lit = relight(
         warped.astype(np.float32),
         view.astype(np.float32),
@@ -129,7 +129,7 @@ def _paint(target: np.ndarray, landmarks: np.ndarray, source: _Source) -> np.nda
         eyes,
         between,
     )
-    mask = fading(hull, FEATHER * between) * free * (1 - _kept(there, to, size, between, source))
+    mask = edge_ramp(hull, FEATHER * between) * free * (1 - _kept(there, to, size, between, source))
     return paste(target, part, view, lit, mask.astype(np.float32))
 
 
@@ -141,10 +141,12 @@ def _kept(
     """
     opening, own = mouth_opening(there[:68]), source.opening
     further = float(np.clip((opening - max(own, SHUT)) / FULLY, 0, 1))
-    kept = further * filled(to[INNER_LIPS], size, 0.015 * between)
+    kept = further * filled_polygon(to[INNER_LIPS], size, 0.015 * between)
     shut = float(np.clip((own - max(opening, SHUT) - FULLY) / (2 * FULLY), 0, 1))
     if shut:
-        kept = np.maximum(kept, shut * around([there[48:60], to[48:60]], size, 0.1 * between))
-    if eye_openness(there[:68]) < BLINK <= source.openness:
-        kept = np.maximum(kept, around(eyes_of(there), size, 0.1 * between))
+        kept = np.maximum(
+            kept, shut * dilated_hulls([there[48:60], to[48:60]], size, 0.1 * between)
+        )
+    if eye_openness(there[:68]) < MAX_CLOSED_EYE_OPENNESS <= source.openness:
+        kept = np.maximum(kept, dilated_hulls(eyes_of(there), size, 0.1 * between))
     return kept

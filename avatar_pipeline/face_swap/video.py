@@ -25,7 +25,7 @@ import numpy as np
 from avatar_pipeline.core.errors import Cancelled, PhotoError
 from avatar_pipeline.face_swap.base import Swapper
 from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
-from avatar_pipeline.face_swap.swap import SMALLEST, TOO_FAR, find_one
+from avatar_pipeline.face_swap.swap import MAX_ANGLE, MIN_INTER_EYE, find_one
 from avatar_pipeline.face_swap.tracking import FaceTracker
 from avatar_pipeline.face_swap.video_file import VideoWriter, upright
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
@@ -47,7 +47,7 @@ CODECS = (
     "libvpx",
     "libvpx-vp9",
 )
-MEASURED_EVERY = (
+IDENTITY_EVERY_FRAMES = (
     # swapped frames between two whose identity is measured: looking again takes as long as looking
     # the first time
     10
@@ -158,11 +158,11 @@ class _State:
         apart = max(
             abs(face.pose.yaw - self.source.pose.yaw), abs(face.pose.pitch - self.source.pose.pitch)
         )
-        if inter_eye_distance(landmarks) < SMALLEST or apart > TOO_FAR:
+        if inter_eye_distance(landmarks) < MIN_INTER_EYE or apart > MAX_ANGLE:
             self.left += 1
             return image
         painted = self.paint(image, landmarks)
-        if self.swapped % MEASURED_EVERY == 0:
+        if self.swapped % IDENTITY_EVERY_FRAMES == 0:
             found = self.analyzer.analyze(painted)
             if found:
                 near = min(

@@ -16,7 +16,7 @@ from avatar_pipeline.faces.quality import overall
 from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.faces.rules import Check
 
-LONGEST = 1024  # of the picture's part of the result, in pixels
+MAX_SIDE = 1024  # of the picture's part of the result, in pixels
 STRIP = 470
 ROW = 22
 MARGIN = 12
@@ -43,7 +43,7 @@ def annotate(
     one.
     faces: largest first, as analyzed in `image`; without any, only picture and checks are shown.
     """
-    scale = min(1.0, LONGEST / max(image.size))
+    scale = min(1.0, MAX_SIDE / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     left = rgb.resize(size, Image.Resampling.LANCZOS)

@@ -33,7 +33,7 @@ _BACKGROUND = Framing(354, 292, 113 / 492, 272 / 492)
 # portraits but for long hair.
 _HEAD_WIDTH, _HEAD_HEIGHT = 1.35, 2.3
 # Least share of OFIQ's background frame that must be visible background, to say anything about it.
-_LEAST_BACKGROUND = 0.03
+_MIN_BACKGROUND = 0.03
 
 _CROP_FACE = 223  # pixels: the landmark box in LivePortrait's 512 crop
 _BLOCKS_SIDE = 320  # pixels: 40 x 40 blocks from the middle of a face are enough to see their edges
@@ -282,7 +282,7 @@ def background_unrest(image: np.ndarray, landmarks: np.ndarray) -> float | None:
     framed, inside = _framed(image, landmarks, _BACKGROUND)
     background = (inside & _beside_the_head()).astype(np.uint8)
     background = cv2.erode(background, np.ones((4, 4), np.uint8))
-    if background.mean() < _LEAST_BACKGROUND:
+    if background.mean() < _MIN_BACKGROUND:
         return None
     light = luminance(framed)
     across, down = (

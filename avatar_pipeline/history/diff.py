@@ -16,12 +16,12 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.history.images import loaders
-from avatar_pipeline.history.versions import differing, find_version, require_asset, show
+from avatar_pipeline.history.versions import differing, find_version, format_value, require_asset
 from avatar_pipeline.imaging.images import contact_sheet
 
-SIDE = 560  # pixels, width and largest height of a picture of a pair
-FEW = 6  # names on one line
-LINES = 12  # of a file's changes that are told one by one
+IMAGE_SIDE = 560  # pixels, width and largest height of a picture of a pair
+MAX_NAMES_ON_LINE = 6  # names on one line
+MAX_CHANGES_SHOWN = 12  # of a file's changes that are told one by one
 NUMBERED = re.compile(r"(held_out/|heads/)?\d{4}\.(png|txt)")
 # fields of JSON reports that are long lists of coordinates
 LEAVES = ("landmarks", "corners", "embedding")
@@ -195,9 +195,10 @@ def side_by_side(store: ActorStore, old: Manifest, new: Manifest) -> Image.Image
             )
             tiles.append((picture, label))
         height = max(
-            min(SIDE, round(picture.height * SIDE / picture.width)) for picture, _ in tiles
+            min(IMAGE_SIDE, round(picture.height * IMAGE_SIDE / picture.width))
+            for picture, _ in tiles
         )
-        rows.append(contact_sheet(tiles, 2, (SIDE, height)))
+        rows.append(contact_sheet(tiles, 2, (IMAGE_SIDE, height)))
     if not rows:
         return None
     sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
@@ -227,7 +228,11 @@ def _lines(store: ActorStore, old: Manifest, new: Manifest, name: str) -> list[s
 
 
 def _shortened(lines: list[str]) -> list[str]:
-    return lines if len(lines) <= LINES else [*lines[:LINES], f"and {len(lines) - LINES} more"]
+    return (
+        lines
+        if len(lines) <= MAX_CHANGES_SHOWN
+        else [*lines[:MAX_CHANGES_SHOWN], f"and {len(lines) - MAX_CHANGES_SHOWN} more"]
+    )
 
 
 def _csv_lines(old: bytes, new: bytes) -> list[str]:
@@ -257,14 +262,14 @@ def _csv_lines(old: bytes, new: bytes) -> list[str]:
 
 def _some(what: str, names: list[str]) -> list[str]:
     """The first few of many, on one line."""
-    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return [f"{what}: {', '.join(names[:FEW])}{more}"] if names else []
+    more = f" and {len(names) - MAX_NAMES_ON_LINE} more" if len(names) > MAX_NAMES_ON_LINE else ""
+    return [f"{what}: {', '.join(names[:MAX_NAMES_ON_LINE])}{more}"] if names else []
 
 
 def _cell(text: str | None) -> str:
     """A cell of a CSV, numbers rounded."""
     try:
-        return show(float(text)) if text and "." in text else _brief(text or "-")
+        return format_value(float(text)) if text and "." in text else _brief(text or "-")
     except ValueError:
         return _brief(text)
 
@@ -301,5 +306,5 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def _brief(value: Any) -> str:
     """A value on part of a line; digests and long lists are cut."""
-    text = show(value)
+    text = format_value(value)
     return text if len(text) <= 60 else text[:57] + "..."

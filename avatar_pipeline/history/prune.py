@@ -28,7 +28,7 @@ Place = tuple[str, str]  # asset, digest
 
 
 @dataclass(frozen=True)
-class Pruning:
+class PrunePlan:
     """What goes and what stays of one actor's versions. left: by "asset/folder", why something was
     left that nobody can judge.
 
@@ -58,7 +58,7 @@ def size_of(manifest: Manifest) -> int:
     return sum(entry.bytes for entry in manifest.files.values())
 
 
-def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pruning:
+def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> PrunePlan:
     """What `prune` would remove. keep: versions of each asset that stay, at least 1. older_than:
     days; younger versions stay.
 
@@ -101,7 +101,7 @@ def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pr
     kept = closure(roots, versions)
     everything = [manifest for asset in STAGES for manifest in versions[asset]]
     beyond = {(asset, manifest.digest) for asset in STAGES for manifest in versions[asset][keep:]}
-    return Pruning(
+    return PrunePlan(
         actor=str(name),
         gone=[manifest for manifest in everything if place(manifest) not in kept],
         kept=[manifest for manifest in everything if place(manifest) in kept],
@@ -110,7 +110,7 @@ def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pr
     )
 
 
-def prune(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pruning:
+def prune(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> PrunePlan:
     """Remove what `plan` tells, downstream first: at each moment everything that is left has all
     that it was made from.
 

@@ -36,7 +36,7 @@ Report = Callable[[Manifest, str, str], None]
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoreResult:
     """What became of a restoration. already: it was current before, and nothing was done.
 
     differing: upstream assets whose current version is not the one that it was made from, with both
@@ -54,7 +54,7 @@ class Restored:
     drop_in: str = ""
 
 
-def restore(store: ActorStore, name: str, asset: str, digest: str, report: Report) -> Restored:
+def restore(store: ActorStore, name: str, asset: str, digest: str, report: Report) -> RestoreResult:
     """Make the version whose digest begins with `digest` the current one.
 
     report: called with the actor's lock held, before the restoration counts as finished. It may be
@@ -81,10 +81,12 @@ def restore(store: ActorStore, name: str, asset: str, digest: str, report: Repor
         if now != manifest.inputs.get(parent, ""):
             differing[parent] = (manifest.inputs.get(parent, ""), now)
     downstream, stale = matching_downstream(store, spec.name, asset)
-    return Restored(manifest, already, differing, downstream, stale, portrait)
+    return RestoreResult(manifest, already, differing, downstream, stale, portrait)
 
 
-def restore_downstream(store: ActorStore, name: str, asset: str, report: Report) -> list[Restored]:
+def restore_downstream(
+    store: ActorStore, name: str, asset: str, report: Report
+) -> list[RestoreResult]:
     """Restore, one after the other, the newest versions that were made from what is current now,
     downstream of an asset.
     """
@@ -192,7 +194,7 @@ def _current_digest(store: ActorStore, name: str, asset: str) -> str:
         return ""
 
 
-def describe(restored: Restored) -> list[str]:
+def result_lines(restored: RestoreResult) -> list[str]:
     """What to tell about it, one line each."""
     manifest = restored.manifest
     version = f"{manifest.asset} {short(manifest.digest)} of {manifest.actor}"

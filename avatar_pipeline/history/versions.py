@@ -202,7 +202,7 @@ def changes(old: Manifest | None, new: Manifest) -> list[str]:
             label = EXTERNAL.get(name, name)
             lines.append(f"{label} {short(before) or 'none'} -> {short(now) or 'none'}")
     lines += [
-        f"{name} {show(before)} -> {show(now)}"
+        f"{name} {format_value(before)} -> {format_value(now)}"
         for name, before, now in differing(old.settings, new.settings)
     ]
     if old.root_seed != new.root_seed:
@@ -225,7 +225,10 @@ def changes(old: Manifest | None, new: Manifest) -> list[str]:
                 f"{now[:shorter] or 'none'}"
             )
     values = differing(old.preset_values, new.preset_values) if old.preset == new.preset else []
-    lines += [f"preset's {name} {show(before)} -> {show(now)}" for name, before, now in values]
+    lines += [
+        f"preset's {name} {format_value(before)} -> {format_value(now)}"
+        for name, before, now in values
+    ]
     lines += [
         f"{name} {before} -> {now}" for name, before, now in differing(old.libraries, new.libraries)
     ]
@@ -242,7 +245,7 @@ def differing(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def show(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value as people read it: four significant digits, None as a dash."""
     if value is None:
         return "-"

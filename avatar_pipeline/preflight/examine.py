@@ -41,7 +41,7 @@ class Drawings:
 
 
 @dataclass(frozen=True)
-class Examined:
+class PictureReport:
     """What was found out about one file.
 
     verdict: that of the worst check, or "unreadable"; then `problem` says why, and there are no
@@ -70,13 +70,13 @@ class Examined:
         ]
 
 
-def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> Examined:
+def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> PictureReport:
     """Look at one file. Never raises PhotoError: a file that cannot be read is a result too."""
     try:
         data = read_file(picture.path, name=picture.shown)
         pixels = np.asarray(open_image(data, name=picture.shown))
     except PhotoError as error:
-        return Examined(picture, "unreadable", problem=str(error))
+        return PictureReport(picture, "unreadable", problem=str(error))
     faces = analyzer.analyze(pixels)
     with warnings.catch_warnings():
         # of damaged EXIF, when the checks open the file: it does no harm
@@ -84,7 +84,7 @@ def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> 
         checks = assess(pixels, faces, data=data)
     verdict = worst(checks)
     del data
-    return Examined(
+    return PictureReport(
         picture,
         "pass" if verdict == "not_assessed" else verdict,
         score=overall(checks),
@@ -99,13 +99,13 @@ def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> 
 
 
 def _draw(image: Image.Image, faces: Sequence[Face], checks: Sequence[Check]) -> Drawings:
-    from avatar_pipeline.faces.annotate import LONGEST, MARGIN, STRIP, annotate
+    from avatar_pipeline.faces.annotate import MARGIN, MAX_SIDE, STRIP, annotate
     from avatar_pipeline.faces.crop import INPUT_SIZE
 
     drawn = annotate(image, faces, checks)
     width = drawn.width - STRIP
     found = drawn.crop(
-        (0, 0, width, max(1, round(image.height * min(1.0, LONGEST / max(image.size)))))
+        (0, 0, width, max(1, round(image.height * min(1.0, MAX_SIDE / max(image.size)))))
     )
     seen = drawn.crop((width + MARGIN, MARGIN, width + MARGIN + INPUT_SIZE, MARGIN + INPUT_SIZE))
     return Drawings(

@@ -15,13 +15,13 @@ from html import escape
 from importlib.resources import files
 
 from avatar_pipeline.faces.rules import Check
-from avatar_pipeline.preflight.examine import VERDICTS, Examined
+from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
 from avatar_pipeline.preflight.terminal import problem_of, value_of
 
-CHIPS = 5  # findings in a picture's row
+MAX_FINDINGS_SHOWN = 5  # findings in a picture's row
 
 
-def to_html(results: Sequence[Examined], analyzer: str) -> str:
+def to_html(results: Sequence[PictureReport], analyzer: str) -> str:
     """The page for these pictures, in this order. Pictures with `drawings` show them: 60 to 100 kB
     each.
     """
@@ -55,7 +55,7 @@ def _filter(verdict: str, count: int, pressed: bool = False) -> str:
     )
 
 
-def _picture(place: int, result: Examined) -> str:
+def _picture(place: int, result: PictureReport) -> str:
     name = escape(result.picture.shown)
     thumbnail = (
         f'<img src="{_jpeg(result.drawings.thumbnail)}" alt="">'
@@ -69,9 +69,9 @@ def _picture(place: int, result: Examined) -> str:
     )
     chips = [
         f'<span class="chip {check.verdict}">{check.name} {value_of(check, percent=True)}</span>'
-        for check in result.findings[:CHIPS]
+        for check in result.findings[:MAX_FINDINGS_SHOWN]
     ]
-    if more := len(result.findings) - CHIPS:
+    if more := len(result.findings) - MAX_FINDINGS_SHOWN:
         chips += [f"and {more} more"] if more > 0 else []
     # An unreadable picture has no score: it sorts below the lowest.
     data = {
@@ -92,7 +92,7 @@ def _picture(place: int, result: Examined) -> str:
     )
 
 
-def _details(result: Examined) -> str:
+def _details(result: PictureReport) -> str:
     if not result.checks:
         return f"<p>{escape(result.problem)}</p>"
     figures = []

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.preflight.examine import Examined, examine
+from avatar_pipeline.preflight.examine import PictureReport, examine
 from avatar_pipeline.preflight.find import Picture
 
 # A further process is started for each 8 pictures: starting one takes about as long as looking at
@@ -40,7 +40,7 @@ def examine_all(
     analyzer: str = "dlib",
     jobs: int | None = None,
     draw: bool = False,
-) -> Iterator[Examined]:
+) -> Iterator[PictureReport]:
     """Look at every picture; results come as they are ready, in any order.
 
     jobs: how many processes; without it one a core, but no more than the pictures are worth. With 1
@@ -62,7 +62,7 @@ def examine_all(
         # together again.
         suspects, left = left[:jobs], left[jobs:]
         for picture in suspects:
-            yield next(_together([picture], analyzer, 1, draw), None) or Examined(
+            yield next(_together([picture], analyzer, 1, draw), None) or PictureReport(
                 picture,
                 "unreadable",
                 problem=f"{picture.shown} ended the process that looked at it: its decoder "
@@ -73,7 +73,7 @@ def examine_all(
 
 def _together(
     pictures: Sequence[Picture], analyzer: str, jobs: int, draw: bool
-) -> Iterator[Examined]:
+) -> Iterator[PictureReport]:
     """Results as they are ready; those that were under way when a process died are missing."""
     with _one_thread_each():
         # a fork would copy locks that other threads hold
@@ -82,7 +82,7 @@ def _together(
             jobs, mp_context=context, initializer=_start, initargs=(analyzer,)
         )
         try:
-            waiting: list[Future[Examined]] = [
+            waiting: list[Future[PictureReport]] = [
                 pool.submit(_examine, picture, draw) for picture in pictures
             ]
             for future in as_completed(waiting):
@@ -106,7 +106,7 @@ def _start(analyzer: str) -> None:
         _analyzer = error
 
 
-def _examine(picture: Picture, draw: bool) -> Examined:
+def _examine(picture: Picture, draw: bool) -> PictureReport:
     assert _analyzer is not None
     if isinstance(_analyzer, ModelError):
         raise _analyzer

@@ -10,11 +10,11 @@ from pathlib import Path
 from avatar_pipeline.actors.published_copies import remember
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.preflight.actors import refuse_if_one_was_revoked, require_consent_to_look
-from avatar_pipeline.preflight.examine import Examined
+from avatar_pipeline.preflight.examine import PictureReport
 from avatar_pipeline.preflight.find import Picture, find_pictures, printable
 from avatar_pipeline.preflight.pool import examine_all
 
-EXIT = {"pass": 0, "warn": 1, "error": 2, "unreadable": 2}
+EXIT_CODES = {"pass": 0, "warn": 1, "error": 2, "unreadable": 2}
 # characters of a file's name that an annotated picture keeps: at most 240 bytes, and a file system
 # takes 255
 NAME_LENGTH = 60
@@ -52,7 +52,7 @@ def preflight(
         _make_folder(report.parent)
     order = {picture: place for place, picture in enumerate(pictures)}
     names = _annotated_names(pictures) if annotate else {}
-    results: list[Examined] = []
+    results: list[PictureReport] = []
     looked = examine_all(pictures, analyzer=analyzer, jobs=jobs, draw=bool(report or annotate))
     for result in terminal.progress(looked, len(pictures)):
         if annotate and result.drawings:
@@ -86,7 +86,7 @@ def preflight(
         for path in (report, annotate):
             if path:
                 print(f"Written: {printable(str(path))}")
-    return max(EXIT[result.verdict] for result in results)
+    return max(EXIT_CODES[result.verdict] for result in results)
 
 
 def _annotated_names(pictures: Sequence[Picture]) -> dict[Picture, Path]:

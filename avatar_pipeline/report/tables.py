@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from avatar_pipeline.history.versions import show
+from avatar_pipeline.history.versions import format_value
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.report.facts import ActorFacts, by_severity
 
@@ -130,6 +130,6 @@ def cost(seconds: float, price: float) -> str:
 def rounded(text: str) -> str:
     """Return a number of a CSV to few digits; other text as it is."""
     try:
-        return show(float(text))
+        return format_value(float(text))
     except ValueError:
         return text

@@ -19,7 +19,7 @@ from avatar_pipeline.report.facts import ActorFacts, actor_facts
 from avatar_pipeline.report.page import actor_page, index_page, templates_state
 
 STATE = re.compile(rb'<meta name="state" content="([0-9a-f]{64})">')
-HEAD = 2000  # bytes of a page in which its state stands
+HEAD_BYTES = 2000  # bytes of a page in which its state stands
 
 
 def write_actor(store: ActorStore, name: str, folder: Path, price: float = 0.0) -> Path:
@@ -115,7 +115,7 @@ def _state_of(page: Path) -> str:
     """
     try:
         with page.open("rb") as file:
-            found = STATE.search(file.read(HEAD))
+            found = STATE.search(file.read(HEAD_BYTES))
     except OSError:
         return ""
     return found[1].decode() if found else ""

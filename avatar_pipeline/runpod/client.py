@@ -24,18 +24,18 @@ from requests.auth import AuthBase
 from urllib3.exceptions import NewConnectionError
 
 from avatar_pipeline.core.errors import RemoteError
-from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, KEY_VARIABLE, Endpoint, Patience
+from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, KEY_VARIABLE, Endpoint, Timeouts
 
 # RunPod hands back at most 20 MB. More is not read into memory.
-LARGEST_ANSWER = 32 * 2**20
+MAX_RESPONSE_BYTES = 32 * 2**20
 # for the answer to a cancellation, of which a stopping run may have to wait for several
 CANCEL_SECONDS = 10.0
-DETAIL = 500  # characters of a server's own words in a message
+MAX_DETAIL_CHARS = 500  # characters of a server's own words in a message
 
 Log = Callable[[str], None]
 
 
-class Refused(RemoteError):
+class RequestRejected(RemoteError):
     """An answer that the next job would get too: the key, the endpoint or the request is not
     accepted.
     """
@@ -69,11 +69,11 @@ class Client:
     """The operations of one endpoint. warnings: what the user must know of requests that may have
     been billed twice.
 
-    All raise RemoteError, Refused where every other job would be refused too. The key is in no
-    message.
+    All raise RemoteError, RequestRejected where every other job would be refused too. The key is in
+    no message.
     """
 
-    def __init__(self, endpoint: Endpoint, patience: Patience, log: Log) -> None:
+    def __init__(self, endpoint: Endpoint, patience: Timeouts, log: Log) -> None:
         self.endpoint = endpoint
         self.patience = patience
         self.warnings: list[str] = []
@@ -184,10 +184,10 @@ class Client:
             with self._session.request(
                 method, url, json=body, timeout=timeouts, stream=True, allow_redirects=False
             ) as response:
-                text = read_capped(response, LARGEST_ANSWER, read)
+                text = read_capped(response, MAX_RESPONSE_BYTES, read)
                 return self._parsed(response, text, what, method)
         except requests.exceptions.SSLError as error:
-            raise Refused(
+            raise RequestRejected(
                 f"RunPod error: {self._host()} has no certificate that can be trusted "
                 f"({self._words(error)}). Check the network, "
                 "and a proxy's certificate (REQUESTS_CA_BUNDLE)."
@@ -215,7 +215,7 @@ class Client:
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
             raise _Fault(_silence(f"the answer to {what} broke off"), arrived=True) from None
         except requests.exceptions.RequestException as error:
-            raise Refused(
+            raise RequestRejected(
                 f"RunPod error: {what} could not be sent ({self._words(error)})."
             ) from None
 
@@ -235,13 +235,13 @@ class Client:
                 wait=_retry_after(response),
             )
         if code in (401, 403):
-            raise Refused(
+            raise RequestRejected(
                 f"RunPod error: {code}, the key is not accepted. Check {KEY_VARIABLE}: is it "
                 "whole, not revoked, and may it use endpoint "
                 f"{self.endpoint.id}?"
             )
         if code == 404 and what == "/run":
-            raise Refused(
+            raise RequestRejected(
                 f"RunPod error: 404, there is no endpoint {self.endpoint.id}. Check "
                 f"{ENDPOINT_VARIABLE}."
             )
@@ -251,14 +251,14 @@ class Client:
                 "results for 30 minutes)."
             )
         if code >= 300:
-            raise Refused(
+            raise RequestRejected(
                 f"RunPod error: {code} to {what}: {said or 'no reason given'}. Check "
                 f"{ENDPOINT_VARIABLE} and RunPod's log."
             )
         if text is None:
             raise RemoteError(
-                f"RunPod error: the answer to {what} is longer than {LARGEST_ANSWER >> 20} MiB, "
-                "more than RunPod hands back."
+                f"RunPod error: the answer to {what} is longer than {MAX_RESPONSE_BYTES >> 20} "
+                "MiB, more than RunPod hands back."
             )
         try:
             answer = json.loads(text)
@@ -293,7 +293,7 @@ class Client:
         return printable(str(said).replace(self.endpoint.key, "***"))
 
 
-def printable(said: str, longest: int = DETAIL) -> str:
+def printable(said: str, longest: int = MAX_DETAIL_CHARS) -> str:
     """Foreign words for a message: on one line, without control characters, at most `longest`
     characters.
     """

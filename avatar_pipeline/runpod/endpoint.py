@@ -38,7 +38,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """Seconds to wait for a connection and for an answer; the first and the longest pause between
     two looks at a job (RunPod allows 200 a second); how often to try, the first pause between tries
     (it doubles), and the longest one that the server may ask for.

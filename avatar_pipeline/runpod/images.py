@@ -34,12 +34,12 @@ from PIL import Image
 from avatar_pipeline.core.errors import PhotoError, RemoteError
 from avatar_pipeline.imaging.images import MAX_BYTES, open_image
 from avatar_pipeline.runpod.client import printable, read_capped
-from avatar_pipeline.runpod.endpoint import Endpoint, Patience
+from avatar_pipeline.runpod.endpoint import Endpoint, Timeouts
 
 LOOK_AT_WORKER = "Look at the job in the RunPod console (Requests, Logs)"
 
 
-def picture_of(output: Any, endpoint: Endpoint, patience: Patience) -> Image.Image:
+def decode_output(output: Any, endpoint: Endpoint, patience: Timeouts) -> Image.Image:
     """The first picture of a completed job's `output`: RGB, 8 bit.
 
     Raises RemoteError ("Generation failed: ...") when there is none, when it cannot be fetched, or
@@ -104,7 +104,7 @@ def _decode(text: str) -> bytes:
         ) from None
 
 
-def _fetch(url: str, endpoint: Endpoint, patience: Patience) -> bytes:
+def _fetch(url: str, endpoint: Endpoint, patience: Timeouts) -> bytes:
     """The bytes at an address. Only its host is in messages: the rest of a presigned address is a
     secret.
     """

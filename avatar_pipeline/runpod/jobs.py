@@ -12,18 +12,18 @@ from typing import Any
 from PIL import Image
 
 from avatar_pipeline.core.errors import RemoteError
-from avatar_pipeline.runpod.client import Client, Log, Refused, printable
-from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, TIMEOUT_VARIABLE, Endpoint, Patience
-from avatar_pipeline.runpod.images import LOOK_AT_WORKER, picture_of
-from avatar_pipeline.runpod.workflow import Order, Workflow
+from avatar_pipeline.runpod.client import Client, Log, RequestRejected, printable
+from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, TIMEOUT_VARIABLE, Endpoint, Timeouts
+from avatar_pipeline.runpod.images import LOOK_AT_WORKER, decode_output
+from avatar_pipeline.runpod.workflow import ImageRequest, Workflow
 
 # Jobs at RunPod at the same time. An endpoint has three workers at most by default; one more in the
 # queue keeps them busy.
-CONCURRENT = 4
+MAX_CONCURRENT_JOBS = 4
 
 
 @dataclass
-class Drawn:
+class JobResults:
     """What came of some orders, by name.
 
     pictures: RGB. job_ids: of all that were queued. failures: why there is no picture.
@@ -42,7 +42,7 @@ class Drawn:
 
 @dataclass
 class _Job:
-    order: Order
+    order: ImageRequest
     id: str
     sent: float
     look: float
@@ -50,25 +50,25 @@ class _Job:
     state: str = ""
 
 
-def draw(
+def generate(
     endpoint: Endpoint,
     workflow: Workflow,
-    orders: Sequence[Order],
+    orders: Sequence[ImageRequest],
     log: Log,
-    patience: Patience | None = None,
-) -> Drawn:
-    """Draw each order; at most CONCURRENT jobs are at RunPod at the same time.
+    patience: Timeouts | None = None,
+) -> JobResults:
+    """Draw each order; at most MAX_CONCURRENT_JOBS jobs are at RunPod at the same time.
 
     log: takes one line; a job's id as soon as there is one, and each change of its state. Raises
     RemoteError when no order came back; what failed beside others that came back is in `failures`.
     Whatever ends this early (an error, Ctrl-C, a cancelled run) first cancels the jobs.
     """
-    patience = patience or Patience()
-    drawn, waiting, running = Drawn(), deque(orders), list[_Job]()
+    patience = patience or Timeouts()
+    drawn, waiting, running = JobResults(), deque(orders), list[_Job]()
     with Client(endpoint, patience, log) as client:
         try:
             while waiting or running:
-                while waiting and len(running) < CONCURRENT:
+                while waiting and len(running) < MAX_CONCURRENT_JOBS:
                     _send(client, workflow, waiting, running, drawn, log)
                 for job in [job for job in running if job.look <= time.monotonic()]:
                     if _follow(client, job, drawn, log):
@@ -88,9 +88,9 @@ def draw(
 def _send(
     client: Client,
     workflow: Workflow,
-    waiting: deque[Order],
+    waiting: deque[ImageRequest],
     running: list[_Job],
-    drawn: Drawn,
+    drawn: JobResults,
     log: Log,
 ) -> None:
     order = waiting.popleft()
@@ -99,7 +99,7 @@ def _send(
     except RemoteError as error:
         drawn.failures[order.name] = error
         log(f"{order.name}: {error}")
-        if isinstance(error, Refused):
+        if isinstance(error, RequestRejected):
             drawn.failures |= {other.name: error for other in waiting}
             waiting.clear()
         return
@@ -109,7 +109,7 @@ def _send(
     log(f"{order.name}: job {job_id} sent to endpoint {client.endpoint.id}")
 
 
-def _follow(client: Client, job: _Job, drawn: Drawn, log: Log) -> bool:
+def _follow(client: Client, job: _Job, drawn: JobResults, log: Log) -> bool:
     """Look at a job once; whether it is done with, well or not."""
     name = job.order.name
     try:
@@ -133,7 +133,7 @@ def _follow(client: Client, job: _Job, drawn: Drawn, log: Log) -> bool:
         try:
             if state != "COMPLETED":
                 raise _failure(state, answer, client.endpoint)
-            drawn.pictures[name] = picture_of(
+            drawn.pictures[name] = decode_output(
                 answer.get("output"), client.endpoint, client.patience
             )
         except RemoteError as error:

@@ -36,15 +36,15 @@ def test_the_frechet_distance_of_shifted_and_widened_normals() -> None:
 
 def test_judges_tell_what_differs_and_not_what_does_not() -> None:
     rng = np.random.default_rng(1)
-    assert classifiers.area_under_curve(np.array([1.0, 2]), np.array([3.0, 4])) == 1.0
-    assert classifiers.area_under_curve(np.array([1.0, 1]), np.array([1.0, 1])) == 0.5
-    assert classifiers.area_under_curve(np.array([1.0, 3]), np.array([2.0, 4])) == 0.75
+    assert classifiers.roc_auc(np.array([1.0, 2]), np.array([3.0, 4])) == 1.0
+    assert classifiers.roc_auc(np.array([1.0, 1]), np.array([1.0, 1])) == 0.5
+    assert classifiers.roc_auc(np.array([1.0, 3]), np.array([2.0, 4])) == 0.75
     same = [rng.normal(size=(300, 4)) for _ in range(4)]
-    assert classifiers.judged_linearly((same[0], same[1]), (same[2], same[3])) == pytest.approx(
+    assert classifiers.linear_auc((same[0], same[1]), (same[2], same[3])) == pytest.approx(
         0.5, abs=0.1
     )
     shifted = [part + np.array([2, 0, 0, 0]) * (index % 2) for index, part in enumerate(same)]
-    assert classifiers.judged_linearly((shifted[0], shifted[1]), (shifted[2], shifted[3])) > 0.85
+    assert classifiers.linear_auc((shifted[0], shifted[1]), (shifted[2], shifted[3])) > 0.85
 
 
 def test_classes_have_one_more_for_what_is_not_drawn() -> None:

@@ -10,7 +10,7 @@ from avatar_pipeline.bundled_model.evaluation.statistics import nearest_of_same,
 from avatar_pipeline.bundled_model.evaluation.studio import Studio
 
 PICTURES = 100
-MOST = 0.05
+MAX_SHARE = 0.05
 SIDE = 32  # pixels that pictures are shrunk to: who, where and how lit, without texture
 
 
@@ -58,11 +58,11 @@ def measure(studio: Studio) -> list[Row]:
         Row(
             "copies",
             "no copied photograph",
-            f"closer to a training photograph than real ones are to each other: <= {MOST:.0%} of "
-            f"{PICTURES}",
+            f"closer to a training photograph than real ones are to each other: "
+            f"<= {MAX_SHARE:.0%} of {PICTURES}",
             f"{close:.0%} by face, {close_pixels:.0%} by pixels, of {len(drawn)}; median distance "
             f"{median:.2f} (limit {limit:.2f})",
-            bool(drawn) and max(close, close_pixels) <= MOST,
+            bool(drawn) and max(close, close_pixels) <= MAX_SHARE,
             "nearest training photograph by dlib distance, and by pixels at 32x32; the limits are "
             "the medians, over the training "
             "photographs, of the distance to the nearest other photograph of the same person",

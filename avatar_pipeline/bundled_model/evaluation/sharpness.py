@@ -10,11 +10,11 @@ from avatar_pipeline.bundled_model.evaluation.steering import expressions
 from avatar_pipeline.bundled_model.evaluation.studio import Studio
 from avatar_pipeline.faces.measurements import align_face, align_landmarks, face_mask
 
-LEAST = 0.6  # of the training photographs' median
+MIN_SHARPNESS = 0.6  # of the training photographs' median
 CORNER = 72  # pixels a side of the upper corners, which show nothing but wall
 # A clean wall varies by less than one 8-bit level at this scale; photographs have some noise of
 # their own.
-MOST_GRAIN = 1.25  # times the training photographs' median
+MAX_GRAIN = 1.25  # times the training photographs' median
 # standard deviation in pixels of the blur that is taken away: shading goes, grain and grids of up
 # to 16 px stay
 SMOOTH = 3.0
@@ -57,17 +57,18 @@ def measure(studio: Studio) -> list[Row]:
     real_grain = [wall_grain(photograph.sample.image) for photograph in real]
     ratio = float(np.median(sharp) / np.median(real_sharp)) if sharp else 0.0
     grain_ratio = float(np.median(grain) / np.median(real_grain)) if grain else float("inf")
-    limit = MOST_GRAIN * float(np.median(real_grain))
+    limit = MAX_GRAIN * float(np.median(real_grain))
     return [
         Row(
             "sharpness",
             "sharpness (variance of the Laplacian on the aligned face)",
-            f">= {LEAST:.0%} of the training photographs' median, and grain-free flat background",
+            f">= {MIN_SHARPNESS:.0%} of the training photographs' median, and grain-free flat "
+            "background",
             f"{ratio:.0%}; grain of the wall {grain_ratio:.2f} times the photographs'",
-            ratio >= LEAST and grain_ratio <= MOST_GRAIN,
+            ratio >= MIN_SHARPNESS and grain_ratio <= MAX_GRAIN,
             f"medians over {len(drawn)} neutral head shots and {len(real)} training photographs; "
             "grain: standard deviation of the "
-            f"high-passed upper corners, at most {MOST_GRAIN} times the photographs'",
+            f"high-passed upper corners, at most {MAX_GRAIN} times the photographs'",
             {
                 "ratio": ratio,
                 "generated": float(np.median(sharp)) if sharp else None,

@@ -16,7 +16,7 @@ from avatar_pipeline.bundled_model.evaluation.statistics import (
     nearest_label,
     share,
 )
-from avatar_pipeline.bundled_model.evaluation.studio import SEED, Drawing, Studio
+from avatar_pipeline.bundled_model.evaluation.studio import SEED, GeneratedImage, Studio
 from avatar_pipeline.bundled_model.evaluation.subjects import (
     NEUTRAL,
     SEXES,
@@ -32,7 +32,7 @@ from avatar_pipeline.faces.measurements import inter_eye_distance, mouth_opening
 
 SUBJECTS = 24  # each asked for with three expressions and three views, with the same seed
 ROUNDS = 3  # times 18 combinations of sex, hair colour and age
-LEAST_AUC, LEAST_RECOVERED = 0.9, 0.9
+MIN_AUC, MIN_RECOVERED = 0.9, 0.9
 EXPRESSIONS = {"neutral": NEUTRAL, "smiling": SMILING, "surprised": SURPRISED}
 
 
@@ -46,12 +46,12 @@ def view_of(yaw: float) -> str:
     """The view that a yaw in degrees shows, with the limit up to which training pictures are
     captioned as frontal.
     """
-    if abs(yaw) <= dataset.FRONTAL:
+    if abs(yaw) <= dataset.FRONTAL_YAW:
         return "front"
     return "right" if yaw > 0 else "left"
 
 
-def expressions(studio: Studio) -> dict[str, list[Drawing]]:
+def expressions(studio: Studio) -> dict[str, list[GeneratedImage]]:
     """The same subjects and seeds, frontal and before the grey wall, neutral, smiling and
     surprised.
     """
@@ -65,7 +65,7 @@ def expressions(studio: Studio) -> dict[str, list[Drawing]]:
     }
 
 
-def expression_aucs(drawn: Mapping[str, Sequence[Drawing]]) -> dict[str, float]:
+def expression_aucs(drawn: Mapping[str, Sequence[GeneratedImage]]) -> dict[str, float]:
     """AUC of the mouth's width, smiling against neutral, and of its opening, surprised against
     neutral; pictures without a face are left out (the rows about faces count them).
     """
@@ -93,9 +93,9 @@ def measure_expression(studio: Studio) -> list[Row]:
         Row(
             "expression",
             "smiling vs neutral: mouth width; surprised vs neutral: mouth opening",
-            f"AUC >= {LEAST_AUC} each",
+            f"AUC >= {MIN_AUC} each",
             f"{aucs['smiling']:.2f}; {aucs['surprised']:.2f}",
-            min(aucs.values()) >= LEAST_AUC,
+            min(aucs.values()) >= MIN_AUC,
             f"{len(drawn['neutral'])} subjects, the same seeds for each expression; width of the "
             "mouth over the distance between the "
             "eyes, gap of the inner lips over the width of the mouth",
@@ -119,11 +119,12 @@ def measure_view(studio: Studio) -> list[Row]:
         Row(
             "view",
             "left / right / front view of the prompt recovered by head yaw",
-            f">= {LEAST_RECOVERED:.0%}",
+            f">= {MIN_RECOVERED:.0%}",
             f"{mean:.0%} (left {right['left']:.0%}, right {right['right']:.0%}, front "
             f"{right['front']:.0%})",
-            mean >= LEAST_RECOVERED,
-            f"{len(subjects)} subjects in each view; frontal up to {dataset.FRONTAL:g} degrees; "
+            mean >= MIN_RECOVERED,
+            f"{len(subjects)} subjects in each view; frontal up to {dataset.FRONTAL_YAW:g} "
+            "degrees; "
             "no face counts as wrong",
             {"mean": mean, **right, "yaws": yaws},
         )
@@ -153,9 +154,9 @@ def measure_sex_and_hair(studio: Studio) -> list[Row]:
         Row(
             "sex_hair",
             "sex / hair colour of the prompt recovered",
-            f">= {LEAST_RECOVERED:.0%} each",
+            f">= {MIN_RECOVERED:.0%} each",
             f"{sex:.0%} / {hair:.0%}",
-            min(sex, hair) >= LEAST_RECOVERED,
+            min(sex, hair) >= MIN_RECOVERED,
             f"{len(drawn)} neutral head shots, sex x hair (black, brown, light brown) x age; "
             "nearest neighbour on the training "
             "photographs' embeddings, and on the median Lab colour of their hair; no face counts "
