@@ -62,7 +62,7 @@ class Client:
     def face_avatar(
         self, image: str | Path, consent: bool | str | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """The person of a picture, drawn anew. fields: prompt, gender, batch, width, height,
+        """The person of a picture, drawn again. fields: prompt, gender, batch, width, height,
         num_inference_steps, ...
         """
         return self._send(
@@ -149,16 +149,18 @@ class Client:
 
 
 def _refusal(answer: requests.Response) -> ApiError:
-    told = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
+    problem = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
     # face migration's form; below, the others'
-    told = told["error"] if isinstance(told.get("error"), dict) else told
+    problem = problem["error"] if isinstance(problem.get("error"), dict) else problem
     code = (
-        told.get("title")
-        or (told.get("error_data") or told).get("code")
-        or told.get("error")
+        problem.get("title")
+        or (problem.get("error_data") or problem).get("code")
+        or problem.get("error")
         or str(answer.status_code)
     )
-    message = told.get("detail") or told.get("message") or told.get("error") or answer.reason
+    message = (
+        problem.get("detail") or problem.get("message") or problem.get("error") or answer.reason
+    )
     return ApiError(
         code,
         message,

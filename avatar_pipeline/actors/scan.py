@@ -1,13 +1,13 @@
-"""What has changed in the actor store since the last look, told from names, sizes and times: no
+"""What has changed in the actor store since the last check, by names, sizes and times: no
 file is opened.
 
 A sweep asks the file system for the entries of two folders per actor, the actor's own and photos/.
 An object store is asked for all its keys at once, which costs in proportion to all that it holds.
 
-Which files count as still: those whose size, time and inode were the same at an earlier look
+Which files count as still: those whose size, time and inode were the same at an earlier check
 SETTLE_S seconds ago, and, on a disk, those whose inode was last touched (ctime) SETTLE_S seconds
 ago. Size and
-mtime alone would not do: `cp -p` and `rsync -t` give a copy the old time. A stalled copy may look
+mtime alone would not do: `cp -p` and `rsync -t` give a copy the old time. A stalled copy may seem
 still for minutes; `is_whole` finds those whose end is missing, by the formats' own end marks.
 """
 
@@ -30,7 +30,7 @@ from avatar_pipeline.core.errors import StoreError
 # times a second, also to a slow disk; the caches of network file systems (NFS: 3 to 60 s for
 # attributes, mostly 3) may show it late.
 SETTLE_S = 10.0
-# Seconds after which a picture without an end is taken as it is: then nobody is copying, it is
+# Seconds after which a picture without an end is taken as it is: then no copy is under way, it is
 # damaged, and the run will say so.
 UNFINISHED_S = 600.0
 PICTURES = (*EXTENSIONS, *OTHER_PICTURES)
@@ -38,8 +38,8 @@ PICTURES = (*EXTENSIONS, *OTHER_PICTURES)
 
 @dataclass(frozen=True)
 class ActorFingerprint:
-    """One actor at one look. fingerprint: changes with any file that people provide. touched: the
-    latest ctime, seconds since 1970.
+    """One actor's folder at one moment. fingerprint: changes with any file that people provide.
+    touched: the latest ctime, seconds since 1970.
 
     has_spec: whether there is an actor.yaml.
     """
@@ -50,7 +50,7 @@ class ActorFingerprint:
 
 
 def scan_all(store: ActorStore) -> dict[str, ActorFingerprint]:
-    """Every actor's folder, by name. Raises StoreError when the root is missing."""
+    """Return every actor's folder, by name. Raises StoreError when the root is missing."""
     root = local(store.root)
     if root is None:
         return _sweep_keys(store)
@@ -69,14 +69,14 @@ def scan_all(store: ActorStore) -> dict[str, ActorFingerprint]:
 
 
 def scan_actor(store: ActorStore, actor: str) -> ActorFingerprint:
-    """One actor's folder; of an actor in an object store, too."""
+    """Return one actor's folder; of an actor in an object store, too."""
     folder = local(store.actor_dir(actor))
     return _look(folder) if folder is not None else _sweep_keys(store, actor).get(actor, _seen([]))
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether a picture has its end: JPEG's EOI after the last scan, PNG's IEND, the length that
-    WebP announces. Others pass.
+    """Return whether a picture has its end: JPEG's EOI after the last scan, PNG's IEND, the length
+    that WebP announces. Others pass.
     """
     if data.startswith(b"\xff\xd8"):
         return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
@@ -110,8 +110,8 @@ def _look(folder: Path) -> ActorFingerprint:
 
 
 def _counts(name: str, *, in_photos: bool) -> bool:
-    """Files that people provide. Hidden ones are left out (rsync writes .NAME.XXXXXX first), and in
-    photos/ all that is no picture
+    """Return whether people provide this file. Hidden ones are left out (rsync writes .NAME.XXXXXX
+    first), and in photos/ all that is no picture
 
     by its name: browsers and copiers add .part, .crdownload, .filepart or .tmp while they write.
     """

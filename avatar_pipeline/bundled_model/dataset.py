@@ -59,8 +59,8 @@ class Sample:
 
 
 def photographs(analyzer: FaceAnalyzer, people: Sequence[str] = TRAINED) -> list[Sample]:
-    """All framed photographs of `people`: 16 emotion tiles, the studio portrait and the selfie of
-    each, where dlib finds the face.
+    """Return all framed photographs of `people`: 16 emotion tiles, the studio portrait and the
+    selfie of each, where dlib finds the face.
     """
     samples: list[Sample | None] = []
     for name in people:
@@ -95,7 +95,7 @@ def photographs(analyzer: FaceAnalyzer, people: Sequence[str] = TRAINED) -> list
 
 
 def morphs(samples: Sequence[Sample], analyzer: FaceAnalyzer, seed: int) -> Iterator[Sample]:
-    """Mixtures of every ordered pair of people, MORPHS_PER_PAIR each, over their common
+    """Yield mixtures of every ordered pair of people, MORPHS_PER_PAIR each, over their common
     expressions.
     """
     rng = random.Random(seed)
@@ -119,7 +119,7 @@ def morphs(samples: Sequence[Sample], analyzer: FaceAnalyzer, seed: int) -> Iter
 
 
 def mix(canvas: Sample, face: Sample, share: float, analyzer: FaceAnalyzer) -> Sample | None:
-    """The morph of two samples of the same framing; None where dlib finds no face in it."""
+    """Return the morph of two samples of the same framing; None where dlib finds no face in it."""
     picture = morph(canvas.image, canvas.landmarks, face.image, face.landmarks, share)
     faces = analyzer.analyze(picture)
     if not faces:
@@ -139,8 +139,8 @@ def mix(canvas: Sample, face: Sample, share: float, analyzer: FaceAnalyzer) -> S
 
 
 def rotated_samples(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
-    """Each frontal head of `samples` turned to a side; heads with hands or raised chins are left
-    out.
+    """Yield each frontal head of `samples` turned to a side; heads with hands or raised chins are
+    left out.
     """
     rng = random.Random(seed)
     for sample in samples:
@@ -156,18 +156,18 @@ def rotated_samples(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
 
 
 def weight_of(person: Person) -> float:
-    """How often a person's pictures are drawn, against a woman's."""
+    """Return how often a person's pictures are drawn, against a woman's."""
     return MALE_WEIGHT if person.sex == "male" else 1.0
 
 
 def drawable(sample: Sample) -> bool:
-    """Whether a photograph may be learned as it is, and not only in mixtures."""
+    """Return whether a photograph may be learned as it is, and not only in mixtures."""
     return sample.name not in MIXED_ONLY
 
 
 def _framed(image: np.ndarray, analyzer: FaceAnalyzer) -> tuple[np.ndarray, np.ndarray, float]:
-    """The framed head, where it is real, and its yaw in degrees; fails loudly when no face is
-    found.
+    """Return the framed head, where it is real, and its yaw in degrees; fails loudly when no face
+    is found.
     """
     face = analyzer.analyze(image)[0]
     framed, inside = frame_head(image, face.landmarks, FRAMING, mirrored=True)
@@ -190,8 +190,8 @@ def _sample(
 
 
 def _view(yaw: float) -> str:
-    """The view's word; between FRONTAL_YAW and TURNED_YAW none is right, and the captions stay
-    silent about it.
+    """Return the view's word; between FRONTAL_YAW and TURNED_YAW none is right, and the captions
+    stay silent about it.
     """
     if abs(yaw) <= FRONTAL_YAW:
         return "front"
@@ -201,8 +201,8 @@ def _view(yaw: float) -> str:
 
 
 def _grow_top(framed: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Hair that a portrait's upper edge has cut off, as a dome of its own mirrored texture; wall
-    beside it.
+    """Add the hair that a portrait's upper edge has cut off, as a dome of its own mirrored texture;
+    wall beside it.
 
     A mirrored head on top of the head would be learned as what heads look like.
     """
@@ -235,9 +235,7 @@ def _grow_top(framed: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def _fill(framed: np.ndarray, inside: np.ndarray, portrait: np.ndarray) -> np.ndarray:
-    """Where `framed` has no content, show `portrait`, with a 24 px transition inside the
-    content.
-    """
+    """Show `portrait` where `framed` has no content, with a 24 px transition inside the content."""
     import cv2
 
     distance = cv2.distanceTransform(

@@ -96,7 +96,7 @@ def write_pictures(groups: Mapping[str, Sequence[Sample]], folder: Path, seed: i
 
 
 def read_pictures(folder: Path) -> dict[str, list[Sample]]:
-    """The groups that `make_pictures` wrote."""
+    """Return the groups that `make_pictures` wrote."""
     groups: dict[str, list[Sample]] = {}
     arrays = {size: dict(np.load(folder / f"{size}.npz", allow_pickle=False)) for size in SIZES}
     seen = dict.fromkeys(SIZES, 0)
@@ -127,7 +127,7 @@ def read_pictures(folder: Path) -> dict[str, list[Sample]]:
 
 
 def _sheet(groups: Mapping[str, Sequence[Sample]], seed: int, columns: int = 12) -> Image.Image:
-    """Two rows of each group as the denoiser sees them, variations included."""
+    """Return two rows of each group as the denoiser sees them, variations included."""
     rng = random.Random(seed)
     tiles = []
     for group in groups.values():

@@ -173,7 +173,7 @@ def _loss(
     standard: tuple[torch.Tensor, torch.Tensor],
     device: str,
 ) -> torch.Tensor:
-    """The loss of one random batch, with or without the identity input. standard: mean and
+    """Return the loss of one random batch, with or without the identity input. standard: mean and
     deviation (128,) of the embeddings.
     """
     picks = torch.multinomial(data.weights, batch, replacement=True)
@@ -222,7 +222,7 @@ def _loss(
 
 
 def _weight(framing: str, size: torch.Size) -> torch.Tensor:
-    """(h, w) weights of the latent cells in the loss."""
+    """Return (h, w) weights of the latent cells in the loss."""
     rows, columns, more = FACES[framing]
     weight = torch.ones(*size)
     weight[rows, columns] = more
@@ -230,5 +230,5 @@ def _weight(framing: str, size: torch.Size) -> torch.Tensor:
 
 
 def _tuples(state: Any) -> Any:
-    """random's state again as nested tuples, whatever a checkpoint made of them."""
+    """Return random's state again as nested tuples, whatever a checkpoint made of them."""
     return tuple(_tuples(item) for item in state) if isinstance(state, list | tuple) else state

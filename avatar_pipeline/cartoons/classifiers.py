@@ -57,8 +57,8 @@ class AttributeClassifier(nn.Module):
 
 
 def classes(hot: np.ndarray, size: Size) -> np.ndarray:
-    """(n, attributes) int64: which choice each attribute is; one past the last where an optional
-    one is not drawn.
+    """Return (n, attributes) int64: which choice each attribute is; one past the last where an
+    optional one is not drawn.
     """
     columns = [
         np.where(part.any(axis=1), part.argmax(axis=1), part.shape[1])
@@ -70,7 +70,7 @@ def classes(hot: np.ndarray, size: Size) -> np.ndarray:
 def train_attribute_classifier(
     pictures: np.ndarray, hot: np.ndarray, size: Size, steps: int, seed: int
 ) -> AttributeClassifier:
-    """A network that reads every attribute off a picture."""
+    """Train a network that classifies every attribute of an image."""
     counts, truth = _counts(size), torch.from_numpy(classes(hot, size))
 
     def loss(answers: Tensor, picks: np.ndarray) -> Tensor:
@@ -95,7 +95,7 @@ def train_attribute_classifier(
 def classify(
     reader: AttributeClassifier, pictures: np.ndarray, size: Size
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(features (n, FEATURES) float64, classes read (n, attributes)) of uint8 pictures."""
+    """Return (features (n, FEATURES) float64, classes read (n, attributes)) of uint8 pictures."""
     features, found = [], []
     with torch.inference_mode():
         for start in range(0, len(pictures), 250):
@@ -113,8 +113,8 @@ def network_auc(
     steps: int,
     seed: int,
 ) -> float:
-    """How well a network trained end to end tells the second of a pair of sets of pictures from the
-    first: AUC on new ones.
+    """Return how well a network trained end to end separates the second of a pair of sets of
+    pictures from the first: ROC AUC on new ones.
     """
     pictures = np.concatenate(known)
     truth = torch.cat([torch.zeros(len(known[0])), torch.ones(len(known[1]))])
@@ -134,7 +134,7 @@ def network_auc(
 
 
 def linear_auc(known: tuple[np.ndarray, np.ndarray], new: tuple[np.ndarray, np.ndarray]) -> float:
-    """The same by logistic regression on features: AUC on new ones."""
+    """Return the same by logistic regression on features: ROC AUC on new ones."""
     mean, spread = np.concatenate(known).mean(axis=0), np.concatenate(known).std(axis=0) + 1e-6
     inputs = torch.from_numpy((np.concatenate(known) - mean) / spread)
     truth = torch.cat([torch.zeros(len(known[0])), torch.ones(len(known[1]))]).double()
@@ -154,8 +154,8 @@ def linear_auc(known: tuple[np.ndarray, np.ndarray], new: tuple[np.ndarray, np.n
 
 
 def roc_auc(one: np.ndarray, other: np.ndarray) -> float:
-    """How often a score of the other set exceeds one of the first: 0.5 when they cannot be told
-    apart, 1 when always.
+    """Return how often a score of the other set exceeds one of the first: 0.5 when the sets cannot
+    be separated, 1 when always.
     """
     one = np.sort(one)
     # ties count half
@@ -195,7 +195,9 @@ def _train(
 
 
 def _counts(size: Size) -> list[int]:
-    """How many classes each attribute has: its choices, and none of them where it is optional."""
+    """Return how many classes each attribute has: its choices, and none of them where it is
+    optional.
+    """
     return [len(item.choices) + (item.share < 1) for item in attributes(size)]
 
 

@@ -1,5 +1,5 @@
-"""The figures of a cartoon generator: diversity, clusters covered, told from real ones or not, and
-whether it draws what it is asked for.
+"""The figures of a cartoon generator: diversity, clusters covered, separable from real ones or not,
+and whether it draws what it is asked for.
 
 Measured is what the service hands out: drawn by generator.py, its alpha cleaned. Each figure has
 its reference, which is what DiceBear's own pictures get in the place of generated ones: nothing
@@ -56,8 +56,8 @@ class Amount:
     judge_steps: int = 300
 
     def at_most(self, pictures: int | None, steps: int | None) -> Amount:
-        """Less of everything, to try it out; None: the full amount. Fewer than 24 pictures measure
-        nothing.
+        """Return less of everything, to try it out; None: the full amount. Fewer than 24 pictures
+        measure nothing.
         """
         if pictures is None and steps is None:
             return self
@@ -134,8 +134,8 @@ def evaluate(weights: generator.Weights, size: Size, amount: Amount = Amount()) 
 
 
 def draw(weights: generator.Weights, hot: np.ndarray) -> np.ndarray:
-    """(n, latent size) of zeros and ones -> (n, 4, pixels, pixels) uint8, premultiplied, as the
-    service hands them out.
+    """Return (n, latent size) of zeros and ones -> (n, 4, pixels, pixels) uint8, premultiplied, as
+    the service hands them out.
     """
     # only on a terminal
     rows = tqdm(hot.astype(np.float32), desc="generated", unit="picture", disable=None)
@@ -151,8 +151,8 @@ def _diversity(
     features: Mapping[str, np.ndarray],
     amount: Amount,
 ) -> dict[str, Figure]:
-    """Mean distances between two of the samples against the data's, and which clusters of the data
-    the samples come to.
+    """Return the mean distances between two of the samples against the data's, and which clusters
+    of the data the samples come to.
     """
     count = amount.samples
     whole, few, new = (
@@ -180,8 +180,8 @@ def _told_apart(
     size: Size,
     amount: Amount,
 ) -> dict[str, Figure]:
-    """How well judges tell generated from real (AUC on pictures new to them); real against other
-    real ones is the reference.
+    """Return how well classifiers separate generated from real (AUC on pictures new to them); real
+    against other real ones is the reference.
     """
     known, new = slice(amount.known), slice(amount.known, amount.known + amount.new)
 
@@ -210,8 +210,8 @@ def _told_apart(
 def _as_asked(
     asked: np.ndarray, drawn: np.ndarray, hot: np.ndarray, size: Size
 ) -> dict[str, Figure]:
-    """How close the pictures come to those asked for, of combinations of attributes that are not in
-    the training set.
+    """Return how close the pictures come to those asked for, of combinations of attributes that are
+    not in the training set.
     """
     trained = {
         row.tobytes() for row in chosen(draw_latents(size, COUNT, SEED), size).astype(np.uint8)
@@ -239,8 +239,8 @@ def _as_asked(
 
 
 def texture(asked: np.ndarray, drawn: np.ndarray) -> dict[str, Figure]:
-    """Two things that the eye sees and a mean error does not: ripple where DiceBear's colour is
-    flat, and how hard the outlines are.
+    """Return two things that the eye sees and a mean error does not: ripple where DiceBear's colour
+    is flat, and how hard the outlines are.
 
     The ripple is the mean difference between neighbours, 0 to 255, in squares of 5 pixels that
     should be of one opaque colour. The contrast is that of neighbours at edges, against what it
@@ -270,8 +270,8 @@ def texture(asked: np.ndarray, drawn: np.ndarray) -> dict[str, Figure]:
 def _read_right(
     found: np.ndarray, hot: np.ndarray, real: np.ndarray, real_hot: np.ndarray, size: Size
 ) -> dict[str, Figure]:
-    """How often the reader finds the attribute that was asked for, on generated and on real
-    pictures.
+    """Return how often the classifier finds the attribute that was asked for, on generated and on
+    real pictures.
     """
     drawn = (found == classifiers.classes(hot, size)).mean(axis=0)
     reference = (real == classifiers.classes(real_hot, size)).mean(axis=0)
@@ -283,7 +283,7 @@ def _read_right(
 
 
 def mean_distance(points: np.ndarray) -> float:
-    """The mean Euclidean distance between two of (n, dimensions)."""
+    """Return the mean Euclidean distance between two of (n, dimensions)."""
     points = np.asarray(points, np.float32) / 255
     squares = (points.astype(np.float64) ** 2).sum(axis=1)
     between = np.sqrt(
@@ -293,8 +293,8 @@ def mean_distance(points: np.ndarray) -> float:
 
 
 def covered(data: np.ndarray, samples: np.ndarray, clusters: int) -> float:
-    """The share of the clusters of the data (k-means) that one of the samples at least is nearest
-    to.
+    """Return the share of the clusters of the data (k-means) that one of the samples at least is
+    nearest to.
     """
     from scipy.cluster.vq import kmeans2, vq
 
@@ -308,8 +308,8 @@ def covered(data: np.ndarray, samples: np.ndarray, clusters: int) -> float:
 
 
 def frechet(data: np.ndarray, samples: np.ndarray) -> float:
-    """The distance between the normal distributions that fit both: sqrt of |m1 - m2|^2 + tr(C1 + C2
-    - 2 (C1 C2)^(1/2)).
+    """Return the distance between the normal distributions that fit both: sqrt of |m1 - m2|^2 +
+    tr(C1 + C2 - 2 (C1 C2)^(1/2)).
     """
     first, second = np.cov(data, rowvar=False), np.cov(samples, rowvar=False)
     roots = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0))
@@ -323,7 +323,7 @@ def frechet(data: np.ndarray, samples: np.ndarray) -> float:
 
 
 def table(found: Mapping[Size, Mapping[str, Figure]]) -> str:
-    """The figures of several sizes as a Markdown table."""
+    """Return the figures of several sizes as a Markdown table."""
     sizes = list(found)
     names = list(dict.fromkeys(name for size in sizes for name in found[size]))
     lines = [
@@ -359,7 +359,9 @@ def _number(value: float | None, name: str) -> str:
 def side_by_side(
     asked: np.ndarray, drawn: np.ndarray, columns: int = 12, rows: int = 4
 ) -> Image.Image:
-    """DiceBear's pictures, and below each row the generator's of the same latents; on white."""
+    """Return DiceBear's pictures, and below each row the generator's of the same latents; on
+    white.
+    """
     parts = [
         half
         for row in range(rows)
@@ -369,7 +371,7 @@ def side_by_side(
 
 
 def on_checkerboard(pictures: np.ndarray, columns: int = 12) -> Image.Image:
-    """The pictures on a checkerboard, which shows what is transparent; RGB."""
+    """Return the pictures on a checkerboard, which shows what is transparent; RGB."""
     pixels = pictures.shape[2]
     rows = -(-len(pictures) // columns)
     along = np.arange(pixels * max(rows, columns)) // 8

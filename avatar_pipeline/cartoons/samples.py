@@ -16,8 +16,8 @@ ROWS = 4
 
 
 def over_time(sheets: Sequence[Path], shown: int = SHOWN) -> Image.Image:
-    """DiceBear's row, and below it the generator's on some of the sheets, from the first to the
-    last; RGB. sheets: at least one.
+    """Return DiceBear's row, and below it the generator's on some of the sheets, from the first to
+    the last; RGB. sheets: at least one.
     """
     last = len(sheets) - 1
     picked = sorted({round(index * last / max(1, shown - 1)) for index in range(shown)})

@@ -132,8 +132,8 @@ def batch(
 
 @contextmanager
 def _terminal() -> Iterator[TextIO]:
-    """Where stderr goes now. Dagster captures stdout and stderr while a run executes: a progress
-    bar has to go past it.
+    """Yield where stderr goes now. Dagster captures stdout and stderr while a run executes: a
+    progress bar has to go past it.
     """
     try:
         own = os.dup(sys.stderr.fileno())

@@ -180,8 +180,8 @@ def restore(
         ),
     ] = False,
 ) -> None:
-    """Make an older version of an asset current again, and tell Dagster. Nothing is made anew,
-    nothing is lost.
+    """Make an older version of an asset current again, and report it to Dagster. Nothing is made
+    again, nothing is lost.
     """
     from dagster import DagsterInstance
 
@@ -341,7 +341,7 @@ def _finish(store: ActorStore, actor: str) -> None:
 
 
 def _reporting(instance: DagsterInstance, store: ActorStore) -> Report:
-    """Reports restored versions to this instance."""
+    """Return a function that reports restored versions to this instance."""
     from avatar_pipeline.history.images import pictures
     from avatar_pipeline.orchestration.restore_events import report_restored
 
@@ -373,5 +373,5 @@ def _require_idle(actor: str) -> None:
 
 
 def _size(count: int) -> str:
-    """Bytes as people read them."""
+    """Return bytes as people read them."""
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"

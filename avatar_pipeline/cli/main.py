@@ -62,7 +62,7 @@ app.add_typer(credentials.credentials, name="credentials")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. What the user has to mend is printed as it is, without a traceback; the exit
+    """Entry point. What the user has to fix is printed as it is, without a traceback; the exit
     code is then 1.
     """
     try:

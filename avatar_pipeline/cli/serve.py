@@ -10,7 +10,7 @@ import typer
 from avatar_pipeline.cli._shared import out
 from avatar_pipeline.core.errors import ServiceError
 
-# seconds for open connections, once everybody who waited has been told that the server stops
+# seconds for open connections, once all who waited have had the answer that the server stops
 SHUTDOWN_TIMEOUT_S = 10
 
 
@@ -56,7 +56,7 @@ def serve(
             "device": device,
             "upload_consent": upload_consent,
         }
-        # a folder of actors that is not there is told now, not to the first client
+        # a folder of actors that is not there is reported now, not to the first client
         ActorStore().names()
         settings = from_environment(
             **{name: value for name, value in given.items() if value is not None}

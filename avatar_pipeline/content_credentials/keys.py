@@ -3,8 +3,8 @@ pair that is made for trying out.
 
 AVATAR_C2PA_KEY and AVATAR_C2PA_CHAIN name the user's own PEM files. Without them the pair lies in
 the home folder, credentials/: key.pem (mode 0600), chain.pem (the signer's certificate, then the
-root's) and root.pem, which is for whoever wants to trust it. The root's key
-signs once and is thrown away: nobody can make a second signer under it.
+root's) and root.pem, which is for those who want to trust it. The root's key
+signs once and is thrown away: no second signer can be made under it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Credentials:
 
     @property
     def self_signed(self) -> bool:
-        """Whether the chain ends in a root of its own, which nobody trusts who was not given it."""
+        """Whether the chain ends in a root of its own, which only those trust who were given it."""
         last = self.certificates[-1]
         return last.subject == last.issuer
 
@@ -74,26 +74,26 @@ class Credentials:
 
 
 def folder() -> Path:
-    """Where the self-signed pair lies, made or not."""
+    """Return where the self-signed pair lies, made or not."""
     return home_folder() / "credentials"
 
 
 def own_places() -> tuple[str, str]:
-    """What the user's variables say, empty where they say nothing."""
+    """Return what the user's variables say, empty where they say nothing."""
     return os.environ.get(KEY_VARIABLE, ""), os.environ.get(CHAIN_VARIABLE, "")
 
 
 def are_there() -> bool:
-    """Whether there is something to sign with already, usable or not. Raises CredentialsError when
-    only one of the two variables is set.
+    """Return whether there is something to sign with already, usable or not. Raises
+    CredentialsError when only one of the two variables is set.
     """
     key, _, own = places()
     return own or key.parent.exists()
 
 
 def places() -> tuple[Path, Path, bool]:
-    """Key, chain, and whether the user named them. Raises CredentialsError when only one of the two
-    variables is set.
+    """Return key, chain, and whether the user named them. Raises CredentialsError when only one of
+    the two variables is set.
     """
     key, chain = own_places()
     if bool(key) != bool(chain):
@@ -107,7 +107,7 @@ def places() -> tuple[Path, Path, bool]:
 
 
 def current() -> Credentials:
-    """The credentials to sign with now; a self-signed pair is made at the first use. Raises
+    """Return the credentials to sign with now; a self-signed pair is made at the first use. Raises
     CredentialsError when they cannot be used.
     """
     key, chain, own = places()
@@ -152,11 +152,11 @@ def make_pair(organisation: str = ORGANISATION, *, reuse: bool = False) -> Path:
             temporary.replace(target)
     except OSError as error:
         raise CredentialsError(
-            f"{target} cannot be written ({error}). Mend that, or name your own: {_own()}."
+            f"{target} cannot be written ({error}). Fix that, or name your own: {_own()}."
         ) from None
     log.warning(
         "%s: a self-signed pair was made to sign pictures with. Others can check such signatures, "
-        "and see that nobody vouches for you: %s",
+        "and see that no one vouches for you: %s",
         target,
         "docs/content-credentials.md says how to use a key of your own.",
     )
@@ -175,7 +175,9 @@ def _write(path: Path, data: bytes, mode: int) -> None:
 
 
 def _pair(organisation: str) -> dict[str, bytes]:
-    """The three files: a P-256 key, its certificate under a root made for it, and the root."""
+    """Write the three files: a P-256 key, its certificate under a root made for it, and the
+    root.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -246,7 +248,7 @@ def _pair(organisation: str) -> dict[str, bytes]:
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """What changes when a file does. Raises CredentialsError when there is none."""
+    """Return what changes when a file does. Raises CredentialsError when there is none."""
     try:
         found = path.stat()
     except OSError as error:
@@ -314,7 +316,7 @@ def _check_key(key: bytes, path: Path, leaf: x509.Certificate, chain_path: Path)
 
 
 def _check_signer(leaf: x509.Certificate, path: Path) -> None:
-    """What C2PA wants of a signer's certificate: another would sign, and read Invalid
+    """Check what C2PA requires of a signer's certificate: another would sign, and read Invalid
     everywhere.
     """
     from cryptography import x509
@@ -351,7 +353,7 @@ def _check_order(certificates: tuple[x509.Certificate, ...], path: Path) -> None
 
 def _check_dates(credentials: Credentials) -> None:
     now = datetime.now(UTC)
-    mend = (
+    remedy = (
         "Renew it with your authority."
         if credentials.own
         else f"Move {credentials.chain_path.parent} away; a new pair is then made."
@@ -361,7 +363,8 @@ def _check_dates(credentials: Credentials) -> None:
         if certificate.not_valid_after_utc < now:
             ended = f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
             raise CredentialsError(
-                f"{credentials.chain_path}: the certificate of {subject} expired on {ended}. {mend}"
+                f"{credentials.chain_path}: the certificate of {subject} expired on {ended}. "
+                f"{remedy}"
             )
         if certificate.not_valid_before_utc > now:
             begins = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"

@@ -19,13 +19,13 @@ def short(digest: str) -> str:
 
 
 def sha256_bytes(data: bytes) -> str:
-    """The sha256 of some bytes, 64 hexadecimal digits."""
+    """Return the sha256 of some bytes, 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """The sha256 of a local file, read in chunks. Within a process an unchanged file (size, mtime)
-    is read only once.
+    """Return the sha256 of a local file, read in chunks. Within a process an unchanged file (size,
+    mtime) is read only once.
 
     Raises OSError when the file cannot be read.
     """
@@ -44,7 +44,7 @@ def _sha256_file(path: Path, size: int, mtime_ns: int) -> str:
 
 
 def digest_files(files: Mapping[str, bytes | str]) -> str:
-    """The digest of a set of files: sha256 over the lines "name sha256", sorted by name.
+    """Return the digest of a set of files: sha256 over the lines "name sha256", sorted by name.
 
     files: contents by name, or, where already known, their sha256. The order of the mapping does
     not matter.

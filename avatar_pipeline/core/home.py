@@ -17,13 +17,13 @@ TEMPLATE = Path(__file__).parents[1] / "orchestration" / "dagster.yaml"
 
 
 def home_folder() -> Path:
-    """Where the home folder is, made or not."""
+    """Return where the home folder is, made or not."""
     return Path(os.environ.get(VARIABLE) or PROJECT / ".dagster").expanduser().absolute()
 
 
 def dagster_home() -> Path:
-    """The home folder, made ready: with a dagster.yaml and Dagster's databases; DAGSTER_HOME names
-    it for this process and its children.
+    """Return the home folder, made ready: with a dagster.yaml and Dagster's databases; DAGSTER_HOME
+    names it for this process and its children.
     """
     home = home_folder()
     home.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,9 @@ def _is_made(home: Path) -> bool:
 
 
 def _make(home: Path) -> None:
-    """One process makes it and others wait: two that make the same SQLite tables at once fail."""
+    """Make it in one process while others wait: two that make the same SQLite tables at once
+    fail.
+    """
     from dagster import DagsterInstance
     from filelock import FileLock
 

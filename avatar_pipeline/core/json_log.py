@@ -5,7 +5,7 @@
  "message": "...", "numbers": {"seconds": 41.2}}
 
 actor and asset are null for what concerns the run as a whole. event is Dagster's type of event, or
-null for a line that somebody logged. numbers holds durations and the numeric metadata of a
+null for an ordinary line. numbers holds durations and the numeric metadata of a
 materialization. Nothing else of the metadata is written: no prompts, no configuration, no pictures;
 an error comes as its first lines, without a traceback.
 """
@@ -45,7 +45,7 @@ class JsonFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its newline."""
+        """Return the line, without its newline."""
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         name = event_name(record)
@@ -71,7 +71,7 @@ class RunEventFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is written."""
+        """Return whether the record is written."""
         name = event_name(record)
         return name in EVENTS if name else record.levelno >= logging.INFO
 
@@ -86,7 +86,7 @@ class JsonHandler(logging.StreamHandler):
 
 
 def event_name(record: logging.LogRecord) -> str | None:
-    """Dagster's type of event, with runs called runs; None for an ordinary line."""
+    """Return Dagster's type of event, with runs called runs; None for an ordinary line."""
     event = getattr(record, "dagster_meta", {}).get("dagster_event")
     if event is None:
         return None
@@ -94,7 +94,7 @@ def event_name(record: logging.LogRecord) -> str | None:
 
 
 def _message(record: logging.LogRecord, meta: dict[str, Any], event: Any) -> str:
-    """What a person would read. Of failures, the words of the error."""
+    """Return the text that a person would read. Of failures, the words of the error."""
     failure = getattr(event, "event_specific_data", None)
     user = getattr(failure, "user_failure_data", None)
     if user is not None and user.description:

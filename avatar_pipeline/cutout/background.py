@@ -28,8 +28,8 @@ MATTE_SIDE = 640
 
 
 def cut_out(image: Image.Image, analyzer: FaceAnalyzer) -> Image.Image:
-    """The person or people of an RGB picture, RGBA of the same size; straight (not premultiplied)
-    alpha.
+    """Return the person or people of an RGB picture, RGBA of the same size; straight (not
+    premultiplied) alpha.
 
     Faces found by the analyzer say where the person is; without any, the middle of the picture is
     taken. Raises ModelError when $AVATAR_MATTING_MODEL names a model that cannot be used.
@@ -45,8 +45,8 @@ def cut_out(image: Image.Image, analyzer: FaceAnalyzer) -> Image.Image:
 
 
 def on_colour(rgba: Image.Image, colour: str) -> Image.Image:
-    """A cut-out laid onto a plain colour, "#RRGGBB" (RGB out). Raises GenerationError for another
-    notation.
+    """Return a cut-out laid onto a plain colour, "#RRGGBB" (RGB out). Raises GenerationError for
+    another notation.
     """
     digits = colour[1:]
     if (
@@ -63,7 +63,7 @@ def on_colour(rgba: Image.Image, colour: str) -> Image.Image:
 
 
 def _by_colour(pixels: np.ndarray, small: np.ndarray, analyzer: FaceAnalyzer) -> np.ndarray:
-    """(h, w) float32 alpha at the size of `small`."""
+    """Return (h, w) float32 alpha at the size of `small`."""
     import cv2
 
     faces: list[Face] = analyzer.analyze(pixels)
@@ -83,7 +83,7 @@ def _by_colour(pixels: np.ndarray, small: np.ndarray, analyzer: FaceAnalyzer) ->
 
 
 def _look_closer(pixels: np.ndarray, landmarks: np.ndarray, mask: np.ndarray, scale: float) -> None:
-    """The head of a whole body, in `mask` at `scale`, segmented again by itself: among a body's
+    """Segment the head of a whole body, in `mask` at `scale`, again by itself: among a body's
     colours its few pixels of hair get lost.
     """
     import cv2

@@ -21,6 +21,6 @@ class Swapper(Protocol):
     name: str
 
     def bind(self, image: np.ndarray, face: Face) -> Painter:
-        """The painter for the person of `face` in the RGB uint8 picture `image`; what depends on
-        the source alone is done here.
+        """Return the painter for the person of `face` in the RGB uint8 picture `image`; what
+        depends on the source alone is done here.
         """

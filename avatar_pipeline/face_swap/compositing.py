@@ -40,7 +40,7 @@ class Window:
 
 
 def window(image: np.ndarray, landmarks: np.ndarray) -> Window:
-    """The face with its forehead and some room around, inside the picture."""
+    """Return the face with its forehead and some room around, inside the picture."""
     points = all_points(landmarks)
     margin = MARGIN * inter_eye_distance(landmarks)
     low = np.maximum(np.floor(points.min(axis=0) - margin), 0).astype(int)
@@ -49,7 +49,9 @@ def window(image: np.ndarray, landmarks: np.ndarray) -> Window:
 
 
 def reduced(arrays: Sequence[np.ndarray], scale: float) -> list[np.ndarray]:
-    """The arrays, (H, W) or (H, W, 3), at `scale` of their size, averaged; as they are at 1."""
+    """Return the arrays, (H, W) or (H, W, 3), at `scale` of their size, averaged; as they are
+    at 1.
+    """
     import cv2
 
     if scale >= 1:
@@ -60,12 +62,14 @@ def reduced(arrays: Sequence[np.ndarray], scale: float) -> list[np.ndarray]:
 
 
 def eyes_of(points: np.ndarray) -> list[np.ndarray]:
-    """The points of both eyes."""
+    """Return the points of both eyes."""
     return [points[36:42], points[42:48]]
 
 
 def dilated_hulls(groups: Sequence[np.ndarray], size: tuple[int, int], margin: float) -> np.ndarray:
-    """(H, W) float32: the hull of each group of points and `margin` pixels around, softly."""
+    """Return (H, W) float32: the hull of each group of points and `margin` pixels around,
+    softly.
+    """
     import cv2
 
     mask = np.zeros((size[1], size[0]), np.uint8)
@@ -80,7 +84,7 @@ def dilated_hulls(groups: Sequence[np.ndarray], size: tuple[int, int], margin: f
 
 
 def filled_polygon(polygon: np.ndarray, size: tuple[int, int], blur: float) -> np.ndarray:
-    """The inside of a polygon, hollows and all, blurred by `blur` pixels."""
+    """Return the inside of a polygon, hollows and all, blurred by `blur` pixels."""
     import cv2
 
     mask = np.zeros((size[1], size[0]), np.uint8)
@@ -90,7 +94,7 @@ def filled_polygon(polygon: np.ndarray, size: tuple[int, int], blur: float) -> n
 
 
 def edge_ramp(mask: np.ndarray, width: float) -> np.ndarray:
-    """(H, W) float32: 0 at the edge of a mask, 1 from `width` pixels inside on, smoothly."""
+    """Return (H, W) float32: 0 at the edge of a mask, 1 from `width` pixels inside on, smoothly."""
     import cv2
 
     depth = cv2.distanceTransform(np.pad((mask > 0.5).astype(np.uint8), 1), cv2.DIST_L2, 5)[
@@ -101,8 +105,8 @@ def edge_ramp(mask: np.ndarray, width: float) -> np.ndarray:
 
 
 def blend(front: np.ndarray, back: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Multiband blending (Burt and Adelson 1983): coarse bands over wide seams, fine ones over
-    narrow. RGB float32, mask (H, W) 0-1.
+    """Blend in bands (Burt and Adelson 1983): coarse bands over wide seams, fine ones over narrow.
+    RGB float32, mask (H, W) 0-1.
 
     Unlike gradient-domain cloning it cannot carry the colour of hair or wall at the seam into the
     face.
@@ -132,8 +136,8 @@ def blend(front: np.ndarray, back: np.ndarray, mask: np.ndarray) -> np.ndarray:
 def paste(
     target: np.ndarray, part: Window, view: np.ndarray, painted: np.ndarray, mask: np.ndarray
 ) -> np.ndarray:
-    """A copy of `target` with `painted` blended into its window; where the mask is 0 no pixel
-    changes.
+    """Return a copy of `target` with `painted` blended into its window; where the mask is 0 no
+    pixel changes.
 
     view: (h, w, 3) uint8, the window at the size it was worked on. painted: float32 and mask:
     float32 of that size.

@@ -31,13 +31,13 @@ MODEL_VARIABLE = "AVATAR_INSWAPPER"
 
 
 def inswapper_file() -> Path:
-    """Where the model is looked for: $AVATAR_INSWAPPER, or beside buffalo_l's files."""
+    """Return where the model is looked for: $AVATAR_INSWAPPER, or beside buffalo_l's files."""
     named = os.environ.get(MODEL_VARIABLE)
     return Path(named) if named else pack_folder() / MODEL
 
 
 def get_swapper(analyzer: FaceAnalyzer) -> Swapper:
-    """inswapper when its model is there and the analyzer is InsightFace's, else the landmark
+    """Return inswapper when its model is there and the analyzer is InsightFace's, else the landmark
     swapper, which needs no model.
 
     Raises ModelError when the model is named by $AVATAR_INSWAPPER but missing, damaged, or of no
@@ -61,8 +61,8 @@ class InSwapper:
     name = "inswapper"
 
     def __init__(self, file: Path) -> None:
-        """Raises ModelError when the file or the package is missing, or the file is no such
-        model.
+        """Load the model. Raises ModelError when the file or the package is missing, or the file is
+        no such model.
         """
         if not file.is_file():
             raise ModelError(
@@ -95,7 +95,7 @@ class InSwapper:
             )
 
     def bind(self, image: np.ndarray, face: Face) -> Painter:
-        """Its painter for the person of `face`; `image` itself is not needed any more."""
+        """Return the painter for the person of `face`; `image` itself is not needed any more."""
         person = SimpleNamespace(normed_embedding=face.embedding / np.linalg.norm(face.embedding))
 
         def paint(target: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ class InSwapper:
 
 
 def _square(side: int) -> np.ndarray:
-    """(side, side) float32: 1, fading to 0 at the border of what the model draws."""
+    """Return (side, side) float32: 1, fading to 0 at the border of what the model draws."""
     import cv2
 
     mask = np.zeros((side, side), np.float32)

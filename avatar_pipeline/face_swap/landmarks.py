@@ -46,7 +46,7 @@ class LandmarkSwapper:
     name = "landmarks"
 
     def bind(self, image: np.ndarray, face: Face) -> Painter:
-        """The painter for this face; what depends on the source alone is computed once."""
+        """Return the painter for this face; what depends on the source alone is computed once."""
         prepared = _prepare(image, face)
 
         def paint(target: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -72,7 +72,7 @@ class _Source:
         return inter_eye_distance(self.points[:68])
 
     def at(self, scale: float) -> _Source:
-        """Reduced: a warp does not average."""
+        """Return the source at a reduced scale: a warp does not average."""
         image, shown, points = (
             *reduced((self.image, self.shown), scale),
             (self.points + 0.5) * scale - 0.5,
@@ -136,8 +136,8 @@ def _paint(target: np.ndarray, landmarks: np.ndarray, source: _Source) -> np.nda
 def _kept(
     there: np.ndarray, to: np.ndarray, size: tuple[int, int], between: float, source: _Source
 ) -> np.ndarray:
-    """(H, W) float32: what of the target's mouth and eyes stays, for the source has nothing to show
-    there, or too much.
+    """Return (H, W) float32: what of the target's mouth and eyes stays, for the source has nothing
+    to show there, or too much.
     """
     opening, own = mouth_opening(there[:68]), source.opening
     further = float(np.clip((opening - max(own, SHUT)) / FULLY, 0, 1))

@@ -26,8 +26,8 @@ def relight(
     eyes: np.ndarray,
     between_eyes: float,
 ) -> np.ndarray:
-    """`face`, warped onto the target, in the target's colours and light. Pictures RGB float32
-    0-255, (H, W, 3).
+    """Return `face`, warped onto the target, in the target's colours and light. Pictures RGB
+    float32 0-255, (H, W, 3).
 
     skin: (H, W), how surely a pixel is skin in both. mask: (H, W), where `face` will show. eyes:
     (H, W), 1 over the eyes, whose whites and pupils are no darker for a darker skin. First the
@@ -75,7 +75,7 @@ def relight(
 
 
 def _spreading(values: np.ndarray, weight: np.ndarray, sigma: float, floor: float) -> np.ndarray:
-    """The weighted mean of `values` (H, W, 3) around each pixel, 0 where there is no weight.
+    """Return the weighted mean of `values` (H, W, 3) around each pixel, 0 where there is no weight.
     Blurred on a reduced grid, for time.
     """
     import cv2
@@ -94,8 +94,8 @@ def _spreading(values: np.ndarray, weight: np.ndarray, sigma: float, floor: floa
 
 
 def _spread(values: np.ndarray) -> np.ndarray:
-    """(3,) half the distances between the 16th and the 84th percentiles: the standard deviations of
-    normal distributions.
+    """Return (3,) half the distances between the 16th and the 84th percentiles: the standard
+    deviations of normal distributions.
     """
     low, high = np.percentile(values, (16, 84), axis=0)
     return np.asarray((high - low) / 2, np.float32)

@@ -83,8 +83,8 @@ def swap_face(
 
 
 def find_one(image: np.ndarray, analyzer: FaceAnalyzer, name: str) -> tuple[Face, list[str]]:
-    """The largest face of a picture, and notes in words. Raises PhotoError, with the field's name,
-    for none or one too small.
+    """Return the largest face of a picture, and notes in words. Raises PhotoError, with the field's
+    name, for none or one too small.
     """
     faces = analyzer.analyze(image)
     if not faces:
@@ -108,7 +108,7 @@ def find_one(image: np.ndarray, analyzer: FaceAnalyzer, name: str) -> tuple[Face
 
 
 def _fit(source: Face, target: Face) -> list[str]:
-    """What may look wrong, in words. Raises PhotoError when the heads are turned too
+    """Return what may look wrong, in words. Raises PhotoError when the heads are turned too
     differently.
     """
     notes = []

@@ -28,7 +28,9 @@ class FaceTracker:
         self._time = 0.0
 
     def choose(self, faces: Sequence[Face]) -> Face | None:
-        """The face of this frame, largest first given, or None; then the next one starts anew."""
+        """Return the face of this frame among `faces`, largest first, or None; the next frame then
+        starts again.
+        """
         if not faces:
             self._raw = self._smooth = None
             return None
@@ -40,7 +42,9 @@ class FaceTracker:
         )
 
     def smooth(self, landmarks: np.ndarray, time: float) -> np.ndarray:
-        """The (68, 2) landmarks of the frame at `time` seconds, smoothed over the frames before."""
+        """Return the (68, 2) landmarks of the frame at `time` seconds, smoothed over the frames
+        before.
+        """
         scale = inter_eye_distance(landmarks)
         if (
             self._raw is None
@@ -74,7 +78,7 @@ class FaceTracker:
 
 
 def _share(cutoff: float | np.ndarray, step: float) -> np.ndarray:
-    """How much of a new value is taken by a first-order low-pass filter: `cutoff` in hertz, `step`
-    in seconds.
+    """Return how much of a new value is taken by a first-order low-pass filter: `cutoff` in hertz,
+    `step` in seconds.
     """
     return np.asarray(1 / (1 + 1 / (2 * np.pi * cutoff * step)))

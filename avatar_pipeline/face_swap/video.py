@@ -103,7 +103,7 @@ def swap_video(
     """Write `video` (MP4, MOV or WebM) to `output`, an H.264 MP4, with the largest face of `source`
     (RGB uint8) in place of its main face.
 
-    progress: is told the frames done and how many there are, None when the file does not say.
+    progress: gets the frames done and how many there are, None when the file does not say.
     cancelled: asked before each frame. Times, upright size and sound are kept; a picture that the
     file says to show rotated is written upright, an odd size gets one row or column more. Raises
     PhotoError (`source_face: ...`, `target_video: ...`), Cancelled, or OSError of the disk; then
@@ -148,7 +148,7 @@ class _State:
         self.to_target: list[float] = []
 
     def frame(self, image: np.ndarray, time: float) -> np.ndarray:
-        """The frame, swapped where that can be done."""
+        """Return the frame, swapped where that can be done."""
         faces = self.analyzer.analyze(image)
         face = self.tracker.choose(faces)
         if face is None:
@@ -178,7 +178,7 @@ class _State:
 
 
 def _opened(video: bytes | Path, limits: VideoLimits) -> InputContainer:
-    """The container, by its first bytes."""
+    """Return the container, by its first bytes."""
     import av
 
     if isinstance(video, Path):
@@ -284,7 +284,7 @@ def _convert(
 
 
 def _video_stream(source: InputContainer, limits: VideoLimits) -> Any:
-    """The first video stream, when what the file claims is within the limits."""
+    """Return the first video stream, when what the file claims is within the limits."""
     if not source.streams.video:
         raise _unusable("has no picture, only sound. Give a video.")
     stream = source.streams.video[0]
@@ -305,7 +305,7 @@ def _video_stream(source: InputContainer, limits: VideoLimits) -> Any:
 def _check(
     frame: Any, image: np.ndarray, count: int, time: float, writer: VideoWriter, limits: VideoLimits
 ) -> None:
-    """What the video turns out to be, which need not be what it claims."""
+    """Check the limits on what the video turns out to be, which need not be what it claims."""
     if frame.width * frame.height > limits.pixels:
         raise _too_large(frame.width, frame.height, limits)
     if image.shape != writer.shape:

@@ -35,8 +35,8 @@ VERDICTS = {
 def annotate(
     image: Image.Image, faces: Sequence[Face], checks: Sequence[Check] = ()
 ) -> Image.Image:
-    """An RGB picture: the original with boxes, landmarks, pose axes and LivePortrait's crop, and a
-    strip beside it.
+    """Return an RGB picture: the original with boxes, landmarks, pose axes and LivePortrait's crop,
+    and a strip beside it.
 
     The strip shows the 256 x 256 pixels that LivePortrait's network would see, the score over all
     checks, and a line for each check: its value, its threshold, and OFIQ's quality where there is

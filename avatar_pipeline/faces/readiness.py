@@ -99,7 +99,7 @@ def assess(
     references: Sequence[np.ndarray] = (),
     data: bytes | None = None,
 ) -> list[Check]:
-    """All readiness checks of a picture, in a fixed order.
+    """Return all readiness checks of a picture, in a fixed order.
 
     image: RGB uint8 (H, W, 3). faces: what the analyzer found in it, largest first.
     analyzer, references: the analyzer and the embeddings of the person's reference photographs;
@@ -125,15 +125,15 @@ def assess(
 
 
 def worst(checks: Sequence[Check]) -> Verdict:
-    """The most severe verdict: error over warn over pass; not_assessed only when nothing was
+    """Return the most severe verdict: error over warn over pass; not_assessed only when nothing was
     assessed.
     """
     return max((check.verdict for check in checks), key=_SEVERITY.index, default="not_assessed")
 
 
 def reload_check(before: Sequence[Check], after: Sequence[Check]) -> Check:
-    """Did the exported bytes (`after`) get the verdicts of the picture they were made from
-    (`before`), check by check?
+    """Compare, check by check, the verdicts of the exported bytes (`after`) with those of the image
+    they were made from (`before`).
 
     Checks that were not assessed on one of the two are left out.
     """

@@ -62,7 +62,7 @@ class Rule:
         return f"{passing} (error {failing})" if failing else passing
 
     def judge(self, value: float) -> Check:
-        """The check for a measured value in the rule's unit."""
+        """Return the check for a measured value in the rule's unit."""
         verdict: Verdict = "pass"
         if not self.low <= value <= self.high:
             verdict = "warn" if self.error_low <= value <= self.error_high else "error"
@@ -72,13 +72,13 @@ class Rule:
         return Check(self.name, float(value), self.threshold, self.unit, verdict, self.source, text)
 
     def skip(self, why: str) -> Check:
-        """The check where nothing could be measured, with the reason as its hint."""
+        """Return the check where nothing could be measured, with the reason as its hint."""
         return Check(self.name, None, self.threshold, self.unit, "not_assessed", self.source, why)
 
 
 def percent(share: float) -> str:
-    """A share in words: whole percents, and one digit more below one, so that what was found never
-    reads as 0 %.
+    """Return a share in words: whole percents, and one digit more below one, so that what was found
+    never reads as 0 %.
     """
     return f"{share * 100:.1f} %" if 0 < share < 0.01 else f"{share * 100:.0f} %"
 
@@ -276,8 +276,8 @@ _TABLE = (
     ),
     Rule(
         # Untouched, openpeople's JPEG files have 1.3 to 2.6, those of quality 70 the most; saved
-        # anew at LivePortrait's crop size with quality 50 they have 2.0 to 2.8, with 20 3.0 to 3.9:
-        # benchmarks/readiness.py.
+        # again at LivePortrait's crop size with quality 50 they have 2.0 to 2.8, with 20 3.0 to
+        # 3.9: benchmarks/readiness.py.
         "compression",
         "ratio",
         "jumps at the JPEG grid; measured on openpeople",
@@ -386,8 +386,8 @@ def from_record(record: dict[str, Any]) -> Check:
 
 
 def identity_rule(same_person: float, uncertain: float) -> Rule:
-    """The rule for the distance to a person's reference photographs, with the thresholds of the
-    analyzer that measured it.
+    """Return the rule for the distance to a person's reference photographs, with the thresholds of
+    the analyzer that measured it.
     """
     return Rule(
         "identity",

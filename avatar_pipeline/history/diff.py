@@ -21,7 +21,7 @@ from avatar_pipeline.imaging.images import contact_sheet
 
 IMAGE_SIDE = 560  # pixels, width and largest height of a picture of a pair
 MAX_NAMES_ON_LINE = 6  # names on one line
-MAX_CHANGES_SHOWN = 12  # of a file's changes that are told one by one
+MAX_CHANGES_SHOWN = 12  # of a file's changes that are listed one by one
 NUMBERED = re.compile(r"(held_out/|heads/)?\d{4}\.(png|txt)")
 # fields of JSON reports that are long lists of coordinates
 LEAVES = ("landmarks", "corners", "embedding")
@@ -75,8 +75,8 @@ class Difference:
 def pick(
     store: ActorStore, name: str, asset: str, old: str = "", new: str = ""
 ) -> tuple[Manifest, Manifest]:
-    """The two versions to compare. new: the current one by default. old: by default the newest that
-    was made before `new`.
+    """Return the two versions to compare. new: the current one by default. old: by default the
+    newest that was made before `new`.
 
     Raises StoreError for an unknown or ambiguous digest, or when there is nothing to compare with.
     """
@@ -97,8 +97,8 @@ def pick(
 
 
 def compare(store: ActorStore, old: Manifest, new: Manifest) -> Difference:
-    """What differs between two versions of one asset. Raises StoreError when a file that is read is
-    missing or was altered.
+    """Return what differs between two versions of one asset. Raises StoreError when a file that is
+    read is missing or was altered.
     """
     facts = (
         "code_version",
@@ -175,8 +175,8 @@ def compare(store: ActorStore, old: Manifest, new: Manifest) -> Difference:
 
 
 def side_by_side(store: ActorStore, old: Manifest, new: Manifest) -> Image.Image | None:
-    """Their pictures, the old one left, the new one right, a row for each; None when neither has
-    pictures.
+    """Return their pictures, the old one left, the new one right, a row for each; None when neither
+    has pictures.
 
     Raises StoreError when a picture is missing or was altered.
     """
@@ -214,7 +214,7 @@ def _is_picture(file: str) -> bool:
 
 
 def _lines(store: ActorStore, old: Manifest, new: Manifest, name: str) -> list[str]:
-    """What is different in a file, in words."""
+    """Return what is different in a file, in words."""
     suffix = name.rpartition(".")[2]
     if suffix not in ("json", "csv", "txt"):
         before, now = old.files[name].bytes, new.files[name].bytes
@@ -236,8 +236,8 @@ def _shortened(lines: list[str]) -> list[str]:
 
 
 def _csv_lines(old: bytes, new: bytes) -> list[str]:
-    """Rows that came and went, and what changed in the others. A row is known by its name, else by
-    its first column.
+    """Return rows that came and went, and what changed in the others. A row is known by its name,
+    else by its first column.
     """
     tables = [list(csv.DictReader(io.StringIO(data.decode()))) for data in (old, new)]
     rows = next((table for table in tables if table), [])
@@ -261,13 +261,13 @@ def _csv_lines(old: bytes, new: bytes) -> list[str]:
 
 
 def _some(what: str, names: list[str]) -> list[str]:
-    """The first few of many, on one line."""
+    """Return the first few of many, on one line."""
     more = f" and {len(names) - MAX_NAMES_ON_LINE} more" if len(names) > MAX_NAMES_ON_LINE else ""
     return [f"{what}: {', '.join(names[:MAX_NAMES_ON_LINE])}{more}"] if names else []
 
 
 def _cell(text: str | None) -> str:
-    """A cell of a CSV, numbers rounded."""
+    """Return a cell of a CSV, numbers rounded."""
     try:
         return format_value(float(text)) if text and "." in text else _brief(text or "-")
     except ValueError:
@@ -286,8 +286,8 @@ def _json_lines(old: bytes, new: bytes) -> list[str]:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of a JSON value by path; entries of lists that have a name are called by it, so
-    that order does not matter.
+    """Return the leaves of a JSON value by path; entries of lists that have a name are called by
+    it, so that order does not matter.
     """
     if isinstance(value, dict):
         pairs = [(str(key), below) for key, below in value.items()]
@@ -305,6 +305,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _brief(value: Any) -> str:
-    """A value on part of a line; digests and long lists are cut."""
+    """Return a value on part of a line; digests and long lists are cut."""
     text = format_value(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -16,8 +16,8 @@ from avatar_pipeline.pipeline.registry import STAGES
 
 
 def lineage(store: ActorStore, name: str) -> Tree:
-    """The tree of an actor, from the last asset that exists down to the inputs, in the versions
-    that were really consumed.
+    """Return the tree of an actor, from the last asset that exists down to the inputs, in the
+    versions that were really consumed.
 
     Raises ActorError for an unknown actor, StoreError when nothing was made yet.
     """

@@ -32,7 +32,7 @@ _ENTRIES = TypeAdapter(list[Restoration])
 
 
 def restorations(store: ActorStore, name: str, asset: str) -> list[Restoration]:
-    """All of an asset, oldest first. Raises StoreError when the file is damaged."""
+    """Return all of an asset, oldest first. Raises StoreError when the file is damaged."""
     path = store.restored_file(name, asset)
     if not path.is_file():
         return []
@@ -46,7 +46,7 @@ def restorations(store: ActorStore, name: str, asset: str) -> list[Restoration]:
 
 
 def interrupted(store: ActorStore, name: str, asset: str) -> Restoration | None:
-    """The restoration that was begun and not finished, unless the asset was made anew since
+    """Return the restoration that was begun and not finished, unless the asset was made again since
     then.
     """
     entries = restorations(store, name, asset)

@@ -4,9 +4,9 @@ event, and a line in the history.
 The threat: a process killed in the middle leaves files of two versions side by side, or a store and
 a Dagster that disagree.
 The mechanism: everything is verified first; then the intention is written down, then carried out,
-then marked as finished, all with the actor's lock held. Whoever comes next (`history`, `restore`,
+then marked as finished, all with the actor's lock held. The next command (`history`, `restore`,
 `prune`) carries out what was not finished; each step may be repeated.
-Its limits: until somebody comes, {asset}/ may hold files of both versions. The pipeline never reads
+Its limits: until then, {asset}/ may hold files of both versions. The pipeline never reads
 those: it follows the pointer, which is of the old version or of the new one.
 """
 
@@ -97,8 +97,8 @@ def restore_downstream(
 def matching_downstream(
     store: ActorStore, name: str, asset: str
 ) -> tuple[list[Manifest], list[str]]:
-    """Downstream of an asset: the versions that would fit it and are not current, and the assets
-    that have none that fits.
+    """Return, downstream of an asset: the versions that would fit it and are not current, and the
+    assets that have none that fits.
 
     A version fits when each of its inputs from the chain is the current version of that input, or
     the fitting one.
@@ -171,8 +171,8 @@ def _carry_out(
     entry: Restoration,
     report: Report,
 ) -> str:
-    """Everything after the intention was written down. Each step may be done twice. Returns the
-    path of the drop-in portrait.
+    """Do everything that follows once the intention is written down. Each step may be done twice.
+    Returns the path of the drop-in portrait.
     """
     store.make_current(manifest, files)
     portrait = ""
@@ -187,7 +187,9 @@ def _carry_out(
 
 
 def _current_digest(store: ActorStore, name: str, asset: str) -> str:
-    """The digest of the current version, empty when there is none or its manifest is damaged."""
+    """Return the digest of the current version, empty when there is none or its manifest is
+    damaged.
+    """
     try:
         return store.current(name, asset).digest
     except StoreError:
@@ -195,7 +197,7 @@ def _current_digest(store: ActorStore, name: str, asset: str) -> str:
 
 
 def result_lines(restored: RestoreResult) -> list[str]:
-    """What to tell about it, one line each."""
+    """Return what to print about it, one line each."""
     manifest = restored.manifest
     version = f"{manifest.asset} {short(manifest.digest)} of {manifest.actor}"
     lines = [

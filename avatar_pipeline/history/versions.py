@@ -45,7 +45,7 @@ class Version:
         return verdict_of(self.manifest)
 
     def as_json(self) -> dict[str, Any]:
-        """What `history --json` prints of it."""
+        """Return what `history --json` prints of it."""
         manifest = self.manifest
         return {
             "asset": manifest.asset,
@@ -75,12 +75,12 @@ class AssetHistory:
 
     @property
     def current(self) -> Version | None:
-        """The current version, None when there is none or it cannot be told."""
+        """The current version, None when there is none or it is unknown."""
         return next((version for version in self.versions if version.current), None)
 
 
 def asset_history(store: ActorStore, name: str, asset: str) -> AssetHistory:
-    """The history of one asset; empty when it was never made."""
+    """Return the history of one asset; empty when it was never made."""
     manifests, damaged = store.readable_versions(name, asset)
     current = ""
     try:
@@ -106,8 +106,8 @@ def asset_history(store: ActorStore, name: str, asset: str) -> AssetHistory:
 
 
 def actor_history(store: ActorStore, name: str, asset: str = "") -> list[AssetHistory]:
-    """The histories of all assets of an actor that were ever made, or of one, in the order of the
-    chain.
+    """Return the histories of all assets of an actor that were ever made, or of one, in the order
+    of the chain.
 
     Raises ActorError for an unknown actor, StoreError for an unknown asset or when nothing was made
     yet.
@@ -132,8 +132,8 @@ def require_asset(asset: str) -> None:
 
 
 def find_version(store: ActorStore, name: str, asset: str, digest: str) -> Manifest:
-    """The version whose digest begins with `digest`. Raises StoreError when there is none, or more
-    than one.
+    """Return the version whose digest begins with `digest`. Raises StoreError when there is none,
+    or more than one.
     """
     store.spec(name)
     require_asset(asset)
@@ -166,7 +166,7 @@ def find_version(store: ActorStore, name: str, asset: str, digest: str) -> Manif
 
 
 def verdict_of(manifest: Manifest) -> str:
-    """ "pass", "error" or "2 warnings": of a version's checks, or from the counts that older
+    """Return "pass", "error" or "2 warnings": of a version's checks, or from the counts that older
     manifests hold; empty without any.
     """
     verdicts = list(manifest.verdicts.values())
@@ -182,7 +182,7 @@ def verdict_of(manifest: Manifest) -> str:
 
 
 def main_metrics(manifest: Manifest) -> dict[str, Any]:
-    """The few metrics by which a version is judged."""
+    """Return the few metrics by which a version is judged."""
     names = [
         name
         for name in MAIN_METRICS.get(manifest.asset, ())
@@ -192,7 +192,7 @@ def main_metrics(manifest: Manifest) -> dict[str, Any]:
 
 
 def changes(old: Manifest | None, new: Manifest) -> list[str]:
-    """What is not as it was for the version before, in words, causes first."""
+    """Return what changed since the version before, in words, causes first."""
     if old is None:
         return ["first version"]
     lines = []
@@ -236,8 +236,8 @@ def changes(old: Manifest | None, new: Manifest) -> list[str]:
 
 
 def differing(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    """(name, old, new) of every key of two dicts whose values differ; None where one has no such
-    key.
+    """Return (name, old, new) of every key of two dicts whose values differ; None where one has no
+    such key.
     """
     names = dict.fromkeys([*old, *new])
     return [
@@ -246,7 +246,7 @@ def differing(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
 
 
 def format_value(value: Any) -> str:
-    """A value as people read it: four significant digits, None as a dash."""
+    """Return a value as people read it: four significant digits, None as a dash."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -255,8 +255,8 @@ def format_value(value: Any) -> str:
 
 
 def files_by_sha256(store: ActorStore, wanted: set[str]) -> dict[str, list[str]]:
-    """Which stored files have these contents: sha256 -> "file of actor's asset, version ...".
-    Damaged manifests are passed over.
+    """Return which stored files have these contents: sha256 -> "file of actor's asset, version
+    ...". Damaged manifests are passed over.
     """
     found: dict[str, list[str]] = {}
     for name in store.names():

@@ -99,8 +99,8 @@ def open_image(data: bytes | UPath | Path, *, name: str) -> Image.Image:
 
 
 def read_file(path: UPath | Path, *, name: str) -> bytes:
-    """A photograph's bytes, never more than MAX_BYTES of them, and never from a pipe or a device,
-    which may have no end.
+    """Read a photograph's bytes, never more than MAX_BYTES of them, and never from a pipe or a
+    device, which may have no end.
 
     Raises PhotoError, with `name` in its message, when the file is missing, no ordinary file,
     unreadable or longer than 64 MiB.
@@ -120,8 +120,8 @@ def read_file(path: UPath | Path, *, name: str) -> bytes:
 
 
 def encode_png(image: Image.Image, compression: int = 6) -> bytes:
-    """PNG bytes of a picture, any mode that PNG has, without metadata. The same pixels always give
-    the same bytes.
+    """Return the PNG bytes of a picture, any mode that PNG has, without metadata. The same pixels
+    always give the same bytes.
 
     compression: zlib's level, 0 to 9.
     """
@@ -131,8 +131,8 @@ def encode_png(image: Image.Image, compression: int = 6) -> bytes:
 
 
 def encode_jpeg(image: Image.Image, quality: int = 95) -> bytes:
-    """JPEG bytes of an RGB or grey picture, full chroma (4:4:4), without metadata. The same pixels
-    always give the same bytes.
+    """Return the JPEG bytes of an RGB or grey picture, full chroma (4:4:4), without metadata. The
+    same pixels always give the same bytes.
     """
     buffer = io.BytesIO()
     _bare(image).save(buffer, "JPEG", quality=quality, subsampling=0)
@@ -140,8 +140,8 @@ def encode_jpeg(image: Image.Image, quality: int = 95) -> bytes:
 
 
 def resize_to_fit(image: Image.Image, longest: int) -> Image.Image:
-    """A copy whose longer side is at most `longest` pixels, aspect kept (Lanczos). Smaller pictures
-    keep their size.
+    """Return a copy whose longer side is at most `longest` pixels, aspect kept (Lanczos). Smaller
+    pictures keep their size.
     """
     scale = longest / max(image.size)
     if scale >= 1.0:
@@ -153,7 +153,7 @@ def resize_to_fit(image: Image.Image, longest: int) -> Image.Image:
 def paste_warped(
     image: np.ndarray, part: np.ndarray, mask: np.ndarray, matrix: np.ndarray
 ) -> np.ndarray:
-    """`image` with `part` put back where it was cut from.
+    """Return `image` with `part` put back where it was cut from.
 
     image: (H, W, 3) uint8. part: (h, w, 3) uint8. mask: (h, w) float32, 0 to 1: how much of `part`
     shows. matrix: (2, 3), from pixels of `image` to pixels of `part`, a similarity. Returns a new
@@ -187,8 +187,8 @@ def paste_warped(
 def contact_sheet(
     tiles: Sequence[tuple[Image.Image, str]], columns: int, tile: tuple[int, int]
 ) -> Image.Image:
-    """A labelled grid, row by row: pictures fitted into cells of `tile` = (width, height) pixels,
-    each with its label below.
+    """Return a labelled grid, row by row: pictures fitted into cells of `tile` = (width, height)
+    pixels, each with its label below.
 
     A label may have several lines; each is cut to the cell's width. Raises ValueError without tiles
     or columns.
@@ -220,16 +220,16 @@ def contact_sheet(
 
 
 def orientation_of(data: bytes) -> int:
-    """The EXIF orientation, 1 to 8, of a photograph that `open_image` could read; 1 is upright, and
-    what is said without EXIF.
+    """Return the EXIF orientation, 1 to 8, of a photograph that `open_image` could read; 1 is
+    upright, and what is said without EXIF.
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         return _orientation(image)
 
 
 def preview_markdown(image: Image.Image, width: int = 320) -> str:
-    """Markdown that shows the picture by itself: a small JPEG, at most `width` pixels wide, inside
-    a data URL.
+    """Return markdown that shows the picture by itself: a small JPEG, at most `width` pixels wide,
+    inside a data URL.
     """
     if image.width > width:
         image = image.resize(
@@ -266,8 +266,8 @@ def _too_large(name: str, size: str, limit: int) -> PhotoError:
 
 
 def _decode(data: bytes, name: str) -> Image.Image:
-    """The picture upright, in the file's own mode. A new picture: Pillow's reader, which holds on
-    to its buffers, is let go.
+    """Return the picture upright, in the file's own mode. A new picture: Pillow's reader, which
+    holds on to its buffers, is let go.
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
@@ -280,8 +280,8 @@ def _decode(data: bytes, name: str) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 when there is none. Damaged EXIF counts as none: every viewer shows
-    such a picture as stored.
+    """Return the EXIF orientation, 1 when there is none. Damaged EXIF counts as none: every viewer
+    shows such a picture as stored.
     """
     try:
         return int(image.getexif().get(ORIENTATION, 1))
@@ -290,8 +290,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """RGB pixels in sRGB, transparency laid onto BACKDROP. At 50 megapixels a copy has 200 MB: what
-    is no longer needed goes first.
+    """Return RGB pixels in sRGB, transparency laid onto BACKDROP. At 50 megapixels a copy has 200
+    MB: what is no longer needed goes first.
     """
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I"):
@@ -311,8 +311,8 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey, 0-65535, as 8-bit grey; Pillow's own conversion would clip instead of scale. In
-    strips, to save memory.
+    """Convert 16-bit grey, 0-65535, as 8-bit grey; Pillow's own conversion would clip instead of
+    scale. In strips, to save memory.
     """
     strips = [
         np.asarray(image.crop((0, y, image.width, min(y + 256, image.height))))
@@ -329,8 +329,8 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    """The colours of an RGB, grey or CMYK picture, taken from its profile to sRGB. Viewers ignore a
-    useless profile: so do we.
+    """Return the colours of an RGB, grey or CMYK picture, taken from its profile to sRGB. Viewers
+    ignore a useless profile: so do we.
     """
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -345,8 +345,8 @@ def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _bare(image: Image.Image) -> Image.Image:
-    """A copy without `info`, where Pillow keeps what it would write back (comment, ICC profile,
-    EXIF).
+    """Return a copy without `info`, where Pillow keeps what it would write back (comment, ICC
+    profile, EXIF).
     """
     image = image.copy()
     image.info = {}
@@ -354,7 +354,7 @@ def _bare(image: Image.Image) -> Image.Image:
 
 
 def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The text, cut with an ellipsis to `width` pixels."""
+    """Return the text, cut with an ellipsis to `width` pixels."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

@@ -20,8 +20,8 @@ from avatar_pipeline.pipeline.exports import exports_root
 
 
 def require_consent_to_look(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
-    """By picture the actor in whose folder it lies, or whose drop-in portrait it is; the others are
-    left out.
+    """Return by picture the actor in whose folder it lies, or whose drop-in portrait it is; the
+    others are left out.
 
     Raises ActorError where the consent to one of them does not cover `embed`.
     """

@@ -71,7 +71,7 @@ class PictureReport:
 
 
 def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> PictureReport:
-    """Look at one file. Never raises PhotoError: a file that cannot be read is a result too."""
+    """Examine one file. Never raises PhotoError: a file that cannot be read is a result too."""
     try:
         data = read_file(picture.path, name=picture.shown)
         pixels = np.asarray(open_image(data, name=picture.shown))

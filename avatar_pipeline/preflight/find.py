@@ -45,7 +45,7 @@ class Picture:
 
 
 def printable(name: str) -> str:
-    """A file name with its unprintable characters escaped.
+    """Return a file name with its unprintable characters escaped.
 
     Names may hold line breaks, terminal commands, marks that reverse the reading direction, and
     bytes that are no text.
@@ -60,8 +60,8 @@ def printable(name: str) -> str:
 
 
 def find_pictures(paths: Sequence[Path], leave_out: Path | None = None) -> list[Picture]:
-    """The pictures among files and folders, in the order given; those of a folder sorted by path,
-    each file once.
+    """Return the pictures among files and folders, in the order given; those of a folder sorted by
+    path, each file once.
 
     A file that is named is taken as it is, whatever its extension, even when it is not there: the
     reader says so. A folder is searched to its depths for files with a picture's extension; what is

@@ -22,8 +22,8 @@ MAX_FINDINGS_SHOWN = 5  # findings in a picture's row
 
 
 def to_html(results: Sequence[PictureReport], analyzer: str) -> str:
-    """The page for these pictures, in this order. Pictures with `drawings` show them: 60 to 100 kB
-    each.
+    """Return the page for these pictures, in this order. Pictures with `drawings` show them: 60 to
+    100 kB each.
     """
     page, style, script = (
         (files(__package__) / name).read_text(encoding="utf-8")
@@ -152,5 +152,5 @@ def _jpeg(data: bytes) -> str:
 
 
 def _hash(text: str) -> str:
-    """What a Content-Security-Policy names an inline script or style by."""
+    """Return the hash by which a Content-Security-Policy names an inline script or style."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 
 
 def to_json(results: Sequence[PictureReport], analyzer: str) -> str:
-    """One JSON object, ASCII only: a file name that is no text comes with its bytes as lone
+    """Return one JSON object, ASCII only: a file name that is no text comes with its bytes as lone
     surrogates, as Python reads them.
     """
     counted = Counter(result.verdict for result in results)

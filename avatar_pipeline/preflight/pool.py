@@ -30,7 +30,7 @@ _analyzer: FaceAnalyzer | ModelError | None = None  # of a worker process
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -41,7 +41,7 @@ def examine_all(
     jobs: int | None = None,
     draw: bool = False,
 ) -> Iterator[PictureReport]:
-    """Look at every picture; results come as they are ready, in any order.
+    """Examine every picture; results come as they are ready, in any order.
 
     jobs: how many processes; without it one a core, but no more than the pictures are worth. With 1
     all runs in this process. Raises ModelError when the analyzer cannot be loaded.
@@ -67,14 +67,16 @@ def examine_all(
                 "unreadable",
                 problem=f"{picture.shown} ended the process that looked at it: its decoder "
                 "failed, or memory ran out. "
-                "Save the photograph anew with another program, or remove the file.",
+                "Save the photograph again with another program, or remove the file.",
             )
 
 
 def _together(
     pictures: Sequence[Picture], analyzer: str, jobs: int, draw: bool
 ) -> Iterator[PictureReport]:
-    """Results as they are ready; those that were under way when a process died are missing."""
+    """Yield results as they are ready; those that were under way when a process died are
+    missing.
+    """
     with _one_thread_each():
         # a fork would copy locks that other threads hold
         context = multiprocessing.get_context("spawn")
@@ -115,8 +117,8 @@ def _examine(picture: Picture, draw: bool) -> PictureReport:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started meanwhile get one thread: libraries read these variables when they are
-    loaded.
+    """Give one thread to each process started meanwhile: libraries read these variables when they
+    are loaded.
     """
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))

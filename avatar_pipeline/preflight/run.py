@@ -29,7 +29,7 @@ def preflight(
     analyzer: str = "dlib",
     jobs: int | None = None,
 ) -> int:
-    """Look at the pictures, print what was found, write what was asked for; the exit code is that
+    """Examine the pictures, print what was found, write what was asked for; the exit code is that
     of the worst verdict.
 
     Raises PhotoError when there is nothing to look at, ActorError for the pictures of a real actor
@@ -90,7 +90,7 @@ def preflight(
 
 
 def _annotated_names(pictures: Sequence[Picture]) -> dict[Picture, Path]:
-    """For each picture a file of its own below the annotated folder: anna.png becomes
+    """Return for each picture a file of its own below the annotated folder: anna.png becomes
     anna_annotated.jpg, in the same subfolder.
     """
     names: dict[Picture, Path] = {}

@@ -41,7 +41,9 @@ def show(results: Sequence[PictureReport]) -> None:
 
 
 def progress(results: Iterator[PictureReport], total: int) -> Iterator[PictureReport]:
-    """The same results, with a progress bar on stderr while they come; none for a single one."""
+    """Yield the same results, with a progress bar on stderr while they come; none for a single
+    one.
+    """
     if total == 1:
         yield from results
         return
@@ -59,7 +61,7 @@ def progress(results: Iterator[PictureReport], total: int) -> Iterator[PictureRe
 
 
 def value_of(check: Check, percent: bool = False) -> str:
-    """A check's value as it is shown, "-" where it could not be measured. percent: shares as
+    """Return a check's value as it is shown, "-" where it could not be measured. percent: shares as
     percentages, where no limit stands beside.
     """
     value = check.value
@@ -73,7 +75,7 @@ def value_of(check: Check, percent: bool = False) -> str:
 
 
 def problem_of(result: PictureReport) -> str:
-    """The message of an unreadable picture, without the name, which stands beside it."""
+    """Return the message of an unreadable picture, without the name, which stands beside it."""
     return result.problem.removeprefix(result.picture.shown).strip()
 
 

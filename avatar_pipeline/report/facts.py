@@ -92,7 +92,7 @@ class ActorFacts:
         return max((manifest.created for manifest in self.made), default="")[:16].replace("T", " ")
 
     def metric(self, asset: str, name: str) -> Any:
-        """A metric of an asset's current version, None where there is none."""
+        """Return a metric of an asset's current version, None where there is none."""
         return next(
             (manifest.metrics.get(name) for manifest in self.made if manifest.asset == asset), None
         )
@@ -125,7 +125,7 @@ class ActorFacts:
 
 
 def actor_facts(store: ActorStore, name: str, histories: bool = True) -> ActorFacts:
-    """Everything about one actor. histories: also of all older versions, and whether its
+    """Return everything about one actor. histories: also of all older versions, and whether its
     photographs changed.
 
     Raises ActorError for a name that no actor can have.
@@ -165,8 +165,8 @@ def actor_facts(store: ActorStore, name: str, histories: bool = True) -> ActorFa
 
 
 def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) -> AssetFacts:
-    """The state of one asset. present: the versions that its inputs have now, as far as they are
-    known.
+    """Return the state of one asset. present: the versions that its inputs have now, as far as they
+    are known.
     """
     try:
         manifest = store.current(name, stage.name)
@@ -207,8 +207,8 @@ def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) 
 
 
 def _photographs(store: ActorStore, spec: ActorSpec) -> dict[str, str]:
-    """The version of the photographs as they are now; nothing where they cannot be read, or were
-    never copied.
+    """Return the version of the photographs as they are now; nothing where they cannot be read, or
+    were never copied.
     """
     try:
         if spec.has_photographs and not photographs(store.actor_dir(spec.name) / "photos"):
@@ -219,7 +219,8 @@ def _photographs(store: ActorStore, spec: ActorSpec) -> dict[str, str]:
 
 
 def report_of(store: ActorStore, manifest: Manifest | None) -> dict[str, Any]:
-    """The report that a version of face_validation or liveportrait_export holds; empty without one.
+    """Return the report that a version of face_validation or liveportrait_export holds; empty
+    without one.
 
     Raises StoreError when it is missing or was altered.
     """
@@ -233,7 +234,7 @@ def report_of(store: ActorStore, manifest: Manifest | None) -> dict[str, Any]:
 
 
 def by_severity(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Checks of a report, the worst first."""
+    """Return checks of a report, the worst first."""
     return sorted(
         checks,
         key=lambda check: SEVERITY.index(check["verdict"]) if check["verdict"] in SEVERITY else 0,
@@ -241,8 +242,8 @@ def by_severity(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def rows_of(store: ActorStore, manifest: Manifest | None, file: str) -> list[dict[str, str]]:
-    """The rows of one CSV of a version; none without the version or the file. Raises StoreError
-    when it was altered.
+    """Return the rows of one CSV of a version; none without the version or the file. Raises
+    StoreError when it was altered.
     """
     if manifest is None or file not in manifest.files:
         return []
@@ -250,8 +251,8 @@ def rows_of(store: ActorStore, manifest: Manifest | None, file: str) -> list[dic
 
 
 def missing_of(store: ActorStore, manifest: Manifest | None) -> list[str]:
-    """What photo_intake found missing among the photographs. Raises StoreError when its report was
-    altered.
+    """Return what photo_intake found missing among the photographs. Raises StoreError when its
+    report was altered.
     """
     if manifest is None or "coverage.json" not in manifest.files:
         return []
@@ -260,7 +261,7 @@ def missing_of(store: ActorStore, manifest: Manifest | None) -> list[str]:
 
 
 def licences(manifests: list[Manifest], analyzers: set[str]) -> list[tuple[str, str]]:
-    """(what, its licence) for the models and the analyzers that made these versions."""
+    """Return (what, its licence) for the models and the analyzers that made these versions."""
     found: dict[str, str] = {}
     for manifest in manifests:
         if manifest.model_id:

@@ -50,7 +50,7 @@ SHOWN_VERSIONS = 6  # of an asset's history; the command tells the others
 
 @lru_cache(maxsize=1)
 def _templates() -> tuple[Environment, str, str]:
-    """The templates, the style, and what the page's policy names it by."""
+    """Return the templates, the style, and what the page's policy names it by."""
     environment = Environment(
         loader=PackageLoader("avatar_pipeline.report", "."),
         autoescape=True,
@@ -67,8 +67,8 @@ def _templates() -> tuple[Environment, str, str]:
 
 @lru_cache(maxsize=1)
 def templates_state() -> str:
-    """The sha256 of the program's version and the templates: with another, pages are written
-    anew.
+    """Return the sha256 of the program's version and the templates: with another, pages are written
+    again.
     """
     state = hashlib.sha256(__version__.encode())
     for name in ("base.html", "actor.html", "style.css"):
@@ -88,9 +88,10 @@ def _render(template: str, fingerprint: str, **values: Any) -> str:
 
 
 def actor_page(store: ActorStore, facts: ActorFacts, price: float, fingerprint: str) -> str:
-    """The page of one actor. price: of an hour of the device, in any currency; 0 leaves costs out.
+    """Return the page of one actor. price: of an hour of the device, in any currency; 0 leaves
+    costs out.
 
-    What cannot be read is told on the page, and the rest is shown all the same.
+    What cannot be read is listed on the page, and the rest is shown all the same.
     """
     troubles = [facts.problem] if facts.problem else []
     troubles += [f"{asset.name}: {reason}" for asset in facts.assets for reason in asset.reasons]
@@ -98,11 +99,11 @@ def actor_page(store: ActorStore, facts: ActorFacts, price: float, fingerprint: 
         f"{history.asset}: {problem}"
         for history in facts.histories
         for name, problem in history.damaged.items()
-        if name != "manifest.json"  # already told as the asset's state
+        if name != "manifest.json"  # already listed as the asset's state
     ]
 
     def tried(read: Callable[[], Any], otherwise: Any) -> Any:
-        """What can be read; what cannot is told."""
+        """Return what can be read; what cannot is listed on the page."""
         try:
             return read()
         except (AvatarPipelineError, ValueError, KeyError, OSError) as error:
@@ -161,8 +162,8 @@ def actor_page(store: ActorStore, facts: ActorFacts, price: float, fingerprint: 
 def index_page(
     store: ActorStore, actors: Sequence[ActorFacts], pages: dict[str, str], price: float
 ) -> str:
-    """The index. pages: the file of each actor's page; an actor that has none is listed without
-    link and picture.
+    """Return the index. pages: the file of each actor's page; an actor that has none is listed
+    without link and picture.
     """
     rows = []
     for facts in actors:

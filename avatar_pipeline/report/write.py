@@ -1,5 +1,5 @@
 """Write the pages: one actor's, or the index with all of them, of which only what changed is made
-anew.
+again.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def _write(store: ActorStore, facts: ActorFacts, folder: Path, price: float) -> 
 
 
 def _fingerprint(store: ActorStore, facts: ActorFacts, price: float) -> str:
-    """The sha256 of what a page depends on: manifests, restorations, specification, photographs'
-    names, price, program.
+    """Return the sha256 of what a page depends on: manifests, restorations, specification,
+    photographs' names, price, program.
     """
     state = hashlib.sha256(
         f"{templates_state()} {price:g} {facts.problem} {facts.spec!r}\n".encode()
@@ -110,8 +110,8 @@ def _fingerprint(store: ActorStore, facts: ActorFacts, price: float) -> str:
 
 
 def _state_of(page: Path) -> str:
-    """The state that a page was written for; empty when there is no page, or it is not one of
-    these.
+    """Return the state that a page was written for; empty when there is no page, or it is not one
+    of these.
     """
     try:
         with page.open("rb") as file:

@@ -5,7 +5,7 @@ Source: RunPod's documentation, "Send requests" and "Operation reference" of ser
 What may be repeated: looking and cancelling, always; sending a job, when it surely has not arrived
 (no connection, 429). When that is not sure (a 5xx, a connection that breaks, no answer), the job is
 sent once more, the log and the run's warnings say that a picture may be billed twice, and `policy`
-makes RunPod itself end a job that nobody follows.
+makes RunPod itself end a job that is not followed.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class RequestRejected(RemoteError):
 
 
 class _Fault(Exception):
-    """What a second try may mend. arrived: whether the request may have been taken. wait: seconds
-    that the server asks for.
+    """An error that a second try may fix. arrived: whether the request may have been taken. wait:
+    seconds that the server asks for.
     """
 
     def __init__(self, message: str, *, arrived: bool, wait: float | None = None) -> None:
@@ -104,7 +104,7 @@ class Client:
         except RemoteError:
             raise
         except BaseException:
-            # interrupted while waiting for the id: what nobody knows, nobody can cancel
+            # interrupted while waiting for the id: a job without a known id cannot be cancelled
             self._log(self._lost(name))
             raise
         job_id = answer.get("id")
@@ -117,7 +117,7 @@ class Client:
         return job_id
 
     def status(self, job_id: str) -> dict[str, Any]:
-        """What RunPod says of a job: a dict with at least a text `status`."""
+        """Return what RunPod says of a job: a dict with at least a text `status`."""
         return self._call("GET", f"status/{quote(job_id, safe='')}")
 
     def cancel(self, job_id: str) -> None:
@@ -142,7 +142,7 @@ class Client:
     def _call(
         self, method: Literal["GET", "POST"], path: str, body: Any = None, name: str = ""
     ) -> dict[str, Any]:
-        """`_once`, again after what a second try may mend. name: of the job that is sent; empty
+        """Call `_once`, again after what a second try may fix. name: of the job that is sent; empty
         where repeating costs nothing.
         """
         unsure = 0
@@ -289,13 +289,15 @@ class Client:
         )
 
     def _words(self, said: object) -> str:
-        """Some of a server's own words, on one line, without the key, should it have echoed it."""
+        """Return some of a server's own words, on one line, without the key, should it have echoed
+        it.
+        """
         return printable(str(said).replace(self.endpoint.key, "***"))
 
 
 def printable(said: str, longest: int = MAX_DETAIL_CHARS) -> str:
-    """Foreign words for a message: on one line, without control characters, at most `longest`
-    characters.
+    """Return foreign words for a message: on one line, without control characters, at most
+    `longest` characters.
     """
     line = "".join(letter if letter.isprintable() else " " for letter in said[: 4 * longest])
     line = " ".join(line.split())
@@ -303,7 +305,7 @@ def printable(said: str, longest: int = MAX_DETAIL_CHARS) -> str:
 
 
 def read_capped(response: requests.Response, limit: int, seconds: float) -> bytes | None:
-    """A streamed answer's body, unpacked; None when it is longer than `limit` bytes.
+    """Return a streamed answer's body, unpacked; None when it is longer than `limit` bytes.
 
     Raises TimeoutError when it has not come within `seconds`: the library's own limit is for each
     packet, of which there may be many.
@@ -328,8 +330,8 @@ def _silence(what: str) -> str:
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that the header Retry-After asks for, as a number or as a date; None when it does
-    not, or in a way nobody knows.
+    """Return seconds that the header Retry-After asks for, as a number or as a date; None when it
+    does not, or in an unknown way.
     """
     value = response.headers.get("Retry-After", "").strip()
     if value.isdecimal() and len(value) < 10:

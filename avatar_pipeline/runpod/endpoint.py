@@ -54,8 +54,8 @@ class Timeouts:
 
 
 def endpoint_from_environment() -> Endpoint:
-    """The endpoint that RUNPOD_API_KEY, RUNPOD_SERVER_100_ID and, where set, RUNPOD_API_BASE and
-    RUNPOD_TIMEOUT name.
+    """Return the endpoint that RUNPOD_API_KEY, RUNPOD_SERVER_100_ID and, where set, RUNPOD_API_BASE
+    and RUNPOD_TIMEOUT name.
 
     Raises RemoteError, which never shows the key, when one is missing or not usable. Nothing is
     sent.

@@ -5,13 +5,13 @@ The shapes: worker-comfyui 5.0.0 and later gives {"images": [{"filename", "type"
 "success"}; the Base Image Generation API has {"job_results": {"images": [base64, ...]}}. Base64 may
 carry a data URL's head.
 
-The threat: a worker is somebody's container image. What it hands back may be no picture, or a bomb,
+The threat: a worker is a foreign container image. What it hands back may be no picture, or a bomb,
 or the address of a service that only this machine can reach (a cloud's metadata at 169.254.169.254,
 a database's port), to be fetched with this machine's rights.
 The mechanism: addresses are https only, without user names, on hosts all of whose addresses are
 public; redirects are not followed; RunPod's key is not sent there; bytes are capped and decoded by
 imaging.open_image alone. A name that changes its address between the
-check and the connection does not help: whoever answers must prove the name by a certificate, before
+check and the connection does not help: the server must prove the name by a certificate, before
 anything is sent.
 Its limits: behind an HTTP proxy it is the proxy that resolves names. When the API itself is on this
 machine (a test, a tunnel), so may the pictures be, and without https.
@@ -40,7 +40,7 @@ LOOK_AT_WORKER = "Look at the job in the RunPod console (Requests, Logs)"
 
 
 def decode_output(output: Any, endpoint: Endpoint, patience: Timeouts) -> Image.Image:
-    """The first picture of a completed job's `output`: RGB, 8 bit.
+    """Return the first picture of a completed job's `output`: RGB, 8 bit.
 
     Raises RemoteError ("Generation failed: ...") when there is none, when it cannot be fetched, or
     is no picture.
@@ -59,7 +59,7 @@ def decode_output(output: Any, endpoint: Endpoint, patience: Timeouts) -> Image.
 
 
 def _source(output: Any, key: str) -> str:
-    """Base64 or address of the first picture."""
+    """Return the Base64 or the address of the first picture."""
     fields = output if isinstance(output, dict) else {}
     results = fields.get("job_results")
     pictures = fields.get("images") or (
@@ -105,8 +105,8 @@ def _decode(text: str) -> bytes:
 
 
 def _fetch(url: str, endpoint: Endpoint, patience: Timeouts) -> bytes:
-    """The bytes at an address. Only its host is in messages: the rest of a presigned address is a
-    secret.
+    """Return the bytes at an address. Only its host is in messages: the rest of a presigned address
+    is a secret.
     """
     try:
         parts = urlsplit(url)
@@ -153,7 +153,9 @@ def _fetch(url: str, endpoint: Endpoint, patience: Timeouts) -> bytes:
 
 
 def _public(host: str, port: int) -> bool:
-    """Whether all addresses of a host are public ones. A name that does not resolve is not."""
+    """Return whether all addresses of a host are public ones. A name that does not resolve is
+    not.
+    """
     try:
         found = {
             str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -57,7 +57,8 @@ def generate(
     log: Log,
     patience: Timeouts | None = None,
 ) -> JobResults:
-    """Draw each order; at most MAX_CONCURRENT_JOBS jobs are at RunPod at the same time.
+    """Generate each requested image; at most MAX_CONCURRENT_JOBS jobs are at RunPod at the same
+    time.
 
     log: takes one line; a job's id as soon as there is one, and each change of its state. Raises
     RemoteError when no order came back; what failed beside others that came back is in `failures`.
@@ -110,7 +111,7 @@ def _send(
 
 
 def _follow(client: Client, job: _Job, drawn: JobResults, log: Log) -> bool:
-    """Look at a job once; whether it is done with, well or not."""
+    """Poll a job once; whether it is done with, well or not."""
     name = job.order.name
     try:
         answer = client.status(job.id)
@@ -175,8 +176,8 @@ def _failure(state: str, answer: dict[str, Any], endpoint: Endpoint) -> RemoteEr
 
 
 def _reason(said: Any) -> str:
-    """What a job's error says, without the worker's traceback: RunPod's SDK wraps both, and the
-    host's name, in JSON.
+    """Return what a job's error says, without the worker's traceback: RunPod's SDK wraps both, and
+    the host's name, in JSON.
     """
     try:
         fields = json.loads(said) if isinstance(said, str) else said
@@ -191,7 +192,7 @@ def _reason(said: Any) -> str:
 
 
 def _seconds(answer: dict[str, Any], field: str) -> float:
-    """RunPod's milliseconds in seconds; 0 where it does not tell, or tells nonsense."""
+    """Return RunPod's milliseconds in seconds; 0 where it gives none, or nonsense."""
     value = answer.get(field)
     return value / 1000 if isinstance(value, int | float) and 0 <= value < 1e12 else 0.0
 

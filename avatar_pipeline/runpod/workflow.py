@@ -84,7 +84,7 @@ class Workflow:
     sha256: str
 
     def fill(self, order: ImageRequest) -> Nodes:
-        """The workflow of one order: one picture, whatever batch it was saved with."""
+        """Return the workflow of one order: one picture, whatever batch it was saved with."""
         nodes = copy.deepcopy(self.nodes)
         for field, (node, name) in self.places.items():
             nodes[node]["inputs"][name] = getattr(order, field)
@@ -95,7 +95,7 @@ class Workflow:
 
 
 def load_workflow() -> Workflow:
-    """The workflow that the variable RUNPOD_WORKFLOW names, else the packaged
+    """Return the workflow that the variable RUNPOD_WORKFLOW names, else the packaged
     normal_image_v4_workflow.json.
 
     Raises RemoteError when the file is missing, no workflow in API format, or lacks a node whose
@@ -127,8 +127,8 @@ EXPORT = "In ComfyUI, export it with Workflow > Export (API)."
 
 
 def check_workflow(content: Any, source: str) -> Workflow:
-    """A workflow from its parsed JSON; `source` is what errors call it. Raises RemoteError as
-    load_workflow does.
+    """Return a workflow from its parsed JSON; `source` is what errors call it. Raises RemoteError
+    as load_workflow does.
     """
     if isinstance(content, dict) and isinstance(content.get("nodes"), list):
         raise RemoteError(
@@ -179,7 +179,7 @@ def _is_node(node: Any) -> bool:
 
 
 def _find(nodes: Nodes, sampler: str, entry: str, name: str, source: str) -> tuple[str, str]:
-    """The nearest node with a plain value called `name`, at or above the sampler's input
+    """Return the nearest node with a plain value called `name`, at or above the sampler's input
     `entry`.
     """
     start = nodes[sampler]["inputs"].get(entry) if entry else [sampler, 0]
@@ -202,8 +202,8 @@ def _upstream(nodes: Nodes, sampler: str) -> Iterator[dict[str, Any]]:
 
 
 def _walk(nodes: Nodes, link: Any) -> Iterator[str]:
-    """Ids of the linked node and of all above it, nearest first. What only says what is not wanted
-    is left out.
+    """Yield ids of the linked node and of all above it, nearest first. What only says what is not
+    wanted is left out.
     """
     queue, seen = deque([link]), set()
     while queue:

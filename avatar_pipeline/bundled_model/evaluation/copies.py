@@ -15,8 +15,8 @@ SIDE = 32  # pixels that pictures are shrunk to: who, where and how lit, without
 
 
 def thumbnails(images: list[np.ndarray]) -> np.ndarray:
-    """(N, 3 SIDE^2) float64 of (H, W, 3) uint8 pictures, scaled so that a Euclidean distance is the
-    RMS difference in 8-bit levels.
+    """Return (N, 3 SIDE^2) float64 of (H, W, 3) uint8 pictures, scaled so that a Euclidean distance
+    is the RMS difference in 8-bit levels.
     """
     import cv2
 
@@ -28,8 +28,8 @@ def thumbnails(images: list[np.ndarray]) -> np.ndarray:
 
 
 def measure(studio: Studio) -> list[Row]:
-    """Nearest training photograph of each generated face, against the photographs' own nearest
-    neighbours of the same person.
+    """Measure the nearest training photograph of each generated face, against the photographs' own
+    nearest neighbours of the same person.
 
     Half of the real photographs are nearer than the limit to another photograph of their person:
     below it a generated face is as near as only the same person in nearly the same pose is. By

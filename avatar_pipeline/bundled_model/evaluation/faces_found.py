@@ -12,14 +12,14 @@ MIN_SHARE = 0.97
 
 
 def drawings(studio: Studio, count: int = PROMPTS) -> list[GeneratedImage]:
-    """Head shots over all attributes; the copies row looks at the first hundred of the same
+    """Draw head shots over all attributes; the copies row looks at the first hundred of the same
     ones.
     """
     return studio.draw(all_attributes(studio.count(count), SEED), "head shots over all attributes")
 
 
 def measure(studio: Studio) -> list[Row]:
-    """dlib finds exactly one face."""
+    """Measure how often dlib finds exactly one face."""
     drawn = drawings(studio)
     found = share([drawing.face is not None for drawing in drawn])
     missed = [drawing.request.label for drawing in drawn if drawing.face is None]

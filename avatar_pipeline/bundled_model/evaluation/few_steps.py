@@ -20,8 +20,8 @@ MIN_SHARPNESS = 0.9
 
 
 def measure(studio: Studio) -> list[Row]:
-    """The same prompts and seeds with the preset's steps and with REFERENCE_STEPS: the same face,
-    as sharp?
+    """Return the same prompts and seeds with the preset's steps and with REFERENCE_STEPS: the same
+    face, as sharp?
     """
     session, preset = studio.session, studio.session.preset
     few = drawings(studio, PICTURES)[: studio.count(PICTURES)]

@@ -33,14 +33,15 @@ class References:
     origins: list[str]
 
     def accuracy(self) -> float:
-        """Share of training photographs whose own word the others name: what the classifier can do
-        at best.
+        """Return the share of training photographs whose own word the others name: what the
+        classifier can do at best.
         """
         return leave_one_out(self.colours, self.words, self.origins)
 
 
 def median_hair(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
-    """(3,) float64 median Lab colour of the hair around the face; None where hardly any is found.
+    """Return (3,) float64 median Lab colour of the hair around the face; None where hardly any is
+    found.
 
     image: (H, W, 3) uint8. landmarks: (68, 2). Hair is what in the zones differs both from the wall
     (the upper corners) and from the skin (under the eyes).
@@ -75,8 +76,8 @@ def median_hair(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
 
 
 def references(photographs: Sequence[Photograph]) -> References:
-    """Hair of the photographs, and of the black-haired ones again as the training set recolours
-    them to brown.
+    """Return the hair of the photographs, and of the black-haired ones again as the training set
+    recolours them to brown.
     """
     colours, words, origins = [], [], []
     for photograph in photographs:
@@ -95,7 +96,7 @@ def references(photographs: Sequence[Photograph]) -> References:
 
 
 def classify(drawing: GeneratedImage, known: References) -> str:
-    """The colour word of the nearest training hair; empty without a face or without hair."""
+    """Return the colour word of the nearest training hair; empty without a face or without hair."""
     if drawing.face is None:
         return ""
     median = median_hair(np.asarray(drawing.image), drawing.face.landmarks68)

@@ -54,7 +54,7 @@ class PersonResult:
 
 
 def describe(name: str) -> str:
-    """The person in words, as an actor.yaml would."""
+    """Return the person in words, as an actor.yaml would."""
     person = PERSONS[name]
     age = sum(person.ages) // 2
     return (
@@ -64,8 +64,8 @@ def describe(name: str) -> str:
 
 
 def frontal_photographs(analyzer: FaceAnalyzer, name: str) -> list[Photograph]:
-    """Framed frontal head shots of a person: emotion tiles, portrait, selfie, and the heads of the
-    character sheet and the standing pictures.
+    """Return framed frontal head shots of a person: emotion tiles, portrait, selfie, and the heads
+    of the character sheet and the standing pictures.
     """
     found = [
         (sample, analyzer.analyze(sample.image))
@@ -109,7 +109,7 @@ def frontal_photographs(analyzer: FaceAnalyzer, name: str) -> list[Photograph]:
 def split(
     photographs: Sequence[Photograph], seed: int
 ) -> tuple[list[Photograph], list[Photograph]]:
-    """TRAINING_PHOTOGRAPHS to train on and the others held out, drawn by `seed` and nothing
+    """Return TRAINING_PHOTOGRAPHS to train on and the others held out, drawn by `seed` and nothing
     else.
     """
     shuffled = sorted(photographs, key=lambda photograph: photograph.sample.origin)
@@ -187,8 +187,8 @@ def train(studio: Studio, name: str) -> PersonResult:
 
 
 def median_distance(drawings: Sequence[GeneratedImage], references: np.ndarray) -> float:
-    """Median over the pictures of the median distance to the references (N, D); infinite without
-    any face.
+    """Return the median over the pictures of the median distance to the references (N, D); infinite
+    without any face.
     """
     found = [drawing.face.embedding for drawing in drawings if drawing.face]
     return (
@@ -199,7 +199,9 @@ def median_distance(drawings: Sequence[GeneratedImage], references: np.ndarray) 
 
 
 def measure(studio: Studio) -> list[Row]:
-    """Both rows, from one training of each person; keeps what the strip shows in `studio.strip`."""
+    """Measure both rows, from one training of each person; keeps what the strip shows in
+    `studio.strip`.
+    """
     results = [train(studio, name) for name in HELD_OUT]
     studio.strip = [
         (

@@ -19,7 +19,7 @@ MAX_GRAIN = 1.1  # times the grain of the same walls before
 
 
 def reconstruct(studio: Studio, image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 through encoder and decoder, sides multiples of 16."""
+    """Return (H, W, 3) uint8 through encoder and decoder, sides multiples of 16."""
     import torch
 
     vae: Any = studio.session.pipeline.vae
@@ -35,14 +35,16 @@ def reconstruct(studio: Studio, image: np.ndarray) -> np.ndarray:
 
 
 def held_out_bodies(analyzer: FaceAnalyzer) -> list[np.ndarray]:
-    """The held-out people's standing pictures, studio and garden, (768, 512, 3) uint8."""
+    """Return the held-out people's standing pictures, studio and garden, (768, 512, 3) uint8."""
     return [
         shrunk(s).image for s in body_pictures(analyzer, HELD_OUT) if s.shows.framing == "full_body"
     ]
 
 
 def measure(studio: Studio) -> list[Row]:
-    """Mean of the pictures' signal-to-noise ratios, and the grain of the walls behind the heads."""
+    """Return the mean of the pictures' signal-to-noise ratios, and the grain of the walls behind
+    the heads.
+    """
     from tqdm import tqdm
 
     heads = [photograph.sample for photograph in studio.held_out]

@@ -21,7 +21,8 @@ SMOOTH = 3.0
 
 
 def laplacian_variance(image: np.ndarray, landmarks: np.ndarray) -> float:
-    """Variance of the Laplacian inside the aligned face; image (H, W, 3) uint8, landmarks (68, 2).
+    """Return the variance of the Laplacian inside the aligned face; image (H, W, 3) uint8,
+    landmarks (68, 2).
 
     Plain, not divided by the contrast as measures.sharpness is: a washed-out face shall count as
     less sharp.
@@ -33,8 +34,9 @@ def laplacian_variance(image: np.ndarray, landmarks: np.ndarray) -> float:
 
 
 def wall_grain(image: np.ndarray) -> float:
-    """Standard deviation in 8-bit levels of the high-passed gray wall in the upper corners, of the
-    cleaner one: hair may reach into one.
+    """Return the standard deviation in 8-bit levels of the high-passed gray wall in the upper
+    corners,
+    of the cleaner one: hair may reach into one.
     """
     import cv2
 
@@ -44,8 +46,8 @@ def wall_grain(image: np.ndarray) -> float:
 
 
 def measure(studio: Studio) -> list[Row]:
-    """Generated neutral head shots before the grey wall against all training photographs before
-    it.
+    """Compare generated neutral head shots before the grey wall against all training photographs
+    before it.
     """
     drawn = [drawing for drawing in expressions(studio)["neutral"] if drawing.face]
     real = [

@@ -24,7 +24,7 @@ MAX_BYTES = 32_000_000
 
 
 def face_of_body(drawing: GeneratedImage, analyzer: FaceAnalyzer) -> bool:
-    """Whether the upper half of a standing picture, enlarged, shows exactly one face."""
+    """Return whether the upper half of a standing picture, enlarged, shows exactly one face."""
     import cv2
 
     image = np.asarray(drawing.image)
@@ -39,7 +39,7 @@ def face_of_body(drawing: GeneratedImage, analyzer: FaceAnalyzer) -> bool:
 
 
 def measure_native(studio: Studio) -> list[Row]:
-    """Head shots and full bodies in the preset's sizes, each with a face."""
+    """Measure head shots and full bodies in the preset's sizes, each with a face."""
     sizes = {framing: tuple(size) for framing, size in studio.session.preset.sizes.items()}
     heads = drawings(studio, BODIES)[:BODIES]
     rng = random.Random(SEED + 2)
@@ -84,8 +84,8 @@ def measure_native(studio: Studio) -> list[Row]:
 
 
 def measure_speed(studio: Studio) -> list[Row]:
-    """Seconds of one head shot as text_to_image draws it, text and decoding included, the model
-    being loaded and warm.
+    """Return seconds of one head shot as text_to_image draws it, text and decoding included, the
+    model being loaded and warm.
     """
     import torch
 
@@ -119,7 +119,7 @@ def measure_speed(studio: Studio) -> list[Row]:
 
 
 def measure_disk(studio: Studio) -> list[Row]:
-    """Bytes of all files of the model folder, identity adapter included."""
+    """Return bytes of all files of the model folder, identity adapter included."""
     parts: dict[str, int] = {}
     for path in studio.session.model.rglob("*"):
         if path.is_file():

@@ -37,13 +37,13 @@ EXPRESSIONS = {"neutral": NEUTRAL, "smiling": SMILING, "surprised": SURPRISED}
 
 
 def mouth_width(face: Face) -> float:
-    """Width of the mouth as a share of the distance between the eyes."""
+    """Return the width of the mouth as a share of the distance between the eyes."""
     points = face.landmarks68
     return float(np.linalg.norm(points[48] - points[54])) / inter_eye_distance(points)
 
 
 def view_of(yaw: float) -> str:
-    """The view that a yaw in degrees shows, with the limit up to which training pictures are
+    """Return the view that a yaw in degrees shows, with the limit up to which training pictures are
     captioned as frontal.
     """
     if abs(yaw) <= dataset.FRONTAL_YAW:
@@ -52,7 +52,7 @@ def view_of(yaw: float) -> str:
 
 
 def expressions(studio: Studio) -> dict[str, list[GeneratedImage]]:
-    """The same subjects and seeds, frontal and before the grey wall, neutral, smiling and
+    """Return the same subjects and seeds, frontal and before the grey wall, neutral, smiling and
     surprised.
     """
     subjects = _subjects(studio)
@@ -66,8 +66,8 @@ def expressions(studio: Studio) -> dict[str, list[GeneratedImage]]:
 
 
 def expression_aucs(drawn: Mapping[str, Sequence[GeneratedImage]]) -> dict[str, float]:
-    """AUC of the mouth's width, smiling against neutral, and of its opening, surprised against
-    neutral; pictures without a face are left out (the rows about faces count them).
+    """Return the AUC of the mouth's width, smiling against neutral, and of its opening, surprised
+    against neutral; pictures without a face are left out (the rows about faces count them).
     """
     faces = {
         key: [drawing.face for drawing in drawings if drawing.face]
@@ -86,7 +86,7 @@ def expression_aucs(drawn: Mapping[str, Sequence[GeneratedImage]]) -> dict[str, 
 
 
 def measure_expression(studio: Studio) -> list[Row]:
-    """Smiles are wider and surprise opens the mouth."""
+    """Measure whether smiles are wider and surprise opens the mouth."""
     drawn = expressions(studio)
     aucs = expression_aucs(drawn)
     return [
@@ -105,7 +105,7 @@ def measure_expression(studio: Studio) -> list[Row]:
 
 
 def measure_view(studio: Studio) -> list[Row]:
-    """Views are told by the head's yaw."""
+    """Measure, by the head's yaw, whether the view is the one asked for."""
     subjects = _subjects(studio)
     right: dict[str, float] = {}
     yaws: dict[str, list[float | None]] = {}
@@ -132,7 +132,7 @@ def measure_view(studio: Studio) -> list[Row]:
 
 
 def measure_sex_and_hair(studio: Studio) -> list[Row]:
-    """Sex by the nearest training face, hair colour by the nearest training hair."""
+    """Measure sex by the nearest training face, hair colour by the nearest training hair."""
     asked = sex_and_hair(ROUNDS, SEED)
     asked = asked[: studio.count(len(asked))]
     drawn = studio.draw([wanted for _, wanted in asked], "sexes and hair colours")
@@ -176,7 +176,7 @@ def measure_sex_and_hair(studio: Studio) -> list[Row]:
 
 
 def _subjects(studio: Studio) -> list[tuple[str, int]]:
-    """Descriptions over all attributes, women and men in turn, each with a seed."""
+    """Return descriptions over all attributes, women and men in turn, each with a seed."""
     rng = random.Random(SEED + 1)
     return [
         (str(draw_subject(rng, SEXES[i % 2])), rng.getrandbits(32))

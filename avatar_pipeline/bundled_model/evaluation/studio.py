@@ -67,7 +67,7 @@ class Studio:
     _kept: dict[Request, GeneratedImage] = field(default_factory=dict)
 
     def count(self, full: int) -> int:
-        """How many pictures to draw where the full evaluation draws `full`."""
+        """Return how many pictures to draw where the full evaluation draws `full`."""
         return full if self.cap is None else min(full, self.cap)
 
     def draw(
@@ -103,7 +103,7 @@ class Studio:
         return np.stack([photograph.face.embedding for photograph in self.trained])
 
     def image(self, request: Request) -> Image.Image:
-        """One picture with the preset's steps and guidance."""
+        """Return one picture with the preset's steps and guidance."""
         preset = self.session.preset
         width, height = preset.sizes[request.framing]
         return text_to_image(

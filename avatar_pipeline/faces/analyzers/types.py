@@ -67,9 +67,11 @@ class FaceAnalyzer(Protocol):
     """
 
     def analyze(self, image: np.ndarray) -> list[Face]:
-        """Faces of an RGB uint8 (H, W, 3) picture, largest box first; an empty list when there is
-        none.
+        """Return faces of an RGB uint8 (H, W, 3) picture, largest box first; an empty list when
+        there is none.
         """
 
     def distance(self, a: np.ndarray, b: np.ndarray) -> float:
-        """Distance of two embeddings; 0 for the same picture, larger for less alike people."""
+        """Return the distance of two embeddings; 0 for the same picture, larger for less alike
+        people.
+        """
