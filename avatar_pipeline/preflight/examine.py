@@ -29,9 +29,13 @@ THUMBNAIL, DRAWN = 192, 720
 
 @dataclass(frozen=True)
 class Drawings:
-    """JPEG bytes. thumbnail: the picture. found: the picture with what was found in it. seen: what
-    LivePortrait's network would see, empty without a face. annotated: picture, `seen` and all
-    checks in one.
+    """Images of one examined file, as JPEG bytes.
+
+    Attributes:
+        thumbnail: The picture, small.
+        found: The picture with what was found in it.
+        seen: What LivePortrait's network would see; empty without a face.
+        annotated: Picture, `seen` and all checks in one.
     """
 
     thumbnail: bytes
@@ -44,9 +48,16 @@ class Drawings:
 class PictureReport:
     """What was found out about one file.
 
-    verdict: that of the worst check, or "unreadable"; then `problem` says why, and there are no
-    checks. score: 0 to 100 (faces.quality.overall), None without a face. size: width and height in
-    pixels, upright. boxes: of the faces, largest first, pixels.
+    Attributes:
+        picture: The file.
+        verdict: That of the worst check, or "unreadable"; then there are no checks.
+        problem: Why it is unreadable.
+        score: 0 to 100 (faces.quality.overall), None without a face.
+        size: Width and height in pixels, upright.
+        boxes: Of the faces, largest first, in pixels.
+        checks: All readiness checks, in a fixed order.
+        drawings: Present when they were asked for.
+        annotated: The file that the annotated picture was written to.
     """
 
     picture: Picture
@@ -71,7 +82,13 @@ class PictureReport:
 
 
 def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> PictureReport:
-    """Examine one file. Never raises PhotoError: a file that cannot be read is a result too."""
+    """Examine one file. Never raises PhotoError: a file that cannot be read is a result too.
+
+    Args:
+        picture: The file.
+        analyzer: Finds the faces.
+        draw: Whether to make `drawings` too.
+    """
     try:
         data = read_file(picture.path, name=picture.shown)
         pixels = np.asarray(open_image(data, name=picture.shown))

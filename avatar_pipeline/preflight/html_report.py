@@ -22,8 +22,11 @@ MAX_FINDINGS_SHOWN = 5  # findings in a picture's row
 
 
 def to_html(results: Sequence[PictureReport], analyzer: str) -> str:
-    """Return the page for these pictures, in this order. Pictures with `drawings` show them: 60 to
-    100 kB each.
+    """Return the page for these pictures, in this order.
+
+    Args:
+        results: Those with `drawings` show them: 60 to 100 kB each.
+        analyzer: The name of the analyzer that found the faces.
     """
     page, style, script = (
         (files(__package__) / name).read_text(encoding="utf-8")

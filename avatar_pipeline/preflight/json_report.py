@@ -19,6 +19,10 @@ FORMAT_VERSION = 1
 def to_json(results: Sequence[PictureReport], analyzer: str) -> str:
     """Return one JSON object, ASCII only: a file name that is no text comes with its bytes as lone
     surrogates, as Python reads them.
+
+    Args:
+        results: One for each picture, in the order of the output.
+        analyzer: The name of the analyzer that found the faces.
     """
     counted = Counter(result.verdict for result in results)
     content = {

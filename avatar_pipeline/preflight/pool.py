@@ -43,8 +43,15 @@ def examine_all(
 ) -> Iterator[PictureReport]:
     """Examine every picture; results come as they are ready, in any order.
 
-    jobs: how many processes; without it one a core, but no more than the pictures are worth. With 1
-    all runs in this process. Raises ModelError when the analyzer cannot be loaded.
+    Args:
+        pictures: The files.
+        analyzer: "dlib" or "insightface".
+        jobs: How many processes; by default one a core, but no more than the pictures are worth.
+            With 1 all runs in this process.
+        draw: Whether to make drawings too.
+
+    Raises:
+        ModelError: The analyzer cannot be loaded.
     """
     jobs = jobs or min(cores(), -(-len(pictures) // PICTURES_PER_PROCESS))
     if jobs == 1:

@@ -29,12 +29,24 @@ def preflight(
     analyzer: str = "dlib",
     jobs: int | None = None,
 ) -> int:
-    """Examine the pictures, print what was found, write what was asked for; the exit code is that
-    of the worst verdict.
+    """Examine the pictures, print what was found, write what was asked for.
 
-    Raises PhotoError when there is nothing to look at, ActorError for the pictures of a real actor
-    of the store without consent, ModelError when the analyzer is missing, and StoreError when a
-    result cannot be written.
+    Args:
+        paths: Files and folders.
+        as_json: Print JSON, and nothing else, to stdout.
+        report: The HTML page to write.
+        annotate: The folder for annotated pictures.
+        analyzer: "dlib" or "insightface".
+        jobs: How many processes; by default one a core.
+
+    Returns:
+        The exit code of the worst verdict: 0 pass, 1 warn, 2 error or unreadable.
+
+    Raises:
+        PhotoError: There is no picture to examine.
+        ActorError: The pictures of a real actor of the store, without consent.
+        ModelError: The analyzer is missing.
+        StoreError: A result cannot be written.
     """
     from avatar_pipeline.preflight import terminal
 

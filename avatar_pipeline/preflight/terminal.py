@@ -25,7 +25,7 @@ WIDTH = 140  # of what goes into a file or a pipe, in characters
 
 
 def show(results: Sequence[PictureReport]) -> None:
-    """Print to stdout."""
+    """Print to stdout: every check of a single picture, a row for each of several."""
     out = Console()
     if not out.is_terminal:
         out = Console(width=WIDTH)
