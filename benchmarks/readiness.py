@@ -15,6 +15,7 @@ from pathlib import Path
 
 import degradations
 import numpy as np
+from _common import head
 from readiness_pictures import CLOSED_EYES, Subject, person_picture, subjects
 
 from avatar_pipeline.core.openpeople import PEOPLE
@@ -263,7 +264,7 @@ def figures(analyzer: FaceAnalyzer) -> list[Figure]:
 
 def figures_table(rows: Sequence[Figure]) -> str:
     """Markdown."""
-    lines = ["| pictures | must | bar | measured | missed |", "|---|---|---|---|---|"]
+    lines = [head("pictures | must | bar | measured | missed")]
     for row in rows:
         share = f"{row.right} of {row.count} ({row.right / row.count:.0%})" + (
             "" if row.met else " **missed**"
@@ -278,9 +279,9 @@ def figures_table(rows: Sequence[Figure]) -> str:
 def curves_table(curves: Sequence[Curve]) -> str:
     """Markdown: strength: share flagged (median value of the check)."""
     lines = [
-        "| made worse by | check | pictures | strength: share flagged (median value of the "
-        "check) |",
-        "|---|---|---|---|",
+        head(
+            "made worse by | check | pictures | strength: share flagged (median value of the check)"
+        ),
     ]
     for curve in curves:
         d = curve.degradation

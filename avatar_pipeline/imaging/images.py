@@ -1,4 +1,4 @@
-"""The only place that opens, saves and composes pictures.
+"""Open images of unknown origin within limits; encode and compose images without metadata.
 
 The threat: photographs come from anywhere. A small file may claim a billion pixels, may be cut off,
 or may be no picture at all; a phone stores its pictures lying down, in a colour space of its own,
@@ -7,8 +7,15 @@ The mechanism: `open_image` reads ordinary files only, caps the bytes before par
 before decoding, knows three formats only, decodes once, gives upright sRGB pixels without any
 metadata, and stays below 700 MB for the largest picture it takes.
 Its limits: decoders are native code (libjpeg, libpng, libwebp through Pillow); a flaw in those is
-not caught here. Nor is time
-bounded: a JPEG may ask for thousands of passes.
+not caught here. Nor is time bounded: a JPEG may ask for thousands of passes.
+
+Bytes that were not made by this program go through `open_image`. Other modules call Pillow
+themselves only for files that were made here, or that come with an installed package: openpeople's
+pictures (core/openpeople.py, bundled_model/), DiceBear's drawings and the training's sheets
+(cartoons/dicebear.py, cartoons/samples.py), curves and contact sheets (pipeline/assets/lora/,
+orchestration/assets/); and `faces/readiness.py` reads the format and the transparency of bytes that
+`open_image` has decoded before. tests/test_imaging.py holds the list. Pillow saves in one other
+place, tasks/draw.py, where WebP is encoded for the service.
 """
 
 from __future__ import annotations
