@@ -277,7 +277,7 @@ class ActorStore:
         """Hold the actor alone: no run works on it, no other process restores or prunes. What
         `make_current` and `remove` want held.
         """
-        with self.turn(name, "history", logger.warning), self._lock(ActorName(name)):
+        with self.actor_lock(name, "history", logger.warning), self._lock(ActorName(name)):
             yield
 
     def make_current(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -364,7 +364,7 @@ class ActorStore:
         return [(match[1], path) for match, path in found if match]
 
     @contextmanager
-    def turn(
+    def actor_lock(
         self, name: str, work: str = "", log: Callable[[str], None] = logger.info
     ) -> Iterator[float]:
         """Work on this actor alone while the block runs; yields the seconds that were waited for
