@@ -24,7 +24,7 @@ from avatar_pipeline.core.openpeople import PEOPLE, asset_path
 from avatar_pipeline.cutout.background import cut_out, on_colour
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.imaging.images import contact_sheet
+from avatar_pipeline.imaging.compose import contact_sheet
 
 SIDE = 1024
 

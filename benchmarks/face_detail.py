@@ -26,7 +26,8 @@ from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.diffusion.session import open_session
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.framing import eyes_and_mouth
-from avatar_pipeline.imaging.images import contact_sheet, encode_png
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.pipeline.assets.base_image import face_detail
 from avatar_pipeline.pipeline.assets.base_image.face_detail import detail_face, find_faces
 

@@ -30,7 +30,8 @@ from avatar_pipeline.core.openpeople import PEOPLE, asset_path, emotion_tiles
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.imaging.images import contact_sheet, encode_png, open_image
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_png, open_image
 from avatar_pipeline.pipeline.models import Tools
 from avatar_pipeline.service.dialects.face_migration import DISTILLED, drawn_steps
 from avatar_pipeline.tasks import draw

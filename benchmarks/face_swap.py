@@ -22,7 +22,7 @@ from avatar_pipeline.core.openpeople import PEOPLE, asset_path, emotion_tiles
 from avatar_pipeline.face_swap import SwapResult, swap_face
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.imaging.images import contact_sheet
+from avatar_pipeline.imaging.compose import contact_sheet
 
 STEPS = (3, 4)
 Pair = tuple[str, str, str]  # source person, target person, target picture

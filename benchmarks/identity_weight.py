@@ -28,7 +28,8 @@ from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.imaging.images import contact_sheet, encode_png, open_image, resize_to_fit
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_png, open_image, resize_to_fit
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0)
 STARTS = (0, 2, 4, 8)

@@ -16,7 +16,8 @@ from typing import Any, get_args
 from _common import command_line, head
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.imaging.images import contact_sheet, encode_png
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.pipeline.models import Tools
 from avatar_pipeline.tasks import draw
 from avatar_pipeline.tasks.draw_prompts import Expression, View

@@ -19,8 +19,8 @@ from upath import UPath
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.imaging import images
+from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import (
-    contact_sheet,
     encode_jpeg,
     encode_png,
     open_image,

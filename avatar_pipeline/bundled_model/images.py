@@ -22,7 +22,8 @@ from avatar_pipeline.bundled_model.dataset import Sample
 from avatar_pipeline.bundled_model.people_attributes import Person
 from avatar_pipeline.core.digests import digest_files, sha256_bytes
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.imaging.images import contact_sheet, encode_jpeg
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_jpeg
 
 # How often each group is drawn, of the pictures of its size.
 HEAD_SHARES = {"photographs": 0.35, "morphs": 0.35, "turned": 0.30}

@@ -3,7 +3,7 @@ and whether it draws what it is asked for.
 
 Measured is what the service hands out: drawn by generator.py, its alpha cleaned. Each figure has
 its reference, which is what DiceBear's own pictures get in the place of generated ones: nothing
-scores better than that. All of it is measured in features of our own (judges.py). The Frechet
+scores better than that. All of it is measured in features of our own (classifiers.py). The Frechet
 distance between them is therefore not a FID.
 """
 
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from avatar_pipeline.cartoons import classifiers, generator
 from avatar_pipeline.cartoons.attributes import Size, attributes, chosen, draw_latents
-from avatar_pipeline.cartoons.dataset import COUNT, SEED, grid, render
+from avatar_pipeline.cartoons.dataset import COUNT, SEED, render
 from avatar_pipeline.cartoons.dicebear import premultiplied
+from avatar_pipeline.cartoons.statistics import covered, frechet, mean_distance
 
 # Neither the training's nor the held-out pictures' seed. Real ones, and those that the generator is
 # asked for.
@@ -282,46 +282,6 @@ def _read_right(
     }
 
 
-def mean_distance(points: np.ndarray) -> float:
-    """Return the mean Euclidean distance between two of (n, dimensions)."""
-    points = np.asarray(points, np.float32) / 255
-    squares = (points.astype(np.float64) ** 2).sum(axis=1)
-    between = np.sqrt(
-        np.maximum(squares[:, None] + squares - 2.0 * (points @ points.T).astype(np.float64), 0)
-    )
-    return float(between[np.triu_indices(len(points), 1)].mean())
-
-
-def covered(data: np.ndarray, samples: np.ndarray, clusters: int) -> float:
-    """Return the share of the clusters of the data (k-means) that one of the samples at least is
-    nearest to.
-    """
-    from scipy.cluster.vq import kmeans2, vq
-
-    spread = data.std(axis=0) + 1e-6
-    centres, _ = kmeans2(
-        data / spread, clusters, minit="++", rng=np.random.default_rng(JUDGES_SEED)
-    )
-    # k-means may leave one empty: that is none of the data's
-    used = np.unique(vq(data / spread, centres)[0])
-    return float(np.isin(used, vq(samples / spread, centres)[0]).mean())
-
-
-def frechet(data: np.ndarray, samples: np.ndarray) -> float:
-    """Return the distance between the normal distributions that fit both: sqrt of |m1 - m2|^2 +
-    tr(C1 + C2 - 2 (C1 C2)^(1/2)).
-    """
-    first, second = np.cov(data, rowvar=False), np.cov(samples, rowvar=False)
-    roots = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0))
-    squared = (
-        ((data.mean(axis=0) - samples.mean(axis=0)) ** 2).sum()
-        + np.trace(first)
-        + np.trace(second)
-        - 2 * roots.sum()
-    )
-    return float(np.sqrt(max(0.0, squared)))
-
-
 def table(found: Mapping[Size, Mapping[str, Figure]]) -> str:
     """Return the figures of several sizes as a Markdown table."""
     sizes = list(found)
@@ -354,28 +314,3 @@ def _number(value: float | None, name: str) -> str:
         if "transparent" in name
         else f"{value:.3f}"
     )
-
-
-def side_by_side(
-    asked: np.ndarray, drawn: np.ndarray, columns: int = 12, rows: int = 4
-) -> Image.Image:
-    """Return DiceBear's pictures, and below each row the generator's of the same latents; on
-    white.
-    """
-    parts = [
-        half
-        for row in range(rows)
-        for half in (asked[row * columns :][:columns], drawn[row * columns :][:columns])
-    ]
-    return grid(np.concatenate(parts), columns)
-
-
-def on_checkerboard(pictures: np.ndarray, columns: int = 12) -> Image.Image:
-    """Return the pictures on a checkerboard, which shows what is transparent; RGB."""
-    pixels = pictures.shape[2]
-    rows = -(-len(pictures) // columns)
-    along = np.arange(pixels * max(rows, columns)) // 8
-    board = np.where(
-        (along[: rows * pixels, None] + along[: columns * pixels]) % 2, 204, 255
-    ).astype(np.uint8)
-    return grid(pictures, columns, np.repeat(board[..., None], 3, axis=2))

@@ -182,14 +182,14 @@ def new(
     """Make a self-signed pair for trying out: a key, its certificate, and a root that others can
     choose to trust.
     """
-    from avatar_pipeline.content_credentials import keys
+    from avatar_pipeline.content_credentials import keys, self_signed
 
     folder = keys.make_pair(name or keys.ORGANISATION)
-    typer.echo(f"Made {folder / keys.KEY}, {folder / keys.CHAIN} and {folder / keys.ROOT}.")
-    typer.echo(
-        "Pictures are signed with it from now on. Those who shall trust them need "
-        f"{folder / keys.ROOT}."
+    key, chain, root = (
+        folder / name for name in (self_signed.KEY, self_signed.CHAIN, self_signed.ROOT)
     )
+    typer.echo(f"Made {key}, {chain} and {root}.")
+    typer.echo(f"Pictures are signed with it from now on. Those who shall trust them need {root}.")
     if any(keys.own_places()):
         typer.echo(
             f"Not yet: {keys.KEY_VARIABLE} and {keys.CHAIN_VARIABLE} are set, and come first.",
@@ -202,7 +202,7 @@ def show() -> None:
     """Print which key and certificates pictures are signed with, until when, and who trusts
     them.
     """
-    from avatar_pipeline.content_credentials import keys
+    from avatar_pipeline.content_credentials import keys, self_signed
 
     if not keys.are_there():
         typer.echo(
@@ -216,7 +216,7 @@ def show() -> None:
         if found.own
         else "of this home folder"
     )
-    root = found.chain_path.parent / keys.ROOT
+    root = found.chain_path.parent / self_signed.ROOT
     trusted = (
         "no one, until they are given its root: avatar-pipeline verify FILE --trust "
         f"{found.chain_path if found.own else root}"

@@ -13,25 +13,21 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avatar_pipeline.content_credentials.self_signed import CHAIN, KEY, make_certificates
 from avatar_pipeline.core.errors import CredentialsError
 from avatar_pipeline.core.home import home_folder
 
 if TYPE_CHECKING:
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 KEY_VARIABLE, CHAIN_VARIABLE = "AVATAR_C2PA_KEY", "AVATAR_C2PA_CHAIN"
-KEY, CHAIN, ROOT = "key.pem", "chain.pem", "root.pem"
 ORGANISATION = "avatar_pipeline, self-signed"
-# Without a time stamp of a third party, which would have to be asked over the network, a signature
-# counts as long as its certificate.
-YEARS = 10
 # What a signer's certificate may be for: e-mail protection, document signing (RFC 9336), C2PA claim
 # signing (C2PA 2.4, section 14.5.1.1).
 PURPOSES = {"1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.36", "1.3.6.1.4.1.62558.2.1"}
@@ -147,7 +143,7 @@ def make_pair(organisation: str = ORGANISATION, *, reuse: bool = False) -> Path:
             temporary = target.with_name(f".credentials.{os.getpid()}.tmp")
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(mode=0o700)
-            for name, data in _pair(organisation).items():
+            for name, data in make_certificates(organisation).items():
                 _write(temporary / name, data, 0o600 if name == KEY else 0o644)
             temporary.replace(target)
     except OSError as error:
@@ -172,79 +168,6 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _pair(organisation: str) -> dict[str, bytes]:
-    """Write the three files: a P-256 key, its certificate under a root made for it, and the
-    root.
-    """
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    def name(what: str) -> x509.Name:
-        return x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
-                x509.NameAttribute(NameOID.COMMON_NAME, what),
-            ]
-        )
-
-    def usage(*, signs: bool, certifies: bool) -> x509.KeyUsage:
-        return x509.KeyUsage(
-            digital_signature=signs,
-            key_cert_sign=certifies,
-            crl_sign=certifies,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            encipher_only=False,
-            decipher_only=False,
-        )
-
-    def certificate(subject: x509.Name, key: EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .issuer_name(name("root"))
-            .subject_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))  # clocks differ
-            .not_valid_after(now + timedelta(days=365 * YEARS))
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()),
-                critical=False,
-            )
-        )
-
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    root = (
-        certificate(name("root"), root_key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage(signs=False, certifies=True), critical=True)
-        .sign(root_key, hashes.SHA256())
-    )
-    leaf = (
-        certificate(name("signer"), key)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage(signs=True, certifies=False), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False
-        )
-        .sign(root_key, hashes.SHA256())
-    )
-    return {
-        KEY: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        CHAIN: leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM),
-        ROOT: root.public_bytes(Encoding.PEM),
-    }
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.history.images import loaders
 from avatar_pipeline.history.versions import differing, find_version, format_value, require_asset
-from avatar_pipeline.imaging.images import contact_sheet
+from avatar_pipeline.imaging.compose import contact_sheet
 
 IMAGE_SIDE = 560  # pixels, width and largest height of a picture of a pair
 MAX_NAMES_ON_LINE = 6  # names on one line

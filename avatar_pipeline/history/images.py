@@ -10,7 +10,8 @@ from PIL import Image
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.imaging.images import contact_sheet, open_image
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.training_set import HELD_OUT
 
 TILE = (128, 128)

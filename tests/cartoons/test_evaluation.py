@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avatar_pipeline.cartoons import classifiers, evaluation
+from avatar_pipeline.cartoons import classifiers, evaluation, statistics
 from avatar_pipeline.cartoons.attributes import attributes, chosen, described, draw_latents
 
 
 def test_diversity_is_the_mean_distance_between_two() -> None:
     points = np.array([[0.0, 0], [3, 4], [0, 8]]) * 255
-    assert evaluation.mean_distance(points) == pytest.approx((5 + 8 + 5) / 3, rel=1e-5)
-    assert evaluation.mean_distance(np.ones((5, 3))) == pytest.approx(0, abs=1e-6)
+    assert statistics.mean_distance(points) == pytest.approx((5 + 8 + 5) / 3, rel=1e-5)
+    assert statistics.mean_distance(np.ones((5, 3))) == pytest.approx(0, abs=1e-6)
 
 
 def test_covered_clusters_are_those_that_samples_come_to() -> None:
     rng = np.random.default_rng(1)
     data = np.repeat(np.eye(10), 20, axis=0) * 100 + rng.normal(size=(200, 10))
-    assert evaluation.covered(data, data, 10) == 1.0
+    assert statistics.covered(data, data, 10) == 1.0
     half = data[:100]
-    assert evaluation.covered(data, half, 10) == pytest.approx(0.5, abs=0.11)
-    assert evaluation.covered(data, np.repeat(data[:1], 50, axis=0), 10) == pytest.approx(
+    assert statistics.covered(data, half, 10) == pytest.approx(0.5, abs=0.11)
+    assert statistics.covered(data, np.repeat(data[:1], 50, axis=0), 10) == pytest.approx(
         0.1, abs=0.03
     )
 
@@ -29,9 +29,9 @@ def test_covered_clusters_are_those_that_samples_come_to() -> None:
 def test_the_frechet_distance_of_shifted_and_widened_normals() -> None:
     rng = np.random.default_rng(1)
     data = rng.normal(size=(4000, 3))
-    assert evaluation.frechet(data, data) == pytest.approx(0, abs=1e-6)
-    assert evaluation.frechet(data, data + np.array([3, 0, 4])) == pytest.approx(5, rel=1e-6)
-    assert evaluation.frechet(data, 3 * data) == pytest.approx(2 * np.sqrt(3), rel=0.05)
+    assert statistics.frechet(data, data) == pytest.approx(0, abs=1e-6)
+    assert statistics.frechet(data, data + np.array([3, 0, 4])) == pytest.approx(5, rel=1e-6)
+    assert statistics.frechet(data, 3 * data) == pytest.approx(2 * np.sqrt(3), rel=0.05)
 
 
 def test_judges_tell_what_differs_and_not_what_does_not() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from avatar_pipeline.bundled_model.evaluation.studio import SEED, Studio
 from avatar_pipeline.bundled_model.evaluation.subjects import Request, all_attributes, draw_subject
 from avatar_pipeline.diffusion.prompts import base_prompt
-from avatar_pipeline.imaging.images import contact_sheet
+from avatar_pipeline.imaging.compose import contact_sheet
 
 SAMPLES, COLUMNS = 32, 8
 BODIES = {"half_body": 4, "full_body": 4}  # the other samples are head shots
