@@ -51,7 +51,7 @@ STYLISED = """
     alien robot android cyborg fantasy painting painted drawing drawn sketch illustration watercolor
     watercolour render rendered 3d cgi stylized stylised cyberpunk steampunk
 """
-# "black hair" tells a hair colour and no appearance: such pairs are left out before appearance is
+# "black hair" names a hair colour and no appearance: such pairs are left out before appearance is
 # looked for.
 COLOURED = re.compile(
     r"\b(?:black|white|brown)\s+(?:\w+\s+)?"

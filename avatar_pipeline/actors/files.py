@@ -41,7 +41,7 @@ def shared(location: UPath | Path | str) -> UPath:
 
 
 @contextmanager
-def answering(path: UPath) -> Iterator[None]:
+def store_errors(path: UPath) -> Iterator[None]:
     """Raise what an object store's client raises, when the store is not there or refuses, as a
     StoreError that names the place.
     """

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from avatar_pipeline.actors.files import answering, local
+from avatar_pipeline.actors.files import local, store_errors
 from avatar_pipeline.actors.name import PATTERN
 from avatar_pipeline.actors.photos import EXTENSIONS, OTHER_PICTURES
 from avatar_pipeline.actors.store import ActorStore
@@ -122,7 +122,7 @@ def _counts(name: str, *, in_photos: bool) -> bool:
 
 def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, ActorFingerprint]:
     folder = store.root / actor if actor else store.root
-    with answering(folder):
+    with store_errors(folder):
         found = folder.fs.find(folder.path, detail=True)
     root = PurePosixPath(store.root.path)
     entries: dict[str, list[tuple[Any, ...]]] = {}

@@ -1,4 +1,4 @@
-"""The actor store: every actor's files, every version of them, each with the manifest that tells
+"""The actor store: every actor's files, every version of them, each with the manifest that records
 where it comes from.
 
     {root}/{actor}/actor.yaml, photos/               what people provide
@@ -16,7 +16,7 @@ where it comes from.
     it, .json: by whom
 
 A version exists if and only if its manifest.json exists, which is written last; then the asset's
-own folder, whose manifest.json tells which version is the current one, is exchanged whole. A writer
+own folder, whose manifest.json names which version is the current one, is exchanged whole. A writer
 that is killed leaves the old state, and temporary files that the next publish removes.
 
 The limits: an object store has no lock here. Two runs of one actor are then not kept apart: both do
@@ -42,7 +42,6 @@ from avatar_pipeline.actors.checkpoints import FOLDER, CheckpointFile
 from avatar_pipeline.actors.consent.record import refuse_revoked
 from avatar_pipeline.actors.files import (
     TEMPORARY,
-    answering,
     files_below,
     files_in,
     local,
@@ -50,6 +49,7 @@ from avatar_pipeline.actors.files import (
     read_whole,
     remove_empty_folders,
     shared,
+    store_errors,
     sync_folder,
     unwritable,
     write_atomic,
@@ -104,7 +104,7 @@ class ActorStore:
         """Return the actors, sorted: every folder with an actor.yaml. Raises StoreError when the
         root is missing.
         """
-        with answering(self.root):
+        with store_errors(self.root):
             return self._names()
 
     def _names(self) -> list[ActorName]:
@@ -128,7 +128,7 @@ class ActorStore:
         file.
         """
         path = self.actor_dir(name) / "actor.yaml"
-        with answering(path):
+        with store_errors(path):
             there = path.is_file()
         if not there:
             known = ", ".join(self.names()) or "none"

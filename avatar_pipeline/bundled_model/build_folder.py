@@ -51,7 +51,7 @@ def version_of(build: Path, asset: str) -> str:
 
 def prepare_denoiser(build: Path, inputs: Mapping[str, str]) -> str:
     """Make sure that a training resumes only what was begun on the same `inputs` (asset to
-    version); tells what was set aside.
+    version); returns what was set aside, in words.
 
     Latents of other inputs are removed, since they are made again; a checkpoint of other or unknown
     inputs took hours, and is kept under another name.

@@ -53,7 +53,7 @@ TIMESTEP_UNIFORM = get_preset("embedded").timestep_uniform
 # That was not enough: at t = 0.21 the network left a third of the noise in a flat wall, below 0.1
 # nearly all of it. This share is drawn evenly from where the last steps of a sampler are.
 LOW_SHARE, LOW = 0.35, (0.02, 0.4)
-# Share of the identity's steps whose captions do not tell whom they show: only the embedding does.
+# Share of the identity's steps whose captions do not name whom they show: only the embedding does.
 ANONYMOUS_SHARE = 0.5
 # Rows and columns of the latent cells that hold eyes, nose and mouth, and how much more the loss
 # counts there.

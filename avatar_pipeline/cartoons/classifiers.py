@@ -1,4 +1,4 @@
-"""Networks of our own that look at cartoons: one reads their attributes, others tell real from
+"""Networks of our own for cartoons: one classifies their attributes, others separate real from
 generated.
 
 The reader is trained on DiceBear's pictures alone, never on generated ones; what precedes its

@@ -55,7 +55,8 @@ HOW = (
 def build_dataset(
     folder: Path, count: int = COUNT, held_out: int = HELD_OUT_COUNT, seed: int = SEED
 ) -> dict[str, Any]:
-    """Draw `count` cartoons of either size, and some to hold out; returns what dataset.json says.
+    """Draw `count` cartoons of either size, and some to hold out; returns the content of
+    dataset.json.
 
     A folder that has them already is left alone. `digest` is that of the pictures to train on and
     of what they show. Raises ModelError when the style's licence is not the one it was chosen for,

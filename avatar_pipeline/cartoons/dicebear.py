@@ -71,7 +71,7 @@ def style_sha256() -> str:
 
 
 def definition() -> dict[str, Any]:
-    """Return the style as dicebear-styles has it: `meta` tells author, source and licence."""
+    """Return the style as dicebear-styles has it: `meta` holds author, source and licence."""
     return json.loads(_definition_file().read_text("utf-8"))
 
 

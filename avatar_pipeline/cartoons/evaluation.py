@@ -118,7 +118,7 @@ def evaluate(weights: generator.Weights, size: Size, amount: Amount = Amount()) 
         figures = _diversity(
             data, real, drawn, {name: part[0] for name, part in features.items()}, amount
         )
-        figures |= _told_apart(
+        figures |= _separability(
             real,
             asked,
             drawn,
@@ -128,8 +128,10 @@ def evaluate(weights: generator.Weights, size: Size, amount: Amount = Amount()) 
             size,
             amount,
         )
-        figures |= _as_asked(asked, drawn, hot, size)
-        figures |= _read_right(features["drawn"][1], hot, features["real"][1], real_hot, size)
+        figures |= _as_requested(asked, drawn, hot, size)
+        figures |= _classified_as_requested(
+            features["drawn"][1], hot, features["real"][1], real_hot, size
+        )
         return Evaluation(figures, np.array(asked), drawn)
 
 
@@ -170,7 +172,7 @@ def _diversity(
     return found | {"Frechet distance, own features": Figure(few, new)}
 
 
-def _told_apart(
+def _separability(
     real: np.ndarray,
     asked: np.ndarray,
     drawn: np.ndarray,
@@ -207,7 +209,7 @@ def _told_apart(
     }
 
 
-def _as_asked(
+def _as_requested(
     asked: np.ndarray, drawn: np.ndarray, hot: np.ndarray, size: Size
 ) -> dict[str, Figure]:
     """Return how close the pictures come to those asked for, of combinations of attributes that are
@@ -267,7 +269,7 @@ def texture(asked: np.ndarray, drawn: np.ndarray) -> dict[str, Figure]:
     }
 
 
-def _read_right(
+def _classified_as_requested(
     found: np.ndarray, hot: np.ndarray, real: np.ndarray, real_hot: np.ndarray, size: Size
 ) -> dict[str, Figure]:
     """Return how often the classifier finds the attribute that was asked for, on generated and on

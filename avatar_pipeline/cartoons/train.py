@@ -69,7 +69,7 @@ def train_generator(
         build / size,
         steps,
         device=where.where,
-        tell=lambda row: log(f"{size}: {json.dumps(row)}"),
+        on_row=lambda row: log(f"{size}: {json.dumps(row)}"),
     )
     result = weights / f"{size}.safetensors"
     write_atomic(shared(result), trained.read_bytes())

@@ -88,16 +88,16 @@ def train(
     steps: int = STEPS,
     seed: int = SEED,
     device: str = "cpu",
-    tell: Callable[[dict[str, float]], None] = lambda row: None,
+    on_row: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> Path:
     """Train the generator of a size; returns the file with its weights. Goes on from the folder's
     checkpoint, if there is one.
 
     data, held_out: pictures (n, 4, pixels, pixels) uint8 premultiplied, and what they show (n,
     latent size). device: as torch calls it.
-    tell: hears each row of the history. `steps` is in the schedule: a checkpoint of a training of
-    another length is not of this one (train.py sees to it). Raises ModelError for too few pictures,
-    and for a checkpoint that cannot be read.
+    on_row: called with each row of the history. `steps` is in the schedule: a checkpoint of a
+    training of another length is not of this one (train.py sees to it). Raises ModelError for too
+    few pictures, and for a checkpoint that cannot be read.
     """
     if len(data[0]) < BATCH:
         raise ModelError(
@@ -139,7 +139,7 @@ def train(
             }
             _write(state, row, held_out, folder)
             bar.set_postfix(psnr=row["psnr"])
-            tell(row)
+            on_row(row)
             began, since = time.monotonic(), []
     weights = {
         name: tensor.half() if tensor.is_floating_point() else tensor

@@ -163,9 +163,7 @@ def _is_own(verdict: Verdict) -> bool:
     from avatar_pipeline.content_credentials import keys
 
     try:
-        return keys.are_there() and verdict.serial == str(
-            keys.current().certificates[0].serial_number
-        )
+        return keys.exist() and verdict.serial == str(keys.current().certificates[0].serial_number)
     except AvatarPipelineError:
         return False
 
@@ -204,7 +202,7 @@ def show() -> None:
     """
     from avatar_pipeline.content_credentials import keys, self_signed
 
-    if not keys.are_there():
+    if not keys.exist():
         typer.echo(
             "There are none yet: a self-signed pair is made when the first picture is signed, or "
             "by: avatar-pipeline credentials new"

@@ -73,7 +73,7 @@ def examine(store: ActorStore) -> list[Finding]:
         _attempt(
             "content credentials",
             _credentials,
-            fix="avatar-pipeline credentials show tells more",
+            fix="avatar-pipeline credentials show prints more",
             needed=False,
         )
     )
@@ -135,7 +135,7 @@ def _model(name: str) -> list[Finding]:
 
 def _credentials() -> str:
     """Check what images are signed with. Nothing is made: that is for the first picture."""
-    if not keys.are_there():
+    if not keys.exist():
         return "none yet; a self-signed pair is made when the first picture is signed"
     found = keys.current()
     kind = "self-signed" if found.self_signed else "issued by an authority"

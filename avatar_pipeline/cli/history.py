@@ -229,7 +229,7 @@ def prune(
     older_than: Annotated[
         float, typer.Option(min=0, help="Days: younger versions stay as well.")
     ] = 0.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell. The default.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print. The default.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Really remove them.")] = False,
 ) -> None:
     """Remove old versions that nothing refers to. Tells what would go; removes it with --yes."""
@@ -300,7 +300,7 @@ def _finish(store: ActorStore, actor: str) -> None:
     try:
         begun = [asset for asset in STAGES if interrupted(store, name, asset) is not None]
     except Damaged:
-        return  # history and prune tell which file it is
+        return  # history and prune print which file it is
     if not begun:
         return
     from dagster import DagsterInstance

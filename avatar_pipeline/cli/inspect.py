@@ -48,7 +48,7 @@ def preflight(
     ] = None,
 ) -> None:
     """Check whether LivePortrait would animate these pictures well: judge each by every readiness
-    check, and say how to fix it.
+    check, and print how to fix it.
 
     Exit code: 0 all pass; 1 the worst is a warning; 2 a picture has an error or cannot be read, or
     the command could not run.

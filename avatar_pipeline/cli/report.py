@@ -16,7 +16,7 @@ def report(
     ] = "",
     output: Annotated[Path, typer.Option(help="The folder for the pages.")] = Path("report"),
     price: Annotated[
-        float, typer.Option(min=0, help="Price of an hour of the device, to tell costs.")
+        float, typer.Option(min=0, help="Price of an hour of the device, to show costs.")
     ] = 0.0,
 ) -> None:
     """Write a page about an actor, or about all of them: the chain, checks, curves, times,

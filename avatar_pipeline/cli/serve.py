@@ -62,7 +62,8 @@ def serve(
             **{name: value for name, value in given.items() if value is not None}
         )
         if settings.base_image_backend == "runpod":
-            endpoint_from_environment()  # what it lacks is said now, and not to the first client
+            # what it lacks is reported now, and not to the first client
+            endpoint_from_environment()
         with hold_or_refuse(
             settings.folder / "server.lock",
             f"The service's folder {settings.folder}",

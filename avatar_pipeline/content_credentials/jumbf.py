@@ -22,7 +22,7 @@ PAD = re.compile(rb"\x63pad(\x58.|\x59..|[\x40-\x57])", re.DOTALL)
 # CBOR: no payload, as the claim stands elsewhere; then the 64 bytes of an ES256 signature
 DETACHED = b"\xf6\x58\x40"
 MAX_BOX_DEPTH = 8  # boxes in boxes; ours are store, manifest, list of assertions, assertion
-# The heads of the boxes of a manifest made here: type, what it tells of itself, label (ISO 19566-5,
+# The heads of the boxes of a manifest made here: type, its description, label (ISO 19566-5,
 # section 7.3).
 _TYPE = bytes.fromhex("00110010800000AA00389B71")
 HEADS = tuple(

@@ -79,7 +79,7 @@ def own_places() -> tuple[str, str]:
     return os.environ.get(KEY_VARIABLE, ""), os.environ.get(CHAIN_VARIABLE, "")
 
 
-def are_there() -> bool:
+def exist() -> bool:
     """Return whether there is something to sign with already, usable or not. Raises
     CredentialsError when only one of the two variables is set.
     """

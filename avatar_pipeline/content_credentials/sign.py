@@ -2,10 +2,10 @@
 file (C2PA, https://c2pa.org).
 
 `sign` comes last: any program that saves the picture again drops the manifest, and any changed bit
-breaks it. It never touches the coded pixels. What is said: that a model made the picture, which
-one, its seed, the sha256 of a LoRA and of what went in. What is never said: names of people, actors
-and files, and the prompt unless the user asks for it (AVATAR_CREDENTIALS_PROMPT). There are no
-thumbnails.
+breaks it. It never touches the coded pixels. What is recorded: that a model made the picture, which
+one, its seed, the sha256 of a LoRA and of what went in. What is never recorded: names of people,
+actors and files, and the prompt unless the user asks for it (AVATAR_CREDENTIALS_PROMPT). There are
+no thumbnails.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Origin:
 
     model: id, such as "embedded" or "cartoon_gan_small". ingredients: what went in, by what it is
     (base_image, source_face), each with its sha256. source: IPTC's digital source type. prompt:
-    None unless the user asked for it to be said.
+    None unless the user asked for it to be recorded.
     """
 
     model: str
@@ -93,7 +93,7 @@ def sign(data: bytes, origin: Origin) -> bytes:
     return signed.getvalue()
 
 
-def says_prompt() -> bool:
+def includes_prompt() -> bool:
     """Return whether the user wants prompts in manifests: AVATAR_CREDENTIALS_PROMPT is 1, true, yes
     or on.
     """
@@ -193,7 +193,7 @@ def _actions(origin: Origin) -> list[dict[str, Any]]:
 
 def _model(origin: Origin) -> str:
     """Return the model's id. Folders have names that people give them, such as a person's: of those
-    the hash tells enough.
+    the hash is enough.
     """
     return "local" if origin.model.startswith("local:") else origin.model
 

@@ -61,7 +61,7 @@ UNTRUSTED = "signingCredential.untrusted"
 
 @dataclass(frozen=True)
 class Ingredient:
-    """What a picture was made of. sha256: empty when the manifest does not tell one."""
+    """What a picture was made of. sha256: empty when the manifest names none."""
 
     name: str
     relationship: str

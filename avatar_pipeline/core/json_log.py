@@ -19,7 +19,7 @@ from typing import Any
 
 VARIABLE = "AVATAR_LOG_FORMAT"
 PARTITION_TAG = "dagster/partition"
-# Of Dagster's many events, those that tell how a run goes.
+# Of Dagster's many events, those that show how a run goes.
 EVENTS = {
     "RUN_START",
     "RUN_SUCCESS",
@@ -66,7 +66,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class RunEventFilter(logging.Filter):
-    """Lets pass what tells how a run goes: the events above, and what was logged as INFO or
+    """Let pass what shows how a run goes: the events above, and what was logged as INFO or
     above.
     """
 

@@ -1,5 +1,5 @@
 """Where the person is, yes or no: GrabCut (Rother, Kolmogorov and Blake 2004) started from what a
-face tells of head and body.
+face shows of head and body.
 """
 
 from __future__ import annotations

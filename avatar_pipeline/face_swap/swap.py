@@ -27,7 +27,7 @@ MAX_ENLARGEMENT = 2.0
 
 @dataclass(frozen=True, eq=False)
 class SwapResult:
-    """A swapped picture and what the analyzer says of it.
+    """A swapped picture and what the analyzer finds in it.
 
     image: (H, W, 3) RGB uint8, the target's size. to_source, to_target: the analyzer's distances of
     the result's face to the two faces that went in; None when no face is found in the result.

@@ -1,5 +1,5 @@
 """The annotated picture: what was found, where LivePortrait cuts, what it would see, and what each
-check says.
+check reports.
 """
 
 from __future__ import annotations

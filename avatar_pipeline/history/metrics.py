@@ -19,7 +19,7 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.pipeline.registry import STAGES
 
-# By figure, what Prometheus says about it.
+# By figure, its help text in Prometheus.
 HELP = {
     "seconds": "Seconds that the stage took, without waiting.",
     "waited_pool_seconds": "Seconds that the step waited for a slot of its pool.",
@@ -46,12 +46,16 @@ def figures(manifest: Manifest) -> dict[str, float]:
     found |= {
         f"waited_{name}_seconds": seconds for name, seconds in manifest.waited_seconds.items()
     }
-    said = manifest.metrics
-    for value in (said.get("distance_after"), said.get("distance")):
+    metrics = manifest.metrics
+    for value in (metrics.get("distance_after"), metrics.get("distance")):
         if isinstance(value, int | float):
             found["identity_distance"] = float(value)
             break
-    candidates, passed, rejected = said.get("candidates"), said.get("passed"), said.get("rejected")
+    candidates, passed, rejected = (
+        metrics.get("candidates"),
+        metrics.get("passed"),
+        metrics.get("rejected"),
+    )
     if isinstance(rejected, int):
         found["rejected"] = rejected
     elif isinstance(candidates, int) and isinstance(passed, int):

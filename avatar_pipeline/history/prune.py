@@ -32,7 +32,7 @@ class PrunePlan:
     """What goes and what stays of one actor's versions. left: by "asset/folder", why something was
     left that cannot be judged.
 
-    bytes_gone, bytes_kept: as the manifests tell them. held: versions beyond the newest N that
+    bytes_gone, bytes_kept: as the manifests record them. held: versions beyond the newest N that
     something kept refers to.
     """
 
@@ -111,7 +111,7 @@ def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pr
 
 
 def prune(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> PrunePlan:
-    """Remove what `plan` tells, downstream first: at each moment everything that is left has all
+    """Remove what `plan` lists, downstream first: at each moment everything that is left has all
     that it was made from.
 
     Raises StoreError as `plan`, or when another process keeps writing to the actor.

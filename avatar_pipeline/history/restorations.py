@@ -1,7 +1,7 @@
 """What was made current again: one small file beside an asset's versions.
 
 An entry is written before anything is changed and marked as finished when all is done: one that is
-not finished tells the next command what a killed one had begun.
+not finished shows the next command what a killed one had begun.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def finish_interrupted(store: ActorStore, name: str, report: Report) -> list[Man
     """Carry out what a killed restoration had begun; returns the versions that are current now
     because of that.
 
-    Without the consent that making it would need, it stays as it is, and the log says so.
+    Without the consent that making it would need, it stays as it is, and the log reports it.
     """
     done: list[Manifest] = []
     spec = store.spec(name)

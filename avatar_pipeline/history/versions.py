@@ -41,7 +41,7 @@ class Version:
 
     @property
     def verdict(self) -> str:
-        """ "pass", "error", "2 warnings" and the like; empty when the version does not tell."""
+        """ "pass", "error", "2 warnings" and the like; empty when the version holds none."""
         return verdict_of(self.manifest)
 
     def as_json(self) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def resize_to_fit(image: Image.Image, longest: int) -> Image.Image:
 
 def orientation_of(data: bytes) -> int:
     """Return the EXIF orientation, 1 to 8, of a photograph that `open_image` could read; 1 is
-    upright, and what is said without EXIF.
+    upright, and 1 without EXIF.
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         return _orientation(image)

@@ -1,7 +1,7 @@
 """Pictures that belong to an actor of the store: looking at a real person's face needs consent,
 wherever the look comes from.
 
-Its limits: a copy that lies elsewhere is any picture; nothing tells whom it shows.
+Its limits: a copy that lies elsewhere is any picture; nothing identifies whom it shows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.pipeline.exports import exports_root
 
 
-def require_consent_to_look(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
+def require_consent_to_examine(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
     """Return by picture the actor in whose folder it lies, or whose drop-in portrait it is; the
     others are left out.
 

@@ -67,8 +67,8 @@ def find_pictures(paths: Sequence[Path], leave_out: Path | None = None) -> list[
     path, each file once.
 
     A file that is named is taken as it is, whatever its extension, even when it is not there: the
-    reader says so. A folder is searched to its depths for files with a picture's extension; what is
-    hidden (starts with a dot) and links to folders are passed over.
+    reader reports it. A folder is searched to its depths for files with a picture's extension; what
+    is hidden (starts with a dot) and links to folders are passed over.
 
     Args:
         paths: Files and folders.

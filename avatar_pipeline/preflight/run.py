@@ -9,7 +9,7 @@ from pathlib import Path
 
 from avatar_pipeline.actors.published_copies import remember
 from avatar_pipeline.core.errors import StoreError
-from avatar_pipeline.preflight.actors import refuse_if_one_was_revoked, require_consent_to_look
+from avatar_pipeline.preflight.actors import refuse_if_one_was_revoked, require_consent_to_examine
 from avatar_pipeline.preflight.examine import PictureReport
 from avatar_pipeline.preflight.find import Picture, find_pictures, printable
 from avatar_pipeline.preflight.pool import examine_all
@@ -56,7 +56,7 @@ def preflight(
             "would be overwritten."
         )
     pictures = find_pictures(paths, leave_out=annotate)
-    shown = require_consent_to_look([picture.path for picture in pictures])
+    shown = require_consent_to_examine([picture.path for picture in pictures])
     people = {spec.name: spec for spec in shown.values()}.values()
     if annotate:
         _make_folder(annotate)

@@ -1,5 +1,5 @@
-"""What the pages tell, read from the store: nothing is made, nothing is written, and what is
-damaged is said to be so.
+"""What the pages show, read from the store: nothing is made, nothing is written, and what is
+damaged is marked as damaged.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ from avatar_pipeline.report.tables import (
 )
 
 PORTRAIT, SMALL = 640, 104  # pixels, longer side; SMALL is of the index, twice what it is shown at
-SHOWN_VERSIONS = 6  # of an asset's history; the command tells the others
+SHOWN_VERSIONS = 6  # of an asset's history; the command lists the others
 
 
 @lru_cache(maxsize=1)

@@ -36,7 +36,7 @@ from avatar_pipeline.imaging.images import MAX_BYTES, open_image
 from avatar_pipeline.runpod.client import printable, read_capped
 from avatar_pipeline.runpod.endpoint import Endpoint, Timeouts
 
-LOOK_AT_WORKER = "Look at the job in the RunPod console (Requests, Logs)"
+SEE_WORKER = "Look at the job in the RunPod console (Requests, Logs)"
 
 
 def decode_output(output: Any, endpoint: Endpoint, patience: Timeouts) -> Image.Image:
@@ -55,7 +55,7 @@ def decode_output(output: Any, endpoint: Endpoint, patience: Timeouts) -> Image.
         return open_image(data, name="the worker's picture")
     except PhotoError as error:
         reason = str(error).partition(". ")[0]
-        raise RemoteError(f"Generation failed: {reason}. {LOOK_AT_WORKER}.") from None
+        raise RemoteError(f"Generation failed: {reason}. {SEE_WORKER}.") from None
 
 
 def _source(output: Any, key: str) -> str:
@@ -77,7 +77,7 @@ def _source(output: Any, key: str) -> str:
     ]:
         said = printable(", ".join(reasons).replace(key, "***"))
         raise RemoteError(
-            f"Generation failed: the worker says: {said}. {LOOK_AT_WORKER}, or try "
+            f"Generation failed: the worker says: {said}. {SEE_WORKER}, or try "
             "a simpler description."
         )
     said = printable(json.dumps(output).replace(key, "***"), 200)
@@ -100,7 +100,7 @@ def _decode(text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise RemoteError(
-            f"Generation failed: the worker's picture is not valid base64. {LOOK_AT_WORKER}."
+            f"Generation failed: the worker's picture is not valid base64. {SEE_WORKER}."
         ) from None
 
 
@@ -113,7 +113,7 @@ def _fetch(url: str, endpoint: Endpoint, patience: Timeouts) -> bytes:
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         raise RemoteError(
-            f"Generation failed: the worker gives an address that is none. {LOOK_AT_WORKER}."
+            f"Generation failed: the worker gives an address that is none. {SEE_WORKER}."
         ) from None
     if not endpoint.local and (
         parts.scheme != "https" or parts.username or parts.password or not _public(host, port)

@@ -14,7 +14,7 @@ from PIL import Image
 from avatar_pipeline.core.errors import RemoteError
 from avatar_pipeline.runpod.client import Client, Log, RequestRejected, printable
 from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, TIMEOUT_VARIABLE, Endpoint, Timeouts
-from avatar_pipeline.runpod.images import LOOK_AT_WORKER, decode_output
+from avatar_pipeline.runpod.images import SEE_WORKER, decode_output
 from avatar_pipeline.runpod.workflow import ImageRequest, Workflow
 
 # Jobs at RunPod at the same time. An endpoint has three workers at most by default; one more in the
@@ -45,7 +45,7 @@ class _Job:
     order: ImageRequest
     id: str
     sent: float
-    look: float
+    next_poll: float
     pause: float
     state: str = ""
 
@@ -71,11 +71,11 @@ def generate(
             while waiting or running:
                 while waiting and len(running) < MAX_CONCURRENT_JOBS:
                     _send(client, workflow, waiting, running, drawn, log)
-                for job in [job for job in running if job.look <= time.monotonic()]:
+                for job in [job for job in running if job.next_poll <= time.monotonic()]:
                     if _follow(client, job, drawn, log):
                         running.remove(job)
                 if running:
-                    time.sleep(max(0.0, min(job.look for job in running) - time.monotonic()))
+                    time.sleep(max(0.0, min(job.next_poll for job in running) - time.monotonic()))
         except BaseException:
             for job in running:
                 client.cancel(job.id)
@@ -152,7 +152,7 @@ def _follow(client: Client, job: _Job, drawn: JobResults, log: Log) -> bool:
         client.cancel(job.id)
         return True
     job.pause = min(job.pause * 1.5, client.patience.slowest_poll)
-    job.look = time.monotonic() + job.pause
+    job.next_poll = time.monotonic() + job.pause
     return False
 
 
@@ -163,9 +163,7 @@ def _failure(state: str, answer: dict[str, Any], endpoint: Endpoint) -> RemoteEr
         )
     )
     if state == "FAILED":
-        return RemoteError(
-            f"Generation failed: {said}. Try a simpler description. {LOOK_AT_WORKER}."
-        )
+        return RemoteError(f"Generation failed: {said}. Try a simpler description. {SEE_WORKER}.")
     if state == "CANCELLED":
         return RemoteError("Generation failed: the job was cancelled at RunPod. Start it again.")
     return RemoteError(

@@ -62,7 +62,7 @@ class FaceAnalyzer(Protocol):
     same_person: float
     """Largest `distance` at which two faces count as the same person."""
     uncertain: float
-    """Beyond `same_person` and up to this distance the recogniser cannot tell; beyond it, they are
+    """Beyond `same_person` and up to this distance the recogniser is undecided; beyond it, they are
     two people.
     """
 
