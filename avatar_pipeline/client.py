@@ -1,5 +1,6 @@
-"""A client of the HTTP service; docs/service.md shows its use. consent: True when everybody shown
-agreed, or a text that says who.
+"""A client of the HTTP service; docs/service.md shows its use.
+
+It needs `requests` only, and may be copied elsewhere.
 """
 
 import base64
@@ -15,8 +16,12 @@ import requests
 
 
 class ApiError(Exception):
-    """The service refused. code: for programs; message: in words; retry_after: seconds until asking
-    again makes sense, or None.
+    """The service refused.
+
+    Args:
+        code: For programs, such as "invalid_request".
+        message: In words.
+        retry_after: Seconds until asking again makes sense, or None.
     """
 
     def __init__(self, code: str, message: str, retry_after: int | None = None) -> None:
@@ -25,8 +30,13 @@ class ApiError(Exception):
 
 
 class Client:
-    """token: None for a service without. patience: seconds to go on asking, at the pace it names,
-    while its queue is full.
+    """A connection to one service.
+
+    Args:
+        url: The service's address, such as http://127.0.0.1:8000.
+        token: None for a service without tokens.
+        patience: Seconds to go on asking, at the pace the service names, while its queue is full.
+        timeout: Seconds to wait for one answer.
     """
 
     def __init__(
@@ -41,16 +51,29 @@ class Client:
         self.session.headers.update({"Authorization": f"Bearer {token}"} if token else {})
 
     def generate(self, prompt: str, **fields: Any) -> dict[str, Any]:
-        """A portrait from words. fields: width, height, seed, style, format, actor, n, views,
-        expressions.
+        """Generate a portrait from words.
+
+        Args:
+            prompt: What to generate.
+            **fields: width, height, seed, style, format, actor, n, views, expressions.
+
+        Returns:
+            The answer, with `image_url`, `seed` and `verdict`.
+
+        Raises:
+            ApiError: The service refused; as in all methods.
         """
         return self._send("POST", "generate", json={"prompt": prompt, **fields}).json()
 
     def face_swap(
         self, source_face: str | Path, consent: bool | str | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """A face into another picture. fields: target or target_video (files or URLs), actor,
-        output_format.
+        """Put a face into another picture.
+
+        Args:
+            source_face: A file or a URL.
+            consent: True when all who are shown agreed, or a text that says who agreed.
+            **fields: target or target_video (files or URLs), actor, output_format.
         """
         fields |= {name: _address(fields[name]) for name in fields if name.startswith("target")}
         return self._send(
@@ -62,15 +85,25 @@ class Client:
     def face_avatar(
         self, image: str | Path, consent: bool | str | None = None, **fields: Any
     ) -> dict[str, Any]:
-        """The person of a picture, drawn anew. fields: prompt, gender, batch, width, height,
-        num_inference_steps, ...
+        """Generate the person of a picture.
+
+        Args:
+            image: A file or a URL.
+            consent: True when the person agreed, or a text that says who agreed.
+            **fields: prompt, gender, batch, width, height, num_inference_steps, ...
         """
         return self._send(
             "POST", "getImageToImage", json={**fields, "image": _address(image), "consent": consent}
         ).json()
 
     def base_image(self, name: str, description: str, **fields: Any) -> dict[str, Any]:
-        """The base image of an actor. fields: width, height, steps, seed."""
+        """Generate the base image of an actor.
+
+        Args:
+            name: The actor's folder.
+            description: What the person looks like.
+            **fields: width, height, steps, seed.
+        """
         return self._send(
             "POST",
             "api/generate-base-image",
@@ -80,8 +113,13 @@ class Client:
     def face_migration(
         self, image: str | Path, prompt: str, consent: bool | str | None = None, **fields: Any
     ) -> bytes:
-        """The bytes of a picture of a given face, from words. fields: size, id_weight,
-        id_timestep_start, ...
+        """Generate a picture of a given face, from words, and return its bytes.
+
+        Args:
+            image: A file.
+            prompt: What to generate.
+            consent: True when the person agreed, or a text that says who agreed.
+            **fields: size, id_weight, id_timestep_start, ...
         """
         data, files = (
             {"prompt": prompt, "consent": consent, **fields},
@@ -93,14 +131,19 @@ class Client:
     def submit(
         self, task: str, input: dict[str, Any], webhook: str | None = None, key: str | None = None
     ) -> dict[str, Any]:
-        """Queue a job and return it at once. task: generate, faceswap, ... key: sent twice, it is
-        done once.
+        """Queue a job and return it at once.
+
+        Args:
+            task: generate, faceswap, ...
+            input: The fields of that task's request.
+            webhook: A URL to which the finished job is posted.
+            key: The job is done once, however often the request is sent with this key.
         """
         body, headers = {"task": task, "input": input, "webhook": webhook}, {"Idempotency-Key": key}
         return self._send("POST", "jobs", json=body, headers=headers).json()
 
     def events(self, job_id: str) -> Iterator[dict[str, Any]]:
-        """The job, each time that something happens to it, until it is finished."""
+        """Yield the job, each time that something happens to it, until it is finished."""
         with self._send("GET", f"jobs/{job_id}/events", stream=True) as answer:
             yield from (
                 json.loads(line[5:])
@@ -109,7 +152,7 @@ class Client:
             )
 
     def wait(self, job_id: str) -> dict[str, Any]:
-        """The job, once it is completed. Raises ApiError when it failed or was cancelled."""
+        """Return the job, once it is completed. Raises ApiError when it failed or was cancelled."""
         while (job := self._send("GET", f"jobs/{job_id}").json())["state"] in ("queued", "running"):
             time.sleep(0.5)
         if job["state"] != "completed":
@@ -121,11 +164,11 @@ class Client:
         return job
 
     def cancel(self, job_id: str) -> dict[str, Any]:
-        """Take a job out of the queue, or stop it after the present step."""
+        """Take a job out of the queue, or stop it after the current step."""
         return self._send("POST", f"jobs/{job_id}/cancel").json()
 
     def download(self, image_url: str, path: str | Path) -> None:
-        """Store a picture. Its address is signed: the token is not sent there."""
+        """Store a picture in a file. Its address is signed: the token is not sent there."""
         Path(path).write_bytes(
             self._send("GET", image_url, headers={"Authorization": None}).content
         )
@@ -149,16 +192,18 @@ class Client:
 
 
 def _refusal(answer: requests.Response) -> ApiError:
-    told = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
+    problem = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
     # face migration's form; below, the others'
-    told = told["error"] if isinstance(told.get("error"), dict) else told
+    problem = problem["error"] if isinstance(problem.get("error"), dict) else problem
     code = (
-        told.get("title")
-        or (told.get("error_data") or told).get("code")
-        or told.get("error")
+        problem.get("title")
+        or (problem.get("error_data") or problem).get("code")
+        or problem.get("error")
         or str(answer.status_code)
     )
-    message = told.get("detail") or told.get("message") or told.get("error") or answer.reason
+    message = (
+        problem.get("detail") or problem.get("message") or problem.get("error") or answer.reason
+    )
     return ApiError(
         code,
         message,

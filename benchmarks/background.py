@@ -11,20 +11,20 @@ there.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+from _common import command_line, head
 from PIL import Image
 
 from avatar_pipeline.core.openpeople import PEOPLE, asset_path
 from avatar_pipeline.cutout.background import cut_out, on_colour
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.imaging.images import contact_sheet
+from avatar_pipeline.imaging.compose import contact_sheet
 
 SIDE = 1024
 
@@ -112,9 +112,7 @@ def measure(
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--people", type=int, default=10, help="only the first N people")
     parser.add_argument("--sheet", type=Path, help="folder for a contact sheet")
     arguments = parser.parse_args()
@@ -122,10 +120,11 @@ def main() -> None:
     people = {name: known(name, analyzer) for name in PEOPLE[: arguments.people]}
     tiles = []
     print(
-        "| wall | alpha, MAD | MAD at the edge | wrong by > 0.5 | colour error | kept colours' "
-        "error | seconds |"
+        head(
+            "wall | alpha, MAD | MAD at the edge | wrong by > 0.5 | colour error | "
+            "kept colours' error | seconds"
+        )
     )
-    print("|---|---|---|---|---|---|---|")
     for name, wall in WALLS.items():
         start, rows = time.monotonic(), []
         for number, (person, cut) in enumerate(people.items()):

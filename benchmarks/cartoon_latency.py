@@ -11,10 +11,8 @@ process, on the same core. Exits with 1 when a case's p50 is above 15 ms.
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
-import platform
 import socket
 import subprocess
 import sys
@@ -26,6 +24,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
+from _common import command_line, head, machine, quantile
 from PIL import Image
 
 PROJECT = Path(__file__).parents[1]
@@ -44,21 +43,14 @@ CASES = {
 
 def main() -> None:
     """Both tables."""
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    options = command_line(__doc__)
     options.add_argument("--requests", type=int, default=500, help="for each case")
     count = options.parse_args().requests
     cores = sorted(os.sched_getaffinity(0))
     os.environ["OMP_NUM_THREADS"] = "1"
     busy = psutil.cpu_percent(2.0)
     print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; Python "
-        f"{platform.python_version()}. ",
-        end="",
-    )
-    print(
-        f"Before the measurement the machine was {busy:.0f} % busy; load "
+        f"{machine()}. Before the measurement the machine was {busy:.0f} % busy; load "
         f"{os.getloadavg()[0]:.1f}.\n"
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -92,10 +84,7 @@ def served(folder: str, cores: list[int], count: int) -> float:
             path: ask(HTTPConnection("127.0.0.1", port), path)
             for path in ("/generate-image", CASES["small, DiceBear"])
         }
-        print(
-            "| request | connection | p50 ms | p95 ms | longest ms | core ms | bytes "
-            "|\n|---|---|---|---|---|---|---|"
-        )
+        print(head("request | connection | p50 ms | p95 ms | longest ms | core ms | bytes"))
         worst = row("GET /health", process, port, "/health", count, kept=True)
         for name, query in CASES.items():
             for kept in (True, False):
@@ -219,10 +208,7 @@ def parts(count: int) -> None:
             rows.setdefault(name, []).append(
                 f"{quantile(times, 0.5):.2f} | {quantile(times, 0.95):.2f}"
             )
-    print(
-        "| without HTTP, in one process | small, p50 ms | p95 | large, p50 ms | p95 "
-        "|\n|---|---|---|---|---|"
-    )
+    print(head("without HTTP, in one process | small, p50 ms | p95 | large, p50 ms | p95"))
     for name, said in rows.items():
         print(f"| {name} | {' | '.join(said)} |")
 
@@ -266,12 +252,6 @@ def timed(step: Callable[[], object], count: int) -> list[float]:
         step()
         times.append((time.perf_counter() - began) * 1000)
     return times[WARM:]
-
-
-def quantile(values: list[float] | list[int], share: float) -> float:
-    """The smallest value that so many are not above."""
-    ordered = sorted(values)
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
 if __name__ == "__main__":

@@ -9,19 +9,18 @@ table into a model card, between its two marker lines. Some three minutes a size
 
 from __future__ import annotations
 
-import argparse
-import platform
 import sys
 import time
 from pathlib import Path
 
-import torch
+from _common import command_line, machine
 
 from avatar_pipeline.actors.files import shared, write_atomic
 from avatar_pipeline.bundled_model.evaluation.card import replace_block
 from avatar_pipeline.cartoons.attributes import SIZES
-from avatar_pipeline.cartoons.evaluation import evaluate, on_checkerboard, side_by_side, table
+from avatar_pipeline.cartoons.evaluation import evaluate, table
 from avatar_pipeline.cartoons.generator import WEIGHTS, read_weights
+from avatar_pipeline.cartoons.samples import on_checkerboard, side_by_side
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.diffusion.device import choose_device
 from avatar_pipeline.imaging.images import encode_png
@@ -29,7 +28,7 @@ from avatar_pipeline.imaging.images import encode_png
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser()
+    parser = command_line(__doc__)
     parser.add_argument(
         "--weights",
         type=Path,
@@ -57,13 +56,9 @@ def main() -> None:
             (options.sheet / f"{size}-checkerboard.png").write_bytes(
                 encode_png(on_checkerboard(measured.drawn[-60:]))
             )
-    machine = (
-        f"{choose_device('cpu').name}, torch {torch.__version__}, Python "
-        f"{platform.python_version()}, {platform.system()}"
-    )
     figures = (
-        f"{table(found)}\n\nWeights: {', '.join(digests)}. Measured on {machine}; "
-        f"{time.monotonic() - began:.0f} s."
+        f"{table(found)}\n\nWeights: {', '.join(digests)}. Measured on "
+        f"{machine(choose_device('cpu').name)}; {time.monotonic() - began:.0f} s."
     )
     print(figures)
     if options.card:

@@ -8,14 +8,13 @@ equal runs differ.
 
 from __future__ import annotations
 
-import platform
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import torch
+from _common import head, machine
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
@@ -57,11 +56,8 @@ def main() -> None:
         runs.append(run_chain(actor, seed))
         seconds.append(time.monotonic() - began)
     first, second, other = runs
-    print(
-        f"\n{actor}: {first['lora'].device}, torch {torch.__version__}, {platform.system()} "
-        f"{platform.machine()}\n"
-    )
-    print("| asset | seconds | seed 42 again | seed 43 |\n|---|---|---|---|")
+    print(f"\n{actor}: {machine(first['lora'].device)}\n")
+    print(head("asset | seconds | seed 42 again | seed 43"))
     for name in STAGES:
         again = "same" if first[name].digest == second[name].digest else "DIFFERENT"
         changed = "different" if first[name].digest != other[name].digest else "same"

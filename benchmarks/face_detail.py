@@ -9,14 +9,12 @@ rings of the picture before. With --folder, the pictures are saved to look at.
 
 from __future__ import annotations
 
-import argparse
-import platform
 import random
 import time
 from pathlib import Path
 
 import numpy as np
-import torch
+from _common import command_line, head, machine
 from PIL import Image
 
 from avatar_pipeline.bundled_model.evaluation.sharpness import laplacian_variance
@@ -28,7 +26,8 @@ from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.diffusion.session import open_session
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.framing import eyes_and_mouth
-from avatar_pipeline.imaging.images import contact_sheet, encode_png
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.pipeline.assets.base_image import face_detail
 from avatar_pipeline.pipeline.assets.base_image.face_detail import detail_face, find_faces
 
@@ -61,7 +60,7 @@ def across_edge(image: np.ndarray, landmarks: np.ndarray, ring: float) -> float:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser()
+    parser = command_line(__doc__)
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
@@ -134,10 +133,8 @@ def main() -> None:
         (options.folder / "sheet.png").write_bytes(encode_png(contact_sheet(tiles, 8, (256, 320))))
     n = options.pictures
     table = np.median(np.array(rows), axis=0)
-    print(
-        f"{session.device_name}, torch {torch.__version__}, {platform.system()}; {n} full bodies\n"
-    )
-    print("| measure | without | with |\n|---|---|---|")
+    print(f"{machine(session.device_name)}; {n} full bodies\n")
+    print(head("measure | without | with"))
     print(
         f"| exactly one face, picture as it is | {usable_before / n:.0%} | {usable_after / n:.0%} |"
     )

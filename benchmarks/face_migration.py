@@ -14,15 +14,13 @@ writes the pictures, and sheet.png of them, for looking.
 
 from __future__ import annotations
 
-import argparse
-import platform
 import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
+from _common import command_line, head, machine
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
@@ -32,7 +30,8 @@ from avatar_pipeline.core.openpeople import PEOPLE, asset_path, emotion_tiles
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.imaging.images import contact_sheet, encode_png, open_image
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_png, open_image
 from avatar_pipeline.pipeline.models import Tools
 from avatar_pipeline.service.dialects.face_migration import DISTILLED, drawn_steps
 from avatar_pipeline.tasks import draw
@@ -96,7 +95,7 @@ def migrate(
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser()
+    parser = command_line(__doc__)
     parser.add_argument("--people", type=int, default=len(PEOPLE))
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument(
@@ -155,11 +154,11 @@ def main() -> None:
 
 
 def _report(found: dict, nearer: dict, rows: list, settings: list) -> None:
-    print(f"{platform.system()} {platform.machine()}, torch {torch.__version__}\n")
+    print(f"{machine()}\n")
     heads = [
         f"weight {weight:g}" + (f", from {start}" if start else "") for weight, start in settings
     ]
-    print("| person | seed | " + " | ".join(heads) + " |\n|---|---|" + "---|" * len(settings))
+    print(head(" | ".join(("person", "seed", *heads))))
     for name, index, row in rows:
         seen = (
             "never seen"

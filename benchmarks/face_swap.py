@@ -10,19 +10,19 @@ sheet.
 
 from __future__ import annotations
 
-import argparse
 import time
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from _common import command_line, head
 from PIL import Image
 
 from avatar_pipeline.core.openpeople import PEOPLE, asset_path, emotion_tiles
 from avatar_pipeline.face_swap import SwapResult, swap_face
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.imaging.images import contact_sheet
+from avatar_pipeline.imaging.compose import contact_sheet
 
 STEPS = (3, 4)
 Pair = tuple[str, str, str]  # source person, target person, target picture
@@ -71,9 +71,7 @@ def measure(
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument(
         "--sheet", type=Path, required=True, help="folder for the pictures; not to be committed"
     )
@@ -88,10 +86,11 @@ def main() -> None:
     }
     tiles, closer, single = [], 0, 0
     print(
-        "| pair | target picture | to source | to target | closer to source | faces | seconds | "
-        "warnings |"
+        head(
+            "pair | target picture | to source | to target | closer to source | "
+            "faces | seconds | warnings"
+        )
     )
-    print("|---|---|---|---|---|---|---|---|")
     for number, pair in enumerate(chosen, 1):
         start = time.monotonic()
         result, to_source, to_target = measure(pair, analyzer, references)

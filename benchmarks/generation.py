@@ -12,7 +12,6 @@ Fails beyond MOST, when pictures differ, or with more than one load.
 
 from __future__ import annotations
 
-import platform
 import statistics
 import sys
 import tempfile
@@ -30,6 +29,8 @@ from avatar_pipeline.diffusion.sampling import Sampling
 from avatar_pipeline.diffusion.session import open_session
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests/support/tiny_models.py
+
+from _common import head, machine
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.diffusion.presets import get_preset
@@ -110,10 +111,7 @@ def measure_overhead() -> bool:
     same.
     """
     passed = True
-    print(
-        "| pipeline | bare diffusers call, s | ours, difference in ms | share | same picture "
-        "|\n|---|---|---|---|---|"
-    )
+    print(head("pipeline | bare diffusers call, s | ours, difference in ms | share | same picture"))
     with tempfile.TemporaryDirectory() as folder:
         preset = get_preset("embedded")
         cases: list[tuple[str, PipelineSession, tuple[int, int], int]] = [
@@ -198,7 +196,7 @@ def main() -> None:
     """Command line."""
     wanted = sys.argv[1:] or ["overhead", "actors"]
     session = open_session(get_preset("embedded"))
-    print(f"{session.device_name}, torch {torch.__version__}, {platform.system()}\n")
+    print(f"{machine(session.device_name)}\n")
     passed = [{"overhead": measure_overhead, "actors": count_loads}[name]() for name in wanted]
     sys.exit(not all(passed))
 

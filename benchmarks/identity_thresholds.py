@@ -9,11 +9,11 @@ core.
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from _common import command_line, head
 from PIL import Image, ImageEnhance
 
 from avatar_pipeline.actors.photos import Photo
@@ -58,10 +58,12 @@ def limits(people: People, analyzer: FaceAnalyzer) -> None:
     to the held-out ones.
     """
     print(
-        "\n| photographs | held out | limit: median (range) | own pictures accepted: fixed | up "
-        "to the 95th percentile | per person "
-        "| others refused: fixed | up to the 95th percentile | per person "
-        "|\n|---|---|---|---|---|---|---|---|---|"
+        "\n"
+        + head(
+            "photographs | held out | limit: median (range) | own pictures "
+            "accepted: fixed | up to the 95th percentile | per person | others "
+            "refused: fixed | up to the 95th percentile | per person"
+        )
     )
     embeddings = {
         name: [one.face.embedding for one in own.values()] for name, own in people.items()
@@ -100,8 +102,11 @@ def _medians(embeddings: list[np.ndarray], references: np.ndarray) -> np.ndarray
 def unlike(people: People, analyzer: FaceAnalyzer) -> None:
     """One or two pictures of somebody else among a person's."""
     print(
-        "\n| photographs | strangers | found | own pictures taken for strangers | without any "
-        "stranger |\n|---|---|---|---|---|"
+        "\n"
+        + head(
+            "photographs | strangers | found | own pictures taken for strangers | "
+            "without any stranger"
+        )
     )
     for count in (6, 10, 18):
         for intruders in (1, 2):
@@ -132,7 +137,7 @@ def duplicates(people: People, analyzer: FaceAnalyzer) -> None:
     """Copies of the neutral and the happy tile of each person, and the 190 pairs of different
     pictures of each person.
     """
-    print("\n| pair | taken for the same |\n|---|---|")
+    print("\n" + head("pair | taken for the same"))
     different = []
     for own in people.values():
         names = list(own)
@@ -188,8 +193,10 @@ def faces(people: People, analyzer: FaceAnalyzer) -> None:
         "with a smile).\n"
     )
     print(
-        "| tile | smiling | mouth open | eyes closed | neutral | lift | mouth width (inter-eye "
-        "distances) |\n|---|---|---|---|---|---|---|"
+        head(
+            "tile | smiling | mouth open | eyes closed | neutral | lift | mouth "
+            "width (inter-eye distances)"
+        )
     )
     for emotion in (*EMOTIONS, *PHOTOGRAPHS[:2]):
         shapes = [own[emotion].face.landmarks68 for own in people.values()]
@@ -214,9 +221,7 @@ TABLES = {"limits": limits, "strangers": unlike, "duplicates": duplicates, "expr
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--only", choices=TABLES, help="only this table")
     only = parser.parse_args().only
     analyzer = get_analyzer()

@@ -9,15 +9,13 @@ more weight or an earlier start does not bring pictures nearer.
 
 from __future__ import annotations
 
-import argparse
-import platform
 import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
+from _common import command_line, head, machine
 from PIL import Image
 
 from avatar_pipeline.bundled_model.people_attributes import HELD_OUT
@@ -30,7 +28,8 @@ from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.imaging.images import contact_sheet, encode_png, open_image, resize_to_fit
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_png, open_image, resize_to_fit
 
 WEIGHTS = (0.0, 0.5, 1.0, 2.0, 3.0)
 STARTS = (0, 2, 4, 8)
@@ -64,7 +63,7 @@ def subjects(session: PipelineSession, analyzer: FaceAnalyzer) -> dict[str, np.n
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser()
+    parser = command_line(__doc__)
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--unit", type=float, help="try another identity_unit than the preset's")
     parser.add_argument("--sheet", type=Path, help="where to save a sheet of one person's pictures")
@@ -96,17 +95,17 @@ def main() -> None:
                     found.append(analyzer.distance(faces[0].embedding, embedding))
         return float(np.median(found)), len(found) / (len(people) * options.seeds)
 
-    print(
-        f"{session.device_name}, torch {torch.__version__}, {platform.system()}; {len(people)} "
-        f"people, {options.seeds} seeds\n"
-    )
-    print("| id_weight, from step 0 | median distance | one face found |\n|---|---|---|")
+    print(f"{machine(session.device_name)}; {len(people)} people, {options.seeds} seeds\n")
+    print(head("id_weight, from step 0 | median distance | one face found"))
     by_weight = [distance(weight, 0) for weight in WEIGHTS]
     for weight, (median, share) in zip(WEIGHTS, by_weight, strict=True):
         print(f"| {weight:g} | {median:.3f} | {share:.0%} |")
     print(
-        f"\n| id_timestep_start of {preset.steps} steps, id_weight 1 | median distance | one "
-        "face found |\n|---|---|---|"
+        "\n"
+        + head(
+            f"id_timestep_start of {preset.steps} steps, id_weight 1 | median "
+            "distance | one face found"
+        )
     )
     by_start = [distance(1.0, start) for start in STARTS]
     for start, (median, share) in zip(STARTS, by_start, strict=True):

@@ -18,10 +18,8 @@ take seconds to get there.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import os
-import platform
 import random
 import shutil
 import signal
@@ -32,6 +30,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from _common import command_line, head, machine
 
 ACTOR = "small"
 SPECIFICATION = """\
@@ -342,7 +342,7 @@ def _kind(name: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line. Returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = command_line(__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("kills", type=int, nargs="?", default=70)
     parser.add_argument("--csv", type=Path, help="a line for every kill")
     parser.add_argument("--seed", type=int, default=1)
@@ -394,10 +394,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{number + 1:3} {facts} next run {done.seconds:5.1f} s {done.faults}", flush=True
             )
     print(table(kills, assets, spans))
-    print(
-        f"\n{len(kills)} kills in {time.monotonic() - began:.0f} s on {platform.machine()}, "
-        f"{os.cpu_count()} cores"
-    )
+    print(f"\n{len(kills)} kills in {time.monotonic() - began:.0f} s on {machine()}")
     return int(any(done.faults for done in kills))
 
 
@@ -412,9 +409,10 @@ def write_csv(path: Path, kills: Sequence[Kill]) -> None:
 def table(kills: Sequence[Kill], assets: Sequence[str], spans: dict[str, float]) -> str:
     """Kills by asset, as Markdown."""
     lines = [
-        "| asset | kills | while writing | already published | resumed | faults | undisturbed, s "
-        "| next run, s (median) |",
-        "|---|---|---|---|---|---|---|---|",
+        head(
+            "asset | kills | while writing | already published | resumed | faults |"
+            " undisturbed, s | next run, s (median)"
+        ),
     ]
     for asset in assets:
         own = [done for done in kills if done.asset == asset]

@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from _common import head
+
 from avatar_pipeline.diffusion.sampling import Sampling
 from avatar_pipeline.diffusion.session import open_session
 
@@ -119,8 +121,7 @@ def main() -> None:
         whole = start(work / "pictures", work / "whole.safetensors", work / "whole")
         said = whole.communicate()[0].split("\n")
         print(
-            f"| kill | at | after it began, ms | checkpoint goes on from step (of {STEPS}) "
-            "|\n|---|---|---|---|",
+            head(f"kill | at | after it began, ms | checkpoint goes on from step (of {STEPS})"),
             flush=True,
         )
         for number, phase in enumerate(PHASES, 1):

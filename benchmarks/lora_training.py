@@ -40,6 +40,7 @@ from typing import Any
 import psutil
 import torch
 
+from benchmarks._common import command_line, head
 from benchmarks.lora_models import PICTURES, build, denoiser_flops, remove, save_pictures
 
 ROOT = Path(__file__).parents[1]
@@ -133,9 +134,7 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("scripts", type=Path, help="examples/dreambooth of a diffusers checkout")
     parser.add_argument(
         "--their-packages", type=Path, help="a folder with torchvision, for their side only"
@@ -329,10 +328,11 @@ def table(case: Case, sides: dict[str, Side], device: str) -> str:
     )
     lines = [
         f"\n### {case.model}: {how}\n",
-        "| side | s a step, best (median) | processor s a step | samples/s | start to end, s | "
-        "peak GiB | MFU |",
+        head(
+            "side | s a step, best (median) | processor s a step | samples/s | start to end, s | "
+            "peak GiB | MFU"
+        ),
     ]
-    lines.append("|---|---|---|---|---|---|---|")
     for name, side in sides.items():
         best = min(side.step)
         mfu = f"{flops / best / peak_flops:.0%}" if peak_flops else ""

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import dagster as dg
 import yaml
+from _common import head
 
 from avatar_pipeline.core.home import PROJECT
 
@@ -210,10 +211,12 @@ def middle(costs: list[Cost]) -> Cost:
 def table(batches: list[Batch], singles: dict[str, list[Cost]]) -> None:
     """Markdown, per actor."""
     print(
-        "\n| | actors | wall s per actor | processor s per actor | peak memory, MiB | first and "
-        "last tenth of the actors, s each |"
+        "\n"
+        + head(
+            " | actors | wall s per actor | processor s per actor | peak memory, "
+            "MiB | first and last tenth of the actors, s each"
+        )
     )
-    print("|---|---|---|---|---|---|")
     for one in batches:
         tenth = max(1, one.count // 10)
         # The first actor of a batch waits for the models.

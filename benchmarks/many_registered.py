@@ -9,7 +9,6 @@ home, and times. No stage is run.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from _common import command_line, head
 from PIL import Image
 
 CHROMIUM = "chromium"
@@ -172,7 +172,7 @@ def shown_after(url: str, wanted: str, budget: int, picture: Path | None) -> str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--actors", type=int, default=10_000)
     parser.add_argument(
         "--photos", type=int, default=10, help="photographs of each of the first 1000 actors"
@@ -196,7 +196,7 @@ def main() -> None:
     from avatar_pipeline.orchestration.registration import register
 
     rows: Rows = []
-    print("| what | wall, s | CPU, s | came of it |\n|---|---|---|---|")
+    print(head("what | wall, s | CPU, s | came of it"))
     with_photos = min(1000, options.actors)
     if not root.exists():
         add_actors(root, 0, with_photos, photos=options.photos)

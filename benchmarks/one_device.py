@@ -24,6 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import yaml
+from _common import head
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.home import PROJECT
@@ -197,10 +198,12 @@ def main() -> None:
         root.mkdir()
         after = killed(root)
     print(
-        "\n| processes | Dagster home | GPU ops | overlaps | held, median s | waited, median "
-        "and most, s | turns |"
+        "\n"
+        + head(
+            "processes | Dagster home | GPU ops | overlaps | held, median s | "
+            "waited, median and most, s | turns"
+        )
     )
-    print("|---|---|---|---|---|---|---|")
     print("\n".join(rows))
     print(
         "\nA process was killed (SIGKILL) while it held the device: the one that waited had it "

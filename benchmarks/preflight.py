@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -26,6 +24,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from _common import head, machine
 from PIL import Image
 
 from avatar_pipeline.core.openpeople import PEOPLE, asset_path, emotion_tiles
@@ -62,8 +61,10 @@ def one() -> None:
         np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     )
     print(
-        "| one picture, 1024x1024, ms | decode | analyze | assess | analyze + assess | CPU of "
-        "both |\n|---|---|---|---|---|---|"
+        head(
+            "one picture, 1024x1024, ms | decode | analyze | assess | analyze + "
+            "assess | CPU of both"
+        )
     )
     for name, image in (("portrait", portrait), ("no face", noise)):
         data = encode_jpeg(image)
@@ -124,7 +125,7 @@ def folder() -> None:
     assert outputs[1] == outputs[2], "one and two processes found different things"
     summary = json.loads(outputs[1])["summary"]
     assert summary["pictures"] == PICTURES, summary
-    print(f"\n| {PICTURES} pictures | one process | two processes | faster by |\n|---|---|---|---|")
+    print("\n" + head(f"{PICTURES} pictures | one process | two processes | faster by"))
     print(
         f"| seconds, with loading | {seconds[1]:.1f} | {seconds[2]:.1f} | "
         f"{seconds[1] / seconds[2]:.2f} x |\n\n{summary}"
@@ -135,7 +136,7 @@ def memory() -> None:
     """Peak memory by kind of file: 7071x7071 pixels, 5000x5000 for WebP, the most that is read;
     with a face, drawn and reported.
     """
-    print("\n| largest picture | peak memory, MB |\n|---|---|")
+    print("\n" + head("largest picture | peak memory, MB"))
     portrait = Image.open(asset_path("P001", "studio_portrait")).convert("RGB")
     large = portrait.resize((7071, 7071))
     kinds: dict[str, Callable[[Path], None]] = {
@@ -176,12 +177,7 @@ def memory() -> None:
 
 def main() -> None:
     """Command line."""
-    status = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.*)", status.read_text()) if status.exists() else None
-    print(
-        f"{os.cpu_count()} cores, {model[1] if model else platform.processor()}, "
-        f"{platform.system()}\n"
-    )
+    print(f"{machine()}\n")
     wanted = sys.argv[1:] or ["one", "folder", "memory"]
     for part in (one, folder, memory):
         if part.__name__ in wanted:

@@ -11,7 +11,6 @@ of this machine, which are killed (SIGKILL) all at once to lose one.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
+from benchmarks._common import command_line, head
 from tests.support.deployment.portraits import PORTRAITS
 from tests.support.deployment.servers import wait_for
 from tests.support.deployment.world import Span, World, overlaps, ray_world, spans
@@ -41,7 +41,7 @@ def complete(store: ActorStore, actors: list[str]) -> list[str]:
 
 def table(found: list[Span], begin: float) -> str:
     """Markdown, one line for each hold."""
-    lines = ["| node | from s | to s | actor | held for | ended |", "|---|---|---|---|---|---|"]
+    lines = [head("node | from s | to s | actor | held for | ended")]
     for span in sorted(found, key=lambda span: (span.node, span.begin)):
         ended = "node lost" if span.failed else "well"
         lines.append(
@@ -96,9 +96,7 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument("--actors", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20, help="of the sampler, for each picture")
     parser.add_argument(

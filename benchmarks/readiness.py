@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import degradations
 import numpy as np
+from _common import head
 from readiness_pictures import CLOSED_EYES, Subject, person_picture, subjects
 
 from avatar_pipeline.core.openpeople import PEOPLE
-from avatar_pipeline.faces import degrade
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
@@ -49,47 +50,49 @@ DEGRADATIONS = (
         "of the inter-eye distance",
         ("sharpness",),
         (0.002, 0.005, 0.01, 0.015, 0.02, 0.04, 0.08),
-        degrade.blur,
+        degradations.blur,
     ),
-    Degradation("noise", "grey levels", ("noise",), (1, 2, 4, 8, 12, 16, 32), degrade.add_noise),
     Degradation(
-        "JPEG", "quality", ("compression",), (95, 85, 70, 50, 30, 20, 10), degrade.compress
+        "noise", "grey levels", ("noise",), (1, 2, 4, 8, 12, 16, 32), degradations.add_noise
+    ),
+    Degradation(
+        "JPEG", "quality", ("compression",), (95, 85, 70, 50, 30, 20, 10), degradations.compress
     ),
     Degradation(
         "too dark",
         "stops",
         ("luminance_mean", "exposure_dark"),
         (-0.1, -0.3, -0.5, -1, -1.5, -2, -3),
-        degrade.expose,
+        degradations.expose,
     ),
     Degradation(
         "over-exposed",
         "stops",
         ("luminance_mean", "exposure_bright"),
         (0.1, 0.5, 1, 1.5, 2, 2.5, 3),
-        degrade.expose,
+        degradations.expose,
     ),
     Degradation(
         "side light",
         "stops",
         ("illumination",),
         (0.1, 0.25, 0.5, 1, 2, 3, 4),
-        degrade.light_from_the_side,
+        degradations.light_from_the_side,
     ),
-    Degradation("rotation", "degrees", ("roll",), (5, 10, 15, 18, 22, 30, 40), degrade.rotate),
+    Degradation("rotation", "degrees", ("roll",), (5, 10, 15, 18, 22, 30, 40), degradations.rotate),
     Degradation(
         "shrinking",
         "px of face",
         ("face_pixels",),
         (300, 260, 230, 216, 180, 112, 80),
-        degrade.shrink,
+        degradations.shrink,
     ),
     Degradation(
         "cut off",
         "of the crop's width",
         ("crop_inside",),
         (-0.02, 0.0, 0.02, 0.05, 0.1, 0.2, 0.3),
-        degrade.move_out,
+        degradations.move_out,
         True,
     ),
     Degradation(
@@ -97,21 +100,21 @@ DEGRADATIONS = (
         "of the first's size",
         ("single_face",),
         (0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.8),
-        degrade.add_face,
+        degradations.add_face,
     ),
     Degradation(
         "closed eyes",
         "of the lids' distance",
         ("eyes_open",),
         (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0),
-        degrade.close_eyes,
+        degradations.close_eyes,
     ),
     Degradation(
         "open mouth",
         "of the mouth's width",
         ("mouth_closed",),
         (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
-        degrade.open_mouth,
+        degradations.open_mouth,
     ),
 )
 
@@ -261,7 +264,7 @@ def figures(analyzer: FaceAnalyzer) -> list[Figure]:
 
 def figures_table(rows: Sequence[Figure]) -> str:
     """Markdown."""
-    lines = ["| pictures | must | bar | measured | missed |", "|---|---|---|---|---|"]
+    lines = [head("pictures | must | bar | measured | missed")]
     for row in rows:
         share = f"{row.right} of {row.count} ({row.right / row.count:.0%})" + (
             "" if row.met else " **missed**"
@@ -276,9 +279,9 @@ def figures_table(rows: Sequence[Figure]) -> str:
 def curves_table(curves: Sequence[Curve]) -> str:
     """Markdown: strength: share flagged (median value of the check)."""
     lines = [
-        "| made worse by | check | pictures | strength: share flagged (median value of the "
-        "check) |",
-        "|---|---|---|---|",
+        head(
+            "made worse by | check | pictures | strength: share flagged (median value of the check)"
+        ),
     ]
     for curve in curves:
         d = curve.degradation

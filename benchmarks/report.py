@@ -9,12 +9,13 @@ not count.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import tempfile
 import time
 from pathlib import Path
+
+from _common import command_line, head
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.report.write import write_all
@@ -65,19 +66,19 @@ def copy_actor(chain: Path, root: Path, name: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument(
         "--chain", type=Path, required=True, help="folder of an actor whose chain is made"
     )
     parser.add_argument("--actors", type=int, nargs="+", default=[20, 200])
     arguments = parser.parse_args()
     print(
-        "| actors | first time, CPU s | nothing changed, CPU s | one actor changed, CPU s | "
-        "index, KB | a page, KB |"
+        head(
+            "actors | first time, CPU s | nothing changed, CPU s | one actor "
+            "changed, CPU s | index, KB | a page, KB"
+        ),
+        flush=True,
     )
-    print("|---|---|---|---|---|---|", flush=True)
     for count in arguments.actors:
         with tempfile.TemporaryDirectory() as temporary:
             root, pages = Path(temporary) / "actors", Path(temporary) / "pages"

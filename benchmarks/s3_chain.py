@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from _common import head
 from upath import UPath
 
 from avatar_pipeline.actors.store import ActorStore
@@ -52,7 +53,7 @@ def main() -> None:
             f"s3://{BUCKET}/actors", f"s3://{BUCKET}/exports", place / "home_s3"
         )
         kinds = Counter(request.split()[0] for request in requests_in(place))
-    print("| store | seconds | requests |\n|---|---|---|")
+    print(head("store | seconds | requests"))
     print(f"| disk | {on_disk:.0f} | |")
     print(
         f"| S3 | {in_bucket:.0f} | {sum(kinds.values())}: "

@@ -13,10 +13,8 @@ Retry-After, or when a connection breaks.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
-import platform
 import random
 import socket
 import subprocess
@@ -29,6 +27,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+from _common import command_line, head, machine, quantile
 
 PROJECT = Path(__file__).parents[1]
 PICTURE = {"prompt": "portrait of a 30 year old woman with brown hair", "width": 512, "height": 512}
@@ -177,12 +176,11 @@ async def load(url: str, process: int, clients: int, seconds: float) -> tuple[Se
 def table(seen: Seen, took: float, clients: int, seconds: float) -> str:
     """Markdown."""
     lines = [
-        f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}; {clients} clients "
+        f"{machine()}; {clients} clients "
         f"for {seconds:g} s; "
         f"the last job was finished after {took:.0f} s.",
         "",
-        "| request | status | answers | p50 s | p95 s | p99 s | longest s |",
-        "|---|---|---|---|---|---|---|",
+        head("request | status | answers | p50 s | p95 s | p99 s | longest s"),
     ]
     for (name, status), times in sorted(seen.answers.items()):
         found = [f"{quantile(times, share):.2f}" for share in (0.5, 0.95, 0.99, 1.0)]
@@ -206,15 +204,9 @@ def table(seen: Seen, took: float, clients: int, seconds: float) -> str:
     return "\n".join(lines)
 
 
-def quantile(times: list[float], share: float) -> float:
-    """The smallest value that so many are not above."""
-    ordered = sorted(times)
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
-
-
 def main() -> None:
     """Start a server on folders of its own, load it, print the table."""
-    options = argparse.ArgumentParser(description=__doc__)
+    options = command_line(__doc__)
     options.add_argument("--clients", type=int, default=50)
     options.add_argument("--seconds", type=float, default=60.0)
     given = options.parse_args()

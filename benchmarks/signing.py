@@ -25,6 +25,8 @@ from PIL import Image
 
 os.environ["DAGSTER_HOME"] = tempfile.mkdtemp()  # a pair of its own, before anything asks for one
 
+from _common import head
+
 from avatar_pipeline.content_credentials import watermark
 from avatar_pipeline.content_credentials.sign import Origin, sign
 from avatar_pipeline.content_credentials.verify import verify
@@ -65,10 +67,11 @@ def cost() -> bool:
         f"{1000 * (time.process_time() - start):.0f} ms.\n"
     )
     print(
-        "| picture | pixels | KB | encoding, ms | signing: median, ms | 95 %, ms | of the "
-        "encoding | bytes more |"
+        head(
+            "picture | pixels | KB | encoding, ms | signing: median, ms | 95 %, ms "
+            "| of the encoding | bytes more"
+        )
     )
-    print("|---|---|---|---|---|---|---|---|")
     within = True
     for format in ("jpg", "png", "webp"):
         for size in ((128, 128), (512, 512), (1024, 1024), (1024, 1536), (2048, 2048)):
@@ -129,7 +132,7 @@ def marks() -> None:
     ]
     print(
         f"Watermark: {min(noise):.1f} to {max(noise):.1f} dB PSNR at 1024 pixels, {costs:.0f} ms. "
-        f"Found from {watermark.FOUND:g} on.\n"
+        f"Found from {watermark.DETECTION_SIGMAS:g} on.\n"
     )
 
     def saved(image: Image.Image, format: str, quality: int) -> Image.Image:
@@ -152,11 +155,11 @@ def marks() -> None:
         "cropped by 2 % on each side": lambda image: image.crop((20, 20, 1004, 1004)),
         "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     }
-    print("| what was done to it | least of eight, standard deviations | found in |")
-    print("|---|---|---|")
+    print(head("what was done to it | least of eight, standard deviations | found in"))
     for name, way in ways.items():
         told = [watermark.strength(way(image)) for image in marked]
-        print(f"| {name} | {min(told):.1f} | {sum(one >= watermark.FOUND for one in told)} of 8 |")
+        found = sum(one >= watermark.DETECTION_SIGMAS for one in told)
+        print(f"| {name} | {min(told):.1f} | {found} of 8 |")
     every = [
         watermark.strength(tile)
         for number in range(1, 11)
@@ -164,7 +167,7 @@ def marks() -> None:
     ]
     print(
         f"| never marked, {len(every)} photographs (the most) | {max(every):.1f} | "
-        f"{sum(one >= watermark.FOUND for one in every)} |\n"
+        f"{sum(one >= watermark.DETECTION_SIGMAS for one in every)} |\n"
     )
 
 

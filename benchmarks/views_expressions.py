@@ -9,13 +9,15 @@ not drawn, or when what it cannot draw is not said in a warning.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any, get_args
 
+from _common import command_line, head
+
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.imaging.images import contact_sheet, encode_png
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.pipeline.models import Tools
 from avatar_pipeline.tasks import draw
 from avatar_pipeline.tasks.draw_prompts import Expression, View
@@ -29,7 +31,7 @@ PROMPT = (
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser()
+    parser = command_line(__doc__)
     parser.add_argument("--count", type=int, default=6)
     parser.add_argument("--sheet", type=Path, help="where to save the pictures")
     options = parser.parse_args()
@@ -39,7 +41,7 @@ def main() -> None:
         ("views", get_args(View), "yaw"),
         ("expressions", get_args(Expression), "mouth_opening"),
     ):
-        print(f"| `{field}` | {measure} | faces | warnings |\n|---|---|---|---|")
+        print(head(f"`{field}` | {measure} | faces | warnings"))
         for name in names:
             asked: dict[str, Any] = {field: [name]}
             params = draw.Params(

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 
 def find_actor(text: str, store: ActorStore) -> ActorName | None:
-    """The actor whose alias or name stands in the text; of several, the one with the longest. None
-    when there is none.
+    """Return the actor whose alias or name stands in the text; of several, the one with the
+    longest. None when there is none.
 
     Whole words count, in upper or lower case. Raises ActorError when two actors have the alias that
     was found.
@@ -45,8 +45,8 @@ def find_actor(text: str, store: ActorStore) -> ActorName | None:
 
 
 def replace_aliases(text: str, spec: ActorSpec, words: str) -> str | None:
-    """The text with every alias and the name of the actor replaced by `words`; None when it holds
-    none of them.
+    """Return the text with every alias and the name of the actor replaced by `words`; None when it
+    holds none of them.
 
     An article before it goes along: "a" stands in the new words, where they need one.
     """
@@ -80,7 +80,7 @@ def _aliases(store: ActorStore, name: ActorName) -> tuple[str, ...]:
 def _read(
     store: ActorStore, path: UPath, name: ActorName, version: tuple[float, int]
 ) -> tuple[str, ...]:
-    """version: of the file, so that it is read again when it has changed. Most files have no
-    aliases, and are not parsed.
+    """Return the name and aliases in an actor.yaml. version: of the file, so that it is read again
+    when it has changed. Most files have no aliases, and are not parsed.
     """
     return tuple(store.spec(name).aliases) if "aliases" in path.read_text(encoding="utf-8") else ()

@@ -29,7 +29,9 @@ class CheckpointFile:
         self.path = path
 
     def load(self) -> bytes | None:
-        """What was saved last, None when nothing was. Raises StoreError when it cannot be read."""
+        """Return what was saved last, None when nothing was. Raises StoreError when it cannot be
+        read.
+        """
         try:
             return read_whole(self.path)
         except FileNotFoundError:
@@ -53,7 +55,7 @@ class CheckpointFile:
         write_atomic(self.path, data)
 
     def clear(self) -> None:
-        """Forget it."""
+        """Remove what was saved."""
         self._remove_leftovers()
         self.path.unlink(missing_ok=True)
 

@@ -23,7 +23,8 @@ def create_actor(
     likeness: str,
     framing: str,
 ) -> tuple[UPath, list[str]]:
-    """Returns the folder, and warnings about the description.
+    """Make the actor's folder with its actor.yaml; returns the folder, and warnings about the
+    description.
 
     Raises ActorError when the actor exists or a field is not usable, and PhotoError when `photos`
     is no folder with photographs. Nothing is left behind then.

@@ -2,7 +2,7 @@
 warnings with examples.
 
 A word list knows no grammar and not every word. It warns, therefore, and never refuses; only a
-description of a single word, with no photograph to make up for it, is refused, because nobody could
+description of a single word, with no photograph to make up for it, is refused, because no one could
 say who should be drawn.
 """
 
@@ -51,7 +51,7 @@ STYLISED = """
     alien robot android cyborg fantasy painting painted drawing drawn sketch illustration watercolor
     watercolour render rendered 3d cgi stylized stylised cyberpunk steampunk
 """
-# "black hair" tells a hair colour and no appearance: such pairs are left out before appearance is
+# "black hair" names a hair colour and no appearance: such pairs are left out before appearance is
 # looked for.
 COLOURED = re.compile(
     r"\b(?:black|white|brown)\s+(?:\w+\s+)?"
@@ -61,8 +61,8 @@ AGE = re.compile(r"\b(?:[1-9]|[1-9]\d|1[01]\d)(?:s|yo)?\b")
 
 
 def check_description(text: str) -> list[str]:
-    """What a description lacks: an empty list, or one warning for each fault, each with a better
-    example.
+    """Return what a description lacks: an empty list, or one warning for each fault, each with a
+    better example.
     """
     words = re.findall(r"[a-z0-9'-]+", text.lower())
     if not words:
@@ -111,7 +111,7 @@ def require_description(text: str, *, where: str = "description") -> None:
 
 
 def _missing(text: str) -> list[tuple[str, str]]:
-    """What of the four guidelines the words do not answer: (what, an example of it)."""
+    """Return the guidelines, of four, that the words do not answer: (what, an example of it)."""
     missing = []
     known = _words(text)
     if not _words(COLOURED.sub(" ", text.lower())) & _set(APPEARANCE):
@@ -126,7 +126,7 @@ def _missing(text: str) -> list[tuple[str, str]]:
 
 
 def _words(text: str) -> set[str]:
-    """The words in lower case; "fair-skinned" counts as it stands and by its parts."""
+    """Return the words in lower case; "fair-skinned" counts as it stands and by its parts."""
     words = re.findall(r"[a-z0-9'-]+", text.lower())
     return set(words) | {part for word in words for part in word.split("-")}
 

@@ -13,8 +13,8 @@ from avatar_pipeline.core.errors import ActorError
 
 
 def with_values(text: str, values: Mapping[str, Any], *, name: str) -> str:
-    """The text of a YAML mapping with `values` in it; a mapping among them is entered, value by
-    value.
+    """Return the text of a YAML mapping with `values` in it; a mapping among them is entered, value
+    by value.
 
     What says the same already stays as it is written; a value that is not there yet comes last, at
     the top level, or first, below it.
@@ -50,7 +50,7 @@ def _with_value(text: str, path: tuple[str, ...], value: Any) -> str:
         present = yaml.safe_load(text)
         for label in path[: depth + 1]:
             present = present[label]
-        # A mapping in braces, or nothing where one should be, is written anew as a whole.
+        # A mapping in braces, or nothing where one should be, is written again as a whole.
         new = _merged(present or {}, rest) if isinstance(rest, dict) else rest
         if new == present and type(new) is type(present):
             return text
@@ -71,7 +71,7 @@ def _with_entry(text: str, mapping: yaml.MappingNode, key: str, value: Any, *, t
 
 
 def _flow(value: Any) -> str:
-    """A value on one line, as YAML that holds within braces too."""
+    """Return a value on one line, as YAML that holds within braces too."""
     line = yaml.safe_dump(
         [value], default_flow_style=True, allow_unicode=True, width=float("inf"), sort_keys=False
     )

@@ -24,14 +24,14 @@ TEMPORARY = ".*.tmp"
 
 
 def local(path: UPath) -> Path | None:
-    """The path as an ordinary one when it lies on a local (or mounted) disk; None in an object
-    store.
+    """Return the path as an ordinary one when it lies on a local (or mounted) disk; None in an
+    object store.
     """
     return Path(path.path) if path.protocol in ("", "file", "local") else None
 
 
 def shared(location: UPath | Path | str) -> UPath:
-    """A path or URL as a path on which writes of other machines are seen at once.
+    """Return a path or URL as a path on which writes of other machines are seen at once.
 
     fsspec keeps listings of object stores in memory and would show a long-lived process, such as a
     code server, old ones.
@@ -41,9 +41,9 @@ def shared(location: UPath | Path | str) -> UPath:
 
 
 @contextmanager
-def answering(path: UPath) -> Iterator[None]:
-    """What an object store's client raises when the store is not there, or refuses, as a StoreError
-    that names the place.
+def store_errors(path: UPath) -> Iterator[None]:
+    """Raise what an object store's client raises, when the store is not there or refuses, as a
+    StoreError that names the place.
     """
     try:
         yield
@@ -61,8 +61,8 @@ def answering(path: UPath) -> Iterator[None]:
 
 
 def read_whole(path: UPath) -> bytes:
-    """The content of a file, in one request to an object store. Raises OSError, FileNotFoundError
-    when there is none.
+    """Return the content of a file, in one request to an object store. Raises OSError,
+    FileNotFoundError when there is none.
     """
     if local(path) is not None:
         return path.read_bytes()
@@ -71,8 +71,8 @@ def read_whole(path: UPath) -> bytes:
 
 
 def write_atomic(path: UPath, data: bytes) -> None:
-    """Write a file whole: whoever reads it, or restarts after a crash, finds the old content or the
-    new.
+    """Write a file whole: a program that reads it, or restarts after a crash, finds the old content
+    or the new.
 
     On a disk: written beside, flushed, renamed. An object store's put is atomic by itself. Parent
     folders are created. Raises StoreError when the disk is full, read-only or gone; then the old
@@ -85,7 +85,7 @@ def write_atomic(path: UPath, data: bytes) -> None:
 
 
 def unwritable(path: UPath | Path, error: OSError) -> StoreError:
-    """An error of the disk below `path` as the error that says what to do."""
+    """Return an error of the disk below `path` as the error that says what to do."""
     return StoreError(
         explain_os(error, path)
         or f"{path} cannot be read or written: {error}. {KEPT} Mend that, then run it again."
@@ -126,8 +126,8 @@ def sync_folder(folder: UPath) -> None:
 
 
 def put_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Give a local folder exactly these files, all at once: whoever looks, or restarts after a
-    crash, finds the old set or the new.
+    """Give a local folder exactly these files, all at once: a program that reads them, or restarts
+    after a crash, finds the old set or the new.
 
     Written beside and exchanged where the system can exchange two names (Linux, except on network
     disks); elsewhere the old folder is moved away first, so that a crash in that instant leaves no
@@ -167,8 +167,8 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def files_below(folder: UPath) -> dict[str, UPath]:
-    """Every file in a folder and its subfolders, by relative name ("held_out/0001.png"); empty when
-    there is no folder.
+    """Return every file in a folder and its subfolders, by relative name ("held_out/0001.png");
+    empty when there is no folder.
     """
     names = (
         PurePosixPath(found).relative_to(PurePosixPath(folder.path))
@@ -178,8 +178,8 @@ def files_below(folder: UPath) -> dict[str, UPath]:
 
 
 def files_in(folder: UPath) -> list[UPath]:
-    """The files in a folder itself, sorted by name, in one request to an object store; empty when
-    there is no folder.
+    """Return the files in a folder itself, sorted by name, in one request to an object store; empty
+    when there is no folder.
     """
     path = local(folder)
     if path is not None:

@@ -50,8 +50,8 @@ class Photo:
 
 
 def load_photos(actor_dir: UPath, spec: ActorSpec) -> list[Photo]:
-    """The photographs in the actor's folder photos/, sorted by name; none for an actor of words
-    only (photos: none).
+    """Return the photographs in the actor's folder photos/, sorted by name; none for an actor of
+    words only (photos: none).
 
     Consent is checked before the folder is looked at. Raises ActorError when a real person's
     consent is missing, and PhotoError when the folder is missing or holds no photograph, or a
@@ -126,8 +126,8 @@ def import_openpeople(person: str, photos_dir: UPath) -> int:
 
 
 def photographs(folder: UPath) -> list[UPath]:
-    """The photographs in a folder, sorted by name; hidden files, texts and subfolders are passed
-    over.
+    """Return the photographs in a folder, sorted by name; hidden files, texts and subfolders are
+    passed over.
 
     Raises PhotoError for a picture of a type that is not read, such as HEIC.
     """

@@ -1,12 +1,13 @@
-"""What has changed in the actor store since the last look, told from names, sizes and times: no
+"""What has changed in the actor store since the last check, by names, sizes and times: no
 file is opened.
 
 A sweep asks the file system for the entries of two folders per actor, the actor's own and photos/.
 An object store is asked for all its keys at once, which costs in proportion to all that it holds.
 
-Which files count as still: those whose size, time and inode were the same at an earlier look SETTLE
-seconds ago, and, on a disk, those whose inode was last touched (ctime) SETTLE seconds ago. Size and
-mtime alone would not do: `cp -p` and `rsync -t` give a copy the old time. A stalled copy may look
+Which files count as still: those whose size, time and inode were the same at an earlier check
+SETTLE_S seconds ago, and, on a disk, those whose inode was last touched (ctime) SETTLE_S seconds
+ago. Size and
+mtime alone would not do: `cp -p` and `rsync -t` give a copy the old time. A stalled copy may seem
 still for minutes; `is_whole` finds those whose end is missing, by the formats' own end marks.
 """
 
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from avatar_pipeline.actors.files import answering, local
+from avatar_pipeline.actors.files import local, store_errors
 from avatar_pipeline.actors.name import PATTERN
 from avatar_pipeline.actors.photos import EXTENSIONS, OTHER_PICTURES
 from avatar_pipeline.actors.store import ActorStore
@@ -28,17 +29,17 @@ from avatar_pipeline.core.errors import StoreError
 # Seconds without a change after which a file counts as copied. A copy that is under way writes many
 # times a second, also to a slow disk; the caches of network file systems (NFS: 3 to 60 s for
 # attributes, mostly 3) may show it late.
-SETTLE = 10.0
-# Seconds after which a picture without an end is taken as it is: then nobody is copying, it is
+SETTLE_S = 10.0
+# Seconds after which a picture without an end is taken as it is: then no copy is under way, it is
 # damaged, and the run will say so.
-UNFINISHED = 600.0
+UNFINISHED_S = 600.0
 PICTURES = (*EXTENSIONS, *OTHER_PICTURES)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One actor at one look. fingerprint: changes with any file that people provide. touched: the
-    latest ctime, seconds since 1970.
+class ActorFingerprint:
+    """One actor's folder at one moment. fingerprint: changes with any file that people provide.
+    touched: the latest ctime, seconds since 1970.
 
     has_spec: whether there is an actor.yaml.
     """
@@ -48,8 +49,8 @@ class Seen:
     has_spec: bool
 
 
-def sweep(store: ActorStore) -> dict[str, Seen]:
-    """Every actor's folder, by name. Raises StoreError when the root is missing."""
+def scan_all(store: ActorStore) -> dict[str, ActorFingerprint]:
+    """Return every actor's folder, by name. Raises StoreError when the root is missing."""
     root = local(store.root)
     if root is None:
         return _sweep_keys(store)
@@ -67,15 +68,15 @@ def sweep(store: ActorStore) -> dict[str, Seen]:
     return {folder.name: _look(Path(folder.path)) for folder in folders}
 
 
-def look(store: ActorStore, actor: str) -> Seen:
-    """One actor's folder; of an actor in an object store, too."""
+def scan_actor(store: ActorStore, actor: str) -> ActorFingerprint:
+    """Return one actor's folder; of an actor in an object store, too."""
     folder = local(store.actor_dir(actor))
     return _look(folder) if folder is not None else _sweep_keys(store, actor).get(actor, _seen([]))
 
 
 def is_whole(data: bytes) -> bool:
-    """Whether a picture has its end: JPEG's EOI after the last scan, PNG's IEND, the length that
-    WebP announces. Others pass.
+    """Return whether a picture has its end: JPEG's EOI after the last scan, PNG's IEND, the length
+    that WebP announces. Others pass.
     """
     if data.startswith(b"\xff\xd8"):
         return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
@@ -86,7 +87,7 @@ def is_whole(data: bytes) -> bool:
     return bool(data.strip(b"\0"))  # a file that was given its length first, and its content later
 
 
-def _look(folder: Path) -> Seen:
+def _look(folder: Path) -> ActorFingerprint:
     entries = []
     for below in (folder, folder / "photos"):
         try:
@@ -109,8 +110,8 @@ def _look(folder: Path) -> Seen:
 
 
 def _counts(name: str, *, in_photos: bool) -> bool:
-    """Files that people provide. Hidden ones are left out (rsync writes .NAME.XXXXXX first), and in
-    photos/ all that is no picture
+    """Return whether people provide this file. Hidden ones are left out (rsync writes .NAME.XXXXXX
+    first), and in photos/ all that is no picture
 
     by its name: browsers and copiers add .part, .crdownload, .filepart or .tmp while they write.
     """
@@ -119,9 +120,9 @@ def _counts(name: str, *, in_photos: bool) -> bool:
     )
 
 
-def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, Seen]:
+def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, ActorFingerprint]:
     folder = store.root / actor if actor else store.root
-    with answering(folder):
+    with store_errors(folder):
         found = folder.fs.find(folder.path, detail=True)
     root = PurePosixPath(store.root.path)
     entries: dict[str, list[tuple[Any, ...]]] = {}
@@ -150,10 +151,10 @@ def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, Seen]:
     return {name: _seen(states) for name, states in entries.items()}
 
 
-def _seen(entries: Iterable[tuple[Any, ...]]) -> Seen:
+def _seen(entries: Iterable[tuple[Any, ...]]) -> ActorFingerprint:
     found = sorted(entries)
     text = "\n".join(f"{name} {size} {time} {inode}" for name, size, time, inode, _ in found)
-    return Seen(
+    return ActorFingerprint(
         hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
         max((touched for *_, touched in found), default=0.0),
         any(name == "actor.yaml" for name, *_ in found),

@@ -1,4 +1,4 @@
-"""The actor store: every actor's files, every version of them, each with the manifest that tells
+"""The actor store: every actor's files, every version of them, each with the manifest that records
 where it comes from.
 
     {root}/{actor}/actor.yaml, photos/               what people provide
@@ -16,7 +16,7 @@ where it comes from.
     it, .json: by whom
 
 A version exists if and only if its manifest.json exists, which is written last; then the asset's
-own folder, whose manifest.json tells which version is the current one, is exchanged whole. A writer
+own folder, whose manifest.json names which version is the current one, is exchanged whole. A writer
 that is killed leaves the old state, and temporary files that the next publish removes.
 
 The limits: an object store has no lock here. Two runs of one actor are then not kept apart: both do
@@ -42,7 +42,6 @@ from avatar_pipeline.actors.checkpoints import FOLDER, CheckpointFile
 from avatar_pipeline.actors.consent.record import refuse_revoked
 from avatar_pipeline.actors.files import (
     TEMPORARY,
-    answering,
     files_below,
     files_in,
     local,
@@ -50,6 +49,7 @@ from avatar_pipeline.actors.files import (
     read_whole,
     remove_empty_folders,
     shared,
+    store_errors,
     sync_folder,
     unwritable,
     write_atomic,
@@ -74,8 +74,8 @@ logger = logging.getLogger(__name__)
 
 
 def data_root() -> UPath:
-    """Where the actors lie: the variable AVATAR_DATA (a path, or a URL such as s3://bucket/actors),
-    else data/actors.
+    """Return where the actors lie: the variable AVATAR_DATA (a path, or a URL such as
+    s3://bucket/actors), else data/actors.
     """
     chosen = os.environ.get(ROOT_VARIABLE)
     return UPath(chosen) if chosen else UPath(Path(__file__).parents[2] / "data" / "actors")
@@ -90,8 +90,8 @@ class ActorStore:
         self.root: UPath = root if path is None else UPath(path.resolve())
 
     def actor_dir(self, name: str) -> UPath:
-        """The actor's folder, whether it exists or not. Raises ActorError for a bad name, or a link
-        that leads out.
+        """Return the actor's folder, whether it exists or not. Raises ActorError for a bad name, or
+        a link that leads out.
         """
         folder = self.root / ActorName(name)
         if not folder.resolve().is_relative_to(self.root.resolve()):
@@ -101,10 +101,10 @@ class ActorStore:
         return folder
 
     def names(self) -> list[ActorName]:
-        """The actors, sorted: every folder with an actor.yaml. Raises StoreError when the root is
-        missing.
+        """Return the actors, sorted: every folder with an actor.yaml. Raises StoreError when the
+        root is missing.
         """
-        with answering(self.root):
+        with store_errors(self.root):
             return self._names()
 
     def _names(self) -> list[ActorName]:
@@ -124,11 +124,11 @@ class ActorStore:
         return sorted(names)
 
     def spec(self, name: str) -> ActorSpec:
-        """The actor's validated actor.yaml. Raises ActorError for an unknown actor or a bad
+        """Return the actor's validated actor.yaml. Raises ActorError for an unknown actor or a bad
         file.
         """
         path = self.actor_dir(name) / "actor.yaml"
-        with answering(path):
+        with store_errors(path):
             there = path.is_file()
         if not there:
             known = ", ".join(self.names()) or "none"
@@ -139,7 +139,7 @@ class ActorStore:
         return load_spec(path, ActorName(name))
 
     def photos(self, name: str) -> list[Photo]:
-        """The actor's photographs, as `load_photos` gives them, consent checked first.
+        """Return the actor's photographs, as `load_photos` gives them, consent checked first.
 
         The pictures of a synthetic person (photos: openpeople:...) are copied into photos/ at the
         first call.
@@ -209,16 +209,16 @@ class ActorStore:
         sync_folder(current)
 
     def checkpoint(self, name: str, asset: str) -> CheckpointFile:
-        """The place for the state of a stage that is under way; `publish` clears it."""
+        """Return the place for the state of a stage that is under way; `publish` clears it."""
         return CheckpointFile(self._asset_dir(name, asset).parent / FOLDER / f"{asset}.safetensors")
 
     def has(self, name: str, asset: str) -> bool:
-        """Whether the actor has a current version of the asset."""
+        """Return whether the actor has a current version of the asset."""
         return (self._asset_dir(name, asset) / MANIFEST).is_file()
 
     def current(self, name: str, asset: str) -> Manifest:
-        """The manifest of the asset's current version. Raises StoreError when the asset was never
-        materialized, or is damaged.
+        """Return the manifest of the asset's current version. Raises StoreError when the asset was
+        never materialized, or is damaged.
         """
         path = self._asset_dir(name, asset) / MANIFEST
         if not path.is_file():
@@ -229,14 +229,14 @@ class ActorStore:
         return _load_manifest(path, name, asset)
 
     def version(self, name: str, asset: str, digest: str) -> Manifest | None:
-        """The manifest of one version, None when there is none; the others, which may be damaged,
-        are not looked at.
+        """Return the manifest of one version, None when there is none; the others, which may be
+        damaged, are not looked at.
         """
         path = self._versions_dir(name, asset) / digest / MANIFEST
         return _load_manifest(path, name, asset) if path.is_file() else None
 
     def versions(self, name: str, asset: str) -> list[Manifest]:
-        """The manifests of all versions of an asset, newest first."""
+        """Return the manifests of all versions of an asset, newest first."""
         folder = self._versions_dir(name, asset)
         if not folder.is_dir():
             return []
@@ -247,8 +247,8 @@ class ActorStore:
         )
 
     def readable_versions(self, name: str, asset: str) -> tuple[list[Manifest], dict[str, str]]:
-        """As `versions`, but damage hides nothing else: the manifests that can be read, and by
-        folder what is wrong with the others.
+        """Return as `versions`, but damage hides nothing else: the manifests that can be read, and
+        by folder what is wrong with the others.
         """
         folder = self._versions_dir(name, asset)
         manifests, damaged = [], {}
@@ -265,19 +265,19 @@ class ActorStore:
         ), damaged
 
     def manifest_file(self, name: str, asset: str, digest: str) -> UPath:
-        """Where a version's manifest lies, whether it is there or not."""
+        """Return where a version's manifest lies, whether it is there or not."""
         return self._versions_dir(name, asset) / digest / MANIFEST
 
     def restored_file(self, name: str, asset: str) -> UPath:
-        """Where avatar_pipeline.history.restorations keeps what was made current again."""
+        """Return where avatar_pipeline.history.restorations keeps what was made current again."""
         return self._versions_dir(name, asset) / "restored.json"
 
     @contextmanager
     def writing(self, name: str) -> Iterator[None]:
-        """Have the actor to oneself: no run works on it, nobody else restores or prunes. What
+        """Hold the actor alone: no run works on it, no other process restores or prunes. What
         `make_current` and `remove` want held.
         """
-        with self.turn(name, "history", logger.warning), self._lock(ActorName(name)):
+        with self.actor_lock(name, "history", logger.warning), self._lock(ActorName(name)):
             yield
 
     def make_current(self, manifest: Manifest, files: Mapping[str, bytes]) -> None:
@@ -311,8 +311,8 @@ class ActorStore:
             self._remove_unfinished(ActorName(name), asset)
 
     def read(self, manifest: Manifest, file: str) -> bytes:
-        """The content of one file of a version, its sha256 verified. Raises StoreError when it is
-        missing or was altered.
+        """Return the content of one file of a version, its sha256 verified. Raises StoreError when
+        it is missing or was altered.
         """
         again = f"materialize again: {_command(manifest.actor, manifest.asset)}"
         if file not in manifest.files:
@@ -339,7 +339,7 @@ class ActorStore:
         return data
 
     def read_all(self, manifest: Manifest) -> dict[str, bytes]:
-        """All files of a version by name, verified as `read` does."""
+        """Return all files of a version by name, verified as `read` does."""
         return {file: self.read(manifest, file) for file in manifest.files}
 
     def _asset_dir(self, name: str, asset: str) -> UPath:
@@ -353,26 +353,26 @@ class ActorStore:
         return self._asset_dir(name, asset).parent / "versions" / asset
 
     def receipts_folder(self) -> UPath:
-        """Where receipts of revocations are."""
+        """Return where receipts of revocations are."""
         return self.root / ".revocations"
 
     def receipt_files(self) -> list[tuple[str, UPath]]:
-        """All receipts of revocations, each with the actor's name; temporary files of their writers
-        are left out.
+        """Return all receipts of revocations, each with the actor's name; temporary files of their
+        writers are left out.
         """
         found = [(RECEIPT.fullmatch(path.name), path) for path in files_in(self.receipts_folder())]
         return [(match[1], path) for match, path in found if match]
 
     @contextmanager
-    def turn(
+    def actor_lock(
         self, name: str, work: str = "", log: Callable[[str], None] = logger.info
     ) -> Iterator[float]:
         """Work on this actor alone while the block runs; yields the seconds that were waited for
         it.
 
-        work: what for, for those who wait. Stages read, checkpoint and publish within it; whoever
-        wants a pool's slot takes that before, and the device after. Raises StoreError when the lock
-        cannot be made. An object store has no such lock.
+        work: what for, for those who wait. Stages read, checkpoint and publish within it; a run
+        that wants a pool's slot takes that before, and the device after. Raises StoreError when the
+        lock cannot be made. An object store has no such lock.
         """
         path = self._lock_path(ActorName(name), "turn.lock")
         if path is None:
@@ -382,11 +382,15 @@ class ActorStore:
             yield waited
 
     def consent_lock(self, name: str) -> Path | None:
-        """What whoever changes an actor's consent record holds; None in an object store."""
+        """Return the lock that a change of an actor's consent record holds; None in an object
+        store.
+        """
         return self._lock_path(ActorName(name), "consent.lock")
 
     def _lock_path(self, name: ActorName, suffix: str) -> Path | None:
-        """A lock outside of the actor's folder, which may be deleted; None in an object store."""
+        """Return a lock outside of the actor's folder, which may be deleted; None in an object
+        store.
+        """
         root = local(self.root)
         if root is None:
             return None
@@ -398,7 +402,7 @@ class ActorStore:
 
     @contextmanager
     def _lock(self, name: ActorName) -> Iterator[None]:
-        """One writer for each actor, across processes."""
+        """Hold the actor's lock of writers, across processes."""
         path = self._lock_path(name, "lock")
         if path is None:
             yield
@@ -418,7 +422,7 @@ class ActorStore:
 
     @contextmanager
     def _written(self, folder: UPath) -> Iterator[None]:
-        """What the disk refuses while the block writes below `folder`, as StoreError."""
+        """Raise what the disk refuses while the block writes below `folder` as StoreError."""
         try:
             yield
         except OSError as error:
@@ -443,7 +447,7 @@ class ActorStore:
 
 
 def _holds(folder: UPath, files: Mapping[str, bytes]) -> bool:
-    """Whether the folder has exactly these files beside its manifest."""
+    """Return whether the folder has exactly these files beside its manifest."""
     present = files_below(folder)
     return present.keys() - {MANIFEST} == files.keys() and all(
         present[file].read_bytes() == data for file, data in files.items()
@@ -470,7 +474,7 @@ def _fill(folder: UPath, files: Mapping[str, bytes]) -> None:
 
 
 def _load_manifest(path: UPath, name: str, asset: str) -> Manifest:
-    """A manifest that fits its place, and whose digest is that of its files."""
+    """Return a manifest that fits its place, and whose digest is that of its files."""
     try:
         text = read_whole(path)
     except OSError as error:

@@ -32,8 +32,8 @@ WALL_TOLERANCE = 16.0
 
 
 def vary(sample: Sample, rng: random.Random, plain: bool) -> Sample:
-    """A variation of `sample`: mirrored or not; unless `plain`, with another light, wall or hair
-    colour.
+    """Return a variation of `sample`: mirrored or not; unless `plain`, with another light, wall or
+    hair colour.
     """
     image, shows, person = sample.image, sample.shows, sample.person
     if (
@@ -102,8 +102,8 @@ def _repaint_wall(
 
 
 def _shading(image: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The wall's smooth shading, (H, W, 3) float32: a quadratic surface through the pixels that are
-    near the `first` guess of it.
+    """Return the wall's smooth shading, (H, W, 3) float32: a quadratic surface through the pixels
+    that are near the `first` guess of it.
     """
     height, width = image.shape[:2]
     y, x = np.mgrid[0:height:8, 0:width:8].astype(np.float32)

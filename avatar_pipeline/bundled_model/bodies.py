@@ -29,8 +29,8 @@ SCALE = 2
 
 
 def body_pictures(analyzer: FaceAnalyzer, people: Sequence[str] = TRAINED) -> list[Sample]:
-    """Full-body pictures at SCALE times 512x768, and half-body pictures at 512x768, of each of
-    `people`.
+    """Return full-body pictures at SCALE times 512x768, and half-body pictures at 512x768, of each
+    of `people`.
     """
     samples = []
     for name in people:
@@ -51,7 +51,7 @@ def body_pictures(analyzer: FaceAnalyzer, people: Sequence[str] = TRAINED) -> li
 
 
 def body_morphs(samples: Sequence[Sample], analyzer: FaceAnalyzer, seed: int) -> Iterator[Sample]:
-    """The same bodies with mixed faces, for every ordered pair of people."""
+    """Yield the same bodies with mixed faces, for every ordered pair of people."""
     rng = random.Random(seed)
     by_origin = {sample.origin: sample for sample in samples}
     for canvas_name, face_name in itertools.permutations(TRAINED, 2):
@@ -65,7 +65,7 @@ def body_morphs(samples: Sequence[Sample], analyzer: FaceAnalyzer, seed: int) ->
 
 
 def shrunk(sample: Sample) -> Sample:
-    """The sample at its final 512x768."""
+    """Return the sample at its final 512x768."""
     import cv2
 
     if sample.image.shape[0] == HEIGHT:
@@ -75,8 +75,8 @@ def shrunk(sample: Sample) -> Sample:
 
 
 def full_body(picture: np.ndarray) -> np.ndarray:
-    """The whole (H, W, 3) uint8 picture at SCALE x 512x768: its height is kept, its sides are cut
-    or continued by their mirror image.
+    """Return the whole (H, W, 3) uint8 picture at SCALE x 512x768: its height is kept, its sides
+    are cut or continued by their mirror image.
     """
     import cv2
 
@@ -95,7 +95,7 @@ def full_body(picture: np.ndarray) -> np.ndarray:
 
 
 def _laid_over(face: Sample, canvas: Sample) -> Sample:
-    """`face` with its picture moved so that its head lies where that of `canvas` is."""
+    """Return `face` with its picture moved so that its head lies where that of `canvas` is."""
     import cv2
 
     matrix = similarity(eyes_and_mouth(face.landmarks), eyes_and_mouth(canvas.landmarks))

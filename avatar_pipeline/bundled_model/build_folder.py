@@ -24,8 +24,8 @@ INPUTS = "denoiser_inputs.json"
 
 
 def version_of(build: Path, asset: str) -> str:
-    """The version of what an asset of RESULTS left: the data set's own digest, or that of the
-    weights.
+    """Return the version of what an asset of RESULTS left: the data set's own digest, or that of
+    the weights.
 
     Raises StoreError when it is not there.
     """
@@ -51,22 +51,22 @@ def version_of(build: Path, asset: str) -> str:
 
 def prepare_denoiser(build: Path, inputs: Mapping[str, str]) -> str:
     """Make sure that a training resumes only what was begun on the same `inputs` (asset to
-    version); tells what was set aside.
+    version); returns what was set aside, in words.
 
     Latents of other inputs are removed, since they are made again; a checkpoint of other or unknown
     inputs took hours, and is kept under another name.
     """
-    record, checkpoint, told = build / INPUTS, build / "denoiser.pt", ""
+    record, checkpoint, notice = build / INPUTS, build / "denoiser.pt", ""
     if not record.exists() or json.loads(record.read_text()) != dict(inputs):
         (build / "latents.pt").unlink(missing_ok=True)
         if checkpoint.exists():
             aside = checkpoint.with_name(f"denoiser-{sha256_file(checkpoint)[:8]}.pt")
             checkpoint.replace(aside)
-            told = (
+            notice = (
                 f"The checkpoint there was not trained on these inputs: it is {aside.name} now, "
-                "and training begins anew."
+                "and training starts again."
             )
         history = build / "denoiser_history.jsonl"
         history.unlink(missing_ok=True)
         record.write_text(json.dumps(dict(inputs), indent=1))
-    return told
+    return notice

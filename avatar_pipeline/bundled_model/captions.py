@@ -139,8 +139,8 @@ class Caption:
 
 
 def mix(canvas: Person, face: Person, share: float) -> Person:
-    """Attributes of a morph: `canvas` keeps its hair and skin, `face` contributes `share` (0-1) of
-    the face.
+    """Return attributes of a morph: `canvas` keeps its hair and skin, `face` contributes `share`
+    (0-1) of the face.
     """
     if share < 0.35:
         return canvas
@@ -159,7 +159,7 @@ def mix(canvas: Person, face: Person, share: float) -> Person:
 
 
 def describe(person: Person, rng: random.Random) -> Caption:
-    """A description such as `european 38 year old female with short curly dark hair`."""
+    """Return a description such as `european 38 year old female with short curly dark hair`."""
     words, facts = [], {}
     if rng.random() < 0.7:
         facts["ethnicity"] = rng.choice(person.ethnicities)
@@ -199,8 +199,8 @@ def describe(person: Person, rng: random.Random) -> Caption:
 def caption(
     person: Person, picture: Picture, rng: random.Random, anonymous: bool = False
 ) -> Caption:
-    """One caption; different draws of `rng` word the same facts differently. An anonymous one does
-    not describe the person.
+    """Return one caption; different draws of `rng` word the same facts differently. An anonymous
+    one does not describe the person.
     """
     who = Caption("person", {}) if anonymous else describe(person, rng)
     facts = {**who.facts, "framing": picture.framing}

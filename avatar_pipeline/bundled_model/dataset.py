@@ -17,7 +17,7 @@ from PIL import Image
 
 from avatar_pipeline.bundled_model import captions
 from avatar_pipeline.bundled_model.captions import Picture
-from avatar_pipeline.bundled_model.head_rotation import turn
+from avatar_pipeline.bundled_model.head_rotation import rotate_head
 from avatar_pipeline.bundled_model.morphs import morph
 from avatar_pipeline.bundled_model.people_attributes import MIXED_ONLY, PERSONS, TRAINED, Person
 from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
@@ -29,7 +29,7 @@ from avatar_pipeline.faces.framing import Framing, frame_head
 # (3.2 to 5.2 inter-eye distances high) are not enlarged too much.
 FRAMING = Framing(width=512, height=512, inter_eye=104 / 512, eye_y=240 / 512)
 # degrees of yaw: up to the first a head is frontal, from the second on it is turned
-FRONTAL, TURNED = 8.0, 13.0
+FRONTAL_YAW, TURNED_YAW = 8.0, 13.0
 MORPHS_PER_PAIR = 11
 TURNS = (14.0, 19.0)  # degrees that heads are turned by
 # Hands, tilted heads and closed eyes do not survive a landmark morph.
@@ -59,8 +59,8 @@ class Sample:
 
 
 def photographs(analyzer: FaceAnalyzer, people: Sequence[str] = TRAINED) -> list[Sample]:
-    """All framed photographs of `people`: 16 emotion tiles, the studio portrait and the selfie of
-    each, where dlib finds the face.
+    """Return all framed photographs of `people`: 16 emotion tiles, the studio portrait and the
+    selfie of each, where dlib finds the face.
     """
     samples: list[Sample | None] = []
     for name in people:
@@ -95,7 +95,7 @@ def photographs(analyzer: FaceAnalyzer, people: Sequence[str] = TRAINED) -> list
 
 
 def morphs(samples: Sequence[Sample], analyzer: FaceAnalyzer, seed: int) -> Iterator[Sample]:
-    """Mixtures of every ordered pair of people, MORPHS_PER_PAIR each, over their common
+    """Yield mixtures of every ordered pair of people, MORPHS_PER_PAIR each, over their common
     expressions.
     """
     rng = random.Random(seed)
@@ -119,7 +119,7 @@ def morphs(samples: Sequence[Sample], analyzer: FaceAnalyzer, seed: int) -> Iter
 
 
 def mix(canvas: Sample, face: Sample, share: float, analyzer: FaceAnalyzer) -> Sample | None:
-    """The morph of two samples of the same framing; None where dlib finds no face in it."""
+    """Return the morph of two samples of the same framing; None where dlib finds no face in it."""
     picture = morph(canvas.image, canvas.landmarks, face.image, face.landmarks, share)
     faces = analyzer.analyze(picture)
     if not faces:
@@ -138,16 +138,16 @@ def mix(canvas: Sample, face: Sample, share: float, analyzer: FaceAnalyzer) -> S
     )
 
 
-def turned(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
-    """Each frontal head of `samples` turned to a side; heads with hands or raised chins are left
-    out.
+def rotated_samples(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
+    """Yield each frontal head of `samples` turned to a side; heads with hands or raised chins are
+    left out.
     """
     rng = random.Random(seed)
     for sample in samples:
         if sample.shows.view != "front" or sample.shows.expression in UNMORPHABLE:
             continue
         side = rng.choice((-1, 1))
-        image, landmarks = turn(sample.image, sample.landmarks, side * rng.uniform(*TURNS))
+        image, landmarks = rotate_head(sample.image, sample.landmarks, side * rng.uniform(*TURNS))
         shows = replace(sample.shows, view="right" if side > 0 else "left")
         # The embedding stays that of the frontal picture: turning a head does not change who it is.
         yield replace(
@@ -156,18 +156,18 @@ def turned(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
 
 
 def weight_of(person: Person) -> float:
-    """How often a person's pictures are drawn, against a woman's."""
+    """Return how often a person's pictures are drawn, against a woman's."""
     return MALE_WEIGHT if person.sex == "male" else 1.0
 
 
 def drawable(sample: Sample) -> bool:
-    """Whether a photograph may be learned as it is, and not only in mixtures."""
+    """Return whether a photograph may be learned as it is, and not only in mixtures."""
     return sample.name not in MIXED_ONLY
 
 
 def _framed(image: np.ndarray, analyzer: FaceAnalyzer) -> tuple[np.ndarray, np.ndarray, float]:
-    """The framed head, where it is real, and its yaw in degrees; fails loudly when no face is
-    found.
+    """Return the framed head, where it is real, and its yaw in degrees; fails loudly when no face
+    is found.
     """
     face = analyzer.analyze(image)[0]
     framed, inside = frame_head(image, face.landmarks, FRAMING, mirrored=True)
@@ -190,19 +190,19 @@ def _sample(
 
 
 def _view(yaw: float) -> str:
-    """The view's word; between FRONTAL and TURNED none is right, and the captions stay silent about
-    it.
+    """Return the view's word; between FRONTAL_YAW and TURNED_YAW none is right, and the captions
+    stay silent about it.
     """
-    if abs(yaw) <= FRONTAL:
+    if abs(yaw) <= FRONTAL_YAW:
         return "front"
-    if abs(yaw) < TURNED:
+    if abs(yaw) < TURNED_YAW:
         return ""
     return "right" if yaw > 0 else "left"
 
 
 def _grow_top(framed: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """Hair that a portrait's upper edge has cut off, as a dome of its own mirrored texture; wall
-    beside it.
+    """Add the hair that a portrait's upper edge has cut off, as a dome of its own mirrored texture;
+    wall beside it.
 
     A mirrored head on top of the head would be learned as what heads look like.
     """
@@ -235,9 +235,7 @@ def _grow_top(framed: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def _fill(framed: np.ndarray, inside: np.ndarray, portrait: np.ndarray) -> np.ndarray:
-    """Where `framed` has no content, show `portrait`, with a 24 px transition inside the
-    content.
-    """
+    """Show `portrait` where `framed` has no content, with a 24 px transition inside the content."""
     import cv2
 
     distance = cv2.distanceTransform(

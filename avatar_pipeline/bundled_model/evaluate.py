@@ -78,7 +78,7 @@ ORDER = (
 
 
 def measure(studio: Studio, name: str, images: Path) -> list[Row]:
-    """The rows of one measure; the pictures of `samples` and `lora` go to `images`."""
+    """Return the rows of one measure; the pictures of `samples` and `lora` go to `images`."""
     began = time.monotonic()
     if name == SAMPLES:
         (images / "embedded-samples.jpg").write_bytes(encode_jpeg(grid.samples(studio), quality=88))
@@ -98,7 +98,7 @@ def measure(studio: Studio, name: str, images: Path) -> list[Row]:
 
 
 def facts(studio: Studio) -> dict[str, Any]:
-    """Which model, on what machine, with which versions."""
+    """Return the model, the machine and the versions of what was evaluated."""
     import torch
 
     return {
@@ -115,7 +115,7 @@ def facts(studio: Studio) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name as Linux gives it; elsewhere what Python knows."""
+    """Return the processor's name as Linux gives it; elsewhere what Python knows."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -123,7 +123,7 @@ def _processor() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     known = (*MEASURES, SAMPLES)
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.pictures,
     )
     measured = card.read_rows(options.card.with_name("evaluation.json"))
-    # a card without markers is told now, not in a quarter of an hour
+    # a card without markers is reported now, not in a quarter of an hour
     card.replace_block(options.card.read_text(), "")
     options.images.mkdir(parents=True, exist_ok=True)
     about = facts(studio)

@@ -64,7 +64,7 @@ def recolour_hair(image: np.ndarray, landmarks: np.ndarray, colour: str) -> np.n
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part of a uint8 mask, and every part of at least a tenth of its
+    """Return the largest connected part of a uint8 mask, and every part of at least a tenth of its
     area.
     """
     import cv2

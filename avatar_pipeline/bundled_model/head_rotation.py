@@ -43,7 +43,9 @@ BEYOND = np.array(
 FAR_MARGIN = 0.06  # least width of the far cheek, in outer-eye distances
 
 
-def turn(image: np.ndarray, landmarks: np.ndarray, yaw: float) -> tuple[np.ndarray, np.ndarray]:
+def rotate_head(
+    image: np.ndarray, landmarks: np.ndarray, yaw: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Turn the head in `image` by `yaw` degrees, positive to the picture's right.
 
     image: (H, W, 3) uint8 of a frontal head. landmarks: (68, 2) float32, iBUG order. Returns the

@@ -22,7 +22,8 @@ from avatar_pipeline.bundled_model.dataset import Sample
 from avatar_pipeline.bundled_model.people_attributes import Person
 from avatar_pipeline.core.digests import digest_files, sha256_bytes
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.imaging.images import contact_sheet, encode_jpeg
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_jpeg
 
 # How often each group is drawn, of the pictures of its size.
 HEAD_SHARES = {"photographs": 0.35, "morphs": 0.35, "turned": 0.30}
@@ -43,7 +44,9 @@ def make_pictures(analyzer: FaceAnalyzer, folder: Path, seed: int) -> None:
     groups = {
         "photographs": drawn,
         "morphs": morphs,
-        "turned": list(tqdm(dataset.turned(frontal, seed), desc="turned heads", unit="picture")),
+        "turned": list(
+            tqdm(dataset.rotated_samples(frontal, seed), desc="turned heads", unit="picture")
+        ),
         "bodies": [bodies.shrunk(sample) for sample in standing if dataset.drawable(sample)],
         "body_morphs": [
             bodies.shrunk(s)
@@ -94,7 +97,7 @@ def write_pictures(groups: Mapping[str, Sequence[Sample]], folder: Path, seed: i
 
 
 def read_pictures(folder: Path) -> dict[str, list[Sample]]:
-    """The groups that `make_pictures` wrote."""
+    """Return the groups that `make_pictures` wrote."""
     groups: dict[str, list[Sample]] = {}
     arrays = {size: dict(np.load(folder / f"{size}.npz", allow_pickle=False)) for size in SIZES}
     seen = dict.fromkeys(SIZES, 0)
@@ -125,7 +128,7 @@ def read_pictures(folder: Path) -> dict[str, list[Sample]]:
 
 
 def _sheet(groups: Mapping[str, Sequence[Sample]], seed: int, columns: int = 12) -> Image.Image:
-    """Two rows of each group as the denoiser sees them, variations included."""
+    """Return two rows of each group as the denoiser sees them, variations included."""
     rng = random.Random(seed)
     tiles = []
     for group in groups.values():

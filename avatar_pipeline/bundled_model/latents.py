@@ -38,8 +38,8 @@ class Latents:
 def encode(
     groups: Sequence[tuple[float, Sequence[Sample]]], code: PatchAutoencoder, seed: int
 ) -> Latents:
-    """Latents of VARIATIONS of each sample. A group is drawn as often as its share (of 1) says,
-    however many samples it has.
+    """Return latents of VARIATIONS of each sample. A group is drawn as often as its share (of 1)
+    says, however many samples it has.
 
     Every other variation of a photograph gets the embedding of another photograph of the same
     person: an identity is what they have in common.

@@ -52,8 +52,8 @@ def morph(
 
 
 def border_points(height: int, width: int) -> np.ndarray:
-    """(8, 2) float64: corners and edge middles of a picture; points that a warp leaves where they
-    are.
+    """Return (8, 2) float64: corners and edge middles of a picture; points that a warp leaves where
+    they are.
     """
     xs, ys = np.meshgrid([0, (width - 1) / 2, width - 1], [0, (height - 1) / 2, height - 1])
     return np.stack([xs.ravel(), ys.ravel()], axis=1)[[0, 1, 2, 3, 5, 6, 7, 8]]

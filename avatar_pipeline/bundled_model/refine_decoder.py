@@ -59,8 +59,8 @@ def predicted_latents(
     text_encoder: CLIPTextModel,
     seed: int,
 ) -> list[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
-    """For each sample: a variation (H, W, 3) uint8, its latents, and the latents that the denoiser
-    predicts from a noised copy, calmed.
+    """Return for each sample: a variation (H, W, 3) uint8, its latents, and the latents that the
+    denoiser predicts from a noised copy, calmed.
     """
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     triples = []
@@ -128,8 +128,8 @@ def refine(
 
 
 def _texture(pictures: torch.Tensor) -> torch.Tensor:
-    """(N, 1, h, w): how strong fine detail is around each pixel, the root of the blurred square of
-    the grey Laplacian.
+    """Return (N, 1, h, w): how strong fine detail is around each pixel, the root of the blurred
+    square of the grey Laplacian.
     """
     gray = pictures.mean(dim=1, keepdim=True)
     kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]])[None, None]
@@ -141,8 +141,8 @@ def _texture(pictures: torch.Tensor) -> torch.Tensor:
 def _crops(
     triples: Sequence[tuple[np.ndarray, torch.Tensor, torch.Tensor]], rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """BATCH crops: pictures (N, 3, 16 CELLS, 16 CELLS) in [-1, 1], and latents (N, 80, CELLS,
-    CELLS), real or predicted.
+    """Return BATCH crops: pictures (N, 3, 16 CELLS, 16 CELLS) in [-1, 1], and latents (N, 80,
+    CELLS, CELLS), real or predicted.
     """
     pictures, codes = [], []
     for _ in range(BATCH):

@@ -40,7 +40,9 @@ EXTRA = (
 
 
 def corpus(seed: int, count: int = 4000) -> Iterator[str]:
-    """Captions over all attributes, the pipeline's template words, and all numbers up to 99."""
+    """Yield captions over all attributes, the pipeline's template words, and all numbers up to
+    99.
+    """
     rng = random.Random(seed)
     people = list(PERSONS.values())
     tables = (
@@ -101,7 +103,7 @@ def make_tokenizer(seed: int) -> CLIPTokenizer:
 
 
 def make_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """An untrained two-layer CLIP text encoder for `tokenizer`."""
+    """Return an untrained two-layer CLIP text encoder for `tokenizer`."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),

@@ -4,7 +4,7 @@ build/bundled_model`.
 Steps: dataset (pictures), autoencoder, text (the text encoder), denoiser (latents, U-Net and
 identity input), decoder (refined on the denoiser's latents), export (the pipeline folder that
 ships). Each leaves its result in the build folder; the first three are not done again when it is
-there, `--only` runs one step anew, and an interrupted denoiser resumes. With an NVIDIA card the
+there, `--only` runs one step again, and an interrupted denoiser resumes. With an NVIDIA card the
 denoiser trains there.
 """
 
@@ -53,14 +53,12 @@ ADAPTER = get_preset("embedded").identity_adapter
 
 
 def build_dataset(build: Path) -> None:
-    """The training pictures, with a contact sheet to look at."""
+    """Build the training pictures, with a contact sheet to look at."""
     images.make_pictures(DlibAnalyzer(), build / "dataset", SEED)
 
 
 def build_autoencoder(build: Path, steps: int = AUTOENCODER_STEPS) -> None:
-    """The patch code and its decoder, trained on the photographs and scored on people it never
-    saw.
-    """
+    """Train the patch code and its decoder on the photographs and scored on people it never saw."""
     heads = np.stack(
         [sample.image for sample in images.read_pictures(build / "dataset")["photographs"]]
     )
@@ -73,7 +71,7 @@ def build_autoencoder(build: Path, steps: int = AUTOENCODER_STEPS) -> None:
 
 
 def build_text(build: Path, steps: int = TEXT_STEPS) -> None:
-    """Tokenizer and text encoder."""
+    """Build tokenizer and text encoder."""
     torch.manual_seed(SEED)
     tokenizer = text.make_tokenizer(SEED)
     encoder = text.make_text_encoder(tokenizer)
@@ -85,7 +83,7 @@ def build_text(build: Path, steps: int = TEXT_STEPS) -> None:
 
 
 def build_latents(build: Path) -> dict[str, Latents]:
-    """Latents of the training pictures and their variations; kept in latents.pt."""
+    """Return latents of the training pictures and their variations; kept in latents.pt."""
     kept = build / "latents.pt"
     if kept.exists():
         return {
@@ -102,10 +100,10 @@ def build_latents(build: Path) -> dict[str, Latents]:
 
 
 def build_denoiser(build: Path, steps: int = DENOISER_STEPS) -> str:
-    """U-Net and identity input. Tells what was set aside of a training on other inputs; empty when
-    nothing was.
+    """Train U-Net and identity input. Tells what was set aside of a training on other inputs; empty
+    when nothing was.
     """
-    told = prepare_denoiser(build, {name: version_of(build, name) for name in DENOISER_INPUTS})
+    notice = prepare_denoiser(build, {name: version_of(build, name) for name in DENOISER_INPUTS})
     torch.manual_seed(SEED)
     network = unet.make_unet()
     unet.add_identity(network)
@@ -114,11 +112,11 @@ def build_denoiser(build: Path, steps: int = DENOISER_STEPS) -> str:
     train_denoiser.train(
         build_latents(build), _tokenizer(build), encoder, network, steps, SEED, build, device
     )
-    return told
+    return notice
 
 
 def build_decoder(build: Path, steps: int = DECODER_STEPS) -> None:
-    """The decoder once more, on latents as the finished denoiser predicts them; needs the
+    """Train the decoder once more, on latents as the finished denoiser predicts them; needs the
     denoiser.
     """
     groups, rng = images.read_pictures(build / "dataset"), random.Random(DECODER_SEED)
@@ -176,12 +174,12 @@ def export(build: Path, model: Path = MODEL) -> None:
 
 
 def _tokenizer(build: Path) -> CLIPTokenizer:
-    """The tokenizer that the text encoder was trained with."""
+    """Return the tokenizer that the text encoder was trained with."""
     return CLIPTokenizer.from_pretrained(build / "tokenizer")
 
 
 def _averaged(build: Path) -> UNet2DConditionModel:
-    """The newest checkpoint's averaged U-Net, with its identity input."""
+    """Return the newest checkpoint's averaged U-Net, with its identity input."""
     network = unet.make_unet()
     unet.add_identity(network)
     step = train_denoiser.load_average(build / "denoiser.pt", network)
@@ -190,7 +188,7 @@ def _averaged(build: Path) -> UNet2DConditionModel:
 
 
 def _plain(data: Latents) -> dict[str, object]:
-    """Latents as tensors, lists and dictionaries, which load without running code."""
+    """Return latents as tensors, lists and dictionaries, which load without running code."""
     entry = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
     return {
         **entry,
@@ -211,7 +209,7 @@ def _latents(entry: dict[str, object]) -> Latents:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--build",

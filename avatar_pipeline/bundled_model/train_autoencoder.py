@@ -34,12 +34,12 @@ WHOLE = (
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """(N, H, W, 3) uint8 to (N, 3, H, W) float32 in [-1, 1]."""
+    """Return (N, H, W, 3) uint8 to (N, 3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def whole_pictures(people: tuple[str, ...] = TRAINED) -> list[np.ndarray]:
-    """The pictures of WHOLE of each of `people`, (H, W, 3) uint8."""
+    """Return the pictures of WHOLE of each of `people`, (H, W, 3) uint8."""
     pictures = []
     for name in people:
         for kind, height in WHOLE:
@@ -54,8 +54,8 @@ def whole_pictures(people: tuple[str, ...] = TRAINED) -> list[np.ndarray]:
 
 
 def linear_code(images: np.ndarray, seed: int, patches: int = 100_000) -> PatchAutoencoder:
-    """An autoencoder whose code is the principal components of random patches of `images` (N, H, W,
-    3) uint8.
+    """Return an autoencoder whose code is the principal components of random patches of `images`
+    (N, H, W, 3) uint8.
 
     Each component is divided by the square root of its standard deviation, then all by one number
     to unit variance: fully whitened codes let the denoiser spend itself on fine detail, and
@@ -92,8 +92,8 @@ def linear_code(images: np.ndarray, seed: int, patches: int = 100_000) -> PatchA
 
 
 def psnr(model: PatchAutoencoder, images: np.ndarray) -> float:
-    """Mean over pictures of the peak signal-to-noise ratio in dB of their reconstructions; images
-    (N, H, W, 3) uint8.
+    """Return the mean over pictures of the peak signal-to-noise ratio in dB of their
+    reconstructions; images (N, H, W, 3) uint8.
     """
     ratios = []
     with torch.no_grad():
@@ -155,15 +155,15 @@ def train_autoencoder(
 
 
 def pixel_loss(error: torch.Tensor) -> torch.Tensor:
-    """L1 on the (N, 3, H, W) error of pixels and of their gradients (edges), and squared error
-    (what signal-to-noise ratios count).
+    """Return the L1 on the (N, 3, H, W) error of pixels and of their gradients (edges), and squared
+    error (what signal-to-noise ratios count).
     """
     edges = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
     return error.abs().mean() + 0.5 * edges + 4 * error.pow(2).mean()
 
 
 def _crops(heads: np.ndarray, whole: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """(BATCH, CROP, CROP, 3) uint8 random crops, half of them mirrored."""
+    """Return (BATCH, CROP, CROP, 3) uint8 random crops, half of them mirrored."""
     crops = []
     for _ in range(BATCH):
         picture = (

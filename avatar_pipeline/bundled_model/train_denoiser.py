@@ -53,7 +53,7 @@ TIMESTEP_UNIFORM = get_preset("embedded").lora.timestep_uniform
 # That was not enough: at t = 0.21 the network left a third of the noise in a flat wall, below 0.1
 # nearly all of it. This share is drawn evenly from where the last steps of a sampler are.
 LOW_SHARE, LOW = 0.35, (0.02, 0.4)
-# Share of the identity's steps whose captions do not tell whom they show: only the embedding does.
+# Share of the identity's steps whose captions do not name whom they show: only the embedding does.
 ANONYMOUS_SHARE = 0.5
 # Rows and columns of the latent cells that hold eyes, nose and mouth, and how much more the loss
 # counts there.
@@ -173,7 +173,7 @@ def _loss(
     standard: tuple[torch.Tensor, torch.Tensor],
     device: str,
 ) -> torch.Tensor:
-    """The loss of one random batch, with or without the identity input. standard: mean and
+    """Return the loss of one random batch, with or without the identity input. standard: mean and
     deviation (128,) of the embeddings.
     """
     picks = torch.multinomial(data.weights, batch, replacement=True)
@@ -222,7 +222,7 @@ def _loss(
 
 
 def _weight(framing: str, size: torch.Size) -> torch.Tensor:
-    """(h, w) weights of the latent cells in the loss."""
+    """Return (h, w) weights of the latent cells in the loss."""
     rows, columns, more = FACES[framing]
     weight = torch.ones(*size)
     weight[rows, columns] = more
@@ -230,5 +230,5 @@ def _weight(framing: str, size: torch.Size) -> torch.Tensor:
 
 
 def _tuples(state: Any) -> Any:
-    """random's state again as nested tuples, whatever a checkpoint made of them."""
+    """Return random's state again as nested tuples, whatever a checkpoint made of them."""
     return tuple(_tuples(item) for item in state) if isinstance(state, list | tuple) else state

@@ -29,7 +29,7 @@ UNNAMED = ""  # the answer when a caption does not say
 
 
 def answers() -> dict[str, list[str]]:
-    """Each fact that captions name, and its possible values; the first is UNNAMED."""
+    """Return each fact that captions name, and its possible values; the first is UNNAMED."""
     people = list(PERSONS.values())
     values = {
         "framing": set(captions.LEADS),
@@ -49,8 +49,8 @@ def answers() -> dict[str, list[str]]:
 
 
 def random_caption(rng: random.Random) -> Caption:
-    """A caption of a person and a picture drawn from all attributes, whether or not a training
-    picture shows them together.
+    """Return a caption of a person and a picture drawn from all attributes, whether or not a
+    training picture shows them together.
     """
     people = list(PERSONS.values())
 

@@ -22,8 +22,8 @@ PROJECTION_WIDTH = 2  # of the hidden layer, in EMBEDDINGs
 
 
 def make_unet() -> UNet2DConditionModel:
-    """The untrained U-Net: 11 million parameters. Attention starts at 16x16: at 32x32 it would take
-    half of the time.
+    """Return the untrained U-Net: 11 million parameters. Attention starts at 16x16: at 32x32 it
+    would take half of the time.
     """
     return UNet2DConditionModel(
         sample_size=32,
@@ -80,7 +80,7 @@ def fold_standardisation(unet: UNet2DConditionModel, mean: torch.Tensor, std: to
 
 
 def identity_scale(unet: UNet2DConditionModel, scale: float) -> None:
-    """How strongly the identity acts; 0 switches it off entirely."""
+    """Set how strongly the identity acts; 0 switches it off entirely."""
     for processor in unet.attn_processors.values():
         if isinstance(processor, IPAdapterAttnProcessor2_0):
             processor.scale = [scale]
@@ -89,8 +89,8 @@ def identity_scale(unet: UNet2DConditionModel, scale: float) -> None:
 def split(
     state: dict[str, torch.Tensor],
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The weights of the plain U-Net, and those of the identity input under the names of IP-Adapter
-    FaceID's own files.
+    """Return the weights of the plain U-Net, and those of the identity input under the names of
+    IP-Adapter FaceID's own files.
 
     The U-Net loads the latter through diffusers' `load_ip_adapter`: attention layers are numbered
     1, 3, 5, ... in the U-Net's order.

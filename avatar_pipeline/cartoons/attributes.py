@@ -114,8 +114,8 @@ ATTRIBUTES = (
 
 
 def attributes(size: Size) -> list[Attribute]:
-    """The attributes of a size's cartoons, in the order of their blocks; those without a choice
-    left are left out.
+    """Return the attributes of a size's cartoons, in the order of their blocks; those without a
+    choice left are left out.
     """
     every = (
         (item, [name for name in item.choices if size == "large" or name not in NOT_SMALL])
@@ -125,8 +125,8 @@ def attributes(size: Size) -> list[Attribute]:
 
 
 def blocks(size: Size) -> list[tuple[Attribute, slice]]:
-    """Which numbers of the latent vector belong to which attribute. What lies behind the last block
-    has no meaning.
+    """Return which numbers of the latent vector belong to which attribute. What lies behind the
+    last block has no meaning.
     """
     found = attributes(size)
     ends = list(accumulate(len(item.choices) for item in found))
@@ -136,15 +136,15 @@ def blocks(size: Size) -> list[tuple[Attribute, slice]]:
 
 
 def draw_latents(size: Size, count: int, seed: int) -> np.ndarray:
-    """(count, latent size) standard normal numbers, float32: the same ones for the same seed, on
-    every machine.
+    """Return (count, latent size) standard normal numbers, float32: the same ones for the same
+    seed, on every machine.
     """
     return np.random.default_rng(seed).standard_normal((count, LATENTS[size])).astype(np.float32)
 
 
 def chosen(latents: np.ndarray, size: Size) -> np.ndarray:
-    """(count, latent size) float32 of zeros and ones: which choices the latents stand for. The
-    generator's input.
+    """Return (count, latent size) float32 of zeros and ones: which choices the latents stand for.
+    The generator's input.
     """
     hot = np.zeros_like(latents, dtype=np.float32)
     for item, block in blocks(size):
@@ -155,8 +155,8 @@ def chosen(latents: np.ndarray, size: Size) -> np.ndarray:
 
 
 def described(hot: np.ndarray, size: Size) -> dict[str, str]:
-    """One row of `chosen` in words: DiceBear's option -> its value; an attribute that is not drawn
-    is not in it.
+    """Return one row of `chosen` in words: DiceBear's option -> its value; an attribute that is not
+    drawn is not in it.
     """
     found = {}
     for item, block in blocks(size):

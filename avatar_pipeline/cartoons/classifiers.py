@@ -1,4 +1,4 @@
-"""Networks of our own that look at cartoons: one reads their attributes, others tell real from
+"""Networks of our own for cartoons: one classifies their attributes, others separate real from
 generated.
 
 The reader is trained on DiceBear's pictures alone, never on generated ones; what precedes its
@@ -29,7 +29,7 @@ NOISE = 0.06
 LINEAR_DECAY = 1e-3
 
 
-class Looker(nn.Module):
+class AttributeClassifier(nn.Module):
     """Pictures (n, 4, pixels, pixels), -1 to 1, to `outputs` numbers each; `features` is what the
     last layer sees.
     """
@@ -57,8 +57,8 @@ class Looker(nn.Module):
 
 
 def classes(hot: np.ndarray, size: Size) -> np.ndarray:
-    """(n, attributes) int64: which choice each attribute is; one past the last where an optional
-    one is not drawn.
+    """Return (n, attributes) int64: which choice each attribute is; one past the last where an
+    optional one is not drawn.
     """
     columns = [
         np.where(part.any(axis=1), part.argmax(axis=1), part.shape[1])
@@ -67,10 +67,10 @@ def classes(hot: np.ndarray, size: Size) -> np.ndarray:
     return np.stack(columns, axis=1).astype(np.int64)
 
 
-def train_reader(
+def train_attribute_classifier(
     pictures: np.ndarray, hot: np.ndarray, size: Size, steps: int, seed: int
-) -> Looker:
-    """A network that reads every attribute off a picture."""
+) -> AttributeClassifier:
+    """Train a network that classifies every attribute of an image."""
     counts, truth = _counts(size), torch.from_numpy(classes(hot, size))
 
     def loss(answers: Tensor, picks: np.ndarray) -> Tensor:
@@ -80,12 +80,22 @@ def train_reader(
         ).sum()
 
     return _train(
-        pictures, Looker, size, sum(counts), loss, steps, seed, NOISE, "reader of attributes"
+        pictures,
+        AttributeClassifier,
+        size,
+        sum(counts),
+        loss,
+        steps,
+        seed,
+        NOISE,
+        "reader of attributes",
     )
 
 
-def read(reader: Looker, pictures: np.ndarray, size: Size) -> tuple[np.ndarray, np.ndarray]:
-    """(features (n, FEATURES) float64, classes read (n, attributes)) of uint8 pictures."""
+def classify(
+    reader: AttributeClassifier, pictures: np.ndarray, size: Size
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (features (n, FEATURES) float64, classes read (n, attributes)) of uint8 pictures."""
     features, found = [], []
     with torch.inference_mode():
         for start in range(0, len(pictures), 250):
@@ -96,15 +106,15 @@ def read(reader: Looker, pictures: np.ndarray, size: Size) -> tuple[np.ndarray, 
     return np.concatenate(features).astype(np.float64), np.concatenate(found)
 
 
-def judged_by_network(
+def network_auc(
     known: tuple[np.ndarray, np.ndarray],
     new: tuple[np.ndarray, np.ndarray],
     size: Size,
     steps: int,
     seed: int,
 ) -> float:
-    """How well a network trained end to end tells the second of a pair of sets of pictures from the
-    first: AUC on new ones.
+    """Return how well a network trained end to end separates the second of a pair of sets of
+    pictures from the first: ROC AUC on new ones.
     """
     pictures = np.concatenate(known)
     truth = torch.cat([torch.zeros(len(known[0])), torch.ones(len(known[1]))])
@@ -112,7 +122,7 @@ def judged_by_network(
     def loss(answers: Tensor, picks: np.ndarray) -> Tensor:
         return F.binary_cross_entropy_with_logits(answers.squeeze(1), truth[picks])
 
-    judge = _train(pictures, Looker, size, 1, loss, steps, seed, 0.0, "judge")
+    judge = _train(pictures, AttributeClassifier, size, 1, loss, steps, seed, 0.0, "judge")
     with torch.inference_mode():
         one, other = (
             np.concatenate(
@@ -120,13 +130,11 @@ def judged_by_network(
             )
             for p in new
         )
-    return area_under_curve(one, other)
+    return roc_auc(one, other)
 
 
-def judged_linearly(
-    known: tuple[np.ndarray, np.ndarray], new: tuple[np.ndarray, np.ndarray]
-) -> float:
-    """The same by logistic regression on features: AUC on new ones."""
+def linear_auc(known: tuple[np.ndarray, np.ndarray], new: tuple[np.ndarray, np.ndarray]) -> float:
+    """Return the same by logistic regression on features: ROC AUC on new ones."""
     mean, spread = np.concatenate(known).mean(axis=0), np.concatenate(known).std(axis=0) + 1e-6
     inputs = torch.from_numpy((np.concatenate(known) - mean) / spread)
     truth = torch.cat([torch.zeros(len(known[0])), torch.ones(len(known[1]))]).double()
@@ -142,12 +150,12 @@ def judged_linearly(
 
     optimizer.step(closure)
     one, other = (((part - mean) / spread) @ weights[:-1].detach().numpy() for part in new)
-    return area_under_curve(one, other)
+    return roc_auc(one, other)
 
 
-def area_under_curve(one: np.ndarray, other: np.ndarray) -> float:
-    """How often a score of the other set exceeds one of the first: 0.5 when they cannot be told
-    apart, 1 when always.
+def roc_auc(one: np.ndarray, other: np.ndarray) -> float:
+    """Return how often a score of the other set exceeds one of the first: 0.5 when the sets cannot
+    be separated, 1 when always.
     """
     one = np.sort(one)
     # ties count half
@@ -157,7 +165,7 @@ def area_under_curve(one: np.ndarray, other: np.ndarray) -> float:
 
 def _train(
     pictures: np.ndarray,
-    make: Callable[[Size, int], Looker],
+    make: Callable[[Size, int], AttributeClassifier],
     size: Size,
     outputs: int,
     loss: Callable[[Tensor, np.ndarray], Tensor],
@@ -165,7 +173,7 @@ def _train(
     seed: int,
     noise: float,
     name: str,
-) -> Looker:
+) -> AttributeClassifier:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = make(size, outputs)
@@ -187,7 +195,9 @@ def _train(
 
 
 def _counts(size: Size) -> list[int]:
-    """How many classes each attribute has: its choices, and none of them where it is optional."""
+    """Return how many classes each attribute has: its choices, and none of them where it is
+    optional.
+    """
     return [len(item.choices) + (item.share < 1) for item in attributes(size)]
 
 

@@ -42,7 +42,7 @@ HELD_OUT_COUNT = 256
 HELD_OUT = "held_out"
 FACTS = "dataset.json"
 # What decides how a cartoon looks, beside the code here: of another version, the data set is drawn
-# anew.
+# again.
 DRAWN_BY = ("dicebear-core", "dicebear-styles", "resvg-py")
 SHEET, SHEET_COLUMNS = 96, 12
 HOW = (
@@ -55,7 +55,8 @@ HOW = (
 def build_dataset(
     folder: Path, count: int = COUNT, held_out: int = HELD_OUT_COUNT, seed: int = SEED
 ) -> dict[str, Any]:
-    """Draw `count` cartoons of either size, and some to hold out; returns what dataset.json says.
+    """Draw `count` cartoons of either size, and some to hold out; returns the content of
+    dataset.json.
 
     A folder that has them already is left alone. `digest` is that of the pictures to train on and
     of what they show. Raises ModelError when the style's licence is not the one it was chosen for,
@@ -100,7 +101,7 @@ def build_dataset(
 
 
 def read_facts(folder: Path) -> Mapping[str, Any]:
-    """What dataset.json says. Raises ModelError where no data set was built."""
+    """Return the content of dataset.json. Raises ModelError where no data set was built."""
     facts = _known(folder)
     if facts is None:
         raise ModelError(f"{folder} has no data set of cartoons. {HOW}")
@@ -132,8 +133,8 @@ def render(size: Size, count: int, seed: int, folder: Path) -> tuple[np.ndarray,
 
 
 def load(folder: Path, size: Size) -> tuple[np.ndarray, np.ndarray]:
-    """(pictures, chosen) of a size, in the folder of a data set or of its held-out part. Raises
-    ModelError where there are none.
+    """Return (pictures, chosen) of a size, in the folder of a data set or of its held-out part.
+    Raises ModelError where there are none.
     """
     try:
         pictures = np.load(folder / size / "pictures.npy", mmap_mode="r")
@@ -151,8 +152,8 @@ def load(folder: Path, size: Size) -> tuple[np.ndarray, np.ndarray]:
 
 
 def grid(pictures: np.ndarray, columns: int, sheet: np.ndarray | None = None) -> Image.Image:
-    """(n, 4, pixels, pixels) uint8, premultiplied -> one RGB picture of all of them, edge to edge:
-    on white, or on the sheet.
+    """Return (n, 4, pixels, pixels) uint8, premultiplied -> one RGB picture of all of them, edge to
+    edge: on white, or on the sheet.
     """
     count, _, height, width = pictures.shape
     if sheet is None:
@@ -165,8 +166,8 @@ def grid(pictures: np.ndarray, columns: int, sheet: np.ndarray | None = None) ->
 
 
 def _on_background(picture: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """(4, height, width) uint8, premultiplied, on (height, width, 3) uint8 -> the same shape as the
-    background.
+    """Return (4, height, width) uint8, premultiplied, on (height, width, 3) uint8 -> the same shape
+    as the background.
 
     A generator's colours may exceed its alpha by a step or two of 255: what is brighter than white
     is white.

@@ -26,8 +26,8 @@ LICENCE = "CC0 1.0"
 
 
 def draw(described: dict[str, str], size: Size) -> Image.Image:
-    """The cartoon with these attributes (DiceBear's option -> value), RGBA, straight alpha, as
-    large as the size says.
+    """Return the cartoon with these attributes (DiceBear's option -> value), RGBA, straight alpha,
+    as large as the size says.
     """
     import resvg_py
     from dicebear import Avatar
@@ -50,8 +50,8 @@ def draw(described: dict[str, str], size: Size) -> Image.Image:
 
 @cache
 def style() -> Style:
-    """The definition of the style. Raises ModelError when its licence is not the one that it was
-    chosen for.
+    """Return the definition of the style. Raises ModelError when its licence is not the one that it
+    was chosen for.
     """
     from dicebear import Style
 
@@ -66,12 +66,12 @@ def style() -> Style:
 
 @cache
 def style_sha256() -> str:
-    """Of the style's definition: which one drew a picture."""
+    """Return the sha256 of the style's definition, which names the style that drew a picture."""
     return hashlib.sha256(_definition_file().read_bytes()).hexdigest()
 
 
 def definition() -> dict[str, Any]:
-    """The style as dicebear-styles has it: `meta` tells author, source and licence."""
+    """Return the style as dicebear-styles has it: `meta` holds author, source and licence."""
     return json.loads(_definition_file().read_text("utf-8"))
 
 
@@ -80,8 +80,8 @@ def _definition_file() -> Traversable:
 
 
 def premultiplied(picture: Image.Image) -> np.ndarray:
-    """(4, height, width) uint8: colours times alpha, so that what is invisible has no colour to be
-    learned.
+    """Return (4, height, width) uint8: colours times alpha, so that what is invisible has no colour
+    to be learned.
     """
     pixels = np.asarray(picture.convert("RGBA"), np.uint16)
     pixels = np.concatenate(

@@ -1,9 +1,9 @@
-"""The figures of a cartoon generator: diversity, clusters covered, told from real ones or not, and
-whether it draws what it is asked for.
+"""The figures of a cartoon generator: diversity, clusters covered, separable from real ones or not,
+and whether it draws what it is asked for.
 
 Measured is what the service hands out: drawn by generator.py, its alpha cleaned. Each figure has
 its reference, which is what DiceBear's own pictures get in the place of generated ones: nothing
-scores better than that. All of it is measured in features of our own (judges.py). The Frechet
+scores better than that. All of it is measured in features of our own (classifiers.py). The Frechet
 distance between them is therefore not a FID.
 """
 
@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from avatar_pipeline.cartoons import classifiers, generator
 from avatar_pipeline.cartoons.attributes import Size, attributes, chosen, draw_latents
-from avatar_pipeline.cartoons.dataset import COUNT, SEED, grid, render
+from avatar_pipeline.cartoons.dataset import COUNT, SEED, render
 from avatar_pipeline.cartoons.dicebear import premultiplied
+from avatar_pipeline.cartoons.statistics import covered, frechet, mean_distance
 
 # Neither the training's nor the held-out pictures' seed. Real ones, and those that the generator is
 # asked for.
@@ -56,8 +56,8 @@ class Amount:
     judge_steps: int = 300
 
     def at_most(self, pictures: int | None, steps: int | None) -> Amount:
-        """Less of everything, to try it out; None: the full amount. Fewer than 24 pictures measure
-        nothing.
+        """Return less of everything, to try it out; None: the full amount. Fewer than 24 pictures
+        measure nothing.
         """
         if pictures is None and steps is None:
             return self
@@ -108,32 +108,36 @@ def evaluate(weights: generator.Weights, size: Size, amount: Amount = Amount()) 
         real, real_hot = render(size, count, REAL_SEED, Path(folder, "real"))
         asked, hot = render(size, count, ASKED_SEED, Path(folder, "asked"))
         drawn = draw(weights, hot)
-        reader = classifiers.train_reader(data, data_hot, size, amount.reader_steps, JUDGES_SEED)
+        reader = classifiers.train_attribute_classifier(
+            data, data_hot, size, amount.reader_steps, JUDGES_SEED
+        )
         features = {
-            name: classifiers.read(reader, part, size)
+            name: classifiers.classify(reader, part, size)
             for name, part in (("data", data), ("real", real), ("drawn", drawn))
         }
         figures = _diversity(
             data, real, drawn, {name: part[0] for name, part in features.items()}, amount
         )
-        figures |= _told_apart(
+        figures |= _separability(
             real,
             asked,
             drawn,
             features["real"][0],
-            classifiers.read(reader, asked, size)[0],
+            classifiers.classify(reader, asked, size)[0],
             features["drawn"][0],
             size,
             amount,
         )
-        figures |= _as_asked(asked, drawn, hot, size)
-        figures |= _read_right(features["drawn"][1], hot, features["real"][1], real_hot, size)
+        figures |= _as_requested(asked, drawn, hot, size)
+        figures |= _classified_as_requested(
+            features["drawn"][1], hot, features["real"][1], real_hot, size
+        )
         return Evaluation(figures, np.array(asked), drawn)
 
 
 def draw(weights: generator.Weights, hot: np.ndarray) -> np.ndarray:
-    """(n, latent size) of zeros and ones -> (n, 4, pixels, pixels) uint8, premultiplied, as the
-    service hands them out.
+    """Return (n, latent size) of zeros and ones -> (n, 4, pixels, pixels) uint8, premultiplied, as
+    the service hands them out.
     """
     # only on a terminal
     rows = tqdm(hot.astype(np.float32), desc="generated", unit="picture", disable=None)
@@ -149,8 +153,8 @@ def _diversity(
     features: Mapping[str, np.ndarray],
     amount: Amount,
 ) -> dict[str, Figure]:
-    """Mean distances between two of the samples against the data's, and which clusters of the data
-    the samples come to.
+    """Return the mean distances between two of the samples against the data's, and which clusters
+    of the data the samples come to.
     """
     count = amount.samples
     whole, few, new = (
@@ -168,7 +172,7 @@ def _diversity(
     return found | {"Frechet distance, own features": Figure(few, new)}
 
 
-def _told_apart(
+def _separability(
     real: np.ndarray,
     asked: np.ndarray,
     drawn: np.ndarray,
@@ -178,18 +182,18 @@ def _told_apart(
     size: Size,
     amount: Amount,
 ) -> dict[str, Figure]:
-    """How well judges tell generated from real (AUC on pictures new to them); real against other
-    real ones is the reference.
+    """Return how well classifiers separate generated from real (AUC on pictures new to them); real
+    against other real ones is the reference.
     """
     known, new = slice(amount.known), slice(amount.known, amount.known + amount.new)
 
     def linear(other: np.ndarray) -> float:
-        return classifiers.judged_linearly(
+        return classifiers.linear_auc(
             (real_features[known], other[known]), (real_features[new], other[new])
         )
 
     def network(other: np.ndarray) -> float:
-        return classifiers.judged_by_network(
+        return classifiers.network_auc(
             (real[known], other[known]),
             (real[new], other[new]),
             size,
@@ -205,11 +209,11 @@ def _told_apart(
     }
 
 
-def _as_asked(
+def _as_requested(
     asked: np.ndarray, drawn: np.ndarray, hot: np.ndarray, size: Size
 ) -> dict[str, Figure]:
-    """How close the pictures come to those asked for, of combinations of attributes that are not in
-    the training set.
+    """Return how close the pictures come to those asked for, of combinations of attributes that are
+    not in the training set.
     """
     trained = {
         row.tobytes() for row in chosen(draw_latents(size, COUNT, SEED), size).astype(np.uint8)
@@ -237,8 +241,8 @@ def _as_asked(
 
 
 def texture(asked: np.ndarray, drawn: np.ndarray) -> dict[str, Figure]:
-    """Two things that the eye sees and a mean error does not: ripple where DiceBear's colour is
-    flat, and how hard the outlines are.
+    """Return two things that the eye sees and a mean error does not: ripple where DiceBear's colour
+    is flat, and how hard the outlines are.
 
     The ripple is the mean difference between neighbours, 0 to 255, in squares of 5 pixels that
     should be of one opaque colour. The contrast is that of neighbours at edges, against what it
@@ -265,11 +269,11 @@ def texture(asked: np.ndarray, drawn: np.ndarray) -> dict[str, Figure]:
     }
 
 
-def _read_right(
+def _classified_as_requested(
     found: np.ndarray, hot: np.ndarray, real: np.ndarray, real_hot: np.ndarray, size: Size
 ) -> dict[str, Figure]:
-    """How often the reader finds the attribute that was asked for, on generated and on real
-    pictures.
+    """Return how often the classifier finds the attribute that was asked for, on generated and on
+    real pictures.
     """
     drawn = (found == classifiers.classes(hot, size)).mean(axis=0)
     reference = (real == classifiers.classes(real_hot, size)).mean(axis=0)
@@ -280,48 +284,8 @@ def _read_right(
     }
 
 
-def mean_distance(points: np.ndarray) -> float:
-    """The mean Euclidean distance between two of (n, dimensions)."""
-    points = np.asarray(points, np.float32) / 255
-    squares = (points.astype(np.float64) ** 2).sum(axis=1)
-    between = np.sqrt(
-        np.maximum(squares[:, None] + squares - 2.0 * (points @ points.T).astype(np.float64), 0)
-    )
-    return float(between[np.triu_indices(len(points), 1)].mean())
-
-
-def covered(data: np.ndarray, samples: np.ndarray, clusters: int) -> float:
-    """The share of the clusters of the data (k-means) that one of the samples at least is nearest
-    to.
-    """
-    from scipy.cluster.vq import kmeans2, vq
-
-    spread = data.std(axis=0) + 1e-6
-    centres, _ = kmeans2(
-        data / spread, clusters, minit="++", rng=np.random.default_rng(JUDGES_SEED)
-    )
-    # k-means may leave one empty: that is none of the data's
-    used = np.unique(vq(data / spread, centres)[0])
-    return float(np.isin(used, vq(samples / spread, centres)[0]).mean())
-
-
-def frechet(data: np.ndarray, samples: np.ndarray) -> float:
-    """The distance between the normal distributions that fit both: sqrt of |m1 - m2|^2 + tr(C1 + C2
-    - 2 (C1 C2)^(1/2)).
-    """
-    first, second = np.cov(data, rowvar=False), np.cov(samples, rowvar=False)
-    roots = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0))
-    squared = (
-        ((data.mean(axis=0) - samples.mean(axis=0)) ** 2).sum()
-        + np.trace(first)
-        + np.trace(second)
-        - 2 * roots.sum()
-    )
-    return float(np.sqrt(max(0.0, squared)))
-
-
 def table(found: Mapping[Size, Mapping[str, Figure]]) -> str:
-    """The figures of several sizes as a Markdown table."""
+    """Return the figures of several sizes as a Markdown table."""
     sizes = list(found)
     names = list(dict.fromkeys(name for size in sizes for name in found[size]))
     lines = [
@@ -352,26 +316,3 @@ def _number(value: float | None, name: str) -> str:
         if "transparent" in name
         else f"{value:.3f}"
     )
-
-
-def side_by_side(
-    asked: np.ndarray, drawn: np.ndarray, columns: int = 12, rows: int = 4
-) -> Image.Image:
-    """DiceBear's pictures, and below each row the generator's of the same latents; on white."""
-    parts = [
-        half
-        for row in range(rows)
-        for half in (asked[row * columns :][:columns], drawn[row * columns :][:columns])
-    ]
-    return grid(np.concatenate(parts), columns)
-
-
-def on_checkerboard(pictures: np.ndarray, columns: int = 12) -> Image.Image:
-    """The pictures on a checkerboard, which shows what is transparent; RGB."""
-    pixels = pictures.shape[2]
-    rows = -(-len(pictures) // columns)
-    along = np.arange(pixels * max(rows, columns)) // 8
-    board = np.where(
-        (along[: rows * pixels, None] + along[: columns * pixels]) % 2, 204, 255
-    ).astype(np.uint8)
-    return grid(pictures, columns, np.repeat(board[..., None], 3, axis=2))

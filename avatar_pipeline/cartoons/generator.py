@@ -49,8 +49,8 @@ class Weights:
 
 
 def draw(seed: int, size: Size) -> Image.Image:
-    """The cartoon of a seed: RGBA with straight alpha, 96x96 or 128x128. The same pixels each time,
-    on the same machine.
+    """Return the cartoon of a seed: RGBA with straight alpha, 96x96 or 128x128. The same pixels
+    each time, on the same machine.
 
     Raises ModelError when the weights are missing or damaged.
     """
@@ -58,15 +58,15 @@ def draw(seed: int, size: Size) -> Image.Image:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """An RGBA picture as RGB, on white."""
+    """Return an RGBA picture as RGB, on white."""
     ground = Image.new("RGB", image.size, "white")
     ground.paste(image, mask=image.getchannel("A"))
     return ground
 
 
 def forward(weights: Weights, hot: np.ndarray) -> np.ndarray:
-    """What the latents choose, (latent size,) zeros and ones -> (4, pixels, pixels) float32,
-    premultiplied RGBA from -1 to 1.
+    """Run the generator on what the latents choose, (latent size,) zeros and ones -> (4, pixels,
+    pixels) float32, premultiplied RGBA from -1 to 1.
     """
     with _threads().limit(limits=1, user_api="blas"):
         values = np.maximum(weights.project @ hot + weights.bias, 0).reshape(
@@ -79,8 +79,8 @@ def forward(weights: Weights, hot: np.ndarray) -> np.ndarray:
 
 
 def picture(values: np.ndarray) -> Image.Image:
-    """(4, height, width), premultiplied RGBA from -1 to 1 -> RGBA with straight alpha. What is
-    invisible has no colour.
+    """Return (4, height, width), premultiplied RGBA from -1 to 1 -> RGBA with straight alpha. What
+    is invisible has no colour.
     """
     scaled = (values + 1) * 127.5
     alpha = scaled[3]
@@ -97,8 +97,8 @@ def picture(values: np.ndarray) -> Image.Image:
 
 @cache
 def _threads() -> ThreadpoolController:
-    """NumPy's matrix library takes all cores, and on busy ones its threads wait for each other: 18
-    ms were seen instead of one.
+    """Limit the threads of NumPy's matrix library: it takes all cores, and on busy ones its threads
+    wait for each other: 18 ms were seen instead of one.
     """
     from threadpoolctl import ThreadpoolController
 
@@ -106,8 +106,8 @@ def _threads() -> ThreadpoolController:
 
 
 def weights(size: Size) -> Weights:
-    """The shipped generator of a size, read once. Raises ModelError when its file is missing or
-    damaged.
+    """Return the shipped generator of a size, read once. Raises ModelError when its file is missing
+    or damaged.
     """
     return _kept(WEIGHTS / f"{size}.safetensors", size)
 
@@ -118,8 +118,8 @@ def _kept(path: Path, size: Size) -> Weights:
 
 
 def read_weights(path: Path, size: Size) -> Weights:
-    """A generator from its file, as training.py writes it. Raises ModelError when the file is
-    missing or damaged.
+    """Return a generator from its file, as training.py writes it. Raises ModelError when the file
+    is missing or damaged.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -143,8 +143,8 @@ def read_weights(path: Path, size: Size) -> Weights:
 
 
 def _folded(tensors: Mapping[str, np.ndarray], size: Size, sha256: str) -> Weights:
-    """Weights with batch norm in them. Raises KeyError or ValueError for tensors that are not those
-    of a generator of this size.
+    """Return weights with batch norm in them. Raises KeyError or ValueError for tensors that are
+    not those of a generator of this size.
     """
     if broken := [name for name, values in tensors.items() if not np.isfinite(values).all()]:
         raise ValueError(f"{broken[0]} holds numbers that are none")
@@ -183,7 +183,7 @@ def _folded(tensors: Mapping[str, np.ndarray], size: Size, sha256: str) -> Weigh
 def _batch_norm(
     tensors: Mapping[str, np.ndarray], name: str, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What a batch norm multiplies by and adds, for each channel."""
+    """Return what a batch norm multiplies by and adds, for each channel."""
     weight, bias, mean, variance = (
         tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")
     )
@@ -196,13 +196,13 @@ def _batch_norm(
 
 
 def _matrix(kernel: np.ndarray) -> np.ndarray:
-    """(channels in, channels out, 4, 4) -> (4 x 4 x channels out, channels in)."""
+    """Return (channels in, channels out, 4, 4) -> (4 x 4 x channels out, channels in)."""
     return np.ascontiguousarray(kernel.transpose(2, 3, 1, 0).reshape(-1, len(kernel)))
 
 
 def _enlarge(values: np.ndarray, matrix: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """A transposed convolution, kernel 4, stride 2, padding 1: (channels in, height, width) ->
-    (channels out, 2 height, 2 width).
+    """Return a transposed convolution, kernel 4, stride 2, padding 1: (channels in, height, width)
+    -> (channels out, 2 height, 2 width).
 
     Along either axis an even pixel 2m is tap 1 of pixel m and tap 3 of m - 1, an odd one 2m + 1 is
     tap 2 of m and tap 0 of m + 1.

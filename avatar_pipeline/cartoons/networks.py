@@ -68,7 +68,9 @@ class Discriminator(nn.Module):
 
 
 def _initialize(module: nn.Module) -> None:
-    """The DCGAN paper's: weights from N(0, 0.02), batch norm's scale from N(1, 0.02)."""
+    """Initialize as in the DCGAN paper: weights from N(0, 0.02), batch norm's scale from N(1,
+    0.02).
+    """
     if isinstance(module, nn.Linear | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

@@ -8,7 +8,7 @@ again, and an interrupted training goes on from its last checkpoint.
     {build}/{small,large}/...          training.py
     {build}/{small,large}/training.json   what this training is of: a checkpoint of another one is
     set aside
-    {weights}/{small,large}.safetensors   the results; {build}/weights unless told otherwise
+    {weights}/{small,large}.safetensors   the results; {build}/weights by default
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def train_generator(
 
     steps: of the whole training; None: those of the generator that ships. device: auto, cpu, cuda,
     cuda:1 or mps. log: hears a row of figures now and then, and whether the training goes on or
-    begins anew. Raises ModelError without a data set or such a device.
+    starts again. Raises ModelError without a data set or such a device.
     """
     from avatar_pipeline.cartoons import training
     from avatar_pipeline.diffusion.device import choose_device
@@ -69,7 +69,7 @@ def train_generator(
         build / size,
         steps,
         device=where.where,
-        tell=lambda row: log(f"{size}: {json.dumps(row)}"),
+        on_row=lambda row: log(f"{size}: {json.dumps(row)}"),
     )
     result = weights / f"{size}.safetensors"
     write_atomic(shared(result), trained.read_bytes())
@@ -77,8 +77,8 @@ def train_generator(
 
 
 def prepare(folder: Path, made_from: dict[str, object]) -> str:
-    """Make sure that a training goes on only from a checkpoint of its own kind; tells what it will
-    do.
+    """Make sure that a training goes on only from a checkpoint of its own kind; returns what it
+    will do.
 
     made_from: the data set's digest, the steps, the recipe; what JSON can hold. A checkpoint of
     another training took an hour: its folder is kept under another name.
@@ -87,23 +87,23 @@ def prepare(folder: Path, made_from: dict[str, object]) -> str:
     ours = record.exists() and json.loads(record.read_text()) == made_from
     if ours and checkpoint.exists():
         return f"Goes on from {checkpoint}."
-    told = "Begins anew."
+    plan = "Starts from the beginning."
     if checkpoint.exists():
         aside = folder.with_name(f"{folder.name}-{sha256_file(checkpoint)[:8]}")
         shutil.rmtree(aside, ignore_errors=True)  # of the very same checkpoint
         folder.replace(aside)
-        told = (
+        plan = (
             f"The training in {folder} was of other pictures, length or recipe: it is "
             f"{aside.name} now, and a new one begins."
         )
     elif record.exists():  # else the folder is not ours
         shutil.rmtree(folder)  # it did not come to its first checkpoint
     write_atomic(shared(record), json.dumps(made_from, indent=1).encode())
-    return told
+    return plan
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--build",

@@ -8,7 +8,7 @@ the mean absolute difference. It begins with the anchor alone; the discriminator
 is something to tell from the real ones. What is kept is the average of the generator over its last
 steps.
 
-    {folder}/history.jsonl           a row every EVERY steps
+    {folder}/history.jsonl           a row every SAVE_EVERY_STEPS steps
     {folder}/samples/000500.jpg      the same 24 latents over time; the first row is what DiceBear
     draws for them
     {folder}/checkpoint.pt           everything that it takes to go on; training resumes from it and
@@ -58,11 +58,11 @@ BETAS = (0.5, 0.999)
 # on (MODEL_CARD.md); at 300 they stand still.
 ANCHOR_WEIGHT = 1000.0
 # Noise on what the discriminator sees, real and drawn alike (Arjovsky and Bottou 2017): without it
-# it wins by the drawn pictures' tiny unevenness where DiceBear's are flat, 95 % told right, and
-# teaches nothing but more of it.
+# it wins by the drawn pictures' tiny unevenness where DiceBear's are flat, 95 % classified right,
+# and teaches nothing but more of it.
 NOISE = 0.1
 AVERAGE = 0.999
-EVERY = 250
+SAVE_EVERY_STEPS = 250
 SAMPLES = 24
 # of State, in a checkpoint
 KEPT = ("generator", "average", "discriminator", "generator_steps", "discriminator_steps")
@@ -88,16 +88,16 @@ def train(
     steps: int = STEPS,
     seed: int = SEED,
     device: str = "cpu",
-    tell: Callable[[dict[str, float]], None] = lambda row: None,
+    on_row: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> Path:
     """Train the generator of a size; returns the file with its weights. Goes on from the folder's
     checkpoint, if there is one.
 
     data, held_out: pictures (n, 4, pixels, pixels) uint8 premultiplied, and what they show (n,
     latent size). device: as torch calls it.
-    tell: hears each row of the history. `steps` is in the schedule: a checkpoint of a training of
-    another length is not of this one (train.py sees to it). Raises ModelError for too few pictures,
-    and for a checkpoint that cannot be read.
+    on_row: called with each row of the history. `steps` is in the schedule: a checkpoint of a
+    training of another length is not of this one (train.py sees to it). Raises ModelError for too
+    few pictures, and for a checkpoint that cannot be read.
     """
     if len(data[0]) < BATCH:
         raise ModelError(
@@ -126,7 +126,7 @@ def train(
             since.append(_step(state, real, torch.from_numpy(hot[picks]).float().to(device), steps))
             state.step += 1
             bar.update()
-            if state.step % EVERY and state.step < steps:
+            if state.step % SAVE_EVERY_STEPS and state.step < steps:
                 continue
             row = {"step": float(state.step)}
             row |= {
@@ -139,7 +139,7 @@ def train(
             }
             _write(state, row, held_out, folder)
             bar.set_postfix(psnr=row["psnr"])
-            tell(row)
+            on_row(row)
             began, since = time.monotonic(), []
     weights = {
         name: tensor.half() if tensor.is_floating_point() else tensor
@@ -156,8 +156,8 @@ def train(
 
 
 def recipe() -> dict[str, object]:
-    """What decides the weights beside the pictures, the steps and the code: a checkpoint of another
-    recipe is not gone on from.
+    """Return what decides the weights beside the pictures, the steps and the code: a checkpoint of
+    another recipe is not gone on from.
     """
     return {
         "seed": SEED,
@@ -171,7 +171,7 @@ def recipe() -> dict[str, object]:
 
 
 def draw(generator: nn.Module, hot: np.ndarray, batch: int = 64) -> np.ndarray:
-    """(n, latent size) of zeros and ones -> (n, 4, pixels, pixels) uint8, premultiplied."""
+    """Return (n, latent size) of zeros and ones -> (n, 4, pixels, pixels) uint8, premultiplied."""
     generator.eval()
     device = next(generator.parameters()).device
     drawn = []
@@ -190,7 +190,7 @@ def draw(generator: nn.Module, hot: np.ndarray, batch: int = 64) -> np.ndarray:
 
 
 def psnr(generator: nn.Module, pairs: tuple[np.ndarray, np.ndarray]) -> float:
-    """How close the drawn pictures come to the ones that their latents stand for: peak
+    """Return how close the drawn pictures come to the ones that their latents stand for: peak
     signal-to-noise ratio in dB, over all.
     """
     pictures, hot = pairs
@@ -214,7 +214,7 @@ def _begin(size: Size, seed: int, device: str) -> State:
 
 
 def _step(state: State, real: Tensor, hot: Tensor, steps: int) -> dict[str, float]:
-    """One step of both networks; their losses."""
+    """Return one step of both networks; their losses."""
     first = round(steps * ANCHOR_SHARE)
     adversarial = state.step >= first
     share = (state.step - first) / max(1, steps - first) if adversarial else 0.0
@@ -251,8 +251,8 @@ def _step(state: State, real: Tensor, hot: Tensor, steps: int) -> dict[str, floa
 
 
 def _noisy(pictures: Tensor, seed: int) -> Tensor:
-    """What the discriminator sees of pictures. Like the choice of pictures, a step's noise is its
-    own, drawn on the CPU.
+    """Return what the discriminator sees of pictures. Like the choice of pictures, a step's noise
+    is its own, drawn on the CPU.
     """
     source = torch.Generator().manual_seed(seed)
     return pictures + NOISE * torch.randn(pictures.shape, generator=source).to(pictures.device)
@@ -265,7 +265,7 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def _keep_average(state: State) -> None:
-    """The average follows; faster in the beginning, when the generator is still far from
+    """Let the average follow; faster in the beginning, when the generator is still far from
     anything.
     """
     keep = min(AVERAGE, (1 + state.step) / (10 + state.step))
@@ -280,7 +280,7 @@ def _keep_average(state: State) -> None:
 
 
 def _scaled(pictures: np.ndarray) -> Tensor:
-    """uint8 -> float32 from -1 to 1."""
+    """Scale uint8 to float32 from -1 to 1."""
     return torch.from_numpy(pictures.astype(np.float32)) / 127.5 - 1
 
 
@@ -293,15 +293,15 @@ def _restore(state: State, checkpoint: Path, device: str) -> None:
     except (OSError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError):
         # Not the library's words: they advise to load it unsafely.
         raise ModelError(
-            f"{checkpoint} is cut off, or no checkpoint of this training. Remove it to begin anew."
+            f"{checkpoint} is cut off, or no checkpoint of this training. Remove it to start again."
         ) from None
 
 
 def _write(
     state: State, row: dict[str, float], held_out: tuple[np.ndarray, np.ndarray], folder: Path
 ) -> None:
-    """The row, the samples and the checkpoint; the checkpoint last: what it has reached is then on
-    disk.
+    """Write the row, the samples and the checkpoint; the checkpoint last: what it has reached is
+    then on disk.
     """
     with (folder / "history.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")

@@ -28,8 +28,8 @@ Model = Annotated[
 
 
 def actor_store() -> ActorStore:
-    """The actors' store. Imported late, like all that is heavy: a command starts with what it
-    needs.
+    """Return the actors' store. Imported late, like all that is heavy: a command starts with what
+    it needs.
     """
     from avatar_pipeline.actors.store import ActorStore
 
@@ -37,7 +37,7 @@ def actor_store() -> ActorStore:
 
 
 def parse_settings(items: Sequence[str], assets: Any) -> dict[str, dict[str, Any]]:
-    """ "lora.max_train_steps=40" and the like, values read as YAML."""
+    """Return the settings that "lora.max_train_steps=40" and the like, values read as YAML."""
     import yaml
 
     from avatar_pipeline.core.renamed import SETTINGS, with_present_names

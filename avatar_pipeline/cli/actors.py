@@ -16,8 +16,8 @@ def register(
         bool, typer.Option("--removed", help="Most actors are really gone: unregister them.")
     ] = False,
 ) -> None:
-    """Tell Dagster which actors there are, and in which version their inputs are. Run it again at
-    any time.
+    """Report to Dagster which actors there are, and in which version their inputs are. Run it again
+    at any time.
     """
     from dagster import DagsterInstance
 

@@ -12,7 +12,7 @@ from avatar_pipeline.cli._shared import out
 from avatar_pipeline.core.home import dagster_home
 
 
-class Turn(StrEnum):
+class SwitchState(StrEnum):
     """What to do with the switches."""
 
     on = "on"
@@ -21,9 +21,9 @@ class Turn(StrEnum):
 
 
 def automation(
-    turn: Annotated[
-        Turn, typer.Argument(help="on, off, or status, which changes nothing.")
-    ] = Turn.status,
+    state: Annotated[
+        SwitchState, typer.Argument(help="on, off, or status, which changes nothing.")
+    ] = SwitchState.status,
 ) -> None:
     """Switch all sensors and schedules on or off: new and changed actors are then found and made by
     themselves.
@@ -34,7 +34,10 @@ def automation(
 
     home = dagster_home()
     with DagsterInstance.get() as instance:
-        found = switches(instance, {Turn.on: True, Turn.off: False, Turn.status: None}[turn])
+        found = switches(
+            instance,
+            {SwitchState.on: True, SwitchState.off: False, SwitchState.status: None}[state],
+        )
         alive = daemon_is_running(instance)
     table = Table()
     for column in ("", "kind", "name", "what it does"):

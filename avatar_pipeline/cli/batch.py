@@ -21,7 +21,7 @@ from avatar_pipeline.core.home import dagster_home
 if TYPE_CHECKING:
     from avatar_pipeline.orchestration.jobs.batch import Done
 
-INTERRUPTED = 130  # the exit code of programs that Ctrl-C ended
+EXIT_INTERRUPTED = 130  # the exit code of programs that Ctrl-C ended
 
 
 def batch(
@@ -125,15 +125,15 @@ def batch(
             f"Cancelled: {len(outcome.done)} of {len(chosen)} actors were reached. "
             "--keep-unchanged goes on from there."
         )
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(EXIT_INTERRUPTED)
     if outcome.problems:
         raise AvatarPipelineError(outcome.problems)
 
 
 @contextmanager
 def _terminal() -> Iterator[TextIO]:
-    """Where stderr goes now. Dagster captures stdout and stderr while a run executes: a progress
-    bar has to go past it.
+    """Yield where stderr goes now. Dagster captures stdout and stderr while a run executes: a
+    progress bar has to go past it.
     """
     try:
         own = os.dup(sys.stderr.fileno())

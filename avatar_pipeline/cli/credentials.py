@@ -25,7 +25,7 @@ SIGNED, INVALID, ABSENT, NOT_TRUSTED, UNREADABLE = range(5)
 MEANING = {
     "trusted": "unchanged since it was signed, and one of the roots that you gave vouches for the "
     "signer",
-    "valid": "unchanged since it was signed; who the signer is, nobody vouches for here",
+    "valid": "unchanged since it was signed; no one here vouches for the signer",
     "invalid": "do not believe what it says of itself",
     "absent": "no credentials. That says nothing about where it comes from: every program that "
     "saves a picture again drops them",
@@ -45,8 +45,8 @@ def verify(
         typer.Option("--json", help="Print one JSON object (docs/content-credentials.md) instead."),
     ] = False,
 ) -> None:
-    """Tell whether a picture's content credentials are Trusted, Valid, Invalid or absent, and what
-    they say.
+    """Report whether a picture's content credentials are Trusted, Valid, Invalid or absent, and
+    what they say.
 
     Exit code: 0 Trusted, or Valid where no --trust was given; 1 Invalid; 2 absent; 3 Valid, and the
     signer is not among --trust; 4 the file cannot be examined, or the command could not run.
@@ -66,14 +66,14 @@ def verify(
         )
         raise typer.Exit(UNREADABLE) from None
     if json_:
-        told = {
+        found = {
             "file": str(file),
             "sha256": itself,
             **dataclasses.asdict(verdict),
             "own": _is_own(verdict),
             "known": known,
         }
-        print(json.dumps(told, indent=1))
+        print(json.dumps(found, indent=1))
     else:
         _print(file, verdict, known)
         for place in known.get(itself, []):
@@ -92,7 +92,7 @@ def verify(
 
 
 def _print(file: Path, verdict: Verdict, known: dict[str, list[str]]) -> None:
-    from avatar_pipeline.content_credentials.watermark import FOUND
+    from avatar_pipeline.content_credentials.watermark import DETECTION_SIGMAS
 
     colour = {"trusted": "green", "valid": "green", "invalid": "red", "absent": "yellow"}[
         verdict.state
@@ -116,7 +116,7 @@ def _print(file: Path, verdict: Verdict, known: dict[str, list[str]]) -> None:
     ]
     if verdict.xmp_source and verdict.xmp_source != verdict.source:
         rows.append(("XMP says", f"{verdict.xmp_source}: in a packet that anybody can write"))
-    if verdict.watermark is not None and verdict.watermark >= FOUND:
+    if verdict.watermark is not None and verdict.watermark >= DETECTION_SIGMAS:
         rows.append(
             (
                 "watermark",
@@ -147,8 +147,8 @@ def _place(known: dict[str, list[str]], digest: Any) -> str:
 
 
 def _known(digests: set[str]) -> dict[str, list[str]]:
-    """Which files of the actors at hand have the digests. A store that is not there, or is damaged,
-    knows none.
+    """Return which files of the actors at hand have the digests. A store that is not there, or is
+    damaged, knows none.
     """
     from avatar_pipeline.history.versions import files_by_sha256
 
@@ -159,13 +159,11 @@ def _known(digests: set[str]) -> dict[str, list[str]]:
 
 
 def _is_own(verdict: Verdict) -> bool:
-    """Whether it was signed with what this machine signs with now."""
+    """Return whether it was signed with what this machine signs with now."""
     from avatar_pipeline.content_credentials import keys
 
     try:
-        return keys.are_there() and verdict.serial == str(
-            keys.current().certificates[0].serial_number
-        )
+        return keys.exist() and verdict.serial == str(keys.current().certificates[0].serial_number)
     except AvatarPipelineError:
         return False
 
@@ -182,14 +180,14 @@ def new(
     """Make a self-signed pair for trying out: a key, its certificate, and a root that others can
     choose to trust.
     """
-    from avatar_pipeline.content_credentials import keys
+    from avatar_pipeline.content_credentials import keys, self_signed
 
     folder = keys.make_pair(name or keys.ORGANISATION)
-    typer.echo(f"Made {folder / keys.KEY}, {folder / keys.CHAIN} and {folder / keys.ROOT}.")
-    typer.echo(
-        "Pictures are signed with it from now on. Whoever shall trust them needs "
-        f"{folder / keys.ROOT}."
+    key, chain, root = (
+        folder / name for name in (self_signed.KEY, self_signed.CHAIN, self_signed.ROOT)
     )
+    typer.echo(f"Made {key}, {chain} and {root}.")
+    typer.echo(f"Pictures are signed with it from now on. Those who shall trust them need {root}.")
     if any(keys.own_places()):
         typer.echo(
             f"Not yet: {keys.KEY_VARIABLE} and {keys.CHAIN_VARIABLE} are set, and come first.",
@@ -199,10 +197,12 @@ def new(
 
 @credentials.command()
 def show() -> None:
-    """Tell which key and certificates pictures are signed with, until when, and who trusts them."""
-    from avatar_pipeline.content_credentials import keys
+    """Print which key and certificates pictures are signed with, until when, and who trusts
+    them.
+    """
+    from avatar_pipeline.content_credentials import keys, self_signed
 
-    if not keys.are_there():
+    if not keys.exist():
         typer.echo(
             "There are none yet: a self-signed pair is made when the first picture is signed, or "
             "by: avatar-pipeline credentials new"
@@ -214,12 +214,12 @@ def show() -> None:
         if found.own
         else "of this home folder"
     )
-    root = found.chain_path.parent / keys.ROOT
+    root = found.chain_path.parent / self_signed.ROOT
     trusted = (
-        "nobody, until they are given its root: avatar-pipeline verify FILE --trust "
+        "no one, until they are given its root: avatar-pipeline verify FILE --trust "
         f"{found.chain_path if found.own else root}"
         if found.self_signed
-        else "whoever trusts the issuer of its last certificate"
+        else "all who trust the issuer of its last certificate"
     )
     rows = {
         "key": f"{found.key_path}, {origin}",

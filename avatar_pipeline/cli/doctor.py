@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and the command that mends it."""
+"""What this machine has, what is missing, and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ LARGER = "a device with more free memory, or a smaller preset"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. needed: whether the pipeline works without it. mend: what to do,
+    """One line of the report. needed: whether the pipeline works without it. fix: what to do,
     empty when all is well.
     """
 
     what: str
     state: str
     licence: str = ""
-    mend: str = ""
+    fix: str = ""
     needed: bool = True
 
 
 def examine(store: ActorStore) -> list[Finding]:
-    """Look at everything that a run may use. Takes some seconds: models are really opened."""
+    """Check everything that a run may use. Takes some seconds: models are really opened."""
     findings = [Finding("Python", sys.version.split()[0])]
-    findings += [_attempt("device", _device, licence="", mend="make install")]
+    findings += [_attempt("device", _device, licence="", fix="make install")]
     findings += [
         _attempt(
             "device lock",
             _device_lock,
-            mend="set AVATAR_LOCKS to a folder that all who use the device may write in",
+            fix="set AVATAR_LOCKS to a folder that all who use the device may write in",
         )
     ]
     for name in PRESETS:
@@ -58,7 +58,7 @@ def examine(store: ActorStore) -> list[Finding]:
             "face analyzer dlib",
             lambda: get_analyzer("dlib").name + ": models present",
             licence=LICENCES["dlib"],
-            mend="make install",
+            fix="make install",
         )
     )
     findings.append(
@@ -66,7 +66,7 @@ def examine(store: ActorStore) -> list[Finding]:
             "face analyzer insightface",
             lambda: get_analyzer("insightface").name + ": pack present",
             licence=LICENCES["insightface"],
-            mend="",
+            fix="",
             needed=False,
         )
     )
@@ -74,7 +74,7 @@ def examine(store: ActorStore) -> list[Finding]:
         _attempt(
             "content credentials",
             _credentials,
-            mend="avatar-pipeline credentials show tells more",
+            fix="avatar-pipeline credentials show prints more",
             needed=False,
         )
     )
@@ -82,7 +82,7 @@ def examine(store: ActorStore) -> list[Finding]:
         _attempt(
             "actors",
             lambda: ", ".join(store.names()) or "none",
-            mend="avatar-pipeline new-actor NAME ...",
+            fix="avatar-pipeline new-actor NAME ...",
         )
     )
     findings += [
@@ -93,7 +93,7 @@ def examine(store: ActorStore) -> list[Finding]:
 
 
 def _model(name: str) -> list[Finding]:
-    """A preset's weights and licence, and what of it fits this machine's free memory."""
+    """Check a preset's weights and licence, and what of it fits this machine's free memory."""
     needed = name == "embedded"
     fetch = f"avatar-pipeline fetch {name}"
     try:
@@ -109,34 +109,34 @@ def _model(name: str) -> list[Finding]:
             )
         ]
     if hub_id(preset.model) is None:
-        mend = (
+        fix = (
             "git checkout -- avatar_pipeline/bundled_model/model"
             if needed
             else f"put the model into {preset.model}"
         )
     else:
-        mend = fetch
+        fix = fetch
     weights = _attempt(
-        f"model {name}", lambda: _weights(preset), licence=preset.licence, mend=mend, needed=needed
+        f"model {name}", lambda: _weights(preset), licence=preset.licence, fix=fix, needed=needed
     )
     if not licence_accepted(preset):
         state = f"{weights.state}; licence not accepted: {preset.accept}"
         weights = Finding(weights.what, state, weights.licence, f"{fetch} --accept-licence", needed)
     return [
         weights,
-        _attempt(f"memory {name}", lambda: f"drawing: {_plan(preset)}", mend=LARGER, needed=needed),
+        _attempt(f"memory {name}", lambda: f"drawing: {_plan(preset)}", fix=LARGER, needed=needed),
         _attempt(
             f"memory {name}",
             lambda: f"training: {_training_plan(preset)}",
-            mend=LARGER,
+            fix=LARGER,
             needed=needed,
         ),
     ]
 
 
 def _credentials() -> str:
-    """What pictures are signed with. Nothing is made: that is for the first picture."""
-    if not keys.are_there():
+    """Check what images are signed with. Nothing is made: that is for the first picture."""
+    if not keys.exist():
         return "none yet; a self-signed pair is made when the first picture is signed"
     found = keys.current()
     kind = "self-signed" if found.self_signed else "issued by an authority"
@@ -149,8 +149,8 @@ def _weights(preset: Preset) -> str:
 
 
 def _plan(preset: Preset) -> str:
-    """The memory plan for drawing in what is free now. Raises ModelError with the numbers when
-    nothing fits.
+    """Check the memory plan for drawing in what is free now. Raises ModelError with the numbers
+    when nothing fits.
     """
     device = choose_device("auto")
     return inference_plan(
@@ -159,7 +159,7 @@ def _plan(preset: Preset) -> str:
 
 
 def _training_plan(preset: Preset) -> str:
-    """The same for training with the preset's defaults."""
+    """Check the same for training with the preset's defaults."""
     device, rank, batch = choose_device("auto"), preset.lora.rank, preset.lora.batch_size
     plan = training_plan(
         preset,
@@ -179,20 +179,20 @@ def _device() -> str:
 
 
 def _device_lock() -> str:
-    """Where it lies, and that it can be taken: processes that see another file compute at the same
-    time.
+    """Check where it is, and that it can be taken: processes that see another file compute at the
+    same time.
     """
     path = lock_path(choose_device("auto"))
     return f"{path}: {state_of(path)}"
 
 
 def _attempt(
-    what: str, look: Callable[[], str], *, licence: str = "", mend: str = "", needed: bool = True
+    what: str, check: Callable[[], str], *, licence: str = "", fix: str = "", needed: bool = True
 ) -> Finding:
-    """Look; what is missing becomes a finding with the error's first sentence and the command that
-    mends it.
+    """Run a check; what is missing becomes a finding with the error's first sentence and the
+    command that fixes it.
     """
     try:
-        return Finding(what, look(), licence)
+        return Finding(what, check(), licence)
     except (AvatarPipelineError, ImportError) as error:
-        return Finding(what, f"missing: {error}", licence, mend or "see the message", needed)
+        return Finding(what, f"missing: {error}", licence, fix or "see the message", needed)

@@ -1,4 +1,4 @@
-"""Looking back: history, diff, restore, prune, report."""
+"""Commands about versions: history, diff, restore, prune."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from avatar_pipeline.cli._shared import Actor, actor_store, out
+from avatar_pipeline.core.digests import SHORT_DIGEST, short
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.core.home import dagster_home
 
@@ -34,7 +35,7 @@ def history(
     """List every version of an actor's assets, newest first, and what changed from one to the
     next.
     """
-    from avatar_pipeline.history.versions import SHORT, actor_history, main_metrics, show
+    from avatar_pipeline.history.versions import actor_history, format_value, main_metrics
 
     store = actor_store()
     _finish(store, actor)
@@ -65,14 +66,16 @@ def history(
                 f" restored {entry.created[:16].replace('T', ' ')} by {entry.by}"
                 for entry in version.restored
             ]
-            metrics = [f"{name} {show(value)}" for name, value in main_metrics(made).items()]
+            metrics = [
+                f"{name} {format_value(value)}" for name, value in main_metrics(made).items()
+            ]
             facts = f"seed {made.root_seed}, code {made.code_version}, {made.seconds:.1f} s" + (
                 f", run {made.run_id[:8]}" if made.run_id else ""
             )
             table.add_row(
                 Text(made.created[:19].replace("T", " ")),
                 Text(
-                    made.digest[:SHORT] + "".join(f"\n{line.strip()}" for line in mark),
+                    short(made.digest) + "".join(f"\n{line.strip()}" for line in mark),
                     style="green" if version.current else "",
                 ),
                 Text(version.verdict or "-"),
@@ -114,7 +117,7 @@ def diff(
     from avatar_pipeline.actors.files import write_atomic
     from avatar_pipeline.actors.published_copies import refuse_if_revoked, remember
     from avatar_pipeline.history.diff import compare, pick, side_by_side
-    from avatar_pipeline.history.versions import SHORT, show
+    from avatar_pipeline.history.versions import format_value
     from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 
     if picture is not None and picture.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -123,8 +126,8 @@ def diff(
     before, now = pick(store, actor, asset, old, new)
     found = compare(store, before, now)
     title = (
-        f"{asset} of {actor}: {before.digest[:SHORT]} ({before.created[:19]}Z) and "
-        f"{now.digest[:SHORT]} ({now.created[:19]}Z)"
+        f"{asset} of {actor}: {short(before.digest)} ({before.created[:19]}Z) and "
+        f"{short(now.digest)} ({now.created[:19]}Z)"
     )
     if before.digest == now.digest:
         out.print(f"{title} are the same version.", markup=False, highlight=False)
@@ -139,8 +142,8 @@ def diff(
                 if value.change is None or "seed" in kind + value.name
                 else f"{value.change:+.4g}"
             )
-            cut = SHORT if kind == "inputs" or value.name.endswith("sha256") else None
-            shown = [show(each)[:cut] for each in (value.old, value.new)]
+            cut = SHORT_DIGEST if kind == "inputs" or value.name.endswith("sha256") else None
+            shown = [format_value(each)[:cut] for each in (value.old, value.new)]
             table.add_row(
                 *(Text(text) for text in (kind if place == 0 else "", value.name, *shown, change))
             )
@@ -177,14 +180,13 @@ def restore(
         ),
     ] = False,
 ) -> None:
-    """Make an older version of an asset current again, and tell Dagster. Nothing is made anew,
-    nothing is lost.
+    """Make an older version of an asset current again, and report it to Dagster. Nothing is made
+    again, nothing is lost.
     """
     from dagster import DagsterInstance
 
-    from avatar_pipeline.history.restore import describe, restore_downstream
     from avatar_pipeline.history.restore import restore as restore_version
-    from avatar_pipeline.history.versions import SHORT
+    from avatar_pipeline.history.restore import restore_downstream, result_lines
 
     dagster_home()
     store = actor_store()
@@ -194,19 +196,19 @@ def restore(
         register_actors(instance, store, only=[store.spec(actor).name])
         report = _reporting(instance, store)
         done = restore_version(store, actor, asset, digest, report)
-        for line in describe(done):
+        for line in result_lines(done):
             out.print(line, markup=False, highlight=False)
         if downstream:
             for other in restore_downstream(store, actor, asset, report):
-                for line in describe(other):
+                for line in result_lines(other):
                     out.print(line, markup=False, highlight=False)
         elif done.downstream:
             names = ", ".join(
-                f"{version.asset} {version.digest[:SHORT]}" for version in done.downstream
+                f"{version.asset} {short(version.digest)}" for version in done.downstream
             )
             out.print(
                 f"Made from it, and in the store: {names}. To restore them too: "
-                f"avatar-pipeline restore {actor} {asset} {done.manifest.digest[:SHORT]} "
+                f"avatar-pipeline restore {actor} {asset} {short(done.manifest.digest)} "
                 "--downstream",
                 markup=False,
                 highlight=False,
@@ -227,13 +229,12 @@ def prune(
     older_than: Annotated[
         float, typer.Option(min=0, help="Days: younger versions stay as well.")
     ] = 0.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell. The default.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print. The default.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Really remove them.")] = False,
 ) -> None:
     """Remove old versions that nothing refers to. Tells what would go; removes it with --yes."""
     from avatar_pipeline.history.prune import plan
     from avatar_pipeline.history.prune import prune as prune_actor
-    from avatar_pipeline.history.versions import SHORT
 
     if bool(actor) == all_:
         raise StoreError("Give the name of one actor, or --all.")
@@ -254,12 +255,12 @@ def prune(
             made = manifest.created[:19].replace("T", " ")
             size = sum(entry.bytes for entry in manifest.files.values())
             text = (
-                f"{name}: {manifest.asset:<20} {manifest.digest[:SHORT]}  {made}  {_size(size):>9}"
+                f"{name}: {manifest.asset:<20} {short(manifest.digest)}  {made}  {_size(size):>9}"
             )
             out.print(("removed " if yes else "would go ") + text, markup=False, highlight=False)
         for manifest in done.held:
             text = (
-                f"{name}: {manifest.asset:<20} {manifest.digest[:SHORT]}  current, or what a kept "
+                f"{name}: {manifest.asset:<20} {short(manifest.digest)}  current, or what a kept "
                 "version was made from"
             )
             out.print(f"stays   {text}", markup=False, highlight=False)
@@ -288,31 +289,6 @@ def prune(
         out.print("Nothing was removed. To remove it, add --yes.", highlight=False)
 
 
-def report(
-    actor: Annotated[
-        str, typer.Argument(help="Only this actor. Default: all, with an index.")
-    ] = "",
-    output: Annotated[Path, typer.Option(help="The folder for the pages.")] = Path("report"),
-    price: Annotated[
-        float, typer.Option(min=0, help="Price of an hour of the device, to tell costs.")
-    ] = 0.0,
-) -> None:
-    """Write a page about an actor, or about all of them: the chain, checks, curves, times,
-    versions. HTML that needs no network.
-    """
-    from avatar_pipeline.report.write import write_actor, write_all
-
-    store = actor_store()
-    if actor:
-        out.print(f"The page: {write_actor(store, actor, output, price)}", highlight=False)
-        return
-    index, written = write_all(store, output, price)
-    out.print(
-        f"The index: {index}. {written} pages of actors were written, the others are as they were.",
-        highlight=False,
-    )
-
-
 def _finish(store: ActorStore, actor: str) -> None:
     """Carry out what a killed `restore` of this actor had begun. Loads Dagster only then."""
     from avatar_pipeline.core.errors import StoreError as Damaged
@@ -324,7 +300,7 @@ def _finish(store: ActorStore, actor: str) -> None:
     try:
         begun = [asset for asset in STAGES if interrupted(store, name, asset) is not None]
     except Damaged:
-        return  # history and prune tell which file it is
+        return  # history and prune print which file it is
     if not begun:
         return
     from dagster import DagsterInstance
@@ -334,13 +310,13 @@ def _finish(store: ActorStore, actor: str) -> None:
         for manifest in finish_interrupted(store, name, _reporting(instance, store)):
             out.print(
                 f"A restoration that had been killed was carried out: {manifest.asset} "
-                f"{manifest.digest[:12]}.",
+                f"{short(manifest.digest)}.",
                 highlight=False,
             )
 
 
 def _reporting(instance: DagsterInstance, store: ActorStore) -> Report:
-    """Reports restored versions to this instance."""
+    """Return a function that reports restored versions to this instance."""
     from avatar_pipeline.history.images import pictures
     from avatar_pipeline.orchestration.restore_events import report_restored
 
@@ -372,5 +348,5 @@ def _require_idle(actor: str) -> None:
 
 
 def _size(count: int) -> str:
-    """Bytes as people read them."""
+    """Return bytes as people read them."""
     return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"

@@ -47,8 +47,8 @@ def preflight(
         typer.Option(min=1, help="Processes. Default: one a core, for a folder of that size."),
     ] = None,
 ) -> None:
-    """Would LivePortrait animate these pictures well? Judge each by every readiness check, and say
-    how to mend it.
+    """Check whether LivePortrait would animate these pictures well: judge each by every readiness
+    check, and print how to fix it.
 
     Exit code: 0 all pass; 1 the worst is a warning; 2 a picture has an error or cannot be read, or
     the command could not run.
@@ -68,7 +68,7 @@ def preflight(
 
 
 def doctor() -> None:
-    """Tell device, models, licences and libraries, what is missing, and the command that mends
+    """Report device, models, licences and libraries, what is missing, and the command that fixes
     it.
     """
     from avatar_pipeline.cli.doctor import examine
@@ -77,7 +77,7 @@ def doctor() -> None:
     for finding in findings:
         mark, colour = (
             ("ok", "green")
-            if not finding.mend
+            if not finding.fix
             else ("missing", "red")
             if finding.needed
             else ("optional", "yellow")
@@ -88,12 +88,11 @@ def doctor() -> None:
         out.print(finding.state, markup=False, highlight=False)
         if finding.licence:
             out.print(f"{'':9}licence: {finding.licence}", markup=False, highlight=False)
-        if finding.mend:
-            out.print(f"{'':9}to mend it: {finding.mend}", markup=False, highlight=False)
-    if missing := [finding for finding in findings if finding.mend and finding.needed]:
+        if finding.fix:
+            out.print(f"{'':9}to fix it: {finding.fix}", markup=False, highlight=False)
+    if missing := [finding for finding in findings if finding.fix and finding.needed]:
         raise AvatarPipelineError(
             "\n".join(
-                f"{finding.what}: {finding.state}. To mend it: {finding.mend}"
-                for finding in missing
+                f"{finding.what}: {finding.state}. To fix it: {finding.fix}" for finding in missing
             )
         )

@@ -1,4 +1,4 @@
-"""The command line, avatar-pipeline: what people type. Each command is a function in `commands`,
+"""The command line, avatar-pipeline: what people type. Each command is a function in this room,
 one file for each kind of work.
 """
 
@@ -16,13 +16,14 @@ from avatar_pipeline.cli import (
     consent,
     credentials,
     history,
+    inspect,
     metrics,
+    report,
+    run,
+    serve,
     setup,
     tokens,
 )
-from avatar_pipeline.cli import inspect as looking
-from avatar_pipeline.cli import run as making
-from avatar_pipeline.cli import serve as serving
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.core.os_errors import explain
 
@@ -36,23 +37,23 @@ app = typer.Typer(
 COMMANDS = (
     actors.register,
     actors.new_actor,
-    making.run,
+    run.run,
     batch.batch,
-    making.replay,
+    run.replay,
     automation.automation,
-    looking.lineage,
+    inspect.lineage,
     history.history,
     history.diff,
     history.restore,
     history.prune,
-    history.report,
-    looking.preflight,
+    report.report,
+    inspect.preflight,
     credentials.verify,
-    looking.doctor,
+    inspect.doctor,
     metrics.metrics,
     setup.fetch,
     setup.ui,
-    serving.serve,
+    serve.serve,
 )
 for command in COMMANDS:
     app.command()(command)
@@ -62,7 +63,7 @@ app.add_typer(credentials.credentials, name="credentials")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. What the user has to mend is printed as it is, without a traceback; the exit
+    """Entry point. What the user has to fix is printed as it is, without a traceback; the exit
     code is then 1.
     """
     try:

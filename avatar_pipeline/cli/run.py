@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from avatar_pipeline.cli._shared import Actor, Device, Model, actor_store, out, parse_settings
+from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.core.home import dagster_home
 
@@ -67,7 +68,7 @@ def run(
         table.add_row(
             row.asset,
             *(
-                (f"{made.seconds:.1f}", str(made.root_seed), made.digest[:12])
+                (f"{made.seconds:.1f}", str(made.root_seed), short(made.digest))
                 if made
                 else ("", "", "")
             ),

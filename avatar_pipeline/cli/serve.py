@@ -10,8 +10,8 @@ import typer
 from avatar_pipeline.cli._shared import out
 from avatar_pipeline.core.errors import ServiceError
 
-# seconds for open connections, once everybody who waited has been told that the server stops
-STOPS = 10
+# seconds for open connections, once all who waited have had the answer that the server stops
+SHUTDOWN_TIMEOUT_S = 10
 
 
 def serve(
@@ -56,13 +56,14 @@ def serve(
             "device": device,
             "upload_consent": upload_consent,
         }
-        # a folder of actors that is not there is told now, not to the first client
+        # a folder of actors that is not there is reported now, not to the first client
         ActorStore().names()
         settings = from_environment(
             **{name: value for name, value in given.items() if value is not None}
         )
         if settings.base_image_backend == "runpod":
-            endpoint_from_environment()  # what it lacks is said now, and not to the first client
+            # what it lacks is reported now, and not to the first client
+            endpoint_from_environment()
         with hold_or_refuse(
             settings.folder / "server.lock",
             f"The service's folder {settings.folder}",
@@ -74,7 +75,7 @@ def serve(
                 host=settings.host,
                 port=settings.port,
                 log_config=log_config(),
-                timeout_graceful_shutdown=STOPS,
+                timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
                 **uvicorn_options(settings),
             )
             server = Server(config, app)

@@ -49,7 +49,7 @@ def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> 
     )
     if dagster is None:
         raise AvatarPipelineError(
-            "The command `dagster` is not installed beside this Python. Mend it: make install"
+            "The command `dagster` is not installed beside this Python. Fix it: make install"
         )
     os.execv(
         dagster,

@@ -2,7 +2,7 @@
 not look at.
 
 A signature has a fixed room, so that the file's length is known before it is signed; what it does
-not fill are zeros (C2PA 2.4, section 13.2.3). Nobody would see a note hidden there, or a flipped
+not fill are zeros (C2PA 2.4, section 13.2.3). A note hidden there would go unseen, or a flipped
 bit. The same holds for the heads of the boxes: in pictures signed here they are known to the byte.
 """
 
@@ -21,8 +21,8 @@ C2PA_UUID = bytes.fromhex("D8FEC3D61B0E483C92975828877EC481")
 PAD = re.compile(rb"\x63pad(\x58.|\x59..|[\x40-\x57])", re.DOTALL)
 # CBOR: no payload, as the claim stands elsewhere; then the 64 bytes of an ES256 signature
 DETACHED = b"\xf6\x58\x40"
-DEEPEST = 8  # boxes in boxes; ours are store, manifest, list of assertions, assertion
-# The heads of the boxes of a manifest made here: type, what it tells of itself, label (ISO 19566-5,
+MAX_BOX_DEPTH = 8  # boxes in boxes; ours are store, manifest, list of assertions, assertion
+# The heads of the boxes of a manifest made here: type, its description, label (ISO 19566-5,
 # section 7.3).
 _TYPE = bytes.fromhex("00110010800000AA00389B71")
 HEADS = tuple(
@@ -38,8 +38,8 @@ HEADS = tuple(
 
 
 def is_framed_as_written(data: bytes) -> bool:
-    """Whether what frames a manifest made here, in the file and inside of it, stands as it was
-    written: heads, lengths, checksums.
+    """Return whether what frames a manifest made here, in the file and inside of it, stands as it
+    was written: heads, lengths, checksums.
     """
     store = manifest_store(data)
     framed = (
@@ -58,8 +58,8 @@ def is_framed_as_written(data: bytes) -> bool:
 
 
 def _fills(boxes: bytes, depth: int = 0) -> bool:
-    """Whether boxes of these lengths fill the bytes, and so do the boxes in them."""
-    if depth > DEEPEST:
+    """Return whether boxes of these lengths fill the bytes, and so do the boxes in them."""
+    if depth > MAX_BOX_DEPTH:
         return False
     at = 0
     while at + 8 <= len(boxes):
@@ -73,7 +73,7 @@ def _fills(boxes: bytes, depth: int = 0) -> bool:
 
 
 def padding_of_signatures(data: bytes) -> list[bytes]:
-    """The padding of each signature in a JPEG, PNG, WebP or MP4 file; as far as the file is
+    """Return the padding of each signature in a JPEG, PNG, WebP or MP4 file; as far as the file is
     whole.
     """
     found = []
@@ -89,15 +89,15 @@ def padding_of_signatures(data: bytes) -> list[bytes]:
 
 
 def manifest_store(data: bytes) -> bytes:
-    """The manifest store of a file, empty when there is none."""
+    """Return the manifest store of a file, empty when there is none."""
     readers = {"image/jpeg": _jpeg, "image/png": _png, "image/webp": _webp, "video/mp4": _mp4}
     kind = media_type(data)
     return b"".join(readers[kind](data)) if kind else b""
 
 
 def _jpeg(data: bytes) -> Iterator[bytes]:
-    """APP11 segments of one box: each repeats the box's head, 8 bytes behind those of the segment
-    (ISO 19566-5, annex D).
+    """Yield APP11 segments of one box: each repeats the box's head, 8 bytes behind those of the
+    segment (ISO 19566-5, annex D).
     """
     at, first = 2, True
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] not in (0xDA, 0xD9):
@@ -129,7 +129,7 @@ def _webp(data: bytes) -> Iterator[bytes]:
 
 
 def _mp4(data: bytes) -> Iterator[bytes]:
-    """Behind what the box tells of its purpose (C2PA 2.4, section A.5.2)."""
+    """Yield what follows the box's purpose (C2PA 2.4, section A.5.2)."""
     at = data.find(b"uuid" + C2PA_UUID)
     if at >= 4:
         box = data[at : at - 4 + int.from_bytes(data[at - 4 : at], "big")]

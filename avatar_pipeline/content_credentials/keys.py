@@ -3,8 +3,8 @@ pair that is made for trying out.
 
 AVATAR_C2PA_KEY and AVATAR_C2PA_CHAIN name the user's own PEM files. Without them the pair lies in
 the home folder, credentials/: key.pem (mode 0600), chain.pem (the signer's certificate, then the
-root's) and root.pem, which is for whoever wants to trust it. The root's key
-signs once and is thrown away: nobody can make a second signer under it.
+root's) and root.pem, which is for those who want to trust it. The root's key
+signs once and is thrown away: no second signer can be made under it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,21 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from avatar_pipeline.content_credentials.self_signed import CHAIN, KEY, make_certificates
 from avatar_pipeline.core.errors import CredentialsError
 from avatar_pipeline.core.home import home_folder
 
 if TYPE_CHECKING:
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 KEY_VARIABLE, CHAIN_VARIABLE = "AVATAR_C2PA_KEY", "AVATAR_C2PA_CHAIN"
-KEY, CHAIN, ROOT = "key.pem", "chain.pem", "root.pem"
 ORGANISATION = "avatar_pipeline, self-signed"
-# Without a time stamp of a third party, which would have to be asked over the network, a signature
-# counts as long as its certificate.
-YEARS = 10
 # What a signer's certificate may be for: e-mail protection, document signing (RFC 9336), C2PA claim
 # signing (C2PA 2.4, section 14.5.1.1).
 PURPOSES = {"1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.36", "1.3.6.1.4.1.62558.2.1"}
@@ -63,7 +59,7 @@ class Credentials:
 
     @property
     def self_signed(self) -> bool:
-        """Whether the chain ends in a root of its own, which nobody trusts who was not given it."""
+        """Whether the chain ends in a root of its own, which only those trust who were given it."""
         last = self.certificates[-1]
         return last.subject == last.issuer
 
@@ -74,26 +70,26 @@ class Credentials:
 
 
 def folder() -> Path:
-    """Where the self-signed pair lies, made or not."""
+    """Return where the self-signed pair lies, made or not."""
     return home_folder() / "credentials"
 
 
 def own_places() -> tuple[str, str]:
-    """What the user's variables say, empty where they say nothing."""
+    """Return what the user's variables say, empty where they say nothing."""
     return os.environ.get(KEY_VARIABLE, ""), os.environ.get(CHAIN_VARIABLE, "")
 
 
-def are_there() -> bool:
-    """Whether there is something to sign with already, usable or not. Raises CredentialsError when
-    only one of the two variables is set.
+def exist() -> bool:
+    """Return whether there is something to sign with already, usable or not. Raises
+    CredentialsError when only one of the two variables is set.
     """
     key, _, own = places()
     return own or key.parent.exists()
 
 
 def places() -> tuple[Path, Path, bool]:
-    """Key, chain, and whether the user named them. Raises CredentialsError when only one of the two
-    variables is set.
+    """Return key, chain, and whether the user named them. Raises CredentialsError when only one of
+    the two variables is set.
     """
     key, chain = own_places()
     if bool(key) != bool(chain):
@@ -107,7 +103,7 @@ def places() -> tuple[Path, Path, bool]:
 
 
 def current() -> Credentials:
-    """The credentials to sign with now; a self-signed pair is made at the first use. Raises
+    """Return the credentials to sign with now; a self-signed pair is made at the first use. Raises
     CredentialsError when they cannot be used.
     """
     key, chain, own = places()
@@ -147,16 +143,16 @@ def make_pair(organisation: str = ORGANISATION, *, reuse: bool = False) -> Path:
             temporary = target.with_name(f".credentials.{os.getpid()}.tmp")
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(mode=0o700)
-            for name, data in _pair(organisation).items():
+            for name, data in make_certificates(organisation).items():
                 _write(temporary / name, data, 0o600 if name == KEY else 0o644)
             temporary.replace(target)
     except OSError as error:
         raise CredentialsError(
-            f"{target} cannot be written ({error}). Mend that, or name your own: {_own()}."
+            f"{target} cannot be written ({error}). Fix that, or name your own: {_own()}."
         ) from None
     log.warning(
         "%s: a self-signed pair was made to sign pictures with. Others can check such signatures, "
-        "and see that nobody vouches for you: %s",
+        "and see that no one vouches for you: %s",
         target,
         "docs/content-credentials.md says how to use a key of your own.",
     )
@@ -174,79 +170,8 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         os.fsync(file.fileno())
 
 
-def _pair(organisation: str) -> dict[str, bytes]:
-    """The three files: a P-256 key, its certificate under a root made for it, and the root."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    def name(what: str) -> x509.Name:
-        return x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
-                x509.NameAttribute(NameOID.COMMON_NAME, what),
-            ]
-        )
-
-    def usage(*, signs: bool, certifies: bool) -> x509.KeyUsage:
-        return x509.KeyUsage(
-            digital_signature=signs,
-            key_cert_sign=certifies,
-            crl_sign=certifies,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            encipher_only=False,
-            decipher_only=False,
-        )
-
-    def certificate(subject: x509.Name, key: EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .issuer_name(name("root"))
-            .subject_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))  # clocks differ
-            .not_valid_after(now + timedelta(days=365 * YEARS))
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()),
-                critical=False,
-            )
-        )
-
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    root = (
-        certificate(name("root"), root_key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage(signs=False, certifies=True), critical=True)
-        .sign(root_key, hashes.SHA256())
-    )
-    leaf = (
-        certificate(name("signer"), key)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage(signs=True, certifies=False), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False
-        )
-        .sign(root_key, hashes.SHA256())
-    )
-    return {
-        KEY: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        CHAIN: leaf.public_bytes(Encoding.PEM) + root.public_bytes(Encoding.PEM),
-        ROOT: root.public_bytes(Encoding.PEM),
-    }
-
-
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """What changes when a file does. Raises CredentialsError when there is none."""
+    """Return what changes when a file does. Raises CredentialsError when there is none."""
     try:
         found = path.stat()
     except OSError as error:
@@ -314,7 +239,7 @@ def _check_key(key: bytes, path: Path, leaf: x509.Certificate, chain_path: Path)
 
 
 def _check_signer(leaf: x509.Certificate, path: Path) -> None:
-    """What C2PA wants of a signer's certificate: another would sign, and read Invalid
+    """Check what C2PA requires of a signer's certificate: another would sign, and read Invalid
     everywhere.
     """
     from cryptography import x509
@@ -351,7 +276,7 @@ def _check_order(certificates: tuple[x509.Certificate, ...], path: Path) -> None
 
 def _check_dates(credentials: Credentials) -> None:
     now = datetime.now(UTC)
-    mend = (
+    remedy = (
         "Renew it with your authority."
         if credentials.own
         else f"Move {credentials.chain_path.parent} away; a new pair is then made."
@@ -361,7 +286,8 @@ def _check_dates(credentials: Credentials) -> None:
         if certificate.not_valid_after_utc < now:
             ended = f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
             raise CredentialsError(
-                f"{credentials.chain_path}: the certificate of {subject} expired on {ended}. {mend}"
+                f"{credentials.chain_path}: the certificate of {subject} expired on {ended}. "
+                f"{remedy}"
             )
         if certificate.not_valid_before_utc > now:
             begins = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"

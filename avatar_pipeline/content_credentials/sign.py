@@ -2,10 +2,10 @@
 file (C2PA, https://c2pa.org).
 
 `sign` comes last: any program that saves the picture again drops the manifest, and any changed bit
-breaks it. It never touches the coded pixels. What is said: that a model made the picture, which
-one, its seed, the sha256 of a LoRA and of what went in. What is never said: names of people, actors
-and files, and the prompt unless the user asks for it (AVATAR_CREDENTIALS_PROMPT). There are no
-thumbnails.
+breaks it. It never touches the coded pixels. What is recorded: that a model made the picture, which
+one, its seed, the sha256 of a LoRA and of what went in. What is never recorded: names of people,
+actors and files, and the prompt unless the user asks for it (AVATAR_CREDENTIALS_PROMPT). There are
+no thumbnails.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Origin:
 
     model: id, such as "embedded" or "cartoon_gan_small". ingredients: what went in, by what it is
     (base_image, source_face), each with its sha256. source: IPTC's digital source type. prompt:
-    None unless the user asked for it to be said.
+    None unless the user asked for it to be recorded.
     """
 
     model: str
@@ -67,8 +67,8 @@ class Origin:
 
 
 def sign(data: bytes, origin: Origin) -> bytes:
-    """A JPEG, PNG, WebP or MP4 file with XMP and a signed C2PA manifest; the pixels are the same.
-    About 4 KB longer.
+    """Return a JPEG, PNG, WebP or MP4 file with XMP and a signed C2PA manifest; the pixels are the
+    same. About 4 KB longer.
 
     Raises CredentialsError when there is nothing usable to sign with, or the file is none of these.
     """
@@ -93,17 +93,17 @@ def sign(data: bytes, origin: Origin) -> bytes:
     return signed.getvalue()
 
 
-def says_prompt() -> bool:
-    """Whether the user wants prompts in manifests: AVATAR_CREDENTIALS_PROMPT is 1, true, yes or
-    on.
+def includes_prompt() -> bool:
+    """Return whether the user wants prompts in manifests: AVATAR_CREDENTIALS_PROMPT is 1, true, yes
+    or on.
     """
     return os.environ.get(PROMPT_VARIABLE, "").strip().lower() in ("1", "true", "yes", "on")
 
 
 @lru_cache(maxsize=2)
 def _context(credentials: keys.Credentials, process: int) -> c2pa.Context:
-    """Made once for each pair and process: it takes as long as a signature, and a forked child
-    cannot use its parent's.
+    """Return c2pa's context, made once for each pair and process: it takes as long as a signature,
+    and a forked child cannot use its parent's.
     """
     import c2pa
 
@@ -112,8 +112,8 @@ def _context(credentials: keys.Credentials, process: int) -> c2pa.Context:
 
 
 def _definition(origin: Origin, copy_of: str) -> dict[str, Any]:
-    """The manifest, as c2pa's builder takes it. copy_of: sha256 of the file before it was signed,
-    which the store may know.
+    """Return the manifest, as c2pa's builder takes it. copy_of: sha256 of the file before it was
+    signed, which the store may know.
     """
     lineage = {
         "copy_of": copy_of,
@@ -139,7 +139,9 @@ def _definition(origin: Origin, copy_of: str) -> dict[str, Any]:
 
 
 def _ingredient(name: str, sha256: str, origin: Origin) -> dict[str, str]:
-    """By hash only: the ingredient itself is not read, and no thumbnail of it is kept."""
+    """Return an ingredient, by hash only: the ingredient itself is not read, and no thumbnail of it
+    is kept.
+    """
     return {
         "title": name,
         "format": "application/octet-stream",
@@ -155,8 +157,8 @@ def _relationship(name: str, origin: Origin) -> str:
 
 
 def _actions(origin: Origin) -> list[dict[str, Any]]:
-    """Created by a model; or, for a face swap, the target opened, the face placed, and the whole
-    edited (C2PA 2.4, section 18.15).
+    """Return the actions: created by a model; or, for a face swap, the target opened, the face
+    placed, and the whole edited (C2PA 2.4, section 18.15).
     """
     when = datetime.now(UTC).isoformat(timespec="seconds")
     kind = DIGITAL_SOURCE_TYPE + origin.source
@@ -190,8 +192,8 @@ def _actions(origin: Origin) -> list[dict[str, Any]]:
 
 
 def _model(origin: Origin) -> str:
-    """The model's id. Folders have names that people give them, such as a person's: of those the
-    hash tells enough.
+    """Return the model's id. Folders have names that people give them, such as a person's: of those
+    the hash is enough.
     """
     return "local" if origin.model.startswith("local:") else origin.model
 

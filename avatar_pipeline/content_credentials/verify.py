@@ -1,4 +1,4 @@
-"""Reading content credentials: of any JPEG, PNG, WebP or MP4, whoever signed it, and however
+"""Reading content credentials: of any JPEG, PNG, WebP or MP4, by any signer, and however
 damaged it is.
 
 The threat: files come from anywhere, and what they say is printed.
@@ -6,7 +6,7 @@ The mechanism: a cap on the bytes; C2PA's own reader, which is written in Rust, 
 whatever it refuses becomes words; control characters are not printed. Beyond what that reader looks
 at, the zeros that pad a signature must be zeros, and the frame of a manifest made
 here must stand as it was written: no hash covers those.
-Its limits: Valid says that nothing was changed since somebody signed, not who that is; Trusted says
+Its limits: Valid says that nothing was changed since it was signed, not who that is; Trusted says
 that one of the roots that you gave vouches for the signer. A picture without credentials may come
 from anywhere, from here too.
 """
@@ -29,14 +29,14 @@ from avatar_pipeline.core.errors import CredentialsError, PhotoError
 from avatar_pipeline.imaging.images import open_image
 
 MAX_BYTES = 512 * 2**20  # a video of some minutes; the whole file is held in memory
-MOST = 200  # characters of a text of somebody else's that are shown
+MAX_TEXT_CHARS = 200  # of a foreign text
 # stands in every manifest of C2PA 2, several times; older ones say urn:uuid:
 REMAINS = b"urn:c2pa:"
 # how the reader begins when a file names an address instead of holding a manifest
 ELSEWHERE = "Remote: "
 State = Literal["trusted", "valid", "invalid", "absent"]
 
-# C2PA 2.4, section 15.2.2, in words. What is not here is told in the reader's own words.
+# C2PA 2.4, section 15.2.2, in words. What is not here is shown in the reader's own words.
 PROBLEMS = {
     "assertion.dataHash.mismatch": "the pixels or the metadata were changed after the picture was "
     "signed",
@@ -61,7 +61,7 @@ UNTRUSTED = "signingCredential.untrusted"
 
 @dataclass(frozen=True)
 class Ingredient:
-    """What a picture was made of. sha256: empty when the manifest does not tell one."""
+    """What a picture was made of. sha256: empty when the manifest names none."""
 
     name: str
     relationship: str
@@ -96,7 +96,7 @@ class Verdict:
 
     @property
     def digests(self) -> list[str]:
-        """All sha256 in it, as a store of actors may know them. A lineage of somebody else's may
+        """All sha256 in it, as a store of actors may know them. A foreign lineage may
         hold anything there.
         """
         named = (self.lineage.get(name) for name in ("copy_of", "model_sha256", "lora_sha256"))
@@ -108,8 +108,8 @@ class Verdict:
 
 
 def read_media(path: Path) -> bytes:
-    """The bytes of a file to examine. Raises CredentialsError when it is missing, no ordinary file,
-    empty, unreadable or too long.
+    """Return the bytes of a file to examine. Raises CredentialsError when it is missing, no
+    ordinary file, empty, unreadable or too long.
     """
     try:
         if not path.is_file():
@@ -146,7 +146,7 @@ def verify(data: bytes, trusted: Sequence[bytes] = ()) -> Verdict:
     xmp = _xmp_source(data)
     try:
         with c2pa.Reader(kind, io.BytesIO(data), context=_context(trusted)) as reader:
-            told = json.loads(reader.json())
+            report = json.loads(reader.json())
             state = str(reader.get_validation_state())
     except c2pa.C2paError.ManifestNotFound:
         if REMAINS in data:
@@ -174,11 +174,11 @@ def verify(data: bytes, trusted: Sequence[bytes] = ()) -> Verdict:
                 xmp_source=xmp,
             )
         return Verdict("absent", [f"the file is damaged or cut off ({reason})"], xmp_source=xmp)
-    return _verdict(told, state, data, xmp)
+    return _verdict(report, state, data, xmp)
 
 
 def _watermark(data: bytes) -> float | None:
-    """Looked for in pictures that decode."""
+    """Return the watermark's strength, in pictures that decode."""
     if media_type(data) == "video/mp4":
         return None
     try:
@@ -197,7 +197,7 @@ def _context(trusted: Sequence[bytes]) -> Any:
 
 
 def read_roots(paths: Sequence[Path]) -> list[bytes]:
-    """Certificates to trust. Raises CredentialsError for a file that holds none."""
+    """Return certificates to trust. Raises CredentialsError for a file that holds none."""
     from cryptography import x509
 
     roots = []
@@ -214,10 +214,10 @@ def read_roots(paths: Sequence[Path]) -> list[bytes]:
     return roots
 
 
-def _verdict(told: dict[str, Any], state: str, data: bytes, xmp: str) -> Verdict:
-    manifest = told.get("manifests", {}).get(told.get("active_manifest"), {})
+def _verdict(report: dict[str, Any], state: str, data: bytes, xmp: str) -> Verdict:
+    manifest = report.get("manifests", {}).get(report.get("active_manifest"), {})
     signature = manifest.get("signature_info") or {}
-    results = told.get("validation_results") or {}
+    results = report.get("validation_results") or {}
     failures = list((results.get("activeManifest") or {}).get("failure") or [])
     for delta in results.get("ingredientDeltas") or []:
         failures += (delta.get("validationDeltas") or {}).get("failure") or []
@@ -289,16 +289,16 @@ def _list(value: Any) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def _ingredient(told: dict[str, Any]) -> Ingredient:
-    digest = re.fullmatch(r"sha256:([0-9a-f]{64})", str(told.get("instance_id", "")))
+def _ingredient(report: dict[str, Any]) -> Ingredient:
+    digest = re.fullmatch(r"sha256:([0-9a-f]{64})", str(report.get("instance_id", "")))
     return Ingredient(
-        _clean(told.get("title")), _clean(told.get("relationship")), digest[1] if digest else ""
+        _clean(report.get("title")), _clean(report.get("relationship")), digest[1] if digest else ""
     )
 
 
 def _plain(value: Any) -> Any:
-    """A value of the lineage that can be printed: numbers, and short texts, one below another in
-    lists and tables.
+    """Return a value of the lineage that can be printed: numbers, and short texts, one below
+    another in lists and tables.
     """
     if isinstance(value, dict):
         return {_clean(name): _plain(one) for name, one in value.items()}
@@ -311,8 +311,10 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _clean(text: Any, most: int = MOST) -> str:
-    """Somebody else's text on one line, without control characters, which a terminal would obey."""
+def _clean(text: Any, most: int = MAX_TEXT_CHARS) -> str:
+    """Return a foreign text on one line, without control characters, which a terminal would
+    obey.
+    """
     words = "" if text is None else str(text)
     return "".join(sign if sign.isprintable() else "?" for sign in words[:most]) + (
         "..." if len(words) > most else ""
@@ -320,7 +322,7 @@ def _clean(text: Any, most: int = MOST) -> str:
 
 
 def _xmp_source(data: bytes) -> str:
-    """The digital source type in the XMP packet, empty when there is none."""
+    """Return the digital source type in the XMP packet, empty when there is none."""
     found = re.search(
         rb"DigitalSourceType[^h]{1,40}(http[s]?://cv\.iptc\.org/newscodes/digitalsourcetype/[A-Za-z]{1,60})",
         data,

@@ -8,9 +8,9 @@ moves; the learned ones download weights. The picture is brought to SIDE x SIDE 
 change of size changes nothing; a fixed random pattern of signs is added to the middle frequencies
 of its cosine transform, in proportion to what the picture itself has there, and more where there is
 texture. To find it, the same frequencies are compared with the pattern.
-Its limits: whoever reads this file can remove it, or put it onto a photograph: it is a hint, no
+Its limits: any reader of this file can remove it, or put it onto a photograph: it is a hint, no
 proof. It does not survive cropping, turning and mirroring. What it survives is measured by
-benchmarks/signing.py. Videos and pictures below LEAST pixels are not marked.
+benchmarks/signing.py. Videos and pictures below MIN_SIDE pixels are not marked.
 """
 
 from __future__ import annotations
@@ -23,29 +23,34 @@ import numpy as np
 from PIL import Image
 
 SIDE = 512
-LEAST = 256  # pixels of the shorter side: below, the frequencies that are marked are not all there
+MIN_SIDE = (
+    256  # pixels of the shorter side: below, the frequencies that are marked are not all there
+)
 # frequencies, in half waves across the picture: below they are seen, above JPEG drops them
 RING = (20, 110)
-# Of the picture's own spread at each frequency: the least that gives WANTED. At the last one, walls
-# begin to look stained.
+# Of the picture's own spread at each frequency: the least that gives TARGET_SIGMAS. At the last
+# one, walls begin to look stained.
 STRENGTHS = (0.10, 0.12, 0.14, 0.16, 0.18, 0.20, 0.22)
-WANTED = 9.0  # standard deviations, so that what JPEG and scaling take leaves FOUND
-FOUND = 6.0  # standard deviations: by chance once in a billion pictures
+# standard deviations, so that what JPEG and scaling take leaves DETECTION_SIGMAS
+TARGET_SIGMAS = 9.0
+DETECTION_SIGMAS = 6.0  # standard deviations: by chance once in a billion pictures
 VARIABLE = "AVATAR_WATERMARK"
 
 
 def is_wanted() -> bool:
-    """Whether pictures of the service are to be marked: AVATAR_WATERMARK is 1, true, yes or on."""
+    """Return whether pictures of the service are to be marked: AVATAR_WATERMARK is 1, true, yes or
+    on.
+    """
     return os.environ.get(VARIABLE, "").strip().lower() in ("1", "true", "yes", "on")
 
 
 def embed(image: Image.Image) -> Image.Image:
-    """The picture with the mark, RGB or RGBA; as it is when it is too small. The same picture
-    always gives the same.
+    """Return the picture with the mark, RGB or RGBA; as it is when it is too small. The same
+    picture always gives the same.
     """
     import cv2
 
-    if min(image.size) < LEAST:
+    if min(image.size) < MIN_SIDE:
         return image
     pixels = np.asarray(image).astype(np.float32)
     small = _small(pixels)
@@ -55,7 +60,8 @@ def embed(image: Image.Image) -> Image.Image:
     marked[ring] = chips * _spread(spectrum)[ring]
     change = cv2.idct(marked) * _texture(small)
     share = next(
-        (share for share in STRENGTHS if _strength(small + share * change) >= WANTED), STRENGTHS[-1]
+        (share for share in STRENGTHS if _strength(small + share * change) >= TARGET_SIGMAS),
+        STRENGTHS[-1],
     )
     pixels[..., :3] += cv2.resize(share * change, image.size, interpolation=cv2.INTER_CUBIC)[
         ..., None
@@ -64,8 +70,8 @@ def embed(image: Image.Image) -> Image.Image:
 
 
 def strength(image: Image.Image) -> float:
-    """How clearly the mark is there, in standard deviations of what chance gives; FOUND and more
-    counts as found.
+    """Return how clearly the mark is there, in standard deviations of what chance gives;
+    DETECTION_SIGMAS and more counts as found.
     """
     return _strength(_small(np.asarray(image.convert("RGB")).astype(np.float32)))
 
@@ -76,12 +82,12 @@ def _strength(small: np.ndarray) -> float:
     spectrum = cv2.dct(small)
     ring, chips = _pattern()
     # a line or a grid in the picture must not outvote all others
-    told = np.clip(spectrum[ring] / _spread(spectrum)[ring], -3, 3)
-    return float((told * chips).sum() / np.sqrt((told**2).sum() + 1e-9))
+    correlation = np.clip(spectrum[ring] / _spread(spectrum)[ring], -3, 3)
+    return float((correlation * chips).sum() / np.sqrt((correlation**2).sum() + 1e-9))
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
-    """Luminance at SIDE x SIDE, 0 to 255."""
+    """Return the luminance at SIDE x SIDE, 0 to 255."""
     import cv2
 
     grey = pixels[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -93,8 +99,8 @@ def _small(pixels: np.ndarray) -> np.ndarray:
 
 
 def _spread(spectrum: np.ndarray) -> np.ndarray:
-    """How large coefficients are around each, so that no direction or frequency counts more than
-    another.
+    """Return how large coefficients are around each, so that no direction or frequency counts more
+    than another.
     """
     import cv2
 
@@ -102,7 +108,9 @@ def _spread(spectrum: np.ndarray) -> np.ndarray:
 
 
 def _texture(small: np.ndarray) -> np.ndarray:
-    """How much change goes unseen, about 1 on average: more on hair and cloth than on a wall."""
+    """Return how much change goes unseen, about 1 on average: more on hair and cloth than on a
+    wall.
+    """
     import cv2
 
     spread = np.sqrt(np.maximum(cv2.blur(small**2, (17, 17)) - cv2.blur(small, (17, 17)) ** 2, 0))
@@ -112,8 +120,8 @@ def _texture(small: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _pattern() -> tuple[np.ndarray, np.ndarray]:
-    """Which frequencies are marked, (SIDE, SIDE) bool, and the sign of each. From a hash, so that
-    no library's generator can change it.
+    """Return which frequencies are marked, (SIDE, SIDE) bool, and the sign of each. From a hash, so
+    that no library's generator can change it.
     """
     axis = np.arange(SIDE)
     radius = np.hypot(axis[:, None], axis[None, :])

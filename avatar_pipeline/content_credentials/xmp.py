@@ -34,7 +34,7 @@ _PACKET = (
 
 
 def media_type(data: bytes) -> str | None:
-    """image/jpeg, image/png, image/webp or video/mp4, told from the first bytes; None for anything
+    """Return image/jpeg, image/png, image/webp or video/mp4, by the first bytes; None for anything
     else.
     """
     if data[:3] == b"\xff\xd8\xff":
@@ -47,8 +47,8 @@ def media_type(data: bytes) -> str | None:
 
 
 def with_source_type(data: bytes, source: Source) -> bytes:
-    """The file with an XMP packet that says `source`; one that was there is replaced. The same
-    bytes always give the same bytes.
+    """Return the file with an XMP packet that says `source`; one that was there is replaced. The
+    same bytes always give the same bytes.
 
     data: a whole JPEG, PNG, WebP or MP4 file, as this project's encoders write them. Raises
     ValueError for any other.
@@ -67,7 +67,7 @@ def with_source_type(data: bytes, source: Source) -> bytes:
 
 
 def _jpeg(data: bytes, packet: bytes) -> bytes:
-    """Behind the JFIF segment, which readers expect to come first."""
+    """Insert behind the JFIF segment, which readers expect to come first."""
     at, parts = 2, [data[:2]]
     behind = 1
     while data[at : at + 1] == b"\xff" and data[at + 1] in (0xE0, 0xE1):
@@ -83,7 +83,7 @@ def _jpeg(data: bytes, packet: bytes) -> bytes:
 
 
 def _png(data: bytes, packet: bytes) -> bytes:
-    """Behind IHDR, before the pixels: whoever reads the head only finds it."""
+    """Insert behind IHDR, before the pixels: a reader of the head alone finds it."""
     parts, at = [PNG_SIGNATURE], len(PNG_SIGNATURE)
     while at < len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
@@ -100,8 +100,8 @@ def _png(data: bytes, packet: bytes) -> bytes:
 
 
 def _webp(data: bytes, packet: bytes) -> bytes:
-    """At the end, as the extended format wants it; a simple file gets the head of the extended
-    format.
+    """Insert at the end, as the extended format wants it; a simple file gets the head of the
+    extended format.
     """
     chunks, at = [], 12
     while at + 8 <= len(data):
@@ -125,8 +125,8 @@ def _webp(data: bytes, packet: bytes) -> bytes:
 
 
 def _extended_head(name: bytes, body: bytes) -> bytes:
-    """The body of VP8X for a simple file: flags and the size, from the bit stream's own head (RFC
-    9649, sections 2.5 to 2.7).
+    """Return the body of VP8X for a simple file: flags and the size, from the bit stream's own head
+    (RFC 9649, sections 2.5 to 2.7).
     """
     if name == b"VP8L":
         bits = int.from_bytes(body[1:5], "little")
@@ -141,7 +141,7 @@ def _extended_head(name: bytes, body: bytes) -> bytes:
 
 
 def _mp4(data: bytes, packet: bytes) -> bytes:
-    """Behind everything, so that no offset in the file changes."""
+    """Append behind everything, so that no offset in the file changes."""
     body = b"uuid" + MP4_UUID + packet
     tail = struct.pack(">I", len(body) + 4)
     at = data.rfind(b"uuid" + MP4_UUID)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> str:
-    """The present moment in UTC, ISO 8601 with microseconds, such as
+    """Return the present moment in UTC, ISO 8601 with microseconds, such as
     2026-01-31T12:00:00.000000+00:00: sorts as text.
     """
     return datetime.now(UTC).isoformat(timespec="microseconds")

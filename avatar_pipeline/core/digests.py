@@ -9,17 +9,23 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+SHORT_DIGEST = 12  # digits of a digest that people compare
 CHUNK = 1 << 20  # bytes read at once: a 24 GB checkpoint must not be loaded to be named
 
 
+def short(digest: str) -> str:
+    """Return the first digits of a digest, as many as people compare."""
+    return digest[:SHORT_DIGEST]
+
+
 def sha256_bytes(data: bytes) -> str:
-    """The sha256 of some bytes, 64 hexadecimal digits."""
+    """Return the sha256 of some bytes, 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """The sha256 of a local file, read in chunks. Within a process an unchanged file (size, mtime)
-    is read only once.
+    """Return the sha256 of a local file, read in chunks. Within a process an unchanged file (size,
+    mtime) is read only once.
 
     Raises OSError when the file cannot be read.
     """
@@ -38,7 +44,7 @@ def _sha256_file(path: Path, size: int, mtime_ns: int) -> str:
 
 
 def digest_files(files: Mapping[str, bytes | str]) -> str:
-    """The digest of a set of files: sha256 over the lines "name sha256", sorted by name.
+    """Return the digest of a set of files: sha256 over the lines "name sha256", sorted by name.
 
     files: contents by name, or, where already known, their sha256. The order of the mapping does
     not matter.

@@ -12,18 +12,18 @@ from pathlib import Path
 
 VARIABLE = "DAGSTER_HOME"
 PROJECT = Path(__file__).parents[2]
-MADE = ".made"  # says that the home folder is complete
+COMPLETE_MARKER = ".made"  # says that the home folder is complete
 TEMPLATE = Path(__file__).parents[1] / "orchestration" / "dagster.yaml"
 
 
 def home_folder() -> Path:
-    """Where the home folder is, made or not."""
+    """Return where the home folder is, made or not."""
     return Path(os.environ.get(VARIABLE) or PROJECT / ".dagster").expanduser().absolute()
 
 
 def dagster_home() -> Path:
-    """The home folder, made ready: with a dagster.yaml and Dagster's databases; DAGSTER_HOME names
-    it for this process and its children.
+    """Return the home folder, made ready: with a dagster.yaml and Dagster's databases; DAGSTER_HOME
+    names it for this process and its children.
     """
     home = home_folder()
     home.mkdir(parents=True, exist_ok=True)
@@ -34,19 +34,21 @@ def dagster_home() -> Path:
 
 
 def _is_made(home: Path) -> bool:
-    return (home / MADE).exists() and (home / "dagster.yaml").exists()
+    return (home / COMPLETE_MARKER).exists() and (home / "dagster.yaml").exists()
 
 
 def _make(home: Path) -> None:
-    """One process makes it and others wait: two that make the same SQLite tables at once fail."""
+    """Make it in one process while others wait: two that make the same SQLite tables at once
+    fail.
+    """
     from dagster import DagsterInstance
     from filelock import FileLock
 
-    with FileLock(home / f"{MADE}.lock"):
+    with FileLock(home / f"{COMPLETE_MARKER}.lock"):
         if _is_made(home):
             return
         if not (home / "dagster.yaml").exists():
             shutil.copyfile(TEMPLATE, home / "dagster.yaml")
         with DagsterInstance.get():
             pass
-        (home / MADE).touch()
+        (home / COMPLETE_MARKER).touch()

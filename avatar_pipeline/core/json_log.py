@@ -5,7 +5,7 @@
  "message": "...", "numbers": {"seconds": 41.2}}
 
 actor and asset are null for what concerns the run as a whole. event is Dagster's type of event, or
-null for a line that somebody logged. numbers holds durations and the numeric metadata of a
+null for an ordinary line. numbers holds durations and the numeric metadata of a
 materialization. Nothing else of the metadata is written: no prompts, no configuration, no pictures;
 an error comes as its first lines, without a traceback.
 """
@@ -19,7 +19,7 @@ from typing import Any
 
 VARIABLE = "AVATAR_LOG_FORMAT"
 PARTITION_TAG = "dagster/partition"
-# Of Dagster's many events, those that tell how a run goes.
+# Of Dagster's many events, those that show how a run goes.
 EVENTS = {
     "RUN_START",
     "RUN_SUCCESS",
@@ -33,8 +33,10 @@ EVENTS = {
     "ASSET_MATERIALIZATION",
     "ASSET_CHECK_EVALUATION",
 }
-OLD = "PIPELINE_"  # what Dagster's types of events still call a run
-LONGEST = 2000  # characters of a message: the errors of a stage that lists its candidates are long
+DAGSTER_RUN_PREFIX = "PIPELINE_"  # what Dagster's types of events still call a run
+MAX_MESSAGE_CHARS = (
+    2000  # characters of a message: the errors of a stage that lists its candidates are long
+)
 
 
 class JsonFormatter(logging.Formatter):
@@ -43,7 +45,7 @@ class JsonFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its newline."""
+        """Return the line, without its newline."""
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         name = event_name(record)
@@ -56,20 +58,20 @@ class JsonFormatter(logging.Formatter):
             "asset": meta.get("step_key"),
             "run_id": meta.get("run_id"),
             "event": name,
-            "message": _message(record, meta, event)[:LONGEST],
+            "message": _message(record, meta, event)[:MAX_MESSAGE_CHARS],
         }
         if numbers := _numbers(event, name):
             line["numbers"] = numbers
         return json.dumps(line, ensure_ascii=False)
 
 
-class TellingFilter(logging.Filter):
-    """Lets pass what tells how a run goes: the events above, and what was logged as INFO or
+class RunEventFilter(logging.Filter):
+    """Let pass what shows how a run goes: the events above, and what was logged as INFO or
     above.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is written."""
+        """Return whether the record is written."""
         name = event_name(record)
         return name in EVENTS if name else record.levelno >= logging.INFO
 
@@ -80,19 +82,19 @@ class JsonHandler(logging.StreamHandler):
     def __init__(self) -> None:
         super().__init__()
         self.setFormatter(JsonFormatter())
-        self.addFilter(TellingFilter())
+        self.addFilter(RunEventFilter())
 
 
 def event_name(record: logging.LogRecord) -> str | None:
-    """Dagster's type of event, with runs called runs; None for an ordinary line."""
+    """Return Dagster's type of event, with runs called runs; None for an ordinary line."""
     event = getattr(record, "dagster_meta", {}).get("dagster_event")
     if event is None:
         return None
-    return str(event.event_type.value).replace(OLD, "RUN_")
+    return str(event.event_type.value).replace(DAGSTER_RUN_PREFIX, "RUN_")
 
 
 def _message(record: logging.LogRecord, meta: dict[str, Any], event: Any) -> str:
-    """What a person would read. Of failures, the words of the error."""
+    """Return the text that a person would read. Of failures, the words of the error."""
     failure = getattr(event, "event_specific_data", None)
     user = getattr(failure, "user_failure_data", None)
     if user is not None and user.description:

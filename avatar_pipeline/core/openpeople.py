@@ -46,7 +46,7 @@ FRAME_INSET = 11
 
 
 def asset_path(person: str, kind: str) -> Path:
-    """Path of one installed picture, such as ("P005", "studio_portrait").
+    """Return path of one installed picture, such as ("P005", "studio_portrait").
 
     Raises PhotoError when the package is not installed or has no such person or picture.
     """
@@ -65,8 +65,8 @@ def asset_path(person: str, kind: str) -> Path:
 
 
 def emotion_tiles(person: str) -> dict[str, Image.Image]:
-    """The 16 tiles of a person's emotions sheet, RGB, keyed by emotion in reading order (about
-    520x330 pixels each).
+    """Return the 16 tiles of a person's emotions sheet, RGB, keyed by emotion in reading order
+    (about 520x330 pixels each).
     """
     with Image.open(asset_path(person, "emotions_sheet")) as sheet:
         picture = sheet.convert("RGB")
@@ -79,8 +79,8 @@ def emotion_tiles(person: str) -> dict[str, Image.Image]:
 
 
 def view_tiles(person: str) -> dict[str, Image.Image]:
-    """The 8 tiles of a person's character sheet, RGB: "head_front", "head_left", "head_back",
-    "head_right", "body_front", ...
+    """Return the 8 tiles of a person's character sheet, RGB: "head_front", "head_left",
+    "head_back", "head_right", "body_front", ...
     """
     with Image.open(asset_path(person, "character_sheet")) as sheet:
         picture = sheet.convert("RGB")
@@ -94,8 +94,8 @@ def view_tiles(person: str) -> dict[str, Image.Image]:
 
 
 def _frames(sheet: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Boxes (x0, y0, x1, y1) inside the white frames of an RGB uint8 sheet, four a row, in reading
-    order.
+    """Return boxes (x0, y0, x1, y1) inside the white frames of an RGB uint8 sheet, four a row, in
+    reading order.
     """
     import cv2
 

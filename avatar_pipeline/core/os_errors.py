@@ -26,12 +26,12 @@ KEPT = "What was stored before is as it was."
 
 
 def explain_os(error: OSError, path: object = None) -> str | None:
-    """What an error of the operating system means for a file, and what to do; None when it is not
-    one that users can mend.
+    """Explain what an error of the operating system means for a file, and what to do; None when it
+    is not one that users can fix.
     """
     place = path or error.filename or "a file"
     reason = os.strerror(error.errno) if error.errno else str(error)
-    for codes, mend in (
+    for codes, remedy in (
         (FULL, "Free space there, then run it again."),
         (READ_ONLY, "Its disk is mounted read-only: mount it writable, then run it again."),
         (
@@ -43,12 +43,12 @@ def explain_os(error: OSError, path: object = None) -> str | None:
     ):
         if error.errno in codes:
             done = "written" if codes in (FULL, READ_ONLY) else "read or written"
-            return f"{place} cannot be {done}: {reason}. {KEPT} {mend}"
+            return f"{place} cannot be {done}: {reason}. {KEPT} {remedy}"
     return None
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether a full disk, or quota, lies behind an error."""
+    """Return whether a full disk, or quota, lies behind an error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in FULL:
             return True
@@ -57,7 +57,9 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def explain(error: BaseException) -> str | None:
-    """The first thing in a chain of exceptions that its user can mend, in words; None for a bug."""
+    """Return the first thing in a chain of exceptions that the user can fix, in words; None for a
+    bug.
+    """
     seen: set[int] = set()
     found: BaseException | None = error
     while found is not None and id(found) not in seen:

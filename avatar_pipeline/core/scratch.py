@@ -1,7 +1,7 @@
 """Temporary folders that all processes of a home folder know, so that what a killed one left can be
 found and removed.
 
-The threat: a LoRA, or the latents of somebody's photographs, stay in a temporary folder when their
+The threat: a LoRA, or the latents of a person's photographs, stay in a temporary folder when their
 process is killed.
 The mechanism: the folders lie in `scratch` of the home folder, wherever the system's own folder for
 temporary files is (a service may have one that no other process sees). A process holds the lock
@@ -34,7 +34,7 @@ LOCK = ".lock"
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder of this process, readable by its user only, removed after the block.
+    """Yield a temporary folder of this process, readable by its user only, removed after the block.
     Raises StoreError when none can be made.
     """
     from filelock import FileLock
@@ -59,7 +59,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def abandoned() -> list[Path]:
-    """The folders of processes that are gone."""
+    """Return the folders of processes that are gone."""
     found = []
     for folder in _folders():
         if (lock := _free(folder)) is not None:
@@ -76,7 +76,7 @@ def remove_abandoned() -> None:
 
 
 def _folders() -> list[Path]:
-    """By name: of folders, and of locks whose folder was not made, or is gone."""
+    """Return by name: of folders, and of locks whose folder was not made, or is gone."""
     with suppress(FileNotFoundError):
         return sorted(
             {
@@ -93,7 +93,9 @@ def _lock_of(folder: Path) -> Path:
 
 
 def _free(folder: Path) -> BaseFileLock | None:
-    """The lock of a folder, taken; None when a process holds it, or when it is another user's."""
+    """Return the lock of a folder, taken; None when a process holds it, or when it is another
+    user's.
+    """
     from filelock import FileLock
 
     lock = FileLock(_lock_of(folder), thread_local=False)
@@ -105,7 +107,9 @@ def _free(folder: Path) -> BaseFileLock | None:
 
 
 def _remove(folder: Path, lock: BaseFileLock) -> None:
-    """The folder first, then its lock: what cannot be removed now is found and removed later."""
+    """Remove the folder first, then its lock: what cannot be removed now is found and removed
+    later.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists():
         _lock_of(folder).unlink(missing_ok=True)

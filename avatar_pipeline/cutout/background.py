@@ -2,7 +2,7 @@
 wall's.
 
 By default without any model: what is the person is segmented by colour (GrabCut) from where the
-face says that head and body must be, and the edge, hair above all, is resolved by closed-form
+face shows that head and body must be, and the edge, hair above all, is resolved by closed-form
 matting. A matting model on disk is used instead when there is one (cutout/matting_model.py). Limits
 without a model: a wall of the colour of hair, skin or clothes is taken along in part, and so is a
 second person; with either, half a pixel of hair stays half transparent, as it should be.
@@ -28,10 +28,10 @@ MATTE_SIDE = 640
 
 
 def cut_out(image: Image.Image, analyzer: FaceAnalyzer) -> Image.Image:
-    """The person or people of an RGB picture, RGBA of the same size; straight (not premultiplied)
-    alpha.
+    """Return the person or people of an RGB picture, RGBA of the same size; straight (not
+    premultiplied) alpha.
 
-    Faces found by the analyzer say where the person is; without any, the middle of the picture is
+    Faces found by the analyzer show where the person is; without any, the middle of the picture is
     taken. Raises ModelError when $AVATAR_MATTING_MODEL names a model that cannot be used.
     """
     pixels = np.asarray(image.convert("RGB"))
@@ -45,8 +45,8 @@ def cut_out(image: Image.Image, analyzer: FaceAnalyzer) -> Image.Image:
 
 
 def on_colour(rgba: Image.Image, colour: str) -> Image.Image:
-    """A cut-out laid onto a plain colour, "#RRGGBB" (RGB out). Raises GenerationError for another
-    notation.
+    """Return a cut-out laid onto a plain colour, "#RRGGBB" (RGB out). Raises GenerationError for
+    another notation.
     """
     digits = colour[1:]
     if (
@@ -63,7 +63,7 @@ def on_colour(rgba: Image.Image, colour: str) -> Image.Image:
 
 
 def _by_colour(pixels: np.ndarray, small: np.ndarray, analyzer: FaceAnalyzer) -> np.ndarray:
-    """(h, w) float32 alpha at the size of `small`."""
+    """Return (h, w) float32 alpha at the size of `small`."""
     import cv2
 
     faces: list[Face] = analyzer.analyze(pixels)
@@ -78,12 +78,14 @@ def _by_colour(pixels: np.ndarray, small: np.ndarray, analyzer: FaceAnalyzer) ->
     landmarks = [face.landmarks68 * scale for face in faces]
     for face, points in zip(faces, landmarks, strict=True):
         if inter_eye_distance(points) < SMALL_HEAD:
-            _look_closer(pixels, face.landmarks68, mask, scale)
+            _segment_head_again(pixels, face.landmarks68, mask, scale)
     return closed_form(small, trimap(mask, landmarks))
 
 
-def _look_closer(pixels: np.ndarray, landmarks: np.ndarray, mask: np.ndarray, scale: float) -> None:
-    """The head of a whole body, in `mask` at `scale`, segmented again by itself: among a body's
+def _segment_head_again(
+    pixels: np.ndarray, landmarks: np.ndarray, mask: np.ndarray, scale: float
+) -> None:
+    """Segment the head of a whole body, in `mask` at `scale`, again by itself: among a body's
     colours its few pixels of hair get lost.
     """
     import cv2

@@ -8,8 +8,8 @@ import numpy as np
 
 
 def guided_filter(guide: np.ndarray, mask: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
-    """(H, W) float32: `mask` (H, W) as a locally linear function of `guide` (H, W), both float32 in
-    0 to 1.
+    """Return (H, W) float32: `mask` (H, W) as a locally linear function of `guide` (H, W), both
+    float32 in 0 to 1.
 
     radius: of the windows in pixels. epsilon: variance of the guide below which it counts as flat,
     and the mask is only averaged.

@@ -9,14 +9,14 @@ import numpy as np
 # Levin, Lischinski and Weiss 2006, A Closed Form Solution to Natural Image Matting: colours along a
 # line in each 3 x 3 window. Their epsilon of 1e-7 is for noiseless pictures; JPEG's noise of one or
 # two grey levels asks for this one.
-EPSILON = 1e-5
+REGULARISATION = 1e-5
 # rows of a large picture worked on at a time: a 50 megapixel one would need gigabytes at once
 STRIP = 512
 
 
 def closed_form(image: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """(H, W) float32 alpha, 0 to 1, of an RGB uint8 picture. known: (H, W), 0 or 1 where alpha is
-    known, anything between elsewhere.
+    """Return (H, W) float32 alpha, 0 to 1, of an RGB uint8 picture. known: (H, W), 0 or 1 where
+    alpha is known, anything between elsewhere.
     """
     from scipy.sparse.linalg import LinearOperator, cg, spilu
 
@@ -48,8 +48,8 @@ def _identity(size: int):  # type: ignore[no-untyped-def]
 
 
 def _laplacian(image: np.ndarray, unknown: np.ndarray):  # type: ignore[no-untyped-def]
-    """The matting Laplacian as a sparse (HW, HW) matrix, of the 3 x 3 windows that touch an unknown
-    pixel.
+    """Return the matting Laplacian as a sparse (HW, HW) matrix, of the 3 x 3 windows that touch an
+    unknown pixel.
     """
     import cv2
     from scipy.sparse import coo_matrix
@@ -63,7 +63,7 @@ def _laplacian(image: np.ndarray, unknown: np.ndarray):  # type: ignore[no-untyp
     pixels = (rows[:, None] + offsets[:, 0]) * width + columns[:, None] + offsets[:, 1]  # (N, 9)
     colours = (image.reshape(-1, 3)[pixels] / 255.0).astype(np.float64)
     centred = colours - colours.mean(axis=1, keepdims=True)
-    covariance = np.einsum("nki,nkj->nij", centred, centred) / 9 + EPSILON / 9 * np.eye(3)
+    covariance = np.einsum("nki,nkj->nij", centred, centred) / 9 + REGULARISATION / 9 * np.eye(3)
     weights = (1 + np.einsum("nki,nij,nlj->nkl", centred, np.linalg.inv(covariance), centred)) / 9
     values = np.eye(9) - weights
     first = np.repeat(pixels, 9, axis=1)
@@ -73,8 +73,8 @@ def _laplacian(image: np.ndarray, unknown: np.ndarray):  # type: ignore[no-untyp
 
 
 def refine(image: np.ndarray, small: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(H, W) float32: the alpha of `small` at the size of `image`, with edges where the large
-    picture has them.
+    """Return (H, W) float32: the alpha of `small` at the size of `image`, with edges where the
+    large picture has them.
 
     A fast guided filter (He and Sun 2015): alpha as a locally linear function of the small
     picture's colours, applied to the large one's.
@@ -104,8 +104,8 @@ def _strips(height: int) -> list[slice]:
 
 
 def _enlarged(array: np.ndarray, shape: tuple[int, ...], rows: slice) -> np.ndarray:
-    """These rows of `array` (h, w, C) float32 enlarged to `shape`, bilinear: what cv2.resize would
-    give, a strip at a time.
+    """Return these rows of `array` (h, w, C) float32 enlarged to `shape`, bilinear: what cv2.resize
+    would give, a strip at a time.
     """
     import cv2
 
@@ -129,8 +129,8 @@ def _busy(alpha: np.ndarray) -> np.ndarray:
 def _linear(
     guide: np.ndarray, mask: np.ndarray, radius: int, epsilon: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slope (H, W, 3) and constant (H, W) of `mask` as a linear function of the colours of `guide`,
-    averaged over the windows.
+    """Return slope (H, W, 3) and constant (H, W) of `mask` as a linear function of the colours of
+    `guide`, averaged over the windows.
     """
     import cv2
 
@@ -154,8 +154,8 @@ def _linear(
 
 
 def foreground(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8: the person's own colour in every pixel, so that the old wall does not shine
-    through hair.
+    """Return (H, W, 3) uint8: the person's own colour in every pixel, so that the old wall does not
+    shine through hair.
 
     Forte 2021, Approximate Fast Foreground Colour Estimation (blur fusion, twice), with the
     neighbourhoods' colours from a reduced picture.
@@ -183,8 +183,8 @@ def foreground(image: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def _means(
     front: np.ndarray, back: np.ndarray, alpha: np.ndarray, radius: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean colours of foreground and background around each pixel, weighted by how much of each is
-    there.
+    """Return the mean colours of foreground and background around each pixel, weighted by how much
+    of each is there.
     """
     import cv2
 

@@ -50,8 +50,8 @@ class MattingModel:
     """A model run by onnxruntime on the CPU."""
 
     def __init__(self, file: Path) -> None:
-        """Raises ModelError when the file is missing or damaged, is of an unknown kind, or
-        onnxruntime is missing.
+        """Load the model. Raises ModelError when the file is missing or damaged, is of an unknown
+        kind, or onnxruntime is missing.
         """
         name = file.name.lower()
         kind = next((kind for kind in KNOWN if name.startswith(kind)), None)
@@ -84,8 +84,8 @@ class MattingModel:
         self.recipe = KNOWN[kind]
 
     def alpha(self, image: np.ndarray) -> np.ndarray:
-        """(side, side) float32, 0 to 1, of an RGB uint8 picture of any size, whose aspect it does
-        not keep.
+        """Return (side, side) float32, 0 to 1, of an RGB uint8 picture of any size, whose aspect it
+        does not keep.
         """
         import cv2
 
@@ -121,7 +121,7 @@ class MattingModel:
 
 
 def model_file() -> Path | None:
-    """$AVATAR_MATTING_MODEL, or the first known kind in ~/.u2net, or None."""
+    """Return $AVATAR_MATTING_MODEL, or the first known kind in ~/.u2net, or None."""
     named = os.environ.get(MODEL_VARIABLE)
     if named:
         return Path(named)
@@ -133,7 +133,7 @@ def model_file() -> Path | None:
 
 
 def find_model() -> MattingModel | None:
-    """The model on disk, loaded once, or None. Raises ModelError when it is named by the
+    """Return the model on disk, loaded once, or None. Raises ModelError when it is named by the
     environment and cannot be used.
     """
     file = model_file()

@@ -1,5 +1,5 @@
 """Where the person is, yes or no: GrabCut (Rother, Kolmogorov and Blake 2004) started from what a
-face tells of head and body.
+face shows of head and body.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ CORNER = 0.04
 
 
 def person_mask(image: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarray:
-    """(H, W) uint8, 1 for the person, of an RGB uint8 picture of at most some 600 pixels a side and
-    the (68, 2) landmarks of its faces.
+    """Return (H, W) uint8, 1 for the person, of an RGB uint8 picture of at most some 600 pixels a
+    side and the (68, 2) landmarks of its faces.
     """
     import cv2
 
@@ -73,8 +73,8 @@ def person_mask(image: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarra
 
 
 def trimap(mask: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarray:
-    """(H, W) float32: 1 surely the person, 0 surely not, 0.5 in the band around the mask's edge,
-    wider where hair is.
+    """Return (H, W) float32: 1 surely the person, 0 surely not, 0.5 in the band around the mask's
+    edge, wider where hair is.
     """
     import cv2
 
@@ -130,7 +130,7 @@ def _mark_likely(marks: np.ndarray, points: np.ndarray) -> None:
 
 
 def _mark_wall(marks: np.ndarray, landmarks: Sequence[np.ndarray]) -> None:
-    """The top edge and the sides' upper half are wall where no hair is to be expected; the two
+    """Mark the top edge and the sides' upper half as wall where no hair is to be expected; the two
     upper corners always are, and what is beside the legs of a whole body.
     """
     import cv2
@@ -153,8 +153,8 @@ def _mark_wall(marks: np.ndarray, landmarks: Sequence[np.ndarray]) -> None:
 
 
 def _like_a_plain_wall(image: np.ndarray, wall: np.ndarray) -> np.ndarray:
-    """(H, W) bool: what has the colours of a plain wall. Nothing where the wall is not plain: the
-    person has such colours too.
+    """Return (H, W) bool: what has the colours of a plain wall. Nothing where the wall is not
+    plain: the person has such colours too.
 
     Without it a patch of wall where hair or shoulders may be stays with the person: GrabCut takes
     its colour for one of theirs.
@@ -194,7 +194,7 @@ def _mark_sure(marks: np.ndarray, points: np.ndarray) -> None:
 
 
 def _tidied(mask: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarray:
-    """Only what hangs together with a face (or, without one, the largest part), without small
+    """Keep only what hangs together with a face (or, without one, the largest part), without small
     holes.
     """
     import cv2
@@ -209,7 +209,7 @@ def _tidied(mask: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _without_clutter(mask: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.ndarray:
-    """What hangs together with a face by more than a thin bridge, and its own surroundings."""
+    """Keep what hangs together with a face by more than a thin bridge, and its own surroundings."""
     import cv2
 
     result = np.zeros_like(mask)
@@ -231,7 +231,7 @@ def _without_clutter(mask: np.ndarray, landmarks: Sequence[np.ndarray]) -> np.nd
 
 
 def _filled(mask: np.ndarray) -> np.ndarray:
-    """Without small holes."""
+    """Fill small holes."""
     import cv2
 
     holes, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask)

@@ -2,10 +2,10 @@
 inswapper when it is on disk.
 """
 
+from avatar_pipeline.face_swap.base import Painter, Swapper
 from avatar_pipeline.face_swap.inswapper import InSwapper, get_swapper, inswapper_file
 from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
 from avatar_pipeline.face_swap.swap import SwapResult, find_one, swap_face
-from avatar_pipeline.face_swap.swapper import Painter, Swapper
 
 __all__ = [
     "InSwapper",

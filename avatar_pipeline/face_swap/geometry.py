@@ -45,7 +45,7 @@ LID_RANGE = (0.8, 1.25)
 
 
 def all_points(landmarks: np.ndarray) -> np.ndarray:
-    """(79, 2) float64: the 68 landmarks and the forehead, which an average head, turned and
+    """Return (79, 2) float64: the 68 landmarks and the forehead, which an average head, turned and
     stretched as they are, has there.
     """
     points = landmarks.astype(np.float64)
@@ -54,8 +54,8 @@ def all_points(landmarks: np.ndarray) -> np.ndarray:
 
 
 def destination(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(79, 2): where the source's points go. source, target: from `all_points`, each in its own
-    picture.
+    """Return (79, 2): where the source's points go. source, target: from `all_points`, each in its
+    own picture.
     """
     known = np.hstack([source, np.ones((len(source), 1))])
     affine, *_ = np.linalg.lstsq(known[STABLE], target[STABLE], rcond=None)
@@ -81,8 +81,8 @@ def destination(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _alike(laid: np.ndarray, target: np.ndarray) -> float:
-    """1 for two mouths of the same expression, falling to 0 where one is open by half of its width
-    and the other shut.
+    """Return 1 for two mouths of the same expression, falling to 0 where one is open by half of its
+    width and the other shut.
     """
     width = np.linalg.norm(target[0] - target[6])
     gaps = [float(np.linalg.norm(mouth[14] - mouth[18])) / width for mouth in (laid, target)]
@@ -92,8 +92,8 @@ def _alike(laid: np.ndarray, target: np.ndarray) -> float:
 def backward_map(
     points: np.ndarray, source: np.ndarray, size: tuple[int, int], soften: float
 ) -> np.ndarray:
-    """(H, W, 2) float32: for every pixel of a picture of `size` = (width, height) the place in the
-    source it comes from.
+    """Return (H, W, 2) float32: for every pixel of a picture of `size` = (width, height) the place
+    in the source it comes from.
 
     Piecewise affine over the Delaunay triangles of `points`, whose creases a blur by `soften`
     pixels takes away; beyond their hull the affine map of all points goes on.

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 
 from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.face_swap.base import Painter, Swapper
+from avatar_pipeline.face_swap.compositing import WORK_SIDE, edge_ramp, paste, reduced, window
 from avatar_pipeline.face_swap.geometry import all_points
 from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
-from avatar_pipeline.face_swap.masks import fading
 from avatar_pipeline.face_swap.skin import features, outline, skin
-from avatar_pipeline.face_swap.swapper import Painter, Swapper
-from avatar_pipeline.face_swap.window import WORK_SIDE, paste, reduced, window
 from avatar_pipeline.faces.analyzers.insightface import pack_folder
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.measurements import inter_eye_distance
@@ -32,13 +31,13 @@ MODEL_VARIABLE = "AVATAR_INSWAPPER"
 
 
 def inswapper_file() -> Path:
-    """Where the model is looked for: $AVATAR_INSWAPPER, or beside buffalo_l's files."""
+    """Return where the model is looked for: $AVATAR_INSWAPPER, or beside buffalo_l's files."""
     named = os.environ.get(MODEL_VARIABLE)
     return Path(named) if named else pack_folder() / MODEL
 
 
 def get_swapper(analyzer: FaceAnalyzer) -> Swapper:
-    """inswapper when its model is there and the analyzer is InsightFace's, else the landmark
+    """Return inswapper when its model is there and the analyzer is InsightFace's, else the landmark
     swapper, which needs no model.
 
     Raises ModelError when the model is named by $AVATAR_INSWAPPER but missing, damaged, or of no
@@ -62,8 +61,8 @@ class InSwapper:
     name = "inswapper"
 
     def __init__(self, file: Path) -> None:
-        """Raises ModelError when the file or the package is missing, or the file is no such
-        model.
+        """Load the model. Raises ModelError when the file or the package is missing, or the file is
+        no such model.
         """
         if not file.is_file():
             raise ModelError(
@@ -96,7 +95,7 @@ class InSwapper:
             )
 
     def bind(self, image: np.ndarray, face: Face) -> Painter:
-        """Its painter for the person of `face`; `image` itself is not needed any more."""
+        """Return the painter for the person of `face`; `image` itself is not needed any more."""
         person = SimpleNamespace(normed_embedding=face.embedding / np.linalg.norm(face.embedding))
 
         def paint(target: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -125,14 +124,14 @@ class InSwapper:
             points = (all_points(landmarks) - part.corner + 0.5) * scale - 0.5
             between = inter_eye_distance(points[:68])
             free = np.maximum(skin(view, points, between), features(points, size, between))
-            mask = fading(outline(points, size, 0.05 * between), 0.2 * between) * free * inside
+            mask = edge_ramp(outline(points, size, 0.05 * between), 0.2 * between) * free * inside
             return paste(target, part, view, laid.astype(np.float32), mask.astype(np.float32))
 
         return paint
 
 
 def _square(side: int) -> np.ndarray:
-    """(side, side) float32: 1, fading to 0 at the border of what the model draws."""
+    """Return (side, side) float32: 1, fading to 0 at the border of what the model draws."""
     import cv2
 
     mask = np.zeros((side, side), np.float32)

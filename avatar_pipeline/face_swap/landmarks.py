@@ -12,12 +12,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from avatar_pipeline.face_swap.base import MAX_CLOSED_EYE_OPENNESS, Painter
+from avatar_pipeline.face_swap.compositing import (
+    WORK_SIDE,
+    dilated_hulls,
+    edge_ramp,
+    eyes_of,
+    filled_polygon,
+    paste,
+    reduced,
+    window,
+)
 from avatar_pipeline.face_swap.geometry import INNER_LIPS, all_points, backward_map, destination
 from avatar_pipeline.face_swap.light import relight
-from avatar_pipeline.face_swap.masks import around, eyes_of, fading, filled
 from avatar_pipeline.face_swap.skin import features, outline, skin
-from avatar_pipeline.face_swap.swapper import BLINK, Painter
-from avatar_pipeline.face_swap.window import WORK_SIDE, paste, reduced, window
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.measurements import eye_openness, inter_eye_distance, mouth_opening
 
@@ -38,7 +46,7 @@ class LandmarkSwapper:
     name = "landmarks"
 
     def bind(self, image: np.ndarray, face: Face) -> Painter:
-        """The painter for this face; what depends on the source alone is computed once."""
+        """Return the painter for this face; what depends on the source alone is computed once."""
         prepared = _prepare(image, face)
 
         def paint(target: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -64,7 +72,7 @@ class _Source:
         return inter_eye_distance(self.points[:68])
 
     def at(self, scale: float) -> _Source:
-        """Reduced: a warp does not average."""
+        """Return the source at a reduced scale: a warp does not average."""
         image, shown, points = (
             *reduced((self.image, self.shown), scale),
             (self.points + 0.5) * scale - 0.5,
@@ -112,7 +120,7 @@ def _paint(target: np.ndarray, landmarks: np.ndarray, source: _Source) -> np.nda
     own, mimic = skin(view, there, between), features(there, size, between)
     hull = outline(there, size, INSET * between)
     free = np.maximum(own, mimic * features(to, size, between)) * shown
-    eyes = around(eyes_of(to), size, 0.02 * between)
+    eyes = dilated_hulls(eyes_of(to), size, 0.02 * between)
     lit = relight(
         warped.astype(np.float32),
         view.astype(np.float32),
@@ -121,22 +129,24 @@ def _paint(target: np.ndarray, landmarks: np.ndarray, source: _Source) -> np.nda
         eyes,
         between,
     )
-    mask = fading(hull, FEATHER * between) * free * (1 - _kept(there, to, size, between, source))
+    mask = edge_ramp(hull, FEATHER * between) * free * (1 - _kept(there, to, size, between, source))
     return paste(target, part, view, lit, mask.astype(np.float32))
 
 
 def _kept(
     there: np.ndarray, to: np.ndarray, size: tuple[int, int], between: float, source: _Source
 ) -> np.ndarray:
-    """(H, W) float32: what of the target's mouth and eyes stays, for the source has nothing to show
-    there, or too much.
+    """Return (H, W) float32: what of the target's mouth and eyes stays, for the source has nothing
+    to show there, or too much.
     """
     opening, own = mouth_opening(there[:68]), source.opening
     further = float(np.clip((opening - max(own, SHUT)) / FULLY, 0, 1))
-    kept = further * filled(to[INNER_LIPS], size, 0.015 * between)
+    kept = further * filled_polygon(to[INNER_LIPS], size, 0.015 * between)
     shut = float(np.clip((own - max(opening, SHUT) - FULLY) / (2 * FULLY), 0, 1))
     if shut:
-        kept = np.maximum(kept, shut * around([there[48:60], to[48:60]], size, 0.1 * between))
-    if eye_openness(there[:68]) < BLINK <= source.openness:
-        kept = np.maximum(kept, around(eyes_of(there), size, 0.1 * between))
+        kept = np.maximum(
+            kept, shut * dilated_hulls([there[48:60], to[48:60]], size, 0.1 * between)
+        )
+    if eye_openness(there[:68]) < MAX_CLOSED_EYE_OPENNESS <= source.openness:
+        kept = np.maximum(kept, dilated_hulls(eyes_of(there), size, 0.1 * between))
     return kept

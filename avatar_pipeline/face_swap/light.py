@@ -1,4 +1,4 @@
-"""The source's face in the target's light, and the blend of the two."""
+"""The source's face in the target's light."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ EYES_SPARED = 0.5
 # Width of the rim in which the result meets the target, in inter-eye distances, and how far colours
 # may be moved there, in CIELAB units.
 EDGE, EDGE_LIMIT = 0.4, (25.0, 10.0, 10.0)
-LEVELS = 5
 
 
 def relight(
@@ -27,8 +26,8 @@ def relight(
     eyes: np.ndarray,
     between_eyes: float,
 ) -> np.ndarray:
-    """`face`, warped onto the target, in the target's colours and light. Pictures RGB float32
-    0-255, (H, W, 3).
+    """Return `face`, warped onto the target, in the target's colours and light. Pictures RGB
+    float32 0-255, (H, W, 3).
 
     skin: (H, W), how surely a pixel is skin in both. mask: (H, W), where `face` will show. eyes:
     (H, W), 1 over the eyes, whose whites and pupils are no darker for a darker skin. First the
@@ -76,7 +75,7 @@ def relight(
 
 
 def _spreading(values: np.ndarray, weight: np.ndarray, sigma: float, floor: float) -> np.ndarray:
-    """The weighted mean of `values` (H, W, 3) around each pixel, 0 where there is no weight.
+    """Return the weighted mean of `values` (H, W, 3) around each pixel, 0 where there is no weight.
     Blurred on a reduced grid, for time.
     """
     import cv2
@@ -95,37 +94,8 @@ def _spreading(values: np.ndarray, weight: np.ndarray, sigma: float, floor: floa
 
 
 def _spread(values: np.ndarray) -> np.ndarray:
-    """(3,) half the distances between the 16th and the 84th percentiles: the standard deviations of
-    normal distributions.
+    """Return (3,) half the distances between the 16th and the 84th percentiles: the standard
+    deviations of normal distributions.
     """
     low, high = np.percentile(values, (16, 84), axis=0)
     return np.asarray((high - low) / 2, np.float32)
-
-
-def blend(front: np.ndarray, back: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Multiband blending (Burt and Adelson 1983): coarse bands over wide seams, fine ones over
-    narrow. RGB float32, mask (H, W) 0-1.
-
-    Unlike gradient-domain cloning it cannot carry the colour of hair or wall at the seam into the
-    face.
-    """
-    import cv2
-
-    levels = min(LEVELS, int(np.log2(max(8, min(mask.shape)))) - 2)
-    pyramids: list[list[np.ndarray]] = [[front], [back], [mask]]
-    for pyramid in pyramids:
-        for _ in range(levels):
-            pyramid.append(cv2.pyrDown(pyramid[-1]))
-    result: np.ndarray | None = None
-    for level in range(levels, -1, -1):
-        weight = pyramids[2][level][..., None]
-        bands = []
-        for pyramid in pyramids[:2]:
-            band = pyramid[level]
-            if level < levels:
-                band = band - cv2.pyrUp(pyramid[level + 1], dstsize=band.shape[1::-1])
-            bands.append(band)
-        mixed = bands[0] * weight + bands[1] * (1 - weight)
-        result = mixed if result is None else cv2.pyrUp(result, dstsize=mixed.shape[1::-1]) + mixed
-    assert result is not None
-    return result

@@ -22,8 +22,8 @@ FLOOR = (7.0, 3.0, 3.5)
 
 
 def outline(points: np.ndarray, size: tuple[int, int], inset: float = 0.0) -> np.ndarray:
-    """(H, W) float32, 1 inside the hull of `all_points`, drawn in by `inset` pixels; size: (width,
-    height).
+    """Return (H, W) float32, 1 inside the hull of `all_points`, drawn in by `inset` pixels; size:
+    (width, height).
     """
     import cv2
 
@@ -38,8 +38,8 @@ def outline(points: np.ndarray, size: tuple[int, int], inset: float = 0.0) -> np
 
 
 def features(points: np.ndarray, size: tuple[int, int], between_eyes: float) -> np.ndarray:
-    """(H, W) float32, 1 over brows, eyes, nostrils and mouth: they belong to the face without
-    having its colour.
+    """Return (H, W) float32, 1 over brows, eyes, nostrils and mouth: they belong to the face
+    without having its colour.
     """
     import cv2
 
@@ -64,8 +64,8 @@ def features(points: np.ndarray, size: tuple[int, int], between_eyes: float) -> 
 
 
 def skin(image: np.ndarray, points: np.ndarray, between_eyes: float) -> np.ndarray:
-    """(H, W) float32, 0 to 1: how much each pixel of an RGB uint8 picture has the colour of this
-    face; its edges follow the picture's.
+    """Return (H, W) float32, 0 to 1: how much each pixel of an RGB uint8 picture has the colour of
+    this face; its edges follow the picture's.
     """
     import cv2
 
@@ -90,8 +90,8 @@ def skin(image: np.ndarray, points: np.ndarray, between_eyes: float) -> np.ndarr
 
 
 def _sampled(points: np.ndarray, between_eyes: float, shape: tuple[int, ...]) -> np.ndarray:
-    """(H, W) bool: discs on both cheeks, the nose's bridge and between the brows, where nearly
-    nothing ever covers a face.
+    """Return (H, W) bool: discs on both cheeks, the nose's bridge and between the brows, where
+    nearly nothing ever covers a face.
     """
     import cv2
 

@@ -11,23 +11,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from avatar_pipeline.core.errors import PhotoError
+from avatar_pipeline.face_swap.base import MAX_CLOSED_EYE_OPENNESS, Swapper
 from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
-from avatar_pipeline.face_swap.swapper import BLINK, Swapper
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.measurements import eye_openness, inter_eye_distance, mouth_opening
 
 # Degrees between the two heads, in yaw or pitch: from the first the far cheek is stretched (a
 # warning), from the second it cannot be made up from what the source shows (refused). dlib reads a
 # head turned by 45 degrees as 32 to 39.
-TURNED, TOO_FAR = 14.0, 32.0
-SMALLEST = 24.0  # pixels between the eyes, in either picture: below, landmarks are guesses
+WARN_ANGLE, MAX_ANGLE = 14.0, 32.0
+MIN_INTER_EYE = 24.0  # pixels between the eyes, in either picture: below, landmarks are guesses
 # how much larger the target's face may be than the source's before the result looks blurred
-ENLARGED = 2.0
+MAX_ENLARGEMENT = 2.0
 
 
 @dataclass(frozen=True, eq=False)
 class SwapResult:
-    """A swapped picture and what the analyzer says of it.
+    """A swapped picture and what the analyzer finds in it.
 
     image: (H, W, 3) RGB uint8, the target's size. to_source, to_target: the analyzer's distances of
     the result's face to the two faces that went in; None when no face is found in the result.
@@ -83,8 +83,8 @@ def swap_face(
 
 
 def find_one(image: np.ndarray, analyzer: FaceAnalyzer, name: str) -> tuple[Face, list[str]]:
-    """The largest face of a picture, and notes in words. Raises PhotoError, with the field's name,
-    for none or one too small.
+    """Return the largest face of a picture, and notes in words. Raises PhotoError, with the field's
+    name, for none or one too small.
     """
     faces = analyzer.analyze(image)
     if not faces:
@@ -95,10 +95,10 @@ def find_one(image: np.ndarray, analyzer: FaceAnalyzer, name: str) -> tuple[Face
             field=name,
         )
     between = inter_eye_distance(faces[0].landmarks68)
-    if between < SMALLEST:
+    if between < MIN_INTER_EYE:
         raise PhotoError(
             f"{name}: the face is too small, {between:.0f} pixels between the eyes, at least "
-            f"{SMALLEST:.0f}. "
+            f"{MIN_INTER_EYE:.0f}. "
             "Give a larger picture, or one from closer by.",
             code="face_too_small",
             field=name,
@@ -108,14 +108,14 @@ def find_one(image: np.ndarray, analyzer: FaceAnalyzer, name: str) -> tuple[Face
 
 
 def _fit(source: Face, target: Face) -> list[str]:
-    """What may look wrong, in words. Raises PhotoError when the heads are turned too
+    """Return what may look wrong, in words. Raises PhotoError when the heads are turned too
     differently.
     """
     notes = []
     for axis in ("yaw", "pitch"):
         a, b = getattr(source.pose, axis), getattr(target.pose, axis)
         apart = abs(a - b)
-        if apart > TOO_FAR:
+        if apart > MAX_ANGLE:
             raise PhotoError(
                 f"target: its head is turned by {b:.0f} degrees ({axis}) and the one in "
                 f"source_face by {a:.0f}; a side of the face "
@@ -124,13 +124,13 @@ def _fit(source: Face, target: Face) -> list[str]:
                 code="pose_mismatch",
                 field="target",
             )
-        if apart > TURNED:
+        if apart > WARN_ANGLE:
             notes.append(
                 f"The heads are turned differently ({axis} {a:.0f} and {b:.0f} degrees): "
                 "one cheek may look stretched."
             )
     sizes = [inter_eye_distance(face.landmarks68) for face in (source, target)]
-    if sizes[1] > ENLARGED * sizes[0]:
+    if sizes[1] > MAX_ENLARGEMENT * sizes[0]:
         notes.append(
             f"The face in source_face is {sizes[1] / sizes[0]:.1f} times smaller than the "
             "target's, so the result is less sharp."
@@ -145,11 +145,11 @@ def _fit(source: Face, target: Face) -> list[str]:
         notes.append(
             "The source's mouth is open and the target's shut: the mouth stays the target's."
         )
-    if eye_openness(source.landmarks68) < BLINK:
+    if eye_openness(source.landmarks68) < MAX_CLOSED_EYE_OPENNESS:
         notes.append(
             "The source's eyes look shut, and so they do in the result. Give a picture "
             "with both eyes open."
         )
-    elif eye_openness(target.landmarks68) < BLINK:
+    elif eye_openness(target.landmarks68) < MAX_CLOSED_EYE_OPENNESS:
         notes.append("The target's eyes look shut, and stay as they are.")
     return notes

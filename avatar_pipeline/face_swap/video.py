@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from avatar_pipeline.core.errors import Cancelled, PhotoError
+from avatar_pipeline.face_swap.base import Swapper
 from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
-from avatar_pipeline.face_swap.steady import Steady
-from avatar_pipeline.face_swap.swap import SMALLEST, TOO_FAR, find_one
-from avatar_pipeline.face_swap.swapper import Swapper
+from avatar_pipeline.face_swap.swap import MAX_ANGLE, MIN_INTER_EYE, find_one
+from avatar_pipeline.face_swap.tracking import FaceTracker
 from avatar_pipeline.face_swap.video_file import VideoWriter, upright
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.measurements import inter_eye_distance
@@ -47,7 +47,7 @@ CODECS = (
     "libvpx",
     "libvpx-vp9",
 )
-MEASURED_EVERY = (
+IDENTITY_EVERY_FRAMES = (
     # swapped frames between two whose identity is measured: looking again takes as long as looking
     # the first time
     10
@@ -103,7 +103,7 @@ def swap_video(
     """Write `video` (MP4, MOV or WebM) to `output`, an H.264 MP4, with the largest face of `source`
     (RGB uint8) in place of its main face.
 
-    progress: is told the frames done and how many there are, None when the file does not say.
+    progress: gets the frames done and how many there are, None when the file does not say.
     cancelled: asked before each frame. Times, upright size and sound are kept; a picture that the
     file says to show rotated is written upright, an odd size gets one row or column more. Raises
     PhotoError (`source_face: ...`, `target_video: ...`), Cancelled, or OSError of the disk; then
@@ -142,27 +142,27 @@ class _State:
         notes: list[str],
     ) -> None:
         self.analyzer, self.source, self.paint, self.notes = analyzer, source, paint, notes
-        self.steady = Steady()
+        self.tracker = FaceTracker()
         self.swapped = self.without = self.left = 0
         self.to_source: list[float] = []
         self.to_target: list[float] = []
 
     def frame(self, image: np.ndarray, time: float) -> np.ndarray:
-        """The frame, swapped where that can be done."""
+        """Return the frame, swapped where that can be done."""
         faces = self.analyzer.analyze(image)
-        face = self.steady.choose(faces)
+        face = self.tracker.choose(faces)
         if face is None:
             self.without += 1
             return image
-        landmarks = self.steady.smooth(face.landmarks68, time)
+        landmarks = self.tracker.smooth(face.landmarks68, time)
         apart = max(
             abs(face.pose.yaw - self.source.pose.yaw), abs(face.pose.pitch - self.source.pose.pitch)
         )
-        if inter_eye_distance(landmarks) < SMALLEST or apart > TOO_FAR:
+        if inter_eye_distance(landmarks) < MIN_INTER_EYE or apart > MAX_ANGLE:
             self.left += 1
             return image
         painted = self.paint(image, landmarks)
-        if self.swapped % MEASURED_EVERY == 0:
+        if self.swapped % IDENTITY_EVERY_FRAMES == 0:
             found = self.analyzer.analyze(painted)
             if found:
                 near = min(
@@ -178,7 +178,7 @@ class _State:
 
 
 def _opened(video: bytes | Path, limits: VideoLimits) -> InputContainer:
-    """The container, by its first bytes."""
+    """Return the container, by its first bytes."""
     import av
 
     if isinstance(video, Path):
@@ -284,7 +284,7 @@ def _convert(
 
 
 def _video_stream(source: InputContainer, limits: VideoLimits) -> Any:
-    """The first video stream, when what the file claims is within the limits."""
+    """Return the first video stream, when what the file claims is within the limits."""
     if not source.streams.video:
         raise _unusable("has no picture, only sound. Give a video.")
     stream = source.streams.video[0]
@@ -305,7 +305,7 @@ def _video_stream(source: InputContainer, limits: VideoLimits) -> Any:
 def _check(
     frame: Any, image: np.ndarray, count: int, time: float, writer: VideoWriter, limits: VideoLimits
 ) -> None:
-    """What the video turns out to be, which need not be what it claims."""
+    """Check the limits on what the video turns out to be, which need not be what it claims."""
     if frame.width * frame.height > limits.pixels:
         raise _too_large(frame.width, frame.height, limits)
     if image.shape != writer.shape:

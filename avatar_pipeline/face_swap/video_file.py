@@ -62,7 +62,7 @@ class VideoWriter:
             self.how = f"left away: {name} cannot be put into MP4"
 
     def picture(self, image: np.ndarray, pts: int | None) -> None:
-        """An RGB uint8 picture of `shape`, at `pts` in the original's time base."""
+        """Write an RGB uint8 picture of `shape`, at `pts` in the original's time base."""
         import av
 
         height, width = image.shape[:2]
@@ -78,7 +78,7 @@ class VideoWriter:
         self._target.mux(self._video.encode(frame))
 
     def sound(self, packet: Any, until: float) -> None:
-        """A packet of the original's sound; what lies beyond `until` seconds is left away."""
+        """Write a packet of the original's sound; what lies beyond `until` seconds is left away."""
         if self._audio is None or (
             packet.pts is not None and float(packet.pts * packet.time_base) > until
         ):
@@ -102,8 +102,8 @@ class VideoWriter:
 
 
 def upright(frame: Any) -> np.ndarray:
-    """The RGB uint8 picture of a decoded frame, as it is to be shown: turned as the file says, a
-    multiple of 90 degrees.
+    """Return the RGB uint8 picture of a decoded frame, as it is to be shown: turned as the file
+    says, a multiple of 90 degrees.
     """
     tagged = frame.colorspace != UNSPECIFIED
     colours = {} if tagged else {"src_colorspace": "itu709" if frame.height >= HD else "itu601"}

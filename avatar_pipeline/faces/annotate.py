@@ -1,5 +1,5 @@
 """The annotated picture: what was found, where LivePortrait cuts, what it would see, and what each
-check says.
+check reports.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from avatar_pipeline.faces.quality import overall
 from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.faces.rules import Check
 
-LONGEST = 1024  # of the picture's part of the result, in pixels
+MAX_SIDE = 1024  # of the picture's part of the result, in pixels
 STRIP = 470
 ROW = 22
 MARGIN = 12
@@ -35,15 +35,15 @@ VERDICTS = {
 def annotate(
     image: Image.Image, faces: Sequence[Face], checks: Sequence[Check] = ()
 ) -> Image.Image:
-    """An RGB picture: the original with boxes, landmarks, pose axes and LivePortrait's crop, and a
-    strip beside it.
+    """Return an RGB picture: the original with boxes, landmarks, pose axes and LivePortrait's crop,
+    and a strip beside it.
 
     The strip shows the 256 x 256 pixels that LivePortrait's network would see, the score over all
     checks, and a line for each check: its value, its threshold, and OFIQ's quality where there is
     one.
     faces: largest first, as analyzed in `image`; without any, only picture and checks are shown.
     """
-    scale = min(1.0, LONGEST / max(image.size))
+    scale = min(1.0, MAX_SIDE / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     left = rgb.resize(size, Image.Resampling.LANCZOS)

@@ -48,8 +48,8 @@ class SourceCrop:
 
 
 def source_crop(landmarks: np.ndarray) -> SourceCrop:
-    """The crop for a face with (68, 2) or (106, 2) landmarks in pixels. Raises ValueError for
-    another number of landmarks.
+    """Return the crop for a face with (68, 2) or (106, 2) landmarks in pixels. Raises ValueError
+    for another number of landmarks.
     """
     points = landmarks.astype(np.float64)
     eyes, mouth = _eyes_and_mouth(points)
@@ -84,15 +84,15 @@ def source_crop(landmarks: np.ndarray) -> SourceCrop:
 
 
 def load_scale(width: int, height: int) -> float:
-    """By how much LivePortrait shrinks a picture of this size before it looks at it: 1 up to 1280
-    pixels a side.
+    """Return by how much LivePortrait shrinks a picture of this size before it looks at it: 1 up to
+    1280 pixels a side.
     """
     return min(1.0, MAX_SIDE / max(width, height))
 
 
 def as_loaded(image: np.ndarray) -> np.ndarray:
-    """An RGB uint8 (H, W, 3) picture as LivePortrait loads it: at most 1280 pixels a side, right
-    and bottom trimmed to even.
+    """Return an RGB uint8 (H, W, 3) picture as LivePortrait loads it: at most 1280 pixels a side,
+    right and bottom trimmed to even.
     """
     import cv2
 
@@ -106,7 +106,7 @@ def as_loaded(image: np.ndarray) -> np.ndarray:
 
 
 def cut(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """The (512, 512, 3) uint8 crop of an RGB uint8 picture, landmarks in its own pixels; black
+    """Cut the (512, 512, 3) uint8 crop of an RGB uint8 picture, landmarks in its own pixels; black
     outside the picture.
     """
     import cv2
@@ -117,15 +117,15 @@ def cut(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def network_input(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """What LivePortrait's network sees of the picture: its crop, (256, 256, 3) uint8."""
+    """Return what LivePortrait's network sees of the picture: its crop, (256, 256, 3) uint8."""
     import cv2
 
     return cv2.resize(cut(image, landmarks), (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA)
 
 
 def black_share(crop: SourceCrop, width: int, height: int) -> float:
-    """Share (0 to 1) of the crop that lies outside a picture of this size, and so turns black; to
-    four digits.
+    """Return the share (0 to 1) of the crop that lies outside a picture of this size, and so turns
+    black; to four digits.
     """
     import cv2
 
@@ -135,7 +135,9 @@ def black_share(crop: SourceCrop, width: int, height: int) -> float:
 
 
 def _eyes_and_mouth(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The midpoints of the eyes and of the mouth corners, whose line LivePortrait turns upright."""
+    """Return the midpoints of the eyes and of the mouth corners, whose line LivePortrait turns
+    upright.
+    """
     if len(points) == 68:
         eyes, lips = [[i - 1 for i in eye] for eye in EYES_68], [i - 1 for i in LIPS_68]
     elif len(points) == 106:

@@ -4,7 +4,7 @@ these.
 Measured on openpeople's ten people, 16 tiles each (benchmarks/identity_thresholds.py prints the
 rates). A smile is read from the mouth's
 corners and not from its width: a smiling and a neutral mouth differ by more than any two neutral
-ones, and the limit needs no neutral photograph of the same person, which somebody who smiles in
+ones, and the limit needs no neutral photograph of the same person, which a person who smiles in
 every picture does not have.
 """
 
@@ -31,7 +31,7 @@ SMILE = 0.08
 
 
 def expressions(landmarks: np.ndarray) -> tuple[Expression, ...]:
-    """What the face of (68, 2) landmarks in pixels shows; empty for a neutral one."""
+    """Return what the face of (68, 2) landmarks in pixels shows; empty for a neutral one."""
     found: list[Expression] = []
     if eye_openness(landmarks) < EYES_CLOSED:
         found.append("eyes closed")
@@ -44,8 +44,8 @@ def expressions(landmarks: np.ndarray) -> tuple[Expression, ...]:
 
 
 def mouth_lift(landmarks: np.ndarray) -> float:
-    """How far the corners of the mouth lie above the middle of the lips, along the face's own axis,
-    in inter-eye distances.
+    """Return how far the corners of the mouth lie above the middle of the lips, along the face's
+    own axis, in inter-eye distances.
     """
     left, right, _ = eyes_and_mouth(landmarks)
     across = (right - left).astype(np.float64)

@@ -19,7 +19,7 @@ class Framing:
     eye_y: float
 
     def targets(self) -> np.ndarray:
-        """(3, 2) float32: picture's left eye, right eye and mouth centre in pixels."""
+        """Return (3, 2) float32: picture's left eye, right eye and mouth centre in pixels."""
         half = self.inter_eye / 2
         # The mouth lies 1.1 inter-eye distances below the eyes: the mean over openpeople's neutral
         # tiles.
@@ -32,16 +32,16 @@ class Framing:
 
 
 def eyes_and_mouth(landmarks: np.ndarray) -> np.ndarray:
-    """(3, 2) float32: picture's left eye, right eye and mouth centre, from (68, 2) landmarks in the
-    iBUG 300-W order.
+    """Return (3, 2) float32: picture's left eye, right eye and mouth centre, from (68, 2) landmarks
+    in the iBUG 300-W order.
     """
     parts = (landmarks[36:42], landmarks[42:48], landmarks[48:60])
     return np.stack([part.mean(axis=0) for part in parts]).astype(np.float32)
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(2, 3) float64 matrix: the least-squares rotation, scale and shift from (N, 2) `source` to
-    `target` points (Umeyama 1991).
+    """Return (2, 3) float64 matrix: the least-squares rotation, scale and shift from (N, 2)
+    `source` to `target` points (Umeyama 1991).
     """
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     a, b = source - source_mean, target - target_mean

@@ -50,7 +50,7 @@ class Interval:
 class Thresholds:
     """Which median distances to reference photographs count as this person.
 
-    same_person: up to here without a doubt; up to `uncertain` a warning; beyond it, somebody else.
+    same_person: up to here without a doubt; up to `uncertain` a warning; beyond it, another person.
     Never looser than the analyzer's own.
     limit: the largest distance that is accepted. source: where the numbers come from, in words.
     photographs: how many there were.
@@ -68,8 +68,8 @@ class Thresholds:
 
 
 def centroid(embeddings: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean embedding, (D,) float32, of one person's photographs. Raises ValueError when there is
-    none.
+    """Return the mean embedding, (D,) float32, of one person's photographs. Raises ValueError when
+    there is none.
     """
     if len(embeddings) == 0:
         raise ValueError("a mean embedding needs at least one embedding")
@@ -79,7 +79,7 @@ def centroid(embeddings: Sequence[np.ndarray]) -> np.ndarray:
 def distances(
     analyzer: FaceAnalyzer, embedding: np.ndarray, references: Sequence[np.ndarray]
 ) -> np.ndarray:
-    """(N,) float64 distances of one embedding to N references, in their order."""
+    """Return (N,) float64 distances of one embedding to N references, in their order."""
     return np.array(
         [analyzer.distance(embedding, reference) for reference in references], dtype=np.float64
     )
@@ -88,7 +88,9 @@ def distances(
 def compare(
     analyzer: FaceAnalyzer, embedding: np.ndarray, references: Sequence[np.ndarray]
 ) -> Likeness:
-    """Likeness of one face to reference photographs. Raises ValueError when there is none."""
+    """Return the likeness of one face to reference photographs. Raises ValueError when there is
+    none.
+    """
     mean = centroid(references)
     found = distances(analyzer, embedding, references)
     nearest = int(found.argmin())
@@ -98,8 +100,8 @@ def compare(
 
 
 def own_interval(analyzer: FaceAnalyzer, embeddings: Sequence[np.ndarray]) -> Interval | None:
-    """The person's own spread: the range in which another photograph of the same person is to be
-    expected.
+    """Return the person's own spread: the range in which another photograph of the same person is
+    to be expected.
 
     None for fewer than three photographs: one pair is no spread.
     """
@@ -116,8 +118,8 @@ def person_thresholds(
     seed: int,
     enough: int = ENOUGH_PHOTOGRAPHS,
 ) -> Thresholds:
-    """The limits of one person, from the person's own photographs; the analyzer's with fewer than
-    `enough`.
+    """Return the limits of one person, from the person's own photographs; the analyzer's with fewer
+    than `enough`.
 
     same_person is the 95th percentile of the distances between the photographs. It is an estimate
     from few pictures: `uncertain` is the upper end of its 95 % confidence interval, by a bootstrap
@@ -150,7 +152,9 @@ def person_thresholds(
 
 
 def _bootstrap(between: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """The 95 % confidence interval of the 95th percentile of an (N, N) distance matrix's pairs."""
+    """Return the 95 % confidence interval of the 95th percentile of an (N, N) distance matrix's
+    pairs.
+    """
     count = len(between)
     first, second = np.triu_indices(count, 1)
     found: list[float] = []

@@ -33,21 +33,21 @@ _BACKGROUND = Framing(354, 292, 113 / 492, 272 / 492)
 # portraits but for long hair.
 _HEAD_WIDTH, _HEAD_HEIGHT = 1.35, 2.3
 # Least share of OFIQ's background frame that must be visible background, to say anything about it.
-_LEAST_BACKGROUND = 0.03
+_MIN_BACKGROUND = 0.03
 
 _CROP_FACE = 223  # pixels: the landmark box in LivePortrait's 512 crop
 _BLOCKS_SIDE = 320  # pixels: 40 x 40 blocks from the middle of a face are enough to see their edges
 
 
 def inter_eye_distance(landmarks: np.ndarray) -> float:
-    """Distance of the eye centres in pixels."""
+    """Return the distance of the eye centres in pixels."""
     left, right, _ = eyes_and_mouth(landmarks)
     return float(np.linalg.norm(right - left))
 
 
 def eye_openness(landmarks: np.ndarray) -> float:
-    """Eye aspect ratio of the less open eye (Soukupova and Cech 2016): near 0.3 when open, under
-    0.15 when closed.
+    """Return the eye aspect ratio of the less open eye (Soukupova and Cech 2016): near 0.3 when
+    open, under 0.15 when closed.
     """
 
     def ratio(eye: np.ndarray) -> float:
@@ -58,8 +58,8 @@ def eye_openness(landmarks: np.ndarray) -> float:
 
 
 def iris_height(image: np.ndarray, landmarks: np.ndarray) -> float:
-    """Height of what is seen of the iris, in widths of the eye, of the less open eye: near 0.3 when
-    open, under 0.1 when closed.
+    """Return the height of what is seen of the iris, in widths of the eye, of the less open eye:
+    near 0.3 when open, under 0.1 when closed.
 
     Counted are the rows of an upright eye in which white and iris lie side by side: where grey
     levels 6 % of the eye's width apart differ by more than 30 % of the skin below, off the eye's
@@ -94,7 +94,7 @@ def iris_height(image: np.ndarray, landmarks: np.ndarray) -> float:
 
 
 def mouth_opening(landmarks: np.ndarray) -> float:
-    """Gap between the inner lips as a share of the mouth's width: near 0 when closed."""
+    """Return the gap between the inner lips as a share of the mouth's width: near 0 when closed."""
     return float(
         np.linalg.norm(landmarks[62] - landmarks[66])
         / np.linalg.norm(landmarks[48] - landmarks[54])
@@ -102,8 +102,8 @@ def mouth_opening(landmarks: np.ndarray) -> float:
 
 
 def lid_opening(landmarks: np.ndarray) -> float:
-    """OFIQ's value of EyesOpen.cpp: the less open eye's largest lid gap over the distance from the
-    eyes to the chin.
+    """Return OFIQ's value of EyesOpen.cpp: the less open eye's largest lid gap over the distance
+    from the eyes to the chin.
 
     With 98 landmarks OFIQ has three gaps for each eye, with 68 there are two: in the middle, where
     it is a little wider, none.
@@ -113,8 +113,8 @@ def lid_opening(landmarks: np.ndarray) -> float:
 
 
 def lip_opening(landmarks: np.ndarray) -> float:
-    """OFIQ's value of MouthClosed.cpp: the largest gap of the inner lips over the distance from the
-    eyes to the chin.
+    """Return OFIQ's value of MouthClosed.cpp: the largest gap of the inner lips over the distance
+    from the eyes to the chin.
     """
     return float(
         np.linalg.norm(landmarks[61:64] - landmarks[[67, 66, 65]], axis=1).max()
@@ -123,13 +123,13 @@ def lip_opening(landmarks: np.ndarray) -> float:
 
 
 def _eyes_to_chin(landmarks: np.ndarray) -> float:
-    """OFIQ's tmetric in pixels: from the middle of the four eye corners to the chin."""
+    """Return OFIQ's tmetric in pixels: from the middle of the four eye corners to the chin."""
     return float(np.linalg.norm(landmarks[[36, 39, 42, 45]].mean(axis=0) - landmarks[8]))
 
 
 def align_face(image: np.ndarray, landmarks: np.ndarray, size: int = ALIGNED_SIZE) -> np.ndarray:
-    """The face upright at a fixed place and size, (size, size, 3) uint8; pixels outside the picture
-    repeat its edge.
+    """Return the face upright at a fixed place and size, (size, size, 3) uint8; pixels outside the
+    picture repeat its edge.
 
     landmarks: (68, 2) or (106, 2).
     """
@@ -139,8 +139,8 @@ def align_face(image: np.ndarray, landmarks: np.ndarray, size: int = ALIGNED_SIZ
 def _framed(
     image: np.ndarray, landmarks: np.ndarray, framing: Framing
 ) -> tuple[np.ndarray, np.ndarray]:
-    """frame_head on the part of the picture that it reads: shrinking a large photograph whole takes
-    longer than all measures.
+    """Run frame_head on the part of the picture that it reads: shrinking a large photograph whole
+    takes longer than all measures.
     """
     matrix = similarity(eyes_and_mouth(landmarks), framing.targets())
     back = np.linalg.inv(matrix[:, :2])
@@ -158,13 +158,15 @@ def _framed(
 
 
 def align_landmarks(landmarks: np.ndarray, size: int = ALIGNED_SIZE) -> np.ndarray:
-    """Where `align_face` puts the landmarks, (N, 2) float32."""
+    """Return where `align_face` puts the landmarks, (N, 2) float32."""
     matrix = similarity(eyes_and_mouth(landmarks), Framing(size, size, INTER_EYE, EYE_Y).targets())
     return (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
 def face_mask(landmarks: np.ndarray, size: int = ALIGNED_SIZE) -> np.ndarray:
-    """The convex hull of aligned landmarks, (size, size) bool: the face without hair and neck."""
+    """Return the convex hull of aligned landmarks, (size, size) bool: the face without hair and
+    neck.
+    """
     import cv2
 
     mask = np.zeros((size, size), dtype=np.uint8)
@@ -173,21 +175,23 @@ def face_mask(landmarks: np.ndarray, size: int = ALIGNED_SIZE) -> np.ndarray:
 
 
 def luminance(image: np.ndarray) -> np.ndarray:
-    """Linear-light luminance (Rec. 709 weights on linearised sRGB), (H, W) uint8."""
+    """Return the linear-light luminance (Rec. 709 weights on linearised sRGB), (H, W) uint8."""
     red, green, blue = _light_tables()
     return (red[image[..., 0]] + green[image[..., 1]] + blue[image[..., 2]]).astype(np.uint8)
 
 
 def linear_light() -> np.ndarray:
-    """(256,) float64 in [0, 1]: the light that each sRGB level stands for (IEC 61966-2-1)."""
+    """Return (256,) float64 in [0, 1]: the light that each sRGB level stands for (IEC
+    61966-2-1).
+    """
     levels = np.arange(256) / 255
     return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
 
 
 @cache
 def _light_tables() -> np.ndarray:
-    """(3, 256) float32: what each level of each channel adds to the luminance in 0-255; rounding is
-    in the first one.
+    """Return (3, 256) float32: what each level of each channel adds to the luminance in 0-255;
+    rounding is in the first one.
     """
     tables = np.outer([0.2126, 0.7152, 0.0722], linear_light()) * 255
     tables[0] += 0.5
@@ -195,7 +199,8 @@ def _light_tables() -> np.ndarray:
 
 
 def sharpness(aligned: np.ndarray, mask: np.ndarray) -> float:
-    """Variance of the Laplacian inside the mask divided by the variance of the picture there.
+    """Return the variance of the Laplacian inside the mask divided by the variance of the picture
+    there.
 
     Gray levels, not linear light. The division makes the measure independent of contrast, and so of
     skin tone.
@@ -207,8 +212,8 @@ def sharpness(aligned: np.ndarray, mask: np.ndarray) -> float:
 
 
 def noise(image: np.ndarray, landmarks: np.ndarray) -> float:
-    """Standard deviation of the noise in a face in grey levels (Immerkaer 1996, Fast Noise Variance
-    Estimation).
+    """Return the standard deviation of the noise in a face in grey levels (Immerkaer 1996, Fast
+    Noise Variance Estimation).
 
     landmarks: (N, 2) pixels. Measured on the picture's own pixels, or on a large face reduced to
     the size of LivePortrait's crop: what is averaged away then does not matter. The median takes
@@ -242,8 +247,8 @@ def noise(image: np.ndarray, landmarks: np.ndarray) -> float:
 
 
 def blockiness(image: np.ndarray, box: np.ndarray) -> float:
-    """How much a grid of 8 pixels stands out in the box (x0, y0, x1, y1) of a picture: 1 without
-    JPEG blocks, more with them.
+    """Return how much a grid of 8 pixels stands out in the box (x0, y0, x1, y1) of a picture: 1
+    without JPEG blocks, more with them.
 
     The mean jump between neighbours at one of the eight phases of the grid, over that at the
     others; the strongest phase, so that a picture cropped after compression counts too. One that
@@ -272,7 +277,7 @@ def blockiness(image: np.ndarray, box: np.ndarray) -> float:
 
 
 def background_unrest(image: np.ndarray, landmarks: np.ndarray) -> float | None:
-    """Mean Sobel magnitude of the luminance beside and above the head, as OFIQ's
+    """Return the mean Sobel magnitude of the luminance beside and above the head, as OFIQ's
     BackgroundUniformity.cpp but for the mask.
 
     landmarks: (68, 2), pixels. None when hardly any background is inside the picture.
@@ -282,7 +287,7 @@ def background_unrest(image: np.ndarray, landmarks: np.ndarray) -> float | None:
     framed, inside = _framed(image, landmarks, _BACKGROUND)
     background = (inside & _beside_the_head()).astype(np.uint8)
     background = cv2.erode(background, np.ones((4, 4), np.uint8))
-    if background.mean() < _LEAST_BACKGROUND:
+    if background.mean() < _MIN_BACKGROUND:
         return None
     light = luminance(framed)
     across, down = (
@@ -295,7 +300,7 @@ def background_unrest(image: np.ndarray, landmarks: np.ndarray) -> float | None:
 
 @cache
 def _beside_the_head() -> np.ndarray:
-    """Where OFIQ's background frame shows no head, (292, 354) bool."""
+    """Return where OFIQ's background frame shows no head, (292, 354) bool."""
     left, right, _ = _BACKGROUND.targets()
     unit = float(right[0] - left[0])
     y, x = np.mgrid[: _BACKGROUND.height, : _BACKGROUND.width]
@@ -306,23 +311,23 @@ def _beside_the_head() -> np.ndarray:
 
 
 def exposure(light: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
-    """Shares (0 to 1) of the masked luminance (H, W) uint8 that are too dark (0-25) and too bright
-    (247-255).
+    """Return the shares (0 to 1) of the masked luminance (H, W) uint8 that are too dark (0-25) and
+    too bright (247-255).
     """
     values = light[mask]
     return float((values <= DARK).mean()), float((values >= BRIGHT).mean())
 
 
 def dynamic_range(light: np.ndarray, mask: np.ndarray) -> float:
-    """Entropy of the masked luminance histogram in bits, 0 to 8."""
+    """Return the entropy of the masked luminance histogram in bits, 0 to 8."""
     share = np.bincount(light[mask], minlength=256) / mask.sum()
     share = share[share > 0]
     return float(-(share * np.log2(share)).sum())
 
 
 def illumination_uniformity(light: np.ndarray, landmarks: np.ndarray) -> float:
-    """How alike left and right cheek are lit, 0 to 100: OFIQ's map 100 x^0.3 of the intersection of
-    their histograms.
+    """Return how alike left and right cheek are lit, 0 to 100: OFIQ's map 100 x^0.3 of the
+    intersection of their histograms.
 
     light: aligned luminance (H, W) uint8. landmarks: aligned, (68, 2) or (106, 2).
     """

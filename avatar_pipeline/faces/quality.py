@@ -17,18 +17,20 @@ from avatar_pipeline.faces.rules import Check
 
 # Left out of the score: linear luminance and its share of dark pixels follow skin as much as light.
 # OFIQ's map of luminance_mean gives openpeople's ten evenly lit portraits 33 to 100, and a score
-# must not grade who somebody is. Too little light still counts: as a warning.
+# must not grade who a person is. Too little light still counts: as a warning.
 NOT_SCORED = ("luminance_mean", "exposure_dark")
 
 
 def _sigmoid(x: float, x0: float, w: float) -> float:
-    """Measure.h, Sigmoid(); far from x0 it is 0 or 1, where exp would overflow."""
+    """Return the value of Measure.h, Sigmoid(); far from x0 it is 0 or 1, where exp would
+    overflow.
+    """
     z = (x0 - x) / w
     return 0.0 if z > 700 else 1 / (1 + exp(z))
 
 
 def _scalar(x: float, h: float, a: float, s: float, x0: float, w: float) -> float:
-    """Measure.h, ScalarConversion(), before rounding and clipping."""
+    """Return the value of Measure.h, ScalarConversion(), before rounding and clipping."""
     return h * (a + s * _sigmoid(x, x0, w))
 
 
@@ -60,8 +62,8 @@ _MAPS: dict[str, Callable[[float], float]] = {
 
 
 def quality(name: str, value: float) -> int | None:
-    """OFIQ's quality, 0 (worst) to 100, of a value of the check `name`; None where OFIQ has no map
-    for what we measure.
+    """Return OFIQ's quality, 0 (worst) to 100, of a value of the check `name`; None where OFIQ has
+    no map for what we measure.
 
     value: in the check's unit, but for eyes_open and mouth_closed, whose OFIQ value is
     measures.lid_opening and lip_opening.
@@ -71,7 +73,7 @@ def quality(name: str, value: float) -> int | None:
 
 
 def overall(checks: Sequence[Check]) -> int | None:
-    """One score, 0 to 100, by which two pictures compare; None without a face.
+    """Return one score, 0 to 100, by which two pictures compare; None without a face.
 
     The worst verdict decides the range: 70 to 100 when all checks pass, 40 to 69 with warnings, 0
     to 39 with errors. Inside it, the score is the range's length times q / n. q, 0 to 1, is halfway
@@ -100,5 +102,5 @@ def overall(checks: Sequence[Check]) -> int | None:
 
 
 def _round(value: float) -> int:
-    """Half away from zero, as std::round; Python's round goes to even."""
+    """Round half away from zero, as std::round; Python's round goes to even."""
     return floor(value + 0.5)

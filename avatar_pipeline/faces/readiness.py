@@ -99,13 +99,16 @@ def assess(
     references: Sequence[np.ndarray] = (),
     data: bytes | None = None,
 ) -> list[Check]:
-    """All readiness checks of a picture, in a fixed order.
+    """Return all readiness checks of a picture, in a fixed order.
 
-    image: RGB uint8 (H, W, 3). faces: what the analyzer found in it, largest first.
-    analyzer, references: the analyzer and the embeddings of the person's reference photographs;
-    identity is not assessed without.
-    data: the file's bytes; decodable and alpha are not assessed without. Checks that need a face
-    are not assessed without one.
+    Checks that need a face are not assessed without one.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        faces: What the analyzer found in it, largest first.
+        analyzer: Compares with `references`; identity is not assessed without.
+        references: The embeddings of the person's reference photographs.
+        data: The file's bytes; decodable and alpha are not assessed without.
     """
     height, width = image.shape[:2]
     checks = _file_checks(data)
@@ -125,17 +128,25 @@ def assess(
 
 
 def worst(checks: Sequence[Check]) -> Verdict:
-    """The most severe verdict: error over warn over pass; not_assessed only when nothing was
-    assessed.
+    """Return the most severe verdict: error over warn over pass.
+
+    Args:
+        checks: Any number; not_assessed is returned only when none was assessed.
     """
     return max((check.verdict for check in checks), key=_SEVERITY.index, default="not_assessed")
 
 
 def reload_check(before: Sequence[Check], after: Sequence[Check]) -> Check:
-    """Did the exported bytes (`after`) get the verdicts of the picture they were made from
-    (`before`), check by check?
+    """Compare, check by check, the verdicts of the exported bytes with those of the picture.
 
     Checks that were not assessed on one of the two are left out.
+
+    Args:
+        before: Checks of the picture that the bytes were made from.
+        after: Checks of the exported bytes.
+
+    Returns:
+        The check `reload`, which passes when no verdict differs.
     """
     first = {check.name: check.verdict for check in before if check.verdict != "not_assessed"}
     changed = [

@@ -8,9 +8,9 @@ arithmetic on LivePortrait's code, "proposal" has no published source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
-from typing import Literal
+from typing import Any, Literal
 
 Verdict = Literal["pass", "warn", "error", "not_assessed"]
 
@@ -62,7 +62,7 @@ class Rule:
         return f"{passing} (error {failing})" if failing else passing
 
     def judge(self, value: float) -> Check:
-        """The check for a measured value in the rule's unit."""
+        """Return the check for a measured value in the rule's unit."""
         verdict: Verdict = "pass"
         if not self.low <= value <= self.high:
             verdict = "warn" if self.error_low <= value <= self.error_high else "error"
@@ -72,13 +72,13 @@ class Rule:
         return Check(self.name, float(value), self.threshold, self.unit, verdict, self.source, text)
 
     def skip(self, why: str) -> Check:
-        """The check where nothing could be measured, with the reason as its hint."""
+        """Return the check where nothing could be measured, with the reason as its hint."""
         return Check(self.name, None, self.threshold, self.unit, "not_assessed", self.source, why)
 
 
 def percent(share: float) -> str:
-    """A share in words: whole percents, and one digit more below one, so that what was found never
-    reads as 0 %.
+    """Return a share in words: whole percents, and one digit more below one, so that what was found
+    never reads as 0 %.
     """
     return f"{share * 100:.1f} %" if 0 < share < 0.01 else f"{share * 100:.0f} %"
 
@@ -91,6 +91,7 @@ def _words(low: float, high: float, below: str, above: str) -> str:
     return " and ".join(parts) if below == ">=" else " or ".join(parts)
 
 
+CONTRACT = "LivePortrait input contract"  # its sections: docs/reference/contracts.md
 OFIQ = "BSI-OFIQ/OFIQ-Project, image_utils.cpp (ISO/IEC 29794-5)"
 
 _TABLE = (
@@ -113,7 +114,7 @@ _TABLE = (
     Rule(
         "resolution",
         "px",
-        "seed 1: 1024; derived: 512 is LivePortrait's crop",
+        f"{CONTRACT}, section 1: 1024; derived: 512 is LivePortrait's crop",
         low=1024,
         error_low=512,
         hint="The shorter side has {value} pixels: use a larger original, of at least 1024.",
@@ -164,7 +165,7 @@ _TABLE = (
     Rule(
         "min_face",
         "px",
-        "seed 1: 64",
+        f"{CONTRACT}, section 5: 64",
         low=64,
         error_low=64,
         hint="The face is only {value} pixels wide or high: come closer, or use a larger original.",
@@ -275,8 +276,8 @@ _TABLE = (
     ),
     Rule(
         # Untouched, openpeople's JPEG files have 1.3 to 2.6, those of quality 70 the most; saved
-        # anew at LivePortrait's crop size with quality 50 they have 2.0 to 2.8, with 20 3.0 to 3.9:
-        # benchmarks/readiness.py.
+        # again at LivePortrait's crop size with quality 50 they have 2.0 to 2.8, with 20 3.0 to
+        # 3.9: benchmarks/readiness.py.
         "compression",
         "ratio",
         "jumps at the JPEG grid; measured on openpeople",
@@ -335,7 +336,8 @@ _TABLE = (
         # have 12 to 83, the selfies 104 to 635.
         "background",
         "Sobel",
-        "BSI-OFIQ BackgroundUniformity.cpp, outside an estimated head; seed 1: not critical",
+        "BSI-OFIQ BackgroundUniformity.cpp, outside an estimated head; "
+        f"{CONTRACT}, section 1: not critical",
         hint="",
     ),
     Rule(
@@ -358,9 +360,34 @@ _TABLE = (
 RULES: dict[str, Rule] = {rule.name: rule for rule in _TABLE}
 
 
+# A version's digest covers the sources in its reports. These three were worded otherwise when the
+# first versions were stored; a new wording there would give every one of them another digest, and a
+# replay that comes out as another version. So files keep the words, and every reader sees the
+# rule's own source.
+_RECORDED_SOURCES = {
+    "resolution": "seed 1: 1024; derived: 512 is LivePortrait's crop",
+    "min_face": "seed 1: 64",
+    "background": "BSI-OFIQ BackgroundUniformity.cpp, outside an estimated head; "
+    "seed 1: not critical",
+}
+
+
+def to_record(check: Check) -> dict[str, Any]:
+    """Return the check as the report files of a version hold it."""
+    return asdict(replace(check, source=_RECORDED_SOURCES.get(check.name, check.source)))
+
+
+def from_record(record: dict[str, Any]) -> Check:
+    """Return the check of a stored report or manifest, with the source as it is worded now."""
+    check = Check(**record)
+    if check.source == _RECORDED_SOURCES.get(check.name):
+        return replace(check, source=RULES[check.name].source)
+    return check
+
+
 def identity_rule(same_person: float, uncertain: float) -> Rule:
-    """The rule for the distance to a person's reference photographs, with the thresholds of the
-    analyzer that measured it.
+    """Return the rule for the distance to a person's reference photographs, with the thresholds of
+    the analyzer that measured it.
     """
     return Rule(
         "identity",

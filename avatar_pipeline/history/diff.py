@@ -13,14 +13,15 @@ from PIL import Image
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.history.images import loaders
-from avatar_pipeline.history.versions import SHORT, differing, find_version, require_asset, show
-from avatar_pipeline.imaging.images import contact_sheet
+from avatar_pipeline.history.versions import differing, find_version, format_value, require_asset
+from avatar_pipeline.imaging.compose import contact_sheet
 
-SIDE = 560  # pixels, width and largest height of a picture of a pair
-FEW = 6  # names on one line
-LINES = 12  # of a file's changes that are told one by one
+IMAGE_SIDE = 560  # pixels, width and largest height of a picture of a pair
+MAX_NAMES_ON_LINE = 6  # names on one line
+MAX_CHANGES_SHOWN = 12  # of a file's changes that are listed one by one
 NUMBERED = re.compile(r"(held_out/|heads/)?\d{4}\.(png|txt)")
 # fields of JSON reports that are long lists of coordinates
 LEAVES = ("landmarks", "corners", "embedding")
@@ -74,8 +75,8 @@ class Difference:
 def pick(
     store: ActorStore, name: str, asset: str, old: str = "", new: str = ""
 ) -> tuple[Manifest, Manifest]:
-    """The two versions to compare. new: the current one by default. old: by default the newest that
-    was made before `new`.
+    """Return the two versions to compare. new: the current one by default. old: by default the
+    newest that was made before `new`.
 
     Raises StoreError for an unknown or ambiguous digest, or when there is nothing to compare with.
     """
@@ -89,15 +90,15 @@ def pick(
     before = [manifest for manifest in others if manifest.created < now.created] or others
     if not before:
         raise StoreError(
-            f"{name} has one version of {asset} only, {now.digest[:SHORT]}: there is "
+            f"{name} has one version of {asset} only, {short(now.digest)}: there is "
             "nothing to compare it with."
         )
     return before[0], now
 
 
 def compare(store: ActorStore, old: Manifest, new: Manifest) -> Difference:
-    """What differs between two versions of one asset. Raises StoreError when a file that is read is
-    missing or was altered.
+    """Return what differs between two versions of one asset. Raises StoreError when a file that is
+    read is missing or was altered.
     """
     facts = (
         "code_version",
@@ -174,8 +175,8 @@ def compare(store: ActorStore, old: Manifest, new: Manifest) -> Difference:
 
 
 def side_by_side(store: ActorStore, old: Manifest, new: Manifest) -> Image.Image | None:
-    """Their pictures, the old one left, the new one right, a row for each; None when neither has
-    pictures.
+    """Return their pictures, the old one left, the new one right, a row for each; None when neither
+    has pictures.
 
     Raises StoreError when a picture is missing or was altered.
     """
@@ -188,15 +189,16 @@ def side_by_side(store: ActorStore, old: Manifest, new: Manifest) -> Image.Image
                 found[name]() if name in found else Image.new("RGB", (64, 16), (225, 225, 225))
             )
             label = (
-                f"{when} {manifest.digest[:SHORT]}: {name}"
+                f"{when} {short(manifest.digest)}: {name}"
                 if name in found
                 else f"{when}: no {name}"
             )
             tiles.append((picture, label))
         height = max(
-            min(SIDE, round(picture.height * SIDE / picture.width)) for picture, _ in tiles
+            min(IMAGE_SIDE, round(picture.height * IMAGE_SIDE / picture.width))
+            for picture, _ in tiles
         )
-        rows.append(contact_sheet(tiles, 2, (SIDE, height)))
+        rows.append(contact_sheet(tiles, 2, (IMAGE_SIDE, height)))
     if not rows:
         return None
     sheet = Image.new("RGB", (rows[0].width, sum(row.height for row in rows)))
@@ -212,7 +214,7 @@ def _is_picture(file: str) -> bool:
 
 
 def _lines(store: ActorStore, old: Manifest, new: Manifest, name: str) -> list[str]:
-    """What is different in a file, in words."""
+    """Return what is different in a file, in words."""
     suffix = name.rpartition(".")[2]
     if suffix not in ("json", "csv", "txt"):
         before, now = old.files[name].bytes, new.files[name].bytes
@@ -226,12 +228,16 @@ def _lines(store: ActorStore, old: Manifest, new: Manifest, name: str) -> list[s
 
 
 def _shortened(lines: list[str]) -> list[str]:
-    return lines if len(lines) <= LINES else [*lines[:LINES], f"and {len(lines) - LINES} more"]
+    return (
+        lines
+        if len(lines) <= MAX_CHANGES_SHOWN
+        else [*lines[:MAX_CHANGES_SHOWN], f"and {len(lines) - MAX_CHANGES_SHOWN} more"]
+    )
 
 
 def _csv_lines(old: bytes, new: bytes) -> list[str]:
-    """Rows that came and went, and what changed in the others. A row is known by its name, else by
-    its first column.
+    """Return rows that came and went, and what changed in the others. A row is known by its name,
+    else by its first column.
     """
     tables = [list(csv.DictReader(io.StringIO(data.decode()))) for data in (old, new)]
     rows = next((table for table in tables if table), [])
@@ -255,15 +261,15 @@ def _csv_lines(old: bytes, new: bytes) -> list[str]:
 
 
 def _some(what: str, names: list[str]) -> list[str]:
-    """The first few of many, on one line."""
-    more = f" and {len(names) - FEW} more" if len(names) > FEW else ""
-    return [f"{what}: {', '.join(names[:FEW])}{more}"] if names else []
+    """Return the first few of many, on one line."""
+    more = f" and {len(names) - MAX_NAMES_ON_LINE} more" if len(names) > MAX_NAMES_ON_LINE else ""
+    return [f"{what}: {', '.join(names[:MAX_NAMES_ON_LINE])}{more}"] if names else []
 
 
 def _cell(text: str | None) -> str:
-    """A cell of a CSV, numbers rounded."""
+    """Return a cell of a CSV, numbers rounded."""
     try:
-        return show(float(text)) if text and "." in text else _brief(text or "-")
+        return format_value(float(text)) if text and "." in text else _brief(text or "-")
     except ValueError:
         return _brief(text)
 
@@ -280,8 +286,8 @@ def _json_lines(old: bytes, new: bytes) -> list[str]:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of a JSON value by path; entries of lists that have a name are called by it, so
-    that order does not matter.
+    """Return the leaves of a JSON value by path; entries of lists that have a name are called by
+    it, so that order does not matter.
     """
     if isinstance(value, dict):
         pairs = [(str(key), below) for key, below in value.items()]
@@ -299,6 +305,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _brief(value: Any) -> str:
-    """A value on part of a line; digests and long lists are cut."""
-    text = show(value)
+    """Return a value on part of a line; digests and long lists are cut."""
+    text = format_value(value)
     return text if len(text) <= 60 else text[:57] + "..."

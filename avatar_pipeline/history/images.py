@@ -10,7 +10,8 @@ from PIL import Image
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.imaging.images import contact_sheet, open_image
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.training_set import HELD_OUT
 
 TILE = (128, 128)
@@ -27,7 +28,8 @@ PICTURES = {
 
 
 def loaders(store: ActorStore, manifest: Manifest) -> dict[str, Callable[[], Image.Image]]:
-    """By name, the pictures of a version, the most telling first; each is read when it is called.
+    """Return by name the pictures of a version, the most telling first; each is read when it is
+    called.
 
     A call raises StoreError when a file is missing or was altered.
     """
@@ -49,12 +51,12 @@ def loaders(store: ActorStore, manifest: Manifest) -> dict[str, Callable[[], Ima
 
 
 def pictures(store: ActorStore, manifest: Manifest) -> dict[str, Image.Image]:
-    """All of them. Raises StoreError when a file is missing or was altered."""
+    """Return all of them. Raises StoreError when a file is missing or was altered."""
     return {name: load() for name, load in loaders(store, manifest).items()}
 
 
 def read_picture(store: ActorStore, manifest: Manifest, file: str) -> Image.Image:
-    """One picture of a version, RGB. Raises StoreError when it is missing or was altered,
+    """Return one picture of a version, RGB. Raises StoreError when it is missing or was altered,
     PhotoError when it is no picture.
     """
     return open_image(store.read(manifest, file), name=f"{manifest.asset}/{file}")
@@ -63,7 +65,9 @@ def read_picture(store: ActorStore, manifest: Manifest, file: str) -> Image.Imag
 def sheet_of(
     store: ActorStore, manifest: Manifest, files: list[str], columns: int = 5
 ) -> Image.Image:
-    """Several pictures of a training set on one sheet, labelled with what they were made from."""
+    """Return several pictures of a training set on one sheet, labelled with what they were made
+    from.
+    """
     table = (
         csv.DictReader(io.StringIO(store.read(manifest, "metadata.csv").decode()))
         if "metadata.csv" in manifest.files

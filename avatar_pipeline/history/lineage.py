@@ -9,16 +9,15 @@ from rich.tree import Tree
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.versions import version_of
 
-SHORT = 12  # digits of a digest that people compare
-
 
 def lineage(store: ActorStore, name: str) -> Tree:
-    """The tree of an actor, from the last asset that exists down to the inputs, in the versions
-    that were really consumed.
+    """Return the tree of an actor, from the last asset that exists down to the inputs, in the
+    versions that were really consumed.
 
     Raises ActorError for an unknown actor, StoreError when nothing was made yet.
     """
@@ -38,7 +37,7 @@ def lineage(store: ActorStore, name: str) -> Tree:
 
 
 def _add(tree: Tree, store: ActorStore, manifest: Manifest, shown: set[tuple[str, str]]) -> None:
-    title = f"[bold cyan]{manifest.asset}[/bold cyan] [green]{manifest.digest[:SHORT]}[/green]"
+    title = f"[bold cyan]{manifest.asset}[/bold cyan] [green]{short(manifest.digest)}[/green]"
     if (manifest.asset, manifest.digest) in shown:
         tree.add(f"{title} (see above)")
         return
@@ -47,13 +46,13 @@ def _add(tree: Tree, store: ActorStore, manifest: Manifest, shown: set[tuple[str
     branch.add(_facts(manifest))
     for name, digest in manifest.inputs.items():
         if name not in STAGES:
-            branch.add(f"{name} [green]{digest[:SHORT]}[/green]")
+            branch.add(f"{name} [green]{short(digest)}[/green]")
             continue
         try:
             _add(branch, store, version_of(store, manifest.actor, name, digest), shown)
         except StoreError:
             branch.add(
-                f"[bold cyan]{name}[/bold cyan] [green]{digest[:SHORT]}[/green] [red](not "
+                f"[bold cyan]{name}[/bold cyan] [green]{short(digest)}[/green] [red](not "
                 "in the store any more)[/red]"
             )
 
@@ -67,10 +66,10 @@ def _facts(manifest: Manifest) -> str:
             + (f" and {len(manifest.seeds) - 3} more" if len(manifest.seeds) > 3 else "")
         )
     if manifest.model_id:
-        weights = f" ({manifest.model_sha256[:SHORT]})" if manifest.model_sha256 else ""
+        weights = f" ({short(manifest.model_sha256)})" if manifest.model_sha256 else ""
         facts.append(f"model {manifest.model_id} {manifest.model_revision}{weights}")
     if manifest.lora_sha256:
-        facts.append(f"LoRA {manifest.lora_sha256[:SHORT]}")
+        facts.append(f"LoRA {short(manifest.lora_sha256)}")
     facts += [
         f"code {manifest.code_version}",
         f"{manifest.seconds:.1f} s on {manifest.device}",

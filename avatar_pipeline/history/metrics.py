@@ -19,7 +19,7 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.pipeline.registry import STAGES
 
-# By figure, what Prometheus says about it.
+# By figure, its help text in Prometheus.
 HELP = {
     "seconds": "Seconds that the stage took, without waiting.",
     "waited_pool_seconds": "Seconds that the step waited for a slot of its pool.",
@@ -38,7 +38,7 @@ QUANTILES = (0.5, 0.95, 1.0)
 
 
 def figures(manifest: Manifest) -> dict[str, float]:
-    """The figures of one version, by name; what does not apply to its asset is left out."""
+    """Return the figures of one version, by name; what does not apply to its asset is left out."""
     found: dict[str, float] = {
         "seconds": manifest.seconds,
         "peak_memory_mb": manifest.peak_memory_mb,
@@ -46,12 +46,16 @@ def figures(manifest: Manifest) -> dict[str, float]:
     found |= {
         f"waited_{name}_seconds": seconds for name, seconds in manifest.waited_seconds.items()
     }
-    said = manifest.metrics
-    for value in (said.get("distance_after"), said.get("distance")):
+    metrics = manifest.metrics
+    for value in (metrics.get("distance_after"), metrics.get("distance")):
         if isinstance(value, int | float):
             found["identity_distance"] = float(value)
             break
-    candidates, passed, rejected = said.get("candidates"), said.get("passed"), said.get("rejected")
+    candidates, passed, rejected = (
+        metrics.get("candidates"),
+        metrics.get("passed"),
+        metrics.get("rejected"),
+    )
     if isinstance(rejected, int):
         found["rejected"] = rejected
     elif isinstance(candidates, int) and isinstance(passed, int):
@@ -75,8 +79,8 @@ class Gauge:
 def store_gauges(
     store: ActorStore, actors: Sequence[str], *, per_actor: bool = False
 ) -> list[Gauge]:
-    """The figures of the current versions of these actors. A manifest that cannot be read counts as
-    damaged, and ends nothing.
+    """Return the figures of the current versions of these actors. A manifest that cannot be read
+    counts as damaged, and ends nothing.
     """
     now = datetime.now(UTC)
     found: dict[str, dict[tuple[str, ...], float]] = defaultdict(dict)
@@ -124,7 +128,7 @@ def store_gauges(
 
 
 def _quantiles(values: Mapping[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
-    """By asset and quantile, over all actors: the nearest rank, so that each is a value that
+    """Return by asset and quantile, over all actors: the nearest rank, so that each is a value that
     occurs.
     """
     by_asset: dict[str, list[float]] = defaultdict(list)
@@ -138,7 +142,7 @@ def _quantiles(values: Mapping[tuple[str, ...], float]) -> dict[tuple[str, ...],
 
 
 def prometheus_text(gauges: Iterable[Gauge]) -> str:
-    """The gauges in Prometheus' text format, version 0.0.4."""
+    """Return the gauges in Prometheus' text format, version 0.0.4."""
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client import Gauge as PrometheusGauge
 

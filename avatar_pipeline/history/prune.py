@@ -28,11 +28,11 @@ Place = tuple[str, str]  # asset, digest
 
 
 @dataclass(frozen=True)
-class Pruning:
+class PrunePlan:
     """What goes and what stays of one actor's versions. left: by "asset/folder", why something was
-    left that nobody can judge.
+    left that cannot be judged.
 
-    bytes_gone, bytes_kept: as the manifests tell them. held: versions beyond the newest N that
+    bytes_gone, bytes_kept: as the manifests record them. held: versions beyond the newest N that
     something kept refers to.
     """
 
@@ -54,13 +54,13 @@ class Pruning:
 
 
 def size_of(manifest: Manifest) -> int:
-    """The bytes of a version's files, its manifest not counted."""
+    """Return the bytes of a version's files, its manifest not counted."""
     return sum(entry.bytes for entry in manifest.files.values())
 
 
-def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pruning:
-    """What `prune` would remove. keep: versions of each asset that stay, at least 1. older_than:
-    days; younger versions stay.
+def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> PrunePlan:
+    """Return what `prune` would remove. keep: versions of each asset that stay, at least 1.
+    older_than: days; younger versions stay.
 
     Raises StoreError for a `keep` below 1, ActorError for a bad name.
     """
@@ -101,7 +101,7 @@ def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pr
     kept = closure(roots, versions)
     everything = [manifest for asset in STAGES for manifest in versions[asset]]
     beyond = {(asset, manifest.digest) for asset in STAGES for manifest in versions[asset][keep:]}
-    return Pruning(
+    return PrunePlan(
         actor=str(name),
         gone=[manifest for manifest in everything if place(manifest) not in kept],
         kept=[manifest for manifest in everything if place(manifest) in kept],
@@ -110,8 +110,8 @@ def plan(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pr
     )
 
 
-def prune(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> Pruning:
-    """Remove what `plan` tells, downstream first: at each moment everything that is left has all
+def prune(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> PrunePlan:
+    """Remove what `plan` lists, downstream first: at each moment everything that is left has all
     that it was made from.
 
     Raises StoreError as `plan`, or when another process keeps writing to the actor.
@@ -132,7 +132,7 @@ def prune(store: ActorStore, name: str, keep: int, older_than: float = 0.0) -> P
 
 
 def closure(roots: Iterable[Place], versions: dict[str, list[Manifest]]) -> set[Place]:
-    """These versions and all that they were made from, as far as it is in the store."""
+    """Return these versions and all that they were made from, as far as it is in the store."""
     known = {place(manifest): manifest for manifests in versions.values() for manifest in manifests}
     found: set[Place] = set()
     queue = list(roots)
@@ -146,13 +146,13 @@ def closure(roots: Iterable[Place], versions: dict[str, list[Manifest]]) -> set[
 
 
 def place(manifest: Manifest) -> Place:
-    """Where a version belongs."""
+    """Return where a version belongs."""
     return manifest.asset, manifest.digest
 
 
 def _references(store: ActorStore, name: str, asset: str, digest: str) -> set[Place] | None:
-    """What a manifest that is not valid says it was made from; None when not even that can be
-    read.
+    """Return what a manifest that is not valid says it was made from; None when not even that can
+    be read.
     """
     try:
         content: Any = json.loads(store.manifest_file(name, asset, digest).read_bytes())
@@ -162,14 +162,14 @@ def _references(store: ActorStore, name: str, asset: str, digest: str) -> set[Pl
 
 
 def _upstream(asset: str) -> set[str]:
-    """Everything that an asset is made from, directly or not."""
+    """Return everything that an asset is made from, directly or not."""
     direct = set(STAGES[asset].upstream)
     return direct.union(*(_upstream(parent) for parent in direct))
 
 
 def _begun(store: ActorStore, name: str, asset: str) -> tuple[set[Place], str]:
-    """The version that a killed restoration was about to make current, which stays; and what is
-    wrong with the record of it.
+    """Return the version that a killed restoration was about to make current, which stays; and what
+    is wrong with the record of it.
     """
     try:
         entry = interrupted(store, name, asset)

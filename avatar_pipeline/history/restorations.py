@@ -1,7 +1,7 @@
 """What was made current again: one small file beside an asset's versions.
 
 An entry is written before anything is changed and marked as finished when all is done: one that is
-not finished tells the next command what a killed one had begun.
+not finished shows the next command what a killed one had begun.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ENTRIES = TypeAdapter(list[Restoration])
 
 
 def restorations(store: ActorStore, name: str, asset: str) -> list[Restoration]:
-    """All of an asset, oldest first. Raises StoreError when the file is damaged."""
+    """Return all of an asset, oldest first. Raises StoreError when the file is damaged."""
     path = store.restored_file(name, asset)
     if not path.is_file():
         return []
@@ -46,7 +46,7 @@ def restorations(store: ActorStore, name: str, asset: str) -> list[Restoration]:
 
 
 def interrupted(store: ActorStore, name: str, asset: str) -> Restoration | None:
-    """The restoration that was begun and not finished, unless the asset was made anew since
+    """Return the restoration that was begun and not finished, unless the asset was made again since
     then.
     """
     entries = restorations(store, name, asset)

@@ -4,15 +4,14 @@ event, and a line in the history.
 The threat: a process killed in the middle leaves files of two versions side by side, or a store and
 a Dagster that disagree.
 The mechanism: everything is verified first; then the intention is written down, then carried out,
-then marked as finished, all with the actor's lock held. Whoever comes next (`history`, `restore`,
+then marked as finished, all with the actor's lock held. The next command (`history`, `restore`,
 `prune`) carries out what was not finished; each step may be repeated.
-Its limits: until somebody comes, {asset}/ may hold files of both versions. The pipeline never reads
+Its limits: until then, {asset}/ may hold files of both versions. The pipeline never reads
 those: it follows the pointer, which is of the old version or of the new one.
 """
 
 from __future__ import annotations
 
-import getpass
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,9 +19,11 @@ from dataclasses import dataclass, field
 from avatar_pipeline.actors.consent.record import require_scopes
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import ActorError, StoreError
+from avatar_pipeline.core.login import login_name
 from avatar_pipeline.history.restorations import Restoration, interrupted, record
-from avatar_pipeline.history.versions import SHORT, find_version
+from avatar_pipeline.history.versions import find_version
 from avatar_pipeline.pipeline.exports import drop_in
 from avatar_pipeline.pipeline.origin import portrait_origin
 from avatar_pipeline.pipeline.registry import STAGES
@@ -35,7 +36,7 @@ Report = Callable[[Manifest, str, str], None]
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoreResult:
     """What became of a restoration. already: it was current before, and nothing was done.
 
     differing: upstream assets whose current version is not the one that it was made from, with both
@@ -53,7 +54,7 @@ class Restored:
     drop_in: str = ""
 
 
-def restore(store: ActorStore, name: str, asset: str, digest: str, report: Report) -> Restored:
+def restore(store: ActorStore, name: str, asset: str, digest: str, report: Report) -> RestoreResult:
     """Make the version whose digest begins with `digest` the current one.
 
     report: called with the actor's lock held, before the restoration counts as finished. It may be
@@ -71,7 +72,7 @@ def restore(store: ActorStore, name: str, asset: str, digest: str, report: Repor
             portrait, already = "", True
         else:
             already = False
-            entry = Restoration(digest=manifest.digest, before=before, by=_who())
+            entry = Restoration(digest=manifest.digest, before=before, by=login_name())
             record(store, spec.name, asset, entry)
             portrait = _carry_out(store, manifest, files, entry, report)
     differing = {}
@@ -80,10 +81,12 @@ def restore(store: ActorStore, name: str, asset: str, digest: str, report: Repor
         if now != manifest.inputs.get(parent, ""):
             differing[parent] = (manifest.inputs.get(parent, ""), now)
     downstream, stale = matching_downstream(store, spec.name, asset)
-    return Restored(manifest, already, differing, downstream, stale, portrait)
+    return RestoreResult(manifest, already, differing, downstream, stale, portrait)
 
 
-def restore_downstream(store: ActorStore, name: str, asset: str, report: Report) -> list[Restored]:
+def restore_downstream(
+    store: ActorStore, name: str, asset: str, report: Report
+) -> list[RestoreResult]:
     """Restore, one after the other, the newest versions that were made from what is current now,
     downstream of an asset.
     """
@@ -94,8 +97,8 @@ def restore_downstream(store: ActorStore, name: str, asset: str, report: Report)
 def matching_downstream(
     store: ActorStore, name: str, asset: str
 ) -> tuple[list[Manifest], list[str]]:
-    """Downstream of an asset: the versions that would fit it and are not current, and the assets
-    that have none that fits.
+    """Return, downstream of an asset: the versions that would fit it and are not current, and the
+    assets that have none that fits.
 
     A version fits when each of its inputs from the chain is the current version of that input, or
     the fitting one.
@@ -138,7 +141,7 @@ def finish_interrupted(store: ActorStore, name: str, report: Report) -> list[Man
     """Carry out what a killed restoration had begun; returns the versions that are current now
     because of that.
 
-    Without the consent that making it would need, it stays as it is, and the log says so.
+    Without the consent that making it would need, it stays as it is, and the log reports it.
     """
     done: list[Manifest] = []
     spec = store.spec(name)
@@ -168,8 +171,8 @@ def _carry_out(
     entry: Restoration,
     report: Report,
 ) -> str:
-    """Everything after the intention was written down. Each step may be done twice. Returns the
-    path of the drop-in portrait.
+    """Do everything that follows once the intention is written down. Each step may be done twice.
+    Returns the path of the drop-in portrait.
     """
     store.make_current(manifest, files)
     portrait = ""
@@ -184,25 +187,19 @@ def _carry_out(
 
 
 def _current_digest(store: ActorStore, name: str, asset: str) -> str:
-    """The digest of the current version, empty when there is none or its manifest is damaged."""
+    """Return the digest of the current version, empty when there is none or its manifest is
+    damaged.
+    """
     try:
         return store.current(name, asset).digest
     except StoreError:
         return ""
 
 
-def _who() -> str:
-    """The login name of who runs this; a container may have none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
-
-
-def describe(restored: Restored) -> list[str]:
-    """What to tell about it, one line each."""
+def result_lines(restored: RestoreResult) -> list[str]:
+    """Return what to print about it, one line each."""
     manifest = restored.manifest
-    version = f"{manifest.asset} {manifest.digest[:SHORT]} of {manifest.actor}"
+    version = f"{manifest.asset} {short(manifest.digest)} of {manifest.actor}"
     lines = [
         f"{version} is current already; nothing was done."
         if restored.already
@@ -213,7 +210,7 @@ def describe(restored: Restored) -> list[str]:
     elif manifest.asset == "liveportrait_export" and manifest.metrics.get("errors"):
         lines.append("Its checks found errors, so the drop-in portrait was left as it is.")
     lines += [
-        f"It was made from {parent} {then[:SHORT] or 'none'}, and {now[:SHORT] or 'none'} is "
+        f"It was made from {parent} {short(then) or 'none'}, and {short(now) or 'none'} is "
         "current: it counts as stale."
         for parent, (then, now) in restored.differing.items()
     ]

@@ -9,12 +9,11 @@ from typing import Any
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.digests import SHORT_DIGEST, short
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.history.restorations import Restoration, restorations
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
-
-SHORT = 12  # digits of a digest that people compare
 
 # The numbers by which people judge a version, where there are too many to show all.
 MAIN_METRICS = {
@@ -42,11 +41,11 @@ class Version:
 
     @property
     def verdict(self) -> str:
-        """ "pass", "error", "2 warnings" and the like; empty when the version does not tell."""
+        """ "pass", "error", "2 warnings" and the like; empty when the version holds none."""
         return verdict_of(self.manifest)
 
     def as_json(self) -> dict[str, Any]:
-        """What `history --json` prints of it."""
+        """Return what `history --json` prints of it."""
         manifest = self.manifest
         return {
             "asset": manifest.asset,
@@ -76,12 +75,12 @@ class AssetHistory:
 
     @property
     def current(self) -> Version | None:
-        """The current version, None when there is none or it cannot be told."""
+        """The current version, None when there is none or it is unknown."""
         return next((version for version in self.versions if version.current), None)
 
 
 def asset_history(store: ActorStore, name: str, asset: str) -> AssetHistory:
-    """The history of one asset; empty when it was never made."""
+    """Return the history of one asset; empty when it was never made."""
     manifests, damaged = store.readable_versions(name, asset)
     current = ""
     try:
@@ -107,8 +106,8 @@ def asset_history(store: ActorStore, name: str, asset: str) -> AssetHistory:
 
 
 def actor_history(store: ActorStore, name: str, asset: str = "") -> list[AssetHistory]:
-    """The histories of all assets of an actor that were ever made, or of one, in the order of the
-    chain.
+    """Return the histories of all assets of an actor that were ever made, or of one, in the order
+    of the chain.
 
     Raises ActorError for an unknown actor, StoreError for an unknown asset or when nothing was made
     yet.
@@ -133,8 +132,8 @@ def require_asset(asset: str) -> None:
 
 
 def find_version(store: ActorStore, name: str, asset: str, digest: str) -> Manifest:
-    """The version whose digest begins with `digest`. Raises StoreError when there is none, or more
-    than one.
+    """Return the version whose digest begins with `digest`. Raises StoreError when there is none,
+    or more than one.
     """
     store.spec(name)
     require_asset(asset)
@@ -160,14 +159,14 @@ def find_version(store: ActorStore, name: str, asset: str, digest: str) -> Manif
     )
     if spoilt:
         raise StoreError(spoilt)
-    known = ", ".join(manifest.digest[:SHORT] for manifest in manifests) or "none"
+    known = ", ".join(short(manifest.digest) for manifest in manifests) or "none"
     raise StoreError(
         f"{name}'s {asset} has no version {digest!r}. Versions, newest first: {known}."
     )
 
 
 def verdict_of(manifest: Manifest) -> str:
-    """ "pass", "error" or "2 warnings": of a version's checks, or from the counts that older
+    """Return "pass", "error" or "2 warnings": of a version's checks, or from the counts that older
     manifests hold; empty without any.
     """
     verdicts = list(manifest.verdicts.values())
@@ -183,7 +182,7 @@ def verdict_of(manifest: Manifest) -> str:
 
 
 def main_metrics(manifest: Manifest) -> dict[str, Any]:
-    """The few metrics by which a version is judged."""
+    """Return the few metrics by which a version is judged."""
     names = [
         name
         for name in MAIN_METRICS.get(manifest.asset, ())
@@ -193,7 +192,7 @@ def main_metrics(manifest: Manifest) -> dict[str, Any]:
 
 
 def changes(old: Manifest | None, new: Manifest) -> list[str]:
-    """What is not as it was for the version before, in words, causes first."""
+    """Return what changed since the version before, in words, causes first."""
     if old is None:
         return ["first version"]
     lines = []
@@ -201,9 +200,9 @@ def changes(old: Manifest | None, new: Manifest) -> list[str]:
         before, now = old.inputs.get(name, ""), new.inputs.get(name, "")
         if before != now:
             label = EXTERNAL.get(name, name)
-            lines.append(f"{label} {before[:SHORT] or 'none'} -> {now[:SHORT] or 'none'}")
+            lines.append(f"{label} {short(before) or 'none'} -> {short(now) or 'none'}")
     lines += [
-        f"{name} {show(before)} -> {show(now)}"
+        f"{name} {format_value(before)} -> {format_value(now)}"
         for name, before, now in differing(old.settings, new.settings)
     ]
     if old.root_seed != new.root_seed:
@@ -220,13 +219,16 @@ def changes(old: Manifest | None, new: Manifest) -> list[str]:
     for name in facts:
         before, now = getattr(old, name), getattr(new, name)
         if before != now:
-            shorter = SHORT if name == "model_sha256" else 60
+            shorter = SHORT_DIGEST if name == "model_sha256" else 60
             lines.append(
                 f"{name.replace('_', ' ')} {before[:shorter] or 'none'} -> "
                 f"{now[:shorter] or 'none'}"
             )
     values = differing(old.preset_values, new.preset_values) if old.preset == new.preset else []
-    lines += [f"preset's {name} {show(before)} -> {show(now)}" for name, before, now in values]
+    lines += [
+        f"preset's {name} {format_value(before)} -> {format_value(now)}"
+        for name, before, now in values
+    ]
     lines += [
         f"{name} {before} -> {now}" for name, before, now in differing(old.libraries, new.libraries)
     ]
@@ -234,8 +236,8 @@ def changes(old: Manifest | None, new: Manifest) -> list[str]:
 
 
 def differing(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    """(name, old, new) of every key of two dicts whose values differ; None where one has no such
-    key.
+    """Return (name, old, new) of every key of two dicts whose values differ; None where one has no
+    such key.
     """
     names = dict.fromkeys([*old, *new])
     return [
@@ -243,8 +245,8 @@ def differing(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def show(value: Any) -> str:
-    """A value as people read it: four significant digits, None as a dash."""
+def format_value(value: Any) -> str:
+    """Return a value as people read it: four significant digits, None as a dash."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -253,8 +255,8 @@ def show(value: Any) -> str:
 
 
 def files_by_sha256(store: ActorStore, wanted: set[str]) -> dict[str, list[str]]:
-    """Which stored files have these contents: sha256 -> "file of actor's asset, version ...".
-    Damaged manifests are passed over.
+    """Return which stored files have these contents: sha256 -> "file of actor's asset, version
+    ...". Damaged manifests are passed over.
     """
     found: dict[str, list[str]] = {}
     for name in store.names():
@@ -263,6 +265,6 @@ def files_by_sha256(store: ActorStore, wanted: set[str]) -> dict[str, list[str]]
             for manifest in versions:
                 for file, entry in manifest.files.items():
                     if entry.sha256 in wanted:
-                        said = f"{file} of {name}'s {asset}, version {manifest.digest[:SHORT]}"
+                        said = f"{file} of {name}'s {asset}, version {short(manifest.digest)}"
                         found.setdefault(entry.sha256, []).append(said)
     return found

@@ -1,4 +1,4 @@
-"""The only place that opens, saves and composes pictures.
+"""Open images of unknown origin within limits; encode and compose images without metadata.
 
 The threat: photographs come from anywhere. A small file may claim a billion pixels, may be cut off,
 or may be no picture at all; a phone stores its pictures lying down, in a colour space of its own,
@@ -7,8 +7,15 @@ The mechanism: `open_image` reads ordinary files only, caps the bytes before par
 before decoding, knows three formats only, decodes once, gives upright sRGB pixels without any
 metadata, and stays below 700 MB for the largest picture it takes.
 Its limits: decoders are native code (libjpeg, libpng, libwebp through Pillow); a flaw in those is
-not caught here. Nor is time
-bounded: a JPEG may ask for thousands of passes.
+not caught here. Nor is time bounded: a JPEG may ask for thousands of passes.
+
+Bytes that were not made by this program go through `open_image`. Other modules call Pillow
+themselves only for files that were made here, or that come with an installed package: openpeople's
+pictures (core/openpeople.py, bundled_model/), DiceBear's drawings and the training's sheets
+(cartoons/dicebear.py, cartoons/samples.py), curves and contact sheets (pipeline/assets/lora/,
+orchestration/assets/); and `faces/readiness.py` reads the format and the transparency of bytes that
+`open_image` has decoded before. tests/test_imaging.py holds the list. Pillow saves in one other
+place, tasks/draw.py, where WebP is encoded for the service.
 """
 
 from __future__ import annotations
@@ -16,12 +23,11 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageChops, ImageCms, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
 
 from avatar_pipeline.core.errors import PhotoError
 
@@ -99,8 +105,8 @@ def open_image(data: bytes | UPath | Path, *, name: str) -> Image.Image:
 
 
 def read_file(path: UPath | Path, *, name: str) -> bytes:
-    """A photograph's bytes, never more than MAX_BYTES of them, and never from a pipe or a device,
-    which may have no end.
+    """Read a photograph's bytes, never more than MAX_BYTES of them, and never from a pipe or a
+    device, which may have no end.
 
     Raises PhotoError, with `name` in its message, when the file is missing, no ordinary file,
     unreadable or longer than 64 MiB.
@@ -120,8 +126,8 @@ def read_file(path: UPath | Path, *, name: str) -> bytes:
 
 
 def encode_png(image: Image.Image, compression: int = 6) -> bytes:
-    """PNG bytes of a picture, any mode that PNG has, without metadata. The same pixels always give
-    the same bytes.
+    """Return the PNG bytes of a picture, any mode that PNG has, without metadata. The same pixels
+    always give the same bytes.
 
     compression: zlib's level, 0 to 9.
     """
@@ -131,8 +137,8 @@ def encode_png(image: Image.Image, compression: int = 6) -> bytes:
 
 
 def encode_jpeg(image: Image.Image, quality: int = 95) -> bytes:
-    """JPEG bytes of an RGB or grey picture, full chroma (4:4:4), without metadata. The same pixels
-    always give the same bytes.
+    """Return the JPEG bytes of an RGB or grey picture, full chroma (4:4:4), without metadata. The
+    same pixels always give the same bytes.
     """
     buffer = io.BytesIO()
     _bare(image).save(buffer, "JPEG", quality=quality, subsampling=0)
@@ -140,8 +146,8 @@ def encode_jpeg(image: Image.Image, quality: int = 95) -> bytes:
 
 
 def resize_to_fit(image: Image.Image, longest: int) -> Image.Image:
-    """A copy whose longer side is at most `longest` pixels, aspect kept (Lanczos). Smaller pictures
-    keep their size.
+    """Return a copy whose longer side is at most `longest` pixels, aspect kept (Lanczos). Smaller
+    pictures keep their size.
     """
     scale = longest / max(image.size)
     if scale >= 1.0:
@@ -150,86 +156,17 @@ def resize_to_fit(image: Image.Image, longest: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def paste_warped(
-    image: np.ndarray, part: np.ndarray, mask: np.ndarray, matrix: np.ndarray
-) -> np.ndarray:
-    """`image` with `part` put back where it was cut from.
-
-    image: (H, W, 3) uint8. part: (h, w, 3) uint8. mask: (h, w) float32, 0 to 1: how much of `part`
-    shows. matrix: (2, 3), from pixels of `image` to pixels of `part`, a similarity. Returns a new
-    (H, W, 3) uint8 picture, blended in gamma space; where the mask is 0 its pixels are those of
-    `image`.
-    """
-    import cv2
-
-    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if scale > 1:  # warpAffine does not average: shrink first, to what it is in the image
-        size = (max(1, round(part.shape[1] / scale)), max(1, round(part.shape[0] / scale)))
-        shrunk = np.array([size[0] / part.shape[1], size[1] / part.shape[0]])
-        part, mask = (
-            cv2.resize(array, size, interpolation=cv2.INTER_AREA) for array in (part, mask)
-        )
-        # pixel centres: a pixel of the shrunk part covers several of the part
-        matrix = np.hstack(
-            [matrix[:, :2] * shrunk[:, None], ((matrix[:, 2] + 0.5) * shrunk - 0.5)[:, None]]
-        )
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    size = (image.shape[1], image.shape[0])
-    warped = cv2.warpAffine(part, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    weight = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)[
-        ..., None
-    ]
-    blended = image + weight * (warped.astype(np.float32) - image)
-    pasted: np.ndarray = blended.round().clip(0, 255).astype(np.uint8)
-    return pasted
-
-
-def contact_sheet(
-    tiles: Sequence[tuple[Image.Image, str]], columns: int, tile: tuple[int, int]
-) -> Image.Image:
-    """A labelled grid, row by row: pictures fitted into cells of `tile` = (width, height) pixels,
-    each with its label below.
-
-    A label may have several lines; each is cut to the cell's width. Raises ValueError without tiles
-    or columns.
-    """
-    if not tiles or columns < 1:
-        raise ValueError("A contact sheet needs at least one picture and one column.")
-    gap, line = 8, 16
-    font = ImageFont.load_default(12)
-    width, height = tile
-    columns = min(columns, len(tiles))
-    labels = [label.splitlines() for _, label in tiles]
-    cell = (width + gap, height + gap + line * max(map(len, labels)))
-    sheet = Image.new(
-        "RGB", (columns * cell[0] + gap, -(-len(tiles) // columns) * cell[1] + gap), (250, 250, 250)
-    )
-    draw = ImageDraw.Draw(sheet)
-    for index, (image, _) in enumerate(tiles):
-        x, y = gap + index % columns * cell[0], gap + index // columns * cell[1]
-        fitted = ImageOps.contain(image.convert("RGB"), tile, Image.Resampling.LANCZOS)
-        sheet.paste(fitted, (x + (width - fitted.width) // 2, y + (height - fitted.height) // 2))
-        for row, text in enumerate(labels[index]):
-            draw.text(
-                (x, y + height + row * line),
-                _shorten(text, font, width),
-                fill=(30, 30, 30),
-                font=font,
-            )
-    return sheet
-
-
 def orientation_of(data: bytes) -> int:
-    """The EXIF orientation, 1 to 8, of a photograph that `open_image` could read; 1 is upright, and
-    what is said without EXIF.
+    """Return the EXIF orientation, 1 to 8, of a photograph that `open_image` could read; 1 is
+    upright, and 1 without EXIF.
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         return _orientation(image)
 
 
 def preview_markdown(image: Image.Image, width: int = 320) -> str:
-    """Markdown that shows the picture by itself: a small JPEG, at most `width` pixels wide, inside
-    a data URL.
+    """Return markdown that shows the picture by itself: a small JPEG, at most `width` pixels wide,
+    inside a data URL.
     """
     if image.width > width:
         image = image.resize(
@@ -266,8 +203,8 @@ def _too_large(name: str, size: str, limit: int) -> PhotoError:
 
 
 def _decode(data: bytes, name: str) -> Image.Image:
-    """The picture upright, in the file's own mode. A new picture: Pillow's reader, which holds on
-    to its buffers, is let go.
+    """Return the picture upright, in the file's own mode. A new picture: Pillow's reader, which
+    holds on to its buffers, is let go.
     """
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
@@ -280,8 +217,8 @@ def _decode(data: bytes, name: str) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 when there is none. Damaged EXIF counts as none: every viewer shows
-    such a picture as stored.
+    """Return the EXIF orientation, 1 when there is none. Damaged EXIF counts as none: every viewer
+    shows such a picture as stored.
     """
     try:
         return int(image.getexif().get(ORIENTATION, 1))
@@ -290,8 +227,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """RGB pixels in sRGB, transparency laid onto BACKDROP. At 50 megapixels a copy has 200 MB: what
-    is no longer needed goes first.
+    """Return RGB pixels in sRGB, transparency laid onto BACKDROP. At 50 megapixels a copy has 200
+    MB: what is no longer needed goes first.
     """
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I"):
@@ -311,8 +248,8 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey, 0-65535, as 8-bit grey; Pillow's own conversion would clip instead of scale. In
-    strips, to save memory.
+    """Convert 16-bit grey, 0-65535, as 8-bit grey; Pillow's own conversion would clip instead of
+    scale. In strips, to save memory.
     """
     strips = [
         np.asarray(image.crop((0, y, image.width, min(y + 256, image.height))))
@@ -329,8 +266,8 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    """The colours of an RGB, grey or CMYK picture, taken from its profile to sRGB. Viewers ignore a
-    useless profile: so do we.
+    """Return the colours of an RGB, grey or CMYK picture, taken from its profile to sRGB. Viewers
+    ignore a useless profile: so do we.
     """
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -345,18 +282,9 @@ def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def _bare(image: Image.Image) -> Image.Image:
-    """A copy without `info`, where Pillow keeps what it would write back (comment, ICC profile,
-    EXIF).
+    """Return a copy without `info`, where Pillow keeps what it would write back (comment, ICC
+    profile, EXIF).
     """
     image = image.copy()
     image.info = {}
     return image
-
-
-def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The text, cut with an ellipsis to `width` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."

@@ -15,7 +15,14 @@ import dagster as dg
 from upath import UPath
 
 from avatar_pipeline.actors.consent.record import revoked, standing
-from avatar_pipeline.actors.scan import SETTLE, UNFINISHED, Seen, is_whole, look, sweep
+from avatar_pipeline.actors.scan import (
+    SETTLE_S,
+    UNFINISHED_S,
+    ActorFingerprint,
+    is_whole,
+    scan_actor,
+    scan_all,
+)
 from avatar_pipeline.actors.store import ROOT_VARIABLE, ActorStore
 from avatar_pipeline.core.errors import ActorError, AvatarPipelineError, StoreError
 from avatar_pipeline.orchestration.actor_index import Index, Known, read_index, write_index
@@ -77,7 +84,7 @@ def register(
     known = set(instance.get_dynamic_partitions(name))
     for actor in only or ():
         _require_not_revoked(store, actor)
-    seen = sweep(store) if only is None else {actor: look(store, actor) for actor in only}
+    seen = scan_all(store) if only is None else {actor: scan_actor(store, actor) for actor in only}
     if only is None:
         done.removed = sorted(known - seen.keys())
         _require_belief(store, seen, known, done.removed, remove_many)
@@ -160,7 +167,9 @@ def _is_revoked(folder: UPath) -> bool:
         return False
 
 
-def _is_due(index: Index, known: set[str], seen: Mapping[str, Seen], actor: str) -> bool:
+def _is_due(
+    index: Index, known: set[str], seen: Mapping[str, ActorFingerprint], actor: str
+) -> bool:
     """Whether an actor must be read: new, changed, or a real person on another day than consent was
     last judged on.
     """
@@ -177,7 +186,7 @@ def _is_due(index: Index, known: set[str], seen: Mapping[str, Seen], actor: str)
     return entry.day is not None and entry.day != _today()
 
 
-def _moving(index: Index, seen: Mapping[str, Seen], due: Sequence[str]) -> list[str]:
+def _moving(index: Index, seen: Mapping[str, ActorFingerprint], due: Sequence[str]) -> list[str]:
     """Those of the actors whose files are not still yet; what they look like is remembered for the
     next look.
     """
@@ -189,13 +198,13 @@ def _moving(index: Index, seen: Mapping[str, Seen], due: Sequence[str]) -> list[
             since = now
         # ctime may be from another machine's clock, or there is none (0, an object store): there
         # files are never half-copied
-        if now - since < SETTLE and abs(now - seen[actor].touched) < SETTLE:
+        if now - since < SETTLE_S and abs(now - seen[actor].touched) < SETTLE_S:
             moving[actor] = (seen[actor].fingerprint, since)
     index.moving = moving
     return list(moving)
 
 
-def _read(store: ActorStore, actor: str, seen: Seen, *, patient: bool) -> Known | None:
+def _read(store: ActorStore, actor: str, seen: ActorFingerprint, *, patient: bool) -> Known | None:
     """What an actor's files say; None when a picture has no end yet and somebody may still be
     copying it (patient).
     """
@@ -209,7 +218,7 @@ def _read(store: ActorStore, actor: str, seen: Seen, *, patient: bool) -> Known 
         photos = store.photos(actor)  # consent first
         if (
             patient
-            and time.time() - seen.touched < UNFINISHED
+            and time.time() - seen.touched < UNFINISHED_S
             and not all(is_whole(photo.data) for photo in photos)
         ):
             return None
@@ -258,7 +267,7 @@ def _look_at_models(
 
 def _require_belief(
     store: ActorStore,
-    seen: Mapping[str, Seen],
+    seen: Mapping[str, ActorFingerprint],
     known: set[str],
     gone: Sequence[str],
     remove_many: bool,

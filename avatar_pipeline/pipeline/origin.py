@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.content_credentials.sign import Origin, says_prompt
+from avatar_pipeline.content_credentials.sign import Origin, includes_prompt
 from avatar_pipeline.pipeline.versions import version_of
 
 
@@ -31,5 +31,5 @@ def portrait_origin(store: ActorStore, export: Manifest) -> Origin:
             "base_image": base.files[f"{name}_base.png"].sha256,
         },
         source="trainedAlgorithmicMedia",
-        prompt=str(avatar.metrics.get("prompt", "")) if says_prompt() else None,
+        prompt=str(avatar.metrics.get("prompt", "")) if includes_prompt() else None,
     )

@@ -20,7 +20,7 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.diffusion.overrides import model_location, preset_values
-from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.faces.rules import from_record
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import Product
 from avatar_pipeline.pipeline.stage import SPEC, Stage, StageResult
@@ -61,7 +61,9 @@ def reuse_current(
         return None
     context.log(f"unchanged, kept: version {current.digest[:12]}, made {current.created[:19]}Z")
     result = StageResult(
-        files=files, metrics=current.metrics, checks=[Check(**check) for check in current.checks]
+        files=files,
+        metrics=current.metrics,
+        checks=[from_record(check) for check in current.checks],
     )
     return Product(current.model_copy(update={"inputs": inputs}), result)
 

@@ -1,3 +1,3 @@
-"""Preflight: look at picture files as LivePortrait would, and say what is wrong with them before it
-runs. Knows no Dagster and no actor.
+"""Preflight: judge picture files as LivePortrait would, and report what is wrong with them before
+it runs. Knows no Dagster and no actor.
 """

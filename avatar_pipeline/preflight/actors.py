@@ -1,7 +1,7 @@
 """Pictures that belong to an actor of the store: looking at a real person's face needs consent,
 wherever the look comes from.
 
-Its limits: a copy that lies elsewhere is any picture; nothing tells whom it shows.
+Its limits: a copy that lies elsewhere is any picture; nothing identifies whom it shows.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.pipeline.exports import exports_root
 
 
-def require_consent_to_look(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
-    """By picture the actor in whose folder it lies, or whose drop-in portrait it is; the others are
-    left out.
+def require_consent_to_examine(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
+    """Return by picture the actor in whose folder it lies, or whose drop-in portrait it is; the
+    others are left out.
 
-    Raises ActorError where the consent to one of them does not cover `embed`.
+    Args:
+        pictures: Paths of files, which may be links.
+
+    Raises:
+        ActorError: The consent to one of them does not cover `embed`.
     """
     store = ActorStore()
     root, exports = local(store.root), local(exports_root())
@@ -48,6 +52,10 @@ def require_consent_to_look(pictures: Sequence[Path]) -> dict[Path, ActorSpec]:
 def refuse_if_one_was_revoked(specs: Iterable[ActorSpec], written: Path) -> None:
     """Remove what was written of these actors, and raise ActorError, when consent was revoked
     meanwhile.
+
+    Args:
+        specs: The actors whose pictures were examined.
+        written: The file or folder of results, removed when one was revoked.
     """
     store = ActorStore()
     for spec in specs:

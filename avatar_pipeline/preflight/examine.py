@@ -29,9 +29,13 @@ THUMBNAIL, DRAWN = 192, 720
 
 @dataclass(frozen=True)
 class Drawings:
-    """JPEG bytes. thumbnail: the picture. found: the picture with what was found in it. seen: what
-    LivePortrait's network would see, empty without a face. annotated: picture, `seen` and all
-    checks in one.
+    """Images of one examined file, as JPEG bytes.
+
+    Attributes:
+        thumbnail: The picture, small.
+        found: The picture with what was found in it.
+        seen: What LivePortrait's network would see; empty without a face.
+        annotated: Picture, `seen` and all checks in one.
     """
 
     thumbnail: bytes
@@ -41,12 +45,19 @@ class Drawings:
 
 
 @dataclass(frozen=True)
-class Examined:
+class PictureReport:
     """What was found out about one file.
 
-    verdict: that of the worst check, or "unreadable"; then `problem` says why, and there are no
-    checks. score: 0 to 100 (faces.quality.overall), None without a face. size: width and height in
-    pixels, upright. boxes: of the faces, largest first, pixels.
+    Attributes:
+        picture: The file.
+        verdict: That of the worst check, or "unreadable"; then there are no checks.
+        problem: Why it is unreadable.
+        score: 0 to 100 (faces.quality.overall), None without a face.
+        size: Width and height in pixels, upright.
+        boxes: Of the faces, largest first, in pixels.
+        checks: All readiness checks, in a fixed order.
+        drawings: Present when they were asked for.
+        annotated: The file that the annotated picture was written to.
     """
 
     picture: Picture
@@ -70,13 +81,19 @@ class Examined:
         ]
 
 
-def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> Examined:
-    """Look at one file. Never raises PhotoError: a file that cannot be read is a result too."""
+def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> PictureReport:
+    """Examine one file. Never raises PhotoError: a file that cannot be read is a result too.
+
+    Args:
+        picture: The file.
+        analyzer: Finds the faces.
+        draw: Whether to make `drawings` too.
+    """
     try:
         data = read_file(picture.path, name=picture.shown)
         pixels = np.asarray(open_image(data, name=picture.shown))
     except PhotoError as error:
-        return Examined(picture, "unreadable", problem=str(error))
+        return PictureReport(picture, "unreadable", problem=str(error))
     faces = analyzer.analyze(pixels)
     with warnings.catch_warnings():
         # of damaged EXIF, when the checks open the file: it does no harm
@@ -84,7 +101,7 @@ def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> 
         checks = assess(pixels, faces, data=data)
     verdict = worst(checks)
     del data
-    return Examined(
+    return PictureReport(
         picture,
         "pass" if verdict == "not_assessed" else verdict,
         score=overall(checks),
@@ -99,13 +116,13 @@ def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> 
 
 
 def _draw(image: Image.Image, faces: Sequence[Face], checks: Sequence[Check]) -> Drawings:
-    from avatar_pipeline.faces.annotate import LONGEST, MARGIN, STRIP, annotate
+    from avatar_pipeline.faces.annotate import MARGIN, MAX_SIDE, STRIP, annotate
     from avatar_pipeline.faces.crop import INPUT_SIZE
 
     drawn = annotate(image, faces, checks)
     width = drawn.width - STRIP
     found = drawn.crop(
-        (0, 0, width, max(1, round(image.height * min(1.0, LONGEST / max(image.size)))))
+        (0, 0, width, max(1, round(image.height * min(1.0, MAX_SIDE / max(image.size)))))
     )
     seen = drawn.crop((width + MARGIN, MARGIN, width + MARGIN + INPUT_SIZE, MARGIN + INPUT_SIZE))
     return Drawings(

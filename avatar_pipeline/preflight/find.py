@@ -1,4 +1,4 @@
-"""Which files to look at, in which order, and how their names are shown."""
+"""Which files to examine, in which order, and how their names are shown."""
 
 from __future__ import annotations
 
@@ -31,8 +31,11 @@ OTHER_EXTENSIONS = (
 
 @dataclass(frozen=True)
 class Picture:
-    """One file to look at. path: where it lies. below: its path relative to the folder that was
-    asked for; a file's bare name.
+    """One file to examine.
+
+    Attributes:
+        path: Where it is.
+        below: Its path relative to the folder that was asked for; a file's bare name.
     """
 
     path: Path
@@ -45,7 +48,7 @@ class Picture:
 
 
 def printable(name: str) -> str:
-    """A file name with its unprintable characters escaped.
+    """Return a file name with its unprintable characters escaped.
 
     Names may hold line breaks, terminal commands, marks that reverse the reading direction, and
     bytes that are no text.
@@ -60,13 +63,19 @@ def printable(name: str) -> str:
 
 
 def find_pictures(paths: Sequence[Path], leave_out: Path | None = None) -> list[Picture]:
-    """The pictures among files and folders, in the order given; those of a folder sorted by path,
-    each file once.
+    """Return the pictures among files and folders, in the order given; those of a folder sorted by
+    path, each file once.
 
     A file that is named is taken as it is, whatever its extension, even when it is not there: the
-    reader says so. A folder is searched to its depths for files with a picture's extension; what is
-    hidden (starts with a dot) and links to folders are passed over, and so is the folder
-    `leave_out`. Raises PhotoError when a folder holds no picture.
+    reader reports it. A folder is searched to its depths for files with a picture's extension; what
+    is hidden (starts with a dot) and links to folders are passed over.
+
+    Args:
+        paths: Files and folders.
+        leave_out: A folder that is passed over too.
+
+    Raises:
+        PhotoError: A folder holds no picture.
     """
     found: dict[str, Picture] = {}
     for path in paths:

@@ -15,15 +15,18 @@ from html import escape
 from importlib.resources import files
 
 from avatar_pipeline.faces.rules import Check
-from avatar_pipeline.preflight.examine import VERDICTS, Examined
+from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
 from avatar_pipeline.preflight.terminal import problem_of, value_of
 
-CHIPS = 5  # findings in a picture's row
+MAX_FINDINGS_SHOWN = 5  # findings in a picture's row
 
 
-def to_html(results: Sequence[Examined], analyzer: str) -> str:
-    """The page for these pictures, in this order. Pictures with `drawings` show them: 60 to 100 kB
-    each.
+def to_html(results: Sequence[PictureReport], analyzer: str) -> str:
+    """Return the page for these pictures, in this order.
+
+    Args:
+        results: Those with `drawings` show them: 60 to 100 kB each.
+        analyzer: The name of the analyzer that found the faces.
     """
     page, style, script = (
         (files(__package__) / name).read_text(encoding="utf-8")
@@ -55,7 +58,7 @@ def _filter(verdict: str, count: int, pressed: bool = False) -> str:
     )
 
 
-def _picture(place: int, result: Examined) -> str:
+def _picture(place: int, result: PictureReport) -> str:
     name = escape(result.picture.shown)
     thumbnail = (
         f'<img src="{_jpeg(result.drawings.thumbnail)}" alt="">'
@@ -69,9 +72,9 @@ def _picture(place: int, result: Examined) -> str:
     )
     chips = [
         f'<span class="chip {check.verdict}">{check.name} {value_of(check, percent=True)}</span>'
-        for check in result.findings[:CHIPS]
+        for check in result.findings[:MAX_FINDINGS_SHOWN]
     ]
-    if more := len(result.findings) - CHIPS:
+    if more := len(result.findings) - MAX_FINDINGS_SHOWN:
         chips += [f"and {more} more"] if more > 0 else []
     # An unreadable picture has no score: it sorts below the lowest.
     data = {
@@ -92,7 +95,7 @@ def _picture(place: int, result: Examined) -> str:
     )
 
 
-def _details(result: Examined) -> str:
+def _details(result: PictureReport) -> str:
     if not result.checks:
         return f"<p>{escape(result.problem)}</p>"
     figures = []
@@ -152,5 +155,5 @@ def _jpeg(data: bytes) -> str:
 
 
 def _hash(text: str) -> str:
-    """What a Content-Security-Policy names an inline script or style by."""
+    """Return the hash by which a Content-Security-Policy names an inline script or style."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -1,5 +1,5 @@
 """What `preflight --json` prints. docs/preflight.md describes it; a change that breaks a reader
-raises FORMAT.
+raises FORMAT_VERSION.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ from math import isfinite
 from typing import Any
 
 from avatar_pipeline.faces.rules import Check
-from avatar_pipeline.preflight.examine import VERDICTS, Examined
+from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
 
-FORMAT = 1
+FORMAT_VERSION = 1
 
 
-def to_json(results: Sequence[Examined], analyzer: str) -> str:
-    """One JSON object, ASCII only: a file name that is no text comes with its bytes as lone
+def to_json(results: Sequence[PictureReport], analyzer: str) -> str:
+    """Return one JSON object, ASCII only: a file name that is no text comes with its bytes as lone
     surrogates, as Python reads them.
+
+    Args:
+        results: One for each picture, in the order of the output.
+        analyzer: The name of the analyzer that found the faces.
     """
     counted = Counter(result.verdict for result in results)
     content = {
-        "format": FORMAT,
+        "format": FORMAT_VERSION,
         "analyzer": analyzer,
         "summary": {"pictures": len(results)} | {verdict: counted[verdict] for verdict in VERDICTS},
         "pictures": [_picture(result) for result in results],
@@ -30,7 +34,7 @@ def to_json(results: Sequence[Examined], analyzer: str) -> str:
     return json.dumps(content, indent=1, allow_nan=False)
 
 
-def _picture(result: Examined) -> dict[str, Any]:
+def _picture(result: PictureReport) -> dict[str, Any]:
     return {
         "file": str(result.picture.path),
         "verdict": result.verdict,

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.preflight.examine import Examined, examine
+from avatar_pipeline.preflight.examine import PictureReport, examine
 from avatar_pipeline.preflight.find import Picture
 
 # A further process is started for each 8 pictures: starting one takes about as long as looking at
@@ -30,7 +30,7 @@ _analyzer: FaceAnalyzer | ModelError | None = None  # of a worker process
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -40,11 +40,18 @@ def examine_all(
     analyzer: str = "dlib",
     jobs: int | None = None,
     draw: bool = False,
-) -> Iterator[Examined]:
-    """Look at every picture; results come as they are ready, in any order.
+) -> Iterator[PictureReport]:
+    """Examine every picture; results come as they are ready, in any order.
 
-    jobs: how many processes; without it one a core, but no more than the pictures are worth. With 1
-    all runs in this process. Raises ModelError when the analyzer cannot be loaded.
+    Args:
+        pictures: The files.
+        analyzer: "dlib" or "insightface".
+        jobs: How many processes; by default one a core, but no more than the pictures are worth.
+            With 1 all runs in this process.
+        draw: Whether to make drawings too.
+
+    Raises:
+        ModelError: The analyzer cannot be loaded.
     """
     jobs = jobs or min(cores(), -(-len(pictures) // PICTURES_PER_PROCESS))
     if jobs == 1:
@@ -62,19 +69,21 @@ def examine_all(
         # together again.
         suspects, left = left[:jobs], left[jobs:]
         for picture in suspects:
-            yield next(_together([picture], analyzer, 1, draw), None) or Examined(
+            yield next(_together([picture], analyzer, 1, draw), None) or PictureReport(
                 picture,
                 "unreadable",
                 problem=f"{picture.shown} ended the process that looked at it: its decoder "
                 "failed, or memory ran out. "
-                "Save the photograph anew with another program, or remove the file.",
+                "Save the photograph again with another program, or remove the file.",
             )
 
 
 def _together(
     pictures: Sequence[Picture], analyzer: str, jobs: int, draw: bool
-) -> Iterator[Examined]:
-    """Results as they are ready; those that were under way when a process died are missing."""
+) -> Iterator[PictureReport]:
+    """Yield results as they are ready; those that were under way when a process died are
+    missing.
+    """
     with _one_thread_each():
         # a fork would copy locks that other threads hold
         context = multiprocessing.get_context("spawn")
@@ -82,7 +91,7 @@ def _together(
             jobs, mp_context=context, initializer=_start, initargs=(analyzer,)
         )
         try:
-            waiting: list[Future[Examined]] = [
+            waiting: list[Future[PictureReport]] = [
                 pool.submit(_examine, picture, draw) for picture in pictures
             ]
             for future in as_completed(waiting):
@@ -106,7 +115,7 @@ def _start(analyzer: str) -> None:
         _analyzer = error
 
 
-def _examine(picture: Picture, draw: bool) -> Examined:
+def _examine(picture: Picture, draw: bool) -> PictureReport:
     assert _analyzer is not None
     if isinstance(_analyzer, ModelError):
         raise _analyzer
@@ -115,8 +124,8 @@ def _examine(picture: Picture, draw: bool) -> Examined:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started meanwhile get one thread: libraries read these variables when they are
-    loaded.
+    """Give one thread to each process started meanwhile: libraries read these variables when they
+    are loaded.
     """
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from avatar_pipeline.actors.published_copies import remember
 from avatar_pipeline.core.errors import StoreError
-from avatar_pipeline.preflight.actors import refuse_if_one_was_revoked, require_consent_to_look
-from avatar_pipeline.preflight.examine import Examined
+from avatar_pipeline.preflight.actors import refuse_if_one_was_revoked, require_consent_to_examine
+from avatar_pipeline.preflight.examine import PictureReport
 from avatar_pipeline.preflight.find import Picture, find_pictures, printable
 from avatar_pipeline.preflight.pool import examine_all
 
-EXIT = {"pass": 0, "warn": 1, "error": 2, "unreadable": 2}
+EXIT_CODES = {"pass": 0, "warn": 1, "error": 2, "unreadable": 2}
 # characters of a file's name that an annotated picture keeps: at most 240 bytes, and a file system
 # takes 255
 NAME_LENGTH = 60
@@ -29,12 +29,24 @@ def preflight(
     analyzer: str = "dlib",
     jobs: int | None = None,
 ) -> int:
-    """Look at the pictures, print what was found, write what was asked for; the exit code is that
-    of the worst verdict.
+    """Examine the pictures, print what was found, write what was asked for.
 
-    Raises PhotoError when there is nothing to look at, ActorError for the pictures of a real actor
-    of the store without consent, ModelError when the analyzer is missing, and StoreError when a
-    result cannot be written.
+    Args:
+        paths: Files and folders.
+        as_json: Print JSON, and nothing else, to stdout.
+        report: The HTML page to write.
+        annotate: The folder for annotated pictures.
+        analyzer: "dlib" or "insightface".
+        jobs: How many processes; by default one a core.
+
+    Returns:
+        The exit code of the worst verdict: 0 pass, 1 warn, 2 error or unreadable.
+
+    Raises:
+        PhotoError: There is no picture to examine.
+        ActorError: The pictures of a real actor of the store, without consent.
+        ModelError: The analyzer is missing.
+        StoreError: A result cannot be written.
     """
     from avatar_pipeline.preflight import terminal
 
@@ -44,7 +56,7 @@ def preflight(
             "would be overwritten."
         )
     pictures = find_pictures(paths, leave_out=annotate)
-    shown = require_consent_to_look([picture.path for picture in pictures])
+    shown = require_consent_to_examine([picture.path for picture in pictures])
     people = {spec.name: spec for spec in shown.values()}.values()
     if annotate:
         _make_folder(annotate)
@@ -52,7 +64,7 @@ def preflight(
         _make_folder(report.parent)
     order = {picture: place for place, picture in enumerate(pictures)}
     names = _annotated_names(pictures) if annotate else {}
-    results: list[Examined] = []
+    results: list[PictureReport] = []
     looked = examine_all(pictures, analyzer=analyzer, jobs=jobs, draw=bool(report or annotate))
     for result in terminal.progress(looked, len(pictures)):
         if annotate and result.drawings:
@@ -86,11 +98,11 @@ def preflight(
         for path in (report, annotate):
             if path:
                 print(f"Written: {printable(str(path))}")
-    return max(EXIT[result.verdict] for result in results)
+    return max(EXIT_CODES[result.verdict] for result in results)
 
 
 def _annotated_names(pictures: Sequence[Picture]) -> dict[Picture, Path]:
-    """For each picture a file of its own below the annotated folder: anna.png becomes
+    """Return for each picture a file of its own below the annotated folder: anna.png becomes
     anna_annotated.jpg, in the same subfolder.
     """
     names: dict[Picture, Path] = {}

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from avatar_pipeline.faces.rules import Check
-from avatar_pipeline.preflight.examine import VERDICTS, Examined
+from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
 
 COLOURS = {
     "pass": "green",
@@ -20,12 +20,12 @@ COLOURS = {
     "unreadable": "red",
     "not_assessed": "bright_black",
 }
-FINDINGS = 4  # in a picture's row
+MAX_FINDINGS_SHOWN = 4  # in a picture's row
 WIDTH = 140  # of what goes into a file or a pipe, in characters
 
 
-def show(results: Sequence[Examined]) -> None:
-    """Print to stdout."""
+def show(results: Sequence[PictureReport]) -> None:
+    """Print to stdout: every check of a single picture, a row for each of several."""
     out = Console()
     if not out.is_terminal:
         out = Console(width=WIDTH)
@@ -40,8 +40,10 @@ def show(results: Sequence[Examined]) -> None:
     out.print(_summary(results))
 
 
-def progress(results: Iterator[Examined], total: int) -> Iterator[Examined]:
-    """The same results, with a progress bar on stderr while they come; none for a single one."""
+def progress(results: Iterator[PictureReport], total: int) -> Iterator[PictureReport]:
+    """Yield the same results, with a progress bar on stderr while they come; none for a single
+    one.
+    """
     if total == 1:
         yield from results
         return
@@ -59,7 +61,7 @@ def progress(results: Iterator[Examined], total: int) -> Iterator[Examined]:
 
 
 def value_of(check: Check, percent: bool = False) -> str:
-    """A check's value as it is shown, "-" where it could not be measured. percent: shares as
+    """Return a check's value as it is shown, "-" where it could not be measured. percent: shares as
     percentages, where no limit stands beside.
     """
     value = check.value
@@ -72,12 +74,12 @@ def value_of(check: Check, percent: bool = False) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def problem_of(result: Examined) -> str:
-    """The message of an unreadable picture, without the name, which stands beside it."""
+def problem_of(result: PictureReport) -> str:
+    """Return the message of an unreadable picture, without the name, which stands beside it."""
     return result.problem.removeprefix(result.picture.shown).strip()
 
 
-def _one(result: Examined) -> Table:
+def _one(result: PictureReport) -> Table:
     table = Table(title=Text(result.picture.shown), title_justify="left")
     for column in ("check", "value", "limit", "verdict"):
         table.add_column(
@@ -91,14 +93,14 @@ def _one(result: Examined) -> Table:
     return table
 
 
-def _several(results: Sequence[Examined]) -> Table:
+def _several(results: Sequence[PictureReport]) -> Table:
     table = Table()
     table.add_column("file", overflow="fold", ratio=2)
     table.add_column("verdict", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("worst findings", ratio=3)
     for result in results:
-        worst = result.findings[:FINDINGS]
+        worst = result.findings[:MAX_FINDINGS_SHOWN]
         text = Text(", ").join(
             Text(f"{check.name} {value_of(check, percent=True)}", COLOURS[check.verdict])
             for check in worst
@@ -115,7 +117,7 @@ def _several(results: Sequence[Examined]) -> Table:
     return table
 
 
-def _summary(results: Sequence[Examined]) -> Text:
+def _summary(results: Sequence[PictureReport]) -> Text:
     counted = Counter(result.verdict for result in results)
     if len(results) == 1:
         result = results[0]

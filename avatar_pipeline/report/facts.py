@@ -1,5 +1,5 @@
-"""What the pages tell, read from the store: nothing is made, nothing is written, and what is
-damaged is said to be so.
+"""What the pages show, read from the store: nothing is made, nothing is written, and what is
+damaged is marked as damaged.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.photos import photographs
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.faces.analyzers.types import LICENCES
 from avatar_pipeline.history.versions import (
     EXTERNAL,
-    SHORT,
     AssetHistory,
     asset_history,
     verdict_of,
@@ -92,7 +92,7 @@ class ActorFacts:
         return max((manifest.created for manifest in self.made), default="")[:16].replace("T", " ")
 
     def metric(self, asset: str, name: str) -> Any:
-        """A metric of an asset's current version, None where there is none."""
+        """Return a metric of an asset's current version, None where there is none."""
         return next(
             (manifest.metrics.get(name) for manifest in self.made if manifest.asset == asset), None
         )
@@ -125,7 +125,7 @@ class ActorFacts:
 
 
 def actor_facts(store: ActorStore, name: str, histories: bool = True) -> ActorFacts:
-    """Everything about one actor. histories: also of all older versions, and whether its
+    """Return everything about one actor. histories: also of all older versions, and whether its
     photographs changed.
 
     Raises ActorError for a name that no actor can have.
@@ -165,8 +165,8 @@ def actor_facts(store: ActorStore, name: str, histories: bool = True) -> ActorFa
 
 
 def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) -> AssetFacts:
-    """The state of one asset. present: the versions that its inputs have now, as far as they are
-    known.
+    """Return the state of one asset. present: the versions that its inputs have now, as far as they
+    are known.
     """
     try:
         manifest = store.current(name, stage.name)
@@ -178,9 +178,7 @@ def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) 
         return AssetFacts(stage, None, "missing", "", [])
     reasons = []
     if not store.manifest_file(name, stage.name, manifest.digest).is_file():
-        reasons.append(
-            f"version {manifest.digest[:SHORT]}, to which it points, is not in the store"
-        )
+        reasons.append(f"version {short(manifest.digest)}, to which it points, is not in the store")
         return AssetFacts(stage, manifest, "damaged", verdict_of(manifest), reasons)
     if manifest.code_version != stage.code_version:
         reasons.append(
@@ -191,8 +189,8 @@ def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) 
             text = (
                 f"{EXTERNAL[parent]} changed"
                 if parent in EXTERNAL
-                else f"made from {parent} {digest[:SHORT]}; the current one is "
-                f"{present[parent][:SHORT]}"
+                else f"made from {parent} {short(digest)}; the current one is "
+                f"{short(present[parent])}"
             )
             reasons.append(text)
     verdict = verdict_of(manifest)
@@ -209,8 +207,8 @@ def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) 
 
 
 def _photographs(store: ActorStore, spec: ActorSpec) -> dict[str, str]:
-    """The version of the photographs as they are now; nothing where they cannot be read, or were
-    never copied.
+    """Return the version of the photographs as they are now; nothing where they cannot be read, or
+    were never copied.
     """
     try:
         if spec.has_photographs and not photographs(store.actor_dir(spec.name) / "photos"):
@@ -221,7 +219,8 @@ def _photographs(store: ActorStore, spec: ActorSpec) -> dict[str, str]:
 
 
 def report_of(store: ActorStore, manifest: Manifest | None) -> dict[str, Any]:
-    """The report that a version of face_validation or liveportrait_export holds; empty without one.
+    """Return the report that a version of face_validation or liveportrait_export holds; empty
+    without one.
 
     Raises StoreError when it is missing or was altered.
     """
@@ -235,7 +234,7 @@ def report_of(store: ActorStore, manifest: Manifest | None) -> dict[str, Any]:
 
 
 def by_severity(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Checks of a report, the worst first."""
+    """Return checks of a report, the worst first."""
     return sorted(
         checks,
         key=lambda check: SEVERITY.index(check["verdict"]) if check["verdict"] in SEVERITY else 0,
@@ -243,8 +242,8 @@ def by_severity(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def rows_of(store: ActorStore, manifest: Manifest | None, file: str) -> list[dict[str, str]]:
-    """The rows of one CSV of a version; none without the version or the file. Raises StoreError
-    when it was altered.
+    """Return the rows of one CSV of a version; none without the version or the file. Raises
+    StoreError when it was altered.
     """
     if manifest is None or file not in manifest.files:
         return []
@@ -252,8 +251,8 @@ def rows_of(store: ActorStore, manifest: Manifest | None, file: str) -> list[dic
 
 
 def missing_of(store: ActorStore, manifest: Manifest | None) -> list[str]:
-    """What photo_intake found missing among the photographs. Raises StoreError when its report was
-    altered.
+    """Return what photo_intake found missing among the photographs. Raises StoreError when its
+    report was altered.
     """
     if manifest is None or "coverage.json" not in manifest.files:
         return []
@@ -262,7 +261,7 @@ def missing_of(store: ActorStore, manifest: Manifest | None) -> list[str]:
 
 
 def licences(manifests: list[Manifest], analyzers: set[str]) -> list[tuple[str, str]]:
-    """(what, its licence) for the models and the analyzers that made these versions."""
+    """Return (what, its licence) for the models and the analyzers that made these versions."""
     found: dict[str, str] = {}
     for manifest in manifests:
         if manifest.model_id:

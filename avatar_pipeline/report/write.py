@@ -1,5 +1,5 @@
 """Write the pages: one actor's, or the index with all of them, of which only what changed is made
-anew.
+again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from avatar_pipeline.report.facts import ActorFacts, actor_facts
 from avatar_pipeline.report.page import actor_page, index_page, templates_state
 
 STATE = re.compile(rb'<meta name="state" content="([0-9a-f]{64})">')
-HEAD = 2000  # bytes of a page in which its state stands
+HEAD_BYTES = 2000  # bytes of a page in which its state stands
 
 
 def write_actor(store: ActorStore, name: str, folder: Path, price: float = 0.0) -> Path:
@@ -85,8 +85,8 @@ def _write(store: ActorStore, facts: ActorFacts, folder: Path, price: float) -> 
 
 
 def _fingerprint(store: ActorStore, facts: ActorFacts, price: float) -> str:
-    """The sha256 of what a page depends on: manifests, restorations, specification, photographs'
-    names, price, program.
+    """Return the sha256 of what a page depends on: manifests, restorations, specification,
+    photographs' names, price, program.
     """
     state = hashlib.sha256(
         f"{templates_state()} {price:g} {facts.problem} {facts.spec!r}\n".encode()
@@ -110,12 +110,12 @@ def _fingerprint(store: ActorStore, facts: ActorFacts, price: float) -> str:
 
 
 def _state_of(page: Path) -> str:
-    """The state that a page was written for; empty when there is no page, or it is not one of
-    these.
+    """Return the state that a page was written for; empty when there is no page, or it is not one
+    of these.
     """
     try:
         with page.open("rb") as file:
-            found = STATE.search(file.read(HEAD))
+            found = STATE.search(file.read(HEAD_BYTES))
     except OSError:
         return ""
     return found[1].decode() if found else ""

@@ -14,10 +14,8 @@ versions in a bucket are named, not reached.
 
 from __future__ import annotations
 
-import getpass
 import platform
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -35,6 +33,7 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import ActorError
+from avatar_pipeline.core.login import login_name
 from avatar_pipeline.orchestration.erasure import (
     backfills_of,
     compact,
@@ -162,7 +161,12 @@ def _begin(store: ActorStore, spec: ActorSpec, reason: str, photos: bool) -> Rec
     receipt = (
         earlier[-1]
         if earlier
-        else Receipt(actor=spec.name, revoked_at=when, begun=utc_now(), by=_who())
+        else Receipt(
+            actor=spec.name,
+            revoked_at=when,
+            begun=utc_now(),
+            by=f"{login_name()} on {platform.node()}",
+        )
     )
     receipt.finished, receipt.not_deleted, receipt.notes = None, {}, []
     receipt.reason = reason or receipt.reason
@@ -320,10 +324,3 @@ def _digests(gone: list[Deleted]) -> set[str]:
 
 def _extend(known: list[str], more: list[str]) -> None:
     known += [each for each in more if each not in known]
-
-
-def _who() -> str:
-    """Login name and host of who runs this; a container may have no login."""
-    with suppress(KeyError, OSError):
-        return f"{getpass.getuser()} on {platform.node()}"
-    return f"unknown on {platform.node()}"

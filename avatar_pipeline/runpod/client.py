@@ -5,7 +5,7 @@ Source: RunPod's documentation, "Send requests" and "Operation reference" of ser
 What may be repeated: looking and cancelling, always; sending a job, when it surely has not arrived
 (no connection, 429). When that is not sure (a 5xx, a connection that breaks, no answer), the job is
 sent once more, the log and the run's warnings say that a picture may be billed twice, and `policy`
-makes RunPod itself end a job that nobody follows.
+makes RunPod itself end a job that is not followed.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from requests.auth import AuthBase
 from urllib3.exceptions import NewConnectionError
 
 from avatar_pipeline.core.errors import RemoteError
-from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, KEY_VARIABLE, Endpoint, Patience
+from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, KEY_VARIABLE, Endpoint, Timeouts
 
 # RunPod hands back at most 20 MB. More is not read into memory.
-LARGEST_ANSWER = 32 * 2**20
+MAX_RESPONSE_BYTES = 32 * 2**20
 # for the answer to a cancellation, of which a stopping run may have to wait for several
 CANCEL_SECONDS = 10.0
-DETAIL = 500  # characters of a server's own words in a message
+MAX_DETAIL_CHARS = 500  # characters of a server's own words in a message
 
 Log = Callable[[str], None]
 
 
-class Refused(RemoteError):
+class RequestRejected(RemoteError):
     """An answer that the next job would get too: the key, the endpoint or the request is not
     accepted.
     """
 
 
 class _Fault(Exception):
-    """What a second try may mend. arrived: whether the request may have been taken. wait: seconds
-    that the server asks for.
+    """An error that a second try may fix. arrived: whether the request may have been taken. wait:
+    seconds that the server asks for.
     """
 
     def __init__(self, message: str, *, arrived: bool, wait: float | None = None) -> None:
@@ -69,11 +69,11 @@ class Client:
     """The operations of one endpoint. warnings: what the user must know of requests that may have
     been billed twice.
 
-    All raise RemoteError, Refused where every other job would be refused too. The key is in no
-    message.
+    All raise RemoteError, RequestRejected where every other job would be refused too. The key is in
+    no message.
     """
 
-    def __init__(self, endpoint: Endpoint, patience: Patience, log: Log) -> None:
+    def __init__(self, endpoint: Endpoint, patience: Timeouts, log: Log) -> None:
         self.endpoint = endpoint
         self.patience = patience
         self.warnings: list[str] = []
@@ -104,7 +104,7 @@ class Client:
         except RemoteError:
             raise
         except BaseException:
-            # interrupted while waiting for the id: what nobody knows, nobody can cancel
+            # interrupted while waiting for the id: a job without a known id cannot be cancelled
             self._log(self._lost(name))
             raise
         job_id = answer.get("id")
@@ -117,7 +117,7 @@ class Client:
         return job_id
 
     def status(self, job_id: str) -> dict[str, Any]:
-        """What RunPod says of a job: a dict with at least a text `status`."""
+        """Return what RunPod says of a job: a dict with at least a text `status`."""
         return self._call("GET", f"status/{quote(job_id, safe='')}")
 
     def cancel(self, job_id: str) -> None:
@@ -142,7 +142,7 @@ class Client:
     def _call(
         self, method: Literal["GET", "POST"], path: str, body: Any = None, name: str = ""
     ) -> dict[str, Any]:
-        """`_once`, again after what a second try may mend. name: of the job that is sent; empty
+        """Call `_once`, again after what a second try may fix. name: of the job that is sent; empty
         where repeating costs nothing.
         """
         unsure = 0
@@ -184,10 +184,10 @@ class Client:
             with self._session.request(
                 method, url, json=body, timeout=timeouts, stream=True, allow_redirects=False
             ) as response:
-                text = read_capped(response, LARGEST_ANSWER, read)
+                text = read_capped(response, MAX_RESPONSE_BYTES, read)
                 return self._parsed(response, text, what, method)
         except requests.exceptions.SSLError as error:
-            raise Refused(
+            raise RequestRejected(
                 f"RunPod error: {self._host()} has no certificate that can be trusted "
                 f"({self._words(error)}). Check the network, "
                 "and a proxy's certificate (REQUESTS_CA_BUNDLE)."
@@ -215,7 +215,7 @@ class Client:
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError):
             raise _Fault(_silence(f"the answer to {what} broke off"), arrived=True) from None
         except requests.exceptions.RequestException as error:
-            raise Refused(
+            raise RequestRejected(
                 f"RunPod error: {what} could not be sent ({self._words(error)})."
             ) from None
 
@@ -235,13 +235,13 @@ class Client:
                 wait=_retry_after(response),
             )
         if code in (401, 403):
-            raise Refused(
+            raise RequestRejected(
                 f"RunPod error: {code}, the key is not accepted. Check {KEY_VARIABLE}: is it "
                 "whole, not revoked, and may it use endpoint "
                 f"{self.endpoint.id}?"
             )
         if code == 404 and what == "/run":
-            raise Refused(
+            raise RequestRejected(
                 f"RunPod error: 404, there is no endpoint {self.endpoint.id}. Check "
                 f"{ENDPOINT_VARIABLE}."
             )
@@ -251,14 +251,14 @@ class Client:
                 "results for 30 minutes)."
             )
         if code >= 300:
-            raise Refused(
+            raise RequestRejected(
                 f"RunPod error: {code} to {what}: {said or 'no reason given'}. Check "
                 f"{ENDPOINT_VARIABLE} and RunPod's log."
             )
         if text is None:
             raise RemoteError(
-                f"RunPod error: the answer to {what} is longer than {LARGEST_ANSWER >> 20} MiB, "
-                "more than RunPod hands back."
+                f"RunPod error: the answer to {what} is longer than {MAX_RESPONSE_BYTES >> 20} "
+                "MiB, more than RunPod hands back."
             )
         try:
             answer = json.loads(text)
@@ -289,13 +289,15 @@ class Client:
         )
 
     def _words(self, said: object) -> str:
-        """Some of a server's own words, on one line, without the key, should it have echoed it."""
+        """Return some of a server's own words, on one line, without the key, should it have echoed
+        it.
+        """
         return printable(str(said).replace(self.endpoint.key, "***"))
 
 
-def printable(said: str, longest: int = DETAIL) -> str:
-    """Foreign words for a message: on one line, without control characters, at most `longest`
-    characters.
+def printable(said: str, longest: int = MAX_DETAIL_CHARS) -> str:
+    """Return foreign words for a message: on one line, without control characters, at most
+    `longest` characters.
     """
     line = "".join(letter if letter.isprintable() else " " for letter in said[: 4 * longest])
     line = " ".join(line.split())
@@ -303,7 +305,7 @@ def printable(said: str, longest: int = DETAIL) -> str:
 
 
 def read_capped(response: requests.Response, limit: int, seconds: float) -> bytes | None:
-    """A streamed answer's body, unpacked; None when it is longer than `limit` bytes.
+    """Return a streamed answer's body, unpacked; None when it is longer than `limit` bytes.
 
     Raises TimeoutError when it has not come within `seconds`: the library's own limit is for each
     packet, of which there may be many.
@@ -328,8 +330,8 @@ def _silence(what: str) -> str:
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """Seconds that the header Retry-After asks for, as a number or as a date; None when it does
-    not, or in a way nobody knows.
+    """Return seconds that the header Retry-After asks for, as a number or as a date; None when it
+    does not, or in an unknown way.
     """
     value = response.headers.get("Retry-After", "").strip()
     if value.isdecimal() and len(value) < 10:

@@ -38,7 +38,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """Seconds to wait for a connection and for an answer; the first and the longest pause between
     two looks at a job (RunPod allows 200 a second); how often to try, the first pause between tries
     (it doubles), and the longest one that the server may ask for.
@@ -54,8 +54,8 @@ class Patience:
 
 
 def endpoint_from_environment() -> Endpoint:
-    """The endpoint that RUNPOD_API_KEY, RUNPOD_SERVER_100_ID and, where set, RUNPOD_API_BASE and
-    RUNPOD_TIMEOUT name.
+    """Return the endpoint that RUNPOD_API_KEY, RUNPOD_SERVER_100_ID and, where set, RUNPOD_API_BASE
+    and RUNPOD_TIMEOUT name.
 
     Raises RemoteError, which never shows the key, when one is missing or not usable. Nothing is
     sent.

@@ -5,13 +5,13 @@ The shapes: worker-comfyui 5.0.0 and later gives {"images": [{"filename", "type"
 "success"}; the Base Image Generation API has {"job_results": {"images": [base64, ...]}}. Base64 may
 carry a data URL's head.
 
-The threat: a worker is somebody's container image. What it hands back may be no picture, or a bomb,
+The threat: a worker is a foreign container image. What it hands back may be no picture, or a bomb,
 or the address of a service that only this machine can reach (a cloud's metadata at 169.254.169.254,
 a database's port), to be fetched with this machine's rights.
 The mechanism: addresses are https only, without user names, on hosts all of whose addresses are
 public; redirects are not followed; RunPod's key is not sent there; bytes are capped and decoded by
 imaging.open_image alone. A name that changes its address between the
-check and the connection does not help: whoever answers must prove the name by a certificate, before
+check and the connection does not help: the server must prove the name by a certificate, before
 anything is sent.
 Its limits: behind an HTTP proxy it is the proxy that resolves names. When the API itself is on this
 machine (a test, a tunnel), so may the pictures be, and without https.
@@ -34,13 +34,13 @@ from PIL import Image
 from avatar_pipeline.core.errors import PhotoError, RemoteError
 from avatar_pipeline.imaging.images import MAX_BYTES, open_image
 from avatar_pipeline.runpod.client import printable, read_capped
-from avatar_pipeline.runpod.endpoint import Endpoint, Patience
+from avatar_pipeline.runpod.endpoint import Endpoint, Timeouts
 
-LOOK_AT_WORKER = "Look at the job in the RunPod console (Requests, Logs)"
+SEE_WORKER = "Look at the job in the RunPod console (Requests, Logs)"
 
 
-def picture_of(output: Any, endpoint: Endpoint, patience: Patience) -> Image.Image:
-    """The first picture of a completed job's `output`: RGB, 8 bit.
+def decode_output(output: Any, endpoint: Endpoint, patience: Timeouts) -> Image.Image:
+    """Return the first picture of a completed job's `output`: RGB, 8 bit.
 
     Raises RemoteError ("Generation failed: ...") when there is none, when it cannot be fetched, or
     is no picture.
@@ -55,11 +55,11 @@ def picture_of(output: Any, endpoint: Endpoint, patience: Patience) -> Image.Ima
         return open_image(data, name="the worker's picture")
     except PhotoError as error:
         reason = str(error).partition(". ")[0]
-        raise RemoteError(f"Generation failed: {reason}. {LOOK_AT_WORKER}.") from None
+        raise RemoteError(f"Generation failed: {reason}. {SEE_WORKER}.") from None
 
 
 def _source(output: Any, key: str) -> str:
-    """Base64 or address of the first picture."""
+    """Return the Base64 or the address of the first picture."""
     fields = output if isinstance(output, dict) else {}
     results = fields.get("job_results")
     pictures = fields.get("images") or (
@@ -77,7 +77,7 @@ def _source(output: Any, key: str) -> str:
     ]:
         said = printable(", ".join(reasons).replace(key, "***"))
         raise RemoteError(
-            f"Generation failed: the worker says: {said}. {LOOK_AT_WORKER}, or try "
+            f"Generation failed: the worker says: {said}. {SEE_WORKER}, or try "
             "a simpler description."
         )
     said = printable(json.dumps(output).replace(key, "***"), 200)
@@ -100,20 +100,20 @@ def _decode(text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         raise RemoteError(
-            f"Generation failed: the worker's picture is not valid base64. {LOOK_AT_WORKER}."
+            f"Generation failed: the worker's picture is not valid base64. {SEE_WORKER}."
         ) from None
 
 
-def _fetch(url: str, endpoint: Endpoint, patience: Patience) -> bytes:
-    """The bytes at an address. Only its host is in messages: the rest of a presigned address is a
-    secret.
+def _fetch(url: str, endpoint: Endpoint, patience: Timeouts) -> bytes:
+    """Return the bytes at an address. Only its host is in messages: the rest of a presigned address
+    is a secret.
     """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         raise RemoteError(
-            f"Generation failed: the worker gives an address that is none. {LOOK_AT_WORKER}."
+            f"Generation failed: the worker gives an address that is none. {SEE_WORKER}."
         ) from None
     if not endpoint.local and (
         parts.scheme != "https" or parts.username or parts.password or not _public(host, port)
@@ -153,7 +153,9 @@ def _fetch(url: str, endpoint: Endpoint, patience: Patience) -> bytes:
 
 
 def _public(host: str, port: int) -> bool:
-    """Whether all addresses of a host are public ones. A name that does not resolve is not."""
+    """Return whether all addresses of a host are public ones. A name that does not resolve is
+    not.
+    """
     try:
         found = {
             str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -12,18 +12,18 @@ from typing import Any
 from PIL import Image
 
 from avatar_pipeline.core.errors import RemoteError
-from avatar_pipeline.runpod.client import Client, Log, Refused, printable
-from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, TIMEOUT_VARIABLE, Endpoint, Patience
-from avatar_pipeline.runpod.images import LOOK_AT_WORKER, picture_of
-from avatar_pipeline.runpod.workflow import Order, Workflow
+from avatar_pipeline.runpod.client import Client, Log, RequestRejected, printable
+from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, TIMEOUT_VARIABLE, Endpoint, Timeouts
+from avatar_pipeline.runpod.images import SEE_WORKER, decode_output
+from avatar_pipeline.runpod.workflow import ImageRequest, Workflow
 
 # Jobs at RunPod at the same time. An endpoint has three workers at most by default; one more in the
 # queue keeps them busy.
-CONCURRENT = 4
+MAX_CONCURRENT_JOBS = 4
 
 
 @dataclass
-class Drawn:
+class JobResults:
     """What came of some orders, by name.
 
     pictures: RGB. job_ids: of all that were queued. failures: why there is no picture.
@@ -42,39 +42,40 @@ class Drawn:
 
 @dataclass
 class _Job:
-    order: Order
+    order: ImageRequest
     id: str
     sent: float
-    look: float
+    next_poll: float
     pause: float
     state: str = ""
 
 
-def draw(
+def generate(
     endpoint: Endpoint,
     workflow: Workflow,
-    orders: Sequence[Order],
+    orders: Sequence[ImageRequest],
     log: Log,
-    patience: Patience | None = None,
-) -> Drawn:
-    """Draw each order; at most CONCURRENT jobs are at RunPod at the same time.
+    patience: Timeouts | None = None,
+) -> JobResults:
+    """Generate each requested image; at most MAX_CONCURRENT_JOBS jobs are at RunPod at the same
+    time.
 
     log: takes one line; a job's id as soon as there is one, and each change of its state. Raises
     RemoteError when no order came back; what failed beside others that came back is in `failures`.
     Whatever ends this early (an error, Ctrl-C, a cancelled run) first cancels the jobs.
     """
-    patience = patience or Patience()
-    drawn, waiting, running = Drawn(), deque(orders), list[_Job]()
+    patience = patience or Timeouts()
+    drawn, waiting, running = JobResults(), deque(orders), list[_Job]()
     with Client(endpoint, patience, log) as client:
         try:
             while waiting or running:
-                while waiting and len(running) < CONCURRENT:
+                while waiting and len(running) < MAX_CONCURRENT_JOBS:
                     _send(client, workflow, waiting, running, drawn, log)
-                for job in [job for job in running if job.look <= time.monotonic()]:
+                for job in [job for job in running if job.next_poll <= time.monotonic()]:
                     if _follow(client, job, drawn, log):
                         running.remove(job)
                 if running:
-                    time.sleep(max(0.0, min(job.look for job in running) - time.monotonic()))
+                    time.sleep(max(0.0, min(job.next_poll for job in running) - time.monotonic()))
         except BaseException:
             for job in running:
                 client.cancel(job.id)
@@ -88,9 +89,9 @@ def draw(
 def _send(
     client: Client,
     workflow: Workflow,
-    waiting: deque[Order],
+    waiting: deque[ImageRequest],
     running: list[_Job],
-    drawn: Drawn,
+    drawn: JobResults,
     log: Log,
 ) -> None:
     order = waiting.popleft()
@@ -99,7 +100,7 @@ def _send(
     except RemoteError as error:
         drawn.failures[order.name] = error
         log(f"{order.name}: {error}")
-        if isinstance(error, Refused):
+        if isinstance(error, RequestRejected):
             drawn.failures |= {other.name: error for other in waiting}
             waiting.clear()
         return
@@ -109,8 +110,8 @@ def _send(
     log(f"{order.name}: job {job_id} sent to endpoint {client.endpoint.id}")
 
 
-def _follow(client: Client, job: _Job, drawn: Drawn, log: Log) -> bool:
-    """Look at a job once; whether it is done with, well or not."""
+def _follow(client: Client, job: _Job, drawn: JobResults, log: Log) -> bool:
+    """Poll a job once; whether it is done with, well or not."""
     name = job.order.name
     try:
         answer = client.status(job.id)
@@ -133,7 +134,7 @@ def _follow(client: Client, job: _Job, drawn: Drawn, log: Log) -> bool:
         try:
             if state != "COMPLETED":
                 raise _failure(state, answer, client.endpoint)
-            drawn.pictures[name] = picture_of(
+            drawn.pictures[name] = decode_output(
                 answer.get("output"), client.endpoint, client.patience
             )
         except RemoteError as error:
@@ -151,7 +152,7 @@ def _follow(client: Client, job: _Job, drawn: Drawn, log: Log) -> bool:
         client.cancel(job.id)
         return True
     job.pause = min(job.pause * 1.5, client.patience.slowest_poll)
-    job.look = time.monotonic() + job.pause
+    job.next_poll = time.monotonic() + job.pause
     return False
 
 
@@ -162,9 +163,7 @@ def _failure(state: str, answer: dict[str, Any], endpoint: Endpoint) -> RemoteEr
         )
     )
     if state == "FAILED":
-        return RemoteError(
-            f"Generation failed: {said}. Try a simpler description. {LOOK_AT_WORKER}."
-        )
+        return RemoteError(f"Generation failed: {said}. Try a simpler description. {SEE_WORKER}.")
     if state == "CANCELLED":
         return RemoteError("Generation failed: the job was cancelled at RunPod. Start it again.")
     return RemoteError(
@@ -175,8 +174,8 @@ def _failure(state: str, answer: dict[str, Any], endpoint: Endpoint) -> RemoteEr
 
 
 def _reason(said: Any) -> str:
-    """What a job's error says, without the worker's traceback: RunPod's SDK wraps both, and the
-    host's name, in JSON.
+    """Return what a job's error says, without the worker's traceback: RunPod's SDK wraps both, and
+    the host's name, in JSON.
     """
     try:
         fields = json.loads(said) if isinstance(said, str) else said
@@ -191,7 +190,7 @@ def _reason(said: Any) -> str:
 
 
 def _seconds(answer: dict[str, Any], field: str) -> float:
-    """RunPod's milliseconds in seconds; 0 where it does not tell, or tells nonsense."""
+    """Return RunPod's milliseconds in seconds; 0 where it gives none, or nonsense."""
     value = answer.get(field)
     return value / 1000 if isinstance(value, int | float) and 0 <= value < 1e12 else 0.0
 

@@ -22,7 +22,9 @@ from avatar_pipeline.core.errors import RemoteError
 
 WORKFLOW_VARIABLE = "RUNPOD_WORKFLOW"
 PACKAGED = Path(__file__).parent / "workflows" / "normal_image_v4_workflow.json"
-LARGEST = 1 << 20  # bytes; real ones have some 10 kB, and RunPod refuses a /run request above 10 MB
+MAX_WORKFLOW_BYTES = (
+    1 << 20
+)  # bytes; real ones have some 10 kB, and RunPod refuses a /run request above 10 MB
 
 # For each class of sampler where its values lie: (the sampler's input at which to start, the name
 # of the value). The walk from there takes the nearest node that has a plain value of that name; ""
@@ -55,7 +57,7 @@ Nodes = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Order:
+class ImageRequest:
     """One picture to draw. name: what logs and errors call it. seed: 0 to 2**64 - 1, ComfyUI's own
     range.
     """
@@ -81,8 +83,8 @@ class Workflow:
     model: str
     sha256: str
 
-    def fill(self, order: Order) -> Nodes:
-        """The workflow of one order: one picture, whatever batch it was saved with."""
+    def fill(self, order: ImageRequest) -> Nodes:
+        """Return the workflow of one order: one picture, whatever batch it was saved with."""
         nodes = copy.deepcopy(self.nodes)
         for field, (node, name) in self.places.items():
             nodes[node]["inputs"][name] = getattr(order, field)
@@ -93,7 +95,7 @@ class Workflow:
 
 
 def load_workflow() -> Workflow:
-    """The workflow that the variable RUNPOD_WORKFLOW names, else the packaged
+    """Return the workflow that the variable RUNPOD_WORKFLOW names, else the packaged
     normal_image_v4_workflow.json.
 
     Raises RemoteError when the file is missing, no workflow in API format, or lacks a node whose
@@ -102,16 +104,16 @@ def load_workflow() -> Workflow:
     path = Path(os.environ.get(WORKFLOW_VARIABLE) or PACKAGED)
     try:
         with path.open("rb") as file:
-            text = file.read(LARGEST + 1)
+            text = file.read(MAX_WORKFLOW_BYTES + 1)
     except OSError as error:
         raise RemoteError(
             f"the workflow {path} cannot be read ({error.strerror}). Set {WORKFLOW_VARIABLE} to a "
             "workflow that ComfyUI has "
             "exported, or unset it to use the packaged one."
         ) from None
-    if len(text) > LARGEST:
+    if len(text) > MAX_WORKFLOW_BYTES:
         raise RemoteError(
-            f"the workflow {path} is too long: more than {LARGEST >> 20} MiB. Is it "
+            f"the workflow {path} is too long: more than {MAX_WORKFLOW_BYTES >> 20} MiB. Is it "
             "a ComfyUI workflow?"
         )
     try:
@@ -125,8 +127,8 @@ EXPORT = "In ComfyUI, export it with Workflow > Export (API)."
 
 
 def check_workflow(content: Any, source: str) -> Workflow:
-    """A workflow from its parsed JSON; `source` is what errors call it. Raises RemoteError as
-    load_workflow does.
+    """Return a workflow from its parsed JSON; `source` is what errors call it. Raises RemoteError
+    as load_workflow does.
     """
     if isinstance(content, dict) and isinstance(content.get("nodes"), list):
         raise RemoteError(
@@ -177,7 +179,7 @@ def _is_node(node: Any) -> bool:
 
 
 def _find(nodes: Nodes, sampler: str, entry: str, name: str, source: str) -> tuple[str, str]:
-    """The nearest node with a plain value called `name`, at or above the sampler's input
+    """Return the nearest node with a plain value called `name`, at or above the sampler's input
     `entry`.
     """
     start = nodes[sampler]["inputs"].get(entry) if entry else [sampler, 0]
@@ -200,8 +202,8 @@ def _upstream(nodes: Nodes, sampler: str) -> Iterator[dict[str, Any]]:
 
 
 def _walk(nodes: Nodes, link: Any) -> Iterator[str]:
-    """Ids of the linked node and of all above it, nearest first. What only says what is not wanted
-    is left out.
+    """Yield ids of the linked node and of all above it, nearest first. What only says what is not
+    wanted is left out.
     """
     queue, seen = deque([link]), set()
     while queue:

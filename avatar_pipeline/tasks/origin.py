@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatar_pipeline.content_credentials.sign import Origin, says_prompt, sign
+from avatar_pipeline.content_credentials.sign import Origin, includes_prompt, sign
 from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.tasks.task import TaskResult
 
@@ -33,7 +33,7 @@ def origin_of(result: TaskResult, file: str) -> Origin:
             name: digest for name, digest in made_from.items() if digest and name not in ELSEWHERE
         },
         source="compositeWithTrainedAlgorithmicMedia" if swap else "trainedAlgorithmicMedia",
-        prompt=facts.get("prompt") if says_prompt() else None,
+        prompt=facts.get("prompt") if includes_prompt() else None,
     )
 
 

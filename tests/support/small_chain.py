@@ -75,7 +75,7 @@ def judge(inputs: Inputs, settings: NoSettings, context: RunContext) -> StageRes
         "glasses": "not_assessed",
     }
     checks = [
-        Check(name, 1.0, ">= 2", "px", verdict, "a test", "mend it")
+        Check(name, 1.0, ">= 2", "px", verdict, "a test", "fix it")
         for name, verdict in verdicts.items()
     ]
     return StageResult(files={"report.json": str(verdicts).encode()}, checks=checks)

@@ -23,7 +23,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from upath import UPath
 
-from avatar_pipeline.actors.files import answering, read_whole
+from avatar_pipeline.actors.files import read_whole, store_errors
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError, StoreError
 
@@ -277,7 +277,7 @@ def refuse_revoked(actor_dir: UPath, what: str) -> None:
 def _read(path: UPath) -> bytes | None:
     """The record's bytes, None when there is none. Raises ActorError when they cannot be read."""
     try:
-        with answering(path):
+        with store_errors(path):
             return read_whole(path)
     except FileNotFoundError:
         return None

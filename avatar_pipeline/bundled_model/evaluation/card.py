@@ -14,8 +14,8 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def replace_block(text: str, block: str) -> str:
-    """`text` with what lies between the two marker lines replaced by `block`. Raises StoreError
-    when the markers are not one pair.
+    """Return `text` with what lies between the two marker lines replaced by `block`. Raises
+    StoreError when the markers are not one pair.
     """
     lines = text.splitlines()
     begins = [i for i, line in enumerate(lines) if line.strip() == BEGIN]
@@ -32,7 +32,7 @@ def replace_block(text: str, block: str) -> str:
 
 
 def block(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
-    """The table, and under it which model, on what machine, with which versions."""
+    """Return the table, and under it which model, on what machine, with which versions."""
     machine, versions = facts["machine"], facts["versions"]
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     return "\n".join(
@@ -49,8 +49,8 @@ def block(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
 
 
 def read_rows(path: Path) -> dict[str, Row]:
-    """The rows of an evaluation.json by key; none when there is no such file. Raises StoreError
-    when it is not readable.
+    """Return the rows of an evaluation.json by key; none when there is no such file. Raises
+    StoreError when it is not readable.
     """
     if not path.exists():
         return {}

@@ -10,13 +10,13 @@ from avatar_pipeline.bundled_model.evaluation.statistics import nearest_of_same,
 from avatar_pipeline.bundled_model.evaluation.studio import Studio
 
 PICTURES = 100
-MOST = 0.05
+MAX_SHARE = 0.05
 SIDE = 32  # pixels that pictures are shrunk to: who, where and how lit, without texture
 
 
 def thumbnails(images: list[np.ndarray]) -> np.ndarray:
-    """(N, 3 SIDE^2) float64 of (H, W, 3) uint8 pictures, scaled so that a Euclidean distance is the
-    RMS difference in 8-bit levels.
+    """Return (N, 3 SIDE^2) float64 of (H, W, 3) uint8 pictures, scaled so that a Euclidean distance
+    is the RMS difference in 8-bit levels.
     """
     import cv2
 
@@ -28,8 +28,8 @@ def thumbnails(images: list[np.ndarray]) -> np.ndarray:
 
 
 def measure(studio: Studio) -> list[Row]:
-    """Nearest training photograph of each generated face, against the photographs' own nearest
-    neighbours of the same person.
+    """Measure the nearest training photograph of each generated face, against the photographs' own
+    nearest neighbours of the same person.
 
     Half of the real photographs are nearer than the limit to another photograph of their person:
     below it a generated face is as near as only the same person in nearly the same pose is. By
@@ -58,11 +58,11 @@ def measure(studio: Studio) -> list[Row]:
         Row(
             "copies",
             "no copied photograph",
-            f"closer to a training photograph than real ones are to each other: <= {MOST:.0%} of "
-            f"{PICTURES}",
+            f"closer to a training photograph than real ones are to each other: "
+            f"<= {MAX_SHARE:.0%} of {PICTURES}",
             f"{close:.0%} by face, {close_pixels:.0%} by pixels, of {len(drawn)}; median distance "
             f"{median:.2f} (limit {limit:.2f})",
-            bool(drawn) and max(close, close_pixels) <= MOST,
+            bool(drawn) and max(close, close_pixels) <= MAX_SHARE,
             "nearest training photograph by dlib distance, and by pixels at 32x32; the limits are "
             "the medians, over the training "
             "photographs, of the distance to the nearest other photograph of the same person",

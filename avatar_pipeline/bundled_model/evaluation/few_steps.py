@@ -11,16 +11,18 @@ from avatar_pipeline.bundled_model.evaluation.studio import Studio
 from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 
 PICTURES = 16
-MANY = 50
-MOST_STEPS = 12
+REFERENCE_STEPS = 50
+MAX_STEPS = 12
 # dlib's distance of a picture to itself redrawn with a 1 % larger crop is about 0.1; twice that is
 # the same face to any recogniser.
-MOST_DISTANCE = 0.2
-LEAST_SHARPNESS = 0.9
+MAX_DISTANCE = 0.2
+MIN_SHARPNESS = 0.9
 
 
 def measure(studio: Studio) -> list[Row]:
-    """The same prompts and seeds with the preset's steps and with MANY: the same face, as sharp?"""
+    """Return the same prompts and seeds with the preset's steps and with REFERENCE_STEPS: the same
+    face, as sharp?
+    """
     session, preset = studio.session, studio.session.preset
     few = drawings(studio, PICTURES)[: studio.count(PICTURES)]
     distances, ratios = [], []
@@ -31,7 +33,7 @@ def measure(studio: Studio) -> list[Row]:
             request.prompt,
             request.seed,
             (preset.width, preset.height),
-            Sampling(MANY, preset.guidance_scale),
+            Sampling(REFERENCE_STEPS, preset.guidance_scale),
         )
         faces = studio.analyzer.analyze(np.asarray(image))
         if drawing.face and len(faces) == 1:
@@ -46,13 +48,14 @@ def measure(studio: Studio) -> list[Row]:
         Row(
             "steps",
             "steps of the sampler",
-            f"final quality in <= {MOST_STEPS}",
-            f"{preset.steps} steps: {ratio:.0%} of the sharpness at {MANY}, the same faces at "
-            f"distance {distance:.2f}",
-            preset.steps <= MOST_STEPS and distance <= MOST_DISTANCE and ratio >= LEAST_SHARPNESS,
-            f"{len(few)} head shots drawn with {preset.steps} and with {MANY} steps from the same "
-            "noise: median dlib distance "
-            f"between the two at most {MOST_DISTANCE}, sharpness at least {LEAST_SHARPNESS:.0%}",
+            f"final quality in <= {MAX_STEPS}",
+            f"{preset.steps} steps: {ratio:.0%} of the sharpness at {REFERENCE_STEPS}, the same "
+            f"faces at distance {distance:.2f}",
+            preset.steps <= MAX_STEPS and distance <= MAX_DISTANCE and ratio >= MIN_SHARPNESS,
+            f"{len(few)} head shots drawn with {preset.steps} and with {REFERENCE_STEPS} steps "
+            "from "
+            "the same noise: median dlib distance "
+            f"between the two at most {MAX_DISTANCE}, sharpness at least {MIN_SHARPNESS:.0%}",
             {"distance": distance, "sharpness_ratio": ratio, "pictures": len(few)},
         )
     ]

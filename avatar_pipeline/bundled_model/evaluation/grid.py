@@ -12,7 +12,7 @@ from PIL import Image
 from avatar_pipeline.bundled_model.evaluation.studio import SEED, Studio
 from avatar_pipeline.bundled_model.evaluation.subjects import Request, all_attributes, draw_subject
 from avatar_pipeline.diffusion.prompts import base_prompt
-from avatar_pipeline.imaging.images import contact_sheet
+from avatar_pipeline.imaging.compose import contact_sheet
 
 SAMPLES, COLUMNS = 32, 8
 BODIES = {"half_body": 4, "full_body": 4}  # the other samples are head shots
@@ -21,7 +21,7 @@ LINE = 30  # letters of a label in WIDTH pixels
 
 
 def samples(studio: Studio) -> Image.Image:
-    """32 pictures of the first 32 prompts that fixed seeds draw; nothing is chosen."""
+    """Return 32 pictures of the first 32 prompts that fixed seeds draw; nothing is chosen."""
     sizes = studio.session.preset.sizes
     rng = random.Random(SEED + 4)
     bodies = []
@@ -50,8 +50,8 @@ def samples(studio: Studio) -> Image.Image:
 def lora_strip(
     people: Sequence[tuple[str, np.ndarray, list[Image.Image], list[Image.Image], list[str]]],
 ) -> Image.Image:
-    """For each person a real held-out photograph, and beside it the same prompts and seeds without
-    and with the LoRA.
+    """Return for each person a real held-out photograph, and beside it the same prompts and seeds
+    without and with the LoRA.
     """
     sheets = []
     for name, photograph, before, after, words in people:
@@ -67,7 +67,7 @@ def lora_strip(
 
 
 def _stack(sheets: Sequence[Image.Image]) -> Image.Image:
-    """Sheets one above the other, left-aligned on their own background."""
+    """Return the sheets one above the other, left-aligned on their own background."""
     stacked = Image.new(
         "RGB",
         (max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avatar_pipeline.bundled_model.evaluation.statistics import leave_one_out, nearest_label
-from avatar_pipeline.bundled_model.evaluation.studio import Drawing, Photograph
+from avatar_pipeline.bundled_model.evaluation.studio import GeneratedImage, Photograph
 from avatar_pipeline.bundled_model.evaluation.subjects import COLOURS
 from avatar_pipeline.bundled_model.hair_recolour import recolour_hair
 from avatar_pipeline.bundled_model.people_attributes import PERSONS
@@ -18,8 +18,8 @@ from avatar_pipeline.faces.framing import eyes_and_mouth
 # above the forehead on all training people, beside the face on most. The first zone alone names 93
 # % of the training photographs rightly, all three 97 %.
 ZONES = ((-0.6, -1.5, 0.6, -1.0), (-1.4, -1.0, -0.9, 1.2), (0.9, -1.0, 1.4, 1.2))
-APART = 14.0  # Lab distance within which a pixel counts as wall or as skin
-FEWEST = 100  # pixels of hair to speak of a colour
+MAX_COLOUR_DISTANCE = 14.0  # Lab distance within which a pixel counts as wall or as skin
+MIN_HAIR_PIXELS = 100  # pixels of hair to speak of a colour
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,14 +33,15 @@ class References:
     origins: list[str]
 
     def accuracy(self) -> float:
-        """Share of training photographs whose own word the others name: what the classifier can do
-        at best.
+        """Return the share of training photographs whose own word the others name: what the
+        classifier can do at best.
         """
         return leave_one_out(self.colours, self.words, self.origins)
 
 
 def median_hair(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
-    """(3,) float64 median Lab colour of the hair around the face; None where hardly any is found.
+    """Return (3,) float64 median Lab colour of the hair around the face; None where hardly any is
+    found.
 
     image: (H, W, 3) uint8. landmarks: (68, 2). Hair is what in the zones differs both from the wall
     (the upper corners) and from the skin (under the eyes).
@@ -66,13 +67,17 @@ def median_hair(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
     cheek = int(y + 0.55 * between)
     skin = np.median(lab[cheek : cheek + 8, int(left[0]) : int(right[0])].reshape(-1, 3), axis=0)
     far = np.min([np.linalg.norm(pixels - known, axis=1) for known in (*walls, skin)], axis=0)
-    hair = pixels[far > APART]
-    return np.asarray(np.median(hair, axis=0), dtype=np.float64) if len(hair) >= FEWEST else None
+    hair = pixels[far > MAX_COLOUR_DISTANCE]
+    return (
+        np.asarray(np.median(hair, axis=0), dtype=np.float64)
+        if len(hair) >= MIN_HAIR_PIXELS
+        else None
+    )
 
 
 def references(photographs: Sequence[Photograph]) -> References:
-    """Hair of the photographs, and of the black-haired ones again as the training set recolours
-    them to brown.
+    """Return the hair of the photographs, and of the black-haired ones again as the training set
+    recolours them to brown.
     """
     colours, words, origins = [], [], []
     for photograph in photographs:
@@ -90,8 +95,8 @@ def references(photographs: Sequence[Photograph]) -> References:
     return References(np.stack(colours), words, origins)
 
 
-def classify(drawing: Drawing, known: References) -> str:
-    """The colour word of the nearest training hair; empty without a face or without hair."""
+def classify(drawing: GeneratedImage, known: References) -> str:
+    """Return the colour word of the nearest training hair; empty without a face or without hair."""
     if drawing.face is None:
         return ""
     median = median_hair(np.asarray(drawing.image), drawing.face.landmarks68)

@@ -46,7 +46,7 @@ class Subject:
 
 
 def measure(studio: Studio) -> list[Row]:
-    """Median distances without and with the identity input, for each of WAYS."""
+    """Return the median distances without and with the identity input, for each of WAYS."""
     groups = {"its own people": _own(studio), "P005 and P010": _unseen(studio)}
     numbers: dict[str, dict[str, list[float]]] = {
         group: {way: [_distance(studio, subjects, scale, way) for scale in SCALES] for way in WAYS}
@@ -78,7 +78,7 @@ def measure(studio: Studio) -> list[Row]:
 
 
 def _own(studio: Studio) -> list[Subject]:
-    """People that the model itself has drawn: what a described actor's base image is."""
+    """Return people that the model itself has drawn: what a described actor's base image is."""
     drawn = [drawing for drawing in expressions(studio)["neutral"] if drawing.face][
         : studio.count(OWN)
     ]
@@ -96,7 +96,7 @@ def _own(studio: Studio) -> list[Subject]:
 
 
 def _unseen(studio: Studio) -> list[Subject]:
-    """The held-out people, by their portraits."""
+    """Return the held-out people, by their portraits."""
     subjects = []
     for name in HELD_OUT:
         photographs = frontal_photographs(studio.analyzer, name)
@@ -114,8 +114,8 @@ def _unseen(studio: Studio) -> list[Subject]:
 
 
 def _distance(studio: Studio, subjects: list[Subject], scale: float, way: str) -> float:
-    """Median over all pictures of the median distance to their person's references; pictures
-    without a single face do not count.
+    """Return the median over all pictures of the median distance to their person's references;
+    pictures without a single face do not count.
     """
     session, preset = studio.session, studio.session.preset
     found: list[float] = []

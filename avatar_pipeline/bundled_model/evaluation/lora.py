@@ -14,7 +14,7 @@ from avatar_pipeline.bundled_model import captions, dataset
 from avatar_pipeline.bundled_model.evaluation.rows import Row
 from avatar_pipeline.bundled_model.evaluation.statistics import pairwise, share
 from avatar_pipeline.bundled_model.evaluation.steering import EXPRESSIONS, expression_aucs
-from avatar_pipeline.bundled_model.evaluation.studio import SEED, Drawing, Photograph, Studio
+from avatar_pipeline.bundled_model.evaluation.studio import SEED, GeneratedImage, Photograph, Studio
 from avatar_pipeline.bundled_model.evaluation.subjects import head_shot
 from avatar_pipeline.bundled_model.people_attributes import HELD_OUT, PERSONS
 from avatar_pipeline.core.openpeople import asset_path, view_tiles
@@ -29,13 +29,13 @@ from avatar_pipeline.faces.framing import frame_head
 
 TRAINING_PHOTOGRAPHS = 16
 SEEDS = 12  # renders of each expression
-MOST_SECONDS, MOST_DISTANCE, LEAST_FACES, LEAST_AUC = 150.0, 0.45, 0.95, 0.85
+MAX_SECONDS, MAX_DISTANCE, MIN_FACE_RATE, MIN_AUC = 150.0, 0.45, 0.95, 0.85
 # pictures with more heads, and what is behind them
 STANDING = {"studio_posture": "gray", "amateur_posture": "outdoors"}
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class PersonResult:
     """One person's LoRA, scored. before, after: the same requests without and with it. seconds:
     encoding and training.
     """
@@ -48,12 +48,12 @@ class Trained:
     floor: float
     face_rate: float
     aucs: dict[str, float]
-    before: list[Drawing]
-    after: list[Drawing]
+    before: list[GeneratedImage]
+    after: list[GeneratedImage]
 
 
 def describe(name: str) -> str:
-    """The person in words, as an actor.yaml would."""
+    """Return the person in words, as an actor.yaml would."""
     person = PERSONS[name]
     age = sum(person.ages) // 2
     return (
@@ -63,8 +63,8 @@ def describe(name: str) -> str:
 
 
 def frontal_photographs(analyzer: FaceAnalyzer, name: str) -> list[Photograph]:
-    """Framed frontal head shots of a person: emotion tiles, portrait, selfie, and the heads of the
-    character sheet and the standing pictures.
+    """Return framed frontal head shots of a person: emotion tiles, portrait, selfie, and the heads
+    of the character sheet and the standing pictures.
     """
     found = [
         (sample, analyzer.analyze(sample.image))
@@ -101,14 +101,14 @@ def frontal_photographs(analyzer: FaceAnalyzer, name: str) -> list[Photograph]:
     return [
         Photograph(sample, faces[0])
         for sample, faces in found
-        if faces and abs(faces[0].pose.yaw) < dataset.TURNED
+        if faces and abs(faces[0].pose.yaw) < dataset.TURNED_YAW
     ]
 
 
 def split(
     photographs: Sequence[Photograph], seed: int
 ) -> tuple[list[Photograph], list[Photograph]]:
-    """TRAINING_PHOTOGRAPHS to train on and the others held out, drawn by `seed` and nothing
+    """Return TRAINING_PHOTOGRAPHS to train on and the others held out, drawn by `seed` and nothing
     else.
     """
     shuffled = sorted(photographs, key=lambda photograph: photograph.sample.origin)
@@ -116,7 +116,7 @@ def split(
     return shuffled[:TRAINING_PHOTOGRAPHS], shuffled[TRAINING_PHOTOGRAPHS:]
 
 
-def train(studio: Studio, name: str) -> Trained:
+def train(studio: Studio, name: str) -> PersonResult:
     """Train on a person, and draw the same requests without and with the LoRA."""
     from tqdm import tqdm
 
@@ -171,7 +171,7 @@ def train(studio: Studio, name: str) -> Trained:
         drawn = dict(zip(flat, studio.draw(flat, f"{name} with LoRA", keep=False), strict=True))
     references = np.stack([photograph.face.embedding for photograph in held_out])
     own = np.stack([photograph.face.embedding for photograph in shown])
-    return Trained(
+    return PersonResult(
         name,
         held_out,
         seconds,
@@ -187,9 +187,9 @@ def train(studio: Studio, name: str) -> Trained:
     )
 
 
-def median_distance(drawings: Sequence[Drawing], references: np.ndarray) -> float:
-    """Median over the pictures of the median distance to the references (N, D); infinite without
-    any face.
+def median_distance(drawings: Sequence[GeneratedImage], references: np.ndarray) -> float:
+    """Return the median over the pictures of the median distance to the references (N, D); infinite
+    without any face.
     """
     found = [drawing.face.embedding for drawing in drawings if drawing.face]
     return (
@@ -200,7 +200,9 @@ def median_distance(drawings: Sequence[Drawing], references: np.ndarray) -> floa
 
 
 def measure(studio: Studio) -> list[Row]:
-    """Both rows, from one training of each person; keeps what the strip shows in `studio.strip`."""
+    """Measure both rows, from one training of each person; keeps what the strip shows in
+    `studio.strip`.
+    """
     results = [train(studio, name) for name in HELD_OUT]
     studio.strip = [
         (
@@ -238,13 +240,13 @@ def measure(studio: Studio) -> list[Row]:
         Row(
             "lora",
             "LoRA on P005 and on P010: median distance to held-out photographs",
-            f"<= {MOST_DISTANCE} each, face in >= {LEAST_FACES:.0%}; at most {MOST_SECONDS:.0f} s "
+            f"<= {MAX_DISTANCE} each, face in >= {MIN_FACE_RATE:.0%}; at most {MAX_SECONDS:.0f} s "
             "on 2 cores",
             distances,
             all(
-                r.distance <= MOST_DISTANCE
-                and r.face_rate >= LEAST_FACES
-                and r.seconds <= MOST_SECONDS
+                r.distance <= MAX_DISTANCE
+                and r.face_rate >= MIN_FACE_RATE
+                and r.seconds <= MAX_SECONDS
                 for r in results
             ),
             f"{TRAINING_PHOTOGRAPHS} photographs, the preset's LoRA settings, last step; "
@@ -257,12 +259,12 @@ def measure(studio: Studio) -> list[Row]:
         Row(
             "lora_expression",
             "the same LoRA still follows expression prompts",
-            f"AUC >= {LEAST_AUC}",
+            f"AUC >= {MIN_AUC}",
             "; ".join(
                 f"{r.name}: smiling {r.aucs['smiling']:.2f}, surprised {r.aucs['surprised']:.2f}"
                 for r in results
             ),
-            all(min(r.aucs.values()) >= LEAST_AUC for r in results),
+            all(min(r.aucs.values()) >= MIN_AUC for r in results),
             f"as for the base model, {count} seeds for each expression",
             {r.name: r.aucs for r in results},
         ),

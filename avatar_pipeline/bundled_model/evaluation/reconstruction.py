@@ -15,11 +15,11 @@ from avatar_pipeline.bundled_model.people_attributes import HELD_OUT
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 
 LEAST_HEADS, LEAST_BODIES = 42.0, 32.0  # dB
-MOST_GRAIN = 1.1  # times the grain of the same walls before
+MAX_GRAIN = 1.1  # times the grain of the same walls before
 
 
 def reconstruct(studio: Studio, image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 through encoder and decoder, sides multiples of 16."""
+    """Return (H, W, 3) uint8 through encoder and decoder, sides multiples of 16."""
     import torch
 
     vae: Any = studio.session.pipeline.vae
@@ -35,14 +35,16 @@ def reconstruct(studio: Studio, image: np.ndarray) -> np.ndarray:
 
 
 def held_out_bodies(analyzer: FaceAnalyzer) -> list[np.ndarray]:
-    """The held-out people's standing pictures, studio and garden, (768, 512, 3) uint8."""
+    """Return the held-out people's standing pictures, studio and garden, (768, 512, 3) uint8."""
     return [
         shrunk(s).image for s in body_pictures(analyzer, HELD_OUT) if s.shows.framing == "full_body"
     ]
 
 
 def measure(studio: Studio) -> list[Row]:
-    """Mean of the pictures' signal-to-noise ratios, and the grain of the walls behind the heads."""
+    """Return the mean of the pictures' signal-to-noise ratios, and the grain of the walls behind
+    the heads.
+    """
     from tqdm import tqdm
 
     heads = [photograph.sample for photograph in studio.held_out]
@@ -68,10 +70,10 @@ def measure(studio: Studio) -> list[Row]:
             f">= {LEAST_HEADS:.0f} / >= {LEAST_BODIES:.0f} dB, and no visible grain at 1:1",
             f"{head_db:.1f} / {body_db:.1f} dB; grain of the wall {grain_ratio:.2f} times the "
             "original's",
-            head_db >= LEAST_HEADS and body_db >= LEAST_BODIES and grain_ratio <= MOST_GRAIN,
+            head_db >= LEAST_HEADS and body_db >= LEAST_BODIES and grain_ratio <= MAX_GRAIN,
             f"mean PSNR over {len(heads)} head shots 512x512 and {len(bodies)} standing pictures "
             f"512x768 of {' and '.join(HELD_OUT)}; "
-            f"grain (see sharpness) at most {MOST_GRAIN} times the original's",
+            f"grain (see sharpness) at most {MAX_GRAIN} times the original's",
             {
                 "heads_db": head_db,
                 "bodies_db": body_db,

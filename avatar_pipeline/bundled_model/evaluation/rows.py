@@ -29,21 +29,21 @@ class Row:
     model: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-safe dictionary; numbers that are not finite become null."""
+        """Return a JSON-safe dictionary; numbers that are not finite become null."""
         values = asdict(self)
         values["numbers"] = _finite(values["numbers"])
         return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Row:
-        """The row of `to_json`; unknown fields are left out."""
+        """Return the row of `to_json`; unknown fields are left out."""
         known = {item.name for item in fields(cls)}
         return cls(**{name: value for name, value in values.items() if name in known})
 
 
 def table(rows: Sequence[Row], model: str) -> str:
-    """A Markdown table of `rows`. A row that was measured on another model than `model` says so: it
-    is no figure of this one.
+    """Return a Markdown table of `rows`. A row that was measured on another model than `model` says
+    so: it is no figure of this one.
     """
     lines = ["| figure | bar | measured | met | how |", "|---|---|---|---|---|"]
     for row in rows:

@@ -10,18 +10,19 @@ from avatar_pipeline.bundled_model.evaluation.steering import expressions
 from avatar_pipeline.bundled_model.evaluation.studio import Studio
 from avatar_pipeline.faces.measurements import align_face, align_landmarks, face_mask
 
-LEAST = 0.6  # of the training photographs' median
+MIN_SHARPNESS = 0.6  # of the training photographs' median
 CORNER = 72  # pixels a side of the upper corners, which show nothing but wall
 # A clean wall varies by less than one 8-bit level at this scale; photographs have some noise of
 # their own.
-MOST_GRAIN = 1.25  # times the training photographs' median
+MAX_GRAIN = 1.25  # times the training photographs' median
 # standard deviation in pixels of the blur that is taken away: shading goes, grain and grids of up
 # to 16 px stay
 SMOOTH = 3.0
 
 
 def laplacian_variance(image: np.ndarray, landmarks: np.ndarray) -> float:
-    """Variance of the Laplacian inside the aligned face; image (H, W, 3) uint8, landmarks (68, 2).
+    """Return the variance of the Laplacian inside the aligned face; image (H, W, 3) uint8,
+    landmarks (68, 2).
 
     Plain, not divided by the contrast as measures.sharpness is: a washed-out face shall count as
     less sharp.
@@ -33,8 +34,9 @@ def laplacian_variance(image: np.ndarray, landmarks: np.ndarray) -> float:
 
 
 def wall_grain(image: np.ndarray) -> float:
-    """Standard deviation in 8-bit levels of the high-passed gray wall in the upper corners, of the
-    cleaner one: hair may reach into one.
+    """Return the standard deviation in 8-bit levels of the high-passed gray wall in the upper
+    corners,
+    of the cleaner one: hair may reach into one.
     """
     import cv2
 
@@ -44,8 +46,8 @@ def wall_grain(image: np.ndarray) -> float:
 
 
 def measure(studio: Studio) -> list[Row]:
-    """Generated neutral head shots before the grey wall against all training photographs before
-    it.
+    """Compare generated neutral head shots before the grey wall against all training photographs
+    before it.
     """
     drawn = [drawing for drawing in expressions(studio)["neutral"] if drawing.face]
     real = [
@@ -57,17 +59,18 @@ def measure(studio: Studio) -> list[Row]:
     real_grain = [wall_grain(photograph.sample.image) for photograph in real]
     ratio = float(np.median(sharp) / np.median(real_sharp)) if sharp else 0.0
     grain_ratio = float(np.median(grain) / np.median(real_grain)) if grain else float("inf")
-    limit = MOST_GRAIN * float(np.median(real_grain))
+    limit = MAX_GRAIN * float(np.median(real_grain))
     return [
         Row(
             "sharpness",
             "sharpness (variance of the Laplacian on the aligned face)",
-            f">= {LEAST:.0%} of the training photographs' median, and grain-free flat background",
+            f">= {MIN_SHARPNESS:.0%} of the training photographs' median, and grain-free flat "
+            "background",
             f"{ratio:.0%}; grain of the wall {grain_ratio:.2f} times the photographs'",
-            ratio >= LEAST and grain_ratio <= MOST_GRAIN,
+            ratio >= MIN_SHARPNESS and grain_ratio <= MAX_GRAIN,
             f"medians over {len(drawn)} neutral head shots and {len(real)} training photographs; "
             "grain: standard deviation of the "
-            f"high-passed upper corners, at most {MOST_GRAIN} times the photographs'",
+            f"high-passed upper corners, at most {MAX_GRAIN} times the photographs'",
             {
                 "ratio": ratio,
                 "generated": float(np.median(sharp)) if sharp else None,

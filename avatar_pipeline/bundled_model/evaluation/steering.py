@@ -16,7 +16,7 @@ from avatar_pipeline.bundled_model.evaluation.statistics import (
     nearest_label,
     share,
 )
-from avatar_pipeline.bundled_model.evaluation.studio import SEED, Drawing, Studio
+from avatar_pipeline.bundled_model.evaluation.studio import SEED, GeneratedImage, Studio
 from avatar_pipeline.bundled_model.evaluation.subjects import (
     NEUTRAL,
     SEXES,
@@ -32,27 +32,27 @@ from avatar_pipeline.faces.measurements import inter_eye_distance, mouth_opening
 
 SUBJECTS = 24  # each asked for with three expressions and three views, with the same seed
 ROUNDS = 3  # times 18 combinations of sex, hair colour and age
-LEAST_AUC, LEAST_RECOVERED = 0.9, 0.9
+MIN_AUC, MIN_RECOVERED = 0.9, 0.9
 EXPRESSIONS = {"neutral": NEUTRAL, "smiling": SMILING, "surprised": SURPRISED}
 
 
 def mouth_width(face: Face) -> float:
-    """Width of the mouth as a share of the distance between the eyes."""
+    """Return the width of the mouth as a share of the distance between the eyes."""
     points = face.landmarks68
     return float(np.linalg.norm(points[48] - points[54])) / inter_eye_distance(points)
 
 
 def view_of(yaw: float) -> str:
-    """The view that a yaw in degrees shows, with the limit up to which training pictures are
+    """Return the view that a yaw in degrees shows, with the limit up to which training pictures are
     captioned as frontal.
     """
-    if abs(yaw) <= dataset.FRONTAL:
+    if abs(yaw) <= dataset.FRONTAL_YAW:
         return "front"
     return "right" if yaw > 0 else "left"
 
 
-def expressions(studio: Studio) -> dict[str, list[Drawing]]:
-    """The same subjects and seeds, frontal and before the grey wall, neutral, smiling and
+def expressions(studio: Studio) -> dict[str, list[GeneratedImage]]:
+    """Return the same subjects and seeds, frontal and before the grey wall, neutral, smiling and
     surprised.
     """
     subjects = _subjects(studio)
@@ -65,9 +65,9 @@ def expressions(studio: Studio) -> dict[str, list[Drawing]]:
     }
 
 
-def expression_aucs(drawn: Mapping[str, Sequence[Drawing]]) -> dict[str, float]:
-    """AUC of the mouth's width, smiling against neutral, and of its opening, surprised against
-    neutral; pictures without a face are left out (the rows about faces count them).
+def expression_aucs(drawn: Mapping[str, Sequence[GeneratedImage]]) -> dict[str, float]:
+    """Return the AUC of the mouth's width, smiling against neutral, and of its opening, surprised
+    against neutral; pictures without a face are left out (the rows about faces count them).
     """
     faces = {
         key: [drawing.face for drawing in drawings if drawing.face]
@@ -86,16 +86,16 @@ def expression_aucs(drawn: Mapping[str, Sequence[Drawing]]) -> dict[str, float]:
 
 
 def measure_expression(studio: Studio) -> list[Row]:
-    """Smiles are wider and surprise opens the mouth."""
+    """Measure whether smiles are wider and surprise opens the mouth."""
     drawn = expressions(studio)
     aucs = expression_aucs(drawn)
     return [
         Row(
             "expression",
             "smiling vs neutral: mouth width; surprised vs neutral: mouth opening",
-            f"AUC >= {LEAST_AUC} each",
+            f"AUC >= {MIN_AUC} each",
             f"{aucs['smiling']:.2f}; {aucs['surprised']:.2f}",
-            min(aucs.values()) >= LEAST_AUC,
+            min(aucs.values()) >= MIN_AUC,
             f"{len(drawn['neutral'])} subjects, the same seeds for each expression; width of the "
             "mouth over the distance between the "
             "eyes, gap of the inner lips over the width of the mouth",
@@ -105,7 +105,7 @@ def measure_expression(studio: Studio) -> list[Row]:
 
 
 def measure_view(studio: Studio) -> list[Row]:
-    """Views are told by the head's yaw."""
+    """Measure, by the head's yaw, whether the view is the one asked for."""
     subjects = _subjects(studio)
     right: dict[str, float] = {}
     yaws: dict[str, list[float | None]] = {}
@@ -119,11 +119,12 @@ def measure_view(studio: Studio) -> list[Row]:
         Row(
             "view",
             "left / right / front view of the prompt recovered by head yaw",
-            f">= {LEAST_RECOVERED:.0%}",
+            f">= {MIN_RECOVERED:.0%}",
             f"{mean:.0%} (left {right['left']:.0%}, right {right['right']:.0%}, front "
             f"{right['front']:.0%})",
-            mean >= LEAST_RECOVERED,
-            f"{len(subjects)} subjects in each view; frontal up to {dataset.FRONTAL:g} degrees; "
+            mean >= MIN_RECOVERED,
+            f"{len(subjects)} subjects in each view; frontal up to {dataset.FRONTAL_YAW:g} "
+            "degrees; "
             "no face counts as wrong",
             {"mean": mean, **right, "yaws": yaws},
         )
@@ -131,7 +132,7 @@ def measure_view(studio: Studio) -> list[Row]:
 
 
 def measure_sex_and_hair(studio: Studio) -> list[Row]:
-    """Sex by the nearest training face, hair colour by the nearest training hair."""
+    """Measure sex by the nearest training face, hair colour by the nearest training hair."""
     asked = sex_and_hair(ROUNDS, SEED)
     asked = asked[: studio.count(len(asked))]
     drawn = studio.draw([wanted for _, wanted in asked], "sexes and hair colours")
@@ -153,9 +154,9 @@ def measure_sex_and_hair(studio: Studio) -> list[Row]:
         Row(
             "sex_hair",
             "sex / hair colour of the prompt recovered",
-            f">= {LEAST_RECOVERED:.0%} each",
+            f">= {MIN_RECOVERED:.0%} each",
             f"{sex:.0%} / {hair:.0%}",
-            min(sex, hair) >= LEAST_RECOVERED,
+            min(sex, hair) >= MIN_RECOVERED,
             f"{len(drawn)} neutral head shots, sex x hair (black, brown, light brown) x age; "
             "nearest neighbour on the training "
             "photographs' embeddings, and on the median Lab colour of their hair; no face counts "
@@ -175,7 +176,7 @@ def measure_sex_and_hair(studio: Studio) -> list[Row]:
 
 
 def _subjects(studio: Studio) -> list[tuple[str, int]]:
-    """Descriptions over all attributes, women and men in turn, each with a seed."""
+    """Return descriptions over all attributes, women and men in turn, each with a seed."""
     rng = random.Random(SEED + 1)
     return [
         (str(draw_subject(rng, SEXES[i % 2])), rng.getrandbits(32))

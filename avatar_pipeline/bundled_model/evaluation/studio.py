@@ -22,7 +22,7 @@ SEED = 2026
 
 
 @dataclass(frozen=True, eq=False)
-class Drawing:
+class GeneratedImage:
     """A generated picture and the faces in it, largest first."""
 
     request: Request
@@ -64,13 +64,15 @@ class Studio:
     strip: list[tuple[str, np.ndarray, list[Image.Image], list[Image.Image], list[str]]] = field(
         default_factory=list
     )
-    _kept: dict[Request, Drawing] = field(default_factory=dict)
+    _kept: dict[Request, GeneratedImage] = field(default_factory=dict)
 
     def count(self, full: int) -> int:
-        """How many pictures to draw where the full evaluation draws `full`."""
+        """Return how many pictures to draw where the full evaluation draws `full`."""
         return full if self.cap is None else min(full, self.cap)
 
-    def draw(self, requests: Sequence[Request], what: str, keep: bool = True) -> list[Drawing]:
+    def draw(
+        self, requests: Sequence[Request], what: str, keep: bool = True
+    ) -> list[GeneratedImage]:
         """Draw and analyze, with a progress bar called `what`. keep=False while a LoRA is
         loaded.
         """
@@ -101,7 +103,7 @@ class Studio:
         return np.stack([photograph.face.embedding for photograph in self.trained])
 
     def image(self, request: Request) -> Image.Image:
-        """One picture with the preset's steps and guidance."""
+        """Return one picture with the preset's steps and guidance."""
         preset = self.session.preset
         width, height = preset.sizes[request.framing]
         return text_to_image(
@@ -112,9 +114,9 @@ class Studio:
             Sampling(preset.steps, preset.guidance_scale),
         )
 
-    def _draw(self, request: Request) -> Drawing:
+    def _draw(self, request: Request) -> GeneratedImage:
         image = self.image(request)
-        return Drawing(request, image, self.analyzer.analyze(np.asarray(image)))
+        return GeneratedImage(request, image, self.analyzer.analyze(np.asarray(image)))
 
     def _photographs(self, people: tuple[str, ...]) -> list[Photograph]:
         found = [

@@ -71,7 +71,7 @@ def draw_subject(
     hair: tuple[str, str] | None = None,
     age: int | None = None,
 ) -> Subject:
-    """A subject with the attributes given, the others drawn independently of each other."""
+    """Return a subject with the attributes given, the others drawn independently of each other."""
     sex = sex or rng.choice(SEXES)
     style, colour = hair or rng.choice(HAIRS)
     age = age or rng.randint(*AGES)
@@ -80,8 +80,8 @@ def draw_subject(
 
 
 def all_attributes(count: int, seed: int) -> list[Request]:
-    """Head shots over everything: sex, age, ethnicity, hair, the 16 expressions, three views,
-    lights and backgrounds.
+    """Return head shots over everything: sex, age, ethnicity, hair, the 16 expressions, three
+    views, lights and backgrounds.
     """
     rng = random.Random(seed)
     requests = []
@@ -100,7 +100,7 @@ def all_attributes(count: int, seed: int) -> list[Request]:
 
 
 def head_shot(subject: Subject | str, seed: int, *details: str) -> Request:
-    """A head shot before the grey wall, with `details` such as an expression and a view."""
+    """Return a head shot before the grey wall, with `details` such as an expression and a view."""
     words = (*details, captions.BACKGROUNDS["gray"][0])
     return Request(
         portrait_prompt(str(subject), *words), seed, "headshot", ", ".join((str(subject), *words))
@@ -108,8 +108,8 @@ def head_shot(subject: Subject | str, seed: int, *details: str) -> Request:
 
 
 def sex_and_hair(rounds: int, seed: int) -> list[tuple[Subject, Request]]:
-    """Neutral head shots: both sexes x three hair colours x three ages, `rounds` times with other
-    hair styles and seeds.
+    """Return neutral head shots: both sexes x three hair colours x three ages, `rounds` times with
+    other hair styles and seeds.
     """
     rng = random.Random(seed)
     asked = []
@@ -132,7 +132,7 @@ def sex_and_hair(rounds: int, seed: int) -> list[tuple[Subject, Request]]:
 
 
 def body(subject: Subject, framing: str, seed: int) -> Request:
-    """A half-body or full-body picture with the pipeline's own base prompt."""
+    """Return a half-body or full-body picture with the pipeline's own base prompt."""
     return Request(
         base_prompt(str(subject), framing), seed, framing, f"{framing.replace('_', ' ')}: {subject}"
     )

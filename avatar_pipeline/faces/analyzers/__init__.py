@@ -9,7 +9,7 @@ ANALYZERS = ("dlib", "insightface")
 
 
 def get_analyzer(name: str = "dlib") -> FaceAnalyzer:
-    """A loaded analyzer: "dlib" (the default, models from PyPI) or "insightface" (as in
+    """Return a loaded analyzer: "dlib" (the default, models from PyPI) or "insightface" (as in
     LivePortrait, models on disk).
 
     Raises ModelError for another name, or when its models or its package are missing.

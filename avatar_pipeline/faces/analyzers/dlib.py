@@ -27,7 +27,8 @@ DETECT_SCORE = 0.3
 
 
 def model_files() -> dict[str, Path]:
-    """Paths of dlib's model files inside the installed `face_recognition_models` package.
+    """Return the paths of dlib's model files inside the installed `face_recognition_models`
+    package.
 
     The package is located, not imported: its __init__ needs pkg_resources, which current setuptools
     lacks. Raises ModelError when it is not installed.
@@ -62,7 +63,7 @@ class DlibAnalyzer:
         self._embedding: Any = dlib.face_recognition_model_v1(str(files["embedding"]))
 
     def analyze(self, image: np.ndarray) -> list[Face]:
-        """Faces of an RGB uint8 (H, W, 3) picture, largest box first."""
+        """Return faces of an RGB uint8 (H, W, 3) picture, largest box first."""
         import cv2
         import dlib
 
@@ -90,5 +91,5 @@ class DlibAnalyzer:
         return sorted(faces, key=lambda face: -face.area)
 
     def distance(self, a: np.ndarray, b: np.ndarray) -> float:
-        """Euclidean distance of two 128-d embeddings."""
+        """Return the Euclidean distance of two 128-d embeddings."""
         return float(np.linalg.norm(a - b))

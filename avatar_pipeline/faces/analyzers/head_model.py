@@ -144,7 +144,7 @@ HEAD = np.array(
 
 
 def head_pose(landmarks: np.ndarray) -> Pose:
-    """Pose in degrees of a face with 68 landmarks, (68, 2), pixels."""
+    """Return the pose in degrees of a face with 68 landmarks, (68, 2), pixels."""
     points = landmarks.astype(np.float64) - landmarks.mean(axis=0)
     affine = np.linalg.lstsq(HEAD, points, rcond=None)[0].T
     left, _, right = np.linalg.svd(affine, full_matrices=False)
@@ -158,8 +158,8 @@ def head_pose(landmarks: np.ndarray) -> Pose:
 
 
 def pose_axes(pose: Pose) -> np.ndarray:
-    """The head's right, down and forward axes as columns of a (3, 3) matrix in picture axes: x
-    right, y down, z away.
+    """Return the head's right, down and forward axes as columns of a (3, 3) matrix in picture axes:
+    x right, y down, z away.
     """
     pitch, yaw, roll = np.radians([pose.pitch, pose.yaw, pose.roll])
     nod = np.array(

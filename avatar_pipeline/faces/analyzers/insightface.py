@@ -32,14 +32,14 @@ DETECT_SCORE = 0.15
 
 
 def pack_folder() -> Path:
-    """Where the pack is looked for: $AVATAR_INSIGHTFACE_PACK, or InsightFace's own
+    """Return where the pack is looked for: $AVATAR_INSIGHTFACE_PACK, or InsightFace's own
     ~/.insightface/models/buffalo_l.
     """
     return Path(os.environ.get(PACK_VARIABLE) or Path.home() / ".insightface" / "models" / PACK)
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Names of the pack's files that the folder lacks."""
+    """Return the names of the pack's files that the folder lacks."""
     return [name for name in PACK_FILES if not (folder / name).is_file()]
 
 
@@ -95,8 +95,8 @@ class InsightFaceAnalyzer:
         self._app.prepare(ctx_id=-1, det_size=DETECT_SIZE, det_thresh=DETECT_SCORE)
 
     def analyze(self, image: np.ndarray) -> list[Face]:
-        """Faces of an RGB uint8 (H, W, 3) picture, largest box first; 106 landmarks, embedding
-        (512,) of length 1.
+        """Return faces of an RGB uint8 (H, W, 3) picture, largest box first; 106 landmarks,
+        embedding (512,) of length 1.
         """
         # InsightFace expects OpenCV's BGR
         found = self._app.get(np.ascontiguousarray(image[:, :, ::-1]))
@@ -118,5 +118,5 @@ class InsightFaceAnalyzer:
         return sorted(faces, key=lambda face: -face.area)
 
     def distance(self, a: np.ndarray, b: np.ndarray) -> float:
-        """1 - cosine of two embeddings, 0 to 2."""
+        """Return 1 - cosine of two embeddings, 0 to 2."""
         return float(1 - np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))

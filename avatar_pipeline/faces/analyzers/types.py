@@ -62,14 +62,16 @@ class FaceAnalyzer(Protocol):
     same_person: float
     """Largest `distance` at which two faces count as the same person."""
     uncertain: float
-    """Beyond `same_person` and up to this distance the recogniser cannot tell; beyond it, they are
+    """Beyond `same_person` and up to this distance the recogniser is undecided; beyond it, they are
     two people.
     """
 
     def analyze(self, image: np.ndarray) -> list[Face]:
-        """Faces of an RGB uint8 (H, W, 3) picture, largest box first; an empty list when there is
-        none.
+        """Return faces of an RGB uint8 (H, W, 3) picture, largest box first; an empty list when
+        there is none.
         """
 
     def distance(self, a: np.ndarray, b: np.ndarray) -> float:
-        """Distance of two embeddings; 0 for the same picture, larger for less alike people."""
+        """Return the distance of two embeddings; 0 for the same picture, larger for less alike
+        people.
+        """

@@ -65,7 +65,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         actors = store.open()
         with (
             as_failure(),
-            actors.turn(context.partition_key, _work(context), context.log.info) as waited,
+            actors.actor_lock(context.partition_key, _work(context), context.log.info) as waited,
         ):
             spec = actors.spec(context.partition_key)
             seed = getattr(config, "seed", None)

@@ -134,7 +134,7 @@ def cartoon_evaluation(config: Measuring, folders: CartoonFolders) -> dg.Materia
     """Diversity, clusters covered, told from real or not, drawn as asked: the figures of the model
     card, with grids to look at.
     """
-    from avatar_pipeline.cartoons import evaluation
+    from avatar_pipeline.cartoons import evaluation, samples
     from avatar_pipeline.cartoons.generator import read_weights
     from avatar_pipeline.imaging.images import encode_png
 
@@ -153,8 +153,8 @@ def cartoon_evaluation(config: Measuring, folders: CartoonFolders) -> dg.Materia
             measured = evaluation.evaluate(generator, size, amount)
             found[size] = measured.figures
             sheets = {
-                "pairs": evaluation.side_by_side(measured.asked, measured.drawn),
-                "on_checkerboard": evaluation.on_checkerboard(measured.drawn[-60:]),
+                "pairs": samples.side_by_side(measured.asked, measured.drawn),
+                "on_checkerboard": samples.on_checkerboard(measured.drawn[-60:]),
             }
             for name, sheet in sheets.items():
                 path = folder / f"{size}_{name}.png"

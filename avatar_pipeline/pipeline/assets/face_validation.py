@@ -14,7 +14,7 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.annotate import annotate
 from avatar_pipeline.faces.readiness import assess
-from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.faces.rules import Check, to_record
 from avatar_pipeline.imaging.images import encode_jpeg, open_image
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.stage import READINESS, Inputs, Stage, StageResult
@@ -52,7 +52,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
             }
             for face in faces
         ],
-        "checks": [dataclasses.asdict(check) for check in checks],
+        "checks": [to_record(check) for check in checks],
     }
     verdicts = [check.verdict for check in checks]
     return StageResult(

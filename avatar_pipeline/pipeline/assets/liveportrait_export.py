@@ -20,6 +20,7 @@ from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.annotate import annotate
 from avatar_pipeline.faces.crop import CROP_SIZE, source_crop
 from avatar_pipeline.faces.readiness import reload_check
+from avatar_pipeline.faces.rules import to_record
 from avatar_pipeline.imaging.images import encode_jpeg, open_image
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import assess_person, embeddings
@@ -92,7 +93,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         "invented_border": round(invented, 4),
         "analyzer": analyzer.name,
         "face": _describe(found[0]) if found else None,
-        "checks": [dataclasses.asdict(check) for check in checks],
+        "checks": [to_record(check) for check in checks],
         "provenance": inputs.provenance(),
     }
     warnings = []

@@ -18,7 +18,8 @@ from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.faces.rules import Check
-from avatar_pipeline.imaging.images import contact_sheet, encode_jpeg, encode_png
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import assess_person, embeddings
 from avatar_pipeline.pipeline.intake_files import read_thresholds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import io
 import threading
 from collections.abc import Iterator
@@ -36,7 +38,14 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_is_as_short_as_promised() -> None:
-    assert module.__file__ and len(Path(module.__file__).read_text().splitlines()) <= 100
+    """100 lines of code, however its docstrings and line breaks are laid out."""
+    tree = ast.parse(inspect.getsource(module))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    assert len(ast.unparse(tree).splitlines()) <= 100
 
 
 def test_every_dialect(server: Server, face: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_interrupted_training_ends_with_the_same_bytes(build: Path, tmp_path: Pa
     whole = train.train_generator(
         build, tmp_path / "whole", "small", STEPS, "cpu", told.append
     ).read_bytes()
-    assert told[0] == "Begins anew."
+    assert told[0] == "Starts from the beginning."
     rows = [
         json.loads(line) for line in (build / "small" / "history.jsonl").read_text().splitlines()
     ]
@@ -76,7 +76,7 @@ def test_interrupted_training_ends_with_the_same_bytes(build: Path, tmp_path: Pa
 
 def test_a_checkpoint_of_another_training_is_set_aside(tmp_path: Path) -> None:
     folder, ours = tmp_path / "small", {"size": "small", "steps": 4, "dataset": "a"}
-    assert train.prepare(folder, ours) == "Begins anew."
+    assert train.prepare(folder, ours) == "Starts from the beginning."
     (folder / "checkpoint.pt").write_bytes(b"an hour")
     assert train.prepare(folder, ours).startswith("Goes on from ")
     told = train.prepare(folder, {**ours, "dataset": "b"})
@@ -85,14 +85,14 @@ def test_a_checkpoint_of_another_training_is_set_aside(tmp_path: Path) -> None:
     assert aside.name in told
     assert [path.name for path in folder.iterdir()] == ["training.json"]
     (folder / "history.jsonl").write_text("of a training that did not come to its first checkpoint")
-    assert train.prepare(folder, ours) == "Begins anew."
+    assert train.prepare(folder, ours) == "Starts from the beginning."
     assert [path.name for path in folder.iterdir()] == ["training.json"]
 
 
 def test_what_is_not_a_trainings_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "holiday.jpg").write_bytes(b"somebody's")
-    assert train.prepare(tmp_path / "small", {"size": "small"}) == "Begins anew."
+    assert train.prepare(tmp_path / "small", {"size": "small"}) == "Starts from the beginning."
     assert (tmp_path / "small" / "holiday.jpg").read_bytes() == b"somebody's"
 
 
@@ -119,7 +119,7 @@ def test_bad_input_is_told(build: Path, tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(
         ModelError,
         match=r"checkpoint\.pt is cut off, or no checkpoint of this training\. Remove "
-        r"it to begin anew\.",
+        r"it to start again\.",
     ):
         training.train(
             dataset.load(build / train.DATASET, "small"), few, "small", tmp_path / "cut", 1

@@ -43,9 +43,9 @@ def test_every_preset_has_its_weights_licence_and_plans(tmp_path: Path) -> None:
             ("training: ", "missing: ")
         )
     (embedded,) = found["model embedded"]
-    assert (embedded.mend, embedded.needed) == ("", True)
+    assert (embedded.fix, embedded.needed) == ("", True)
     (sdxl,) = found["model sdxl"]
-    assert (sdxl.mend, sdxl.needed) == ("avatar-pipeline fetch sdxl", False)
+    assert (sdxl.fix, sdxl.needed) == ("avatar-pipeline fetch sdxl", False)
     assert found["memory sd15"][0].state.endswith("GiB of 20.0 GiB free")
     assert "(rank 16, batch 4)" in found["memory sd15"][1].state
 
@@ -54,17 +54,17 @@ def test_what_does_not_fit_has_its_numbers(tmp_path: Path) -> None:
     drawing, training = findings(tmp_path)["memory flux-dev"]
     assert "it needs about 33.2 GiB, and 20.0 GiB are free" in drawing.state
     assert "does not fit" in training.state
-    assert drawing.mend and not drawing.needed
+    assert drawing.fix and not drawing.needed
 
 
 def test_a_licence_to_accept_is_named_until_it_is_accepted(tmp_path: Path) -> None:
     (model,) = findings(tmp_path)["model flux-dev"]
     assert "licence not accepted: non-commercial" in model.state
-    assert model.mend == "avatar-pipeline fetch flux-dev --accept-licence"
+    assert model.fix == "avatar-pipeline fetch flux-dev --accept-licence"
     accept_licence(get_preset("flux-dev"))
     (model,) = findings(tmp_path)["model flux-dev"]
     assert "licence" not in model.state.replace("licence:", "")
-    assert model.mend == "avatar-pipeline fetch flux-dev"
+    assert model.fix == "avatar-pipeline fetch flux-dev"
 
 
 def test_a_folder_from_the_environment_is_looked_at(
@@ -73,11 +73,11 @@ def test_a_folder_from_the_environment_is_looked_at(
     folder = tiny_models.build("sdxl", tmp_path / "own")
     monkeypatch.setenv("AVATAR_MODEL_SDXL", str(folder))
     (model,) = findings(tmp_path)["model sdxl"]
-    assert (model.state, model.mend) == ("local:own", "")
+    assert (model.state, model.fix) == ("local:own", "")
     (folder / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     (model,) = findings(tmp_path)["model sdxl"]
     assert "lacks the weights of its vae" in model.state
-    assert str(folder) in model.mend
+    assert str(folder) in model.fix
     monkeypatch.setenv("AVATAR_PRESET_SDXL_STEPS", "0")
     (model,) = findings(tmp_path)["model sdxl"]
     assert "AVATAR_PRESET_SDXL_STEPS" in model.state
@@ -104,11 +104,11 @@ def test_the_lock_of_the_device_is_shown_and_tried(
     monkeypatch.setenv("AVATAR_LOCKS", str(tmp_path / "locks"))
     path = lock_path(choose_device("auto"))
     (free,) = findings(tmp_path)["device lock"]
-    assert (free.state, free.mend) == (f"{path}: free", "")
+    assert (free.state, free.fix) == (f"{path}: free", "")
     with hold(path, "the device", "a LoRA of anna"):
         (held,) = findings(tmp_path)["device lock"]
         assert held.state.startswith(f"{path}: a LoRA of anna holds it")
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")
     (planted,) = findings(tmp_path)["device lock"]
-    assert "is a symbolic link" in planted.state and "AVATAR_LOCKS" in planted.mend
+    assert "is a symbolic link" in planted.state and "AVATAR_LOCKS" in planted.fix

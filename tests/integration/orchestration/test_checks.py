@@ -47,17 +47,17 @@ def test_severities_and_reasons(
     found = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert found["light"].passed
     assert (found["sharp"].passed, found["sharp"].severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert found["sharp"].description == "mend it"
+    assert found["sharp"].description == "fix it"
     assert found["sharp"].metadata["threshold"].value == ">= 2"
     assert (found["glasses"].passed, found["glasses"].severity) == (
         False,
         dg.AssetCheckSeverity.WARN,
     )
-    assert found["glasses"].description == "Not assessed: mend it"
+    assert found["glasses"].description == "Not assessed: fix it"
 
 
 def test_a_check_that_was_not_promised_is_a_mistake_in_the_chain() -> None:
-    check = Check("surprise", 1.0, ">= 2", "px", "error", "a test", "mend it")
+    check = Check("surprise", 1.0, ">= 2", "px", "error", "a test", "fix it")
     with pytest.raises(
         ValueError, match="face_validation reports checks that chain.py does not promise: surprise"
     ):

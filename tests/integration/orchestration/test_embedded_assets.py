@@ -136,7 +136,7 @@ def trained(run: Run, build: Path, analyzer: FaceAnalyzer) -> dg.ExecuteInProces
         groups = {
             "photographs": heads[:4],
             "morphs": [mixture],
-            "turned": list(dataset.turned(heads[:2], seed)),
+            "turned": list(dataset.rotated_samples(heads[:2], seed)),
             "bodies": standing[:2],
             "body_morphs": standing[2:],
         }

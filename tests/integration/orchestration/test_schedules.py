@@ -184,7 +184,7 @@ def test_a_failed_check_is_told_in_its_own_words(
     add_actor(store, "dark", "black")
     register(instance, store)
     line = failure_line(instance, materialize("dark").dagster_run, "not this")
-    assert "dark: face_validation: check light: mend it | run" in line
+    assert "dark: face_validation: check light: fix it | run" in line
 
 
 def test_a_run_that_was_killed_has_a_line_too(instance) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from avatar_pipeline.core.errors import Cancelled, PhotoError
 from avatar_pipeline.core.openpeople import emotion_tiles
-from avatar_pipeline.face_swap.steady import Steady
+from avatar_pipeline.face_swap.tracking import FaceTracker
 from avatar_pipeline.face_swap.video import VideoLimits, swap_video
 
 SIZE = (384, 256)
@@ -249,14 +249,14 @@ def test_cancelled_between_frames_nothing_is_stored_and_a_faceless_source_is_nam
 def test_smoothing_calms_a_trembling_face_and_follows_a_moving_one(analyzer):
     face = analyzer.analyze(portrait("P008"))[0]
     rng = np.random.default_rng(0)
-    steady, still = Steady(), []
+    steady, still = FaceTracker(), []
     for number in range(50):
         steady.choose([face])
         noisy = (face.landmarks68 + rng.normal(0, 1, (68, 2))).astype(np.float32)
         still.append(steady.smooth(noisy, number / 25))
     tremble = np.std(np.diff(np.array(still[10:]), axis=0))
     assert tremble < 0.5 * np.sqrt(2)  # of raw landmarks: the square root of 2
-    steady = Steady()
+    steady = FaceTracker()
     for number in range(25):
         steady.choose([face])
         moved = (face.landmarks68 + np.array([6 * number, 0])).astype(np.float32)

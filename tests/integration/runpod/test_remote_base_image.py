@@ -27,7 +27,7 @@ from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.pipeline.assets import face_validation
 from avatar_pipeline.pipeline.assets.base_image.remote import remote_base_images
-from avatar_pipeline.runpod.endpoint import Patience
+from avatar_pipeline.runpod.endpoint import Timeouts
 from avatar_pipeline.runpod.workflow import load_workflow
 from tests.support.fake_runpod import BASE64, ENDPOINT, KEY, FakeRunPod, completed, images
 from tests.support.given import context_of, inputs_of
@@ -225,7 +225,7 @@ def test_seeds_of_ones_own_without_dagster(
     framing: str, size: tuple[int, int], configured: FakeRunPod
 ) -> None:
     """What a script or a service needs: the seed that was asked for is the one that is sent."""
-    drawn = remote_base_images(DESCRIPTION, framing, {"base": 42}, patience=Patience(poll=0.01))
+    drawn = remote_base_images(DESCRIPTION, framing, {"base": 42}, patience=Timeouts(poll=0.01))
     nodes = configured.sent[0]["input"]["workflow"]
     assert nodes["9"]["inputs"]["seed"] == 42
     assert (nodes["5"]["inputs"]["width"], nodes["5"]["inputs"]["height"]) == size

@@ -342,14 +342,14 @@ def test_one_at_a_time_works_on_an_actor_and_the_next_is_told_for_whom_it_waits(
         told.set()
 
     def second() -> None:
-        with ActorStore(store.root).turn("demo", "base_image", log):
+        with ActorStore(store.root).actor_lock("demo", "base_image", log):
             entered.set()
             told.set()
 
     thread = threading.Thread(target=second, daemon=True)
     with (
-        store.turn("demo", "lora of demo", lines.append),
-        store.turn("other", "lora of other", lines.append),
+        store.actor_lock("demo", "lora of demo", lines.append),
+        store.actor_lock("other", "lora of other", lines.append),
     ):
         thread.start()
         assert told.wait(60)

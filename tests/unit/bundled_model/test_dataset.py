@@ -88,7 +88,7 @@ def test_a_turned_head_is_turned_and_stays_the_same_person(
     people: list[Sample], analyzer: FaceAnalyzer
 ) -> None:
     portraits = [s for s in people if s.origin.endswith("/portrait")]
-    for sample in dataset.turned(portraits * 3, seed=1):
+    for sample in dataset.rotated_samples(portraits * 3, seed=1):
         (face,) = analyzer.analyze(sample.image)
         assert abs(face.pose.yaw) > 9
         assert sample.shows.view == ("right" if face.pose.yaw > 0 else "left")
@@ -103,7 +103,7 @@ def test_pictures_survive_their_folder(
     groups = {
         "photographs": people[:3],
         "morphs": people[3:4],
-        "turned": list(dataset.turned(people[:2], 1)),
+        "turned": list(dataset.rotated_samples(people[:2], 1)),
         "bodies": [bodies.shrunk(sample) for sample in standing],
         "body_morphs": [bodies.shrunk(standing[0])],
     }

@@ -32,7 +32,7 @@ from avatar_pipeline.bundled_model.evaluation.statistics import (
     psnr,
     share,
 )
-from avatar_pipeline.bundled_model.evaluation.studio import Drawing
+from avatar_pipeline.bundled_model.evaluation.studio import GeneratedImage
 from avatar_pipeline.bundled_model.people_attributes import TRAINED
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.faces.analyzers.head_model import HEAD
@@ -276,8 +276,10 @@ def test_a_standing_person_has_a_face(analyzer: FaceAnalyzer) -> None:
     picture = reconstruction.held_out_bodies(analyzer)[0]
     assert picture.shape == (768, 512, 3)
     request = subjects.Request("", 0, "full_body")
-    assert sizes.face_of_body(Drawing(request, Image.fromarray(picture), []), analyzer)
-    assert not sizes.face_of_body(Drawing(request, Image.new("RGB", (512, 768)), []), analyzer)
+    assert sizes.face_of_body(GeneratedImage(request, Image.fromarray(picture), []), analyzer)
+    assert not sizes.face_of_body(
+        GeneratedImage(request, Image.new("RGB", (512, 768)), []), analyzer
+    )
 
 
 def test_the_strip_shows_both_rows_beside_the_photograph() -> None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avatar_pipeline.cartoons import classifiers, evaluation
+from avatar_pipeline.cartoons import classifiers, evaluation, statistics
 from avatar_pipeline.cartoons.attributes import attributes, chosen, described, draw_latents
 
 
 def test_diversity_is_the_mean_distance_between_two() -> None:
     points = np.array([[0.0, 0], [3, 4], [0, 8]]) * 255
-    assert evaluation.mean_distance(points) == pytest.approx((5 + 8 + 5) / 3, rel=1e-5)
-    assert evaluation.mean_distance(np.ones((5, 3))) == pytest.approx(0, abs=1e-6)
+    assert statistics.mean_distance(points) == pytest.approx((5 + 8 + 5) / 3, rel=1e-5)
+    assert statistics.mean_distance(np.ones((5, 3))) == pytest.approx(0, abs=1e-6)
 
 
 def test_covered_clusters_are_those_that_samples_come_to() -> None:
     rng = np.random.default_rng(1)
     data = np.repeat(np.eye(10), 20, axis=0) * 100 + rng.normal(size=(200, 10))
-    assert evaluation.covered(data, data, 10) == 1.0
+    assert statistics.covered(data, data, 10) == 1.0
     half = data[:100]
-    assert evaluation.covered(data, half, 10) == pytest.approx(0.5, abs=0.11)
-    assert evaluation.covered(data, np.repeat(data[:1], 50, axis=0), 10) == pytest.approx(
+    assert statistics.covered(data, half, 10) == pytest.approx(0.5, abs=0.11)
+    assert statistics.covered(data, np.repeat(data[:1], 50, axis=0), 10) == pytest.approx(
         0.1, abs=0.03
     )
 
@@ -29,22 +29,22 @@ def test_covered_clusters_are_those_that_samples_come_to() -> None:
 def test_the_frechet_distance_of_shifted_and_widened_normals() -> None:
     rng = np.random.default_rng(1)
     data = rng.normal(size=(4000, 3))
-    assert evaluation.frechet(data, data) == pytest.approx(0, abs=1e-6)
-    assert evaluation.frechet(data, data + np.array([3, 0, 4])) == pytest.approx(5, rel=1e-6)
-    assert evaluation.frechet(data, 3 * data) == pytest.approx(2 * np.sqrt(3), rel=0.05)
+    assert statistics.frechet(data, data) == pytest.approx(0, abs=1e-6)
+    assert statistics.frechet(data, data + np.array([3, 0, 4])) == pytest.approx(5, rel=1e-6)
+    assert statistics.frechet(data, 3 * data) == pytest.approx(2 * np.sqrt(3), rel=0.05)
 
 
 def test_judges_tell_what_differs_and_not_what_does_not() -> None:
     rng = np.random.default_rng(1)
-    assert classifiers.area_under_curve(np.array([1.0, 2]), np.array([3.0, 4])) == 1.0
-    assert classifiers.area_under_curve(np.array([1.0, 1]), np.array([1.0, 1])) == 0.5
-    assert classifiers.area_under_curve(np.array([1.0, 3]), np.array([2.0, 4])) == 0.75
+    assert classifiers.roc_auc(np.array([1.0, 2]), np.array([3.0, 4])) == 1.0
+    assert classifiers.roc_auc(np.array([1.0, 1]), np.array([1.0, 1])) == 0.5
+    assert classifiers.roc_auc(np.array([1.0, 3]), np.array([2.0, 4])) == 0.75
     same = [rng.normal(size=(300, 4)) for _ in range(4)]
-    assert classifiers.judged_linearly((same[0], same[1]), (same[2], same[3])) == pytest.approx(
+    assert classifiers.linear_auc((same[0], same[1]), (same[2], same[3])) == pytest.approx(
         0.5, abs=0.1
     )
     shifted = [part + np.array([2, 0, 0, 0]) * (index % 2) for index, part in enumerate(same)]
-    assert classifiers.judged_linearly((shifted[0], shifted[1]), (shifted[2], shifted[3])) > 0.85
+    assert classifiers.linear_auc((shifted[0], shifted[1]), (shifted[2], shifted[3])) > 0.85
 
 
 def test_classes_have_one_more_for_what_is_not_drawn() -> None:

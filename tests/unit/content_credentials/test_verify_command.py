@@ -249,12 +249,12 @@ def test_a_watermark_survives_saving_and_scaling() -> None:
     )
     marked = watermark.embed(picture)
     assert np.abs(np.asarray(marked).astype(int) - np.asarray(picture)).mean() < 3
-    assert watermark.strength(picture) < watermark.FOUND
+    assert watermark.strength(picture) < watermark.DETECTION_SIGMAS
     saved = io.BytesIO()
     marked.resize((480, 384), Image.Resampling.LANCZOS).save(saved, "JPEG", quality=80)
     told = verify.verify(saved.getvalue())
     assert told.state == "absent"
-    assert told.watermark is not None and told.watermark >= watermark.FOUND
+    assert told.watermark is not None and told.watermark >= watermark.DETECTION_SIGMAS
     clear = watermark.embed(
         Image.merge("RGBA", (*picture.split(), Image.new("L", picture.size, 90)))
     )

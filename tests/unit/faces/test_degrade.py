@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from avatar_pipeline.faces import degrade
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.crop import black_share, source_crop
 from avatar_pipeline.faces.measurements import inter_eye_distance, luminance
 from avatar_pipeline.faces.readiness import assess
+from benchmarks import degradations
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +26,18 @@ def portrait(look, analyzer) -> tuple[np.ndarray, Face]:
 @pytest.mark.parametrize(
     ("name", "function", "mild", "strong"),
     [
-        ("sharpness", degrade.blur, 0.002, 0.05),
-        ("noise", degrade.add_noise, 1, 16),
-        ("compression", degrade.compress, 95, 10),
-        ("luminance_mean", degrade.expose, -0.1, -2.0),
-        ("exposure_bright", degrade.expose, 0.1, 1.5),
-        ("illumination", degrade.light_from_the_side, 0.1, 3.0),
-        ("roll", degrade.rotate, 5.0, 28.0),
-        ("face_pixels", degrade.shrink, 300, 150),
-        ("crop_inside", degrade.move_out, -0.02, 0.1),
-        ("single_face", degrade.add_face, 0.05, 0.6),
-        ("eyes_open", degrade.close_eyes, 0.1, 1.0),
-        ("mouth_closed", degrade.open_mouth, 0.02, 0.3),
+        ("sharpness", degradations.blur, 0.002, 0.05),
+        ("noise", degradations.add_noise, 1, 16),
+        ("compression", degradations.compress, 95, 10),
+        ("luminance_mean", degradations.expose, -0.1, -2.0),
+        ("exposure_bright", degradations.expose, 0.1, 1.5),
+        ("illumination", degradations.light_from_the_side, 0.1, 3.0),
+        ("roll", degradations.rotate, 5.0, 28.0),
+        ("face_pixels", degradations.shrink, 300, 150),
+        ("crop_inside", degradations.move_out, -0.02, 0.1),
+        ("single_face", degradations.add_face, 0.05, 0.6),
+        ("eyes_open", degradations.close_eyes, 0.1, 1.0),
+        ("mouth_closed", degradations.open_mouth, 0.02, 0.3),
     ],
 )
 def test_the_check_concerned_fires_at_a_strong_and_not_at_a_mild_degradation(
@@ -57,33 +57,33 @@ def test_the_check_concerned_fires_at_a_strong_and_not_at_a_mild_degradation(
 def test_nothing_changes_at_no_strength(portrait):
     image, face = portrait
     points = face.landmarks68
-    for function in (degrade.expose, degrade.light_from_the_side, degrade.rotate):
+    for function in (degradations.expose, degradations.light_from_the_side, degradations.rotate):
         assert np.abs(function(image, points, 0.0).astype(int) - image).max() <= 1
-    for warp in (degrade.close_eyes, degrade.open_mouth):
+    for warp in (degradations.close_eyes, degradations.open_mouth):
         assert np.abs(warp(image, points, 0.0).astype(int) - image).mean() < 0.1
 
 
 def test_a_stop_is_half_the_light(portrait):
     image, face = portrait
-    darker = degrade.expose(image, face.landmarks68, -1)
+    darker = degradations.expose(image, face.landmarks68, -1)
     before, after = (luminance(picture).astype(float).mean() for picture in (image, darker))
     assert after == pytest.approx(before / 2, rel=0.01)
 
 
 def test_strengths_are_what_they_say(portrait, analyzer):
     image, face = portrait
-    small = degrade.shrink(image, face.landmarks68, 150)
+    small = degradations.shrink(image, face.landmarks68, 150)
     assert small.shape[0] == pytest.approx(
         1024 * 150 / source_crop(face.landmarks).face_size, abs=1
     )
     with pytest.raises(ValueError, match="smaller than 900 pixels already"):
-        degrade.shrink(image, face.landmarks68, 900)
-    cut = degrade.move_out(image, face.landmarks68, 0.2)
+        degradations.shrink(image, face.landmarks68, 900)
+    cut = degradations.move_out(image, face.landmarks68, 0.2)
     (found,) = analyzer.analyze(cut)
     assert black_share(source_crop(found.landmarks), cut.shape[1], cut.shape[0]) == pytest.approx(
         0.2, abs=0.03
     )
-    assert len(analyzer.analyze(degrade.add_face(image, face.landmarks68, 0.6))) == 2
+    assert len(analyzer.analyze(degradations.add_face(image, face.landmarks68, 0.6))) == 2
 
 
 def test_warps_stay_on_the_face(portrait):
@@ -99,6 +99,9 @@ def test_warps_stay_on_the_face(portrait):
         ]
         return bool((worse[window] == image[window]).all())
 
-    shut, gaping = degrade.close_eyes(image, points, 1.0), degrade.open_mouth(image, points, 0.4)
+    shut, gaping = (
+        degradations.close_eyes(image, points, 1.0),
+        degradations.open_mouth(image, points, 0.4),
+    )
     assert untouched(shut, mouth) and not untouched(shut, points[36:42].mean(axis=0).astype(int))
     assert untouched(gaping, eye) and not untouched(gaping, mouth)

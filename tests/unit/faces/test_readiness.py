@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -16,7 +17,7 @@ from avatar_pipeline.core.openpeople import PEOPLE
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.measurements import eye_openness
 from avatar_pipeline.faces.readiness import assess, reload_check, worst
-from avatar_pipeline.faces.rules import RULES, Check
+from avatar_pipeline.faces.rules import RULES, Check, from_record, to_record
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 
 
@@ -238,3 +239,22 @@ def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def test_no_source_of_a_limit_is_a_private_word():
+    sources = [rule.source for rule in RULES.values()]
+    assert not [source for source in sources if "seed" in source.lower()]
+    assert RULES["min_face"].source == "LivePortrait input contract, section 5: 64"
+    contract = (PROJECT / "docs" / "reference" / "contracts.md").read_text(encoding="utf-8")
+    for source in sources:
+        for section in re.findall(r"input contract, section (\d+)", source):
+            assert f"| {section} | " in contract.split("## The LivePortrait input contract")[1]
+
+
+def test_files_of_a_version_keep_the_words_that_their_digests_were_taken_with():
+    check = RULES["min_face"].judge(80)
+    assert to_record(check)["source"] == "seed 1: 64"
+    assert from_record(to_record(check)) == check
+    assert from_record(dataclasses.asdict(check)) == check
+    other = RULES["yaw"].judge(80)
+    assert to_record(other) == dataclasses.asdict(other)

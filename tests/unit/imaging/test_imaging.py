@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -16,9 +17,10 @@ from PIL import Image, ImageCms
 from upath import UPath
 
 from avatar_pipeline.core.errors import PhotoError
+from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.imaging import images
+from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import (
-    contact_sheet,
     encode_jpeg,
     encode_png,
     open_image,
@@ -306,3 +308,28 @@ def test_preview_markdown() -> None:
     assert text.startswith("![preview](data:image/jpeg;base64,")
     assert text.endswith(")")
     assert len(text) < 20_000
+
+
+def test_images_of_unknown_origin_are_opened_here_only() -> None:
+    """Everywhere else Pillow opens what this program made, or what a package brought along."""
+    package = PROJECT / "avatar_pipeline"
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if re.search(r"\bImage\.open\(|cv2\.(imread|imdecode)\(", path.read_text(encoding="utf-8"))
+    }
+    assert found == {
+        "bundled_model/bodies.py",  # openpeople's pictures, as the next four
+        "bundled_model/dataset.py",
+        "bundled_model/evaluation/lora.py",
+        "bundled_model/train_autoencoder.py",
+        "core/openpeople.py",
+        "cartoons/dicebear.py",  # what resvg drew in this process
+        "cartoons/samples.py",  # sheets of a training, written by it
+        "faces/readiness.py",  # format and transparency of bytes that open_image decoded before
+        "imaging/images.py",
+        "orchestration/assets/bundled_model.py",  # sheets that the materialization wrote
+        "orchestration/assets/cartoons.py",
+        "orchestration/assets/training_history.py",  # a plot drawn in this process, as the next
+        "pipeline/assets/lora/curves.py",
+    }

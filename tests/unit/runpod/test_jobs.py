@@ -12,10 +12,10 @@ import pytest
 
 from avatar_pipeline.core.errors import RemoteError
 from avatar_pipeline.imaging.images import MAX_BYTES, open_image
-from avatar_pipeline.runpod.endpoint import Endpoint, Patience
-from avatar_pipeline.runpod.images import picture_of
-from avatar_pipeline.runpod.jobs import CONCURRENT, Drawn, draw
-from avatar_pipeline.runpod.workflow import Order, load_workflow
+from avatar_pipeline.runpod.endpoint import Endpoint, Timeouts
+from avatar_pipeline.runpod.images import decode_output
+from avatar_pipeline.runpod.jobs import MAX_CONCURRENT_JOBS, JobResults, generate
+from avatar_pipeline.runpod.workflow import ImageRequest, load_workflow
 from tests.support.fake_runpod import (
     BASE64,
     ENDPOINT,
@@ -32,7 +32,7 @@ from tests.support.fake_runpod import (
     taken_then,
 )
 
-QUICK = Patience(
+QUICK = Timeouts(
     connect=2, read=0.4, poll=0.01, slowest_poll=0.02, attempts=3, backoff=0.01, longest_wait=1
 )
 EXPECTED = np.asarray(open_image(PICTURE, name="expected"))
@@ -46,11 +46,13 @@ class World:
         self.log: list[str] = []
 
     def draw(
-        self, count: int = 1, patience: Patience = QUICK, endpoint: Endpoint | None = None
-    ) -> Drawn:
-        orders = [Order(f"candidate_{n}", "a person", 1024, 1536, 25, 3.5, n) for n in range(count)]
+        self, count: int = 1, patience: Timeouts = QUICK, endpoint: Endpoint | None = None
+    ) -> JobResults:
+        orders = [
+            ImageRequest(f"candidate_{n}", "a person", 1024, 1536, 25, 3.5, n) for n in range(count)
+        ]
         try:
-            drawn = draw(
+            drawn = generate(
                 endpoint or self.runpod.endpoint(),
                 load_workflow(),
                 orders,
@@ -117,8 +119,8 @@ def test_a_picture_by_the_book(world: World) -> None:
         "v5 with warnings",
         "v4",
         "v4 bare",
-        "seed document",
-        "seed document data url",
+        "base image document",
+        "base image document data url",
     ],
 )
 def test_every_shape_of_output(world: World, output: Any) -> None:
@@ -185,18 +187,18 @@ def test_fetching_a_picture_that_is_paid_for_is_repeated(world: World) -> None:
 def test_addresses_that_are_not_fetched(url: str) -> None:
     endpoint = Endpoint(ENDPOINT, KEY)
     with pytest.raises(RemoteError, match="Generation failed: the worker gives an address"):
-        picture_of(images(url, "s3_url"), endpoint, QUICK)
+        decode_output(images(url, "s3_url"), endpoint, QUICK)
 
 
 def test_several_go_out_at_once_up_to_a_limit(world: World) -> None:
     world.runpod.queued = 3
-    drawn = world.draw(count=2 * CONCURRENT)
-    assert list(drawn.job_ids) == [f"candidate_{n}" for n in range(2 * CONCURRENT)]
-    assert len(drawn.pictures) == 2 * CONCURRENT
-    assert world.runpod.most_at_once == CONCURRENT
+    drawn = world.draw(count=2 * MAX_CONCURRENT_JOBS)
+    assert list(drawn.job_ids) == [f"candidate_{n}" for n in range(2 * MAX_CONCURRENT_JOBS)]
+    assert len(drawn.pictures) == 2 * MAX_CONCURRENT_JOBS
+    assert world.runpod.most_at_once == MAX_CONCURRENT_JOBS
     assert sorted(
         sent["input"]["workflow"]["9"]["inputs"]["seed"] for sent in world.runpod.sent
-    ) == list(range(2 * CONCURRENT))
+    ) == list(range(2 * MAX_CONCURRENT_JOBS))
 
 
 def test_what_fails_beside_others_is_told_by_name(world: World) -> None:
@@ -426,9 +428,9 @@ def test_an_interruption_cancels_what_runs(world: World) -> None:
         if "IN_QUEUE" in line:
             raise KeyboardInterrupt
 
-    orders = [Order(f"candidate_{n}", "a person", 1024, 1536, 25, 3.5, n) for n in range(3)]
+    orders = [ImageRequest(f"candidate_{n}", "a person", 1024, 1536, 25, 3.5, n) for n in range(3)]
     with pytest.raises(KeyboardInterrupt):
-        draw(world.runpod.endpoint(), load_workflow(), orders, log, QUICK)
+        generate(world.runpod.endpoint(), load_workflow(), orders, log, QUICK)
     assert sorted(world.runpod.cancelled) == ["job-0-u1", "job-1-u1", "job-2-u1"]
 
 

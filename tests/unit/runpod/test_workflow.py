@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from avatar_pipeline.core.errors import RemoteError
-from avatar_pipeline.runpod.workflow import PACKAGED, Order, check_workflow, load_workflow
+from avatar_pipeline.runpod.workflow import PACKAGED, ImageRequest, check_workflow, load_workflow
 
-ORDER = Order("candidate_0", "a person", 1024, 1536, 30, 2.5, 2**32 - 1)
+ORDER = ImageRequest("candidate_0", "a person", 1024, 1536, 30, 2.5, 2**32 - 1)
 # FLUX as ComfyUI's own example draws it: sampler, noise, steps and guidance are nodes of their own.
 CUSTOM: dict[str, Any] = {
     "prompt": {"class_type": "CLIPTextEncode", "inputs": {"text": "x", "clip": ["clip", 0]}},

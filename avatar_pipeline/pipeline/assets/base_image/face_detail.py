@@ -21,7 +21,7 @@ from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, eyes_and_mouth, frame_head, similarity
 from avatar_pipeline.faces.measurements import inter_eye_distance
-from avatar_pipeline.imaging.images import paste_warped
+from avatar_pipeline.imaging.compose import paste_warped
 from avatar_pipeline.pipeline.assets.training_variations.head_crops import BLURRED
 from avatar_pipeline.pipeline.face_selection import DOMINANT, SMALLEST_INTER_EYE
 

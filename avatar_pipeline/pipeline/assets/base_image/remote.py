@@ -11,9 +11,9 @@ from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.prompts import base_prompt
-from avatar_pipeline.runpod.endpoint import Endpoint, Patience, endpoint_from_environment
-from avatar_pipeline.runpod.jobs import draw
-from avatar_pipeline.runpod.workflow import Order, load_workflow
+from avatar_pipeline.runpod.endpoint import Endpoint, Timeouts, endpoint_from_environment
+from avatar_pipeline.runpod.jobs import generate
+from avatar_pipeline.runpod.workflow import ImageRequest, load_workflow
 
 # The Base Image Generation API's defaults. It draws full bodies only; a head shot fills a square of
 # FLUX's native megapixel.
@@ -52,10 +52,10 @@ def remote_base_images(
     guidance: float | None = None,
     log: Callable[[str], None] = print,
     endpoint: Endpoint | None = None,
-    patience: Patience | None = None,
+    patience: Timeouts | None = None,
 ) -> RemoteImages:
-    """One base image of `description` for each seed (0 to 2**64 - 1), by name. None takes the seed
-    document's value.
+    """One base image of `description` for each seed (0 to 2**64 - 1), by name. None takes the
+    Base Image Generation API's value.
 
     endpoint: that of the environment variables when None. patience: for tests. Raises
     GenerationError for a size that FLUX cannot draw and RemoteError when the endpoint or the
@@ -76,10 +76,10 @@ def remote_base_images(
         guidance or GUIDANCE,
     )
     orders = [
-        Order(name, prompt, size["width"], size["height"], steps, guidance, seed)
+        ImageRequest(name, prompt, size["width"], size["height"], steps, guidance, seed)
         for name, seed in seeds.items()
     ]
-    drawn = draw(endpoint, workflow, orders, log, patience)
+    drawn = generate(endpoint, workflow, orders, log, patience)
     failed = [f"{name} did not come back: {error}" for name, error in drawn.failures.items()]
     return RemoteImages(
         images={name: drawn.pictures[name] for name in seeds if name in drawn.pictures},

@@ -20,7 +20,8 @@ from avatar_pipeline.diffusion.sampling import Sampling, check_size, drawable_si
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
-from avatar_pipeline.imaging.images import contact_sheet, encode_png, open_image, resize_to_fit
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_png, open_image, resize_to_fit
 from avatar_pipeline.pipeline.assets.base_image.face_detail import Detail, detail_face
 from avatar_pipeline.pipeline.assets.base_image.remote import remote_base_images
 from avatar_pipeline.pipeline.context import RunContext

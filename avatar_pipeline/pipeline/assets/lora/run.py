@@ -30,7 +30,8 @@ from avatar_pipeline.diffusion.training.types import (
     TrainingResult,
 )
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.imaging.images import contact_sheet, encode_jpeg, encode_png
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 from avatar_pipeline.pipeline.assets.lora.curves import draw_curves
 from avatar_pipeline.pipeline.assets.lora.hyperparameters import (
     as_planned,

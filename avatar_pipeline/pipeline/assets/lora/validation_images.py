@@ -15,7 +15,7 @@ from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
-from avatar_pipeline.imaging.images import contact_sheet
+from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.pipeline.identity_score import embeddings
 
 # What validation images show in turn: mostly the neutral face that LivePortrait wants, and two that

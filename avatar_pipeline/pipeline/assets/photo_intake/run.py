@@ -17,7 +17,8 @@ from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.faces.identity import Thresholds, person_thresholds
 from avatar_pipeline.faces.rules import Check, Rule
-from avatar_pipeline.imaging.images import contact_sheet, encode_jpeg
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import encode_jpeg
 from avatar_pipeline.pipeline.assets.photo_intake.analysis import Look, Portrait, look
 from avatar_pipeline.pipeline.assets.photo_intake.coverage import Coverage, coverage, lights, view
 from avatar_pipeline.pipeline.assets.photo_intake.duplicates import (

@@ -21,7 +21,8 @@ from avatar_pipeline.diffusion.sampling import Sampling, image_to_image
 from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
-from avatar_pipeline.imaging.images import contact_sheet, open_image
+from avatar_pipeline.imaging.compose import contact_sheet
+from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.assets.training_variations.head_crops import (
     BLURRED,
     RENEWAL,

@@ -1,7 +1,7 @@
-"""Write expected.json anew after a change of the checks that is meant: `python
-tests/unit/faces/conformance/rewrite.py [--draw]`.
+"""Write expected.json again after a change of the checks that is meant: `python -m
+tests.unit.faces.conformance.rewrite [--draw]`.
 
-With --draw the pictures are made anew too: drawn by the embedded model, and some of them degraded
+With --draw the pictures are made again too: drawn by the embedded model, and some of them degraded
 in one known way.
 """
 
@@ -19,12 +19,12 @@ from PIL import Image
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.diffusion.session import open_session
-from avatar_pipeline.faces import degrade
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.quality import overall
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.imaging.images import encode_jpeg
+from benchmarks import degradations
 
 HERE = Path(__file__).parent
 SEED = 7
@@ -47,15 +47,15 @@ DRAWN = {
 }
 
 DEGRADED: dict[str, tuple[Callable[[np.ndarray, np.ndarray, float], np.ndarray], float]] = {
-    "blurred": (degrade.blur, 0.04),
-    "noisy": (degrade.add_noise, 16.0),
-    "dark": (degrade.expose, -2.5),
-    "burnt_out": (degrade.expose, 2.0),
-    "side_light": (degrade.light_from_the_side, 3.0),
-    "tilted": (degrade.rotate, 28.0),
-    "cut_off": (degrade.move_out, 0.2),
-    "closed_eyes": (degrade.close_eyes, 1.0),
-    "open_mouth": (degrade.open_mouth, 0.4),
+    "blurred": (degradations.blur, 0.04),
+    "noisy": (degradations.add_noise, 16.0),
+    "dark": (degradations.expose, -2.5),
+    "burnt_out": (degradations.expose, 2.0),
+    "side_light": (degradations.light_from_the_side, 3.0),
+    "tilted": (degradations.rotate, 28.0),
+    "cut_off": (degradations.move_out, 0.2),
+    "closed_eyes": (degradations.close_eyes, 1.0),
+    "open_mouth": (degradations.open_mouth, 0.4),
 }  # of "neutral"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from avatar_pipeline.faces.analyzers.types import Face
 
-BLINK = 0.16  # eye aspect ratio below which lids are shut
+MAX_CLOSED_EYE_OPENNESS = 0.16  # eye aspect ratio below which lids are shut
 
 Painter = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(target RGB uint8, its (68, 2) landmarks) -> the target with the source's face, RGB uint8."""
@@ -21,6 +21,6 @@ class Swapper(Protocol):
     name: str
 
     def bind(self, image: np.ndarray, face: Face) -> Painter:
-        """The painter for the person of `face` in the RGB uint8 picture `image`; what depends on
-        the source alone is done here.
+        """Return the painter for the person of `face` in the RGB uint8 picture `image`; what
+        depends on the source alone is done here.
         """

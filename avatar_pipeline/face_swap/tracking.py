@@ -9,16 +9,16 @@ import numpy as np
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.measurements import inter_eye_distance
 
-# Casiez, Roussel and Vogel 2012, 1 Euro Filter: the cutoff frequency in hertz is SLOW at rest,
-# where dlib's landmarks tremble by about a pixel, and grows by QUICK for each inter-eye distance
-# per second, so that a moving head is not lagged behind.
-SLOW, QUICK, SPEED_CUTOFF = 1.5, 6.0, 2.0
+# Casiez, Roussel and Vogel 2012, 1 Euro Filter: the cutoff frequency in hertz is MIN_CUTOFF_HZ at
+# rest, where dlib's landmarks tremble by about a pixel, and grows by CUTOFF_PER_SPEED for each
+# inter-eye distance per second, so that a moving head is not lagged behind.
+MIN_CUTOFF_HZ, CUTOFF_PER_SPEED, SPEED_CUTOFF_HZ = 1.5, 6.0, 2.0
 # inter-eye distances between two frames from which it is a cut, or another face, and nothing is
 # carried over
-JUMP = 0.5
+MAX_JUMP = 0.5
 
 
-class Steady:
+class FaceTracker:
     """Follows the face that was nearest in the frame before, the largest at first."""
 
     def __init__(self) -> None:
@@ -28,7 +28,9 @@ class Steady:
         self._time = 0.0
 
     def choose(self, faces: Sequence[Face]) -> Face | None:
-        """The face of this frame, largest first given, or None; then the next one starts anew."""
+        """Return the face of this frame among `faces`, largest first, or None; the next frame then
+        starts again.
+        """
         if not faces:
             self._raw = self._smooth = None
             return None
@@ -40,7 +42,9 @@ class Steady:
         )
 
     def smooth(self, landmarks: np.ndarray, time: float) -> np.ndarray:
-        """The (68, 2) landmarks of the frame at `time` seconds, smoothed over the frames before."""
+        """Return the (68, 2) landmarks of the frame at `time` seconds, smoothed over the frames
+        before.
+        """
         scale = inter_eye_distance(landmarks)
         if (
             self._raw is None
@@ -61,20 +65,20 @@ class Steady:
             np.linalg.norm((landmarks - self._raw).mean(axis=0))
             + np.linalg.norm(landmarks - self._raw, axis=1)[:, None] / 4
         )
-        keep = _share(SPEED_CUTOFF, step)
+        keep = _share(SPEED_CUTOFF_HZ, step)
         self._speed = self._speed + keep * (moved / step / scale - self._speed)
-        share = _share(SLOW + QUICK * self._speed, step)
+        share = _share(MIN_CUTOFF_HZ + CUTOFF_PER_SPEED * self._speed, step)
         self._raw, self._time = landmarks, time
         self._smooth = (self._smooth + share * (landmarks - self._smooth)).astype(np.float32)
         return self._smooth
 
     def _jumped(self, landmarks: np.ndarray, scale: float) -> bool:
         assert self._raw is not None
-        return float(np.linalg.norm(landmarks - self._raw, axis=1).mean()) > JUMP * scale
+        return float(np.linalg.norm(landmarks - self._raw, axis=1).mean()) > MAX_JUMP * scale
 
 
 def _share(cutoff: float | np.ndarray, step: float) -> np.ndarray:
-    """How much of a new value is taken by a first-order low-pass filter: `cutoff` in hertz, `step`
-    in seconds.
+    """Return how much of a new value is taken by a first-order low-pass filter: `cutoff` in hertz,
+    `step` in seconds.
     """
     return np.asarray(1 / (1 + 1 / (2 * np.pi * cutoff * step)))
