@@ -16,16 +16,6 @@ from avatar_pipeline.core.seeds import SEED_LIMIT
 from avatar_pipeline.diffusion.overrides import check_values
 from avatar_pipeline.diffusion.presets import PRESETS
 
-Asset = Literal[
-    "photo_intake",
-    "base_image",
-    "face_validation",
-    "training_variations",
-    "lora",
-    "validated_avatar",
-    "liveportrait_export",
-]
-
 
 def one_line(value: Any) -> Any:
     """Return a description folded over several lines of YAML, as one line."""
@@ -71,8 +61,10 @@ class ActorSpec(BaseModel):
     model: dict[str, Any] = Field(
         {}, description="what differs from the preset, such as {model: folder, steps: 40}"
     )
-    settings: dict[Asset, dict[str, Any]] = Field(
-        {}, description="by asset: settings that differ from the defaults"
+    settings: dict[str, dict[str, Any]] = Field(
+        {},
+        description="by asset: settings that differ from the defaults; which assets there are, "
+        "pipeline/settings.py knows",
     )
 
     @field_validator("preset")

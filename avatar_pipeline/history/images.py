@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from functools import partial
+from pathlib import PurePosixPath
 
 from PIL import Image
 
@@ -12,42 +14,33 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import open_image
-from avatar_pipeline.pipeline.training_set import HELD_OUT
+from avatar_pipeline.pipeline.registry import STAGES
 
 TILE = (128, 128)
-# What each asset's first picture is called in the store, and so on; `{actor}` stands for the
-# actor's name.
-PICTURES = {
-    "photo_intake": {"contact_sheet": "contact_sheet.jpg"},
-    "base_image": {"base_image": "{actor}_base.png"},
-    "face_validation": {"annotated": "annotated.jpg"},
-    "lora": {"curves": "curves.png", "comparison": "comparison.jpg", "probes": "probes.jpg"},
-    "validated_avatar": {"avatar": "{actor}_avatar.png", "contact_sheet": "contact_sheet.jpg"},
-    "liveportrait_export": {"portrait": "{actor}.jpg"},
-}
 
 
 def loaders(store: ActorStore, manifest: Manifest) -> dict[str, Callable[[], Image.Image]]:
-    """Return by name the pictures of a version, the most telling first; each is read when it is
-    called.
+    """Return by name the images of a version that its stage names as previews, the most telling
+    first; each is read when it is called.
 
     A call raises StoreError when a file is missing or was altered.
     """
+    stage = STAGES.get(manifest.asset)
     found: dict[str, Callable[[], Image.Image]] = {}
-    for name, file in PICTURES.get(manifest.asset, {}).items():
-        file = file.format(actor=manifest.actor)
-        if file in manifest.files:
-            found[name] = lambda file=file: read_picture(store, manifest, file)  # type: ignore[misc]
-    if manifest.asset == "training_variations":
-        for name, held_out in (("training_set", False), ("held_out_set", True)):
-            files = [
-                file
-                for file in manifest.files
-                if file.endswith(".png") and file.startswith(HELD_OUT) == held_out
-            ]
-            if files:
-                found[name] = lambda files=files: sheet_of(store, manifest, files)  # type: ignore[misc]
+    for name, wanted in (stage.previews if stage else {}).items():
+        file = wanted.format(actor=manifest.actor)
+        if "*" in file:
+            if files := [one for one in manifest.files if _matches(one, file)]:
+                found[name] = partial(sheet_of, store, manifest, files)
+        elif file in manifest.files:
+            found[name] = partial(read_picture, store, manifest, file)
     return found
+
+
+def _matches(file: str, pattern: str) -> bool:
+    """Return whether a file lies in the pattern's folder, and its name is like the pattern's."""
+    path, wanted = PurePosixPath(file), PurePosixPath(pattern)
+    return path.parent == wanted.parent and path.match(wanted.name)
 
 
 def pictures(store: ActorStore, manifest: Manifest) -> dict[str, Image.Image]:

@@ -176,10 +176,16 @@ def _carry_out(
     """
     store.make_current(manifest, files)
     portrait = ""
-    if manifest.asset == "liveportrait_export" and not manifest.metrics.get("errors"):
+    exported = STAGES[manifest.asset].exported
+    if exported and not manifest.metrics.get("errors"):
         spec = store.spec(manifest.actor)
         portrait = str(
-            drop_in(store, spec, files[f"{spec.name}.jpg"], portrait_origin(store, manifest))
+            drop_in(
+                store,
+                spec,
+                files[exported.format(actor=spec.name)],
+                portrait_origin(store, manifest),
+            )
         )
     report(manifest, entry.by, entry.created)
     record(store, manifest.actor, manifest.asset, entry.model_copy(update={"finished": True}))
@@ -207,7 +213,7 @@ def result_lines(restored: RestoreResult) -> list[str]:
     ]
     if restored.drop_in:
         lines.append(f"The portrait followed: {restored.drop_in}")
-    elif manifest.asset == "liveportrait_export" and manifest.metrics.get("errors"):
+    elif STAGES[manifest.asset].exported and manifest.metrics.get("errors"):
         lines.append("Its checks found errors, so the drop-in portrait was left as it is.")
     lines += [
         f"It was made from {parent} {short(then) or 'none'}, and {short(now) or 'none'} is "

@@ -15,16 +15,6 @@ from avatar_pipeline.history.restorations import Restoration, restorations
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
 
-# The numbers by which people judge a version, where there are too many to show all.
-MAIN_METRICS = {
-    "photo_intake": ("used", "held_out", "rejected", "missing"),
-    "base_image": ("chosen", "readiness_errors", "readiness_warnings"),
-    "face_validation": ("faces", "errors", "warnings"),
-    "training_variations": ("train_photographs", "train_generated", "held_out", "rejected"),
-    "lora": ("distance_before", "distance_after", "best_step"),
-    "validated_avatar": ("distance", "passed", "candidates"),
-    "liveportrait_export": ("distance", "errors", "warnings"),
-}
 EXTERNAL = {SPEC: "actor.yaml", PHOTOS: "the photographs", MODEL: "the base model"}
 
 
@@ -185,7 +175,7 @@ def main_metrics(manifest: Manifest) -> dict[str, Any]:
     """Return the few metrics by which a version is judged."""
     names = [
         name
-        for name in MAIN_METRICS.get(manifest.asset, ())
+        for name in (STAGES[manifest.asset].headline_metrics if manifest.asset in STAGES else ())
         if manifest.metrics.get(name) is not None
     ]
     return {name: manifest.metrics[name] for name in names or list(manifest.metrics)[:3]}

@@ -11,17 +11,30 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from avatar_pipeline.actors.spec import ActorSpec
-from avatar_pipeline.core.errors import GenerationError
+from avatar_pipeline.core.errors import ActorError, GenerationError
 from avatar_pipeline.core.renamed import SETTINGS, with_present_names
+from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import Stage
+
+
+def check_asset_names(spec: ActorSpec) -> None:
+    """Raise ActorError when actor.yaml has settings for an asset that does not exist."""
+    unknown = [asset for asset in spec.settings if asset not in STAGES]
+    if unknown:
+        raise ActorError(
+            f"actor.yaml of {spec.name}: field 'settings.{unknown[0]}': there is no such asset. "
+            f"Assets: {', '.join(STAGES)}."
+        )
 
 
 def resolve_settings(stage: Stage, spec: ActorSpec, overrides: Mapping[str, Any]) -> BaseModel:
     """Return the validated settings of a stage for one actor.
 
     overrides: from the run's configuration; a value of None is no override. Raises GenerationError
-    that names each wrong field, what it may be, and where the value comes from.
+    that names each wrong field, what it may be, and where the value comes from, and ActorError for
+    settings of an asset that does not exist.
     """
+    check_asset_names(spec)
     renamed = SETTINGS.get(stage.name, {})
     from_run = with_present_names(
         {name: value for name, value in overrides.items() if value is not None},
@@ -29,7 +42,7 @@ def resolve_settings(stage: Stage, spec: ActorSpec, overrides: Mapping[str, Any]
         "the run's configuration",
     )
     from_actor = with_present_names(
-        {str(name): values for name, values in spec.settings.items()}.get(stage.name, {}),
+        spec.settings.get(stage.name, {}),
         renamed,
         "actor.yaml",
         f"actor.yaml of {spec.name}",

@@ -103,7 +103,6 @@ def test_everything_given(tmp_path: Path) -> None:
         (GOOD + "photos: openpeople:P011\n", "'photos'.*P001 to openpeople:P010"),
         (GOOD + "photos: ../other\n", "'photos'"),
         (GOOD + "colour: blue\n", "'colour' is unknown. Known fields: description, likeness"),
-        (GOOD + "settings: {loar: {rank: 3}}\n", "'settings.loar.*'lora'"),
         (GOOD + "settings: {lora: 3}\n", "'settings.lora'"),
         (GOOD + "name: other\n", "'name': the actor's name is that of its folder, someone"),
         (GOOD.replace("synthetic", "fake"), "'likeness'.*'fake'"),
