@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avatar_pipeline.cli._shared import out
-from avatar_pipeline.core.errors import ServiceError
+from avatar_pipeline.core.errors import LockHeldError
 
 # seconds for open connections, once everybody who waited has been told that the server stops
 STOPS = 10
@@ -46,7 +46,7 @@ def serve(
     from avatar_pipeline.service.http.header_timeout import uvicorn_options
     from avatar_pipeline.service.logs import log_config
     from avatar_pipeline.service.server import Server
-    from avatar_pipeline.service.settings import from_environment
+    from avatar_pipeline.service.settings import SettingsError, from_environment
 
     try:
         given = {
@@ -81,6 +81,6 @@ def serve(
             server.run()
             if not server.started:
                 sys.exit(3)
-    except ServiceError as error:
+    except (LockHeldError, SettingsError) as error:
         out.print(str(error), style="red")
         raise typer.Exit(1) from None

@@ -22,7 +22,7 @@ from avatar_pipeline.service.dialects import (
     face_migration,
     face_swap,
 )
-from avatar_pipeline.service.errors import handle
+from avatar_pipeline.service.error_responses import handle
 from avatar_pipeline.service.jobs.idempotency import Known, idempotent
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue

@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 from fastapi import Request
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from avatar_pipeline.core.errors import Forbidden, RequestError
+from avatar_pipeline.core.errors import ConsentRequired, InvalidInput
 from avatar_pipeline.service.context import kind_of
 from avatar_pipeline.service.http.access import is_loopback, open_to
 from avatar_pipeline.service.jobs.job import Declaration, now
@@ -128,7 +128,7 @@ async def heard(request: Request) -> None:
     """A dependency of the routes that accept jobs: the header's no is refused before a form is
     read, whatever is asked for.
 
-    Raises Forbidden for a no, RequestError for what is neither yes nor no.
+    Raises ConsentRequired for a no, InvalidInput for what is neither yes nor no.
     """
     if (
         request.method == "POST"
@@ -142,7 +142,7 @@ def declare(request: Request, settings: Settings, given: bool | str | None) -> N
     """To be called before a face is fetched or decoded. given: the field `consent`. `submit` stores
     with the job what is found here.
 
-    Raises Forbidden when the client says no, contradicts itself, or is silent where it has to
+    Raises ConsentRequired when the client says no, contradicts itself, or is silent where it has to
     speak.
     """
     header, field = _header(request), None if given is None else bool(given)
@@ -168,18 +168,18 @@ def _header(request: Request) -> bool | None:
         word.strip().lower() for line in request.headers.getlist(HEADER) for word in line.split(",")
     }
     if said - {"yes", "no"}:
-        raise RequestError(f"{HEADER}: must be yes or no.", field=HEADER)
+        raise InvalidInput(f"{HEADER}: must be yes or no.", field=HEADER)
     if len(said) > 1:
         raise _refused(HEADER, "it says both yes and no.")
     return None if not said else said == {"yes"}
 
 
-def _no(field: str) -> Forbidden:
+def _no(field: str) -> ConsentRequired:
     return _refused(field, "it says that somebody shown has not agreed.")
 
 
-def _refused(field: str, what: str) -> Forbidden:
-    return Forbidden(
+def _refused(field: str, what: str) -> ConsentRequired:
+    return ConsentRequired(
         f"{field}: {what} Nothing was fetched or kept. A face is used here only when everybody "
         f"shown has agreed to it: if so, {HOW}.",
         field=field,

@@ -17,8 +17,8 @@ from PIL import Image
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.errors import NotFound, ServiceError, Unavailable
 from avatar_pipeline.imaging.images import encode_png
+from avatar_pipeline.service.errors import NotFound, ServiceError, Unavailable
 from avatar_pipeline.service.gate import require_may_leave
 from avatar_pipeline.service.http.image_links import picture_path, signing_key
 from avatar_pipeline.service.jobs.job import Job

@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avatar_pipeline.core.errors import NotFound
+from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.jobs.job import PREVIEW, Job
 from avatar_pipeline.tasks.likeness import may_be_described, require_actor, require_person
 
@@ -34,7 +34,8 @@ def people_of(service: Service, job: Job) -> set[str]:
 
 
 def require_may_leave(service: Service, job: Job) -> None:
-    """Raise Forbidden unless everybody whom a job shows, or will show, consents today. Reads files.
+    """Raise ConsentRequired unless everybody whom a job shows, or will show, consents today. Reads
+    files.
 
     An actor who was drawn by the description alone is not shown, unless consent was revoked.
     """
@@ -50,7 +51,7 @@ def require_may_leave(service: Service, job: Job) -> None:
 
 def picture_file(service: Service, job_id: str, file: str) -> tuple[Job, Path]:
     """A picture of a job, its preview among them, that may leave now. Raises NotFound when it is
-    gone, Forbidden as `require_may_leave`.
+    gone, ConsentRequired as `require_may_leave`.
     """
     job = service.queue.jobs.get(job_id)
     path = service.queue.folder / job_id / ("" if file == PREVIEW else "outputs") / file

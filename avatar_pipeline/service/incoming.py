@@ -16,9 +16,10 @@ from fastapi import Request, UploadFile
 from PIL import Image
 
 from avatar_pipeline.core.digests import sha256_bytes
-from avatar_pipeline.core.errors import Forbidden, NotFound, RequestError
+from avatar_pipeline.core.errors import ConsentRequired, InvalidInput
 from avatar_pipeline.imaging.images import MAX_BYTES
 from avatar_pipeline.service.context import Service
+from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.gate import people_of, picture_file
 from avatar_pipeline.service.http.fetch import fetch_bytes
 from avatar_pipeline.service.http.image_links import check_signature
@@ -40,8 +41,8 @@ async def receive_image(
     """An uploaded picture, or the one at an http, https or data: address, as open_image gives it:
     upright, RGB, 8 bit.
 
-    field: of the request. name: of the task's file, where it has another. Raises RequestError
-    naming the field, Forbidden when it shows somebody whose consent does not hold.
+    field: of the request. name: of the task's file, where it has another. Raises InvalidInput
+    naming the field, ConsentRequired when it shows somebody whose consent does not hold.
     """
     data = await receive(
         service, request, given, field=field, name=name or field, limit=MAX_BYTES, accept=PICTURES
@@ -71,7 +72,7 @@ async def receive(
     elif (own := await asyncio.to_thread(_own_picture, service, given, field)) is not None:
         data, shown = own
         if len(data) > limit:
-            raise RequestError(
+            raise InvalidInput(
                 f"{field}: the file is longer than {limit >> 20} MiB.",
                 field=field,
                 code="too_large",
@@ -84,7 +85,7 @@ async def receive(
     shown |= await asyncio.to_thread(partial(service.people.shown_by, digest, now=True))
     try:
         await asyncio.to_thread(People(service.store, sorted(shown)).require)
-    except Forbidden:
+    except ConsentRequired:
         raise _not_consented(field) from None
     state = request.state
     state.sha256 = {**getattr(state, "sha256", {}), name: digest}
@@ -97,8 +98,8 @@ def _own_picture(service: Service, url: str, field: str) -> tuple[bytes, set[str
     this service's.
 
     Through the network it would be refused as a private address wherever the service listens on
-    one. Raises RequestError when the address has expired or the picture is gone, Forbidden when it
-    is not handed out any more.
+    one. Raises InvalidInput when the address has expired or the picture is gone, ConsentRequired
+    when it is not handed out any more.
     """
     try:
         parts = urlsplit(url)
@@ -115,18 +116,18 @@ def _own_picture(service: Service, url: str, field: str) -> tuple[bytes, set[str
     except NotFound as error:
         if error.code != "expired":
             return None
-        raise RequestError(f"{field}: {error}", field=field, code="expired") from None
+        raise InvalidInput(f"{field}: {error}", field=field, code="expired") from None
     try:
         job, path = picture_file(service, job_id, file)
     except NotFound as error:
-        raise RequestError(f"{field}: {error}", field=field, code="expired") from None
-    except Forbidden:
+        raise InvalidInput(f"{field}: {error}", field=field, code="expired") from None
+    except ConsentRequired:
         raise _not_consented(field) from None
     return path.read_bytes(), people_of(service, job)
 
 
-def _not_consented(field: str) -> Forbidden:
-    return Forbidden(
+def _not_consented(field: str) -> ConsentRequired:
+    return ConsentRequired(
         f"{field}: it shows a real person whose consent to this use does not hold today. Nothing "
         "was kept. Send another picture; the "
         "operator of this service can see and renew the consent: avatar-pipeline consent show.",

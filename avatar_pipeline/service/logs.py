@@ -25,7 +25,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from avatar_pipeline.core.json_log import VARIABLE
-from avatar_pipeline.service.errors import as_service_error, respond
+from avatar_pipeline.service.error_responses import as_service_error, respond
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from avatar_pipeline.core.errors import AvatarPipelineError
-from avatar_pipeline.service.errors import handle
+from avatar_pipeline.service.error_responses import handle
 from avatar_pipeline.service.http.access import Access, is_loopback, open_to
 from avatar_pipeline.service.http.body_limits import BodyLimits
 from avatar_pipeline.service.http.tokens import TokenError, Tokens, load

@@ -14,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from avatar_pipeline.service.consent import PARAMETER
 from avatar_pipeline.service.context import kind_of
-from avatar_pipeline.service.errors import (
+from avatar_pipeline.service.error_responses import (
     AgentError,
     BaseImageError,
     FaceAvatarError,

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from avatar_pipeline.core.errors import ModelError, ServiceError
+from avatar_pipeline.core.errors import AvatarPipelineError, ModelError
 from avatar_pipeline.core.home import dagster_home
 from avatar_pipeline.diffusion.overrides import preset_by_name
 
@@ -27,6 +27,12 @@ SECRET_BYTES = range(24, 64 + 1)  # of a key for webhooks, as standardwebhooks.c
 HOUR, DAY = 3600, 86_400  # in seconds
 YEARS = 10 * 366  # in days
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SettingsError(AvatarPipelineError):
+    """A setting of the service has no such name, or a value that it does not take."""
+
+    code = "bad_settings"
 
 
 class Settings(BaseModel):
@@ -220,7 +226,7 @@ def _check_port(address: str) -> None:
 def from_environment(**options: Any) -> Settings:
     """Settings of these options and, for what they leave open, of the environment.
 
-    Raises ServiceError for a variable that names no field, and for a value that a field does not
+    Raises SettingsError for a variable that names no field, and for a value that a field does not
     take.
     """
     found = {
@@ -230,7 +236,7 @@ def from_environment(**options: Any) -> Settings:
         variable for field, variable in found.items() if field not in Settings.model_fields
     ]:
         known = ", ".join(f"{PREFIX}{field.upper()}" for field in Settings.model_fields)
-        raise ServiceError(f"{unknown[0]} sets nothing. There are {known}.", code="bad_settings")
+        raise SettingsError(f"{unknown[0]} sets nothing. There are {known}.")
     try:
         return Settings(
             **{
@@ -243,9 +249,7 @@ def from_environment(**options: Any) -> Settings:
         name = str(first["loc"][0])
         place = found.get(name, f"--{name.replace('_', '-')}")
         reason = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise ServiceError(
-            f"{place}: {reason}. Correct it, or leave it out.", code="bad_settings"
-        ) from None
+        raise SettingsError(f"{place}: {reason}. Correct it, or leave it out.") from None
 
 
 def _value(text: str) -> Any:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avatar_pipeline.core.errors import RequestError
+from avatar_pipeline.core.errors import InvalidInput
 
 MOST = 3  # findings in one message
 LONGEST = 60  # characters of a value that is repeated
@@ -54,11 +54,11 @@ WORDS = {
 }
 
 
-def request_error(findings: Sequence[Mapping[str, Any]]) -> RequestError:
+def request_error(findings: Sequence[Mapping[str, Any]]) -> InvalidInput:
     """The findings of one request as one error; its field is that of the first."""
     said = list(dict.fromkeys(_say(finding) for finding in findings))
     more = f" And {len(said) - MOST} more." if len(said) > MOST else ""
-    return RequestError(
+    return InvalidInput(
         " ".join(said[:MOST]) + more, field=_field(findings[0]) if findings else None
     )
 

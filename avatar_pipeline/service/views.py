@@ -13,10 +13,11 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from avatar_pipeline.core.errors import AvatarPipelineError, NotFound
+from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.service.context import Service, finished_result, image_url
 from avatar_pipeline.service.dialects.registry import DIALECT_TASKS
-from avatar_pipeline.service.errors import as_service_error
+from avatar_pipeline.service.error_responses import as_service_error
+from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.jobs.job import PREVIEW, Job, State
 from avatar_pipeline.service.result_summary import Told, told
 
@@ -169,8 +170,8 @@ def _result(
     """The dialect's answer, the summary and the pictures' addresses of a completed job. Reads
     files.
 
-    Raises what `finished_result` does: Forbidden when consent does not hold any more, NotFound for
-    what was removed.
+    Raises what `finished_result` does: ConsentRequired when consent does not hold any more,
+    NotFound for what was removed.
     """
     try:
         result = finished_result(service, job)

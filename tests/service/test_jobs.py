@@ -23,7 +23,7 @@ import pytest
 import requests
 from PIL import Image
 
-from avatar_pipeline.core.errors import Unavailable
+from avatar_pipeline.service.errors import Unavailable
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.settings import Settings

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from avatar_pipeline.core.errors import RequestError, TooLarge
+from avatar_pipeline.core.errors import InvalidInput
+from avatar_pipeline.service.errors import TooLarge
 from avatar_pipeline.service.http import tokens
 from avatar_pipeline.service.http.body_limits import DEEPEST, MOST_VALUES, check_json
 from avatar_pipeline.service.http.rate_limits import Rates, client_of
@@ -25,7 +26,7 @@ def nested(depth: int, kind: type[list] | type[dict]) -> bytes:
 def test_json_has_at_most_twenty_levels(kind: type[list] | type[dict]) -> None:
     assert DEEPEST == 20
     check_json(nested(20, kind))
-    with pytest.raises(RequestError, match="more than 20 levels"):
+    with pytest.raises(InvalidInput, match="more than 20 levels"):
         check_json(nested(21, kind))
 
 
@@ -54,7 +55,7 @@ def test_json_has_at_most_twenty_thousand_values() -> None:
     ],
 )
 def test_json_that_readers_take_in_different_ways_is_refused(body: bytes, said: str) -> None:
-    with pytest.raises(RequestError, match=said):
+    with pytest.raises(InvalidInput, match=said):
         check_json(body)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import requests
 
-from avatar_pipeline.core.errors import Conflict, Unavailable
+from avatar_pipeline.service.errors import Conflict, Unavailable
 from avatar_pipeline.service.http.image_links import picture_path, signing_key
 from avatar_pipeline.service.http.tokens import new_token
 from avatar_pipeline.service.jobs.idempotency import Keys

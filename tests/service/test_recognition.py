@@ -23,7 +23,7 @@ from avatar_pipeline.actors import handed_out
 from avatar_pipeline.actors.consent.receipt import receipts
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes, sha256_file
-from avatar_pipeline.core.errors import Forbidden, StoreError
+from avatar_pipeline.core.errors import ConsentRequired, StoreError
 from avatar_pipeline.history.prune import prune
 from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.orchestration.definitions import defs
@@ -87,7 +87,7 @@ def test_without_an_actor_yaml_a_folder_is_a_persons(store: ActorStore, granted:
     (granted / "actor.yaml").unlink()
     (granted / "consent.yaml").unlink()
     assert PeopleIndex(store).shown_by(digest) == {NAME}
-    with pytest.raises(Forbidden):
+    with pytest.raises(ConsentRequired):
         People(store, [NAME]).require()
 
 
@@ -98,7 +98,7 @@ def test_a_person_who_is_called_synthetic_by_now_is_refused(
     People(store, [NAME]).require()
     text = (granted / "actor.yaml").read_text()
     (granted / "actor.yaml").write_text(text.replace("likeness: real", change))
-    with pytest.raises(Forbidden) as refused:
+    with pytest.raises(ConsentRequired) as refused:
         People(store, [NAME]).require()
     assert NAME not in str(refused.value)
 
@@ -159,7 +159,7 @@ def test_a_revocation_between_the_check_and_acceptance_leaves_nothing(
             check=People(store, [NAME]).require,
         )
 
-    with pytest.raises(Forbidden):
+    with pytest.raises(ConsentRequired):
         asyncio.run(submit())
     assert list(queue.folder.iterdir()) == [] and queue.jobs == {} and queue.waiting == []
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from avatar_pipeline.service.errors import DIALECTS
+from avatar_pipeline.service.error_responses import DIALECTS
 from benchmarks.service_fuzz import SERVER, fuzz
 from tests.service.conftest import Server, start_server
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.aliases import find_actor
-from avatar_pipeline.core.errors import ActorError, RequestError
+from avatar_pipeline.core.errors import ActorError, InvalidInput
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url
 from avatar_pipeline.service.jobs.job import Job
@@ -74,11 +74,11 @@ class Generate(BaseModel):
 async def prepare(
     service: Service, request: Request, input: Generate
 ) -> tuple[str, BaseModel, dict[str, bytes]]:
-    """Task, parameters and files of a request. Raises RequestError and Forbidden naming the
+    """Task, parameters and files of a request. Raises InvalidInput and ConsentRequired naming the
     field.
     """
     if pictures(input.n, input.views, input.expressions) > MOST_PICTURES:
-        raise RequestError(
+        raise InvalidInput(
             f"n: n x views x expressions is at most {MOST_PICTURES} pictures for one request.",
             field="n",
         )
@@ -104,8 +104,8 @@ async def prepare(
 def actor_meant(service: Service, name: str | None, prompt: str) -> str | None:
     """The actor that a request names in its field, or else in its prompt.
 
-    Raises RequestError for an unknown actor, and for an alias of two; Forbidden when its LoRA may
-    not draw for others.
+    Raises InvalidInput for an unknown actor, and for an alias of two; ConsentRequired when its LoRA
+    may not draw for others.
     """
     store = service.store
     if name is not None:
@@ -114,7 +114,7 @@ def actor_meant(service: Service, name: str | None, prompt: str) -> str | None:
         except ActorError:
             known = False
         if not known:
-            raise RequestError(
+            raise InvalidInput(
                 f"actor: there is no actor {name!r} here.", field="actor", code="unknown_actor"
             )
         found: str | None = name
@@ -122,7 +122,7 @@ def actor_meant(service: Service, name: str | None, prompt: str) -> str | None:
         try:
             found = find_actor(prompt, store)
         except ActorError as error:
-            raise RequestError(f"prompt: {error}", field="prompt", code="ambiguous_actor") from None
+            raise InvalidInput(f"prompt: {error}", field="prompt", code="ambiguous_actor") from None
     if found is not None and (store.has(found, "lora") or not may_be_described(found, store)):
         require_publishable(store.spec(found), store)
     return found

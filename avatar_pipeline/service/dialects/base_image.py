@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.core.errors import ActorError, RequestError
+from avatar_pipeline.core.errors import ActorError, InvalidInput
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.service.context import Service, ServiceDep, answer
 from avatar_pipeline.service.jobs.job import Job
@@ -143,14 +143,14 @@ async def generate_base_image(
 async def prepare(
     service: Service, request: Request, input: GenerateBaseImage
 ) -> tuple[str, make_base_image.Params, Mapping[str, bytes]]:
-    """Task, parameters and files of a request. Raises RequestError, and ActorError for an actor
+    """Task, parameters and files of a request. Raises InvalidInput, and ActorError for an actor
     that cannot be drawn from words.
     """
     missing = [
         name for name in ("actorName", "description") if not (getattr(input, name) or "").strip()
     ]
     if missing:
-        raise RequestError(
+        raise InvalidInput(
             f"Missing required fields: {', '.join(missing)}. Ensure that both actorName and "
             "description are given.",
             field=missing[0],
@@ -159,7 +159,7 @@ async def prepare(
     try:
         await run_in_threadpool(make_base_image.check_request, service.store, name, description)
     except ActorError as error:
-        raise RequestError(str(error)) from None
+        raise InvalidInput(str(error)) from None
     params = make_base_image.Params(
         actor=name,
         description=description,

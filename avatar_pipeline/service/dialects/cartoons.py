@@ -16,8 +16,8 @@ from pydantic import BaseModel
 import avatar_pipeline
 from avatar_pipeline.cartoons.attributes import Size
 from avatar_pipeline.cartoons.signed import Cartoon, Renderer, credited_cartoon
-from avatar_pipeline.core.errors import Unavailable
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
+from avatar_pipeline.service.errors import Unavailable
 
 router = APIRouter(tags=["Avatar Generation API"])
 

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from avatar_pipeline.core.errors import NotFound
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.imaging.images import resize_to_fit
@@ -27,6 +26,7 @@ from avatar_pipeline.service.context import (
     png_input,
     submit,
 )
+from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.incoming import receive_image
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.tasks import draw
@@ -250,7 +250,7 @@ async def prepare(
     service: Service, request: Request, input: GetImageToImage
 ) -> tuple[str, draw.Params, Mapping[str, bytes]]:
     """Task, parameters and files of a request; the reference picture is fetched here. Raises
-    RequestError, Forbidden without consent.
+    InvalidInput, ConsentRequired without consent.
     """
     declare(request, service.settings, input.consent)
     preset = PRESETS[service.settings.preset]

@@ -11,12 +11,13 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.core.errors import NotFound, RequestError
+from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.diffusion.identity import LARGEST_WEIGHT
 from avatar_pipeline.diffusion.presets import Preset, get_preset
 from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
+from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.http.forms import body_schema, read_body
 from avatar_pipeline.service.incoming import receive_image
 from avatar_pipeline.service.jobs.job import Job
@@ -78,8 +79,8 @@ async def prepare(
     input: FaceMigration,
     uploads: Mapping[str, UploadFile] | None = None,
 ) -> tuple[str, BaseModel, dict[str, bytes]]:
-    """Task, parameters and files of a request. Raises RequestError, NotFound for the model,
-    Forbidden without consent, naming the field.
+    """Task, parameters and files of a request. Raises InvalidInput, NotFound for the model,
+    ConsentRequired without consent, naming the field.
     """
     if input.model not in (MODEL, service.settings.preset):
         raise NotFound(
@@ -90,13 +91,13 @@ async def prepare(
     size = SIZE.fullmatch(input.size)
     width, height = (int(size[1]), int(size[2])) if size else (0, 0)
     if not (SMALLEST <= width <= LARGEST and SMALLEST <= height <= LARGEST):
-        raise RequestError(
+        raise InvalidInput(
             f"size: {input.size!r} is not WxH with {SMALLEST} to {LARGEST} pixels each, such as "
             "1024x1024.",
             field="size",
         )
     if input.id_timestep_start >= input.num_inference_steps:
-        raise RequestError(
+        raise InvalidInput(
             f"id_timestep_start: {input.id_timestep_start} is beyond the last of "
             f"{input.num_inference_steps} steps, and the face would "
             f"never enter. Give 0 to {input.num_inference_steps - 1}.",
@@ -105,7 +106,7 @@ async def prepare(
     declare(request, service.settings, input.consent)
     given = (uploads or {}).get("image") or input.image
     if not given:
-        raise RequestError(
+        raise InvalidInput(
             "image: it is missing. Send the picture with the face as a file.", field="image"
         )
     image = await receive_image(service, request, given, field="image", name="face")

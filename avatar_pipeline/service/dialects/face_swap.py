@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.core.errors import RequestError
+from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.face_swap.video import VideoLimits
 from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
@@ -60,8 +60,8 @@ async def prepare(
     input: FaceSwap,
     uploads: Mapping[str, UploadFile] | None = None,
 ) -> tuple[str, BaseModel, dict[str, bytes]]:
-    """Task, parameters and files of a request. Raises RequestError, or Forbidden without consent,
-    naming the field.
+    """Task, parameters and files of a request. Raises InvalidInput, or ConsentRequired without
+    consent, naming the field.
     """
     given = uploads or {}
     wanted = {
@@ -70,14 +70,14 @@ async def prepare(
         if name in given or getattr(input, name)
     }
     if "source_face" not in wanted:
-        raise RequestError(
+        raise InvalidInput(
             "source_face: it is missing. Give a picture's address, or a file in a form.",
             field="source_face",
         )
     if {"target", "target_video"} <= wanted:
-        raise RequestError("target: give either target or target_video, not both.", field="target")
+        raise InvalidInput("target: give either target or target_video, not both.", field="target")
     if input.output_format == "mp4" and "target_video" not in wanted:
-        raise RequestError(
+        raise InvalidInput(
             "output_format: mp4 needs a target_video. Ask for jpg or png.", field="output_format"
         )
     declare(request, service.settings, input.consent)

@@ -26,8 +26,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from avatar_pipeline.core.errors import ServiceError, TooMany, Unauthorized
-from avatar_pipeline.service.errors import status_error
+from avatar_pipeline.service.errors import ServiceError, TooMany, Unauthorized, status_error
 from avatar_pipeline.service.http.early_response import refuse
 from avatar_pipeline.service.http.rate_limits import Rates, client_of
 from avatar_pipeline.service.http.tokens import Tokens

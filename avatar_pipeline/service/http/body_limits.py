@@ -25,8 +25,8 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from avatar_pipeline.core.errors import RequestError, ServiceError, TooLarge, Unavailable
-from avatar_pipeline.service.errors import status_error
+from avatar_pipeline.core.errors import InvalidInput
+from avatar_pipeline.service.errors import ServiceError, TooLarge, Unavailable, status_error
 from avatar_pipeline.service.http.early_response import refuse
 from avatar_pipeline.service.settings import Settings
 
@@ -76,7 +76,7 @@ class BodyLimits:
                 if data:
                     check_json(data)
                 receive = _replay(data, receive)
-        except ServiceError as error:
+        except (ServiceError, InvalidInput) as error:
             await refuse(scope, receive, send, error, complete=body.complete)
             return
         except _Gone:
@@ -160,7 +160,7 @@ class _Body:
 
 
 def check_json(body: bytes) -> None:
-    """Raises RequestError for JSON that is none, or that nothing here should have to walk
+    """Raises InvalidInput for JSON that is none, or that nothing here should have to walk
     through.
     """
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES:
@@ -170,22 +170,22 @@ def check_json(body: bytes) -> None:
     except RecursionError:
         raise _too_deep() from None
     except json.JSONDecodeError as error:
-        raise RequestError(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+        raise InvalidInput(f"The body is not valid JSON: {error}.", code="invalid_json") from None
     except ValueError as error:  # not UTF-8, a number of more than 4300 digits, NaN
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise RequestError(f"The body is not valid JSON: {reason}.", code="invalid_json") from None
+        raise InvalidInput(f"The body is not valid JSON: {reason}.", code="invalid_json") from None
     for part, depth in _walk(value):
         if depth > DEEPEST:
             raise _too_deep()
         if isinstance(part, float) and not math.isfinite(part):
-            raise RequestError(
+            raise InvalidInput(
                 "The body is not valid JSON: a number is too large.", code="invalid_json"
             )
         if isinstance(part, str) and not part.isascii():
             try:
                 part.encode()
             except UnicodeEncodeError:
-                raise RequestError(
+                raise InvalidInput(
                     "The body is not valid JSON: a text holds half a character.",
                     code="invalid_json",
                 ) from None
@@ -210,7 +210,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise RequestError(
+        raise InvalidInput(
             "The JSON body gives a field twice. Give each once.", code="invalid_json"
         )
     return found
@@ -220,8 +220,8 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
-def _too_deep() -> RequestError:
-    return RequestError(
+def _too_deep() -> InvalidInput:
+    return InvalidInput(
         f"The JSON body is nested more than {DEEPEST} levels deep.", code="invalid_json"
     )
 

@@ -41,7 +41,7 @@ from ssrfguard import Policy, SSRFGuardError
 from ssrfguard.httpx import AsyncClient, AsyncSafeTransport
 
 import avatar_pipeline
-from avatar_pipeline.core.errors import RequestError
+from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.service.settings import Settings
 
 REDIRECTS = 3
@@ -60,7 +60,7 @@ async def fetch_bytes(
     """What an http, https or data: address gives, at most `limit` bytes.
 
     accept: the media types to ask for, as in the header of that name; what comes is not compared
-    with it, its content decides. Raises RequestError naming the field.
+    with it, its content decides. Raises InvalidInput naming the field.
     """
     if url[:5].lower() == "data:":
         return _data_url(url, field, limit)
@@ -77,7 +77,7 @@ async def post_json(
     """POST JSON to a client's address, under the same protection; the status that it answers.
     Redirects are not followed.
 
-    Raises RequestError when the address is refused, cannot be reached, or does not answer within
+    Raises InvalidInput when the address is refused, cannot be reached, or does not answer within
     `fetch_seconds`.
     """
     sent = {**headers, "Content-Type": "application/json"}
@@ -93,7 +93,7 @@ async def post_json(
 
 def check_url(url: str, *, field: str, settings: Settings) -> None:
     """What can be said of an address without looking its name up: for addresses that are used
-    later. Raises RequestError.
+    later. Raises InvalidInput.
     """
     try:
         _policy(settings.allow_private_hosts, settings.fetch_ports).check_url(url)
@@ -119,7 +119,7 @@ async def _get(url: str, field: str, settings: Settings, limit: int, accept: str
             async for chunk in response.aiter_raw():
                 data += chunk
                 if len(data) > limit:
-                    raise RequestError(
+                    raise InvalidInput(
                         f"{field}: what {_host(url)} sends is longer than {limit >> 20} MiB.",
                         field=field,
                         code="too_large",
@@ -206,7 +206,7 @@ async def _slot() -> AsyncIterator[None]:
 def _data_url(url: str, field: str, limit: int) -> bytes:
     head, comma, content = url.partition(",")
     if not comma:
-        raise RequestError(
+        raise InvalidInput(
             f"{field}: a data: address has a comma before its content.",
             field=field,
             code="invalid_url",
@@ -218,7 +218,7 @@ def _data_url(url: str, field: str, limit: int) -> bytes:
         try:
             data = base64.b64decode(b"".join(data.split()), validate=True)
         except binascii.Error:
-            raise RequestError(
+            raise InvalidInput(
                 f"{field}: the data: address is not valid base64.", field=field, code="invalid_url"
             ) from None
     if len(data) > limit:
@@ -226,22 +226,22 @@ def _data_url(url: str, field: str, limit: int) -> bytes:
     return data
 
 
-def _too_long(field: str, limit: int) -> RequestError:
-    return RequestError(
+def _too_long(field: str, limit: int) -> InvalidInput:
+    return InvalidInput(
         f"{field}: the data: address holds more than {limit >> 20} MiB.",
         field=field,
         code="too_large",
     )
 
 
-def _refused(field: str, url: str, settings: Settings, error: Exception) -> RequestError:
+def _refused(field: str, url: str, settings: Settings, error: Exception) -> InvalidInput:
     log.info("%s: %s is not fetched: %s", field, _host(url), getattr(error, "reason", error))
     ports = (
         ""
         if settings.allow_private_hosts
         else f", ports {', '.join(map(str, settings.fetch_ports))}"
     )
-    return RequestError(
+    return InvalidInput(
         f"{field}: {_host(url)} is not fetched. It must be an http or https address (or data:) of "
         "a host that has public addresses "
         f"only{ports}, without a user name.",
@@ -250,8 +250,8 @@ def _refused(field: str, url: str, settings: Settings, error: Exception) -> Requ
     )
 
 
-def _failed(field: str, url: str, reason: str) -> RequestError:
-    return RequestError(
+def _failed(field: str, url: str, reason: str) -> InvalidInput:
+    return InvalidInput(
         f"{field}: {_host(url)} could not be fetched: {reason}. Check the address, or send the "
         "file itself.",
         field=field,

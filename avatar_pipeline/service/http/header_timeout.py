@@ -8,7 +8,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from avatar_pipeline.service.errors import respond, status_error
+from avatar_pipeline.service.error_responses import respond
+from avatar_pipeline.service.errors import status_error
 from avatar_pipeline.service.settings import Settings
 
 HEAD_SECONDS = 15.0  # for the first line and the headers

@@ -15,7 +15,7 @@ import secrets
 import time
 from pathlib import Path
 
-from avatar_pipeline.core.errors import NotFound
+from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.http.private_files import write_private
 
 KEY = "signing.key"

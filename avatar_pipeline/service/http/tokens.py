@@ -23,7 +23,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from avatar_pipeline.core.errors import AvatarPipelineError, Unavailable
+from avatar_pipeline.core.errors import AvatarPipelineError
+from avatar_pipeline.service.errors import Unavailable
 from avatar_pipeline.service.http.private_files import write_private
 
 FILE = "tokens.json"

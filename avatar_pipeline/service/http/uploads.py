@@ -15,27 +15,27 @@ from functools import partial
 from fastapi import UploadFile
 from PIL import Image
 
-from avatar_pipeline.core.errors import PhotoError, RequestError
+from avatar_pipeline.core.errors import InvalidInput, PhotoError
 from avatar_pipeline.imaging.images import open_image
 
 _DECODERS = ThreadPoolExecutor(2, thread_name_prefix="decoding")
 
 
 async def read_file(upload: UploadFile, *, field: str, limit: int) -> bytes:
-    """An upload's bytes. Raises RequestError naming the field when there are more than `limit`."""
+    """An upload's bytes. Raises InvalidInput naming the field when there are more than `limit`."""
     data = await upload.read(limit + 1)
     if len(data) > limit:
-        raise RequestError(
+        raise InvalidInput(
             f"{field}: the file is longer than {limit >> 20} MiB.", field=field, code="too_large"
         )
     return data
 
 
 async def decode(data: bytes, *, field: str) -> Image.Image:
-    """open_image, without holding up other requests. Raises RequestError naming the field."""
+    """open_image, without holding up other requests. Raises InvalidInput naming the field."""
     try:
         return await asyncio.get_running_loop().run_in_executor(
             _DECODERS, partial(open_image, data, name=field)
         )
     except PhotoError as error:
-        raise RequestError(str(error), field=field, code="invalid_image") from None
+        raise InvalidInput(str(error), field=field, code="invalid_image") from None

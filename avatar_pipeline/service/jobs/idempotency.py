@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Header, Request
 from starlette.datastructures import UploadFile
 
-from avatar_pipeline.core.errors import Conflict, RequestError
+from avatar_pipeline.core.errors import InvalidInput
+from avatar_pipeline.service.errors import Conflict
 from avatar_pipeline.service.http.forms import MOST_PARTS
 from avatar_pipeline.service.jobs.job import Job, now
 
@@ -107,7 +108,7 @@ async def idempotent(
     request.state.
 
     Raises Known for a request that has been answered, Conflict while that is waited for,
-    RequestError for another payload.
+    InvalidInput for another payload.
     """
     if key is None or request.method != "POST":
         yield
@@ -115,7 +116,7 @@ async def idempotent(
     queue: JobQueue = request.app.state.service.queue
     name = key.strip().removeprefix('"').removesuffix('"')
     if not name or len(name) > LONGEST or not name.isprintable():
-        raise RequestError(
+        raise InvalidInput(
             f"Idempotency-Key: give 1 to {LONGEST} printable characters.", field="Idempotency-Key"
         )
     payload = await _sha256(request)
@@ -127,7 +128,7 @@ async def idempotent(
     if job is not None:
         request.state.answer_headers["Idempotent-Replayed"] = "true"
         if job.payload_sha256 != payload:
-            raise RequestError(
+            raise InvalidInput(
                 "Idempotency-Key: this key was used before, with another payload. Draw a new key "
                 "for a new request.",
                 field="Idempotency-Key",

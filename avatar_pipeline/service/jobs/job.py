@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from upath import UPath
 
 from avatar_pipeline.actors.files import sync_folder, unwritable, write_atomic
-from avatar_pipeline.core.errors import ServiceError, StoreError
+from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.service.errors import ServiceError
 from avatar_pipeline.tasks.folder import read_result, write_inputs
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]

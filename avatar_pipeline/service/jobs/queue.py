@@ -20,9 +20,9 @@ from typing import Any
 import anyio.to_thread
 from pydantic import BaseModel
 
-from avatar_pipeline.core.errors import NotFound, StoreError, Unavailable
+from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.core.os_errors import is_full
-from avatar_pipeline.service.errors import storage_error
+from avatar_pipeline.service.errors import NotFound, Unavailable, storage_error
 from avatar_pipeline.service.jobs import job as jobs
 from avatar_pipeline.service.jobs.expiry import expire_jobs
 from avatar_pipeline.service.jobs.idempotency import Keys

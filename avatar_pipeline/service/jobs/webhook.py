@@ -18,7 +18,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from avatar_pipeline.core.errors import ServiceError
+from avatar_pipeline.core.errors import ConsentRequired, InvalidInput
+from avatar_pipeline.service.errors import ServiceError
 from avatar_pipeline.service.http.fetch import post_json
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
@@ -54,7 +55,7 @@ async def deliver(queue: JobQueue, job: Job, render: Callable[[], Awaitable[byte
             body = await render()
             status = await post_json(delivery.url, body, signed(key, job.id, body), queue.settings)
             problem = None if 200 <= status < 300 else f"it answers {status}"
-        except ServiceError as error:
+        except (ServiceError, InvalidInput, ConsentRequired) as error:
             problem = str(error)
         except Exception:  # of what the body is made from: a disk that is away comes back
             log.exception("The body for the webhook of job %s", job.id)

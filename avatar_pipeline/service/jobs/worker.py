@@ -265,9 +265,12 @@ def _end_runs(instance: Any, run_ids: list[str]) -> None:
 
 
 def _reason(result: Any, run_id: str) -> dict[str, Any]:
-    """Code, words, status and field of what failed; nothing of this machine's folders and code."""
+    """Return code, message, status and field of what failed; nothing of this machine's folders and
+    code.
+    """
     from avatar_pipeline.orchestration.failures import step_fault
     from avatar_pipeline.orchestration.logging.console import step_error
+    from avatar_pipeline.service.errors import STORAGE_FULL, status_of
 
     failed = [event for event in result.all_events if event.is_step_failure]
     fault = step_fault(failed[0]) if failed else None
@@ -286,7 +289,8 @@ def _reason(result: Any, run_id: str) -> dict[str, Any]:
             else "its operator finds why in Dagster"
         )
         message = f"The service could not store or read a file: {what} (run {run_id})."
-    return {"code": fault.code, "message": message, "status": fault.status, "field": fault.field}
+    status = STORAGE_FULL if fault.code == "storage_full" else status_of(fault.kind)
+    return {"code": fault.code, "message": message, "status": status, "field": fault.field}
 
 
 def _unforeseen(run_id: str) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from avatar_pipeline.core.errors import Conflict, NotFound, RequestError
+from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.service.context import Service, ServiceDep, owner_of, submit
 from avatar_pipeline.service.dialects.registry import DIALECT_TASKS
+from avatar_pipeline.service.errors import Conflict, NotFound
 from avatar_pipeline.service.http.fetch import check_url
 from avatar_pipeline.service.jobs.events import changes
 from avatar_pipeline.service.jobs.job import Job
@@ -171,7 +172,7 @@ def _sees(request: Request, job: Job) -> bool:
 
 def _check_webhook(url: str, settings: Settings) -> None:
     if settings.webhook_secret is None:
-        raise RequestError(
+        raise InvalidInput(
             "webhook: this service has no secret to sign with. Its operator sets "
             "AVATAR_SERVICE_WEBHOOK_SECRET; without one, ask "
             "GET /jobs/{id} or listen to its events.",

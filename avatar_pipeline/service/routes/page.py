@@ -16,11 +16,12 @@ from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
 from avatar_pipeline.actors.name import ActorName
-from avatar_pipeline.core.errors import ActorError, NotFound
+from avatar_pipeline.core.errors import ActorError
 from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.service.api_page import render_api_page
 from avatar_pipeline.service.consent import policy
 from avatar_pipeline.service.context import Service, ServiceDep
+from avatar_pipeline.service.errors import NotFound
 
 PAGES = Path(__file__).parents[1] / "pages"
 STATIC = ("app.js", "api.js", "cartoon.js", "dom.js", "result.js", "style.css", "icon.svg")
