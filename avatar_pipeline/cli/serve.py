@@ -44,7 +44,7 @@ def serve(
     from avatar_pipeline.runpod.endpoint import endpoint_from_environment
     from avatar_pipeline.service.app import create_app
     from avatar_pipeline.service.http.header_timeout import uvicorn_options
-    from avatar_pipeline.service.logs import log_config
+    from avatar_pipeline.service.middleware.access_log import log_config
     from avatar_pipeline.service.server import Server
     from avatar_pipeline.service.settings import SettingsError, from_environment
 

@@ -12,38 +12,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import avatar_pipeline
 from avatar_pipeline.core.errors import AvatarPipelineError
-from avatar_pipeline.service.consent import heard, policy_in_words
+from avatar_pipeline.service.consent import policy_in_words, refuse_denial
 from avatar_pipeline.service.context import Accepted, Service
-from avatar_pipeline.service.dialects import (
-    agent,
-    base_image,
-    cartoons,
-    face_avatar,
-    face_migration,
-    face_swap,
-)
+from avatar_pipeline.service.dialects import cartoons, registry
 from avatar_pipeline.service.error_responses import handle
 from avatar_pipeline.service.jobs.idempotency import Known, idempotent
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.jobs.webhook import deliver
-from avatar_pipeline.service.middleware import guard
+from avatar_pipeline.service.middleware.stack import guard
 from avatar_pipeline.service.routes import images, jobs, page
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.service.views import accepted, replayed, request_at, view
 
 log = logging.getLogger(__name__)
-
-# These accept jobs: an Idempotency-Key counts, and X-Consent.
-ROUTERS = (
-    agent.router,
-    face_swap.router,
-    face_migration.router,
-    base_image.router,
-    face_avatar.router,
-    jobs.router,
-)
-PLAIN = (cartoons.router, images.router, page.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -83,10 +65,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(Accepted, _accepted)
     app.add_exception_handler(Known, _known)
     app.add_middleware(AnswerHeaders)
-    for router in ROUTERS:
-        app.include_router(router, dependencies=[Depends(heard), Depends(idempotent)])
-    for router in PLAIN:
-        app.include_router(router)
+    # What makes jobs: X-Consent counts, and an Idempotency-Key.
+    makes_jobs = [Depends(_refuse_denial), Depends(idempotent)]
+    for dialect in registry.DIALECTS:
+        app.include_router(dialect.router, dependencies=makes_jobs if dialect.job else None)
+    app.include_router(jobs.create_router(), dependencies=makes_jobs)
+    app.include_router(images.router)
+    app.include_router(page.router)
     guard(app, settings)
     return app
 
@@ -110,6 +95,13 @@ class AnswerHeaders:
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
+
+
+async def _refuse_denial(request: Request) -> None:
+    """Refuse a request for a job whose header X-Consent says no; not a question about a job."""
+    path = request.url.path
+    if request.method == "POST" and (registry.job_kind(path) is not None or path == "/jobs"):
+        refuse_denial(request)
 
 
 async def _accepted(request: Request, error: Exception) -> Response:

@@ -22,8 +22,7 @@ from fastapi import Request
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from avatar_pipeline.core.errors import ConsentRequired, InvalidInput
-from avatar_pipeline.service.context import kind_of
-from avatar_pipeline.service.http.access import is_loopback, open_to
+from avatar_pipeline.service.http.exposure import is_loopback, open_to
 from avatar_pipeline.service.jobs.job import Declaration, now
 from avatar_pipeline.service.settings import Settings
 
@@ -124,17 +123,12 @@ def policy_in_words(settings: Settings) -> str:
     )
 
 
-async def heard(request: Request) -> None:
-    """A dependency of the routes that accept jobs: the header's no is refused before a form is
-    read, whatever is asked for.
+def refuse_denial(request: Request) -> None:
+    """Refuse a request whose header says no: before a form is read, whatever is asked for.
 
     Raises ConsentRequired for a no, InvalidInput for what is neither yes nor no.
     """
-    if (
-        request.method == "POST"
-        and (kind_of(request.url.path) or request.url.path == "/jobs")
-        and _header(request) is False
-    ):
+    if _header(request) is False:
         raise _no(HEADER)
 
 

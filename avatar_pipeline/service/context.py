@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import anyio.to_thread
 from fastapi import Depends, Request
@@ -27,16 +27,15 @@ from avatar_pipeline.service.people import PeopleIndex
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.tasks.likeness import People
 
-# By path, below / and /api: which of DIALECT_TASKS it is (routes/jobs.py), for jobs that are looked
-# at through the job resource.
-KINDS = {
-    "/generate": "generate",
-    "/avatar": "generate",
-    "/faceswap": "faceswap",
-    "/getImageToImage": "face-avatar",
-    "/generate-base-image": "base-image",
-    "/v1/images/face-migration": "face-migration",
-}
+
+class TaskCall(NamedTuple):
+    """What a request becomes: work for the worker. task: its name in tasks/. files: its inputs by
+    file name.
+    """
+
+    task: str
+    params: BaseModel
+    files: Mapping[str, bytes]
 
 
 @dataclass
@@ -85,19 +84,17 @@ class Accepted(Exception):
 async def submit(
     service: Service,
     request: Request,
-    task: str,
-    params: BaseModel,
-    files: Mapping[str, bytes] | None = None,
+    kind: str,
+    call: TaskCall,
     *,
-    kind: str | None = None,
     awaited: bool = False,
     webhook: str | None = None,
 ) -> Job:
     """Accept a job for a request, or find the one that an earlier request with the same
     Idempotency-Key made.
 
-    kind: of DIALECT_TASKS, whose `render` says the result; the path's when None. awaited: whether
-    the request will wait for it. Raises Unavailable when the queue is full, and ServiceError when
+    kind: the name of the JobKind whose `render` gives the result. awaited: whether the request will
+    wait for it. Raises Unavailable when the queue is full, and ServiceError when
     the disk is.
     """
     if (known := getattr(request.state, "replayed", None)) is not None:
@@ -105,11 +102,9 @@ async def submit(
     people = getattr(request.state, "people", [])
     key, payload = getattr(request.state, "idempotency", (None, None))
     return await service.queue.submit(
-        task,
-        params,
-        files,
+        *call,
         webhook=webhook,
-        kind=kind or kind_of(request.url.path),
+        kind=kind,
         owner=owner_of(request),
         base_url=str(request.base_url),
         awaited=awaited,
@@ -123,14 +118,10 @@ async def submit(
 
 
 async def answer(
-    service: Service,
-    request: Request,
-    task: str,
-    params: BaseModel,
-    files: Mapping[str, bytes] | None = None,
+    service: Service, request: Request, kind: str, call: TaskCall
 ) -> tuple[Job, dict[str, Any]]:
-    """Do a task now: queue it, wait, and return the job with its result (facts, seeds, made_from,
-    warnings).
+    """Have a task done now: queue it, wait, and return the job with its result (facts, seeds,
+    made_from, warnings).
 
     A client that goes away takes its job with it, unless it sent an Idempotency-Key: then it may
     come back for the answer. Raises Accepted for `Prefer: respond-async`, after its `wait` seconds;
@@ -142,7 +133,7 @@ async def answer(
     seconds = min(
         float(preferred.get("wait", 0.0 if is_async else math.inf)), service.settings.wait_seconds
     )
-    job = await submit(service, request, task, params, files, awaited=not is_async)
+    job = await submit(service, request, kind, call, awaited=not is_async)
     if seconds:
         job = await _wait(
             service, request, job, seconds, kept=is_async or job.idempotency_key is not None
@@ -190,11 +181,6 @@ def preferences(request: Request) -> dict[str, str]:
         if name == "respond-async" or (name == "wait" and value.isascii() and value.isdigit()):
             found.setdefault(name, value[:6])
     return found
-
-
-def kind_of(path: str) -> str:
-    """Which of DIALECT_TASKS a path asks for."""
-    return KINDS.get(path.removeprefix("/api"), KINDS.get(path, ""))
 
 
 def finished_result(service: Service, job: Job) -> dict[str, Any]:

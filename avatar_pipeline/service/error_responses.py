@@ -1,24 +1,19 @@
-"""Which dialect a path speaks, and how each says that something went wrong.
-
-One error body for all is impossible: `error` is a text in some dialects and an object in others. So
-there is one exception tree (errors.py) and one model of an error for each dialect; openapi.py
-documents the same models.
-"""
+"""Errors as answers: any exception with a status, in the form of the dialect that was spoken."""
 
 from __future__ import annotations
 
 import logging
-from typing import Literal
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from avatar_pipeline.core.errors import AvatarPipelineError, CredentialsError, StoreError
 from avatar_pipeline.core.os_errors import is_full
+from avatar_pipeline.service.dialects import registry
+from avatar_pipeline.service.error_form import error_response
 from avatar_pipeline.service.errors import (
     RETRY_STORAGE,
     ServiceError,
@@ -29,121 +24,9 @@ from avatar_pipeline.service.errors import (
 from avatar_pipeline.service.validation import request_error
 
 
-class AgentError(BaseModel):
-    """Image / Avatar Agent API, and Avatar Generation API, whose document knows no errors."""
-
-    error: str = Field(description="code, for programs", examples=["generation_failed"])
-    message: str = Field(
-        description="in words",
-        examples=["Face detection failed — image does not contain a detectable face."],
-    )
-
-
-class FaceAvatarFault(BaseModel):
-    """What error_data holds."""
-
-    code: str = Field(examples=["invalid_request"])
-    field: str | None = Field(examples=["width"])
-
-
-class FaceAvatarError(BaseModel):
-    """Face Avatar API: the fields of its answers, with status FAILED."""
-
-    status: Literal["FAILED"] = "FAILED"
-    error: str = Field(description="in words", examples=["width: must be at least 256; given: 64."])
-    error_data: FaceAvatarFault
-    output: list[str] = Field(default=[], max_length=0)
-
-
-class BaseImageError(BaseModel):
-    """Base Image Generation API; its client looks at nothing else, not even at the HTTP status."""
-
-    status: Literal["FAILED"] = "FAILED"
-    error: str = Field(description="in words", examples=["description is missing."])
-
-
-class OpenAIFault(BaseModel):
-    """What error holds."""
-
-    message: str = Field(examples=["size: must be WIDTHxHEIGHT."])
-    type: Literal["invalid_request_error", "server_error"]
-    param: str | None = Field(examples=["size"])
-    code: str = Field(examples=["invalid_request"])
-
-
-class OpenAIError(BaseModel):
-    """Face migration: as OpenAI-compatible services answer."""
-
-    error: OpenAIFault
-
-
-class Problem(BaseModel):
-    """Our own routes: problem details of RFC 9457, application/problem+json."""
-
-    type: Literal["about:blank"] = "about:blank"
-    title: str = Field(description="code, for programs", examples=["not_found"])
-    status: int = Field(examples=[404])
-    detail: str = Field(description="in words", examples=["There is no such job."])
-    field: str | None = Field(default=None, description="of the request, where one is at fault")
-
-
-# By the beginning of the path; the longest that fits counts. All other paths answer with a Problem.
-DIALECTS: dict[str, type[BaseModel]] = {
-    "/generate": AgentError,
-    "/avatar": AgentError,
-    "/faceswap": AgentError,
-    "/api/generate": AgentError,
-    "/api/avatar": AgentError,
-    "/api/faceswap": AgentError,
-    "/api/images": AgentError,
-    "/generate-image": AgentError,
-    "/api/generate-image": AgentError,
-    "/health": AgentError,
-    "/getImageToImage": FaceAvatarError,
-    "/getImage": FaceAvatarError,
-    "/api/generate-base-image": BaseImageError,
-    "/v1": OpenAIError,
-}
-
-RETRY = 60  # seconds, for a 503 that does not know better, such as a model that is not there
-
-
-def dialect_of(path: str) -> type[BaseModel]:
-    """The model of errors of a path."""
-    fitting = [start for start in DIALECTS if path == start or path.startswith(f"{start}/")]
-    return DIALECTS[max(fitting, key=len)] if fitting else Problem
-
-
-def error_body(model: type[BaseModel], error: ServiceError) -> BaseModel:
-    """An error in the form of a dialect."""
-    text, code = str(error), error.code
-    if model is AgentError:
-        return AgentError(error=code, message=text)
-    if model is FaceAvatarError:
-        return FaceAvatarError(error=text, error_data=FaceAvatarFault(code=code, field=error.field))
-    if model is BaseImageError:
-        return BaseImageError(error=text)
-    if model is OpenAIError:
-        kind: Literal["invalid_request_error", "server_error"] = (
-            "invalid_request_error" if error.status < 500 else "server_error"
-        )
-        return OpenAIError(error=OpenAIFault(message=text, type=kind, param=error.field, code=code))
-    return Problem(title=code, status=error.status, detail=text, field=error.field)
-
-
 def respond(path: str, error: ServiceError) -> JSONResponse:
-    """The answer to a request for `path` that ends in `error`, in that path's dialect."""
-    model = dialect_of(path)
-    body = error_body(model, error).model_dump()
-    retry = error.retry_after if error.retry_after is not None or error.status != 503 else RETRY
-    headers = {"Retry-After": str(retry)} if retry is not None else {}
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if model is not Problem:
-        return JSONResponse(body, error.status, headers, "application/json")
-    if error.field is None:
-        del body["field"]
-    return JSONResponse(body, error.status, headers, "application/problem+json")
+    """Return the answer to a request for `path` that ends in `error`, in that path's dialect."""
+    return error_response(registry.error_form(path), error)
 
 
 def as_service_error(error: Exception) -> ServiceError:

@@ -129,8 +129,8 @@ def _own_picture(service: Service, url: str, field: str) -> tuple[bytes, set[str
 def _not_consented(field: str) -> ConsentRequired:
     return ConsentRequired(
         f"{field}: it shows a real person whose consent to this use does not hold today. Nothing "
-        "was kept. Send another picture; the "
-        "operator of this service can see and renew the consent: avatar-pipeline consent show.",
+        "was kept. Send another picture; the operator of this service can see and renew the "
+        "consent: avatar-pipeline consent show.",
         field=field,
         code="no_consent",
     )

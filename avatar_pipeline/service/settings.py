@@ -50,8 +50,8 @@ class Settings(BaseModel):
     analyzer: Literal["dlib", "insightface"] = "dlib"
     public_url: str | None = Field(
         None,
-        description="how clients reach the service, such as https://image-agent.hfu.edu; "
-        "None: as they asked",
+        description="how clients reach the service, such as https://image-agent.hfu.edu; None: as "
+        "they asked",
     )
     queue_limit: int = Field(
         32, ge=1, description="jobs that may wait; more are answered 503 with Retry-After"
@@ -98,7 +98,7 @@ class Settings(BaseModel):
         "three times in all",
     )
 
-    # fetching what addresses in requests name (fetching.py)
+    # fetching what addresses in requests name (http/fetch.py)
     allow_private_hosts: bool = Field(
         False,
         description="fetch from private addresses and any port too: for tests and closed labs",
@@ -116,12 +116,12 @@ class Settings(BaseModel):
     upload_consent: Literal["declared", "operator"] | None = Field(
         None,
         description="when a face comes without a declaration of consent: declared refuses it, "
-        "operator takes it and whoever runs the "
-        "service answers for it; None: operator while only this machine reaches the service, else "
-        "declared (consent.py)",
+        "operator takes it and whoever runs the service answers for it; None: operator while only "
+        "this machine reaches the service, else declared (consent.py)",
     )
 
-    # who may ask, how much, how often (access.py, limits.py, rates.py)
+    # who may ask, how much, how often (middleware/access.py, middleware/body_limits.py,
+    # http/rate_limits.py)
     allowed_origins: tuple[str, ...] = Field(
         (), description="origins of web pages that may call the service, https://app.example"
     )

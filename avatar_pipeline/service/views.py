@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 from fastapi import Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.service.context import Service, finished_result, image_url
-from avatar_pipeline.service.dialects.registry import DIALECT_TASKS
+from avatar_pipeline.service.dialects.registry import job_kinds
 from avatar_pipeline.service.error_responses import as_service_error
 from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.jobs.job import PREVIEW, Job, State
@@ -44,8 +44,11 @@ class WebhookView(BaseModel):
 class JobView(BaseModel):
     """A job. `result` is the body that the dialect's own path would have answered with."""
 
+    # a job's kind is `task` on the wire
+    model_config = ConfigDict(serialize_by_alias=True)
+
     id: str = Field(description="also the id of its (first) run in Dagster")
-    task: str
+    kind: str = Field(serialization_alias="task", title="Task")
     state: State
     position: int = Field(description="in the queue: 1 is next; 0 when it runs or is finished")
     share: float = Field(description="how much is done, 0 to 1")
@@ -104,7 +107,7 @@ async def view(
             withheld = JobError(code=error.code, message=str(error), field=error.field)
     return JobView(
         id=job.id,
-        task=job.kind or job.task,
+        kind=job.kind or job.task,
         state=job.state,
         position=queue.position(job.id),
         share=round(job.share, 3),
@@ -140,9 +143,9 @@ async def accepted(
 
 async def replayed(service: Service, request: Request, job: Job) -> dict[str, Any]:
     """The body that a finished job's own request was answered with. Raises what it failed with."""
-    dialect = DIALECT_TASKS[job.kind]
+    kind = job_kinds()[job.kind]
     result = await anyio.to_thread.run_sync(finished_result, service, job)
-    return await anyio.to_thread.run_sync(dialect.render, service, request, job, result)
+    return await anyio.to_thread.run_sync(kind.render, service, request, job, result)
 
 
 def request_at(base_url: str) -> Request:
@@ -179,9 +182,9 @@ def _result(
             image_url(service, request, job, image["file"])
             for image in result["facts"].get("images", [])
         ]
-        dialect = DIALECT_TASKS.get(job.kind) if with_result else None
+        kind = job_kinds().get(job.kind) if with_result else None
         return (
-            (dialect.render(service, request, job, result) if dialect else None),
+            (kind.render(service, request, job, result) if kind else None),
             told(service, request, job, result),
             urls,
         )

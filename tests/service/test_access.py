@@ -19,8 +19,8 @@ from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.service.http import header_timeout
 from avatar_pipeline.service.http.rate_limits import Rates, client_of
 from avatar_pipeline.service.http.tokens import FILE, TokenError, load, new_token, revoke
-from avatar_pipeline.service.logs import JsonLines, LineFormatter
-from avatar_pipeline.service.middleware import check_address
+from avatar_pipeline.service.middleware.access_log import JsonLines, LineFormatter
+from avatar_pipeline.service.middleware.stack import check_address
 from avatar_pipeline.service.settings import Settings
 from tests.service.conftest import free_port
 from tests.service.guarded import raw, serving
@@ -436,7 +436,7 @@ def test_so_many_are_answered_at_once_and_no_more(local):
 
 def test_the_log_has_a_line_for_each_request_without_secrets(guarded, caplog):
     url, token, _ = guarded
-    with caplog.at_level(logging.INFO, logger="avatar_pipeline.service.logs"):
+    with caplog.at_level(logging.INFO, logger="avatar_pipeline.service.middleware.access_log"):
         headers = {"Authorization": f"Bearer {token}", "X-Request-ID": "from-me.1"}
         answer = requests.post(
             f"{url}/generate?signature=hidden",

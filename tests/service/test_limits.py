@@ -11,8 +11,8 @@ import pytest
 from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.service.errors import TooLarge
 from avatar_pipeline.service.http import tokens
-from avatar_pipeline.service.http.body_limits import DEEPEST, MOST_VALUES, check_json
 from avatar_pipeline.service.http.rate_limits import Rates, client_of
+from avatar_pipeline.service.middleware.body_limits import DEEPEST, MOST_VALUES, check_json
 
 
 def nested(depth: int, kind: type[list] | type[dict]) -> bytes:

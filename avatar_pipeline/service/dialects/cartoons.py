@@ -17,6 +17,8 @@ import avatar_pipeline
 from avatar_pipeline.cartoons.attributes import Size
 from avatar_pipeline.cartoons.signed import Cartoon, Renderer, credited_cartoon
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
+from avatar_pipeline.service.dialects.agent import AgentError
+from avatar_pipeline.service.dialects.dialect import Dialect
 from avatar_pipeline.service.errors import Unavailable
 
 router = APIRouter(tags=["Avatar Generation API"])
@@ -144,3 +146,15 @@ async def generate_image(
             "Cache-Control": "no-store" if seed == -1 else "private, max-age=3600",
         },
     )
+
+
+DIALECT: Dialect = Dialect(
+    name="cartoons",
+    router=router,
+    prefixes=(
+        "/generate-image",
+        "/api/generate-image",
+        "/health",
+    ),
+    error=AgentError,
+)

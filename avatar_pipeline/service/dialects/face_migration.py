@@ -6,7 +6,7 @@ import asyncio
 import base64
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from fastapi import APIRouter, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,14 +16,26 @@ from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.diffusion.identity import LARGEST_WEIGHT
 from avatar_pipeline.diffusion.presets import Preset, get_preset
 from avatar_pipeline.service.consent import Consent, declare
-from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
-from avatar_pipeline.service.errors import NotFound
+from avatar_pipeline.service.context import (
+    Service,
+    ServiceDep,
+    TaskCall,
+    answer,
+    image_url,
+    png_input,
+)
+from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
+from avatar_pipeline.service.error_form import ErrorForm
+from avatar_pipeline.service.errors import NotFound, ServiceError
 from avatar_pipeline.service.http.forms import body_schema, read_body
 from avatar_pipeline.service.incoming import receive_image
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.tasks import draw
 
 router = APIRouter(tags=["Face migration"])
+
+KIND = "face-migration"  # in POST /jobs
+PATHS = ("/v1/images/face-migration",)
 
 # the contracted name; which model really draws is the service's preset, told as `drawn_by`
 MODEL = "flux-1-schnell"
@@ -32,6 +44,32 @@ SMALLEST, LARGEST = 256, 2048
 DISTILLED = 4  # steps of FLUX.1-schnell, the contracted model
 MOST_STEPS = 150  # that any preset draws
 ATTEMPTS = 3  # for a picture without a face, which a prompt may ask for: no error
+
+
+class OpenAIFault(BaseModel):
+    """What error holds."""
+
+    message: str = Field(examples=["size: must be WIDTHxHEIGHT."])
+    type: Literal["invalid_request_error", "server_error"]
+    param: str | None = Field(examples=["size"])
+    code: str = Field(examples=["invalid_request"])
+
+
+class OpenAIError(ErrorForm):
+    """Face migration: as OpenAI-compatible services answer."""
+
+    error: OpenAIFault
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Self:
+        """Return the body that an error is answered with."""
+        fault = OpenAIFault(
+            message=str(error),
+            type="invalid_request_error" if error.status < 500 else "server_error",
+            param=error.field,
+            code=error.code,
+        )
+        return cls(error=fault)
 
 
 class FaceMigration(BaseModel):
@@ -49,8 +87,8 @@ class FaceMigration(BaseModel):
         max_length=4000,
         description="what to draw",
         examples=[
-            "Portrait painting, delicate sketch style, colored painting, "
-            "ultra-high-definition, ultra-high pixel count"
+            "Portrait painting, delicate sketch style, colored painting, ultra-high-definition, "
+            "ultra-high pixel count"
         ],
     )
     size: str = Field("1024x1024", description=f"WxH in pixels, each {SMALLEST} to {LARGEST}")
@@ -78,7 +116,7 @@ async def prepare(
     request: Request,
     input: FaceMigration,
     uploads: Mapping[str, UploadFile] | None = None,
-) -> tuple[str, BaseModel, dict[str, bytes]]:
+) -> TaskCall:
     """Task, parameters and files of a request. Raises InvalidInput, NotFound for the model,
     ConsentRequired without consent, naming the field.
     """
@@ -126,7 +164,7 @@ async def prepare(
         preset=service.settings.preset,
         attempts=ATTEMPTS,
     )
-    return "draw", params, {"face.png": await asyncio.to_thread(png_input, image)}
+    return TaskCall("draw", params, {"face.png": await asyncio.to_thread(png_input, image)})
 
 
 def drawn_steps(preset: Preset, steps: int, start: int) -> tuple[int, int]:
@@ -186,7 +224,17 @@ async def face_migration(request: Request, service: ServiceDep) -> dict[str, Any
     and `id_timestep_start`.
     """
     body, uploads = await read_body(request, FaceMigration)
-    job, result = await answer(service, request, *await prepare(service, request, body, uploads))
+    call = await prepare(service, request, body, uploads)
+    job, result = await answer(service, request, KIND, call)
     return await asyncio.to_thread(
         _rendered, service, request, job, result, body.response_format == "url"
     )
+
+
+DIALECT: Dialect = Dialect(
+    name="face_migration",
+    router=router,
+    prefixes=("/v1",),
+    error=OpenAIError,
+    job=JobKind(KIND, PATHS, FaceMigration, prepare, render),
+)

@@ -12,14 +12,25 @@ from pydantic import BaseModel, ConfigDict, Field
 from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.face_swap.video import VideoLimits
 from avatar_pipeline.service.consent import Consent, declare
-from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
-from avatar_pipeline.service.dialects.agent import actor_meant
+from avatar_pipeline.service.context import (
+    Service,
+    ServiceDep,
+    TaskCall,
+    answer,
+    image_url,
+    png_input,
+)
+from avatar_pipeline.service.dialects.agent import AgentError, actor_meant
+from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
 from avatar_pipeline.service.http.forms import body_schema, read_body
 from avatar_pipeline.service.incoming import receive, receive_image
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.tasks import face_swap
 
 router = APIRouter(tags=["Image / Avatar Agent API"])
+
+KIND = "faceswap"  # in POST /jobs
+PATHS = ("/faceswap", "/api/faceswap")
 
 
 class FaceSwap(BaseModel):
@@ -48,8 +59,8 @@ class FaceSwap(BaseModel):
     )
     output_format: Literal["jpg", "png", "mp4"] = Field(
         "jpg",
-        description="of the picture; with target_video there is an MP4 too, and with mp4 "
-        "nothing else",
+        description="of the picture; with target_video there is an MP4 too, and with mp4 nothing "
+        "else",
     )
     consent: Consent = None
 
@@ -59,7 +70,7 @@ async def prepare(
     request: Request,
     input: FaceSwap,
     uploads: Mapping[str, UploadFile] | None = None,
-) -> tuple[str, BaseModel, dict[str, bytes]]:
+) -> TaskCall:
     """Task, parameters and files of a request. Raises InvalidInput, or ConsentRequired without
     consent, naming the field.
     """
@@ -100,7 +111,7 @@ async def prepare(
             limit=VideoLimits().bytes,
             accept="video/*",
         )
-    return "face_swap", face_swap.Params(actor=actor, format=input.output_format), files
+    return TaskCall("face_swap", face_swap.Params(actor=actor, format=input.output_format), files)
 
 
 def render(service: Service, request: Request, job: Job, result: dict[str, Any]) -> dict[str, Any]:
@@ -139,5 +150,15 @@ async def swap(request: Request, service: ServiceDep) -> dict[str, Any]:
     wrong.
     """
     body, uploads = await read_body(request, FaceSwap)
-    job, result = await answer(service, request, *await prepare(service, request, body, uploads))
+    call = await prepare(service, request, body, uploads)
+    job, result = await answer(service, request, KIND, call)
     return render(service, request, job, result)
+
+
+DIALECT: Dialect = Dialect(
+    name="face_swap",
+    router=router,
+    prefixes=PATHS,
+    error=AgentError,
+    job=JobKind(KIND, PATHS, FaceSwap, prepare, render),
+)

@@ -8,7 +8,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from avatar_pipeline.service.error_responses import respond
+from avatar_pipeline.service.error_form import Problem, error_response
 from avatar_pipeline.service.errors import status_error
 from avatar_pipeline.service.settings import Settings
 
@@ -54,10 +54,10 @@ class PatientProtocol(H11Protocol):
         """What is no HTTP request has no path and so no dialect: a problem of our own kind."""
         error = status_error(
             400,
-            "This is not an HTTP/1.1 request that can be answered: its first line or its "
-            "headers are not valid.",
+            "This is not an HTTP/1.1 request that can be answered: its first line or its headers "
+            "are not valid.",
         )
-        body = respond("", error).body
+        body = error_response(Problem, error).body
         head = (
             "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"

@@ -1,9 +1,9 @@
 """Pictures and files that come with a request.
 
 The threat: an upload may be anything of any length, and decoding a picture takes up to 700 MB.
-The mechanism: a body is counted before it is parsed (limits.py); a picture is read with imaging's
-cap and decoded by imaging.open_image, two at a time, off the event loop. What goes on from here is
-made from its pixels. A file's name is never used.
+The mechanism: a body is counted before it is parsed (middleware/body_limits.py); a picture is read
+with imaging's cap and decoded by imaging.open_image, two at a time, off the event loop. What goes
+on from here is made from its pixels. A file's name is never used.
 """
 
 from __future__ import annotations

@@ -99,8 +99,8 @@ async def idempotent(
         Header(
             alias="Idempotency-Key",
             description="any text of up to 255 characters that the client draws for this request, "
-            "such as a UUID: sent again with the same "
-            "payload, the request is answered again and not done again",
+            "such as a UUID: sent again with the same payload, the request is answered again and "
+            "not done again",
         ),
     ] = None,
 ) -> AsyncIterator[None]:

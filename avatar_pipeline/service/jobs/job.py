@@ -29,8 +29,8 @@ MENDED = (
 )
 UNDECLARED = (
     "consent: nothing was declared for the faces that were sent, so whoever runs this service "
-    "answers for it. Send the field consent: "
-    "true, or the header X-Consent: yes, when everybody shown has agreed."
+    "answers for it. Send the field consent: true, or the header X-Consent: yes, when everybody "
+    "shown has agreed."
 )
 PREVIEW = "preview.jpg"  # in a job's folder while it draws: written by the worker
 
@@ -201,8 +201,8 @@ def load_all(folder: Path) -> list[Job]:
             found.append(job)
         except FileNotFoundError:
             log.warning(
-                "%s has no job.json: a request that was never accepted, or half removed. "
-                "It is left there.",
+                "%s has no job.json: a request that was never accepted, or half removed. It is "
+                "left there.",
                 own,
             )
         except (OSError, ValueError) as error:

@@ -140,8 +140,8 @@ class JobQueue:
         ):
             raise Unavailable(
                 f"{ahead} jobs come first, about {wait:.0f} seconds: longer than a request is "
-                "kept waiting. Nothing was accepted; ask "
-                "again later, or with the header Prefer: respond-async.",
+                "kept waiting. Nothing was accepted; ask again later, or with the header Prefer: "
+                "respond-async.",
                 retry_after=max(
                     self.pace.until_room(), math.ceil(wait - self.settings.wait_seconds)
                 ),

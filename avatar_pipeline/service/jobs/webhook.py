@@ -4,7 +4,7 @@ Signed as standardwebhooks.com says: headers webhook-id (the job's id: a repetit
 webhook-timestamp (seconds of the time of sending) and webhook-signature, "v1," and the base64 of
 HMAC-SHA256 over "id.timestamp.body" under the service's secret. The receiver compares, refuses old
 timestamps, and answers 2xx; anything else is tried again three times, with longer and longer waits.
-How it went stands in the job. The address is reached through fetching.py, which refuses private
+How it went stands in the job. The address is reached through http/fetch.py, which refuses private
 ones.
 """
 

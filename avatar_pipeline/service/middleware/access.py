@@ -19,7 +19,6 @@ outside loopback, put TLS in front.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from urllib.parse import urlsplit
 
@@ -27,13 +26,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from avatar_pipeline.service.errors import ServiceError, TooMany, Unauthorized, status_error
-from avatar_pipeline.service.http.early_response import refuse
+from avatar_pipeline.service.http.exposure import is_public
 from avatar_pipeline.service.http.rate_limits import Rates, client_of
 from avatar_pipeline.service.http.tokens import Tokens
+from avatar_pipeline.service.middleware.early_response import refuse
 from avatar_pipeline.service.settings import Settings
 
-PUBLIC = ("/", "/health", "/openapi.json", "/docs")
-PUBLIC_BELOW = ("/static/", "/api/images/")  # the page's files, and signed pictures
 SAFE = ("GET", "HEAD", "OPTIONS")
 LONGEST_TOKEN = 200  # characters; ours have 47
 HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?")
@@ -73,7 +71,7 @@ class Access:
         if not required:
             self._check_local(scope, headers, host)
         scope["state"]["owner"] = owner or ""
-        if _is_public(scope["path"]):
+        if is_public(scope["path"]):
             return
         if wait := self.rates.wait(
             (owner or "", "" if owner else client_of((scope.get("client") or ("",))[0]))
@@ -135,32 +133,9 @@ class Access:
             )
 
 
-def open_to(settings: Settings) -> list[str]:
-    """The names under which others than this machine's users reach the service: it listens there,
-    or a proxy does.
-    """
-    names = [
-        settings.host,
-        *([urlsplit(settings.public_url).hostname or ""] if settings.public_url else []),
-    ]
-    return [name for name in names if not is_loopback(name)]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen on can be reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
 def _netloc(origin: str) -> str:
     """Host and port of an origin; empty for `null` and what is none."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
-
-
-def _is_public(path: str) -> bool:
-    return path in PUBLIC or (path.startswith(PUBLIC_BELOW) and ".." not in path)

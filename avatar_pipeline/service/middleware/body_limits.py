@@ -8,8 +8,8 @@ declares and again as they come, before anything parses them, and one clock runs
 is read whole and looked through: at most 20 000 values, 20 levels, no NaN or Infinity, no half
 characters, no name twice. Forms are parsed as they come (files above 1 MiB go to the disk) with a
 bounded number of parts (app.py).
-Heads: h11 takes 16 KiB and protocol.py 15 seconds. So many requests with a body are answered at
-once as `requests_at_once` says.
+Heads: h11 takes 16 KiB and http/header_timeout.py 15 seconds. So many requests with a body are
+answered at once as `requests_at_once` says.
 Its limits: within these, 200 clients that each send 24 MiB of JSON hold 5 GB; lower the limits on a
 small machine.
 """
@@ -27,7 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.service.errors import ServiceError, TooLarge, Unavailable, status_error
-from avatar_pipeline.service.http.early_response import refuse
+from avatar_pipeline.service.middleware.early_response import refuse
 from avatar_pipeline.service.settings import Settings
 
 DEEPEST = 20

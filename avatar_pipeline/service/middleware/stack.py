@@ -11,10 +11,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.service.error_responses import handle
-from avatar_pipeline.service.http.access import Access, is_loopback, open_to
-from avatar_pipeline.service.http.body_limits import BodyLimits
+from avatar_pipeline.service.http.exposure import is_loopback, open_to
 from avatar_pipeline.service.http.tokens import TokenError, Tokens, load
-from avatar_pipeline.service.logs import AccessLog
+from avatar_pipeline.service.middleware.access import Access
+from avatar_pipeline.service.middleware.access_log import AccessLog
+from avatar_pipeline.service.middleware.body_limits import BodyLimits
 from avatar_pipeline.service.openapi import allowed_methods, describe
 from avatar_pipeline.service.settings import Settings
 
@@ -80,7 +81,6 @@ def check_address(settings: Settings) -> None:
     if (names := open_to(settings)) and not load(settings.folder):
         raise TokenError(
             f"The service does not listen on {names[0]} without a token: everybody who reaches it "
-            "could use it. "
-            "Make one: avatar-pipeline token new NAME. Or listen on 127.0.0.1 only, without a "
-            "public_url."
+            "could use it. Make one: avatar-pipeline token new NAME. Or listen on 127.0.0.1 only, "
+            "without a public_url."
         )
