@@ -16,7 +16,7 @@ from avatar_pipeline.service.consent import policy_in_words, refuse_denial
 from avatar_pipeline.service.context import Accepted, Service
 from avatar_pipeline.service.dialects import cartoons, registry
 from avatar_pipeline.service.error_responses import handle
-from avatar_pipeline.service.jobs.idempotency import Known, idempotent
+from avatar_pipeline.service.idempotency import AlreadyAnswered, idempotent
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.jobs.webhook import deliver
@@ -36,14 +36,14 @@ def create_app(settings: Settings) -> FastAPI:
         service = Service(settings, JobQueue(settings))
         app.state.service = service
 
-        async def tell(job: Job) -> None:
+        async def send_webhook(job: Job) -> None:
             async def body() -> bytes:
                 shown = await view(service, request_at(job.base_url), job)
                 return shown.model_dump_json(exclude={"webhook"}).encode()
 
             await deliver(service.queue, job, body)
 
-        service.queue.on_finished = tell
+        service.queue.deliver_webhook = send_webhook
         await service.queue.start()
         log.info("%s", policy_in_words(settings))
         try:
@@ -63,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.artist = cartoons.Artist(settings.cartoon_limit)
     app.add_exception_handler(Accepted, _accepted)
-    app.add_exception_handler(Known, _known)
+    app.add_exception_handler(AlreadyAnswered, _already_answered)
     app.add_middleware(AnswerHeaders)
     # What makes jobs: X-Consent counts, and an Idempotency-Key.
     makes_jobs = [Depends(_refuse_denial), Depends(idempotent)]
@@ -109,9 +109,9 @@ async def _accepted(request: Request, error: Exception) -> Response:
     return await accepted(request.app.state.service, request, error.job, error.headers)
 
 
-async def _known(request: Request, error: Exception) -> Response:
+async def _already_answered(request: Request, error: Exception) -> Response:
     """The answer of an earlier request, said again."""
-    assert isinstance(error, Known)
+    assert isinstance(error, AlreadyAnswered)
     try:
         return JSONResponse(await replayed(request.app.state.service, request, error.job))
     except AvatarPipelineError as fault:

@@ -191,7 +191,7 @@ def finished_result(service: Service, job: Job) -> dict[str, Any]:
         raise ServiceError("The job was cancelled.", code="cancelled", status=409)
     require_may_leave(service, job)
     try:
-        return service.queue.result(job)
+        return service.queue.storage.result(job)
     except FileNotFoundError:
         raise NotFound(f"What job {job.id} made has been removed.", code="expired") from None
 

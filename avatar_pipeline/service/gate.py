@@ -66,7 +66,7 @@ def _result(service: Service, job: Job) -> dict[str, Any]:
     if job.state != "completed":
         return {}
     try:
-        return service.queue.result(job)
+        return service.queue.storage.result(job)
     except (OSError, ValueError):
         raise NotFound(
             f"What job {job.id} made has been removed or damaged.", code="expired"

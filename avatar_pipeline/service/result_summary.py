@@ -62,7 +62,7 @@ class Told(BaseModel):
 
 
 def told(service: Service, request: Request, job: Job, result: dict[str, Any]) -> Told:
-    """Of a completed job and its result (`queue.result`)."""
+    """Of a completed job and its result (`JobStorage.result`)."""
     facts = result["facts"]
     pictures = [
         Picture.model_validate({**one, "image_url": image_url(service, request, job, one["file"])})

@@ -109,7 +109,7 @@ async def view(
         id=job.id,
         kind=job.kind or job.task,
         state=job.state,
-        position=queue.position(job.id),
+        position=queue.position(job),
         share=round(job.share, 3),
         doing=job.doing,
         preview_url=_preview_url(service, request, job),

@@ -30,6 +30,7 @@ from avatar_pipeline.orchestration.definitions import defs
 from avatar_pipeline.orchestration.jobs.service import TaskOrder, run_task
 from avatar_pipeline.orchestration.resources import ToolsResource
 from avatar_pipeline.service.jobs import job as service_jobs
+from avatar_pipeline.service.jobs import storage
 from avatar_pipeline.service.jobs.erasure import jobs_of
 from avatar_pipeline.service.jobs.job import PREVIEW, Job
 from avatar_pipeline.service.jobs.queue import JobQueue
@@ -183,7 +184,7 @@ def finished_job(
         sha256=sha256,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    service_jobs.accept(folder, job, {"source_face.png": b"given"})
+    storage.accept(folder, job, {"source_face.png": b"given"})
     write_result(
         folder / job.id,
         TaskResult(
@@ -218,9 +219,9 @@ def test_jobs_are_followed_through_what_they_made_and_no_further(
 
 def test_a_removed_job_is_not_written_again(tmp_path: Path) -> None:
     job = finished_job(tmp_path, 0, {}, b"picture")
-    service_jobs.remove(tmp_path, job.id)
+    storage.remove(tmp_path, job.id)
     with pytest.raises(StoreError):
-        service_jobs.save(tmp_path, job)
+        storage.save(tmp_path, job)
     assert not (tmp_path / job.id).exists()
 
 

@@ -97,7 +97,7 @@ def delivered(settings: Settings, site: Site) -> tuple[Job, list[dict[str, str]]
         return b"{}"
 
     asyncio.run(deliver(queue, job, body))
-    queue._writer.shutdown()
+    asyncio.run(queue.storage.close())
     return job, [headers for _, _, headers, _ in site.asked]
 
 

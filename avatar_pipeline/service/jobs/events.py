@@ -33,8 +33,8 @@ async def changes(queue: JobQueue, job: Job) -> AsyncIterator[str]:
         seen, previews = _seen(queue, job), job.previews
         yield event
         while _seen(queue, job) == seen and job.id in queue.jobs and not queue.stopping:
-            await queue.change(job.id)
+            await queue.listeners.wait(job.id)
 
 
 def _seen(queue: JobQueue, job: Job) -> tuple[object, ...]:
-    return (job.state, queue.position(job.id), job.share, job.doing, job.previews)
+    return (job.state, queue.position(job), job.share, job.doing, job.previews)

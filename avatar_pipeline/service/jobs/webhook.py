@@ -44,7 +44,7 @@ async def deliver(queue: JobQueue, job: Job, render: Callable[[], Awaitable[byte
             "failed",
             "the service has no secret to sign with any more, and sends nothing unsigned",
         )
-        await queue.save(job)
+        await queue.storage.save(job)
         return
     key = webhook_key(queue.settings.webhook_secret.get_secret_value())
     for attempt in range(RETRIES + 1):
@@ -64,7 +64,7 @@ async def deliver(queue: JobQueue, job: Job, render: Callable[[], Awaitable[byte
         delivery.state = (
             "delivered" if problem is None else "pending" if attempt < RETRIES else "failed"
         )
-        await queue.save(job)
+        await queue.storage.save(job)
         if problem is None:
             return
         log.warning("The webhook of job %s, attempt %d: %s", job.id, delivery.attempts, problem)

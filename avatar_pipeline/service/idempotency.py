@@ -14,7 +14,6 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,74 +21,22 @@ from fastapi import Header, Request
 from starlette.datastructures import UploadFile
 
 from avatar_pipeline.core.errors import InvalidInput
-from avatar_pipeline.service.errors import Conflict
 from avatar_pipeline.service.http.forms import MOST_PARTS
-from avatar_pipeline.service.jobs.job import Job, now
+from avatar_pipeline.service.jobs.idempotency_keys import in_progress
+from avatar_pipeline.service.jobs.job import Job
 
 if TYPE_CHECKING:
     from avatar_pipeline.service.jobs.queue import JobQueue
 
 LONGEST = 255
-Key = tuple[str, str]  # owner, key
 
 
-class Known(Exception):
+class AlreadyAnswered(Exception):
     """A finished answer of an earlier request: `job` says it again."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job.id)
         self.job = job
-
-
-class Keys:
-    """Which key stands for which job. A request that is being accepted holds its key, without a job
-    yet.
-    """
-
-    def __init__(self, hours: float) -> None:
-        self.lifetime = timedelta(hours=hours)
-        self._jobs: dict[Key, Job] = {}
-        self._held: set[Key] = set()
-
-    def remember(self, job: Job) -> None:
-        """A job that came with a key."""
-        if job.idempotency_key is not None and now() < self.expires(job):
-            self._jobs[job.owner, job.idempotency_key] = job
-            self.release((job.owner, job.idempotency_key))
-
-    def forget(self, job: Job) -> None:
-        """A job that is removed."""
-        if (
-            job.idempotency_key is not None
-            and self._jobs.get((job.owner, job.idempotency_key)) is job
-        ):
-            del self._jobs[job.owner, job.idempotency_key]
-
-    def expires(self, job: Job | None = None) -> datetime:
-        """When the key of a job, or of one that is accepted now, becomes unused again."""
-        return (job.created if job else now()) + self.lifetime
-
-    def expire(self) -> None:
-        """Forget the keys whose time is over."""
-        for job in [job for job in self._jobs.values() if now() >= self.expires(job)]:
-            self.forget(job)
-
-    def find(self, key: Key) -> Job | None:
-        """The job that a key stands for. Raises Conflict while its first request is being
-        accepted.
-        """
-        if key in self._held:
-            raise _in_progress("")
-        job = self._jobs.get(key)
-        return job if job is not None and now() < self.expires(job) else None
-
-    def hold(self, key: Key) -> None:
-        """Keep others from using a key while its first request is being accepted."""
-        self._held.add(key)
-
-    def release(self, key: Key) -> None:
-        """The request has been accepted, or refused."""
-        self._held.discard(key)
 
 
 async def idempotent(
@@ -107,7 +54,7 @@ async def idempotent(
     """A dependency of every route that accepts jobs. It leaves what `submit` needs in
     request.state.
 
-    Raises Known for a request that has been answered, Conflict while that is waited for,
+    Raises AlreadyAnswered for a request that has been answered, Conflict while that is waited for,
     InvalidInput for another payload.
     """
     if key is None or request.method != "POST":
@@ -139,9 +86,9 @@ async def idempotent(
             and not job.is_finished
             and "respond-async" not in request.headers.get("prefer", "").lower()
         ):
-            raise _in_progress(f" Or look at its job: GET /jobs/{job.id}.", queue.seconds_left(job))
+            raise in_progress(f" Or look at its job: GET /jobs/{job.id}.", queue.seconds_left(job))
         if job.awaited and job.is_finished:
-            raise Known(job)
+            raise AlreadyAnswered(job)
         request.state.replayed = job
         yield
         return
@@ -151,15 +98,6 @@ async def idempotent(
         yield
     finally:
         queue.keys.release(whose)
-
-
-def _in_progress(more: str, seconds: int = 1) -> Conflict:
-    return Conflict(
-        "The first request with this Idempotency-Key is still being answered. Ask again "
-        f"later.{more}",
-        code="request_in_progress",
-        retry_after=seconds,
-    )
 
 
 async def _sha256(request: Request) -> str:
