@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
-SHOWN = 4  # levels of nested objects
+MAX_NESTING = 4  # levels of nested objects
 METHODS = ("get", "post", "put", "delete")
 
 
@@ -174,7 +174,7 @@ def _example(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
         return body["example"]
     for named in body.get("examples", {}).values():
         return named.get("value")
-    return _made_up(schema, body.get("schema", {}), SHOWN)
+    return _made_up(schema, body.get("schema", {}), MAX_NESTING)
 
 
 def _made_up(schema: Mapping[str, Any], field: Mapping[str, Any], depth: int) -> Any:

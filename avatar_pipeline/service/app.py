@@ -13,17 +13,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import avatar_pipeline
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.service.consent import policy_in_words, refuse_denial
-from avatar_pipeline.service.context import Accepted, Service
+from avatar_pipeline.service.context import JobAccepted, Service
 from avatar_pipeline.service.dialects import cartoons, registry
 from avatar_pipeline.service.error_responses import handle
 from avatar_pipeline.service.idempotency import AlreadyAnswered, idempotent
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.jobs.webhook import deliver
-from avatar_pipeline.service.middleware.stack import guard
+from avatar_pipeline.service.middleware.stack import add_middleware
 from avatar_pipeline.service.routes import images, jobs, page
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.service.views import accepted, replayed, request_at, view
+from avatar_pipeline.service.views import accepted_response, replayed_answer, request_at, view
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         form_limits={"max_files": 8, "max_fields": 64, "max_part_size": 64 * 1024},
     )
-    app.state.artist = cartoons.Artist(settings.cartoon_limit)
-    app.add_exception_handler(Accepted, _accepted)
+    app.state.artist = cartoons.CartoonQueue(settings.cartoon_limit)
+    app.add_exception_handler(JobAccepted, _accepted)
     app.add_exception_handler(AlreadyAnswered, _already_answered)
     app.add_middleware(AnswerHeaders)
     # What makes jobs: X-Consent counts, and an Idempotency-Key.
@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(jobs.create_router(), dependencies=makes_jobs)
     app.include_router(images.router)
     app.include_router(page.router)
-    guard(app, settings)
+    add_middleware(app, settings)
     return app
 
 
@@ -105,14 +105,14 @@ async def _refuse_denial(request: Request) -> None:
 
 
 async def _accepted(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Accepted)
-    return await accepted(request.app.state.service, request, error.job, error.headers)
+    assert isinstance(error, JobAccepted)
+    return await accepted_response(request.app.state.service, request, error.job, error.headers)
 
 
 async def _already_answered(request: Request, error: Exception) -> Response:
     """The answer of an earlier request, said again."""
     assert isinstance(error, AlreadyAnswered)
     try:
-        return JSONResponse(await replayed(request.app.state.service, request, error.job))
+        return JSONResponse(await replayed_answer(request.app.state.service, request, error.job))
     except AvatarPipelineError as fault:
         return await handle(request, fault)

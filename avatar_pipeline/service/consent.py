@@ -27,7 +27,7 @@ from avatar_pipeline.service.jobs.job import Declaration, now
 from avatar_pipeline.service.settings import Settings
 
 HEADER = "X-Consent"
-LONGEST = 500  # characters of a text that says who agreed
+MAX_TEXT_LENGTH = 500  # characters of a text that says who agreed
 # in forms everything is text; `on` is an HTML checkbox's
 YES, NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
 # a text that begins so does not say that somebody agreed
@@ -43,11 +43,11 @@ def _read(value: object) -> object:
         return True
     if word in NO or (" " in word and re.findall(r"\w+|$", word)[0] in DENIED):
         return False
-    if len(text.split()) > 1 and len(text) <= LONGEST and text.isprintable():
+    if len(text.split()) > 1 and len(text) <= MAX_TEXT_LENGTH and text.isprintable():
         return text
     raise ValueError(
-        f"give true, false, or a text of 2 words to {LONGEST} characters that says who agreed, "
-        "such as 'Jane Doe agreed on 2026-05-01'"
+        f"give true, false, or a text of 2 words to {MAX_TEXT_LENGTH} characters that says who "
+        "agreed, such as 'Jane Doe agreed on 2026-05-01'"
     )
 
 
@@ -60,7 +60,7 @@ Consent = Annotated[
                 {"type": "boolean"},
                 {
                     "type": "string",
-                    "maxLength": LONGEST,
+                    "maxLength": MAX_TEXT_LENGTH,
                     "pattern": rf"^({'|'.join((*YES, *NO))})$|\S\s+\S",
                 },
                 {"type": "null"},

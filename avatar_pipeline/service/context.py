@@ -70,7 +70,7 @@ def get_service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(get_service)]
 
 
-class Accepted(Exception):
+class JobAccepted(Exception):
     """The answer to a request that does not wait for its job: 202, where the job is, and the job
     itself.
     """
@@ -139,7 +139,7 @@ async def answer(
             service, request, job, seconds, kept=is_async or job.idempotency_key is not None
         )
     if not job.is_finished and is_async:
-        raise Accepted(job, {"Preference-Applied": "respond-async"})
+        raise JobAccepted(job, {"Preference-Applied": "respond-async"})
     if not job.is_finished:
         raise Unavailable(
             f"The job is not done after {seconds:g} seconds and goes on: GET /jobs/{job.id}",

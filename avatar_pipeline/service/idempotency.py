@@ -21,14 +21,14 @@ from fastapi import Header, Request
 from starlette.datastructures import UploadFile
 
 from avatar_pipeline.core.errors import InvalidInput
-from avatar_pipeline.service.http.forms import MOST_PARTS
+from avatar_pipeline.service.http.forms import MAX_FORM_PARTS
 from avatar_pipeline.service.jobs.idempotency_keys import in_progress
 from avatar_pipeline.service.jobs.job import Job
 
 if TYPE_CHECKING:
     from avatar_pipeline.service.jobs.queue import JobQueue
 
-LONGEST = 255
+MAX_KEY_LENGTH = 255
 
 
 class AlreadyAnswered(Exception):
@@ -62,9 +62,10 @@ async def idempotent(
         return
     queue: JobQueue = request.app.state.service.queue
     name = key.strip().removeprefix('"').removesuffix('"')
-    if not name or len(name) > LONGEST or not name.isprintable():
+    if not name or len(name) > MAX_KEY_LENGTH or not name.isprintable():
         raise InvalidInput(
-            f"Idempotency-Key: give 1 to {LONGEST} printable characters.", field="Idempotency-Key"
+            f"Idempotency-Key: give 1 to {MAX_KEY_LENGTH} printable characters.",
+            field="Idempotency-Key",
         )
     payload = await _sha256(request)
     whose = (getattr(request.state, "owner", ""), name)
@@ -109,7 +110,9 @@ async def _sha256(request: Request) -> str:
         digest.update(f"X-Consent: {', '.join(consent)}\n".lower().encode())
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        for name, value in (await request.form(max_files=4, max_fields=MOST_PARTS)).multi_items():
+        for name, value in (
+            await request.form(max_files=4, max_fields=MAX_FORM_PARTS)
+        ).multi_items():
             content = value
             if isinstance(value, UploadFile):
                 content = hashlib.sha256(await value.read()).hexdigest()

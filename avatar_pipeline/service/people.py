@@ -34,7 +34,7 @@ from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError, StoreError
 from avatar_pipeline.pipeline.exports import drop_in_path
 
-EVERY = 2.0  # seconds between two sweeps of the actors' folders when nothing has come in
+SWEEP_INTERVAL_S = 2.0  # seconds between two sweeps of the actors' folders when nothing has come in
 # What of a receipt shows the person: not what jobs were given nor other programs' leftovers, which
 # may show others, who did not revoke.
 KINDS = ("photograph", "version", "current", "export", "page or sheet")
@@ -69,7 +69,7 @@ class PeopleIndex:
                     state,
                     handed_out.actors_by_digest() if state is not None else {},
                 )
-            if now or time.monotonic() - self._swept >= EVERY:
+            if now or time.monotonic() - self._swept >= SWEEP_INTERVAL_S:
                 self._stored = self._sweep()
                 self._swept = time.monotonic()
             found = self._handed_out[1].get(sha256, set()) | self._stored.get(sha256, set())

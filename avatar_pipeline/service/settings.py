@@ -24,8 +24,8 @@ from avatar_pipeline.diffusion.overrides import preset_by_name
 PREFIX = "AVATAR_SERVICE_"
 SECRET_BYTES = range(24, 64 + 1)  # of a key for webhooks, as standardwebhooks.com wants it
 # Longest times: far beyond what makes sense, and short enough to be added to a date.
-HOUR, DAY = 3600, 86_400  # in seconds
-YEARS = 10 * 366  # in days
+HOUR_S, DAY_S = 3600, 86_400  # in seconds
+MAX_DAYS = 10 * 366  # in days
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -62,11 +62,11 @@ class Settings(BaseModel):
     wait_seconds: float = Field(
         110.0,
         gt=0,
-        le=DAY,
+        le=DAY_S,
         description="how long a dialect's call waits for its job: below its clients' 120",
     )
     image_hours: float = Field(
-        24.0, gt=0, le=24 * YEARS, description="how long the address of a picture works"
+        24.0, gt=0, le=24 * MAX_DAYS, description="how long the address of a picture works"
     )
     base_image_backend: Literal["local", "runpod"] = Field(
         "local",
@@ -74,7 +74,7 @@ class Settings(BaseModel):
         "FLUX.1-dev at RunPod (docs/remote.md)",
     )
     job_days: float = Field(
-        7.0, gt=0, le=YEARS, description="how long finished jobs and their pictures are kept"
+        7.0, gt=0, le=MAX_DAYS, description="how long finished jobs and their pictures are kept"
     )
     jobs_kept: int = Field(
         10_000, ge=1, description="finished jobs that are kept at most; the oldest go first"
@@ -82,7 +82,7 @@ class Settings(BaseModel):
     idempotency_hours: float = Field(
         24.0,
         gt=0,
-        le=24 * YEARS,
+        le=24 * MAX_DAYS,
         description="how long an Idempotency-Key stands for its first request",
     )
     webhook_secret: SecretStr | None = Field(
@@ -93,7 +93,7 @@ class Settings(BaseModel):
     webhook_wait: float = Field(
         2.0,
         gt=0,
-        le=HOUR,
+        le=HOUR_S,
         description="seconds until a webhook that failed is tried again; then five times as long, "
         "three times in all",
     )
@@ -109,7 +109,7 @@ class Settings(BaseModel):
     fetch_seconds: float = Field(
         20.0,
         gt=0,
-        le=HOUR,
+        le=HOUR_S,
         description="for one address, from the lookup of its name to the last byte",
     )
 
@@ -131,7 +131,7 @@ class Settings(BaseModel):
     max_upload_mib: float = Field(
         100.0, gt=0, description="of any other body, such as a form with files"
     )
-    body_seconds: float = Field(120.0, gt=0, le=DAY, description="for receiving a whole body")
+    body_seconds: float = Field(120.0, gt=0, le=DAY_S, description="for receiving a whole body")
     requests_per_minute: int = Field(
         3000, ge=0, description="for each token, or each address without one; 0: no limit"
     )

@@ -19,9 +19,56 @@ from avatar_pipeline.service.dialects.registry import job_kinds
 from avatar_pipeline.service.error_responses import as_service_error
 from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.jobs.job import PREVIEW, Job, State
-from avatar_pipeline.service.result_summary import Told, told
 
 log = logging.getLogger(__name__)
+
+
+class Check(BaseModel):
+    """A check that did not pass."""
+
+    name: str = Field(examples=["resolution"])
+    verdict: str = Field(description="warn or error")
+    hint: str = Field("", description="what to do about it")
+
+
+class Picture(BaseModel):
+    """One picture (or video) of a job."""
+
+    image_url: str = Field(
+        description="of the picture or video; signed, works without a token, and expires"
+    )
+    width: int | None = None
+    height: int | None = None
+    drawn_width: int | None = Field(
+        None, description="pixels that the model drew; a larger picture was enlarged"
+    )
+    drawn_height: int | None = None
+    seed: int | None = None
+    view: str | None = None
+    expression: str | None = None
+    faces: int | None = Field(None, description="how many were found")
+    verdict: str | None = Field(
+        None, description="is it ready for LivePortrait? pass, warn, error or not_assessed"
+    )
+    checks: list[Check] = []
+    distance: float | None = Field(
+        None, description="of its face to the given one, or the actor's; smaller is more alike"
+    )
+
+
+class ResultSummary(BaseModel):
+    """Pictures of a completed job, in order, and where they come from."""
+
+    pictures: list[Picture] = []
+    preset: str | None = None
+    actor: str | None = None
+    identity: dict[str, float | bool | None] | None = Field(
+        None, description="of a face swap: how far the result's face lies from both people's"
+    )
+    made_from: dict[str, str] = Field(
+        {}, description="digests of what went in: model, LoRA, given faces"
+    )
+    warnings: list[str] = []
 
 
 class JobError(BaseModel):
@@ -65,7 +112,7 @@ class JobView(BaseModel):
     params: dict[str, Any] = Field(
         description="what is done, in the words of the task: prompt, size, seed, ..."
     )
-    made: Told | None = Field(
+    made: ResultSummary | None = Field(
         None, description="the finished pictures with their checks, and what they were made from"
     )
     image_urls: list[str] = Field(
@@ -95,7 +142,7 @@ async def view(
     queue = service.queue
     result: dict[str, Any] | None = None
     image_urls: list[str] = []
-    made: Told | None = None
+    made: ResultSummary | None = None
     withheld: JobError | None = None
     if job.state == "completed":
         try:
@@ -128,7 +175,7 @@ async def view(
     )
 
 
-async def accepted(
+async def accepted_response(
     service: Service, request: Request, job: Job, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """202: the job, where it is, and when to look."""
@@ -141,7 +188,7 @@ async def accepted(
     )
 
 
-async def replayed(service: Service, request: Request, job: Job) -> dict[str, Any]:
+async def replayed_answer(service: Service, request: Request, job: Job) -> dict[str, Any]:
     """The body that a finished job's own request was answered with. Raises what it failed with."""
     kind = job_kinds()[job.kind]
     result = await anyio.to_thread.run_sync(finished_result, service, job)
@@ -169,7 +216,7 @@ def request_at(base_url: str) -> Request:
 
 def _result(
     service: Service, request: Request, job: Job, with_result: bool
-) -> tuple[dict[str, Any] | None, Told, list[str]]:
+) -> tuple[dict[str, Any] | None, ResultSummary, list[str]]:
     """The dialect's answer, the summary and the pictures' addresses of a completed job. Reads
     files.
 
@@ -185,7 +232,7 @@ def _result(
         kind = job_kinds().get(job.kind) if with_result else None
         return (
             (kind.render(service, request, job, result) if kind else None),
-            told(service, request, job, result),
+            _summary(service, request, job, result),
             urls,
         )
     except (OSError, ValueError, KeyError) as error:
@@ -200,3 +247,25 @@ def _preview_url(service: Service, request: Request, job: Job) -> str | None:
     if job.state != "running" or not job.previews:
         return None
     return f"{image_url(service, request, job, PREVIEW)}&preview={job.previews}"
+
+
+def _summary(service: Service, request: Request, job: Job, result: dict[str, Any]) -> ResultSummary:
+    """Return what a finished job gives beside its dialect's answer, the same for every task: its
+    images, their checks, what they were made from.
+    """
+    facts = result["facts"]
+    pictures = [
+        Picture.model_validate({**one, "image_url": image_url(service, request, job, one["file"])})
+        for one in facts.get("images", [])
+    ]
+    if facts.get("video"):
+        video = {name: facts.get(name) for name in ("width", "height")}
+        pictures = [Picture(image_url=image_url(service, request, job, facts["video"]), **video)]
+    return ResultSummary(
+        pictures=pictures,
+        preset=facts.get("preset"),
+        actor=result["actor"],
+        identity=facts.get("identity"),
+        made_from=result["made_from"],
+        warnings=result["warnings"],
+    )

@@ -27,7 +27,7 @@ router = APIRouter(tags=["Image / Avatar Agent API"])
 KIND = "generate"  # in POST /jobs
 PATHS = ("/generate", "/avatar", "/api/generate", "/api/avatar")
 
-ATTEMPTS = 4  # of the embedded model's head shots 97 in 100 show one face
+MAX_ATTEMPTS = 4  # of the embedded model's head shots 97 in 100 show one face
 
 
 class AgentError(ErrorForm):
@@ -114,7 +114,7 @@ async def prepare(service: Service, request: Request, input: Generate) -> TaskCa
         expressions=input.expressions,
         preset=service.settings.preset,
         face_required=True,
-        attempts=ATTEMPTS,
+        attempts=MAX_ATTEMPTS,
     )
     return TaskCall("draw", params, {})
 

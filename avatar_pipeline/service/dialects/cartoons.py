@@ -23,10 +23,10 @@ from avatar_pipeline.service.errors import Unavailable
 
 router = APIRouter(tags=["Avatar Generation API"])
 
-RETRY = 1  # seconds, in which a core draws and signs about as many as may wait by default
+RETRY_AFTER_S = 1  # seconds, in which a core draws and signs about as many as may wait by default
 
 
-class Artist:
+class CartoonQueue:
     """One thread draws and signs everything, one cartoon after the other. One per app, in
     app.state.artist.
 
@@ -49,7 +49,7 @@ class Artist:
             if self._asked > self._most:
                 raise Unavailable(
                     f"{self._most} cartoons are waiting, which is the most. Ask again later.",
-                    retry_after=RETRY,
+                    retry_after=RETRY_AFTER_S,
                 )
             self._asked += 1
         work = self._thread.submit(credited_cartoon, seed, size, renderer, transparent)
@@ -61,7 +61,7 @@ class Artist:
             self._asked -= 1
 
 
-TOLD = {
+RESPONSE_HEADERS = {
     "X-Seed": ("the seed that was used; the same one gives the same pixels", "integer"),
     "X-Renderer": (
         "gan: the trained generator; dicebear: the baseline, drawn by DiceBear and not by a model",
@@ -77,7 +77,7 @@ PNG: dict[int | str, dict[str, Any]] = {
         "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
         "headers": {
             name: {"description": words, "schema": {"type": kind}}
-            for name, (words, kind) in TOLD.items()
+            for name, (words, kind) in RESPONSE_HEADERS.items()
         },
     }
 }
@@ -130,7 +130,7 @@ async def generate_image(
     mask.
     """
     used = draw_seed() if seed == -1 else seed
-    artist: Artist = request.app.state.artist
+    artist: CartoonQueue = request.app.state.artist
     made = await artist.draw(used, size, renderer, transparent)
     return Response(
         made.png,

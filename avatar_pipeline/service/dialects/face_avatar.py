@@ -39,7 +39,7 @@ router = APIRouter(tags=["Face Avatar API"])
 KIND = "face-avatar"  # in POST /jobs
 PATHS = ("/getImageToImage",)
 
-LARGEST = 1536  # pixels a side: larger reference pictures are fitted into it
+MAX_REFERENCE_SIZE = 1536  # pixels a side: larger reference pictures are fitted into it
 # The document's, to the letter.
 DEFAULT_PROMPT = (
     "SFW Content, black plain background, joyous dating profile, VECTOR CARTOON ILLUSTRATION, "
@@ -288,7 +288,7 @@ async def prepare(service: Service, request: Request, input: GetImageToImage) ->
         bg_color=input.bg_color,
         attempts=4,
     )
-    picture = await run_in_threadpool(lambda: png_input(resize_to_fit(face, LARGEST)))
+    picture = await run_in_threadpool(lambda: png_input(resize_to_fit(face, MAX_REFERENCE_SIZE)))
     asked = input.model_dump(mode="json", exclude={"consent"})  # kept with the job, and not told
     if input.image[:5].lower() == "data:":
         asked["image"] = f"{input.image.partition(',')[0]},..."

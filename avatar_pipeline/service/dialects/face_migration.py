@@ -40,10 +40,10 @@ PATHS = ("/v1/images/face-migration",)
 # the contracted name; which model really draws is the service's preset, told as `drawn_by`
 MODEL = "flux-1-schnell"
 SIZE = re.compile(r"([1-9]\d{2,3})x([1-9]\d{2,3})")
-SMALLEST, LARGEST = 256, 2048
-DISTILLED = 4  # steps of FLUX.1-schnell, the contracted model
-MOST_STEPS = 150  # that any preset draws
-ATTEMPTS = 3  # for a picture without a face, which a prompt may ask for: no error
+MIN_SIZE, MAX_SIZE = 256, 2048
+CONTRACTED_STEPS = 4  # steps of FLUX.1-schnell, the contracted model
+MAX_STEPS = 150  # that any preset draws
+MAX_ATTEMPTS = 3  # for a picture without a face, which a prompt may ask for: no error
 
 
 class OpenAIFault(BaseModel):
@@ -91,7 +91,7 @@ class FaceMigration(BaseModel):
             "ultra-high pixel count"
         ],
     )
-    size: str = Field("1024x1024", description=f"WxH in pixels, each {SMALLEST} to {LARGEST}")
+    size: str = Field("1024x1024", description=f"WxH in pixels, each {MIN_SIZE} to {MAX_SIZE}")
     guidance_scale: float = Field(4.0, ge=1, le=30, description="larger: closer to the prompt")
     num_inference_steps: int = Field(
         4, ge=1, le=50, description="told as the contracted model counts: 4 are a whole picture"
@@ -128,9 +128,9 @@ async def prepare(
         )
     size = SIZE.fullmatch(input.size)
     width, height = (int(size[1]), int(size[2])) if size else (0, 0)
-    if not (SMALLEST <= width <= LARGEST and SMALLEST <= height <= LARGEST):
+    if not (MIN_SIZE <= width <= MAX_SIZE and MIN_SIZE <= height <= MAX_SIZE):
         raise InvalidInput(
-            f"size: {input.size!r} is not WxH with {SMALLEST} to {LARGEST} pixels each, such as "
+            f"size: {input.size!r} is not WxH with {MIN_SIZE} to {MAX_SIZE} pixels each, such as "
             "1024x1024.",
             field="size",
         )
@@ -162,7 +162,7 @@ async def prepare(
         id_weight=input.id_weight,
         id_timestep_start=start,
         preset=service.settings.preset,
-        attempts=ATTEMPTS,
+        attempts=MAX_ATTEMPTS,
     )
     return TaskCall("draw", params, {"face.png": await asyncio.to_thread(png_input, image)})
 
@@ -174,7 +174,7 @@ def drawn_steps(preset: Preset, steps: int, start: int) -> tuple[int, int]:
     Each step that is asked for is as many of the preset's as make its own default out of the
     contracted one.
     """
-    drawn = min(steps * max(1, round(preset.steps / DISTILLED)), MOST_STEPS)
+    drawn = min(steps * max(1, round(preset.steps / CONTRACTED_STEPS)), MAX_STEPS)
     return drawn, min(round(start * drawn / steps), drawn - 1)
 
 

@@ -44,8 +44,8 @@ import avatar_pipeline
 from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.service.settings import Settings
 
-REDIRECTS = 3
-AT_ONCE = 8  # fetches of one server: each may hold a whole picture, 64 MiB, in memory
+MAX_REDIRECTS = 3
+MAX_CONCURRENT_FETCHES = 8  # each may hold a whole image, 64 MiB, in memory
 # What allow_private_hosts adds. Not the link-local addresses: clouds keep their machines'
 # credentials there.
 PRIVATE = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128")
@@ -104,7 +104,7 @@ def check_url(url: str, *, field: str, settings: Settings) -> None:
 
 async def _get(url: str, field: str, settings: Settings, limit: int, accept: str) -> bytes:
     headers = {"Accept": accept, "Accept-Encoding": "identity"}
-    for _ in range(REDIRECTS + 1):
+    for _ in range(MAX_REDIRECTS + 1):
         async with _open("GET", url, field, settings, headers) as response:
             if response.has_redirect_location:  # its body is not read: it may be endless
                 url = urljoin(url, response.headers["Location"])
@@ -125,7 +125,7 @@ async def _get(url: str, field: str, settings: Settings, limit: int, accept: str
                         code="too_large",
                     )
             return bytes(data)
-    raise _failed(field, url, f"it redirects more than {REDIRECTS} times")
+    raise _failed(field, url, f"it redirects more than {MAX_REDIRECTS} times")
 
 
 @asynccontextmanager
@@ -199,7 +199,9 @@ def _certificates() -> ssl.SSLContext:
 
 @asynccontextmanager
 async def _slot() -> AsyncIterator[None]:
-    async with _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE)):
+    async with _slots.setdefault(
+        asyncio.get_running_loop(), asyncio.Semaphore(MAX_CONCURRENT_FETCHES)
+    ):
         yield
 
 

@@ -13,7 +13,7 @@ from starlette.datastructures import UploadFile as FormFile
 from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.service.errors import status_error
 
-MOST_PARTS = 20  # of a form: no dialect has as many
+MAX_FORM_PARTS = 20  # of a form: no dialect has as many
 
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -29,7 +29,7 @@ async def read_body(request: Request, model: type[Body]) -> tuple[Body, dict[str
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     files: dict[str, UploadFile] = {}
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        form = await request.form(max_files=4, max_fields=MOST_PARTS)
+        form = await request.form(max_files=4, max_fields=MAX_FORM_PARTS)
         files = {
             name: UploadFile(
                 value.file, size=value.size, filename=value.filename, headers=value.headers

@@ -12,12 +12,12 @@ from avatar_pipeline.service.error_form import Problem, error_response
 from avatar_pipeline.service.errors import status_error
 from avatar_pipeline.service.settings import Settings
 
-HEAD_SECONDS = 15.0  # for the first line and the headers
-HEAD_BYTES = 16 * 1024
-IDLE_SECONDS = 5  # for the next request on a connection
+HEADER_TIMEOUT_S = 15.0  # for the first line and the headers
+MAX_HEADER_BYTES = 16 * 1024
+KEEP_ALIVE_TIMEOUT_S = 5  # for the next request on a connection
 
 
-class PatientProtocol(H11Protocol):
+class HeaderTimeoutProtocol(H11Protocol):
     """HTTP/1.1 that does not wait for ever for the head of a request. uvicorn itself times only
     connections on which nothing comes.
     """
@@ -43,7 +43,7 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _start(self) -> None:
-        self._due = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
+        self._due = self.loop.call_later(HEADER_TIMEOUT_S, self.timeout_keep_alive_handler)
 
     def _stop(self) -> None:
         if self._due is not None:
@@ -73,10 +73,10 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
     No websockets, for nothing here speaks them; no Server header.
     """
     return {
-        "http": PatientProtocol,
+        "http": HeaderTimeoutProtocol,
         "ws": "none",
-        "h11_max_incomplete_event_size": HEAD_BYTES,
-        "timeout_keep_alive": IDLE_SECONDS,
+        "h11_max_incomplete_event_size": MAX_HEADER_BYTES,
+        "timeout_keep_alive": KEEP_ALIVE_TIMEOUT_S,
         # connections; the service's own limit answers in the dialect's form
         "limit_concurrency": 5 * settings.requests_at_once,
         "server_header": False,

@@ -17,8 +17,10 @@ from typing import Any
 from avatar_pipeline.service.jobs.worker import work
 from avatar_pipeline.service.settings import Settings
 
-PATIENCE = 10.0  # seconds for a step of drawing, when the server stops; then the worker is killed
-SLOWEST = 30.0  # seconds between two tries to start a worker that does not get ready
+SHUTDOWN_TIMEOUT_S = (
+    10.0  # seconds for a step of drawing, when the server stops; then the worker is killed
+)
+MAX_RESTART_DELAY_S = 30.0  # between two tries to start a worker that does not get ready
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Supervisor:
         """
         self._stopping = True
         self.send({"stop": True})
-        self._process.join(PATIENCE)
+        self._process.join(SHUTDOWN_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -92,7 +94,7 @@ class Supervisor:
                 break
             if not self._tell(self._heard, message):
                 return
-        process.join(PATIENCE)
+        process.join(SHUTDOWN_TIMEOUT_S)
         if process.is_alive():  # it closed the pipe and lives on: of no use any more
             process.kill()
             process.join()
@@ -113,7 +115,7 @@ class Supervisor:
         if self._stopping:
             return
         self._failed_starts += not self.ready
-        wait = min(2.0**self._failed_starts, SLOWEST) if self._failed_starts else 0.0
+        wait = min(2.0**self._failed_starts, MAX_RESTART_DELAY_S) if self._failed_starts else 0.0
         self.ready = False
         self._connection.close()
         words = exit_words(code)

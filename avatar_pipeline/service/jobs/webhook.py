@@ -25,7 +25,7 @@ from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.settings import webhook_key
 
-RETRIES = 3
+MAX_RETRIES = 3
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ async def deliver(queue: JobQueue, job: Job, render: Callable[[], Awaitable[byte
         await queue.storage.save(job)
         return
     key = webhook_key(queue.settings.webhook_secret.get_secret_value())
-    for attempt in range(RETRIES + 1):
+    for attempt in range(MAX_RETRIES + 1):
         if attempt:
             await asyncio.sleep(queue.settings.webhook_wait * 5 ** (attempt - 1))
         delivery.attempts += 1
@@ -62,7 +62,7 @@ async def deliver(queue: JobQueue, job: Job, render: Callable[[], Awaitable[byte
             problem = "the service could not read the result"
         delivery.problem = problem
         delivery.state = (
-            "delivered" if problem is None else "pending" if attempt < RETRIES else "failed"
+            "delivered" if problem is None else "pending" if attempt < MAX_RETRIES else "failed"
         )
         await queue.storage.save(job)
         if problem is None:

@@ -30,8 +30,8 @@ from PIL import Image
 from avatar_pipeline.core.errors import Cancelled
 from avatar_pipeline.service.settings import Settings
 
-PROGRESS_EVERY = 0.2  # seconds between two messages about progress
-PREVIEW_EVERY = 1.0  # and two previews of a task that gives them by itself
+PROGRESS_INTERVAL_S = 0.2  # seconds between two messages about progress
+PREVIEW_INTERVAL_S = 1.0  # and two previews of a task that gives them by itself
 
 # Dagster's own: the UI then shows a run as a re-execution of an earlier one.
 PARENT_TAG, ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
@@ -209,9 +209,9 @@ class _Watcher:
         if self.cancelled():
             raise Cancelled(f"cancelled while {what or 'at work'}. Nothing was stored.")
         self.share, self.doing = share, what
-        if preview is not None and time.monotonic() - self.shown >= PREVIEW_EVERY:
+        if preview is not None and time.monotonic() - self.shown >= PREVIEW_INTERVAL_S:
             self.preview(preview)
-        elif time.monotonic() - self.told >= PROGRESS_EVERY:
+        elif time.monotonic() - self.told >= PROGRESS_INTERVAL_S:
             self._tell()
 
     def preview(self, picture: Image.Image) -> None:

@@ -27,25 +27,25 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from avatar_pipeline.service.errors import ServiceError, TooMany, Unauthorized, status_error
 from avatar_pipeline.service.http.exposure import is_public
-from avatar_pipeline.service.http.rate_limits import Rates, client_of
+from avatar_pipeline.service.http.rate_limits import RateLimiter, client_of
 from avatar_pipeline.service.http.tokens import Tokens
-from avatar_pipeline.service.middleware.early_response import refuse
+from avatar_pipeline.service.middleware.early_response import respond_early
 from avatar_pipeline.service.settings import Settings
 
 SAFE = ("GET", "HEAD", "OPTIONS")
-LONGEST_TOKEN = 200  # characters; ours have 47
+MAX_TOKEN_LENGTH = 200  # characters; ours have 47
 HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?")
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
-class Access:
+class AccessControl:
     """ASGI middleware: the request's Host, its origin, its token, its rate. Sets
     scope["state"]["owner"] to the token's name.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, tokens: Tokens) -> None:
         self.app, self.settings, self.tokens = app, settings, tokens
-        self.rates = Rates(settings.requests_per_minute)
+        self.rates = RateLimiter(settings.requests_per_minute)
         self.names = {
             *OWN_NAMES,
             f"[{settings.host}]" if ":" in settings.host else settings.host.lower(),
@@ -58,7 +58,7 @@ class Access:
         try:
             self._check(scope, Headers(scope=scope))
         except ServiceError as error:
-            await refuse(scope, receive, send, error)
+            await respond_early(scope, receive, send, error)
             return
         await self.app(scope, receive, send)
 
@@ -97,7 +97,7 @@ class Access:
             return None
         scheme, _, token = given[0].partition(" ")
         token = token.strip(" ")
-        if scheme.lower() != "bearer" or not token or len(token) > LONGEST_TOKEN:
+        if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_LENGTH:
             return None
         return self.tokens.owner(token)
 

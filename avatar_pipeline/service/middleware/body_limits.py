@@ -27,11 +27,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.service.errors import ServiceError, TooLarge, Unavailable, status_error
-from avatar_pipeline.service.middleware.early_response import refuse
+from avatar_pipeline.service.middleware.early_response import respond_early
 from avatar_pipeline.service.settings import Settings
 
-DEEPEST = 20
-MOST_VALUES = 20_000
+MAX_JSON_DEPTH = 20
+MAX_JSON_VALUES = 20_000
 
 
 class BodyLimits:
@@ -55,7 +55,7 @@ class BodyLimits:
                 code="overloaded",
                 retry_after=2,
             )
-            await refuse(scope, receive, send, error)
+            await respond_early(scope, receive, send, error)
             return
         self.active += 1
         try:
@@ -77,9 +77,9 @@ class BodyLimits:
                     check_json(data)
                 receive = _replay(data, receive)
         except (ServiceError, InvalidInput) as error:
-            await refuse(scope, receive, send, error, complete=body.complete)
+            await respond_early(scope, receive, send, error, complete=body.complete)
             return
-        except _Gone:
+        except _ClientDisconnected:
             return
         if is_json:
             await self.app(scope, receive, send)
@@ -96,7 +96,7 @@ class BodyLimits:
             nonlocal started, replaced
             if body.error is not None and not started and not replaced:
                 replaced = True
-                await refuse(scope, body.rest, send, body.error, complete=body.complete)
+                await respond_early(scope, body.rest, send, body.error, complete=body.complete)
             if not replaced:
                 started = True
                 await send(message)
@@ -107,10 +107,10 @@ class BodyLimits:
             if body.error is None or started:
                 raise
             if not replaced:
-                await refuse(scope, body.rest, send, body.error, complete=body.complete)
+                await respond_early(scope, body.rest, send, body.error, complete=body.complete)
 
 
-class _Gone(Exception):
+class _ClientDisconnected(Exception):
     """The client hung up in the middle of its body."""
 
 
@@ -154,7 +154,7 @@ class _Body:
         while not self.complete:
             message = await self.receive()
             if message["type"] == "http.disconnect":
-                raise _Gone
+                raise _ClientDisconnected
             data += message.get("body", b"")
         return bytes(data)
 
@@ -163,8 +163,8 @@ def check_json(body: bytes) -> None:
     """Raises InvalidInput for JSON that is none, or that nothing here should have to walk
     through.
     """
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES:
-        raise TooLarge(f"The JSON body holds more than {MOST_VALUES} values.")
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_JSON_VALUES:
+        raise TooLarge(f"The JSON body holds more than {MAX_JSON_VALUES} values.")
     try:
         value = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_once)
     except RecursionError:
@@ -175,7 +175,7 @@ def check_json(body: bytes) -> None:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
         raise InvalidInput(f"The body is not valid JSON: {reason}.", code="invalid_json") from None
     for part, depth in _walk(value):
-        if depth > DEEPEST:
+        if depth > MAX_JSON_DEPTH:
             raise _too_deep()
         if isinstance(part, float) and not math.isfinite(part):
             raise InvalidInput(
@@ -222,7 +222,7 @@ def _no_constant(name: str) -> None:
 
 def _too_deep() -> InvalidInput:
     return InvalidInput(
-        f"The JSON body is nested more than {DEEPEST} levels deep.", code="invalid_json"
+        f"The JSON body is nested more than {MAX_JSON_DEPTH} levels deep.", code="invalid_json"
     )
 
 

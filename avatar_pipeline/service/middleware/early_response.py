@@ -11,10 +11,10 @@ from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.service.error_responses import as_service_error, respond
 
 # seconds in which a body is read and thrown away, so that its sender gets to read the answer
-READS_ON = 1.0
+DRAIN_TIMEOUT_S = 1.0
 
 
-async def refuse(
+async def respond_early(
     scope: Scope,
     receive: Receive,
     send: Send,
@@ -31,7 +31,7 @@ async def refuse(
     """
     if not complete and "expect" not in Headers(scope=scope):
         try:
-            async with asyncio.timeout(READS_ON):
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 while True:
                     message = await receive()
                     if message["type"] != "http.request" or not message.get("more_body"):

@@ -13,13 +13,13 @@ from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.service.error_responses import handle
 from avatar_pipeline.service.http.exposure import is_loopback, open_to
 from avatar_pipeline.service.http.tokens import TokenError, Tokens, load
-from avatar_pipeline.service.middleware.access import Access
+from avatar_pipeline.service.middleware.access import AccessControl
 from avatar_pipeline.service.middleware.access_log import AccessLog
 from avatar_pipeline.service.middleware.body_limits import BodyLimits
 from avatar_pipeline.service.openapi import allowed_methods, describe
 from avatar_pipeline.service.settings import Settings
 
-SENT = [
+REQUEST_HEADERS = [
     "Authorization",
     "Content-Type",
     "Idempotency-Key",
@@ -28,7 +28,7 @@ SENT = [
     "X-Consent",
     "X-Request-ID",
 ]
-READ = [
+RESPONSE_HEADERS = [
     "Content-Disposition",
     "Idempotency-Key-Expires",
     "Idempotent-Replayed",
@@ -43,7 +43,7 @@ READ = [
 ]
 
 
-def guard(app: FastAPI, settings: Settings) -> None:
+def add_middleware(app: FastAPI, settings: Settings) -> None:
     """Put it around an application that has its routes. Raises TokenError for an address that needs
     tokens, when there are none.
     """
@@ -53,14 +53,14 @@ def guard(app: FastAPI, settings: Settings) -> None:
         app.add_exception_handler(kind, handle)
     app.add_exception_handler(405, _not_allowed)
     app.add_middleware(BodyLimits, settings=settings)  # the last that is added is the outermost
-    app.add_middleware(Access, settings=settings, tokens=tokens)
+    app.add_middleware(AccessControl, settings=settings, tokens=tokens)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=SENT,
-            expose_headers=READ,
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=RESPONSE_HEADERS,
         )
     app.add_middleware(AccessLog)
     describe(app)

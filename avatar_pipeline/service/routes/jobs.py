@@ -20,7 +20,7 @@ from avatar_pipeline.service.http.fetch import check_url
 from avatar_pipeline.service.jobs.events import changes
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.service.views import JobView, accepted, view
+from avatar_pipeline.service.views import JobView, accepted_response, view
 
 _router = APIRouter()  # what has nothing to do with kinds
 
@@ -100,12 +100,12 @@ async def create(request: Request, service: ServiceDep, body: Any) -> JSONRespon
     addresses.
     """
     if (known := getattr(request.state, "replayed", None)) is not None:
-        return await accepted(service, request, known)
+        return await accepted_response(service, request, known)
     if body.webhook is not None:
         _check_webhook(body.webhook, service.settings)
     call = await job_kinds()[body.kind].prepare(service, request, body.input)
     job = await submit(service, request, body.kind, call, webhook=body.webhook)
-    return await accepted(service, request, job)
+    return await accepted_response(service, request, job)
 
 
 @_router.get("/jobs", summary="Your jobs, newest first")
