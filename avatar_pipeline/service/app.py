@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application; its queue and worker start and end with it."""
+    """Make the application; its queue and worker start and end with it."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -110,7 +110,7 @@ async def _accepted(request: Request, error: Exception) -> Response:
 
 
 async def _already_answered(request: Request, error: Exception) -> Response:
-    """The answer of an earlier request, said again."""
+    """Return the answer of an earlier request again."""
     assert isinstance(error, AlreadyAnswered)
     try:
         return JSONResponse(await replayed_answer(request.app.state.service, request, error.job))

@@ -88,8 +88,8 @@ PARAMETER = {
 
 
 def policy(settings: Settings, request: Request | None = None) -> Literal["declared", "operator"]:
-    """Who answers for the consent of people whose faces come without a word: nobody, so that they
-    are refused, or the operator.
+    """Return who answers for the consent of people whose faces come without a word: the operator,
+    or no one ("declared"), so that they are refused.
 
     request: one that came under another name, or from another address, than this machine's own
     shows that others reach the service.
@@ -107,7 +107,7 @@ def policy(settings: Settings, request: Request | None = None) -> Literal["decla
 
 
 def policy_in_words(settings: Settings) -> str:
-    """One line for the log."""
+    """Return the policy as one line for the log."""
     reach = (
         "as others reach this service" if open_to(settings) else "as only this machine reaches it"
     )
@@ -133,8 +133,8 @@ def refuse_denial(request: Request) -> None:
 
 
 def declare(request: Request, settings: Settings, given: bool | str | None) -> None:
-    """To be called before a face is fetched or decoded. given: the field `consent`. `submit` stores
-    with the job what is found here.
+    """Take the declaration of consent, before a face is fetched or decoded. given: the field
+    `consent`. `submit` stores with the job what is found here.
 
     Raises ConsentRequired when the client says no, contradicts itself, or is silent where it has to
     speak.
@@ -157,7 +157,7 @@ def declare(request: Request, settings: Settings, given: bool | str | None) -> N
 
 
 def _header(request: Request) -> bool | None:
-    """What X-Consent says; None without one."""
+    """Return what X-Consent says; None without one."""
     said = {
         word.strip().lower() for line in request.headers.getlist(HEADER) for word in line.split(",")
     }

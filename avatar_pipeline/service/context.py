@@ -47,22 +47,22 @@ class Service:
 
     @cached_property
     def store(self) -> ActorStore:
-        """The actors."""
+        """Return the actors."""
         return ActorStore()
 
     @cached_property
     def people(self) -> PeopleIndex:
-        """Whom files show that come with requests."""
+        """Return whom files show that come with requests."""
         return PeopleIndex(self.store)
 
     @cached_property
     def key(self) -> bytes:
-        """The key that addresses of pictures are signed with."""
+        """Return the key that addresses of pictures are signed with."""
         return signing_key(self.settings.folder)
 
 
 def get_service(request: Request) -> Service:
-    """The app's service."""
+    """Return the app's service."""
     service: Service = request.app.state.service
     return service
 
@@ -173,7 +173,9 @@ async def _disconnected(request: Request) -> None:
 
 
 def preferences(request: Request) -> dict[str, str]:
-    """The header Prefer (RFC 7240), as far as it is honoured: respond-async, and wait=SECONDS."""
+    """Return the header Prefer (RFC 7240), as far as it is honoured: respond-async, and
+    wait=SECONDS.
+    """
     found: dict[str, str] = {}
     for preference in ",".join(request.headers.getlist("prefer")).split(","):
         name, _, value = preference.partition(";")[0].strip().partition("=")
@@ -184,7 +186,7 @@ def preferences(request: Request) -> dict[str, str]:
 
 
 def finished_result(service: Service, job: Job) -> dict[str, Any]:
-    """The result of a finished job. Raises what it failed with. Reads a file."""
+    """Return the result of a finished job. Raises what it failed with. Reads a file."""
     if job.state == "failed" and job.fault:
         raise job.fault.error()
     if job.state == "cancelled":
@@ -197,18 +199,18 @@ def finished_result(service: Service, job: Job) -> dict[str, Any]:
 
 
 def png_input(image: Image.Image) -> bytes:
-    """A picture as the queue keeps it for a task: PNG of the pixels alone. Give it `<field>.png` as
-    file name.
+    """Return a picture as the queue keeps it for a task: PNG of the pixels alone. Give it
+    `<field>.png` as file name.
     """
     return encode_png(image)
 
 
 def owner_of(request: Request) -> str:
-    """The name of the token that asks; empty when none is configured."""
+    """Return the name of the token that asks; empty when none is configured."""
     return getattr(request.state, "owner", "")
 
 
 def image_url(service: Service, request: Request, job: Job, file: str) -> str:
-    """The whole address of a picture of a job."""
+    """Return the whole address of a picture of a job."""
     base = service.settings.public_url or str(request.base_url)
     return base.rstrip("/") + picture_path(service.key, job.id, file, service.settings.image_hours)

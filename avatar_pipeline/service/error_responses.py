@@ -61,7 +61,7 @@ def as_service_error(error: Exception) -> ServiceError:
 
 
 async def handle(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's exception handler for all of these."""
+    """Answer a request that ended in an error: FastAPI's exception handler for all of them."""
     found = as_service_error(error)
     if isinstance(error, RequestValidationError) and _is_wrong_type(request.scope, error):
         found = status_error(415)
@@ -72,7 +72,7 @@ async def handle(request: Request, error: Exception) -> JSONResponse:
 
 
 def _is_wrong_type(scope: Scope, error: RequestValidationError) -> bool:
-    """Whether a body was not looked into because its type is another than the route's."""
+    """Return whether a body was not looked into because its type is another than the route's."""
     whole = any(
         tuple(finding["loc"]) == ("body",) and isinstance(finding.get("input"), bytes)
         for finding in error.errors()

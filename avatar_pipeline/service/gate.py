@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def people_of(service: Service, job: Job) -> set[str]:
-    """The real people whom a job shows: in what it was given, as far as that is known today, and in
-    what it made. Reads files.
+    """Return the real people whom a job shows: in what it was given, as far as that is known today,
+    and in what it made. Reads files.
 
     Raises NotFound for a completed job whose result cannot be read.
     """
@@ -50,8 +50,8 @@ def require_may_leave(service: Service, job: Job) -> None:
 
 
 def picture_file(service: Service, job_id: str, file: str) -> tuple[Job, Path]:
-    """A picture of a job, its preview among them, that may leave now. Raises NotFound when it is
-    gone, ConsentRequired as `require_may_leave`.
+    """Return a picture of a job, its preview among them, that may leave now. Raises NotFound when
+    it is gone, ConsentRequired as `require_may_leave`.
     """
     job = service.queue.jobs.get(job_id)
     path = service.queue.folder / job_id / ("" if file == PREVIEW else "outputs") / file
@@ -62,7 +62,9 @@ def picture_file(service: Service, job_id: str, file: str) -> tuple[Job, Path]:
 
 
 def _result(service: Service, job: Job) -> dict[str, Any]:
-    """What a completed job made; nothing of others. Raises NotFound when that cannot be read."""
+    """Return what a completed job made; nothing of others. Raises NotFound when that cannot be
+    read.
+    """
     if job.state != "completed":
         return {}
     try:

@@ -51,8 +51,8 @@ async def idempotent(
         ),
     ] = None,
 ) -> AsyncIterator[None]:
-    """A dependency of every route that accepts jobs. It leaves what `submit` needs in
-    request.state.
+    """Look a request's key up: a dependency of every route that accepts jobs. It leaves what
+    `submit` needs in request.state.
 
     Raises AlreadyAnswered for a request that has been answered, Conflict while that is waited for,
     InvalidInput for another payload.
@@ -102,8 +102,8 @@ async def idempotent(
 
 
 async def _sha256(request: Request) -> str:
-    """The digest of what is asked for: path, query, declared consent and body. A form's files count
-    by content, its boundary does not.
+    """Return the digest of what is asked for: path, query, declared consent and body. A form's
+    files count by content, its boundary does not.
     """
     digest = hashlib.sha256(f"{request.url.path}?{request.url.query}\n".encode())
     if consent := request.headers.getlist("x-consent"):

@@ -38,8 +38,8 @@ async def receive_image(
     field: str,
     name: str | None = None,
 ) -> Image.Image:
-    """An uploaded picture, or the one at an http, https or data: address, as open_image gives it:
-    upright, RGB, 8 bit.
+    """Return an uploaded picture, or the one at an http, https or data: address, as open_image
+    gives it: upright, RGB, 8 bit.
 
     field: of the request. name: of the task's file, where it has another. Raises InvalidInput
     naming the field, ConsentRequired when it shows somebody whose consent does not hold.
@@ -60,8 +60,8 @@ async def receive(
     limit: int,
     accept: str,
 ) -> bytes:
-    """The bytes of an upload, or of what an address gives, at most `limit`. accept: media types to
-    ask a host for.
+    """Return the bytes of an upload, or of what an address gives, at most `limit`. accept: media
+    types to ask a host for.
 
     A signed address of a picture of this service is read from disk. `submit` keeps with the job
     what is noted in request.state here. Raises as `receive_image` does.
@@ -94,8 +94,8 @@ async def receive(
 
 
 def _own_picture(service: Service, url: str, field: str) -> tuple[bytes, set[str]] | None:
-    """The content of a picture of this service and whom it shows; None when the address is none of
-    this service's.
+    """Return the content of a picture of this service and whom it shows; None when the address is
+    none of this service's.
 
     Through the network it would be refused as a private address wherever the service listens on
     one. Raises InvalidInput when the address has expired or the picture is gone, ConsentRequired

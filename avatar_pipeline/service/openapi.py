@@ -78,7 +78,9 @@ def describe(app: FastAPI) -> None:
 
 
 def allowed_methods(app: FastAPI, path: str) -> list[str]:
-    """The methods that the description names for a path; none for one that it does not know."""
+    """Return the methods that the description names for a path; none for one that it does not
+    know.
+    """
     for template, item in app.openapi()["paths"].items():
         if re.fullmatch(re.sub(r"\\{[^/]+?\\}", "[^/]+", re.escape(template)), path):
             return [method.upper() for method in item if method in METHODS]
@@ -137,8 +139,8 @@ def _describe_errors(path: str, method: str, operation: dict[str, Any]) -> None:
 
 
 def _remove_unused(schema: dict[str, Any]) -> None:
-    """Components that nothing refers to: FastAPI's own form of a 422, and whatever only that form's
-    routes used.
+    """Remove components that nothing refers to: FastAPI's own form of a 422, and whatever only that
+    form's routes used.
     """
     schemas = schema["components"]["schemas"]
     while unused := [

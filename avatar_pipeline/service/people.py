@@ -57,8 +57,8 @@ class PeopleIndex:
         self._lock = Lock()
 
     def shown_by(self, sha256: str, *, now: bool = False) -> set[str]:
-        """The actors, real people, whom a file with this digest shows. now: read the folders even
-        when that was done a moment ago.
+        """Return the actors, real people, whom a file with this digest shows. now: read the folders
+        even when that was done a moment ago.
 
         Raises StoreError or OSError when it cannot be known.
         """
@@ -88,7 +88,7 @@ class PeopleIndex:
         return found
 
     def _people(self) -> Iterator[str]:
-        """Folders of actors that are, or may be, real people: without an actor.yaml that says
+        """Yield folders of actors that are, or may be, real people: without an actor.yaml that says
         otherwise.
         """
         # plain paths on a disk: ten thousand actors are asked for
@@ -116,7 +116,7 @@ class PeopleIndex:
         yield self._once(drop_in_path(name), _of_file)
 
     def _once(self, path: UPath, read: Callable[[UPath], Digests]) -> Digests:
-        """What `read` finds in a file; nothing when there is none."""
+        """Return what `read` finds in a file; nothing when there is none."""
         state = _state(path)
         known = self._files.get(str(path))
         if state is None:
@@ -130,7 +130,7 @@ class PeopleIndex:
 
 
 def _state(path: UPath | Path) -> State | None:
-    """What changes when a file does; None when there is no file."""
+    """Return what changes when a file does; None when there is no file."""
     try:
         if isinstance(path, UPath) and local(path) is None:
             about = path.fs.info(path.path)

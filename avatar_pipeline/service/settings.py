@@ -151,7 +151,7 @@ class Settings(BaseModel):
     @field_validator("device")
     @classmethod
     def _known_device(cls, name: str) -> str:
-        """Whether it is there only its driver can say, in the worker."""
+        """Check a device's name; whether it is there only its driver can say, in the worker."""
         if not re.fullmatch(r"auto|cuda(:[0-9]+)?|mps|cpu", name):
             raise ValueError(
                 f"{name!r} is no device: give auto, cuda, cuda:1 (another number for "
@@ -169,7 +169,7 @@ class Settings(BaseModel):
     @field_validator("public_url")
     @classmethod
     def _whole_address(cls, url: str | None) -> str | None:
-        """It begins the addresses of pictures: nothing may hide in it."""
+        """Refuse what may not begin the addresses of images: nothing may hide in it."""
         if url is not None and not re.fullmatch(
             r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?", url
         ):
@@ -181,7 +181,9 @@ class Settings(BaseModel):
     @field_validator("allowed_origins")
     @classmethod
     def _single_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        """No pattern: one that is too wide would let any page act for a user of this machine."""
+        """Refuse patterns: one that is too wide would let any page act for a user of this
+        machine.
+        """
         if bad := [
             origin
             for origin in origins
@@ -197,8 +199,8 @@ class Settings(BaseModel):
 
 
 def webhook_key(secret: str) -> bytes:
-    """The bytes that webhooks are signed with. Raises ValueError, without the secret, for what
-    gives none.
+    """Return the bytes that webhooks are signed with. Raises ValueError, without the secret, for
+    what gives none.
     """
     try:
         key = (
@@ -224,7 +226,7 @@ def _check_port(address: str) -> None:
 
 
 def from_environment(**options: Any) -> Settings:
-    """Settings of these options and, for what they leave open, of the environment.
+    """Return settings of these options and, for what they leave open, of the environment.
 
     Raises SettingsError for a variable that names no field, and for a value that a field does not
     take.

@@ -55,7 +55,7 @@ MESSAGES = {
 
 
 def request_error(findings: Sequence[Mapping[str, Any]]) -> InvalidInput:
-    """The findings of one request as one error; its field is that of the first."""
+    """Return the findings of one request as one error; its field is that of the first."""
     said = list(dict.fromkeys(_say(finding) for finding in findings))
     more = f" And {len(said) - MAX_ERRORS_SHOWN} more." if len(said) > MAX_ERRORS_SHOWN else ""
     return InvalidInput(
@@ -81,7 +81,7 @@ def _say(finding: Mapping[str, Any]) -> str:
 
 
 def _field(finding: Mapping[str, Any]) -> str | None:
-    """width, views.0: without the part of the request that it is in."""
+    """Return the field, such as width or views.0: without the part of the request that it is in."""
     found = finding["loc"]
     path = [str(part) for part in (found[1:] if found and found[0] in PARTS else found)]
     if finding["type"] == "json_invalid":

@@ -136,8 +136,8 @@ class JobView(BaseModel):
 async def view(
     service: Service, request: Request, job: Job, *, with_result: bool = True
 ) -> JobView:
-    """The job as `request` may see it. with_result: in lists, results are left out; they can be
-    long.
+    """Return the job as `request` may see it. with_result: in lists, results are left out; they can
+    be long.
     """
     queue = service.queue
     result: dict[str, Any] | None = None
@@ -178,7 +178,7 @@ async def view(
 async def accepted_response(
     service: Service, request: Request, job: Job, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """202: the job, where it is, and when to look."""
+    """Return a 202: the job, where it is, and when to ask again."""
     body = await view(service, request, job)
     wait = {} if job.is_finished else {"Retry-After": str(service.queue.seconds_left(job))}
     return JSONResponse(
@@ -189,15 +189,17 @@ async def accepted_response(
 
 
 async def replayed_answer(service: Service, request: Request, job: Job) -> dict[str, Any]:
-    """The body that a finished job's own request was answered with. Raises what it failed with."""
+    """Return the body that a finished job's own request was answered with. Raises what it failed
+    with.
+    """
     kind = job_kinds()[job.kind]
     result = await anyio.to_thread.run_sync(finished_result, service, job)
     return await anyio.to_thread.run_sync(kind.render, service, request, job, result)
 
 
 def request_at(base_url: str) -> Request:
-    """A request that stands for one that came to `base_url`: for what is rendered when nobody asks,
-    a webhook's body.
+    """Return a request that stands for one that came to `base_url`: for what is rendered when
+    nobody asks, a webhook's body.
     """
     parts = urlsplit(base_url)
     return Request(
@@ -217,8 +219,8 @@ def request_at(base_url: str) -> Request:
 def _result(
     service: Service, request: Request, job: Job, with_result: bool
 ) -> tuple[dict[str, Any] | None, ResultSummary, list[str]]:
-    """The dialect's answer, the summary and the pictures' addresses of a completed job. Reads
-    files.
+    """Return the dialect's answer, the summary and the pictures' addresses of a completed job.
+    Reads files.
 
     Raises what `finished_result` does: ConsentRequired when consent does not hold any more,
     NotFound for what was removed.

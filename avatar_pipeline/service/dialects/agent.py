@@ -92,8 +92,8 @@ class Generate(BaseModel):
 
 
 async def prepare(service: Service, request: Request, input: Generate) -> TaskCall:
-    """Task, parameters and files of a request. Raises InvalidInput and ConsentRequired naming the
-    field.
+    """Check a request and return its task, parameters and files. Raises InvalidInput and
+    ConsentRequired naming the field.
     """
     if pictures(input.n, input.views, input.expressions) > MOST_PICTURES:
         raise InvalidInput(
@@ -120,7 +120,7 @@ async def prepare(service: Service, request: Request, input: Generate) -> TaskCa
 
 
 def actor_meant(service: Service, name: str | None, prompt: str) -> str | None:
-    """The actor that a request names in its field, or else in its prompt.
+    """Return the actor that a request names in its field, or else in its prompt.
 
     Raises InvalidInput for an unknown actor, and for an alias of two; ConsentRequired when its LoRA
     may not draw for others.
@@ -147,8 +147,8 @@ def actor_meant(service: Service, name: str | None, prompt: str) -> str | None:
 
 
 def render(service: Service, request: Request, job: Job, result: dict[str, Any]) -> dict[str, Any]:
-    """The contracted answer, and what this service knows beyond it: `seed` is the one that gives
-    the first picture again at once.
+    """Return the contracted answer, and what this service knows beyond it: `seed` is the one that
+    gives the first picture again at once.
     """
     facts = result["facts"]
     images = [_image(service, request, job, image) for image in facts["images"]]

@@ -155,8 +155,8 @@ async def generate_base_image(
 
 
 async def prepare(service: Service, request: Request, input: GenerateBaseImage) -> TaskCall:
-    """Task, parameters and files of a request. Raises InvalidInput, and ActorError for an actor
-    that cannot be drawn from words.
+    """Check a request and return its task, parameters and files. Raises InvalidInput, and
+    ActorError for an actor that cannot be drawn from words.
     """
     missing = [
         name for name in ("actorName", "description") if not (getattr(input, name) or "").strip()
@@ -188,7 +188,7 @@ async def prepare(service: Service, request: Request, input: GenerateBaseImage) 
 def render(
     service: Service, request: Request, job: Job, result: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The document's answer. Reads the picture from the job's folder."""
+    """Return the document's answer. Reads the picture from the job's folder."""
     facts = result["facts"]
     (image,) = facts["images"]
     picture = service.queue.folder / job.id / "outputs" / image["file"]

@@ -199,7 +199,7 @@ class GetImageToImage(BaseModel):
 
     @property
     def whole_prompt(self) -> str:
-        """The prompt that is drawn."""
+        """Return the prompt that is drawn."""
         if (self.prompt or "").strip() not in ("", "None"):
             return str(self.prompt)
         return DEFAULT_PROMPT.format(gender_word=GENDER_WORDS[(self.gender or "").strip().lower()])
@@ -267,8 +267,8 @@ async def get_image(request: Request, service: ServiceDep, body: GetImage) -> An
 
 
 async def prepare(service: Service, request: Request, input: GetImageToImage) -> TaskCall:
-    """Task, parameters and files of a request; the reference picture is fetched here. Raises
-    InvalidInput, ConsentRequired without consent.
+    """Check a request and return its task, parameters and files; the reference image is fetched
+    here. Raises InvalidInput, ConsentRequired without consent.
     """
     declare(request, service.settings, input.consent)
     preset = PRESETS[service.settings.preset]
@@ -299,7 +299,7 @@ async def prepare(service: Service, request: Request, input: GetImageToImage) ->
 def render(
     service: Service, request: Request, job: Job, result: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The document's answer, with the pictures' addresses."""
+    """Return the document's answer, with the pictures' addresses."""
     output = [
         image_url(service, request, job, image["file"]) for image in result["facts"]["images"]
     ]

@@ -117,8 +117,8 @@ async def prepare(
     input: FaceMigration,
     uploads: Mapping[str, UploadFile] | None = None,
 ) -> TaskCall:
-    """Task, parameters and files of a request. Raises InvalidInput, NotFound for the model,
-    ConsentRequired without consent, naming the field.
+    """Check a request and return its task, parameters and files. Raises InvalidInput, NotFound for
+    the model, ConsentRequired without consent, naming the field.
     """
     if input.model not in (MODEL, service.settings.preset):
         raise NotFound(
@@ -168,8 +168,8 @@ async def prepare(
 
 
 def drawn_steps(preset: Preset, steps: int, start: int) -> tuple[int, int]:
-    """Steps, and the step at which the face enters, for a preset that is not distilled to DISTILLED
-    steps, as the contracted model is.
+    """Return steps, and the step at which the face enters, for a preset that is not distilled to
+    CONTRACTED_STEPS steps, as the contracted model is.
 
     Each step that is asked for is as many of the preset's as make its own default out of the
     contracted one.
@@ -179,8 +179,8 @@ def drawn_steps(preset: Preset, steps: int, start: int) -> tuple[int, int]:
 
 
 def render(service: Service, request: Request, job: Job, result: dict[str, Any]) -> dict[str, Any]:
-    """The contracted answer: `created` is an id, the job's. Beside it, what really drew, from which
-    seeds, and warnings in words.
+    """Return the contracted answer: `created` is an id, the job's. Beside it, what really drew,
+    from which seeds, and warnings in words.
 
     Pictures are given by address here, for a job may be asked for many times.
     """

@@ -71,8 +71,8 @@ async def prepare(
     input: FaceSwap,
     uploads: Mapping[str, UploadFile] | None = None,
 ) -> TaskCall:
-    """Task, parameters and files of a request. Raises InvalidInput, or ConsentRequired without
-    consent, naming the field.
+    """Check a request and return its task, parameters and files. Raises InvalidInput, or
+    ConsentRequired without consent, naming the field.
     """
     given = uploads or {}
     wanted = {
@@ -115,7 +115,7 @@ async def prepare(
 
 
 def render(service: Service, request: Request, job: Job, result: dict[str, Any]) -> dict[str, Any]:
-    """The answer, in the form of /generate's."""
+    """Return the answer, in the form of /generate's."""
     facts = result["facts"]
     urls = {}
     if facts["images"]:

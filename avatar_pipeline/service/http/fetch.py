@@ -57,7 +57,7 @@ _slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
 async def fetch_bytes(
     url: str, *, field: str, settings: Settings, limit: int, accept: str
 ) -> bytes:
-    """What an http, https or data: address gives, at most `limit` bytes.
+    """Return what an http, https or data: address gives, at most `limit` bytes.
 
     accept: the media types to ask for, as in the header of that name; what comes is not compared
     with it, its content decides. Raises InvalidInput naming the field.
@@ -92,8 +92,8 @@ async def post_json(
 
 
 def check_url(url: str, *, field: str, settings: Settings) -> None:
-    """What can be said of an address without looking its name up: for addresses that are used
-    later. Raises InvalidInput.
+    """Check what can be known of an address without looking its name up: for addresses that are
+    used later. Raises InvalidInput.
     """
     try:
         _policy(settings.allow_private_hosts, settings.fetch_ports).check_url(url)
@@ -137,8 +137,8 @@ async def _open(
     headers: Mapping[str, str],
     body: bytes | None = None,
 ) -> AsyncIterator[httpx.Response]:
-    """One request and the head of its answer. A client for each: a connection that is kept would
-    skip the lookup.
+    """Send one request and yield the head of its answer. A client for each: a connection that is
+    kept would skip the lookup.
     """
     policy = _policy(settings.allow_private_hosts, settings.fetch_ports)
     agent = {"User-Agent": f"avatar_pipeline/{avatar_pipeline.__version__}"}
@@ -174,7 +174,7 @@ async def _open(
 
 
 def _unresolved(error: BaseException | None) -> bool:
-    """Whether a name without an address lies behind an error."""
+    """Return whether a name without an address lies behind an error."""
     while error is not None:
         if isinstance(error, socket.gaierror):
             return True
@@ -191,8 +191,8 @@ def _policy(private: bool, ports: tuple[int, ...]) -> Policy:
 
 @lru_cache(maxsize=1)
 def _certificates() -> ssl.SSLContext:
-    """Who is believed: SSL_CERT_FILE and SSL_CERT_DIR, else certifi's list. Loading it takes some
-    20 ms.
+    """Return the authorities that are trusted: of SSL_CERT_FILE and SSL_CERT_DIR, else certifi's.
+    Loading them takes some 20 ms.
     """
     return httpx.create_ssl_context(trust_env=True)
 
@@ -262,7 +262,7 @@ def _failed(field: str, url: str, reason: str) -> InvalidInput:
 
 
 def _host(url: str) -> str:
-    """The host, for messages: the rest of an address may be a secret."""
+    """Return the host, for messages: the rest of an address may be a secret."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:

@@ -20,8 +20,8 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 async def read_body(request: Request, model: type[Body]) -> tuple[Body, dict[str, UploadFile]]:
-    """The body, validated, and the files that came with it, by field. A field that came as a file
-    is left out of the model.
+    """Return the body, validated, and the files that came with it, by field. A field that came as a
+    file is left out of the model.
 
     Raises RequestValidationError for wrong fields, InvalidInput for a body that is neither JSON nor
     a form.
@@ -60,8 +60,8 @@ async def read_body(request: Request, model: type[Body]) -> tuple[Body, dict[str
 def body_schema(
     model: type[BaseModel], files: tuple[str, ...], required: tuple[str, ...], json_too: bool
 ) -> dict[str, Any]:
-    """OpenAPI's requestBody for `read_body`. files: fields that may come as files. required: fields
-    that must come.
+    """Return OpenAPI's requestBody for `read_body`. files: fields that may come as files. required:
+    fields that must come.
     """
     schema = model.model_json_schema()
     fields = {name: {**about} for name, about in schema["properties"].items()}

@@ -25,12 +25,12 @@ class HeaderTimeoutProtocol(H11Protocol):
     _due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """From here on the first head has its time."""
+        """Begin the time of the first head."""
         super().connection_made(transport)
         self._start()
 
     def data_received(self, data: bytes) -> None:
-        """Any later head has its time from its first byte on."""
+        """Begin the time of any later head at its first byte."""
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._stop()
@@ -38,7 +38,7 @@ class HeaderTimeoutProtocol(H11Protocol):
             self._start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is left to be timed."""
+        """End the time: nothing is left to be timed."""
         self._stop()
         super().connection_lost(exc)
 
@@ -51,7 +51,9 @@ class HeaderTimeoutProtocol(H11Protocol):
             self._due = None
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP request has no path and so no dialect: a problem of our own kind."""
+        """Answer what is no HTTP request: it has no path, so no dialect, and gets a problem of our
+        own kind.
+        """
         error = status_error(
             400,
             "This is not an HTTP/1.1 request that can be answered: its first line or its headers "
@@ -67,7 +69,7 @@ class HeaderTimeoutProtocol(H11Protocol):
 
 
 def uvicorn_options(settings: Settings) -> dict[str, Any]:
-    """Keywords for uvicorn.run beside host and port.
+    """Return keywords for uvicorn.run beside host and port.
 
     h11 and not httptools: it limits the bytes of a head, and is strict about the framing of bodies.
     No websockets, for nothing here speaks them; no Server header.

@@ -22,7 +22,7 @@ KEY = "signing.key"
 
 
 def signing_key(folder: Path) -> bytes:
-    """The service's key, made at first use and readable by its owner only."""
+    """Return the service's key, made at first use and readable by its owner only."""
     path = folder / KEY
     if not path.exists():
         write_private(path, secrets.token_bytes(32))
@@ -30,14 +30,14 @@ def signing_key(folder: Path) -> bytes:
 
 
 def picture_path(key: bytes, job_id: str, file: str, hours: float) -> str:
-    """Path and query of a picture's address, valid for `hours` from now."""
+    """Return path and query of an image's address, valid for `hours` from now."""
     expires = int(time.time() + hours * 3600)
     signature = _sign(key, job_id, file, expires)
     return f"/api/images/{job_id}/{file}?expires={expires}&signature={signature}"
 
 
 def check_signature(key: bytes, job_id: str, file: str, expires: int, signature: str) -> None:
-    """Raises NotFound for a wrong signature and for an address that has expired."""
+    """Raise NotFound for a wrong signature and for an address that has expired."""
     if not hmac.compare_digest(_sign(key, job_id, file, expires).encode(), signature.encode()):
         raise NotFound("There is no such picture.")
     if expires < time.time():

@@ -47,8 +47,8 @@ class RateLimiter:
 
 
 def client_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 that an IPv6 host may choose its
-    addresses from.
+    """Return what counts as one client: an IPv4 address, or the /64 that an IPv6 host may choose
+    its addresses from.
     """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

@@ -80,7 +80,7 @@ def revoke(folder: Path, name: str) -> None:
 
 
 def load(folder: Path) -> list[Token]:
-    """All tokens, oldest first. Raises TokenError when the file cannot be read."""
+    """Return all tokens, oldest first. Raises TokenError when the file cannot be read."""
     path = folder / FILE
     try:
         return _File.model_validate_json(path.read_bytes()).tokens
@@ -94,7 +94,9 @@ def load(folder: Path) -> list[Token]:
 
 
 def owner(tokens: Sequence[Token], given: str) -> str | None:
-    """The name of a token, None for an unknown one. Takes as long for the first as for the last."""
+    """Return the name of a token, None for an unknown one. Takes as long for the first as for the
+    last.
+    """
     digest, found = _digest(given), None
     for token in tokens:
         if compare_digest(token.sha256, digest):
@@ -115,13 +117,13 @@ class Tokens:
 
     @property
     def required(self) -> bool:
-        """Whether requests need a token."""
+        """Return whether requests need a token."""
         self._read()
         return self._required
 
     def owner(self, given: str) -> str | None:
-        """The name of a token, None for an unknown one. Raises Unavailable while the file cannot be
-        read.
+        """Return the name of a token, None for an unknown one. Raises Unavailable while the file
+        cannot be read.
         """
         self._read()
         if self._tokens is None:

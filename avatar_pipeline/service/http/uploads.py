@@ -22,7 +22,9 @@ _DECODERS = ThreadPoolExecutor(2, thread_name_prefix="decoding")
 
 
 async def read_file(upload: UploadFile, *, field: str, limit: int) -> bytes:
-    """An upload's bytes. Raises InvalidInput naming the field when there are more than `limit`."""
+    """Return an upload's bytes. Raises InvalidInput naming the field when there are more than
+    `limit`.
+    """
     data = await upload.read(limit + 1)
     if len(data) > limit:
         raise InvalidInput(
@@ -32,7 +34,9 @@ async def read_file(upload: UploadFile, *, field: str, limit: int) -> bytes:
 
 
 async def decode(data: bytes, *, field: str) -> Image.Image:
-    """open_image, without holding up other requests. Raises InvalidInput naming the field."""
+    """Decode an image with open_image, without holding up other requests. Raises InvalidInput
+    naming the field.
+    """
     try:
         return await asyncio.get_running_loop().run_in_executor(
             _DECODERS, partial(open_image, data, name=field)

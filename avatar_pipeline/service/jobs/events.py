@@ -9,7 +9,7 @@ from avatar_pipeline.service.jobs.queue import JobQueue
 
 
 async def changes(queue: JobQueue, job: Job) -> AsyncIterator[str]:
-    """Names of events, as they happen: queued, progress, preview, and completed, failed or
+    """Yield names of events, as they happen: queued, progress, preview, and completed, failed or
     cancelled, after which it ends.
 
     The first one tells the present state, so that whoever connects again misses nothing. A listener

@@ -21,13 +21,13 @@ class IdempotencyKeys:
         self._held: set[Key] = set()
 
     def remember(self, job: Job) -> None:
-        """A job that came with a key."""
+        """Take note of a job that came with a key."""
         if job.idempotency_key is not None and now() < self.expires(job):
             self._jobs[job.owner, job.idempotency_key] = job
             self.release((job.owner, job.idempotency_key))
 
     def forget(self, job: Job) -> None:
-        """A job that is removed."""
+        """Free the key of a job that is removed."""
         if (
             job.idempotency_key is not None
             and self._jobs.get((job.owner, job.idempotency_key)) is job
@@ -35,7 +35,7 @@ class IdempotencyKeys:
             del self._jobs[job.owner, job.idempotency_key]
 
     def expires(self, job: Job | None = None) -> datetime:
-        """When the key of a job, or of one that is accepted now, becomes unused again."""
+        """Return when the key of a job, or of one that is accepted now, becomes unused again."""
         return (job.created if job else now()) + self.lifetime
 
     def expire(self) -> None:
@@ -44,7 +44,7 @@ class IdempotencyKeys:
             self.forget(job)
 
     def find(self, key: Key) -> Job | None:
-        """The job that a key stands for. Raises Conflict while its first request is being
+        """Return the job that a key stands for. Raises Conflict while its first request is being
         accepted.
         """
         if key in self._held:
@@ -57,7 +57,7 @@ class IdempotencyKeys:
         self._held.add(key)
 
     def release(self, key: Key) -> None:
-        """The request has been accepted, or refused."""
+        """Free a key whose request has been accepted, or refused."""
         self._held.discard(key)
 
 

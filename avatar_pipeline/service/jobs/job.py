@@ -50,7 +50,7 @@ class Fault(BaseModel):
     status: int = 422
 
     def error(self) -> ServiceError:
-        """The fault as what a request that waited for the job ends with."""
+        """Return what a request that waited for the job ends with."""
         retry_after = RETRY_AFTER_FAULT if self.status == 503 else None
         return ServiceError(
             self.message,
@@ -150,8 +150,8 @@ class Job(BaseModel):
 
     @property
     def consent_kept(self) -> dict[str, str]:
-        """What its run keeps of the declaration: not the text, which names people, as Dagster's
-        record outlives the job.
+        """Return what its run keeps of the declaration: not the text, which names people, as
+        Dagster's record outlives the job.
         """
         if self.consent is None:
             return {}

@@ -63,7 +63,7 @@ class Supervisor:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process."""
+        """Return the id of the worker's process."""
         return self._process.pid
 
     def send(self, message: dict[str, Any]) -> None:
@@ -129,7 +129,7 @@ class Supervisor:
 
 
 def exit_words(code: int | None) -> str:
-    """Why a process ended, as far as its exit code says so."""
+    """Return why a process ended, as far as its exit code says so."""
     if code is None or code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"

@@ -71,7 +71,7 @@ async def deliver(queue: JobQueue, job: Job, render: Callable[[], Awaitable[byte
 
 
 def signed(key: bytes, job_id: str, body: bytes) -> dict[str, str]:
-    """The headers that sign a body now."""
+    """Return the headers that sign a body now."""
     sent = str(int(time.time()))
     mac = hmac.new(key, f"{job_id}.{sent}.".encode() + body, hashlib.sha256)
     return {

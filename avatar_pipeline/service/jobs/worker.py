@@ -40,8 +40,8 @@ RETRIES_TAG = "dagster/max_retries"
 
 
 def work(connection: Connection, settings: Settings) -> None:
-    """The worker's main function: it listens, and a thread works. Dagster takes signals over in
-    main threads only.
+    """Listen for orders, while a thread works: the worker's main function. Dagster takes signals
+    over in main threads only.
     """
     # A terminal's Ctrl-C and a service manager's stop reach both processes: the server decides. Not
     # SIG_IGN, which children inherit: Dagster ends those that copy a run's output with SIGTERM, and
@@ -113,8 +113,8 @@ def _work(
 
 
 def _instance() -> Any:
-    """Dagster's instance, without copies of what each run prints: those take four processes for
-    each job, and this prints nothing.
+    """Return Dagster's instance, without copies of what each run prints: those take four processes
+    for each job, and this prints nothing.
     """
     from dagster import DagsterInstance
     from dagster._core.instance.ref import InstanceRef
@@ -142,7 +142,7 @@ def _do(
     connection: Connection,
     cancelled: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Do one job; what to tell about its end."""
+    """Do one job and return the message about its end."""
     from avatar_pipeline.actors.store import ActorStore
     from avatar_pipeline.orchestration.jobs.service import TaskOrder, run_task
     from avatar_pipeline.orchestration.tags import CONSENT_TAG, SERVICE_TAG
@@ -203,7 +203,7 @@ class _Watcher:
         self.share, self.doing = 0.0, ""
 
     def progress(self, share: float, what: str, preview: Image.Image | None) -> None:
-        """What a task says of itself. Raises Cancelled when somebody asked for the job's end:
+        """Report how far a task is. Raises Cancelled when somebody asked for the job's end:
         between two steps of any task.
         """
         if self.cancelled():

@@ -102,8 +102,8 @@ class AccessControl:
         return self.tokens.owner(token)
 
     def _check_local(self, scope: Scope, headers: Headers, host: str) -> None:
-        """Without tokens: only under a name of this machine, and nothing that another site's page
-        sends.
+        """Check a request without tokens: only under a name of this machine, and nothing that
+        another site's page sends.
         """
         name = re.sub(r":\d+$", "", host).lower()
         if name not in self.names:
@@ -134,7 +134,7 @@ class AccessControl:
 
 
 def _netloc(origin: str) -> str:
-    """Host and port of an origin; empty for `null` and what is none."""
+    """Return host and port of an origin; empty for `null` and what is none."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:

@@ -110,7 +110,7 @@ class LineFormatter(logging.Formatter):
     """Lines for people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time, level and message, then the frames of an exception."""
+        """Return time, level and message, then the frames of an exception."""
         return f"{_time(record)} {record.levelname} {record.getMessage()}{_frames(record)}"
 
 
@@ -118,7 +118,7 @@ class JsonLines(logging.Formatter):
     """Lines for programs, in the style of jsonlog."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One JSON object."""
+        """Return one JSON object."""
         fields: dict[str, Any] = getattr(record, "fields", {})
         event = "request" if "status" in fields else None
         line = {
@@ -131,8 +131,8 @@ class JsonLines(logging.Formatter):
 
 
 def log_config() -> dict[str, Any]:
-    """What uvicorn.run takes as log_config: the service's lines and uvicorn's own on stderr, in the
-    form that AVATAR_LOG_FORMAT names.
+    """Return what uvicorn.run takes as log_config: the service's lines and uvicorn's own on stderr,
+    in the form that AVATAR_LOG_FORMAT names.
     """
     kind = JsonLines if os.environ.get(VARIABLE, "").lower() == "json" else LineFormatter
     shown = {"handlers": ["stderr"], "level": "INFO", "propagate": False}
@@ -146,7 +146,7 @@ def log_config() -> dict[str, Any]:
 
 
 def printable(text: str) -> str:
-    """Text of a client, for a line of the log: printable ASCII, at most 200 characters."""
+    """Return a client's text for a line of the log: printable ASCII, at most 200 characters."""
     return "".join(letter if " " < letter < "\x7f" else "?" for letter in text[:200])
 
 

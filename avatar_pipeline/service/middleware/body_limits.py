@@ -124,7 +124,7 @@ class _Body:
         self.error: ServiceError | None = None
 
     async def receive(self) -> Message:
-        """The next message. Raises TooLarge, or a 408 when the time is over."""
+        """Return the next message. Raises TooLarge, or a 408 when the time is over."""
         if self.error is not None:
             raise self.error
         if self.complete:
@@ -149,7 +149,7 @@ class _Body:
         return message
 
     async def read(self) -> bytes:
-        """The whole body."""
+        """Return the whole body."""
         data = bytearray()
         while not self.complete:
             message = await self.receive()
@@ -160,7 +160,7 @@ class _Body:
 
 
 def check_json(body: bytes) -> None:
-    """Raises InvalidInput for JSON that is none, or that nothing here should have to walk
+    """Raise InvalidInput for JSON that is none, or that nothing here should have to walk
     through.
     """
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_JSON_VALUES:
@@ -205,8 +205,8 @@ def _walk(value: Any) -> Iterator[tuple[Any, int]]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of a name that comes twice readers take one or the other value: a consent could be denied and
-    given at once.
+    """Refuse a name that comes twice: readers take one or the other value, and a consent could be
+    denied and given at once.
     """
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -245,7 +245,7 @@ def _declared(headers: Headers) -> int:
 
 
 def _replay(data: bytes, receive: Receive) -> Receive:
-    """The body that was read, once more."""
+    """Return the body that was read, once more."""
     given = False
 
     async def again() -> Message:

@@ -67,7 +67,7 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
 
 
 async def _not_allowed(request: Request, error: Exception) -> Response:
-    """405, with all methods of the path: Starlette names those of the first route only."""
+    """Return a 405 with all methods of the path: Starlette names those of the first route only."""
     response = await handle(request, error)
     if found := allowed_methods(request.app, request.url.path):
         response.headers["Allow"] = ", ".join(found)
@@ -75,7 +75,7 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
 
 
 def check_address(settings: Settings) -> None:
-    """Raises TokenError when the service would be open to the network, by itself or through a
+    """Raise TokenError when the service would be open to the network, by itself or through a
     proxy, without a token.
     """
     if (names := open_to(settings)) and not load(settings.folder):

@@ -182,7 +182,9 @@ async def events(request: Request, service: ServiceDep, job_id: JobId) -> EventS
 
 
 def owned(service: Service, request: Request, job_id: str) -> Job:
-    """A job of whoever asks. Raises NotFound for others' too: nobody learns that they exist."""
+    """Return a job of whoever asks. Raises NotFound for others' too: nobody learns that they
+    exist.
+    """
     job = service.queue.get(job_id)
     if not _sees(request, job):
         raise NotFound(

@@ -88,13 +88,13 @@ def _entry(service: Service, name: ActorName) -> ActorEntry | None:
 
 @router.get("/", include_in_schema=False)
 def index() -> FileResponse:
-    """The page."""
+    """Return the page."""
     return FileResponse(PAGES / "index.html", headers=HEADERS)
 
 
 @router.get("/static/{file}", include_in_schema=False)
 def static(file: Annotated[str, InPath(max_length=40)]) -> FileResponse:
-    """A file of the page."""
+    """Return a file of the page."""
     if file not in STATIC:
         raise NotFound("The page has no such file.")
     return FileResponse(PAGES / file, headers=HEADERS)
