@@ -71,7 +71,7 @@ def _operation(
 
 def _one_of(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a body's schema; of several that a field tells apart, the first, with that field
-    holding what any of them is told by.
+    holding what any of them is recognised by.
     """
     body = _resolve(schema, body)
     if "oneOf" not in body:
@@ -90,7 +90,7 @@ def _one_of(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, 
 
 
 def _content(part: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
-    """Return the first media type of a body, and what is told of it."""
+    """Return the first media type of a body, and its description."""
     content: Mapping[str, Any] = part.get("content", {})
     return next(iter(content.items()), (None, {}))
 

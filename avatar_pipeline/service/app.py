@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         form_limits={"max_files": 8, "max_fields": 64, "max_part_size": 64 * 1024},
     )
-    app.state.artist = cartoons.CartoonQueue(settings.cartoon_limit)
+    app.state.cartoons = cartoons.CartoonQueue(settings.cartoon_limit)
     app.add_exception_handler(JobAccepted, _accepted)
     app.add_exception_handler(AlreadyAnswered, _already_answered)
     app.add_middleware(AnswerHeaders)

@@ -1,11 +1,11 @@
 """Consent for the faces that a request sends: what the client declares, and who answers for it when
 it declares nothing.
 
-The threat: somebody has a face drawn or swapped whose owner never agreed. Nobody can see from a
+The threat: a client has a face drawn or swapped whose owner never agreed. No one can see from a
 picture whether its person did.
-The mechanism: whoever sends a face says that everybody shown has agreed, by the header X-Consent or
-the field `consent`. A no is refused always, silence where `policy` is "declared"; before a picture
-is fetched, decoded, queued or stored. What was declared is part of the job.
+The mechanism: a client that sends a face says that everybody shown has agreed, by the header
+X-Consent or the field `consent`. A no is refused always, silence where `policy` is "declared";
+before a picture is fetched, decoded, queued or stored. What was declared is part of the job.
 Its limits: a declaration is a statement, not a proof. JSON is read into memory, and a form before
 its fields are known: files above 1 MiB pass through an unnamed temporary file, which is gone with
 the refusal; the header's no is refused before a form is read. A proxy that hides both the name that
@@ -30,7 +30,7 @@ HEADER = "X-Consent"
 MAX_TEXT_LENGTH = 500  # characters of a text that says who agreed
 # in forms everything is text; `on` is an HTML checkbox's
 YES, NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
-# a text that begins so does not say that somebody agreed
+# a text that begins so does not say that a person agreed
 DENIED = (*NO, "not", "never", "none", "nobody", "without")
 HOW = f"send the field consent: true, or a text that says who agreed, or the header {HEADER}: yes"
 

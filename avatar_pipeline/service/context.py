@@ -159,7 +159,7 @@ async def _wait(service: Service, request: Request, job: Job, seconds: float, ke
         await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
         if not done.done() and not kept:
             await service.queue.cancel(job.id)
-            # nginx's; nobody reads it
+            # nginx's; no one reads it
             raise ServiceError("The client has gone.", code="client_gone", status=499)
         return await done
     finally:

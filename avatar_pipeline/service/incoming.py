@@ -1,7 +1,7 @@
 """Pictures and videos that come with a request, as a file or by an address: the only door for them.
 
 Each is read, its sha256 taken as it came, and the real people whom it shows are asked for
-(people.py, gate.py) before it is decoded: what shows somebody whose consent does not hold is
+(people.py, gate.py) before it is decoded: what shows a person whose consent does not hold is
 refused, and what is taken carries its people into the job.
 """
 
@@ -42,7 +42,7 @@ async def receive_image(
     gives it: upright, RGB, 8 bit.
 
     field: of the request. name: of the task's file, where it has another. Raises InvalidInput
-    naming the field, ConsentRequired when it shows somebody whose consent does not hold.
+    naming the field, ConsentRequired when it shows a person whose consent does not hold.
     """
     data = await receive(
         service, request, given, field=field, name=name or field, limit=MAX_BYTES, accept=PICTURES

@@ -1,4 +1,4 @@
-"""What the service is told at its start: by options of `avatar-pipeline serve`, else by the
+"""The service's settings: by options of `avatar-pipeline serve`, else by the
 environment.
 
 AVATAR_SERVICE_<FIELD> sets any field, such as AVATAR_SERVICE_QUEUE_LIMIT=8; lists are JSON, such as

@@ -199,7 +199,7 @@ async def replayed_answer(service: Service, request: Request, job: Job) -> dict[
 
 def request_at(base_url: str) -> Request:
     """Return a request that stands for one that came to `base_url`: for what is rendered when
-    nobody asks, a webhook's body.
+    no one asks, a webhook's body.
     """
     parts = urlsplit(base_url)
     return Request(

@@ -1,4 +1,4 @@
-"""Base Image Generation API: POST /api/generate-base-image. Its client looks at no HTTP code: every
+"""Base Image Generation API: POST /api/generate-base-image. Its client reads no HTTP code: every
 answer says COMPLETED or FAILED.
 """
 
@@ -53,7 +53,7 @@ class GenerateBaseImage(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    # Required; None here so that what is missing is told in the document's words.
+    # Required; None here so that what is missing is named in the document's words.
     actorName: str | None = Field(
         None,
         max_length=200,

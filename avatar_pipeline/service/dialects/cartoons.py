@@ -28,7 +28,7 @@ RETRY_AFTER_S = 1  # seconds, in which a core draws and signs about as many as m
 
 class CartoonQueue:
     """One thread draws and signs everything, one cartoon after the other. One per app, in
-    app.state.artist.
+    app.state.cartoons.
 
     It holds Python's lock most of the time: two would only make each other wait, and the event loop
     with them.
@@ -130,8 +130,8 @@ async def generate_image(
     mask.
     """
     used = draw_seed() if seed == -1 else seed
-    artist: CartoonQueue = request.app.state.artist
-    made = await artist.draw(used, size, renderer, transparent)
+    queue: CartoonQueue = request.app.state.cartoons
+    made = await queue.draw(used, size, renderer, transparent)
     return Response(
         made.png,
         media_type="image/png",

@@ -289,7 +289,8 @@ async def prepare(service: Service, request: Request, input: GetImageToImage) ->
         attempts=4,
     )
     picture = await run_in_threadpool(lambda: png_input(resize_to_fit(face, MAX_REFERENCE_SIZE)))
-    asked = input.model_dump(mode="json", exclude={"consent"})  # kept with the job, and not told
+    # kept with the job, and not answered
+    asked = input.model_dump(mode="json", exclude={"consent"})
     if input.image[:5].lower() == "data:":
         asked["image"] = f"{input.image.partition(',')[0]},..."
     kept = json.dumps(asked).encode()

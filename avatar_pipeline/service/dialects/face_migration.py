@@ -37,7 +37,7 @@ router = APIRouter(tags=["Face migration"])
 KIND = "face-migration"  # in POST /jobs
 PATHS = ("/v1/images/face-migration",)
 
-# the contracted name; which model really draws is the service's preset, told as `drawn_by`
+# the contracted name; which model really draws is the service's preset, `drawn_by` in the answer
 MODEL = "flux-1-schnell"
 SIZE = re.compile(r"([1-9]\d{2,3})x([1-9]\d{2,3})")
 MIN_SIZE, MAX_SIZE = 256, 2048

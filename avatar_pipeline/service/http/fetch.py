@@ -1,10 +1,10 @@
 """The one place that fetches what an address in a request names, and that calls a client's webhook.
 
-The threat: an address is whatever somebody typed. It may lead to a service that only this machine
-can reach (a cloud's metadata at 169.254.169.254, a database's port, a printer), written as an
-integer, in octal, inside an IPv6 address, behind a name that points to a public address when it is
-checked and to a private one when it is used, or behind a redirect. What answers may never end, or
-never start.
+The threat: an address is anything that a client typed. It may lead to a service that only this
+machine can reach (a cloud's metadata at 169.254.169.254, a database's port, a printer), written as
+an integer, in octal, inside an IPv6 address, behind a name that points to a public address when it
+is checked and to a private one when it is used, or behind a redirect. What answers may never end,
+or never start.
 The mechanism: ssrfguard resolves a name once, checks every address that comes back, connects to one
 of those and compares the connection's peer with it; this module follows redirects by itself, at
 most three, and each goes through the whole check again. Only http and https, the ports of
@@ -13,7 +13,7 @@ names itself.
 Nothing is sent but the request: no cookies, no credentials. Bytes are counted as they come and are
 not decompressed; one clock runs for everything from the name's lookup to the last byte; what comes
 is decoded by imaging.open_image alone. A name without any address and one with a private address
-are refused in the same words, so that nobody learns which names this network knows.
+are refused in the same words, so that no client learns which names this network knows.
 Its limits: a public address of this very machine or network counts as public: what listens there
 has to protect itself. A lookup cannot
 be cancelled: after its time the request is answered, and the thread waits for the system's resolver

@@ -18,7 +18,7 @@ KEEP_ALIVE_TIMEOUT_S = 5  # for the next request on a connection
 
 
 class HeaderTimeoutProtocol(H11Protocol):
-    """HTTP/1.1 that does not wait for ever for the head of a request. uvicorn itself times only
+    """HTTP/1.1 that does not wait without end for the head of a request. uvicorn itself times only
     connections on which nothing comes.
     """
 

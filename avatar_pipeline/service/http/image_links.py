@@ -1,7 +1,7 @@
-"""Addresses of finished pictures: signed, so that nobody guesses one, and expiring. They need no
+"""Addresses of finished images: signed, so that no one guesses one, and expiring. They need no
 token: a client fetches them with none.
 
-The threat: pictures show people; whoever has not been given an address must not see them.
+The threat: pictures show people; those who have not been given an address must not see them.
 The mechanism: an address names job, picture and time of expiry, and carries their HMAC-SHA256 under
 a key that lies in the service's folder. Its limits: an address works for everybody who has it,
 until it expires.

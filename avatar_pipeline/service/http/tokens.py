@@ -1,7 +1,7 @@
 """Bearer tokens: several, each with a name, kept as hashes in tokens.json in the service's folder
 (mode 0600).
 
-The threat: somebody reads the file, from a backup for instance, or tries tokens out.
+The threat: a stranger reads the file, from a backup for instance, or tries tokens out.
 The mechanism: a token is 256 random bits, shown once; the file holds its SHA-256. A slow hash
 (bcrypt, argon2) protects secrets that people choose and that can be guessed; 2^256 random ones
 cannot be guessed at any speed, and a slow hash would be paid by every request. A token is compared

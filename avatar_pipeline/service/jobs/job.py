@@ -41,7 +41,7 @@ class Fault(BaseModel):
     """Why a job failed.
 
     code: for programs. message: in words. field: of the request, where one is at fault. status: of
-    HTTP, for whoever waited for the job.
+    HTTP, for a request that waited for the job.
     """
 
     code: str
@@ -78,7 +78,7 @@ class Declaration(BaseModel):
 
     by: operator when nothing was declared and the service's policy let it pass. text: who agreed,
     in the client's words. It names people,
-    so it lies here only: it is told nowhere, and goes with the job.
+    so it is kept here only: no answer has it, and it goes with the job.
     """
 
     by: Literal["field", "header", "field and header", "operator"]
@@ -92,11 +92,11 @@ class Job(BaseModel):
 
     kind: the dialect that was spoken, such as "generate"; task, params: what the worker does.
     owner: name of the token that asked.
-    base_url: under which the service was asked. awaited: a request waits for the answer, and nobody
-    else asked to keep the job.
+    base_url: under which the service was asked. awaited: a request waits for the answer, and no
+    client asked to keep the job.
     deaths: how many workers died of it. share: how much is done, 0 to 1; doing: in words. previews:
     how many there have been.
-    cancelling: somebody asked for its end. consent: None when no face was sent. sha256: of the
+    cancelling: its end was asked for. consent: None when no face was sent. sha256: of the
     files that were sent, as they came, by name. people: the actors, real people, whom those files
     show; an actor whom `params` names is not among them.
     """

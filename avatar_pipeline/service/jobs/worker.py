@@ -152,7 +152,7 @@ def _do(
     folder, before = Path(order["folder"]), order["before"]
     _end_runs(instance, before)
     shown = real_people(ActorStore(), [*order["people"], order["params"].get("actor")])
-    watcher = _Watcher(connection, order["job"], folder, cancelled, shown)
+    watcher = _ProgressReporter(connection, order["job"], folder, cancelled, shown)
     context = replace(tools.open(), should_cancel=cancelled).showing(
         lambda image, text: watcher.preview(image), LIVE_PREVIEW_INTERVAL_S
     )
@@ -178,7 +178,7 @@ def _do(
     return {"event": "failed", **_reason(result, order["run_id"])}
 
 
-class _Watcher:
+class _ProgressReporter:
     """Passes on how far a job is: numbers and words through the pipe, previews as a file in the
     job's folder. people: whom it shows.
     """
@@ -198,12 +198,12 @@ class _Watcher:
             cancelled,
             people,
         )
-        self.told = self.shown = time.monotonic()
+        self.reported = self.shown = time.monotonic()
         self.previews = 0
         self.share, self.doing = 0.0, ""
 
     def progress(self, share: float, what: str, preview: Image.Image | None) -> None:
-        """Report how far a task is. Raises Cancelled when somebody asked for the job's end:
+        """Report how far a task is. Raises Cancelled when the job's end was asked for:
         between two steps of any task.
         """
         if self.cancelled():
@@ -211,8 +211,8 @@ class _Watcher:
         self.share, self.doing = share, what
         if preview is not None and time.monotonic() - self.shown >= PREVIEW_INTERVAL_S:
             self.preview(preview)
-        elif time.monotonic() - self.told >= PROGRESS_INTERVAL_S:
-            self._tell()
+        elif time.monotonic() - self.reported >= PROGRESS_INTERVAL_S:
+            self._report()
 
     def preview(self, picture: Image.Image) -> None:
         """Show what is being drawn. A disk that does not take it costs the preview, not the job."""
@@ -237,10 +237,10 @@ class _Watcher:
             return
         self.previews += 1
         self.shown = time.monotonic()
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
-        self.told = time.monotonic()
+    def _report(self) -> None:
+        self.reported = time.monotonic()
         self.connection.send(
             {
                 "job": self.job_id,

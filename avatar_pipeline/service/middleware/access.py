@@ -1,7 +1,7 @@
-"""Who may ask: bearer tokens; and without any, nobody but this machine's own users, and no web page
-of somebody else.
+"""Who may ask: bearer tokens; and without any, only this machine's own users, and no other site's
+web page.
 
-The threat: the service makes pictures of people. Somebody on the network asks it; or somebody's web
+The threat: the service makes pictures of people. Anyone on the network asks it; or a stranger's web
 page does, through the browser of a
 user of this machine: by a form, which browsers send anywhere; by a name of its own that it lets
 point to 127.0.0.1 (DNS rebinding).

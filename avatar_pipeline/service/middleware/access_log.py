@@ -5,7 +5,7 @@ last resort, and safe headers.
 
 With AVATAR_LOG_FORMAT=json each is an object: time, level, event, message, and method, path,
 status, ms, bytes, token, id. A path is written without its query, where signatures of pictures are,
-and no body, header or address of a client is written at all. Of an exception nobody expected the
+and no body, header or address of a client is written at all. Of an unexpected exception the
 place is written, not its words: they may quote the request.
 """
 
@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 
 
 class AccessLog:
-    """ASGI middleware, the outermost: gives each request an id, logs it, and answers what nobody
-    expected with a 500.
+    """ASGI middleware, the outermost: gives each request an id, logs it, and answers
+    what is unexpected with a 500.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -2,7 +2,7 @@
 
 The threat: a body that never ends, or comes one byte a minute; a head that never ends; JSON that is
 small on the wire and huge in memory (empty lists: 3 bytes each, 60 in Python), or nested so deeply
-that whoever walks through it runs out of stack; numbers that are none.
+that a reader of it runs out of stack; numbers that are none.
 The mechanism: bytes are counted against `max_json_mib` and `max_upload_mib`, by what the head
 declares and again as they come, before anything parses them, and one clock runs for the body. JSON
 is read whole and looked through: at most 20 000 values, 20 levels, no NaN or Infinity, no half

@@ -1,4 +1,4 @@
-"""The service's own job resource: accepted at once, looked at, listened to, cancelled."""
+"""The service's own job resource: accepted at once, shown, listened to, cancelled."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ async def events(request: Request, service: ServiceDep, job_id: JobId) -> EventS
 
 
 def owned(service: Service, request: Request, job_id: str) -> Job:
-    """Return a job of whoever asks. Raises NotFound for others' too: nobody learns that they
+    """Return a job of the client. Raises NotFound for others' too: no client learns that they
     exist.
     """
     job = service.queue.get(job_id)
