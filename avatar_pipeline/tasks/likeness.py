@@ -99,8 +99,8 @@ class Likeness:
 
     @contextmanager
     def drawing(self, session: PipelineSession, store: ActorStore) -> Iterator[None]:
-        """Have the session draw this person while the block runs. Raises ActorError or ConsentRequired
-        once consent does not hold any more.
+        """Have the session draw this person while the block runs. Raises ActorError or
+        ConsentRequired once consent does not hold any more.
         """
         if self.lora is None:
             yield
