@@ -4,7 +4,7 @@
 The same key with the same payload gives the first request's job or answer, with the header
 Idempotent-Replayed; a request whose first is still waited for gets 409, one with another payload
 422. Keys are each client's own (by token). A key stands for `idempotency_hours` from its first
-request, which the header Idempotency-Key-Expires tells, and over restarts: it is part of its job. A
+request, as the header Idempotency-Key-Expires says, and over restarts: it is part of its job. A
 request that was not accepted (invalid, a full queue) leaves its key unused.
 """
 
@@ -15,7 +15,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import Header, Request
 from starlette.datastructures import UploadFile
@@ -24,15 +24,13 @@ from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.service.http.forms import MAX_FORM_PARTS
 from avatar_pipeline.service.jobs.idempotency_keys import in_progress
 from avatar_pipeline.service.jobs.job import Job
-
-if TYPE_CHECKING:
-    from avatar_pipeline.service.jobs.queue import JobQueue
+from avatar_pipeline.service.jobs.queue import JobQueue
 
 MAX_KEY_LENGTH = 255
 
 
 class AlreadyAnswered(Exception):
-    """A finished answer of an earlier request: `job` says it again."""
+    """Raised for a request that has been answered before: `job` gives the same answer again."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job.id)

@@ -44,8 +44,8 @@ RESPONSE_HEADERS = [
 
 
 def add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Put it around an application that has its routes. Raises TokenError for an address that needs
-    tokens, when there are none.
+    """Put the middleware around an application that has its routes. Raises TokenError for an
+    address that needs tokens, when there are none.
     """
     check_address(settings)
     tokens = Tokens(settings.folder, required=not is_loopback(settings.host))
