@@ -33,7 +33,7 @@ from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import encode_png, open_image
 from avatar_pipeline.pipeline.models import Tools
-from avatar_pipeline.service.dialects.face_migration import DISTILLED, drawn_steps
+from avatar_pipeline.service.dialects.face_migration import CONTRACTED_STEPS, drawn_steps
 from avatar_pipeline.tasks import draw
 from avatar_pipeline.tasks.task import TaskRequest
 
@@ -67,7 +67,7 @@ def migrate(
     person: Subject, tools: Tools, seed: int, weight: float, start: int
 ) -> tuple[Image.Image, float | None]:
     """The picture, and the median distance of its face to the person's other photographs."""
-    steps, enters = drawn_steps(get_preset("embedded"), DISTILLED, start)
+    steps, enters = drawn_steps(get_preset("embedded"), CONTRACTED_STEPS, start)
     params = draw.Params(
         prompt=PROMPT,
         width=SIZE,

@@ -48,7 +48,7 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
     from pydantic import ValidationError
 
     from avatar_pipeline.actors.files import write_atomic
-    from avatar_pipeline.core.errors import GenerationError, RequestError
+    from avatar_pipeline.core.errors import GenerationError, InvalidInput
     from avatar_pipeline.core.home import dagster_home
     from avatar_pipeline.core.scratch import scratch_folder
     from avatar_pipeline.core.seeds import draw_seed
@@ -76,7 +76,7 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
     try:
         params = Params.model_validate({**fields, **given})
     except ValidationError as error:
-        raise RequestError(
+        raise InvalidInput(
             "\n".join(f"{fault['loc'][0]}: {fault['msg']}." for fault in error.errors())
         ) from None
     dagster_home()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avatar_pipeline.cli._shared import out
-from avatar_pipeline.core.errors import ServiceError
+from avatar_pipeline.core.errors import LockHeldError
 
 # seconds for open connections, once all who waited have had the answer that the server stops
 SHUTDOWN_TIMEOUT_S = 10
@@ -44,9 +44,9 @@ def serve(
     from avatar_pipeline.runpod.endpoint import endpoint_from_environment
     from avatar_pipeline.service.app import create_app
     from avatar_pipeline.service.http.header_timeout import uvicorn_options
-    from avatar_pipeline.service.logs import log_config
+    from avatar_pipeline.service.middleware.access_log import log_config
     from avatar_pipeline.service.server import Server
-    from avatar_pipeline.service.settings import from_environment
+    from avatar_pipeline.service.settings import SettingsError, from_environment
 
     try:
         given = {
@@ -82,6 +82,6 @@ def serve(
             server.run()
             if not server.started:
                 sys.exit(3)
-    except ServiceError as error:
+    except (LockHeldError, SettingsError) as error:
         out.print(str(error), style="red")
         raise typer.Exit(1) from None

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avatar_pipeline.core.clock import utc_now
-from avatar_pipeline.core.errors import ServiceError, StoreError
+from avatar_pipeline.core.errors import LockHeldError, StoreError
 from avatar_pipeline.core.os_errors import explain_os
 
 if TYPE_CHECKING:
@@ -128,16 +128,15 @@ def hold(
 
 @contextmanager
 def hold_or_refuse(path: Path, what: str, work: str) -> Iterator[None]:
-    """Hold the lock `path` while the block runs. Raises ServiceError at once, naming the holder,
-    when another process holds it.
+    """Hold the lock `path` while the block runs.
 
-    Raises StoreError when the lock cannot be used.
+    Raises LockHeldError at once, naming the holder, when another process holds it, and StoreError
+    when the lock cannot be used.
     """
     lock = _lock(path)
     if not _acquired(lock, 0):
-        raise ServiceError(
-            f"{what} is in use: {_holder(path)}. Stop that one, or use another folder.",
-            code="in_use",
+        raise LockHeldError(
+            f"{what} is in use: {_holder(path)}. Stop that one, or use another folder."
         )
     try:
         _note(path, work)

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from avatar_pipeline.core import errors
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.core.os_errors import explain_os, is_full
 
@@ -34,36 +35,45 @@ def as_failure() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class StepFault:
-    """What the HTTP service answers with, beside the words: a code and a status, and the field of
-    the request that is at fault.
+    """What programs need of a failure, beside the message.
+
+    code: of the error. kind: its class in core/errors.py. field: of what was asked for, where one
+    is at fault.
     """
 
     code: str
-    status: int
+    kind: type[AvatarPipelineError]
     field: str | None = None
 
 
 def _fault(error: AvatarPipelineError | OSError) -> dict[str, dg.MetadataValue[Any]]:
+    kind = _nearest(type(error)) if isinstance(error, AvatarPipelineError) else StoreError
+    code = error.code if isinstance(error, AvatarPipelineError) else kind.code
     if is_full(error):
-        code, status = "storage_full", 507
-    elif isinstance(error, AvatarPipelineError):
-        code, status = error.code, error.status
-    else:
-        code, status = StoreError.code, StoreError.status
+        code = "storage_full"
     field = getattr(error, "field", None)
-    said: dict[str, dg.MetadataValue[Any]] = {
+    facts: dict[str, dg.MetadataValue[Any]] = {
         "code": dg.MetadataValue.text(code),
-        "status": dg.MetadataValue.int(status),
+        "error": dg.MetadataValue.text(kind.__name__),
     }
-    return said | ({"field": dg.MetadataValue.text(field)} if field else {})
+    return facts | ({"field": dg.MetadataValue.text(field)} if field else {})
 
 
 def step_fault(event: dg.DagsterEvent) -> StepFault | None:
-    """What `as_failure` noted of a failed step; None for what nobody foresaw."""
+    """Return what `as_failure` noted of a failed step; None for an unexpected error."""
     data = event.step_failure_data.user_failure_data
-    said = {name: entry.value for name, entry in data.metadata.items()} if data is not None else {}
-    if "code" not in said:
+    facts = {name: entry.value for name, entry in data.metadata.items()} if data is not None else {}
+    if "code" not in facts:
         return None
     return StepFault(
-        str(said["code"]), int(str(said["status"])), str(said["field"]) if "field" in said else None
+        str(facts["code"]),
+        getattr(errors, str(facts["error"])),
+        str(facts["field"]) if "field" in facts else None,
     )
+
+
+def _nearest(kind: type[AvatarPipelineError]) -> type[AvatarPipelineError]:
+    """Return the nearest base of an error class that core/errors.py defines: others find it
+    there by its name.
+    """
+    return next(each for each in kind.__mro__ if each.__module__ == errors.__name__)

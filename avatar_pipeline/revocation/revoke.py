@@ -44,7 +44,7 @@ from avatar_pipeline.orchestration.erasure import (
     unregister,
 )
 from avatar_pipeline.revocation.traces import Traces, delete, described, traces_of
-from avatar_pipeline.service.jobs import job as service_jobs
+from avatar_pipeline.service.jobs import storage as service_jobs
 from avatar_pipeline.service.jobs.erasure import jobs_of, unreadable_jobs, wait_for
 from avatar_pipeline.service.jobs.job import Job
 

@@ -1,3 +1,3 @@
-"""The HTTP service: the dialects of five API documents (docs/reference/contracts.md) and its own,
-one job resource, one queue, one worker that holds the models.
+"""The HTTP service: six dialects, a job resource of its own, one queue, and one worker that holds
+the models.
 """

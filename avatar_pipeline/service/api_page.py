@@ -14,12 +14,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
-SHOWN = 4  # levels of nested objects
+MAX_NESTING = 4  # levels of nested objects
 METHODS = ("get", "post", "put", "delete")
 
 
 def render_api_page(schema: Mapping[str, Any]) -> str:
-    """HTML of an OpenAPI 3.1 document."""
+    """Return an OpenAPI 3.1 document as HTML."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "pages"),
         autoescape=True,
@@ -70,8 +70,8 @@ def _operation(
 
 
 def _one_of(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A body's schema; of several that a field tells apart, the first, with that field holding what
-    any of them is told by.
+    """Return a body's schema; of several that a field tells apart, the first, with that field
+    holding what any of them is recognised by.
     """
     body = _resolve(schema, body)
     if "oneOf" not in body:
@@ -90,7 +90,7 @@ def _one_of(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Mapping[str, 
 
 
 def _content(part: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
-    """The first media type of a body, and what is told of it."""
+    """Return the first media type of a body, and its description."""
     content: Mapping[str, Any] = part.get("content", {})
     return next(iter(content.items()), (None, {}))
 
@@ -129,7 +129,7 @@ def _field(
 
 
 def kind(schema: Mapping[str, Any], field: Mapping[str, Any]) -> str:
-    """What a field may hold, in words: integer, 256 to 2048."""
+    """Return what a field may hold, in words: integer, 256 to 2048."""
     field = _resolve(schema, field)
     choices = [
         choice
@@ -167,14 +167,14 @@ def _plain(number: float) -> str:
 
 
 def _example(schema: Mapping[str, Any], body: Mapping[str, Any]) -> Any:
-    """The first example of a body; else one put together from its fields' examples; None without
-    any.
+    """Return the first example of a body; else one put together from its fields' examples; None
+    without any.
     """
     if "example" in body:
         return body["example"]
     for named in body.get("examples", {}).values():
         return named.get("value")
-    return _made_up(schema, body.get("schema", {}), SHOWN)
+    return _made_up(schema, body.get("schema", {}), MAX_NESTING)
 
 
 def _made_up(schema: Mapping[str, Any], field: Mapping[str, Any], depth: int) -> Any:
@@ -207,7 +207,7 @@ def _made_up(schema: Mapping[str, Any], field: Mapping[str, Any], depth: int) ->
 
 
 def _resolve(schema: Mapping[str, Any], field: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A schema, its $ref followed."""
+    """Return a schema, its $ref followed."""
     while "$ref" in field:
         part: Any = schema
         for key in field["$ref"].removeprefix("#/").split("/"):

@@ -12,56 +12,38 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import avatar_pipeline
 from avatar_pipeline.core.errors import AvatarPipelineError
-from avatar_pipeline.service.consent import heard, policy_in_words
-from avatar_pipeline.service.context import Accepted, Service
-from avatar_pipeline.service.dialects import (
-    agent,
-    base_image,
-    cartoons,
-    face_avatar,
-    face_migration,
-    face_swap,
-)
-from avatar_pipeline.service.errors import handle
-from avatar_pipeline.service.jobs.idempotency import Known, idempotent
+from avatar_pipeline.service.consent import policy_in_words, refuse_denial
+from avatar_pipeline.service.context import JobAccepted, Service
+from avatar_pipeline.service.dialects import cartoons, registry
+from avatar_pipeline.service.error_responses import handle
+from avatar_pipeline.service.idempotency import AlreadyAnswered, idempotent
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.jobs.webhook import deliver
-from avatar_pipeline.service.middleware import guard
+from avatar_pipeline.service.middleware.stack import add_middleware
 from avatar_pipeline.service.routes import images, jobs, page
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.service.views import accepted, replayed, request_at, view
+from avatar_pipeline.service.views import accepted_response, replayed_answer, request_at, view
 
 log = logging.getLogger(__name__)
 
-# These accept jobs: an Idempotency-Key counts, and X-Consent.
-ROUTERS = (
-    agent.router,
-    face_swap.router,
-    face_migration.router,
-    base_image.router,
-    face_avatar.router,
-    jobs.router,
-)
-PLAIN = (cartoons.router, images.router, page.router)
-
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application; its queue and worker start and end with it."""
+    """Make the application; its queue and worker start and end with it."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = Service(settings, JobQueue(settings))
         app.state.service = service
 
-        async def tell(job: Job) -> None:
+        async def send_webhook(job: Job) -> None:
             async def body() -> bytes:
                 shown = await view(service, request_at(job.base_url), job)
                 return shown.model_dump_json(exclude={"webhook"}).encode()
 
             await deliver(service.queue, job, body)
 
-        service.queue.on_finished = tell
+        service.queue.deliver_webhook = send_webhook
         await service.queue.start()
         log.info("%s", policy_in_words(settings))
         try:
@@ -79,15 +61,18 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         form_limits={"max_files": 8, "max_fields": 64, "max_part_size": 64 * 1024},
     )
-    app.state.artist = cartoons.Artist(settings.cartoon_limit)
-    app.add_exception_handler(Accepted, _accepted)
-    app.add_exception_handler(Known, _known)
+    app.state.cartoons = cartoons.CartoonQueue(settings.cartoon_limit)
+    app.add_exception_handler(JobAccepted, _accepted)
+    app.add_exception_handler(AlreadyAnswered, _already_answered)
     app.add_middleware(AnswerHeaders)
-    for router in ROUTERS:
-        app.include_router(router, dependencies=[Depends(heard), Depends(idempotent)])
-    for router in PLAIN:
-        app.include_router(router)
-    guard(app, settings)
+    # What makes jobs: X-Consent counts, and an Idempotency-Key.
+    makes_jobs = [Depends(_refuse_denial), Depends(idempotent)]
+    for dialect in registry.DIALECTS:
+        app.include_router(dialect.router, dependencies=makes_jobs if dialect.job else None)
+    app.include_router(jobs.create_router(), dependencies=makes_jobs)
+    app.include_router(images.router)
+    app.include_router(page.router)
+    add_middleware(app, settings)
     return app
 
 
@@ -112,15 +97,22 @@ class AnswerHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
+async def _refuse_denial(request: Request) -> None:
+    """Refuse a request for a job whose header X-Consent says no; not a question about a job."""
+    path = request.url.path
+    if request.method == "POST" and (registry.job_kind(path) is not None or path == "/jobs"):
+        refuse_denial(request)
+
+
 async def _accepted(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Accepted)
-    return await accepted(request.app.state.service, request, error.job, error.headers)
+    assert isinstance(error, JobAccepted)
+    return await accepted_response(request.app.state.service, request, error.job, error.headers)
 
 
-async def _known(request: Request, error: Exception) -> Response:
-    """The answer of an earlier request, said again."""
-    assert isinstance(error, Known)
+async def _already_answered(request: Request, error: Exception) -> Response:
+    """Return the answer of an earlier request again."""
+    assert isinstance(error, AlreadyAnswered)
     try:
-        return JSONResponse(await replayed(request.app.state.service, request, error.job))
+        return JSONResponse(await replayed_answer(request.app.state.service, request, error.job))
     except AvatarPipelineError as fault:
         return await handle(request, fault)

@@ -1,11 +1,11 @@
 """Consent for the faces that a request sends: what the client declares, and who answers for it when
 it declares nothing.
 
-The threat: somebody has a face drawn or swapped whose owner never agreed. Nobody can see from a
+The threat: a client has a face drawn or swapped whose owner never agreed. No one can see from a
 picture whether its person did.
-The mechanism: whoever sends a face says that everybody shown has agreed, by the header X-Consent or
-the field `consent`. A no is refused always, silence where `policy` is "declared"; before a picture
-is fetched, decoded, queued or stored. What was declared is part of the job.
+The mechanism: a client that sends a face says that everybody shown has agreed, by the header
+X-Consent or the field `consent`. A no is refused always, silence where `policy` is "declared";
+before a picture is fetched, decoded, queued or stored. What was declared is part of the job.
 Its limits: a declaration is a statement, not a proof. JSON is read into memory, and a form before
 its fields are known: files above 1 MiB pass through an unnamed temporary file, which is gone with
 the refusal; the header's no is refused before a form is read. A proxy that hides both the name that
@@ -21,17 +21,16 @@ from typing import Annotated, Literal
 from fastapi import Request
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from avatar_pipeline.core.errors import Forbidden, RequestError
-from avatar_pipeline.service.context import kind_of
-from avatar_pipeline.service.http.access import is_loopback, open_to
+from avatar_pipeline.core.errors import ConsentRequired, InvalidInput
+from avatar_pipeline.service.http.exposure import is_loopback, open_to
 from avatar_pipeline.service.jobs.job import Declaration, now
 from avatar_pipeline.service.settings import Settings
 
 HEADER = "X-Consent"
-LONGEST = 500  # characters of a text that says who agreed
+MAX_TEXT_LENGTH = 500  # characters of a text that says who agreed
 # in forms everything is text; `on` is an HTML checkbox's
 YES, NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
-# a text that begins so does not say that somebody agreed
+# a text that begins so does not say that a person agreed
 DENIED = (*NO, "not", "never", "none", "nobody", "without")
 HOW = f"send the field consent: true, or a text that says who agreed, or the header {HEADER}: yes"
 
@@ -44,11 +43,11 @@ def _read(value: object) -> object:
         return True
     if word in NO or (" " in word and re.findall(r"\w+|$", word)[0] in DENIED):
         return False
-    if len(text.split()) > 1 and len(text) <= LONGEST and text.isprintable():
+    if len(text.split()) > 1 and len(text) <= MAX_TEXT_LENGTH and text.isprintable():
         return text
     raise ValueError(
-        f"give true, false, or a text of 2 words to {LONGEST} characters that says who agreed, "
-        "such as 'Jane Doe agreed on 2026-05-01'"
+        f"give true, false, or a text of 2 words to {MAX_TEXT_LENGTH} characters that says who "
+        "agreed, such as 'Jane Doe agreed on 2026-05-01'"
     )
 
 
@@ -61,7 +60,7 @@ Consent = Annotated[
                 {"type": "boolean"},
                 {
                     "type": "string",
-                    "maxLength": LONGEST,
+                    "maxLength": MAX_TEXT_LENGTH,
                     "pattern": rf"^({'|'.join((*YES, *NO))})$|\S\s+\S",
                 },
                 {"type": "null"},
@@ -89,8 +88,8 @@ PARAMETER = {
 
 
 def policy(settings: Settings, request: Request | None = None) -> Literal["declared", "operator"]:
-    """Who answers for the consent of people whose faces come without a word: nobody, so that they
-    are refused, or the operator.
+    """Return who answers for the consent of people whose faces come without a word: the operator,
+    or no one ("declared"), so that they are refused.
 
     request: one that came under another name, or from another address, than this machine's own
     shows that others reach the service.
@@ -108,7 +107,7 @@ def policy(settings: Settings, request: Request | None = None) -> Literal["decla
 
 
 def policy_in_words(settings: Settings) -> str:
-    """One line for the log."""
+    """Return the policy as one line for the log."""
     reach = (
         "as others reach this service" if open_to(settings) else "as only this machine reaches it"
     )
@@ -124,25 +123,20 @@ def policy_in_words(settings: Settings) -> str:
     )
 
 
-async def heard(request: Request) -> None:
-    """A dependency of the routes that accept jobs: the header's no is refused before a form is
-    read, whatever is asked for.
+def refuse_denial(request: Request) -> None:
+    """Refuse a request whose header says no: before a form is read, whatever is asked for.
 
-    Raises Forbidden for a no, RequestError for what is neither yes nor no.
+    Raises ConsentRequired for a no, InvalidInput for what is neither yes nor no.
     """
-    if (
-        request.method == "POST"
-        and (kind_of(request.url.path) or request.url.path == "/jobs")
-        and _header(request) is False
-    ):
+    if _header(request) is False:
         raise _no(HEADER)
 
 
 def declare(request: Request, settings: Settings, given: bool | str | None) -> None:
-    """To be called before a face is fetched or decoded. given: the field `consent`. `submit` stores
-    with the job what is found here.
+    """Take the declaration of consent, before a face is fetched or decoded. given: the field
+    `consent`. `submit` stores with the job what is found here.
 
-    Raises Forbidden when the client says no, contradicts itself, or is silent where it has to
+    Raises ConsentRequired when the client says no, contradicts itself, or is silent where it has to
     speak.
     """
     header, field = _header(request), None if given is None else bool(given)
@@ -163,23 +157,23 @@ def declare(request: Request, settings: Settings, given: bool | str | None) -> N
 
 
 def _header(request: Request) -> bool | None:
-    """What X-Consent says; None without one."""
+    """Return what X-Consent says; None without one."""
     said = {
         word.strip().lower() for line in request.headers.getlist(HEADER) for word in line.split(",")
     }
     if said - {"yes", "no"}:
-        raise RequestError(f"{HEADER}: must be yes or no.", field=HEADER)
+        raise InvalidInput(f"{HEADER}: must be yes or no.", field=HEADER)
     if len(said) > 1:
         raise _refused(HEADER, "it says both yes and no.")
     return None if not said else said == {"yes"}
 
 
-def _no(field: str) -> Forbidden:
+def _no(field: str) -> ConsentRequired:
     return _refused(field, "it says that somebody shown has not agreed.")
 
 
-def _refused(field: str, what: str) -> Forbidden:
-    return Forbidden(
+def _refused(field: str, what: str) -> ConsentRequired:
+    return ConsentRequired(
         f"{field}: {what} Nothing was fetched or kept. A face is used here only when everybody "
         f"shown has agreed to it: if so, {HOW}.",
         field=field,

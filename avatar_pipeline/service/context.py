@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import anyio.to_thread
 from fastapi import Depends, Request
@@ -17,8 +17,8 @@ from PIL import Image
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.errors import NotFound, ServiceError, Unavailable
 from avatar_pipeline.imaging.images import encode_png
+from avatar_pipeline.service.errors import NotFound, ServiceError, Unavailable
 from avatar_pipeline.service.gate import require_may_leave
 from avatar_pipeline.service.http.image_links import picture_path, signing_key
 from avatar_pipeline.service.jobs.job import Job
@@ -27,16 +27,15 @@ from avatar_pipeline.service.people import PeopleIndex
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.tasks.likeness import People
 
-# By path, below / and /api: which of DIALECT_TASKS it is (routes/jobs.py), for jobs that are looked
-# at through the job resource.
-KINDS = {
-    "/generate": "generate",
-    "/avatar": "generate",
-    "/faceswap": "faceswap",
-    "/getImageToImage": "face-avatar",
-    "/generate-base-image": "base-image",
-    "/v1/images/face-migration": "face-migration",
-}
+
+class TaskCall(NamedTuple):
+    """What a request becomes: work for the worker. task: its name in tasks/. files: its inputs by
+    file name.
+    """
+
+    task: str
+    params: BaseModel
+    files: Mapping[str, bytes]
 
 
 @dataclass
@@ -48,22 +47,22 @@ class Service:
 
     @cached_property
     def store(self) -> ActorStore:
-        """The actors."""
+        """Return the actors."""
         return ActorStore()
 
     @cached_property
     def people(self) -> PeopleIndex:
-        """Whom files show that come with requests."""
+        """Return whom files show that come with requests."""
         return PeopleIndex(self.store)
 
     @cached_property
     def key(self) -> bytes:
-        """The key that addresses of pictures are signed with."""
+        """Return the key that addresses of pictures are signed with."""
         return signing_key(self.settings.folder)
 
 
 def get_service(request: Request) -> Service:
-    """The app's service."""
+    """Return the app's service."""
     service: Service = request.app.state.service
     return service
 
@@ -71,7 +70,7 @@ def get_service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(get_service)]
 
 
-class Accepted(Exception):
+class JobAccepted(Exception):
     """The answer to a request that does not wait for its job: 202, where the job is, and the job
     itself.
     """
@@ -85,19 +84,17 @@ class Accepted(Exception):
 async def submit(
     service: Service,
     request: Request,
-    task: str,
-    params: BaseModel,
-    files: Mapping[str, bytes] | None = None,
+    kind: str,
+    call: TaskCall,
     *,
-    kind: str | None = None,
     awaited: bool = False,
     webhook: str | None = None,
 ) -> Job:
     """Accept a job for a request, or find the one that an earlier request with the same
     Idempotency-Key made.
 
-    kind: of DIALECT_TASKS, whose `render` says the result; the path's when None. awaited: whether
-    the request will wait for it. Raises Unavailable when the queue is full, and ServiceError when
+    kind: the name of the JobKind whose `render` gives the result. awaited: whether the request will
+    wait for it. Raises Unavailable when the queue is full, and ServiceError when
     the disk is.
     """
     if (known := getattr(request.state, "replayed", None)) is not None:
@@ -105,11 +102,9 @@ async def submit(
     people = getattr(request.state, "people", [])
     key, payload = getattr(request.state, "idempotency", (None, None))
     return await service.queue.submit(
-        task,
-        params,
-        files,
+        *call,
         webhook=webhook,
-        kind=kind or kind_of(request.url.path),
+        kind=kind,
         owner=owner_of(request),
         base_url=str(request.base_url),
         awaited=awaited,
@@ -123,14 +118,10 @@ async def submit(
 
 
 async def answer(
-    service: Service,
-    request: Request,
-    task: str,
-    params: BaseModel,
-    files: Mapping[str, bytes] | None = None,
+    service: Service, request: Request, kind: str, call: TaskCall
 ) -> tuple[Job, dict[str, Any]]:
-    """Do a task now: queue it, wait, and return the job with its result (facts, seeds, made_from,
-    warnings).
+    """Have a task done now: queue it, wait, and return the job with its result (facts, seeds,
+    made_from, warnings).
 
     A client that goes away takes its job with it, unless it sent an Idempotency-Key: then it may
     come back for the answer. Raises Accepted for `Prefer: respond-async`, after its `wait` seconds;
@@ -142,13 +133,13 @@ async def answer(
     seconds = min(
         float(preferred.get("wait", 0.0 if is_async else math.inf)), service.settings.wait_seconds
     )
-    job = await submit(service, request, task, params, files, awaited=not is_async)
+    job = await submit(service, request, kind, call, awaited=not is_async)
     if seconds:
         job = await _wait(
             service, request, job, seconds, kept=is_async or job.idempotency_key is not None
         )
     if not job.is_finished and is_async:
-        raise Accepted(job, {"Preference-Applied": "respond-async"})
+        raise JobAccepted(job, {"Preference-Applied": "respond-async"})
     if not job.is_finished:
         raise Unavailable(
             f"The job is not done after {seconds:g} seconds and goes on: GET /jobs/{job.id}",
@@ -168,7 +159,7 @@ async def _wait(service: Service, request: Request, job: Job, seconds: float, ke
         await asyncio.wait((done, gone), return_when=asyncio.FIRST_COMPLETED)
         if not done.done() and not kept:
             await service.queue.cancel(job.id)
-            # nginx's; nobody reads it
+            # nginx's; no one reads it
             raise ServiceError("The client has gone.", code="client_gone", status=499)
         return await done
     finally:
@@ -182,7 +173,9 @@ async def _disconnected(request: Request) -> None:
 
 
 def preferences(request: Request) -> dict[str, str]:
-    """The header Prefer (RFC 7240), as far as it is honoured: respond-async, and wait=SECONDS."""
+    """Return the header Prefer (RFC 7240), as far as it is honoured: respond-async, and
+    wait=SECONDS.
+    """
     found: dict[str, str] = {}
     for preference in ",".join(request.headers.getlist("prefer")).split(","):
         name, _, value = preference.partition(";")[0].strip().partition("=")
@@ -192,37 +185,32 @@ def preferences(request: Request) -> dict[str, str]:
     return found
 
 
-def kind_of(path: str) -> str:
-    """Which of DIALECT_TASKS a path asks for."""
-    return KINDS.get(path.removeprefix("/api"), KINDS.get(path, ""))
-
-
 def finished_result(service: Service, job: Job) -> dict[str, Any]:
-    """The result of a finished job. Raises what it failed with. Reads a file."""
+    """Return the result of a finished job. Raises what it failed with. Reads a file."""
     if job.state == "failed" and job.fault:
         raise job.fault.error()
     if job.state == "cancelled":
         raise ServiceError("The job was cancelled.", code="cancelled", status=409)
     require_may_leave(service, job)
     try:
-        return service.queue.result(job)
+        return service.queue.storage.result(job)
     except FileNotFoundError:
         raise NotFound(f"What job {job.id} made has been removed.", code="expired") from None
 
 
 def png_input(image: Image.Image) -> bytes:
-    """A picture as the queue keeps it for a task: PNG of the pixels alone. Give it `<field>.png` as
-    file name.
+    """Return a picture as the queue keeps it for a task: PNG of the pixels alone. Give it
+    `<field>.png` as file name.
     """
     return encode_png(image)
 
 
 def owner_of(request: Request) -> str:
-    """The name of the token that asks; empty when none is configured."""
+    """Return the name of the token that asks; empty when none is configured."""
     return getattr(request.state, "owner", "")
 
 
 def image_url(service: Service, request: Request, job: Job, file: str) -> str:
-    """The whole address of a picture of a job."""
+    """Return the whole address of a picture of a job."""
     base = service.settings.public_url or str(request.base_url)
     return base.rstrip("/") + picture_path(service.key, job.id, file, service.settings.image_hours)

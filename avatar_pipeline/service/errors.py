@@ -1,109 +1,118 @@
-"""Which dialect a path speaks, and how each says that something went wrong.
+"""The errors of the HTTP service, and the status that each error class is answered with.
 
-One error body for all is impossible: `error` is a text in three dialects and an object in the
-fourth. So there is one exception tree (errors.py) and one model of an error for each dialect;
-openapi.py documents the same models.
+AvatarPipelineError            core/errors.py: what the pipeline raises; it knows no HTTP
+  ServiceError                 a request to the service cannot be served
+    Unauthorized               no token, or an unknown one
+    NotFound                   there is no such job, image or path
+    Conflict                   the request contradicts what another one has begun or ended
+    TooLarge                   the body is longer than the service takes
+    TooMany                    a client asks more often than it may
+    Unavailable                the queue is full, or the service is stopping
+
+How each dialect words an error: error_responses.py.
 """
 
 from __future__ import annotations
 
-import logging
-from typing import Literal
-
-from fastapi import Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
-from starlette.exceptions import HTTPException
-from starlette.types import Scope
-
 from avatar_pipeline.core.errors import (
+    ActorError,
     AvatarPipelineError,
+    Cancelled,
+    ConsentRequired,
     CredentialsError,
-    ServiceError,
+    GenerationError,
+    InvalidInput,
+    LockHeldError,
+    ModelError,
+    PhotoError,
+    RemoteError,
     StoreError,
 )
-from avatar_pipeline.core.os_errors import is_full
-from avatar_pipeline.service.validation import request_error
 
 
-class AgentError(BaseModel):
-    """Image / Avatar Agent API, and Avatar Generation API, whose document knows no errors."""
+class ServiceError(AvatarPipelineError):
+    """A request to the HTTP service cannot be served.
 
-    error: str = Field(description="code, for programs", examples=["generation_failed"])
-    message: str = Field(
-        description="in words",
-        examples=["Face detection failed — image does not contain a detectable face."],
-    )
+    status: of HTTP; that of the class when None. retry_after: seconds, where it makes sense to ask
+    again.
+    """
 
+    code = "internal_error"
 
-class FaceAvatarFault(BaseModel):
-    """What error_data holds."""
-
-    code: str = Field(examples=["invalid_request"])
-    field: str | None = Field(examples=["width"])
-
-
-class FaceAvatarError(BaseModel):
-    """Face Avatar API: the fields of its answers, with status FAILED."""
-
-    status: Literal["FAILED"] = "FAILED"
-    error: str = Field(description="in words", examples=["width: must be at least 256; given: 64."])
-    error_data: FaceAvatarFault
-    output: list[str] = Field(default=[], max_length=0)
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after: int | None = None,
+        code: str | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message, code=code, field=field)
+        self.retry_after = retry_after
+        self.status = status or status_of(type(self))
 
 
-class BaseImageError(BaseModel):
-    """Base Image Generation API; its client looks at nothing else, not even at the HTTP status."""
+class Unauthorized(ServiceError):
+    """No token, or an unknown one."""
 
-    status: Literal["FAILED"] = "FAILED"
-    error: str = Field(description="in words", examples=["description is missing."])
-
-
-class OpenAIFault(BaseModel):
-    """What error holds."""
-
-    message: str = Field(examples=["size: must be WIDTHxHEIGHT."])
-    type: Literal["invalid_request_error", "server_error"]
-    param: str | None = Field(examples=["size"])
-    code: str = Field(examples=["invalid_request"])
+    code = "unauthorized"
 
 
-class OpenAIError(BaseModel):
-    """Face migration: as OpenAI-compatible services answer."""
+class NotFound(ServiceError):
+    """There is no such job, image or path."""
 
-    error: OpenAIFault
-
-
-class Problem(BaseModel):
-    """Our own routes: problem details of RFC 9457, application/problem+json."""
-
-    type: Literal["about:blank"] = "about:blank"
-    title: str = Field(description="code, for programs", examples=["not_found"])
-    status: int = Field(examples=[404])
-    detail: str = Field(description="in words", examples=["There is no such job."])
-    field: str | None = Field(default=None, description="of the request, where one is at fault")
+    code = "not_found"
 
 
-# By the beginning of the path; the longest that fits counts. All other paths answer with a Problem.
-DIALECTS: dict[str, type[BaseModel]] = {
-    "/generate": AgentError,
-    "/avatar": AgentError,
-    "/faceswap": AgentError,
-    "/api/generate": AgentError,
-    "/api/avatar": AgentError,
-    "/api/faceswap": AgentError,
-    "/api/images": AgentError,
-    "/generate-image": AgentError,
-    "/api/generate-image": AgentError,
-    "/health": AgentError,
-    "/getImageToImage": FaceAvatarError,
-    "/getImage": FaceAvatarError,
-    "/api/generate-base-image": BaseImageError,
-    "/v1": OpenAIError,
+class Conflict(ServiceError):
+    """An Idempotency-Key is used again while its first request is under way, or a job is over."""
+
+    code = "conflict"
+
+
+class TooLarge(ServiceError):
+    """The body is longer than the service takes."""
+
+    code = "too_large"
+
+
+class TooMany(ServiceError):
+    """A client asks more often than it may."""
+
+    code = "rate_limited"
+
+
+class Unavailable(ServiceError):
+    """The queue is full, or the service is stopping."""
+
+    code = "queue_full"
+
+
+# A class that is not listed has the status of the nearest of its bases that is.
+STATUS: dict[type, int] = {
+    AvatarPipelineError: 422,
+    ActorError: 422,
+    PhotoError: 422,
+    ModelError: 503,
+    GenerationError: 422,
+    Cancelled: 409,
+    StoreError: 503,
+    LockHeldError: 503,
+    CredentialsError: 503,
+    RemoteError: 502,
+    InvalidInput: 422,
+    ConsentRequired: 403,
+    ServiceError: 500,
+    Unauthorized: 401,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    TooMany: 429,
+    Unavailable: 503,
 }
-
-RETRY = 60  # seconds, for a 503 that does not know better, such as a model that is not there
+STORAGE_FULL = 507  # where a full disk is behind a StoreError or an OSError
+RETRY_STORAGE = 300  # seconds, for what its operator has to fix
 
 # What HTTP's statuses are called where no error of ours says more, and what is said then.
 STATUSES: dict[int, tuple[str, str]] = {
@@ -124,122 +133,29 @@ STATUSES: dict[int, tuple[str, str]] = {
 }
 
 
-def dialect_of(path: str) -> type[BaseModel]:
-    """The model of errors of a path."""
-    fitting = [start for start in DIALECTS if path == start or path.startswith(f"{start}/")]
-    return DIALECTS[max(fitting, key=len)] if fitting else Problem
-
-
-def error_body(model: type[BaseModel], error: ServiceError) -> BaseModel:
-    """An error in the form of a dialect."""
-    text, code = str(error), error.code
-    if model is AgentError:
-        return AgentError(error=code, message=text)
-    if model is FaceAvatarError:
-        return FaceAvatarError(error=text, error_data=FaceAvatarFault(code=code, field=error.field))
-    if model is BaseImageError:
-        return BaseImageError(error=text)
-    if model is OpenAIError:
-        kind: Literal["invalid_request_error", "server_error"] = (
-            "invalid_request_error" if error.status < 500 else "server_error"
-        )
-        return OpenAIError(error=OpenAIFault(message=text, type=kind, param=error.field, code=code))
-    return Problem(title=code, status=error.status, detail=text, field=error.field)
-
-
-def respond(path: str, error: ServiceError) -> JSONResponse:
-    """The answer to a request for `path` that ends in `error`, in that path's dialect."""
-    model = dialect_of(path)
-    body = error_body(model, error).model_dump()
-    retry = error.retry_after if error.retry_after is not None or error.status != 503 else RETRY
-    headers = {"Retry-After": str(retry)} if retry is not None else {}
-    if error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if model is not Problem:
-        return JSONResponse(body, error.status, headers, "application/json")
-    if error.field is None:
-        del body["field"]
-    return JSONResponse(body, error.status, headers, "application/problem+json")
+def status_of(kind: type[AvatarPipelineError]) -> int:
+    """Return the HTTP status that errors of a class are answered with."""
+    return next(STATUS[each] for each in kind.__mro__ if each in STATUS)
 
 
 def status_error(status: int, message: str | None = None, code: str | None = None) -> ServiceError:
-    """An error of a status that has no class of its own."""
+    """Return an error of a status that has no class of its own."""
     name, words = STATUSES.get(status, ("http_error", "The request cannot be answered."))
     return ServiceError(message or words, code=code or name, status=status)
 
 
-def as_service_error(error: Exception) -> ServiceError:
-    """Any error as one with a status. What nobody expected is a 500 that says nothing about
-    itself.
-    """
-    if isinstance(error, ServiceError):
-        return error
-    if isinstance(error, RequestValidationError):
-        return request_error(error.errors())
-    if isinstance(error, HTTPException):
-        # Starlette's words about bodies that it cannot parse
-        told = str(error.detail) if error.status_code == 400 else None
-        return status_error(error.status_code, told)
-    if isinstance(error, StoreError):  # its words name folders of this machine
-        logging.getLogger(__name__).error("%s", error)
-        return storage_error(full=is_full(error))
-    if isinstance(error, CredentialsError):  # so do its words
-        logging.getLogger(__name__).error("%s", error)
-        said = (
-            "This service cannot sign its pictures, and hands out none unsigned: its operator's "
-            "log says why."
-        )
-        return ServiceError(said, code=error.code, status=error.status, retry_after=300)
-    if isinstance(error, AvatarPipelineError):
-        return ServiceError(str(error), code=error.code, status=error.status)
-    return status_error(500)
-
-
 def storage_error(full: bool) -> ServiceError:
-    """What a client hears when the service cannot write or read its files."""
+    """Return the answer to a client when the service cannot write or read its files."""
     if full:
         return ServiceError(
             "The disk of this service is full: nothing was accepted or stored. Ask again when its "
             "operator has made room.",
             code="storage_full",
-            status=507,
+            status=STORAGE_FULL,
         )
     return ServiceError(
         "This service cannot use its files at the moment; its operator's log says why.",
         code="storage_failed",
-        status=503,
-        retry_after=300,
+        status=STATUS[StoreError],
+        retry_after=RETRY_STORAGE,
     )
-
-
-async def handle(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's exception handler for all of these."""
-    found = as_service_error(error)
-    if isinstance(error, RequestValidationError) and _is_wrong_type(request.scope, error):
-        found = status_error(415)
-    response = respond(request.url.path, found)
-    if isinstance(error, HTTPException) and (allow := (error.headers or {}).get("Allow")):
-        response.headers["Allow"] = allow
-    return response
-
-
-def _is_wrong_type(scope: Scope, error: RequestValidationError) -> bool:
-    """Whether a body was not looked into because its type is another than the route's."""
-    whole = any(
-        tuple(finding["loc"]) == ("body",) and isinstance(finding.get("input"), bytes)
-        for finding in error.errors()
-    )
-    sent = dict(scope["headers"]).get(b"content-type", b"").partition(b";")[0].strip().lower()
-    takes_form = any(
-        finding["type"] == "missing" and finding["loc"][0] == "body" for finding in error.errors()
-    )
-    return whole or (
-        takes_form
-        and bool(sent)
-        and sent not in (b"multipart/form-data", b"application/x-www-form-urlencoded")
-        and not _json(sent)
-    )
-
-
-def _json(media: bytes) -> bool:
-    return media == b"application/json" or media.endswith(b"+json")

@@ -15,7 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avatar_pipeline.core.errors import NotFound
+from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.jobs.job import PREVIEW, Job
 from avatar_pipeline.tasks.likeness import may_be_described, require_actor, require_person
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def people_of(service: Service, job: Job) -> set[str]:
-    """The real people whom a job shows: in what it was given, as far as that is known today, and in
-    what it made. Reads files.
+    """Return the real people whom a job shows: in what it was given, as far as that is known today,
+    and in what it made. Reads files.
 
     Raises NotFound for a completed job whose result cannot be read.
     """
@@ -34,7 +34,8 @@ def people_of(service: Service, job: Job) -> set[str]:
 
 
 def require_may_leave(service: Service, job: Job) -> None:
-    """Raise Forbidden unless everybody whom a job shows, or will show, consents today. Reads files.
+    """Raise ConsentRequired unless everybody whom a job shows, or will show, consents today. Reads
+    files.
 
     An actor who was drawn by the description alone is not shown, unless consent was revoked.
     """
@@ -49,8 +50,8 @@ def require_may_leave(service: Service, job: Job) -> None:
 
 
 def picture_file(service: Service, job_id: str, file: str) -> tuple[Job, Path]:
-    """A picture of a job, its preview among them, that may leave now. Raises NotFound when it is
-    gone, Forbidden as `require_may_leave`.
+    """Return a picture of a job, its preview among them, that may leave now. Raises NotFound when
+    it is gone, ConsentRequired as `require_may_leave`.
     """
     job = service.queue.jobs.get(job_id)
     path = service.queue.folder / job_id / ("" if file == PREVIEW else "outputs") / file
@@ -61,11 +62,13 @@ def picture_file(service: Service, job_id: str, file: str) -> tuple[Job, Path]:
 
 
 def _result(service: Service, job: Job) -> dict[str, Any]:
-    """What a completed job made; nothing of others. Raises NotFound when that cannot be read."""
+    """Return what a completed job made; nothing of others. Raises NotFound when that cannot be
+    read.
+    """
     if job.state != "completed":
         return {}
     try:
-        return service.queue.result(job)
+        return service.queue.storage.result(job)
     except (OSError, ValueError):
         raise NotFound(
             f"What job {job.id} made has been removed or damaged.", code="expired"

@@ -1,7 +1,7 @@
 """Pictures and videos that come with a request, as a file or by an address: the only door for them.
 
 Each is read, its sha256 taken as it came, and the real people whom it shows are asked for
-(people.py, gate.py) before it is decoded: what shows somebody whose consent does not hold is
+(people.py, gate.py) before it is decoded: what shows a person whose consent does not hold is
 refused, and what is taken carries its people into the job.
 """
 
@@ -16,9 +16,10 @@ from fastapi import Request, UploadFile
 from PIL import Image
 
 from avatar_pipeline.core.digests import sha256_bytes
-from avatar_pipeline.core.errors import Forbidden, NotFound, RequestError
+from avatar_pipeline.core.errors import ConsentRequired, InvalidInput
 from avatar_pipeline.imaging.images import MAX_BYTES
 from avatar_pipeline.service.context import Service
+from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.gate import people_of, picture_file
 from avatar_pipeline.service.http.fetch import fetch_bytes
 from avatar_pipeline.service.http.image_links import check_signature
@@ -37,11 +38,11 @@ async def receive_image(
     field: str,
     name: str | None = None,
 ) -> Image.Image:
-    """An uploaded picture, or the one at an http, https or data: address, as open_image gives it:
-    upright, RGB, 8 bit.
+    """Return an uploaded picture, or the one at an http, https or data: address, as open_image
+    gives it: upright, RGB, 8 bit.
 
-    field: of the request. name: of the task's file, where it has another. Raises RequestError
-    naming the field, Forbidden when it shows somebody whose consent does not hold.
+    field: of the request. name: of the task's file, where it has another. Raises InvalidInput
+    naming the field, ConsentRequired when it shows a person whose consent does not hold.
     """
     data = await receive(
         service, request, given, field=field, name=name or field, limit=MAX_BYTES, accept=PICTURES
@@ -59,8 +60,8 @@ async def receive(
     limit: int,
     accept: str,
 ) -> bytes:
-    """The bytes of an upload, or of what an address gives, at most `limit`. accept: media types to
-    ask a host for.
+    """Return the bytes of an upload, or of what an address gives, at most `limit`. accept: media
+    types to ask a host for.
 
     A signed address of a picture of this service is read from disk. `submit` keeps with the job
     what is noted in request.state here. Raises as `receive_image` does.
@@ -71,7 +72,7 @@ async def receive(
     elif (own := await asyncio.to_thread(_own_picture, service, given, field)) is not None:
         data, shown = own
         if len(data) > limit:
-            raise RequestError(
+            raise InvalidInput(
                 f"{field}: the file is longer than {limit >> 20} MiB.",
                 field=field,
                 code="too_large",
@@ -84,7 +85,7 @@ async def receive(
     shown |= await asyncio.to_thread(partial(service.people.shown_by, digest, now=True))
     try:
         await asyncio.to_thread(People(service.store, sorted(shown)).require)
-    except Forbidden:
+    except ConsentRequired:
         raise _not_consented(field) from None
     state = request.state
     state.sha256 = {**getattr(state, "sha256", {}), name: digest}
@@ -93,12 +94,12 @@ async def receive(
 
 
 def _own_picture(service: Service, url: str, field: str) -> tuple[bytes, set[str]] | None:
-    """The content of a picture of this service and whom it shows; None when the address is none of
-    this service's.
+    """Return the content of a picture of this service and whom it shows; None when the address is
+    none of this service's.
 
     Through the network it would be refused as a private address wherever the service listens on
-    one. Raises RequestError when the address has expired or the picture is gone, Forbidden when it
-    is not handed out any more.
+    one. Raises InvalidInput when the address has expired or the picture is gone, ConsentRequired
+    when it is not handed out any more.
     """
     try:
         parts = urlsplit(url)
@@ -115,21 +116,21 @@ def _own_picture(service: Service, url: str, field: str) -> tuple[bytes, set[str
     except NotFound as error:
         if error.code != "expired":
             return None
-        raise RequestError(f"{field}: {error}", field=field, code="expired") from None
+        raise InvalidInput(f"{field}: {error}", field=field, code="expired") from None
     try:
         job, path = picture_file(service, job_id, file)
     except NotFound as error:
-        raise RequestError(f"{field}: {error}", field=field, code="expired") from None
-    except Forbidden:
+        raise InvalidInput(f"{field}: {error}", field=field, code="expired") from None
+    except ConsentRequired:
         raise _not_consented(field) from None
     return path.read_bytes(), people_of(service, job)
 
 
-def _not_consented(field: str) -> Forbidden:
-    return Forbidden(
+def _not_consented(field: str) -> ConsentRequired:
+    return ConsentRequired(
         f"{field}: it shows a real person whose consent to this use does not hold today. Nothing "
-        "was kept. Send another picture; the "
-        "operator of this service can see and renew the consent: avatar-pipeline consent show.",
+        "was kept. Send another picture; the operator of this service can see and renew the "
+        "consent: avatar-pipeline consent show.",
         field=field,
         code="no_consent",
     )

@@ -13,18 +13,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from avatar_pipeline.service.consent import PARAMETER
-from avatar_pipeline.service.context import kind_of
-from avatar_pipeline.service.errors import (
-    AgentError,
-    BaseImageError,
-    FaceAvatarError,
-    OpenAIError,
-    Problem,
-    dialect_of,
-)
-from avatar_pipeline.service.http.access import PUBLIC, PUBLIC_BELOW
+from avatar_pipeline.service.dialects import registry
+from avatar_pipeline.service.error_form import media_type
+from avatar_pipeline.service.http.exposure import is_public
 
-ERRORS = (AgentError, FaceAvatarError, BaseImageError, OpenAIError, Problem)
 METHODS = ("get", "post", "put", "patch", "delete")
 
 # Which errors any route may answer with, and what they mean.
@@ -72,7 +64,6 @@ ACCEPTED = {
         "Retry-After": {"description": "seconds", "schema": {"type": "integer"}},
     },
 }
-WITHOUT_JOBS = ("/getImage",)  # dialects' paths that only look
 
 
 def describe(app: FastAPI) -> None:
@@ -87,7 +78,9 @@ def describe(app: FastAPI) -> None:
 
 
 def allowed_methods(app: FastAPI, path: str) -> list[str]:
-    """The methods that the description names for a path; none for one that it does not know."""
+    """Return the methods that the description names for a path; none for one that it does not
+    know.
+    """
     for template, item in app.openapi()["paths"].items():
         if re.fullmatch(re.sub(r"\\{[^/]+?\\}", "[^/]+", re.escape(template)), path):
             return [method.upper() for method in item if method in METHODS]
@@ -100,7 +93,8 @@ def _described(app: FastAPI) -> dict[str, Any]:
     )
     components = schema.setdefault("components", {})
     _, models = models_json_schema(
-        [(model, "serialization") for model in ERRORS], ref_template="#/components/schemas/{model}"
+        [(form, "serialization") for form in registry.error_forms()],
+        ref_template="#/components/schemas/{model}",
     )
     schemas = components.setdefault("schemas", {})
     schemas.update(models["$defs"])
@@ -115,14 +109,10 @@ def _described(app: FastAPI) -> dict[str, Any]:
         for method in METHODS:
             if method in item:
                 _describe_errors(path, method, item[method])
-                if method == "post" and (kind_of(path) or path == "/jobs"):
+                makes_job = method == "post" and registry.job_kind(path) is not None
+                if makes_job or (method, path) == ("post", "/jobs"):
                     item[method].setdefault("parameters", []).append(PARAMETER)
-                if (
-                    method == "post"
-                    and dialect_of(path) is not Problem
-                    and path not in WITHOUT_JOBS
-                    and "JobView" in schemas
-                ):
+                if makes_job and "JobView" in schemas:
                     item[method].setdefault("parameters", []).append(PREFER)
                     item[method]["responses"].setdefault("202", ACCEPTED)
     _remove_unused(schema)
@@ -130,18 +120,18 @@ def _described(app: FastAPI) -> dict[str, Any]:
 
 
 def _describe_errors(path: str, method: str, operation: dict[str, Any]) -> None:
-    is_public = path in PUBLIC or path.startswith(PUBLIC_BELOW)
-    operation["security"] = [] if is_public else [{}, {"bearer": []}]
-    model = dialect_of(path)
-    media = "application/problem+json" if model is Problem else "application/json"
-    statuses = ANY | ({} if is_public else PROTECTED) | ({} if method == "get" else CHANGING)
+    public = is_public(path)
+    operation["security"] = [] if public else [{}, {"bearer": []}]
+    form = registry.error_form(path)
+    statuses = ANY | ({} if public else PROTECTED) | ({} if method == "get" else CHANGING)
     responses = operation["responses"]
     # FastAPI's form of it is not ours
     own = responses.pop("422", {}).get("description", "Validation Error")
     if own != "Validation Error":
         statuses[422] = own
     for status, description in sorted(statuses.items()):
-        content = {media: {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+        reference = {"$ref": f"#/components/schemas/{form.__name__}"}
+        content = {media_type(form): {"schema": reference}}
         headers = {"headers": HEADERS[status]} if status in HEADERS else {}
         responses.setdefault(
             str(status), {"description": description, "content": content, **headers}
@@ -149,8 +139,8 @@ def _describe_errors(path: str, method: str, operation: dict[str, Any]) -> None:
 
 
 def _remove_unused(schema: dict[str, Any]) -> None:
-    """Components that nothing refers to: FastAPI's own form of a 422, and whatever only that form's
-    routes used.
+    """Remove components that nothing refers to: FastAPI's own form of a 422, and whatever only that
+    form's routes used.
     """
     schemas = schema["components"]["schemas"]
     while unused := [

@@ -34,7 +34,7 @@ from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError, StoreError
 from avatar_pipeline.pipeline.exports import drop_in_path
 
-EVERY = 2.0  # seconds between two sweeps of the actors' folders when nothing has come in
+SWEEP_INTERVAL_S = 2.0  # seconds between two sweeps of the actors' folders when nothing has come in
 # What of a receipt shows the person: not what jobs were given nor other programs' leftovers, which
 # may show others, who did not revoke.
 KINDS = ("photograph", "version", "current", "export", "page or sheet")
@@ -57,8 +57,8 @@ class PeopleIndex:
         self._lock = Lock()
 
     def shown_by(self, sha256: str, *, now: bool = False) -> set[str]:
-        """The actors, real people, whom a file with this digest shows. now: read the folders even
-        when that was done a moment ago.
+        """Return the actors, real people, whom a file with this digest shows. now: read the folders
+        even when that was done a moment ago.
 
         Raises StoreError or OSError when it cannot be known.
         """
@@ -69,7 +69,7 @@ class PeopleIndex:
                     state,
                     handed_out.actors_by_digest() if state is not None else {},
                 )
-            if now or time.monotonic() - self._swept >= EVERY:
+            if now or time.monotonic() - self._swept >= SWEEP_INTERVAL_S:
                 self._stored = self._sweep()
                 self._swept = time.monotonic()
             found = self._handed_out[1].get(sha256, set()) | self._stored.get(sha256, set())
@@ -88,7 +88,7 @@ class PeopleIndex:
         return found
 
     def _people(self) -> Iterator[str]:
-        """Folders of actors that are, or may be, real people: without an actor.yaml that says
+        """Yield folders of actors that are, or may be, real people: without an actor.yaml that says
         otherwise.
         """
         # plain paths on a disk: ten thousand actors are asked for
@@ -116,7 +116,7 @@ class PeopleIndex:
         yield self._once(drop_in_path(name), _of_file)
 
     def _once(self, path: UPath, read: Callable[[UPath], Digests]) -> Digests:
-        """What `read` finds in a file; nothing when there is none."""
+        """Return what `read` finds in a file; nothing when there is none."""
         state = _state(path)
         known = self._files.get(str(path))
         if state is None:
@@ -130,7 +130,7 @@ class PeopleIndex:
 
 
 def _state(path: UPath | Path) -> State | None:
-    """What changes when a file does; None when there is no file."""
+    """Return what changes when a file does; None when there is no file."""
     try:
         if isinstance(path, UPath) and local(path) is None:
             about = path.fs.info(path.path)

@@ -24,7 +24,7 @@ class Server(uvicorn.Server):
         await super().serve(*arguments, **more)  # type: ignore[arg-type]
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal: SIGINT or SIGTERM."""
+        """Act on a signal, SIGINT or SIGTERM."""
         if hasattr(self.app.state, "service"):
-            self.loop.call_soon_threadsafe(self.app.state.service.queue.refuse)
+            self.loop.call_soon_threadsafe(self.app.state.service.queue.begin_stop)
         super().handle_exit(sig, frame)

@@ -1,4 +1,4 @@
-"""What the service is told at its start: by options of `avatar-pipeline serve`, else by the
+"""The service's settings: by options of `avatar-pipeline serve`, else by the
 environment.
 
 AVATAR_SERVICE_<FIELD> sets any field, such as AVATAR_SERVICE_QUEUE_LIMIT=8; lists are JSON, such as
@@ -17,16 +17,22 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from avatar_pipeline.core.errors import ModelError, ServiceError
+from avatar_pipeline.core.errors import AvatarPipelineError, ModelError
 from avatar_pipeline.core.home import dagster_home
 from avatar_pipeline.diffusion.overrides import preset_by_name
 
 PREFIX = "AVATAR_SERVICE_"
 SECRET_BYTES = range(24, 64 + 1)  # of a key for webhooks, as standardwebhooks.com wants it
 # Longest times: far beyond what makes sense, and short enough to be added to a date.
-HOUR, DAY = 3600, 86_400  # in seconds
-YEARS = 10 * 366  # in days
+HOUR_S, DAY_S = 3600, 86_400  # in seconds
+MAX_DAYS = 10 * 366  # in days
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SettingsError(AvatarPipelineError):
+    """A setting of the service has no such name, or a value that it does not take."""
+
+    code = "bad_settings"
 
 
 class Settings(BaseModel):
@@ -44,8 +50,8 @@ class Settings(BaseModel):
     analyzer: Literal["dlib", "insightface"] = "dlib"
     public_url: str | None = Field(
         None,
-        description="how clients reach the service, such as https://image-agent.hfu.edu; "
-        "None: as they asked",
+        description="how clients reach the service, such as https://image-agent.hfu.edu; None: as "
+        "they asked",
     )
     queue_limit: int = Field(
         32, ge=1, description="jobs that may wait; more are answered 503 with Retry-After"
@@ -56,11 +62,11 @@ class Settings(BaseModel):
     wait_seconds: float = Field(
         110.0,
         gt=0,
-        le=DAY,
+        le=DAY_S,
         description="how long a dialect's call waits for its job: below its clients' 120",
     )
     image_hours: float = Field(
-        24.0, gt=0, le=24 * YEARS, description="how long the address of a picture works"
+        24.0, gt=0, le=24 * MAX_DAYS, description="how long the address of a picture works"
     )
     base_image_backend: Literal["local", "runpod"] = Field(
         "local",
@@ -68,7 +74,7 @@ class Settings(BaseModel):
         "FLUX.1-dev at RunPod (docs/remote.md)",
     )
     job_days: float = Field(
-        7.0, gt=0, le=YEARS, description="how long finished jobs and their pictures are kept"
+        7.0, gt=0, le=MAX_DAYS, description="how long finished jobs and their pictures are kept"
     )
     jobs_kept: int = Field(
         10_000, ge=1, description="finished jobs that are kept at most; the oldest go first"
@@ -76,7 +82,7 @@ class Settings(BaseModel):
     idempotency_hours: float = Field(
         24.0,
         gt=0,
-        le=24 * YEARS,
+        le=24 * MAX_DAYS,
         description="how long an Idempotency-Key stands for its first request",
     )
     webhook_secret: SecretStr | None = Field(
@@ -87,12 +93,12 @@ class Settings(BaseModel):
     webhook_wait: float = Field(
         2.0,
         gt=0,
-        le=HOUR,
+        le=HOUR_S,
         description="seconds until a webhook that failed is tried again; then five times as long, "
         "three times in all",
     )
 
-    # fetching what addresses in requests name (fetching.py)
+    # fetching what addresses in requests name (http/fetch.py)
     allow_private_hosts: bool = Field(
         False,
         description="fetch from private addresses and any port too: for tests and closed labs",
@@ -103,19 +109,19 @@ class Settings(BaseModel):
     fetch_seconds: float = Field(
         20.0,
         gt=0,
-        le=HOUR,
+        le=HOUR_S,
         description="for one address, from the lookup of its name to the last byte",
     )
 
     upload_consent: Literal["declared", "operator"] | None = Field(
         None,
         description="when a face comes without a declaration of consent: declared refuses it, "
-        "operator takes it and whoever runs the "
-        "service answers for it; None: operator while only this machine reaches the service, else "
-        "declared (consent.py)",
+        "operator takes it and whoever runs the service answers for it; None: operator while only "
+        "this machine reaches the service, else declared (consent.py)",
     )
 
-    # who may ask, how much, how often (access.py, limits.py, rates.py)
+    # who may ask, how much, how often (middleware/access.py, middleware/body_limits.py,
+    # http/rate_limits.py)
     allowed_origins: tuple[str, ...] = Field(
         (), description="origins of web pages that may call the service, https://app.example"
     )
@@ -125,7 +131,7 @@ class Settings(BaseModel):
     max_upload_mib: float = Field(
         100.0, gt=0, description="of any other body, such as a form with files"
     )
-    body_seconds: float = Field(120.0, gt=0, le=DAY, description="for receiving a whole body")
+    body_seconds: float = Field(120.0, gt=0, le=DAY_S, description="for receiving a whole body")
     requests_per_minute: int = Field(
         3000, ge=0, description="for each token, or each address without one; 0: no limit"
     )
@@ -145,7 +151,7 @@ class Settings(BaseModel):
     @field_validator("device")
     @classmethod
     def _known_device(cls, name: str) -> str:
-        """Whether it is there only its driver can say, in the worker."""
+        """Check a device's name; whether it is there only its driver can say, in the worker."""
         if not re.fullmatch(r"auto|cuda(:[0-9]+)?|mps|cpu", name):
             raise ValueError(
                 f"{name!r} is no device: give auto, cuda, cuda:1 (another number for "
@@ -163,7 +169,7 @@ class Settings(BaseModel):
     @field_validator("public_url")
     @classmethod
     def _whole_address(cls, url: str | None) -> str | None:
-        """It begins the addresses of pictures: nothing may hide in it."""
+        """Refuse what may not begin the addresses of images: nothing may hide in it."""
         if url is not None and not re.fullmatch(
             r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[A-Za-z0-9._~/-]*)?", url
         ):
@@ -175,7 +181,9 @@ class Settings(BaseModel):
     @field_validator("allowed_origins")
     @classmethod
     def _single_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
-        """No pattern: one that is too wide would let any page act for a user of this machine."""
+        """Refuse patterns: one that is too wide would let any page act for a user of this
+        machine.
+        """
         if bad := [
             origin
             for origin in origins
@@ -191,8 +199,8 @@ class Settings(BaseModel):
 
 
 def webhook_key(secret: str) -> bytes:
-    """The bytes that webhooks are signed with. Raises ValueError, without the secret, for what
-    gives none.
+    """Return the bytes that webhooks are signed with. Raises ValueError, without the secret, for
+    what gives none.
     """
     try:
         key = (
@@ -218,9 +226,9 @@ def _check_port(address: str) -> None:
 
 
 def from_environment(**options: Any) -> Settings:
-    """Settings of these options and, for what they leave open, of the environment.
+    """Return settings of these options and, for what they leave open, of the environment.
 
-    Raises ServiceError for a variable that names no field, and for a value that a field does not
+    Raises SettingsError for a variable that names no field, and for a value that a field does not
     take.
     """
     found = {
@@ -230,7 +238,7 @@ def from_environment(**options: Any) -> Settings:
         variable for field, variable in found.items() if field not in Settings.model_fields
     ]:
         known = ", ".join(f"{PREFIX}{field.upper()}" for field in Settings.model_fields)
-        raise ServiceError(f"{unknown[0]} sets nothing. There are {known}.", code="bad_settings")
+        raise SettingsError(f"{unknown[0]} sets nothing. There are {known}.")
     try:
         return Settings(
             **{
@@ -243,9 +251,7 @@ def from_environment(**options: Any) -> Settings:
         name = str(first["loc"][0])
         place = found.get(name, f"--{name.replace('_', '-')}")
         reason = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise ServiceError(
-            f"{place}: {reason}. Correct it, or leave it out.", code="bad_settings"
-        ) from None
+        raise SettingsError(f"{place}: {reason}. Correct it, or leave it out.") from None
 
 
 def _value(text: str) -> Any:

@@ -8,14 +8,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from avatar_pipeline.core.errors import RequestError
+from avatar_pipeline.core.errors import InvalidInput
 
-MOST = 3  # findings in one message
-LONGEST = 60  # characters of a value that is repeated
+MAX_ERRORS_SHOWN = 3  # findings in one message
+MAX_VALUE_LENGTH = 60  # characters of a value that is repeated
 PARTS = ("body", "query", "path", "header", "cookie")
 
 # By pydantic's type of finding; {…} from its context. What is not listed keeps pydantic's words.
-WORDS = {
+MESSAGES = {
     "missing": "is missing",
     "extra_forbidden": "is not a field of this call",
     "greater_than": "must be above {gt}",
@@ -54,12 +54,12 @@ WORDS = {
 }
 
 
-def request_error(findings: Sequence[Mapping[str, Any]]) -> RequestError:
-    """The findings of one request as one error; its field is that of the first."""
+def request_error(findings: Sequence[Mapping[str, Any]]) -> InvalidInput:
+    """Return the findings of one request as one error; its field is that of the first."""
     said = list(dict.fromkeys(_say(finding) for finding in findings))
-    more = f" And {len(said) - MOST} more." if len(said) > MOST else ""
-    return RequestError(
-        " ".join(said[:MOST]) + more, field=_field(findings[0]) if findings else None
+    more = f" And {len(said) - MAX_ERRORS_SHOWN} more." if len(said) > MAX_ERRORS_SHOWN else ""
+    return InvalidInput(
+        " ".join(said[:MAX_ERRORS_SHOWN]) + more, field=_field(findings[0]) if findings else None
     )
 
 
@@ -72,7 +72,7 @@ def _say(finding: Mapping[str, Any]) -> str:
         reason = finding["msg"].partition(", ")[2] or finding["msg"]
         return f"{name}: {reason.rstrip('.')}."
     try:
-        words = WORDS[kind].format(**context)
+        words = MESSAGES[kind].format(**context)
     except KeyError:
         words = finding["msg"][:1].lower() + finding["msg"][1:]
     if kind in ("missing", "extra_forbidden"):
@@ -81,7 +81,7 @@ def _say(finding: Mapping[str, Any]) -> str:
 
 
 def _field(finding: Mapping[str, Any]) -> str | None:
-    """width, views.0: without the part of the request that it is in."""
+    """Return the field, such as width or views.0: without the part of the request that it is in."""
     found = finding["loc"]
     path = [str(part) for part in (found[1:] if found and found[0] in PARTS else found)]
     if finding["type"] == "json_invalid":
@@ -101,4 +101,4 @@ def _shown(value: Any) -> str:
     except (TypeError, ValueError):
         return f"a {type(value).__name__}"
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[: MAX_VALUE_LENGTH - 3]}..."

@@ -11,16 +11,64 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 from fastapi import Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.core.errors import AvatarPipelineError, NotFound
+from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.service.context import Service, finished_result, image_url
-from avatar_pipeline.service.dialects.registry import DIALECT_TASKS
-from avatar_pipeline.service.errors import as_service_error
+from avatar_pipeline.service.dialects.registry import job_kinds
+from avatar_pipeline.service.error_responses import as_service_error
+from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.jobs.job import PREVIEW, Job, State
-from avatar_pipeline.service.result_summary import Told, told
 
 log = logging.getLogger(__name__)
+
+
+class Check(BaseModel):
+    """A check that did not pass."""
+
+    name: str = Field(examples=["resolution"])
+    verdict: str = Field(description="warn or error")
+    hint: str = Field("", description="what to do about it")
+
+
+class Picture(BaseModel):
+    """One picture (or video) of a job."""
+
+    image_url: str = Field(
+        description="of the picture or video; signed, works without a token, and expires"
+    )
+    width: int | None = None
+    height: int | None = None
+    drawn_width: int | None = Field(
+        None, description="pixels that the model drew; a larger picture was enlarged"
+    )
+    drawn_height: int | None = None
+    seed: int | None = None
+    view: str | None = None
+    expression: str | None = None
+    faces: int | None = Field(None, description="how many were found")
+    verdict: str | None = Field(
+        None, description="is it ready for LivePortrait? pass, warn, error or not_assessed"
+    )
+    checks: list[Check] = []
+    distance: float | None = Field(
+        None, description="of its face to the given one, or the actor's; smaller is more alike"
+    )
+
+
+class ResultSummary(BaseModel):
+    """Pictures of a completed job, in order, and where they come from."""
+
+    pictures: list[Picture] = []
+    preset: str | None = None
+    actor: str | None = None
+    identity: dict[str, float | bool | None] | None = Field(
+        None, description="of a face swap: how far the result's face lies from both people's"
+    )
+    made_from: dict[str, str] = Field(
+        {}, description="digests of what went in: model, LoRA, given faces"
+    )
+    warnings: list[str] = []
 
 
 class JobError(BaseModel):
@@ -43,8 +91,11 @@ class WebhookView(BaseModel):
 class JobView(BaseModel):
     """A job. `result` is the body that the dialect's own path would have answered with."""
 
+    # a job's kind is `task` on the wire
+    model_config = ConfigDict(serialize_by_alias=True)
+
     id: str = Field(description="also the id of its (first) run in Dagster")
-    task: str
+    kind: str = Field(serialization_alias="task", title="Task")
     state: State
     position: int = Field(description="in the queue: 1 is next; 0 when it runs or is finished")
     share: float = Field(description="how much is done, 0 to 1")
@@ -61,7 +112,7 @@ class JobView(BaseModel):
     params: dict[str, Any] = Field(
         description="what is done, in the words of the task: prompt, size, seed, ..."
     )
-    made: Told | None = Field(
+    made: ResultSummary | None = Field(
         None, description="the finished pictures with their checks, and what they were made from"
     )
     image_urls: list[str] = Field(
@@ -85,13 +136,13 @@ class JobView(BaseModel):
 async def view(
     service: Service, request: Request, job: Job, *, with_result: bool = True
 ) -> JobView:
-    """The job as `request` may see it. with_result: in lists, results are left out; they can be
-    long.
+    """Return the job as `request` may see it. with_result: in lists, results are left out; they can
+    be long.
     """
     queue = service.queue
     result: dict[str, Any] | None = None
     image_urls: list[str] = []
-    made: Told | None = None
+    made: ResultSummary | None = None
     withheld: JobError | None = None
     if job.state == "completed":
         try:
@@ -103,9 +154,9 @@ async def view(
             withheld = JobError(code=error.code, message=str(error), field=error.field)
     return JobView(
         id=job.id,
-        task=job.kind or job.task,
+        kind=job.kind or job.task,
         state=job.state,
-        position=queue.position(job.id),
+        position=queue.position(job),
         share=round(job.share, 3),
         doing=job.doing,
         preview_url=_preview_url(service, request, job),
@@ -124,10 +175,10 @@ async def view(
     )
 
 
-async def accepted(
+async def accepted_response(
     service: Service, request: Request, job: Job, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """202: the job, where it is, and when to look."""
+    """Return a 202: the job, where it is, and when to ask again."""
     body = await view(service, request, job)
     wait = {} if job.is_finished else {"Retry-After": str(service.queue.seconds_left(job))}
     return JSONResponse(
@@ -137,16 +188,18 @@ async def accepted(
     )
 
 
-async def replayed(service: Service, request: Request, job: Job) -> dict[str, Any]:
-    """The body that a finished job's own request was answered with. Raises what it failed with."""
-    dialect = DIALECT_TASKS[job.kind]
+async def replayed_answer(service: Service, request: Request, job: Job) -> dict[str, Any]:
+    """Return the body that a finished job's own request was answered with. Raises what it failed
+    with.
+    """
+    kind = job_kinds()[job.kind]
     result = await anyio.to_thread.run_sync(finished_result, service, job)
-    return await anyio.to_thread.run_sync(dialect.render, service, request, job, result)
+    return await anyio.to_thread.run_sync(kind.render, service, request, job, result)
 
 
 def request_at(base_url: str) -> Request:
-    """A request that stands for one that came to `base_url`: for what is rendered when nobody asks,
-    a webhook's body.
+    """Return a request that stands for one that came to `base_url`: for what is rendered when
+    no one asks, a webhook's body.
     """
     parts = urlsplit(base_url)
     return Request(
@@ -165,12 +218,12 @@ def request_at(base_url: str) -> Request:
 
 def _result(
     service: Service, request: Request, job: Job, with_result: bool
-) -> tuple[dict[str, Any] | None, Told, list[str]]:
-    """The dialect's answer, the summary and the pictures' addresses of a completed job. Reads
-    files.
+) -> tuple[dict[str, Any] | None, ResultSummary, list[str]]:
+    """Return the dialect's answer, the summary and the pictures' addresses of a completed job.
+    Reads files.
 
-    Raises what `finished_result` does: Forbidden when consent does not hold any more, NotFound for
-    what was removed.
+    Raises what `finished_result` does: ConsentRequired when consent does not hold any more,
+    NotFound for what was removed.
     """
     try:
         result = finished_result(service, job)
@@ -178,10 +231,10 @@ def _result(
             image_url(service, request, job, image["file"])
             for image in result["facts"].get("images", [])
         ]
-        dialect = DIALECT_TASKS.get(job.kind) if with_result else None
+        kind = job_kinds().get(job.kind) if with_result else None
         return (
-            (dialect.render(service, request, job, result) if dialect else None),
-            told(service, request, job, result),
+            (kind.render(service, request, job, result) if kind else None),
+            _summary(service, request, job, result),
             urls,
         )
     except (OSError, ValueError, KeyError) as error:
@@ -196,3 +249,25 @@ def _preview_url(service: Service, request: Request, job: Job) -> str | None:
     if job.state != "running" or not job.previews:
         return None
     return f"{image_url(service, request, job, PREVIEW)}&preview={job.previews}"
+
+
+def _summary(service: Service, request: Request, job: Job, result: dict[str, Any]) -> ResultSummary:
+    """Return what a finished job gives beside its dialect's answer, the same for every task: its
+    images, their checks, what they were made from.
+    """
+    facts = result["facts"]
+    pictures = [
+        Picture.model_validate({**one, "image_url": image_url(service, request, job, one["file"])})
+        for one in facts.get("images", [])
+    ]
+    if facts.get("video"):
+        video = {name: facts.get(name) for name in ("width", "height")}
+        pictures = [Picture(image_url=image_url(service, request, job, facts["video"]), **video)]
+    return ResultSummary(
+        pictures=pictures,
+        preset=facts.get("preset"),
+        actor=result["actor"],
+        identity=facts.get("identity"),
+        made_from=result["made_from"],
+        warnings=result["warnings"],
+    )

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avatar_pipeline.content_credentials import watermark
-from avatar_pipeline.core.errors import GenerationError, RequestError
+from avatar_pipeline.core.errors import GenerationError, InvalidInput
 from avatar_pipeline.core.seeds import SEED_LIMIT, derive_seed
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import Preset
@@ -331,7 +331,7 @@ def _identity(
     face = open_image(data, name="image")
     found = analyzer.analyze(np.asarray(face))
     if not found:
-        raise RequestError(
+        raise InvalidInput(
             "image: no face was found in it. Give a picture that shows one face from the front, "
             "sharp and well lit.",
             field="image",

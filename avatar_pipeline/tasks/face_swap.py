@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.core.digests import sha256_bytes
-from avatar_pipeline.core.errors import RequestError
+from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.core.scratch import scratch_folder
 from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.tasks.draw import encode
@@ -48,7 +48,7 @@ def _picture(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]
     request.progress(0.3, "swapping the face", None)
     swapped = swap_face(source, np.asarray(target), analyzer, get_swapper(analyzer))
     if swapped.to_source is None:
-        raise RequestError(
+        raise InvalidInput(
             "No face is found in the result. Give a target that looks into the camera.",
             code="generation_failed",
         )

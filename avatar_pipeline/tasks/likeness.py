@@ -17,7 +17,7 @@ from avatar_pipeline.actors.consent.record import EVERY, Scope, may_be_revoked, 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.errors import AvatarPipelineError, Forbidden
+from avatar_pipeline.core.errors import AvatarPipelineError, ConsentRequired
 from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.prompts import TRIGGER, portrait_prompt
@@ -100,8 +100,8 @@ class Likeness:
 
     @contextmanager
     def drawing(self, session: PipelineSession, store: ActorStore) -> Iterator[None]:
-        """Have the session draw this person while the block runs. Raises ActorError or Forbidden
-        once consent does not hold any more.
+        """Have the session draw this person while the block runs. Raises ActorError or
+        ConsentRequired once consent does not hold any more.
         """
         if self.lora is None:
             yield
@@ -122,8 +122,8 @@ class People:
     names: Sequence[str]
 
     def require(self, *, evidence: bool = True) -> None:
-        """Raise Forbidden unless pictures of each of them may leave the house today. evidence:
-        compare that with its sha256, too.
+        """Raise ConsentRequired unless pictures of each of them may leave the house today.
+        evidence: compare that with its sha256, too.
         """
         for name in self.names:
             require_person(name, self.store, evidence=evidence)
@@ -165,7 +165,7 @@ def real_people(store: ActorStore, names: Iterable[str | None]) -> list[str]:
 
 
 def require_person(name: str, store: ActorStore, *, evidence: bool = True) -> None:
-    """Raise Forbidden, without the name, unless pictures of a real person may leave the house
+    """Raise ConsentRequired, without the name, unless pictures of a real person may leave the house
     today.
 
     name: an actor who is known as a real person by a picture. An actor.yaml that is missing,
@@ -179,7 +179,7 @@ def require_person(name: str, store: ActorStore, *, evidence: bool = True) -> No
             return
     except (AvatarPipelineError, OSError):
         pass
-    raise Forbidden(
+    raise ConsentRequired(
         "It shows a real person whose consent to this use does not hold today. The operator of "
         "this service can see why (avatar-pipeline "
         f"consent show) and renew it, with scope {', '.join(SCOPES)}.",
@@ -194,7 +194,7 @@ def require_actor(name: str, store: ActorStore) -> None:
     try:
         spec = store.spec(name)
     except (AvatarPipelineError, OSError):
-        raise Forbidden(
+        raise ConsentRequired(
             f"Whether {name} is a real person who consents cannot be known, as its actor.yaml is "
             "missing or damaged. The operator of "
             "this service must put it right.",
@@ -205,8 +205,8 @@ def require_actor(name: str, store: ActorStore) -> None:
 
 
 def require_publishable(spec: ActorSpec, store: ActorStore, *, evidence: bool = True) -> None:
-    """Raise Forbidden, without paths and names of people, unless pictures of this actor may be
-    drawn and leave the house today.
+    """Raise ConsentRequired, without paths and names of people, unless pictures of this actor may
+    be drawn and leave the house today.
 
     evidence: compare the consent's evidence with its sha256, too.
     """
@@ -214,7 +214,7 @@ def require_publishable(spec: ActorSpec, store: ActorStore, *, evidence: bool = 
         try:
             require_scopes(spec, store.actor_dir(spec.name), [scope], evidence=evidence)
         except (AvatarPipelineError, OSError):
-            raise Forbidden(
+            raise ConsentRequired(
                 f"{spec.name} is a real person, and there is no consent to {scope!r} that holds "
                 "today. Whoever runs this service must "
                 f"record it (consent.yaml: scope {', '.join(SCOPES)}) before pictures of "
@@ -233,7 +233,7 @@ def may_be_described(name: str, store: ActorStore) -> bool:
 
 def likeness_of(actor: str | None, prompt: str, store: ActorStore, context: RunContext) -> Likeness:
     """How the actor, or nobody, is drawn for a prompt. Raises ActorError for an unknown actor,
-    Forbidden without consent.
+    ConsentRequired without consent.
     """
     if actor is None:
         return Likeness("none", prompt)

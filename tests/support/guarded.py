@@ -21,7 +21,7 @@ from avatar_pipeline.service.context import Service
 from avatar_pipeline.service.http.header_timeout import uvicorn_options
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
-from avatar_pipeline.service.middleware import guard
+from avatar_pipeline.service.middleware.stack import add_middleware
 from avatar_pipeline.service.settings import Settings
 from tests.support.ports import free_port
 
@@ -65,7 +65,7 @@ def small_app(settings: Settings) -> FastAPI:
     def broken(prompt: str) -> None:
         raise RuntimeError(f"what nobody expected: {prompt}")
 
-    guard(app, settings)
+    add_middleware(app, settings)
     return app
 
 

@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.aliases import find_actor
-from avatar_pipeline.core.errors import ActorError, RequestError
+from avatar_pipeline.core.errors import ActorError, InvalidInput
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
-from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url
+from avatar_pipeline.service.context import Service, ServiceDep, TaskCall, answer, image_url
+from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
+from avatar_pipeline.service.error_form import ErrorForm
+from avatar_pipeline.service.errors import ServiceError
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.tasks import draw
 from avatar_pipeline.tasks.draw_prompts import MOST_PICTURES, Expression, Style, View, pictures
@@ -21,7 +24,25 @@ from avatar_pipeline.tasks.likeness import may_be_described, require_publishable
 
 router = APIRouter(tags=["Image / Avatar Agent API"])
 
-ATTEMPTS = 4  # of the embedded model's head shots 97 in 100 show one face
+KIND = "generate"  # in POST /jobs
+PATHS = ("/generate", "/avatar", "/api/generate", "/api/avatar")
+
+MAX_ATTEMPTS = 4  # of the embedded model's head shots 97 in 100 show one face
+
+
+class AgentError(ErrorForm):
+    """Image / Avatar Agent API, and Avatar Generation API, whose document knows no errors."""
+
+    error: str = Field(description="code, for programs", examples=["generation_failed"])
+    message: str = Field(
+        description="in words",
+        examples=["Face detection failed — image does not contain a detectable face."],
+    )
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Self:
+        """Return the body that an error is answered with."""
+        return cls(error=error.code, message=str(error))
 
 
 class Generate(BaseModel):
@@ -31,8 +52,7 @@ class Generate(BaseModel):
         json_schema_extra={
             "example": {
                 "prompt": "Professional headshot portrait of Prof. Dr. Uwe Hahne, frontal view, "
-                "neutral expression, studio lighting, solid "
-                "background",
+                "neutral expression, studio lighting, solid background",
                 "style": "photorealistic",
                 "width": 1024,
                 "height": 1024,
@@ -71,14 +91,12 @@ class Generate(BaseModel):
     )
 
 
-async def prepare(
-    service: Service, request: Request, input: Generate
-) -> tuple[str, BaseModel, dict[str, bytes]]:
-    """Task, parameters and files of a request. Raises RequestError and Forbidden naming the
-    field.
+async def prepare(service: Service, request: Request, input: Generate) -> TaskCall:
+    """Check a request and return its task, parameters and files. Raises InvalidInput and
+    ConsentRequired naming the field.
     """
     if pictures(input.n, input.views, input.expressions) > MOST_PICTURES:
-        raise RequestError(
+        raise InvalidInput(
             f"n: n x views x expressions is at most {MOST_PICTURES} pictures for one request.",
             field="n",
         )
@@ -96,16 +114,16 @@ async def prepare(
         expressions=input.expressions,
         preset=service.settings.preset,
         face_required=True,
-        attempts=ATTEMPTS,
+        attempts=MAX_ATTEMPTS,
     )
-    return "draw", params, {}
+    return TaskCall("draw", params, {})
 
 
 def actor_meant(service: Service, name: str | None, prompt: str) -> str | None:
-    """The actor that a request names in its field, or else in its prompt.
+    """Return the actor that a request names in its field, or else in its prompt.
 
-    Raises RequestError for an unknown actor, and for an alias of two; Forbidden when its LoRA may
-    not draw for others.
+    Raises InvalidInput for an unknown actor, and for an alias of two; ConsentRequired when its LoRA
+    may not draw for others.
     """
     store = service.store
     if name is not None:
@@ -114,7 +132,7 @@ def actor_meant(service: Service, name: str | None, prompt: str) -> str | None:
         except ActorError:
             known = False
         if not known:
-            raise RequestError(
+            raise InvalidInput(
                 f"actor: there is no actor {name!r} here.", field="actor", code="unknown_actor"
             )
         found: str | None = name
@@ -122,15 +140,15 @@ def actor_meant(service: Service, name: str | None, prompt: str) -> str | None:
         try:
             found = find_actor(prompt, store)
         except ActorError as error:
-            raise RequestError(f"prompt: {error}", field="prompt", code="ambiguous_actor") from None
+            raise InvalidInput(f"prompt: {error}", field="prompt", code="ambiguous_actor") from None
     if found is not None and (store.has(found, "lora") or not may_be_described(found, store)):
         require_publishable(store.spec(found), store)
     return found
 
 
 def render(service: Service, request: Request, job: Job, result: dict[str, Any]) -> dict[str, Any]:
-    """The contracted answer, and what this service knows beyond it: `seed` is the one that gives
-    the first picture again at once.
+    """Return the contracted answer, and what this service knows beyond it: `seed` is the one that
+    gives the first picture again at once.
     """
     facts = result["facts"]
     images = [_image(service, request, job, image) for image in facts["images"]]
@@ -182,5 +200,15 @@ async def generate(request: Request, service: ServiceDep, body: Generate) -> dic
     """Draws a portrait, by an actor's LoRA where the prompt or the field `actor` means one. The
     picture lies at `image_url`, which needs no token and expires.
     """
-    job, result = await answer(service, request, *await prepare(service, request, body))
+    call = await prepare(service, request, body)
+    job, result = await answer(service, request, KIND, call)
     return render(service, request, job, result)
+
+
+DIALECT: Dialect = Dialect(
+    name="agent",
+    router=router,
+    prefixes=(*PATHS, "/api/images"),
+    error=AgentError,
+    job=JobKind(KIND, PATHS, Generate, prepare, render),
+)

@@ -1,4 +1,4 @@
-"""Base Image Generation API: POST /api/generate-base-image. Its client looks at no HTTP code: every
+"""Base Image Generation API: POST /api/generate-base-image. Its client reads no HTTP code: every
 answer says COMPLETED or FAILED.
 """
 
@@ -6,19 +6,25 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.core.errors import ActorError, RequestError
+from avatar_pipeline.core.errors import ActorError, InvalidInput
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
-from avatar_pipeline.service.context import Service, ServiceDep, answer
+from avatar_pipeline.service.context import Service, ServiceDep, TaskCall, answer
+from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
+from avatar_pipeline.service.error_form import ErrorForm
+from avatar_pipeline.service.errors import ServiceError
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.tasks import make_base_image
 
 router = APIRouter(tags=["Base Image Generation API"])
+
+KIND = "base-image"  # in POST /jobs
+PATHS = ("/api/generate-base-image",)
 
 EXAMPLE: dict[str, Any] = {
     "actorName": "0100_european_25_male",
@@ -30,28 +36,38 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
+class BaseImageError(ErrorForm):
+    """Base Image Generation API; its client looks at nothing else, not even at the HTTP status."""
+
+    status: Literal["FAILED"] = "FAILED"
+    error: str = Field(description="in words", examples=["description is missing."])
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Self:
+        """Return the body that an error is answered with."""
+        return cls(error=str(error))
+
+
 class GenerateBaseImage(BaseModel):
     """The body of POST /api/generate-base-image."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    # Required; None here so that what is missing is told in the document's words.
+    # Required; None here so that what is missing is named in the document's words.
     actorName: str | None = Field(
         None,
         max_length=200,
         description="Required: the actor's folder, 1 to 64 lower-case letters, digits and "
-        "underscores. A new name makes a new synthetic "
-        "actor; of one that was made from a description, description, seed, size and steps are "
-        "replaced, and its older base images stay "
-        "in its history. An actor with photographs is refused: its base image is one of them.",
+        "underscores. A new name makes a new synthetic actor; of one that was made from a "
+        "description, description, seed, size and steps are replaced, and its older base images "
+        "stay in its history. An actor with photographs is refused: its base image is one of them.",
         examples=["0100_european_25_male"],
     )
     description: str | None = Field(
         None,
         max_length=1000,
         description="Required: ethnicity or appearance, age, gender, distinctive features. What "
-        "lacks is told in `warnings`; a single word "
-        "is refused.",
+        "lacks is told in `warnings`; a single word is refused.",
         examples=["european 25 year old male with short brown hair and blue eyes"],
     )
     width: int = Field(
@@ -59,8 +75,7 @@ class GenerateBaseImage(BaseModel):
         ge=256,
         le=2048,
         description="Pixels, 256 to 2048. What the model cannot draw at once is drawn smaller, in "
-        "that shape, and enlarged to exactly this "
-        "size. At RunPod: a multiple of 16.",
+        "that shape, and enlarged to exactly this size. At RunPod: a multiple of 16.",
     )
     height: int = Field(1536, ge=256, le=2048, description="Pixels, 256 to 2048, as width.")
     steps: int = Field(25, ge=1, le=150, description="Sampling steps, 1 to 150.")
@@ -69,8 +84,7 @@ class GenerateBaseImage(BaseModel):
         ge=-1,
         lt=SEED_LIMIT,
         description="-1 draws one. The answer tells which; sent again with the other fields as "
-        "they were, it gives the same picture, byte "
-        "by byte.",
+        "they were, it gives the same picture, byte by byte.",
     )
 
 
@@ -104,8 +118,8 @@ class BaseImage(BaseModel):
     output: Output
     localPath: str = Field(
         description="Where the picture lies on the server: from the project's folder on when the "
-        "actors lie in its data/actors; the whole "
-        "path or URL when they lie elsewhere (AVATAR_DATA).",
+        "actors lie in its data/actors; the whole path or URL when they lie elsewhere "
+        "(AVATAR_DATA).",
         examples=["/data/actors/0100_european_25_male/base_image/0100_european_25_male_base.png"],
     )
     filename: str = Field(examples=["0100_european_25_male_base.png"])
@@ -135,22 +149,20 @@ async def generate_base_image(
 
     On the embedded model the default size, 1024x1536, is drawn at 512x768 and enlarged.
     """
-    task, params, files = await prepare(service, request, body)
-    job, result = await answer(service, request, task, params, files)
+    call = await prepare(service, request, body)
+    job, result = await answer(service, request, KIND, call)
     return await run_in_threadpool(render, service, request, job, result)
 
 
-async def prepare(
-    service: Service, request: Request, input: GenerateBaseImage
-) -> tuple[str, make_base_image.Params, Mapping[str, bytes]]:
-    """Task, parameters and files of a request. Raises RequestError, and ActorError for an actor
-    that cannot be drawn from words.
+async def prepare(service: Service, request: Request, input: GenerateBaseImage) -> TaskCall:
+    """Check a request and return its task, parameters and files. Raises InvalidInput, and
+    ActorError for an actor that cannot be drawn from words.
     """
     missing = [
         name for name in ("actorName", "description") if not (getattr(input, name) or "").strip()
     ]
     if missing:
-        raise RequestError(
+        raise InvalidInput(
             f"Missing required fields: {', '.join(missing)}. Ensure that both actorName and "
             "description are given.",
             field=missing[0],
@@ -159,7 +171,7 @@ async def prepare(
     try:
         await run_in_threadpool(make_base_image.check_request, service.store, name, description)
     except ActorError as error:
-        raise RequestError(str(error)) from None
+        raise InvalidInput(str(error)) from None
     params = make_base_image.Params(
         actor=name,
         description=description,
@@ -170,13 +182,13 @@ async def prepare(
         backend=service.settings.base_image_backend,
         preset=service.settings.preset,
     )
-    return "make_base_image", params, {}
+    return TaskCall("make_base_image", params, {})
 
 
 def render(
     service: Service, request: Request, job: Job, result: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The document's answer. Reads the picture from the job's folder."""
+    """Return the document's answer. Reads the picture from the job's folder."""
     facts = result["facts"]
     (image,) = facts["images"]
     picture = service.queue.folder / job.id / "outputs" / image["file"]
@@ -196,3 +208,12 @@ def render(
         },
         "warnings": result["warnings"],
     }
+
+
+DIALECT: Dialect = Dialect(
+    name="base_image",
+    router=router,
+    prefixes=PATHS,
+    error=BaseImageError,
+    job=JobKind(KIND, PATHS, GenerateBaseImage, prepare, render),
+)

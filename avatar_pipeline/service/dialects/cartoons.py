@@ -16,17 +16,19 @@ from pydantic import BaseModel
 import avatar_pipeline
 from avatar_pipeline.cartoons.attributes import Size
 from avatar_pipeline.cartoons.signed import Cartoon, Renderer, credited_cartoon
-from avatar_pipeline.core.errors import Unavailable
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
+from avatar_pipeline.service.dialects.agent import AgentError
+from avatar_pipeline.service.dialects.dialect import Dialect
+from avatar_pipeline.service.errors import Unavailable
 
 router = APIRouter(tags=["Avatar Generation API"])
 
-RETRY = 1  # seconds, in which a core draws and signs about as many as may wait by default
+RETRY_AFTER_S = 1  # seconds, in which a core draws and signs about as many as may wait by default
 
 
-class Artist:
+class CartoonQueue:
     """One thread draws and signs everything, one cartoon after the other. One per app, in
-    app.state.artist.
+    app.state.cartoons.
 
     It holds Python's lock most of the time: two would only make each other wait, and the event loop
     with them.
@@ -47,7 +49,7 @@ class Artist:
             if self._asked > self._most:
                 raise Unavailable(
                     f"{self._most} cartoons are waiting, which is the most. Ask again later.",
-                    retry_after=RETRY,
+                    retry_after=RETRY_AFTER_S,
                 )
             self._asked += 1
         work = self._thread.submit(credited_cartoon, seed, size, renderer, transparent)
@@ -59,7 +61,7 @@ class Artist:
             self._asked -= 1
 
 
-TOLD = {
+RESPONSE_HEADERS = {
     "X-Seed": ("the seed that was used; the same one gives the same pixels", "integer"),
     "X-Renderer": (
         "gan: the trained generator; dicebear: the baseline, drawn by DiceBear and not by a model",
@@ -75,7 +77,7 @@ PNG: dict[int | str, dict[str, Any]] = {
         "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
         "headers": {
             name: {"description": words, "schema": {"type": kind}}
-            for name, (words, kind) in TOLD.items()
+            for name, (words, kind) in RESPONSE_HEADERS.items()
         },
     }
 }
@@ -128,8 +130,8 @@ async def generate_image(
     mask.
     """
     used = draw_seed() if seed == -1 else seed
-    artist: Artist = request.app.state.artist
-    made = await artist.draw(used, size, renderer, transparent)
+    queue: CartoonQueue = request.app.state.cartoons
+    made = await queue.draw(used, size, renderer, transparent)
     return Response(
         made.png,
         media_type="image/png",
@@ -144,3 +146,15 @@ async def generate_image(
             "Cache-Control": "no-store" if seed == -1 else "private, max-age=3600",
         },
     )
+
+
+DIALECT: Dialect = Dialect(
+    name="cartoons",
+    router=router,
+    prefixes=(
+        "/generate-image",
+        "/api/generate-image",
+        "/health",
+    ),
+    error=AgentError,
+)

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from avatar_pipeline.core.errors import NotFound
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.imaging.images import resize_to_fit
@@ -20,6 +19,7 @@ from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import (
     Service,
     ServiceDep,
+    TaskCall,
     answer,
     finished_result,
     image_url,
@@ -27,21 +27,25 @@ from avatar_pipeline.service.context import (
     png_input,
     submit,
 )
+from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
+from avatar_pipeline.service.error_form import ErrorForm
+from avatar_pipeline.service.errors import NotFound, ServiceError
 from avatar_pipeline.service.incoming import receive_image
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.tasks import draw
 
 router = APIRouter(tags=["Face Avatar API"])
 
-LARGEST = 1536  # pixels a side: larger reference pictures are fitted into it
+KIND = "face-avatar"  # in POST /jobs
+PATHS = ("/getImageToImage",)
+
+MAX_REFERENCE_SIZE = 1536  # pixels a side: larger reference pictures are fitted into it
 # The document's, to the letter.
 DEFAULT_PROMPT = (
     "SFW Content, black plain background, joyous dating profile, VECTOR CARTOON ILLUSTRATION, "
-    "half-body shot portrait enjoyable "
-    "pleasing pleasurable nice {gender_word}, looking at camera, Relaxed, Charming, Cordial, "
-    "Gracious, 5 o clock shadow, 3d bitmoji "
-    "avatar render, pixar, high def textures 8k, highly detailed, 3d render, award winning, no "
-    "background elements"
+    "half-body shot portrait enjoyable pleasing pleasurable nice {gender_word}, looking at camera, "
+    "Relaxed, Charming, Cordial, Gracious, 5 o clock shadow, 3d bitmoji avatar render, pixar, high "
+    "def textures 8k, highly detailed, 3d render, award winning, no background elements"
 )
 GENDER_WORDS = {
     **dict.fromkeys(("male", "man", "m"), "man"),
@@ -82,6 +86,27 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
+class FaceAvatarFault(BaseModel):
+    """What error_data holds."""
+
+    code: str = Field(examples=["invalid_request"])
+    field: str | None = Field(examples=["width"])
+
+
+class FaceAvatarError(ErrorForm):
+    """Face Avatar API: the fields of its answers, with status FAILED."""
+
+    status: Literal["FAILED"] = "FAILED"
+    error: str = Field(description="in words", examples=["width: must be at least 256; given: 64."])
+    error_data: FaceAvatarFault
+    output: list[str] = Field(default=[], max_length=0)
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Self:
+        """Return the body that an error is answered with."""
+        return cls(error=str(error), error_data=FaceAvatarFault(code=error.code, field=error.field))
+
+
 class GetImageToImage(BaseModel):
     """The body of POST /getImageToImage."""
 
@@ -91,22 +116,19 @@ class GetImageToImage(BaseModel):
         "face_avatar",
         max_length=200,
         description="Names the model at services that have several. Here there is one, the "
-        "server's preset: any name is taken and given "
-        "back in the answer.",
+        "server's preset: any name is taken and given back in the answer.",
     )
     image: str = Field(
         min_length=1,
         description="Address (http, https or data:) of a picture of the person, one clear face; "
-        "JPEG, PNG or WebP. Larger than 1536x1536 "
-        "it is fitted into that, its aspect kept.",
+        "JPEG, PNG or WebP. Larger than 1536x1536 it is fitted into that, its aspect kept.",
         examples=["https://example.com/portrait.jpg"],
     )
     prompt: str | None = Field(
         None,
         max_length=4000,
         description="What to draw. It replaces the default prompt as a whole: `gender` has no "
-        "effect then. null, empty or None: the "
-        "default prompt, a vector cartoon of the person.",
+        "effect then. null, empty or None: the default prompt, a vector cartoon of the person.",
     )
     batch: int = Field(1, ge=1, le=8, description="Pictures, 1 to 8, each from a seed of its own.")
     height: int | None = Field(
@@ -120,8 +142,7 @@ class GetImageToImage(BaseModel):
         ge=256,
         le=1536,
         description="Pixels, 256 to 1536. Default: the preset's for head shots (embedded: 512). "
-        "What the preset cannot draw at once is "
-        "drawn smaller and enlarged.",
+        "What the preset cannot draw at once is drawn smaller and enlarged.",
     )
     celery: bool = Field(
         False,
@@ -138,22 +159,21 @@ class GetImageToImage(BaseModel):
         None,
         ge=1,
         le=30,
-        description="How closely the picture follows the prompt, 1 to 30. "
-        "Default: the preset's (embedded: 3).",
+        description="How closely the picture follows the prompt, 1 to 30. Default: the preset's "
+        "(embedded: 3).",
     )
     negative_prompt: str = Field("", max_length=4000, description="What not to draw.")
     gender: str | None = Field(
         None,
         max_length=20,
         description="The word in the default prompt: male, man or m gives man; female, woman or f "
-        "gives woman; none, neutral, other or "
-        "non-binary, as nothing at all, gives person.",
+        "gives woman; none, neutral, other or non-binary, as nothing at all, gives person.",
         examples=["female"],
     )
     remove_background: bool = Field(
         False,
-        description="Whether the background becomes transparent; with bg_color it becomes "
-        "that colour.",
+        description="Whether the background becomes transparent; with bg_color it becomes that "
+        "colour.",
     )
     bg_color: str | None = Field(
         None,
@@ -165,8 +185,8 @@ class GetImageToImage(BaseModel):
         -1,
         ge=-1,
         lt=SEED_LIMIT,
-        description="Not in the document: -1 draws one, which the answer's `input` tells; the "
-        "same seed gives the same pictures.",
+        description="Not in the document: -1 draws one, which the answer's `input` tells; the same "
+        "seed gives the same pictures.",
     )
     consent: Consent = None
 
@@ -179,7 +199,7 @@ class GetImageToImage(BaseModel):
 
     @property
     def whole_prompt(self) -> str:
-        """The prompt that is drawn."""
+        """Return the prompt that is drawn."""
         if (self.prompt or "").strip() not in ("", "None"):
             return str(self.prompt)
         return DEFAULT_PROMPT.format(gender_word=GENDER_WORDS[(self.gender or "").strip().lower()])
@@ -227,11 +247,11 @@ async def get_image_to_image(request: Request, service: ServiceDep, body: GetIma
     and named in `warnings`. Ask it for what it knows: `headshot portrait photograph of a 30 year
     old woman smiling, blue background`.
     """
-    task, params, files = await prepare(service, request, body)
+    call = await prepare(service, request, body)
     if body.celery:
-        job = await submit(service, request, task, params, files)
+        job = await submit(service, request, KIND, call)
         return _answer(service, request, job, [])
-    job, result = await answer(service, request, task, params, files)
+    job, result = await answer(service, request, KIND, call)
     return render(service, request, job, result)
 
 
@@ -246,11 +266,9 @@ async def get_image(request: Request, service: ServiceDep, body: GetImage) -> An
     return render(service, request, job, finished_result(service, job))
 
 
-async def prepare(
-    service: Service, request: Request, input: GetImageToImage
-) -> tuple[str, draw.Params, Mapping[str, bytes]]:
-    """Task, parameters and files of a request; the reference picture is fetched here. Raises
-    RequestError, Forbidden without consent.
+async def prepare(service: Service, request: Request, input: GetImageToImage) -> TaskCall:
+    """Check a request and return its task, parameters and files; the reference image is fetched
+    here. Raises InvalidInput, ConsentRequired without consent.
     """
     declare(request, service.settings, input.consent)
     preset = PRESETS[service.settings.preset]
@@ -270,17 +288,19 @@ async def prepare(
         bg_color=input.bg_color,
         attempts=4,
     )
-    picture = await run_in_threadpool(lambda: png_input(resize_to_fit(face, LARGEST)))
-    asked = input.model_dump(mode="json", exclude={"consent"})  # kept with the job, and not told
+    picture = await run_in_threadpool(lambda: png_input(resize_to_fit(face, MAX_REFERENCE_SIZE)))
+    # kept with the job, and not answered
+    asked = input.model_dump(mode="json", exclude={"consent"})
     if input.image[:5].lower() == "data:":
         asked["image"] = f"{input.image.partition(',')[0]},..."
-    return "draw", params, {"face.png": picture, f"{REQUEST}.json": json.dumps(asked).encode()}
+    kept = json.dumps(asked).encode()
+    return TaskCall("draw", params, {"face.png": picture, f"{REQUEST}.json": kept})
 
 
 def render(
     service: Service, request: Request, job: Job, result: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The document's answer, with the pictures' addresses."""
+    """Return the document's answer, with the pictures' addresses."""
     output = [
         image_url(service, request, job, image["file"]) for image in result["facts"]["images"]
     ]
@@ -315,3 +335,12 @@ def _answer(service: Service, request: Request, job: Job, output: list[str]) -> 
 
 def _request_file(service: Service, job: Job) -> Any:
     return service.queue.folder / job.id / "inputs" / f"{REQUEST}.json"
+
+
+DIALECT: Dialect = Dialect(
+    name="face_avatar",
+    router=router,
+    prefixes=(*PATHS, "/getImage"),
+    error=FaceAvatarError,
+    job=JobKind(KIND, PATHS, GetImageToImage, prepare, render),
+)

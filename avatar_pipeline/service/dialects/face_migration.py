@@ -6,17 +6,27 @@ import asyncio
 import base64
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from fastapi import APIRouter, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.core.errors import NotFound, RequestError
+from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.diffusion.identity import LARGEST_WEIGHT
 from avatar_pipeline.diffusion.presets import Preset, get_preset
 from avatar_pipeline.service.consent import Consent, declare
-from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
+from avatar_pipeline.service.context import (
+    Service,
+    ServiceDep,
+    TaskCall,
+    answer,
+    image_url,
+    png_input,
+)
+from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
+from avatar_pipeline.service.error_form import ErrorForm
+from avatar_pipeline.service.errors import NotFound, ServiceError
 from avatar_pipeline.service.http.forms import body_schema, read_body
 from avatar_pipeline.service.incoming import receive_image
 from avatar_pipeline.service.jobs.job import Job
@@ -24,13 +34,42 @@ from avatar_pipeline.tasks import draw
 
 router = APIRouter(tags=["Face migration"])
 
-# the contracted name; which model really draws is the service's preset, told as `drawn_by`
+KIND = "face-migration"  # in POST /jobs
+PATHS = ("/v1/images/face-migration",)
+
+# the contracted name; which model really draws is the service's preset, `drawn_by` in the answer
 MODEL = "flux-1-schnell"
 SIZE = re.compile(r"([1-9]\d{2,3})x([1-9]\d{2,3})")
-SMALLEST, LARGEST = 256, 2048
-DISTILLED = 4  # steps of FLUX.1-schnell, the contracted model
-MOST_STEPS = 150  # that any preset draws
-ATTEMPTS = 3  # for a picture without a face, which a prompt may ask for: no error
+MIN_SIZE, MAX_SIZE = 256, 2048
+CONTRACTED_STEPS = 4  # steps of FLUX.1-schnell, the contracted model
+MAX_STEPS = 150  # that any preset draws
+MAX_ATTEMPTS = 3  # for a picture without a face, which a prompt may ask for: no error
+
+
+class OpenAIFault(BaseModel):
+    """What error holds."""
+
+    message: str = Field(examples=["size: must be WIDTHxHEIGHT."])
+    type: Literal["invalid_request_error", "server_error"]
+    param: str | None = Field(examples=["size"])
+    code: str = Field(examples=["invalid_request"])
+
+
+class OpenAIError(ErrorForm):
+    """Face migration: as OpenAI-compatible services answer."""
+
+    error: OpenAIFault
+
+    @classmethod
+    def of(cls, error: ServiceError) -> Self:
+        """Return the body that an error is answered with."""
+        fault = OpenAIFault(
+            message=str(error),
+            type="invalid_request_error" if error.status < 500 else "server_error",
+            param=error.field,
+            code=error.code,
+        )
+        return cls(error=fault)
 
 
 class FaceMigration(BaseModel):
@@ -48,11 +87,11 @@ class FaceMigration(BaseModel):
         max_length=4000,
         description="what to draw",
         examples=[
-            "Portrait painting, delicate sketch style, colored painting, "
-            "ultra-high-definition, ultra-high pixel count"
+            "Portrait painting, delicate sketch style, colored painting, ultra-high-definition, "
+            "ultra-high pixel count"
         ],
     )
-    size: str = Field("1024x1024", description=f"WxH in pixels, each {SMALLEST} to {LARGEST}")
+    size: str = Field("1024x1024", description=f"WxH in pixels, each {MIN_SIZE} to {MAX_SIZE}")
     guidance_scale: float = Field(4.0, ge=1, le=30, description="larger: closer to the prompt")
     num_inference_steps: int = Field(
         4, ge=1, le=50, description="told as the contracted model counts: 4 are a whole picture"
@@ -77,9 +116,9 @@ async def prepare(
     request: Request,
     input: FaceMigration,
     uploads: Mapping[str, UploadFile] | None = None,
-) -> tuple[str, BaseModel, dict[str, bytes]]:
-    """Task, parameters and files of a request. Raises RequestError, NotFound for the model,
-    Forbidden without consent, naming the field.
+) -> TaskCall:
+    """Check a request and return its task, parameters and files. Raises InvalidInput, NotFound for
+    the model, ConsentRequired without consent, naming the field.
     """
     if input.model not in (MODEL, service.settings.preset):
         raise NotFound(
@@ -89,14 +128,14 @@ async def prepare(
         )
     size = SIZE.fullmatch(input.size)
     width, height = (int(size[1]), int(size[2])) if size else (0, 0)
-    if not (SMALLEST <= width <= LARGEST and SMALLEST <= height <= LARGEST):
-        raise RequestError(
-            f"size: {input.size!r} is not WxH with {SMALLEST} to {LARGEST} pixels each, such as "
+    if not (MIN_SIZE <= width <= MAX_SIZE and MIN_SIZE <= height <= MAX_SIZE):
+        raise InvalidInput(
+            f"size: {input.size!r} is not WxH with {MIN_SIZE} to {MAX_SIZE} pixels each, such as "
             "1024x1024.",
             field="size",
         )
     if input.id_timestep_start >= input.num_inference_steps:
-        raise RequestError(
+        raise InvalidInput(
             f"id_timestep_start: {input.id_timestep_start} is beyond the last of "
             f"{input.num_inference_steps} steps, and the face would "
             f"never enter. Give 0 to {input.num_inference_steps - 1}.",
@@ -105,7 +144,7 @@ async def prepare(
     declare(request, service.settings, input.consent)
     given = (uploads or {}).get("image") or input.image
     if not given:
-        raise RequestError(
+        raise InvalidInput(
             "image: it is missing. Send the picture with the face as a file.", field="image"
         )
     image = await receive_image(service, request, given, field="image", name="face")
@@ -123,25 +162,25 @@ async def prepare(
         id_weight=input.id_weight,
         id_timestep_start=start,
         preset=service.settings.preset,
-        attempts=ATTEMPTS,
+        attempts=MAX_ATTEMPTS,
     )
-    return "draw", params, {"face.png": await asyncio.to_thread(png_input, image)}
+    return TaskCall("draw", params, {"face.png": await asyncio.to_thread(png_input, image)})
 
 
 def drawn_steps(preset: Preset, steps: int, start: int) -> tuple[int, int]:
-    """Steps, and the step at which the face enters, for a preset that is not distilled to DISTILLED
-    steps, as the contracted model is.
+    """Return steps, and the step at which the face enters, for a preset that is not distilled to
+    CONTRACTED_STEPS steps, as the contracted model is.
 
     Each step that is asked for is as many of the preset's as make its own default out of the
     contracted one.
     """
-    drawn = min(steps * max(1, round(preset.steps / DISTILLED)), MOST_STEPS)
+    drawn = min(steps * max(1, round(preset.steps / CONTRACTED_STEPS)), MAX_STEPS)
     return drawn, min(round(start * drawn / steps), drawn - 1)
 
 
 def render(service: Service, request: Request, job: Job, result: dict[str, Any]) -> dict[str, Any]:
-    """The contracted answer: `created` is an id, the job's. Beside it, what really drew, from which
-    seeds, and warnings in words.
+    """Return the contracted answer: `created` is an id, the job's. Beside it, what really drew,
+    from which seeds, and warnings in words.
 
     Pictures are given by address here, for a job may be asked for many times.
     """
@@ -185,7 +224,17 @@ async def face_migration(request: Request, service: ServiceDep) -> dict[str, Any
     and `id_timestep_start`.
     """
     body, uploads = await read_body(request, FaceMigration)
-    job, result = await answer(service, request, *await prepare(service, request, body, uploads))
+    call = await prepare(service, request, body, uploads)
+    job, result = await answer(service, request, KIND, call)
     return await asyncio.to_thread(
         _rendered, service, request, job, result, body.response_format == "url"
     )
+
+
+DIALECT: Dialect = Dialect(
+    name="face_migration",
+    router=router,
+    prefixes=("/v1",),
+    error=OpenAIError,
+    job=JobKind(KIND, PATHS, FaceMigration, prepare, render),
+)

@@ -9,17 +9,28 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from avatar_pipeline.core.errors import RequestError
+from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.face_swap.video import VideoLimits
 from avatar_pipeline.service.consent import Consent, declare
-from avatar_pipeline.service.context import Service, ServiceDep, answer, image_url, png_input
-from avatar_pipeline.service.dialects.agent import actor_meant
+from avatar_pipeline.service.context import (
+    Service,
+    ServiceDep,
+    TaskCall,
+    answer,
+    image_url,
+    png_input,
+)
+from avatar_pipeline.service.dialects.agent import AgentError, actor_meant
+from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
 from avatar_pipeline.service.http.forms import body_schema, read_body
 from avatar_pipeline.service.incoming import receive, receive_image
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.tasks import face_swap
 
 router = APIRouter(tags=["Image / Avatar Agent API"])
+
+KIND = "faceswap"  # in POST /jobs
+PATHS = ("/faceswap", "/api/faceswap")
 
 
 class FaceSwap(BaseModel):
@@ -48,8 +59,8 @@ class FaceSwap(BaseModel):
     )
     output_format: Literal["jpg", "png", "mp4"] = Field(
         "jpg",
-        description="of the picture; with target_video there is an MP4 too, and with mp4 "
-        "nothing else",
+        description="of the picture; with target_video there is an MP4 too, and with mp4 nothing "
+        "else",
     )
     consent: Consent = None
 
@@ -59,9 +70,9 @@ async def prepare(
     request: Request,
     input: FaceSwap,
     uploads: Mapping[str, UploadFile] | None = None,
-) -> tuple[str, BaseModel, dict[str, bytes]]:
-    """Task, parameters and files of a request. Raises RequestError, or Forbidden without consent,
-    naming the field.
+) -> TaskCall:
+    """Check a request and return its task, parameters and files. Raises InvalidInput, or
+    ConsentRequired without consent, naming the field.
     """
     given = uploads or {}
     wanted = {
@@ -70,14 +81,14 @@ async def prepare(
         if name in given or getattr(input, name)
     }
     if "source_face" not in wanted:
-        raise RequestError(
+        raise InvalidInput(
             "source_face: it is missing. Give a picture's address, or a file in a form.",
             field="source_face",
         )
     if {"target", "target_video"} <= wanted:
-        raise RequestError("target: give either target or target_video, not both.", field="target")
+        raise InvalidInput("target: give either target or target_video, not both.", field="target")
     if input.output_format == "mp4" and "target_video" not in wanted:
-        raise RequestError(
+        raise InvalidInput(
             "output_format: mp4 needs a target_video. Ask for jpg or png.", field="output_format"
         )
     declare(request, service.settings, input.consent)
@@ -100,11 +111,11 @@ async def prepare(
             limit=VideoLimits().bytes,
             accept="video/*",
         )
-    return "face_swap", face_swap.Params(actor=actor, format=input.output_format), files
+    return TaskCall("face_swap", face_swap.Params(actor=actor, format=input.output_format), files)
 
 
 def render(service: Service, request: Request, job: Job, result: dict[str, Any]) -> dict[str, Any]:
-    """The answer, in the form of /generate's."""
+    """Return the answer, in the form of /generate's."""
     facts = result["facts"]
     urls = {}
     if facts["images"]:
@@ -139,5 +150,15 @@ async def swap(request: Request, service: ServiceDep) -> dict[str, Any]:
     wrong.
     """
     body, uploads = await read_body(request, FaceSwap)
-    job, result = await answer(service, request, *await prepare(service, request, body, uploads))
+    call = await prepare(service, request, body, uploads)
+    job, result = await answer(service, request, KIND, call)
     return render(service, request, job, result)
+
+
+DIALECT: Dialect = Dialect(
+    name="face_swap",
+    router=router,
+    prefixes=PATHS,
+    error=AgentError,
+    job=JobKind(KIND, PATHS, FaceSwap, prepare, render),
+)

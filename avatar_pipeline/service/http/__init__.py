@@ -1,1 +1,1 @@
-"""What belongs to HTTP itself: limits, tokens, headers, forms, fetching."""
+"""What belongs to HTTP itself: tokens, rates, forms, uploads, signed addresses, fetching."""

@@ -1,10 +1,10 @@
 """The one place that fetches what an address in a request names, and that calls a client's webhook.
 
-The threat: an address is whatever somebody typed. It may lead to a service that only this machine
-can reach (a cloud's metadata at 169.254.169.254, a database's port, a printer), written as an
-integer, in octal, inside an IPv6 address, behind a name that points to a public address when it is
-checked and to a private one when it is used, or behind a redirect. What answers may never end, or
-never start.
+The threat: an address is anything that a client typed. It may lead to a service that only this
+machine can reach (a cloud's metadata at 169.254.169.254, a database's port, a printer), written as
+an integer, in octal, inside an IPv6 address, behind a name that points to a public address when it
+is checked and to a private one when it is used, or behind a redirect. What answers may never end,
+or never start.
 The mechanism: ssrfguard resolves a name once, checks every address that comes back, connects to one
 of those and compares the connection's peer with it; this module follows redirects by itself, at
 most three, and each goes through the whole check again. Only http and https, the ports of
@@ -13,7 +13,7 @@ names itself.
 Nothing is sent but the request: no cookies, no credentials. Bytes are counted as they come and are
 not decompressed; one clock runs for everything from the name's lookup to the last byte; what comes
 is decoded by imaging.open_image alone. A name without any address and one with a private address
-are refused in the same words, so that nobody learns which names this network knows.
+are refused in the same words, so that no client learns which names this network knows.
 Its limits: a public address of this very machine or network counts as public: what listens there
 has to protect itself. A lookup cannot
 be cancelled: after its time the request is answered, and the thread waits for the system's resolver
@@ -41,11 +41,11 @@ from ssrfguard import Policy, SSRFGuardError
 from ssrfguard.httpx import AsyncClient, AsyncSafeTransport
 
 import avatar_pipeline
-from avatar_pipeline.core.errors import RequestError
+from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.service.settings import Settings
 
-REDIRECTS = 3
-AT_ONCE = 8  # fetches of one server: each may hold a whole picture, 64 MiB, in memory
+MAX_REDIRECTS = 3
+MAX_CONCURRENT_FETCHES = 8  # each may hold a whole image, 64 MiB, in memory
 # What allow_private_hosts adds. Not the link-local addresses: clouds keep their machines'
 # credentials there.
 PRIVATE = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128")
@@ -57,10 +57,10 @@ _slots: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
 async def fetch_bytes(
     url: str, *, field: str, settings: Settings, limit: int, accept: str
 ) -> bytes:
-    """What an http, https or data: address gives, at most `limit` bytes.
+    """Return what an http, https or data: address gives, at most `limit` bytes.
 
     accept: the media types to ask for, as in the header of that name; what comes is not compared
-    with it, its content decides. Raises RequestError naming the field.
+    with it, its content decides. Raises InvalidInput naming the field.
     """
     if url[:5].lower() == "data:":
         return _data_url(url, field, limit)
@@ -77,7 +77,7 @@ async def post_json(
     """POST JSON to a client's address, under the same protection; the status that it answers.
     Redirects are not followed.
 
-    Raises RequestError when the address is refused, cannot be reached, or does not answer within
+    Raises InvalidInput when the address is refused, cannot be reached, or does not answer within
     `fetch_seconds`.
     """
     sent = {**headers, "Content-Type": "application/json"}
@@ -92,8 +92,8 @@ async def post_json(
 
 
 def check_url(url: str, *, field: str, settings: Settings) -> None:
-    """What can be said of an address without looking its name up: for addresses that are used
-    later. Raises RequestError.
+    """Check what can be known of an address without looking its name up: for addresses that are
+    used later. Raises InvalidInput.
     """
     try:
         _policy(settings.allow_private_hosts, settings.fetch_ports).check_url(url)
@@ -104,7 +104,7 @@ def check_url(url: str, *, field: str, settings: Settings) -> None:
 
 async def _get(url: str, field: str, settings: Settings, limit: int, accept: str) -> bytes:
     headers = {"Accept": accept, "Accept-Encoding": "identity"}
-    for _ in range(REDIRECTS + 1):
+    for _ in range(MAX_REDIRECTS + 1):
         async with _open("GET", url, field, settings, headers) as response:
             if response.has_redirect_location:  # its body is not read: it may be endless
                 url = urljoin(url, response.headers["Location"])
@@ -119,13 +119,13 @@ async def _get(url: str, field: str, settings: Settings, limit: int, accept: str
             async for chunk in response.aiter_raw():
                 data += chunk
                 if len(data) > limit:
-                    raise RequestError(
+                    raise InvalidInput(
                         f"{field}: what {_host(url)} sends is longer than {limit >> 20} MiB.",
                         field=field,
                         code="too_large",
                     )
             return bytes(data)
-    raise _failed(field, url, f"it redirects more than {REDIRECTS} times")
+    raise _failed(field, url, f"it redirects more than {MAX_REDIRECTS} times")
 
 
 @asynccontextmanager
@@ -137,8 +137,8 @@ async def _open(
     headers: Mapping[str, str],
     body: bytes | None = None,
 ) -> AsyncIterator[httpx.Response]:
-    """One request and the head of its answer. A client for each: a connection that is kept would
-    skip the lookup.
+    """Send one request and yield the head of its answer. A client for each: a connection that is
+    kept would skip the lookup.
     """
     policy = _policy(settings.allow_private_hosts, settings.fetch_ports)
     agent = {"User-Agent": f"avatar_pipeline/{avatar_pipeline.__version__}"}
@@ -174,7 +174,7 @@ async def _open(
 
 
 def _unresolved(error: BaseException | None) -> bool:
-    """Whether a name without an address lies behind an error."""
+    """Return whether a name without an address lies behind an error."""
     while error is not None:
         if isinstance(error, socket.gaierror):
             return True
@@ -191,22 +191,24 @@ def _policy(private: bool, ports: tuple[int, ...]) -> Policy:
 
 @lru_cache(maxsize=1)
 def _certificates() -> ssl.SSLContext:
-    """Who is believed: SSL_CERT_FILE and SSL_CERT_DIR, else certifi's list. Loading it takes some
-    20 ms.
+    """Return the authorities that are trusted: of SSL_CERT_FILE and SSL_CERT_DIR, else certifi's.
+    Loading them takes some 20 ms.
     """
     return httpx.create_ssl_context(trust_env=True)
 
 
 @asynccontextmanager
 async def _slot() -> AsyncIterator[None]:
-    async with _slots.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE)):
+    async with _slots.setdefault(
+        asyncio.get_running_loop(), asyncio.Semaphore(MAX_CONCURRENT_FETCHES)
+    ):
         yield
 
 
 def _data_url(url: str, field: str, limit: int) -> bytes:
     head, comma, content = url.partition(",")
     if not comma:
-        raise RequestError(
+        raise InvalidInput(
             f"{field}: a data: address has a comma before its content.",
             field=field,
             code="invalid_url",
@@ -218,7 +220,7 @@ def _data_url(url: str, field: str, limit: int) -> bytes:
         try:
             data = base64.b64decode(b"".join(data.split()), validate=True)
         except binascii.Error:
-            raise RequestError(
+            raise InvalidInput(
                 f"{field}: the data: address is not valid base64.", field=field, code="invalid_url"
             ) from None
     if len(data) > limit:
@@ -226,22 +228,22 @@ def _data_url(url: str, field: str, limit: int) -> bytes:
     return data
 
 
-def _too_long(field: str, limit: int) -> RequestError:
-    return RequestError(
+def _too_long(field: str, limit: int) -> InvalidInput:
+    return InvalidInput(
         f"{field}: the data: address holds more than {limit >> 20} MiB.",
         field=field,
         code="too_large",
     )
 
 
-def _refused(field: str, url: str, settings: Settings, error: Exception) -> RequestError:
+def _refused(field: str, url: str, settings: Settings, error: Exception) -> InvalidInput:
     log.info("%s: %s is not fetched: %s", field, _host(url), getattr(error, "reason", error))
     ports = (
         ""
         if settings.allow_private_hosts
         else f", ports {', '.join(map(str, settings.fetch_ports))}"
     )
-    return RequestError(
+    return InvalidInput(
         f"{field}: {_host(url)} is not fetched. It must be an http or https address (or data:) of "
         "a host that has public addresses "
         f"only{ports}, without a user name.",
@@ -250,8 +252,8 @@ def _refused(field: str, url: str, settings: Settings, error: Exception) -> Requ
     )
 
 
-def _failed(field: str, url: str, reason: str) -> RequestError:
-    return RequestError(
+def _failed(field: str, url: str, reason: str) -> InvalidInput:
+    return InvalidInput(
         f"{field}: {_host(url)} could not be fetched: {reason}. Check the address, or send the "
         "file itself.",
         field=field,
@@ -260,7 +262,7 @@ def _failed(field: str, url: str, reason: str) -> RequestError:
 
 
 def _host(url: str) -> str:
-    """The host, for messages: the rest of an address may be a secret."""
+    """Return the host, for messages: the rest of an address may be a secret."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:

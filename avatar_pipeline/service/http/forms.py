@@ -10,26 +10,26 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile as FormFile
 
-from avatar_pipeline.core.errors import RequestError
+from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.service.errors import status_error
 
-MOST_PARTS = 20  # of a form: no dialect has as many
+MAX_FORM_PARTS = 20  # of a form: no dialect has as many
 
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
 async def read_body(request: Request, model: type[Body]) -> tuple[Body, dict[str, UploadFile]]:
-    """The body, validated, and the files that came with it, by field. A field that came as a file
-    is left out of the model.
+    """Return the body, validated, and the files that came with it, by field. A field that came as a
+    file is left out of the model.
 
-    Raises RequestValidationError for wrong fields, RequestError for a body that is neither JSON nor
+    Raises RequestValidationError for wrong fields, InvalidInput for a body that is neither JSON nor
     a form.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     files: dict[str, UploadFile] = {}
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        form = await request.form(max_files=4, max_fields=MOST_PARTS)
+        form = await request.form(max_files=4, max_fields=MAX_FORM_PARTS)
         files = {
             name: UploadFile(
                 value.file, size=value.size, filename=value.filename, headers=value.headers
@@ -40,7 +40,7 @@ async def read_body(request: Request, model: type[Body]) -> tuple[Body, dict[str
         # A consent that is given twice, or as a file, must not be overlooked: whatever comes last
         # would count.
         if "consent" in files or len(set(form.getlist("consent"))) > 1:
-            raise RequestError("consent: give it once, as a text such as true.", field="consent")
+            raise InvalidInput("consent: give it once, as a text such as true.", field="consent")
         fields: Any = {name: value for name, value in form.items() if isinstance(value, str)}
     elif kind != "application/json":
         raise status_error(415)
@@ -48,7 +48,7 @@ async def read_body(request: Request, model: type[Body]) -> tuple[Body, dict[str
         try:
             fields = json.loads(await request.body())
         except (ValueError, RecursionError):
-            raise RequestError(
+            raise InvalidInput(
                 "body: send JSON, or a form (multipart/form-data).", code="invalid_body"
             ) from None
     try:
@@ -60,8 +60,8 @@ async def read_body(request: Request, model: type[Body]) -> tuple[Body, dict[str
 def body_schema(
     model: type[BaseModel], files: tuple[str, ...], required: tuple[str, ...], json_too: bool
 ) -> dict[str, Any]:
-    """OpenAPI's requestBody for `read_body`. files: fields that may come as files. required: fields
-    that must come.
+    """Return OpenAPI's requestBody for `read_body`. files: fields that may come as files. required:
+    fields that must come.
     """
     schema = model.model_json_schema()
     fields = {name: {**about} for name, about in schema["properties"].items()}

@@ -8,28 +8,29 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from avatar_pipeline.service.errors import respond, status_error
+from avatar_pipeline.service.error_form import Problem, error_response
+from avatar_pipeline.service.errors import status_error
 from avatar_pipeline.service.settings import Settings
 
-HEAD_SECONDS = 15.0  # for the first line and the headers
-HEAD_BYTES = 16 * 1024
-IDLE_SECONDS = 5  # for the next request on a connection
+HEADER_TIMEOUT_S = 15.0  # for the first line and the headers
+MAX_HEADER_BYTES = 16 * 1024
+KEEP_ALIVE_TIMEOUT_S = 5  # for the next request on a connection
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 that does not wait for ever for the head of a request. uvicorn itself times only
+class HeaderTimeoutProtocol(H11Protocol):
+    """HTTP/1.1 that does not wait without end for the head of a request. uvicorn itself times only
     connections on which nothing comes.
     """
 
     _due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """From here on the first head has its time."""
+        """Begin the time of the first head."""
         super().connection_made(transport)
         self._start()
 
     def data_received(self, data: bytes) -> None:
-        """Any later head has its time from its first byte on."""
+        """Begin the time of any later head at its first byte."""
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE:
             self._stop()
@@ -37,12 +38,12 @@ class PatientProtocol(H11Protocol):
             self._start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is left to be timed."""
+        """End the time: nothing is left to be timed."""
         self._stop()
         super().connection_lost(exc)
 
     def _start(self) -> None:
-        self._due = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
+        self._due = self.loop.call_later(HEADER_TIMEOUT_S, self.timeout_keep_alive_handler)
 
     def _stop(self) -> None:
         if self._due is not None:
@@ -50,13 +51,15 @@ class PatientProtocol(H11Protocol):
             self._due = None
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP request has no path and so no dialect: a problem of our own kind."""
+        """Answer what is no HTTP request: it has no path, so no dialect, and gets a problem of our
+        own kind.
+        """
         error = status_error(
             400,
-            "This is not an HTTP/1.1 request that can be answered: its first line or its "
-            "headers are not valid.",
+            "This is not an HTTP/1.1 request that can be answered: its first line or its headers "
+            "are not valid.",
         )
-        body = respond("", error).body
+        body = error_response(Problem, error).body
         head = (
             "HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -66,16 +69,16 @@ class PatientProtocol(H11Protocol):
 
 
 def uvicorn_options(settings: Settings) -> dict[str, Any]:
-    """Keywords for uvicorn.run beside host and port.
+    """Return keywords for uvicorn.run beside host and port.
 
     h11 and not httptools: it limits the bytes of a head, and is strict about the framing of bodies.
     No websockets, for nothing here speaks them; no Server header.
     """
     return {
-        "http": PatientProtocol,
+        "http": HeaderTimeoutProtocol,
         "ws": "none",
-        "h11_max_incomplete_event_size": HEAD_BYTES,
-        "timeout_keep_alive": IDLE_SECONDS,
+        "h11_max_incomplete_event_size": MAX_HEADER_BYTES,
+        "timeout_keep_alive": KEEP_ALIVE_TIMEOUT_S,
         # connections; the service's own limit answers in the dialect's form
         "limit_concurrency": 5 * settings.requests_at_once,
         "server_header": False,

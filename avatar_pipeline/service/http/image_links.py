@@ -1,7 +1,7 @@
-"""Addresses of finished pictures: signed, so that nobody guesses one, and expiring. They need no
+"""Addresses of finished images: signed, so that no one guesses one, and expiring. They need no
 token: a client fetches them with none.
 
-The threat: pictures show people; whoever has not been given an address must not see them.
+The threat: pictures show people; those who have not been given an address must not see them.
 The mechanism: an address names job, picture and time of expiry, and carries their HMAC-SHA256 under
 a key that lies in the service's folder. Its limits: an address works for everybody who has it,
 until it expires.
@@ -15,14 +15,14 @@ import secrets
 import time
 from pathlib import Path
 
-from avatar_pipeline.core.errors import NotFound
+from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.http.private_files import write_private
 
 KEY = "signing.key"
 
 
 def signing_key(folder: Path) -> bytes:
-    """The service's key, made at first use and readable by its owner only."""
+    """Return the service's key, made at first use and readable by its owner only."""
     path = folder / KEY
     if not path.exists():
         write_private(path, secrets.token_bytes(32))
@@ -30,14 +30,14 @@ def signing_key(folder: Path) -> bytes:
 
 
 def picture_path(key: bytes, job_id: str, file: str, hours: float) -> str:
-    """Path and query of a picture's address, valid for `hours` from now."""
+    """Return path and query of an image's address, valid for `hours` from now."""
     expires = int(time.time() + hours * 3600)
     signature = _sign(key, job_id, file, expires)
     return f"/api/images/{job_id}/{file}?expires={expires}&signature={signature}"
 
 
 def check_signature(key: bytes, job_id: str, file: str, expires: int, signature: str) -> None:
-    """Raises NotFound for a wrong signature and for an address that has expired."""
+    """Raise NotFound for a wrong signature and for an address that has expired."""
     if not hmac.compare_digest(_sign(key, job_id, file, expires).encode(), signature.encode()):
         raise NotFound("There is no such picture.")
     if expires < time.time():

@@ -12,10 +12,10 @@ import math
 import time
 from collections.abc import Callable, Hashable
 
-MOST = 10_000  # buckets in memory; a full one says nothing, and is forgotten first
+MAX_BUCKETS = 10_000  # buckets in memory; a full one says nothing, and is forgotten first
 
 
-class Rates:
+class RateLimiter:
     """The buckets of one server. per_minute: 0 sets no limit. clock: seconds."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,7 +31,7 @@ class Rates:
         now = self._clock()
         left, since = self._buckets.pop(client, (float(self._size), now))
         left = min(self._size, left + (now - since) * self._size / 60)
-        if len(self._buckets) >= MOST:
+        if len(self._buckets) >= MAX_BUCKETS:
             self._forget(now)
         self._buckets[client] = (left - 1 if left >= 1 else left, now)
         return 0 if left >= 1 else max(1, math.ceil((1 - left) * 60 / self._size))
@@ -42,13 +42,13 @@ class Rates:
             for key, (left, since) in self._buckets.items()
             if left + (now - since) * self._size / 60 >= self._size
         ]
-        for key in full or list(self._buckets)[: MOST // 10]:  # the longest unused stand first
+        for key in full or list(self._buckets)[: MAX_BUCKETS // 10]:  # longest unused first
             del self._buckets[key]
 
 
 def client_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 that an IPv6 host may choose its
-    addresses from.
+    """Return what counts as one client: an IPv4 address, or the /64 that an IPv6 host may choose
+    its addresses from.
     """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

@@ -1,7 +1,7 @@
 """Bearer tokens: several, each with a name, kept as hashes in tokens.json in the service's folder
 (mode 0600).
 
-The threat: somebody reads the file, from a backup for instance, or tries tokens out.
+The threat: a stranger reads the file, from a backup for instance, or tries tokens out.
 The mechanism: a token is 256 random bits, shown once; the file holds its SHA-256. A slow hash
 (bcrypt, argon2) protects secrets that people choose and that can be guessed; 2^256 random ones
 cannot be guessed at any speed, and a slow hash would be paid by every request. A token is compared
@@ -23,7 +23,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from avatar_pipeline.core.errors import AvatarPipelineError, Unavailable
+from avatar_pipeline.core.errors import AvatarPipelineError
+from avatar_pipeline.service.errors import Unavailable
 from avatar_pipeline.service.http.private_files import write_private
 
 FILE = "tokens.json"
@@ -79,7 +80,7 @@ def revoke(folder: Path, name: str) -> None:
 
 
 def load(folder: Path) -> list[Token]:
-    """All tokens, oldest first. Raises TokenError when the file cannot be read."""
+    """Return all tokens, oldest first. Raises TokenError when the file cannot be read."""
     path = folder / FILE
     try:
         return _File.model_validate_json(path.read_bytes()).tokens
@@ -93,7 +94,9 @@ def load(folder: Path) -> list[Token]:
 
 
 def owner(tokens: Sequence[Token], given: str) -> str | None:
-    """The name of a token, None for an unknown one. Takes as long for the first as for the last."""
+    """Return the name of a token, None for an unknown one. Takes as long for the first as for the
+    last.
+    """
     digest, found = _digest(given), None
     for token in tokens:
         if compare_digest(token.sha256, digest):
@@ -114,13 +117,13 @@ class Tokens:
 
     @property
     def required(self) -> bool:
-        """Whether requests need a token."""
+        """Return whether requests need a token."""
         self._read()
         return self._required
 
     def owner(self, given: str) -> str | None:
-        """The name of a token, None for an unknown one. Raises Unavailable while the file cannot be
-        read.
+        """Return the name of a token, None for an unknown one. Raises Unavailable while the file
+        cannot be read.
         """
         self._read()
         if self._tokens is None:

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from avatar_pipeline.core.digests import sha256_file
-from avatar_pipeline.service.jobs import job as jobs
+from avatar_pipeline.service.jobs import storage as jobs
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.tasks.folder import read_result
 

@@ -1,4 +1,4 @@
-"""Server-sent events of one job: what changes is told at once, to as many as listen."""
+"""Server-sent events of one job: what changes is sent at once, to as many as listen."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from avatar_pipeline.service.jobs.queue import JobQueue
 
 
 async def changes(queue: JobQueue, job: Job) -> AsyncIterator[str]:
-    """Names of events, as they happen: queued, progress, preview, and completed, failed or
+    """Yield names of events, as they happen: queued, progress, preview, and completed, failed or
     cancelled, after which it ends.
 
-    The first one tells the present state, so that whoever connects again misses nothing. A listener
-    who is slow gets fewer: each event is told with the job as it then is. It also ends when the
+    The first one is the current state, so that a client that connects again misses nothing. A slow
+    listener gets fewer: each event is sent with the job as it then is. It also ends when the
     server stops; the client then connects again by itself.
     """
     previews = 0
@@ -33,8 +33,8 @@ async def changes(queue: JobQueue, job: Job) -> AsyncIterator[str]:
         seen, previews = _seen(queue, job), job.previews
         yield event
         while _seen(queue, job) == seen and job.id in queue.jobs and not queue.stopping:
-            await queue.change(job.id)
+            await queue.listeners.wait(job.id)
 
 
 def _seen(queue: JobQueue, job: Job) -> tuple[object, ...]:
-    return (job.state, queue.position(job.id), job.share, job.doing, job.previews)
+    return (job.state, queue.position(job), job.share, job.doing, job.previews)

@@ -4,48 +4,44 @@ only.
 
 from __future__ import annotations
 
-import logging
-import shutil
-import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
-from upath import UPath
 
-from avatar_pipeline.actors.files import sync_folder, unwritable, write_atomic
-from avatar_pipeline.core.errors import ServiceError, StoreError
-from avatar_pipeline.tasks.folder import read_result, write_inputs
+from avatar_pipeline.service.errors import ServiceError
 
 State = Literal["queued", "running", "completed", "failed", "cancelled"]
 FINISHED: tuple[State, ...] = ("completed", "failed", "cancelled")
-MENDED = (
-    # seconds until it makes sense to ask again for what its operator has to mend: a missing model,
-    # a folder that is away
-    300
-)
-UNDECLARED = (
-    "consent: nothing was declared for the faces that were sent, so whoever runs this service "
-    "answers for it. Send the field consent: "
-    "true, or the header X-Consent: yes, when everybody shown has agreed."
-)
+# Every change of a job's state there is. A job goes back to the queue, or stays there, when the
+# worker or the server ended before the job did; it fails there when that was once too often.
+LEGAL_MOVES: dict[State, tuple[State, ...]] = {
+    "queued": ("queued", "running", "failed", "cancelled"),
+    "running": ("queued", *FINISHED),
+    "completed": (),
+    "failed": (),
+    "cancelled": (),
+}
+# seconds until it makes sense to ask again for what the operator has to fix: a missing model, a
+# folder that is away
+RETRY_AFTER_FAULT = 300
 PREVIEW = "preview.jpg"  # in a job's folder while it draws: written by the worker
-
-log = logging.getLogger(__name__)
 
 
 def now() -> datetime:
-    """The time, UTC."""
+    """Return the time, UTC."""
     return datetime.now(UTC)
+
+
+class IllegalTransitionError(Exception):
+    """A job was to change its state in a way that LEGAL_MOVES does not name: a bug."""
 
 
 class Fault(BaseModel):
     """Why a job failed.
 
     code: for programs. message: in words. field: of the request, where one is at fault. status: of
-    HTTP, for whoever waited for the job.
+    HTTP, for a request that waited for the job.
     """
 
     code: str
@@ -54,8 +50,8 @@ class Fault(BaseModel):
     status: int = 422
 
     def error(self) -> ServiceError:
-        """The fault as what a request that waited for the job ends with."""
-        retry_after = MENDED if self.status == 503 else None
+        """Return what a request that waited for the job ends with."""
+        retry_after = RETRY_AFTER_FAULT if self.status == 503 else None
         return ServiceError(
             self.message,
             code=self.code,
@@ -82,7 +78,7 @@ class Declaration(BaseModel):
 
     by: operator when nothing was declared and the service's policy let it pass. text: who agreed,
     in the client's words. It names people,
-    so it lies here only: it is told nowhere, and goes with the job.
+    so it is kept here only: no answer has it, and it goes with the job.
     """
 
     by: Literal["field", "header", "field and header", "operator"]
@@ -96,11 +92,11 @@ class Job(BaseModel):
 
     kind: the dialect that was spoken, such as "generate"; task, params: what the worker does.
     owner: name of the token that asked.
-    base_url: under which the service was asked. awaited: a request waits for the answer, and nobody
-    else asked to keep the job.
+    base_url: under which the service was asked. awaited: a request waits for the answer, and no
+    client asked to keep the job.
     deaths: how many workers died of it. share: how much is done, 0 to 1; doing: in words. previews:
     how many there have been.
-    cancelling: somebody asked for its end. consent: None when no face was sent. sha256: of the
+    cancelling: its end was asked for. consent: None when no face was sent. sha256: of the
     files that were sent, as they came, by name. people: the actors, real people, whom those files
     show; an actor whom `params` names is not among them.
     """
@@ -132,13 +128,30 @@ class Job(BaseModel):
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Return whether nothing more will happen to it."""
         return self.state in FINISHED
+
+    def transition(self, to: State, *, doing: str = "", fault: Fault | None = None) -> None:
+        """Change the state, and what follows from it. fault: why the job failed.
+
+        Raises IllegalTransitionError for a change that LEGAL_MOVES does not name.
+        """
+        if to not in LEGAL_MOVES[self.state]:
+            raise IllegalTransitionError(f"Job {self.id} is {self.state} and cannot become {to}.")
+        self.state, self.doing = to, doing
+        if to in ("queued", "running"):
+            self.share = 0.0
+        if to == "running":
+            self.started = now()
+        if to == "completed":
+            self.share = 1.0
+        if to in FINISHED:
+            self.finished, self.fault = now(), fault
 
     @property
     def consent_kept(self) -> dict[str, str]:
-        """What its run keeps of the declaration: not the text, which names people, as Dagster's
-        record outlives the job.
+        """Return what its run keeps of the declaration: not the text, which names people, as
+        Dagster's record outlives the job.
         """
         if self.consent is None:
             return {}
@@ -147,89 +160,3 @@ class Job(BaseModel):
             "at": self.consent.at.isoformat(),
             **({"token": self.owner} if self.owner else {}),
         }
-
-
-def save(folder: Path, job: Job) -> None:
-    """Write job.json, whole or not at all. Raises StoreError, also when the job was removed, as a
-    revocation does.
-    """
-    if not (folder / job.id).is_dir():
-        raise StoreError(f"{folder / job.id} has been removed.")
-    write_atomic(UPath(folder / job.id / "job.json"), job.model_dump_json(indent=1).encode())
-
-
-def accept(folder: Path, job: Job, files: Mapping[str, bytes]) -> None:
-    """Put a new job on disk: its inputs first, job.json last. Nothing is left there when that
-    fails. Raises StoreError.
-    """
-    own = folder / job.id
-    try:
-        own.mkdir()
-        write_inputs(own, dict(files))
-        save(folder, job)
-        sync_folder(UPath(own))
-        sync_folder(UPath(folder))
-    except OSError as error:
-        remove(folder, job.id)
-        raise unwritable(own, error) from error
-    except BaseException:
-        remove(folder, job.id)
-        raise
-
-
-def remove(folder: Path, job_id: str) -> None:
-    """Remove a job with its pictures."""
-    shutil.rmtree(folder / job_id, ignore_errors=True)
-
-
-def remove_preview(folder: Path, job_id: str) -> None:
-    """Remove what was shown while a job was drawing."""
-    (folder / job_id / PREVIEW).unlink(missing_ok=True)
-
-
-def load_all(folder: Path) -> list[Job]:
-    """All jobs on disk, oldest first. What is not a whole job is told in the log and left as it
-    is.
-    """
-    found = []
-    for own in sorted(folder.iterdir()):
-        try:
-            job = Job.model_validate_json((own / "job.json").read_bytes())
-            if job.id != own.name:
-                raise ValueError(f"it says that its id is {job.id}")
-            found.append(job)
-        except FileNotFoundError:
-            log.warning(
-                "%s has no job.json: a request that was never accepted, or half removed. "
-                "It is left there.",
-                own,
-            )
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
-            log.error(
-                "%s is not a job that can be read, and is left as it is: %s",
-                own / "job.json",
-                reason,
-            )
-    return sorted(found, key=lambda job: job.created)
-
-
-def remove_leftovers(folder: Path, known: set[str], seconds: float) -> None:
-    """Remove folders without a job.json that have not changed for so long."""
-    for own in folder.iterdir():
-        if (
-            own.name not in known
-            and not (own / "job.json").exists()
-            and own.stat().st_mtime < time.time() - seconds
-        ):
-            remove(folder, own.name)
-
-
-def result(folder: Path, job: Job) -> dict[str, Any]:
-    """What a completed job made: facts, seeds, made_from, warnings. Raises FileNotFoundError when
-    that is gone.
-    """
-    found = read_result(folder / job.id)
-    if job.consent is not None and job.consent.by == "operator":
-        found["warnings"].append(UNDECLARED)
-    return found

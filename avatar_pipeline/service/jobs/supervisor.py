@@ -17,8 +17,10 @@ from typing import Any
 from avatar_pipeline.service.jobs.worker import work
 from avatar_pipeline.service.settings import Settings
 
-PATIENCE = 10.0  # seconds for a step of drawing, when the server stops; then the worker is killed
-SLOWEST = 30.0  # seconds between two tries to start a worker that does not get ready
+SHUTDOWN_TIMEOUT_S = (
+    10.0  # seconds for a step of drawing, when the server stops; then the worker is killed
+)
+MAX_RESTART_DELAY_S = 30.0  # between two tries to start a worker that does not get ready
 
 log = logging.getLogger(__name__)
 
@@ -26,19 +28,19 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """One worker at a time. Its methods are called on the event loop, and it calls on the loop too.
 
-    hear: takes the worker's messages. died: is told in words that the worker has ended without
-    being asked to; the next one is on its way.
+    on_message: takes the worker's messages. on_exit: is called with the reason when the worker has
+    ended without being asked to; the next one is on its way.
     """
 
     def __init__(
         self,
         settings: Settings,
-        hear: Callable[[dict[str, Any]], None],
-        died: Callable[[str], None],
+        on_message: Callable[[dict[str, Any]], None],
+        on_exit: Callable[[str], None],
     ) -> None:
         self.settings = settings
-        self.hear = hear
-        self.died = died
+        self.on_message = on_message
+        self.on_exit = on_exit
         self.ready = False  # whether it takes orders
         self._failed_starts = 0
         self._stopping = False
@@ -61,11 +63,11 @@ class Supervisor:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process."""
+        """Return the id of the worker's process."""
         return self._process.pid
 
     def send(self, message: dict[str, Any]) -> None:
-        """Tell the worker something; when it is dead, `died` is called in any case."""
+        """Send the worker an order; when it is dead, `on_exit` is called in any case."""
         with suppress(OSError):
             self._connection.send(message)
 
@@ -75,7 +77,7 @@ class Supervisor:
         """
         self._stopping = True
         self.send({"stop": True})
-        self._process.join(PATIENCE)
+        self._process.join(SHUTDOWN_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -90,44 +92,44 @@ class Supervisor:
                 message = connection.recv()
             except (EOFError, OSError):
                 break
-            if not self._tell(self._heard, message):
+            if not self._call_on_loop(self._on_message, message):
                 return
-        process.join(PATIENCE)
+        process.join(SHUTDOWN_TIMEOUT_S)
         if process.is_alive():  # it closed the pipe and lives on: of no use any more
             process.kill()
             process.join()
-        self._tell(self._ended, process.exitcode)
+        self._call_on_loop(self._on_process_exit, process.exitcode)
 
-    def _tell(self, function: Callable[..., None], *arguments: Any) -> bool:
+    def _call_on_loop(self, function: Callable[..., None], *arguments: Any) -> bool:
         with suppress(RuntimeError):  # the loop is closed: the server has ended
             self._loop.call_soon_threadsafe(function, *arguments)
             return True
         return False
 
-    def _heard(self, message: dict[str, Any]) -> None:
+    def _on_message(self, message: dict[str, Any]) -> None:
         if message["event"] == "ready":
             self.ready, self._failed_starts = True, 0
-        self.hear(message)
+        self.on_message(message)
 
-    def _ended(self, code: int | None) -> None:
+    def _on_process_exit(self, code: int | None) -> None:
         if self._stopping:
             return
         self._failed_starts += not self.ready
-        wait = min(2.0**self._failed_starts, SLOWEST) if self._failed_starts else 0.0
+        wait = min(2.0**self._failed_starts, MAX_RESTART_DELAY_S) if self._failed_starts else 0.0
         self.ready = False
         self._connection.close()
-        words = exit_words(code)
+        reason = exit_reason(code)
         log.error(
             "The worker has ended: %s. A new one starts%s.",
-            words,
+            reason,
             f" in {wait:g} s" if wait else "",
         )
         self._loop.call_later(wait, self.start)
-        self.died(words)
+        self.on_exit(reason)
 
 
-def exit_words(code: int | None) -> str:
-    """Why a process ended, as far as its exit code says so."""
+def exit_reason(code: int | None) -> str:
+    """Return why a process ended, as far as its exit code says so."""
     if code is None or code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"

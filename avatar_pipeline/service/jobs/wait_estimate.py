@@ -6,37 +6,42 @@ import math
 import time
 from collections import deque
 
-REMEMBERED = 20  # jobs
-FIRST = 5.0  # seconds, before any job has been done: a start of the worker with the embedded model
-MOST = 300  # seconds that anybody is told to wait
+JOBS_REMEMBERED = 20
+# before any job has been done: a start of the worker with the bundled model
+FIRST_ESTIMATE_S = 5.0
+MAX_WAIT_S = 300  # that any client is asked to wait
 
 
-class Pace:
-    """Remembers the last jobs, and whom it told to come back when."""
+class WaitEstimator:
+    """Remembers how long the last jobs took, and which refused client was asked to return when."""
 
     def __init__(self) -> None:
-        self._took: deque[float] = deque(maxlen=REMEMBERED)
-        self._promised = 0.0  # the last time that somebody was told to come back
+        self._durations: deque[float] = deque(maxlen=JOBS_REMEMBERED)
+        self._promised = 0.0  # the last time at which a client was asked to return
 
-    def took(self, seconds: float) -> None:
-        """A job has been done in so many seconds."""
-        self._took.append(seconds)
+    def record(self, seconds: float) -> None:
+        """Take note of a job that took so many seconds."""
+        self._durations.append(seconds)
 
     @property
-    def seconds(self) -> float:
-        """What a job takes."""
-        return sum(self._took) / len(self._took) if self._took else FIRST
+    def seconds_per_job(self) -> float:
+        """Return the mean duration of the last jobs."""
+        if not self._durations:
+            return FIRST_ESTIMATE_S
+        return sum(self._durations) / len(self._durations)
 
-    def until_done(self, position: int) -> int:
-        """Seconds until a job is done before which so many are, itself included."""
-        return min(max(math.ceil(position * self.seconds), 1), MOST)
+    def until_done(self, jobs: int) -> int:
+        """Return the seconds until so many jobs are done, one after the other."""
+        return min(max(math.ceil(jobs * self.seconds_per_job), 1), MAX_WAIT_S)
 
     def until_room(self) -> int:
-        """Seconds until the next place in a full queue is free for somebody who is refused now.
+        """Return the seconds until the next place in a full queue is free for a client that is
+        refused now.
 
-        One place is free with each job that ends, and is promised once: of many who are refused
-        together, each is told a later time.
+        One place is free with each job that ends, and is promised once: of many clients that are
+        refused together, each is given a later time.
         """
         here = time.monotonic()
-        self._promised = min(max(here, self._promised) + self.seconds, here + MOST)
+        latest = here + MAX_WAIT_S
+        self._promised = min(max(here, self._promised) + self.seconds_per_job, latest)
         return max(math.ceil(self._promised - here), 1)

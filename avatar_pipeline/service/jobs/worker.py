@@ -30,8 +30,8 @@ from PIL import Image
 from avatar_pipeline.core.errors import Cancelled
 from avatar_pipeline.service.settings import Settings
 
-PROGRESS_EVERY = 0.2  # seconds between two messages about progress
-PREVIEW_EVERY = 1.0  # and two previews of a task that gives them by itself
+PROGRESS_INTERVAL_S = 0.2  # seconds between two messages about progress
+PREVIEW_INTERVAL_S = 1.0  # and two previews of a task that gives them by itself
 
 # Dagster's own: the UI then shows a run as a re-execution of an earlier one.
 PARENT_TAG, ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
@@ -40,8 +40,8 @@ RETRIES_TAG = "dagster/max_retries"
 
 
 def work(connection: Connection, settings: Settings) -> None:
-    """The worker's main function: it listens, and a thread works. Dagster takes signals over in
-    main threads only.
+    """Listen for orders, while a thread works: the worker's main function. Dagster takes signals
+    over in main threads only.
     """
     # A terminal's Ctrl-C and a service manager's stop reach both processes: the server decides. Not
     # SIG_IGN, which children inherit: Dagster ends those that copy a run's output with SIGTERM, and
@@ -113,8 +113,8 @@ def _work(
 
 
 def _instance() -> Any:
-    """Dagster's instance, without copies of what each run prints: those take four processes for
-    each job, and this prints nothing.
+    """Return Dagster's instance, without copies of what each run prints: those take four processes
+    for each job, and this prints nothing.
     """
     from dagster import DagsterInstance
     from dagster._core.instance.ref import InstanceRef
@@ -142,7 +142,7 @@ def _do(
     connection: Connection,
     cancelled: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Do one job; what to tell about its end."""
+    """Do one job and return the message about its end."""
     from avatar_pipeline.actors.store import ActorStore
     from avatar_pipeline.orchestration.jobs.service import TaskOrder, run_task
     from avatar_pipeline.orchestration.tags import CONSENT_TAG, SERVICE_TAG
@@ -152,7 +152,7 @@ def _do(
     folder, before = Path(order["folder"]), order["before"]
     _end_runs(instance, before)
     shown = real_people(ActorStore(), [*order["people"], order["params"].get("actor")])
-    watcher = _Watcher(connection, order["job"], folder, cancelled, shown)
+    watcher = _ProgressReporter(connection, order["job"], folder, cancelled, shown)
     context = replace(tools.open(), should_cancel=cancelled).showing(
         lambda image, text: watcher.preview(image), LIVE_PREVIEW_INTERVAL_S
     )
@@ -178,7 +178,7 @@ def _do(
     return {"event": "failed", **_reason(result, order["run_id"])}
 
 
-class _Watcher:
+class _ProgressReporter:
     """Passes on how far a job is: numbers and words through the pipe, previews as a file in the
     job's folder. people: whom it shows.
     """
@@ -198,21 +198,21 @@ class _Watcher:
             cancelled,
             people,
         )
-        self.told = self.shown = time.monotonic()
+        self.reported = self.shown = time.monotonic()
         self.previews = 0
         self.share, self.doing = 0.0, ""
 
     def progress(self, share: float, what: str, preview: Image.Image | None) -> None:
-        """What a task says of itself. Raises Cancelled when somebody asked for the job's end:
+        """Report how far a task is. Raises Cancelled when the job's end was asked for:
         between two steps of any task.
         """
         if self.cancelled():
             raise Cancelled(f"cancelled while {what or 'at work'}. Nothing was stored.")
         self.share, self.doing = share, what
-        if preview is not None and time.monotonic() - self.shown >= PREVIEW_EVERY:
+        if preview is not None and time.monotonic() - self.shown >= PREVIEW_INTERVAL_S:
             self.preview(preview)
-        elif time.monotonic() - self.told >= PROGRESS_EVERY:
-            self._tell()
+        elif time.monotonic() - self.reported >= PROGRESS_INTERVAL_S:
+            self._report()
 
     def preview(self, picture: Image.Image) -> None:
         """Show what is being drawn. A disk that does not take it costs the preview, not the job."""
@@ -237,10 +237,10 @@ class _Watcher:
             return
         self.previews += 1
         self.shown = time.monotonic()
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
-        self.told = time.monotonic()
+    def _report(self) -> None:
+        self.reported = time.monotonic()
         self.connection.send(
             {
                 "job": self.job_id,
@@ -265,9 +265,12 @@ def _end_runs(instance: Any, run_ids: list[str]) -> None:
 
 
 def _reason(result: Any, run_id: str) -> dict[str, Any]:
-    """Code, words, status and field of what failed; nothing of this machine's folders and code."""
+    """Return code, message, status and field of what failed; nothing of this machine's folders and
+    code.
+    """
     from avatar_pipeline.orchestration.failures import step_fault
     from avatar_pipeline.orchestration.logging.console import step_error
+    from avatar_pipeline.service.errors import STORAGE_FULL, status_of
 
     failed = [event for event in result.all_events if event.is_step_failure]
     fault = step_fault(failed[0]) if failed else None
@@ -286,7 +289,8 @@ def _reason(result: Any, run_id: str) -> dict[str, Any]:
             else "its operator finds why in Dagster"
         )
         message = f"The service could not store or read a file: {what} (run {run_id})."
-    return {"code": fault.code, "message": message, "status": fault.status, "field": fault.field}
+    status = STORAGE_FULL if fault.code == "storage_full" else status_of(fault.kind)
+    return {"code": fault.code, "message": message, "status": status, "field": fault.field}
 
 
 def _unforeseen(run_id: str) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""The routes: one file for each dialect."""
+"""The service's own routes: jobs, finished images, the page. Dialects bring theirs along."""

@@ -1,8 +1,8 @@
-"""The service's own job resource: accepted at once, looked at, listened to, cancelled."""
+"""The service's own job resource: accepted at once, shown, listened to, cancelled."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import dropwhile, islice
 from typing import Annotated, Any, Literal, Union
 
@@ -11,16 +11,18 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from avatar_pipeline.core.errors import Conflict, NotFound, RequestError
+from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.service.context import Service, ServiceDep, owner_of, submit
-from avatar_pipeline.service.dialects.registry import DIALECT_TASKS
+from avatar_pipeline.service.dialects.dialect import JobKind
+from avatar_pipeline.service.dialects.registry import job_kinds
+from avatar_pipeline.service.errors import Conflict, NotFound
 from avatar_pipeline.service.http.fetch import check_url
 from avatar_pipeline.service.jobs.events import changes
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.service.views import JobView, accepted, view
+from avatar_pipeline.service.views import JobView, accepted_response, view
 
-router = APIRouter(tags=["jobs"])
+_router = APIRouter()  # what has nothing to do with kinds
 
 ENDING: dict[int | str, dict[str, Any]] = {
     202: {"model": JobView, "description": "It ends after its present step: look again."}
@@ -40,20 +42,48 @@ class _NewJob(BaseModel):
     webhook: str | None = Field(
         None,
         max_length=2000,
-        description="an address that is sent the finished job's JSON, "
-        "signed; the service needs a secret for it",
+        description="an address that is sent the finished job's JSON, signed; the service needs a "
+        "secret for it",
     )
+    task: str
+
+    @property
+    def kind(self) -> str:
+        """Return the name of the job's kind: `task` on the wire, which is not `Job.task`."""
+        return self.task
 
 
-def _new_job(kind: str) -> type[_NewJob]:
-    body = DIALECT_TASKS[kind].body
-    name = f"New{''.join(word.capitalize() for word in kind.split('-'))}Job"
-    return create_model(name, __base__=_NewJob, task=(Literal[kind], ...), input=(body, ...))  # type: ignore[arg-type]
+def create_router() -> APIRouter:
+    """Return the routes of the job resource, for the kinds of job that the dialects give."""
+    router = APIRouter(tags=["jobs"])
+    # what the annotation of a parameter cannot say: the kinds are known to the registry only
+    create.__annotations__["body"] = _new_job(job_kinds().values())
+    router.add_api_route(
+        "/jobs",
+        create,
+        methods=["POST"],
+        status_code=202,
+        response_model=JobView,
+        summary="Ask for a job",
+    )
+    router.include_router(_router)
+    return router
 
 
-_NEW = tuple(_new_job(kind) for kind in DIALECT_TASKS)
-# By `task`, so that an error names the field of the input that is meant.
-NewJob: Any = Annotated[Union[_NEW], Field(discriminator="task")] if len(_NEW) > 1 else _NEW[0]  # noqa: UP007
+def _new_job(kinds: Iterable[JobKind]) -> Any:
+    """Return the type of POST /jobs' body: by `task`, so that an error names the field of the input
+    that is meant.
+    """
+    bodies = tuple(
+        create_model(
+            f"New{''.join(word.capitalize() for word in kind.name.split('-'))}Job",
+            __base__=_NewJob,
+            task=(Literal[kind.name], ...),  # type: ignore[arg-type]
+            input=(kind.body, ...),
+        )
+        for kind in kinds
+    )
+    return Annotated[Union[bodies], Field(discriminator="task")]  # noqa: UP007
 
 
 class JobList(BaseModel):
@@ -63,23 +93,22 @@ class JobList(BaseModel):
     next: str | None = None
 
 
-@router.post("/jobs", status_code=202, response_model=JobView, summary="Ask for a job")
-async def create(request: Request, service: ServiceDep, body: NewJob) -> JSONResponse:
+async def create(request: Request, service: ServiceDep, body: Any) -> JSONResponse:
     """Accept a job and answer at once. Location says where it is, Retry-After when to look.
 
     `input` has the fields of the dialect's own request; pictures are given as http(s) or data:
     addresses.
     """
     if (known := getattr(request.state, "replayed", None)) is not None:
-        return await accepted(service, request, known)
+        return await accepted_response(service, request, known)
     if body.webhook is not None:
         _check_webhook(body.webhook, service.settings)
-    task, params, files = await DIALECT_TASKS[body.task].prepare(service, request, body.input)
-    job = await submit(service, request, task, params, files, kind=body.task, webhook=body.webhook)
-    return await accepted(service, request, job)
+    call = await job_kinds()[body.kind].prepare(service, request, body.input)
+    job = await submit(service, request, body.kind, call, webhook=body.webhook)
+    return await accepted_response(service, request, job)
 
 
-@router.get("/jobs", summary="Your jobs, newest first")
+@_router.get("/jobs", summary="Your jobs, newest first")
 async def list_jobs(
     request: Request,
     service: ServiceDep,
@@ -100,7 +129,7 @@ async def list_jobs(
     return JobList(jobs=shown, next=shown[-1].id if len(jobs) > limit else None)
 
 
-@router.get("/jobs/{job_id}", summary="A job as it is now")
+@_router.get("/jobs/{job_id}", summary="A job as it is now")
 async def show(request: Request, response: Response, service: ServiceDep, job_id: JobId) -> JobView:
     """A job as it is now: its state, its place in the queue, how far it is, what came of it.
     Retry-After says when to look again.
@@ -112,8 +141,8 @@ async def show(request: Request, response: Response, service: ServiceDep, job_id
     return await view(service, request, job)
 
 
-@router.post("/jobs/{job_id}/cancel", summary="End a job", responses=ENDING)
-@router.delete("/jobs/{job_id}", summary="End a job: another name of cancel", responses=ENDING)
+@_router.post("/jobs/{job_id}/cancel", summary="End a job", responses=ENDING)
+@_router.delete("/jobs/{job_id}", summary="End a job: another name of cancel", responses=ENDING)
 async def cancel(
     request: Request, response: Response, service: ServiceDep, job_id: JobId
 ) -> JobView:
@@ -131,7 +160,7 @@ async def cancel(
     return await view(service, request, job)
 
 
-@router.get(
+@_router.get(
     "/jobs/{job_id}/events",
     response_class=EventSourceResponse,
     summary="A job's progress as it happens",
@@ -153,7 +182,9 @@ async def events(request: Request, service: ServiceDep, job_id: JobId) -> EventS
 
 
 def owned(service: Service, request: Request, job_id: str) -> Job:
-    """A job of whoever asks. Raises NotFound for others' too: nobody learns that they exist."""
+    """Return a job of the client. Raises NotFound for others' too: no client learns that they
+    exist.
+    """
     job = service.queue.get(job_id)
     if not _sees(request, job):
         raise NotFound(
@@ -171,10 +202,10 @@ def _sees(request: Request, job: Job) -> bool:
 
 def _check_webhook(url: str, settings: Settings) -> None:
     if settings.webhook_secret is None:
-        raise RequestError(
+        raise InvalidInput(
             "webhook: this service has no secret to sign with. Its operator sets "
-            "AVATAR_SERVICE_WEBHOOK_SECRET; without one, ask "
-            "GET /jobs/{id} or listen to its events.",
+            "AVATAR_SERVICE_WEBHOOK_SECRET; without one, ask GET /jobs/{id} or listen to its "
+            "events.",
             field="webhook",
             code="webhooks_off",
         )

@@ -16,19 +16,20 @@ from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
 from avatar_pipeline.actors.name import ActorName
-from avatar_pipeline.core.errors import ActorError, NotFound
+from avatar_pipeline.core.errors import ActorError
 from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.service.api_page import render_api_page
 from avatar_pipeline.service.consent import policy
 from avatar_pipeline.service.context import Service, ServiceDep
+from avatar_pipeline.service.errors import NotFound
 
 PAGES = Path(__file__).parents[1] / "pages"
 STATIC = ("app.js", "api.js", "cartoon.js", "dom.js", "result.js", "style.css", "icon.svg")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-        "media-src 'self'; connect-src 'self'; "
-        "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+        "media-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; "
+        "frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -87,13 +88,13 @@ def _entry(service: Service, name: ActorName) -> ActorEntry | None:
 
 @router.get("/", include_in_schema=False)
 def index() -> FileResponse:
-    """The page."""
+    """Return the page."""
     return FileResponse(PAGES / "index.html", headers=HEADERS)
 
 
 @router.get("/static/{file}", include_in_schema=False)
 def static(file: Annotated[str, InPath(max_length=40)]) -> FileResponse:
-    """A file of the page."""
+    """Return a file of the page."""
     if file not in STATIC:
         raise NotFound("The page has no such file.")
     return FileResponse(PAGES / file, headers=HEADERS)

@@ -24,7 +24,7 @@ from avatar_pipeline.service.context import Service
 from avatar_pipeline.service.dialects import face_avatar, face_migration
 from avatar_pipeline.service.http.tokens import new_token
 from avatar_pipeline.service.jobs.queue import JobQueue
-from avatar_pipeline.service.middleware import guard
+from avatar_pipeline.service.middleware.stack import add_middleware
 from avatar_pipeline.service.settings import Settings
 from tests.support.guarded import raw, running
 from tests.support.servers import SMALL, Server, start_server
@@ -709,7 +709,7 @@ def lab(tmp_path_factory) -> Iterator[str]:
     app.state.service = Service(settings, JobQueue(settings))
     for router in (face_avatar.router, face_migration.router):
         app.include_router(router)
-    guard(app, settings)
+    add_middleware(app, settings)
     with running(app, settings) as url:
         yield url
 

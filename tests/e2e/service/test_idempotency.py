@@ -11,8 +11,7 @@ from typing import Any
 
 import requests
 
-from avatar_pipeline.service.context import kind_of
-from avatar_pipeline.service.dialects.registry import DIALECT_TASKS
+from avatar_pipeline.service.dialects.registry import job_kind
 from tests.support.servers import SMALL, Server
 
 BODY: dict[str, Any] = {"prompt": "a 30 year old woman", **SMALL}
@@ -110,4 +109,4 @@ def test_every_path_that_accepts_jobs_can_say_its_answer_again(server: Server) -
     # a job's own resource, and a question about a job
     own = {"/jobs", "/jobs/{job_id}/cancel", "/getImage"}
     assert own < posts
-    assert {path: kind_of(path) for path in posts - own if kind_of(path) not in DIALECT_TASKS} == {}
+    assert {path for path in posts - own if job_kind(path) is None} == set()

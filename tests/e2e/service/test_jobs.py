@@ -23,7 +23,7 @@ import pytest
 import requests
 from PIL import Image
 
-from avatar_pipeline.core.errors import Unavailable
+from avatar_pipeline.service.errors import Unavailable
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
@@ -282,7 +282,7 @@ def webhook_of(server: Server, job_id: str) -> dict[str, Any]:
 def test_who_would_wait_in_vain_is_refused_at_once(tmp_path: Path) -> None:
     queue = JobQueue(Settings(folder=tmp_path, wait_seconds=110))
     queue.folder.mkdir()
-    queue.pace.took(60)
+    queue.wait_estimator.record(60)
 
     async def ask(awaited: bool) -> Job:
         return await queue.submit("draw", draw.Params(prompt="x", seed=1), awaited=awaited)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from avatar_pipeline.service.errors import DIALECTS
+from avatar_pipeline.service.dialects.registry import DIALECTS
 from benchmarks.service_fuzz import SERVER, fuzz
 from tests.support.servers import Server, start_server
 
@@ -45,7 +45,12 @@ def test_every_path_documents_its_errors_in_its_dialect(server):
     assert schema["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     assert "HTTPValidationError" not in schema["components"]["schemas"]
     for path, item in schema["paths"].items():
-        fitting = [model for start, model in DIALECTS.items() if path.startswith(start)]
+        fitting = [
+            dialect.error
+            for dialect in DIALECTS
+            for prefix in dialect.prefixes
+            if path.startswith(prefix)
+        ]
         for operation in item.values():
             for status in ("422", "500", "503"):
                 ((media, body),) = operation["responses"][status]["content"].items()

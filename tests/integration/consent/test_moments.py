@@ -17,7 +17,7 @@ from avatar_pipeline.actors.consent.record import EVERY, Scope, require_consent
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.published_copies import refuse_if_revoked
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.errors import ActorError, Forbidden
+from avatar_pipeline.core.errors import ActorError, ConsentRequired
 from avatar_pipeline.history.restore import restore
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import materialize
@@ -227,7 +227,7 @@ def test_a_likeness_for_somebody_outside_needs_three_scopes(
     require_publishable(store.spec(NAME), store)
     for missing in needed:
         narrow(granted, *(scope for scope in needed if scope != missing))
-        with pytest.raises(Forbidden, match=f"no consent to '{missing}'"):
+        with pytest.raises(ConsentRequired, match=f"no consent to '{missing}'"):
             require_publishable(store.spec(NAME), store)
     assert set(SCOPES) == set(needed)
 

@@ -32,6 +32,7 @@ from avatar_pipeline.orchestration.batch_run import choose_actors
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.restore_events import report_restored
 from avatar_pipeline.service.jobs import job as service_jobs
+from avatar_pipeline.service.jobs import storage
 from avatar_pipeline.service.jobs.erasure import jobs_of
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.tasks.folder import write_result
@@ -160,7 +161,7 @@ def make_everything(
         )
         folder = world / "home" / "service" / "jobs"
         folder.mkdir(parents=True, exist_ok=True)
-        service_jobs.accept(folder, job, {"source_face.png": random.bytes(600)})
+        storage.accept(folder, job, {"source_face.png": random.bytes(600)})
         write_result(folder / job.id, TaskResult({"0.png": picture}, actor=params.get("actor")))
         if number < 3:
             wanted[f"job {number} 0.png"] = picture
@@ -392,7 +393,7 @@ def test_a_job_that_a_server_accepts_in_the_middle_goes_as_well(
         found = jobs_of(*arguments)
         asked += 1
         if asked == 2:  # the first is the plan's
-            service_jobs.accept(folder, late, {})
+            storage.accept(folder, late, {})
         return found
 
     monkeypatch.setattr("avatar_pipeline.revocation.revoke.jobs_of", jobs_of_and_one_more)

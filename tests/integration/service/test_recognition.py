@@ -23,17 +23,18 @@ from avatar_pipeline.actors import handed_out
 from avatar_pipeline.actors.consent.receipt import receipts
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes, sha256_file
-from avatar_pipeline.core.errors import Forbidden, StoreError
+from avatar_pipeline.core.errors import ConsentRequired, StoreError
 from avatar_pipeline.history.prune import prune
 from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.orchestration.definitions import defs
 from avatar_pipeline.orchestration.jobs.service import TaskOrder, run_task
 from avatar_pipeline.orchestration.resources import ToolsResource
 from avatar_pipeline.service.jobs import job as service_jobs
+from avatar_pipeline.service.jobs import storage
 from avatar_pipeline.service.jobs.erasure import jobs_of
 from avatar_pipeline.service.jobs.job import PREVIEW, Job
 from avatar_pipeline.service.jobs.queue import JobQueue
-from avatar_pipeline.service.jobs.worker import _Watcher
+from avatar_pipeline.service.jobs.worker import _ProgressReporter
 from avatar_pipeline.service.people import PeopleIndex
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.tasks import draw
@@ -87,7 +88,7 @@ def test_without_an_actor_yaml_a_folder_is_a_persons(store: ActorStore, granted:
     (granted / "actor.yaml").unlink()
     (granted / "consent.yaml").unlink()
     assert PeopleIndex(store).shown_by(digest) == {NAME}
-    with pytest.raises(Forbidden):
+    with pytest.raises(ConsentRequired):
         People(store, [NAME]).require()
 
 
@@ -98,7 +99,7 @@ def test_a_person_who_is_called_synthetic_by_now_is_refused(
     People(store, [NAME]).require()
     text = (granted / "actor.yaml").read_text()
     (granted / "actor.yaml").write_text(text.replace("likeness: real", change))
-    with pytest.raises(Forbidden) as refused:
+    with pytest.raises(ConsentRequired) as refused:
         People(store, [NAME]).require()
     assert NAME not in str(refused.value)
 
@@ -159,7 +160,7 @@ def test_a_revocation_between_the_check_and_acceptance_leaves_nothing(
             check=People(store, [NAME]).require,
         )
 
-    with pytest.raises(Forbidden):
+    with pytest.raises(ConsentRequired):
         asyncio.run(submit())
     assert list(queue.folder.iterdir()) == [] and queue.jobs == {} and queue.waiting == []
 
@@ -183,7 +184,7 @@ def finished_job(
         sha256=sha256,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    service_jobs.accept(folder, job, {"source_face.png": b"given"})
+    storage.accept(folder, job, {"source_face.png": b"given"})
     write_result(
         folder / job.id,
         TaskResult(
@@ -218,9 +219,9 @@ def test_jobs_are_followed_through_what_they_made_and_no_further(
 
 def test_a_removed_job_is_not_written_again(tmp_path: Path) -> None:
     job = finished_job(tmp_path, 0, {}, b"picture")
-    service_jobs.remove(tmp_path, job.id)
+    storage.remove(tmp_path, job.id)
     with pytest.raises(StoreError):
-        service_jobs.save(tmp_path, job)
+        storage.save(tmp_path, job)
     assert not (tmp_path / job.id).exists()
 
 
@@ -355,7 +356,7 @@ def test_previews_are_known_when_they_come_back(
     store: ActorStore, granted: Path, tmp_path: Path
 ) -> None:
     ours, theirs = multiprocessing.Pipe()
-    watcher = _Watcher(theirs, "job", tmp_path, lambda: False, [NAME])
+    watcher = _ProgressReporter(theirs, "job", tmp_path, lambda: False, [NAME])
     watcher.preview(Image.new("RGB", (64, 64), (200, 100, 50)))
     assert ours.recv()["previews"] == 1
     assert PeopleIndex(store).shown_by(sha256_file(tmp_path / PREVIEW)) == {NAME}

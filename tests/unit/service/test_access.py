@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from avatar_pipeline.cli.main import main
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.service.http import header_timeout
-from avatar_pipeline.service.http.rate_limits import Rates, client_of
+from avatar_pipeline.service.http.rate_limits import RateLimiter, client_of
 from avatar_pipeline.service.http.tokens import FILE, TokenError, load, new_token, revoke
-from avatar_pipeline.service.logs import JsonLines, LineFormatter
-from avatar_pipeline.service.middleware import check_address
+from avatar_pipeline.service.middleware.access_log import JsonLines, LineFormatter
+from avatar_pipeline.service.middleware.stack import check_address
 from avatar_pipeline.service.settings import Settings
 from tests.support.guarded import raw, serving
 from tests.support.ports import free_port
@@ -320,14 +320,14 @@ def test_unknown_tokens_are_counted_for_their_address(tmp_path):
 
 def test_a_bucket_fills_again_and_forgets():
     now = [0.0]
-    rates = Rates(60, clock=lambda: now[0])
+    rates = RateLimiter(60, clock=lambda: now[0])
     assert [rates.wait("a") for _ in range(61)] == [0] * 60 + [1]
     now[0] += 2
     assert [rates.wait("a") for _ in range(3)] == [0, 0, 1]
     for number in range(25_000):
         rates.wait(str(number))
     assert len(rates._buckets) <= 10_000
-    assert Rates(0).wait("a") == 0
+    assert RateLimiter(0).wait("a") == 0
     assert client_of("2001:db8::1") == client_of("2001:db8::ffff") != client_of("2001:db8:0:1::1")
     assert client_of("::ffff:10.0.0.1") == client_of("10.0.0.1") != client_of("10.0.0.2")
 
@@ -436,7 +436,7 @@ def test_so_many_are_answered_at_once_and_no_more(local):
 
 def test_the_log_has_a_line_for_each_request_without_secrets(guarded, caplog):
     url, token, _ = guarded
-    with caplog.at_level(logging.INFO, logger="avatar_pipeline.service.logs"):
+    with caplog.at_level(logging.INFO, logger="avatar_pipeline.service.middleware.access_log"):
         headers = {"Authorization": f"Bearer {token}", "X-Request-ID": "from-me.1"}
         answer = requests.post(
             f"{url}/generate?signature=hidden",

@@ -19,10 +19,9 @@ import pytest
 import requests
 
 from avatar_pipeline.client import ApiError, Client
-from avatar_pipeline.core.errors import ServiceError
 from avatar_pipeline.service.consent import policy, policy_in_words
 from avatar_pipeline.service.http.tokens import new_token
-from avatar_pipeline.service.settings import Settings, from_environment
+from avatar_pipeline.service.settings import Settings, SettingsError, from_environment
 from tests.support.guarded import application
 from tests.support.site import PNG, Site
 
@@ -330,7 +329,7 @@ def test_the_policy_follows_from_who_reaches_the_service(
 
 def test_a_policy_that_there_is_not_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
-        ServiceError, match="--upload-consent: Input should be 'declared' or 'operator'"
+        SettingsError, match="--upload-consent: Input should be 'declared' or 'operator'"
     ):
         from_environment(upload_consent="never")
     monkeypatch.setenv("AVATAR_SERVICE_UPLOAD_CONSENT", "declared")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from PIL import Image
 
-from avatar_pipeline.core.errors import RequestError
+from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.imaging.images import MAX_BYTES
 from avatar_pipeline.service.http.fetch import check_url, fetch_bytes, post_json
 from avatar_pipeline.service.http.uploads import decode
@@ -116,7 +116,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED.keys())
 def test_what_does_not_lead_to_a_public_host_is_refused_in_the_same_words(url, settings):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(InvalidInput) as caught:
         image(url, settings)
     assert caught.value.code == "url_refused"
     assert caught.value.field == "image"
@@ -129,7 +129,7 @@ def test_a_private_server_is_not_even_connected_to(site, settings):
     ported = settings.model_copy(update={"fetch_ports": (site.port,)})
     before = len(site.asked)
     for host in ("127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433"):
-        with pytest.raises(RequestError):
+        with pytest.raises(InvalidInput):
             image(f"http://{host}:{site.port}/picture", ported)
     assert len(site.asked) == before
 
@@ -174,7 +174,7 @@ def test_a_name_that_changes_its_address_after_the_check_is_connected_to_at_the_
     names = Names(monkeypatch, ["93.184.216.34", "127.0.0.1"])
     found = connections(monkeypatch)
     ported = settings.model_copy(update={"fetch_ports": (site.port,)})
-    with pytest.raises(RequestError, match="could not be fetched: no connection"):
+    with pytest.raises(InvalidInput, match="could not be fetched: no connection"):
         image(f"http://rebinding.example:{site.port}/picture", ported)
     assert found == ["93.184.216.34"]  # not looked up again
     assert names.lookups == 1
@@ -183,7 +183,7 @@ def test_a_name_that_changes_its_address_after_the_check_is_connected_to_at_the_
 def test_a_name_with_a_public_and_a_private_address_is_refused(settings, monkeypatch):
     Names(monkeypatch, ["93.184.216.34,127.0.0.1"])
     found = connections(monkeypatch)
-    with pytest.raises(RequestError, match="public addresses only"):
+    with pytest.raises(InvalidInput, match="public addresses only"):
         image("http://rebinding.example/picture", settings)
     assert found == []
 
@@ -195,7 +195,7 @@ def test_a_name_that_turns_private_between_two_requests_of_one_fetch_is_refused(
     # what is private
     names = Names(monkeypatch, ["127.0.0.1", "169.254.169.254"])
     before = len(site.asked)
-    with pytest.raises(RequestError, match="public addresses only"):
+    with pytest.raises(InvalidInput, match="public addresses only"):
         image(f"http://rebinding.example:{site.port}/redirect?/picture", lab)
     assert names.lookups == 2  # each request of a chain is looked up and checked
     assert len(site.asked) == before + 1
@@ -216,7 +216,7 @@ def test_a_name_that_turns_private_between_two_requests_of_one_fetch_is_refused(
     ],
 )
 def test_a_redirect_goes_through_the_same_check(target, site, lab):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(InvalidInput) as caught:
         image(f"{site.url}/redirect?{target}", lab)
     assert caught.value.code == "url_refused"
 
@@ -226,14 +226,14 @@ def test_redirects_are_followed_three_times(site, lab):
     for _ in range(3):
         chain = f"/redirect?{chain}"
     assert image(f"{site.url}{chain}", lab).size == (40, 30)
-    with pytest.raises(RequestError, match="redirects more than 3 times"):
+    with pytest.raises(InvalidInput, match="redirects more than 3 times"):
         image(f"{site.url}/redirect?{chain}", lab)
-    with pytest.raises(RequestError, match="redirects more than 3 times"):
+    with pytest.raises(InvalidInput, match="redirects more than 3 times"):
         image(f"{site.url}/loop", lab)
 
 
 def test_bytes_are_capped_while_they_come(site, lab):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(InvalidInput) as caught:
         asyncio.run(
             fetch_bytes(
                 f"{site.url}/endless?token=hidden",
@@ -256,7 +256,7 @@ def test_so_many_bytes_as_are_allowed_and_not_one_more(site, lab):
         )
 
     assert fetch(len(PNG)) == PNG
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(InvalidInput) as caught:
         fetch(len(PNG) - 1)
     assert caught.value.code == "too_large"
 
@@ -265,7 +265,7 @@ def test_so_many_bytes_as_are_allowed_and_not_one_more(site, lab):
     "port", [0, 21, 22, 25, 79, 81, 442, 444, 3306, 5432, 6379, 8000, 8080, 8443, 9200, 65535]
 )
 def test_only_the_ports_of_the_settings_are_fetched_from(port, settings):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(InvalidInput) as caught:
         check_url(f"http://example.com:{port}/", field="image", settings=settings)
     assert caught.value.code == "url_refused"
     for allowed in (
@@ -286,7 +286,7 @@ def test_only_the_ports_of_the_settings_are_fetched_from(port, settings):
 @pytest.mark.parametrize("path", ["/drip", "/silent"])
 def test_one_clock_runs_for_everything(path, site, lab):
     hurried = lab.model_copy(update={"fetch_seconds": 0.4})
-    with pytest.raises(RequestError, match="it took more than 0.4 seconds|it does not answer"):
+    with pytest.raises(InvalidInput, match="it took more than 0.4 seconds|it does not answer"):
         image(f"{site.url}{path}", hurried)
 
 
@@ -297,7 +297,7 @@ def test_a_resolver_that_does_not_answer_is_not_waited_for(lab, monkeypatch):
 
     async def fetch() -> float:
         began = time.monotonic()
-        with pytest.raises(RequestError, match="it took more than"):
+        with pytest.raises(InvalidInput, match="it took more than"):
             await fetched("http://slow.example/x.png", hurried)
         released.set()
         return time.monotonic() - began
@@ -323,7 +323,7 @@ def test_nothing_is_sent_but_the_request(site, lab, monkeypatch):
     ],
 )
 def test_what_is_no_picture_is_said_with_the_host_only(path, said, site, lab):
-    with pytest.raises(RequestError, match=said) as caught:
+    with pytest.raises(InvalidInput, match=said) as caught:
         image(f"{site.url}{path}#signature=secret", lab)
     assert "secret" not in str(caught.value)
     assert "127.0.0.1 could not be fetched" in str(caught.value)
@@ -342,10 +342,10 @@ def test_data_addresses(settings):
         ("data:image/png;base64,", "empty"),
         ("data:text/html,<script>", "is not a picture"),
     ):
-        with pytest.raises(RequestError, match=said) as caught:
+        with pytest.raises(InvalidInput, match=said) as caught:
             image(wrong, settings)
         assert caught.value.field == "image"
-    with pytest.raises(RequestError, match="more than 1 MiB"):
+    with pytest.raises(InvalidInput, match="more than 1 MiB"):
         asyncio.run(
             fetch_bytes(
                 "data:," + "x" * (2**20 + 1),
@@ -373,8 +373,8 @@ def test_webhooks_have_the_same_protection_and_follow_no_redirects(site, lab, se
     assert asyncio.run(post(f"{site.url}/redirect?/picture", lab)) == 302
     assert len(site.asked) == before + 1
     for url in ("http://169.254.169.254/", f"{site.url}/picture"):
-        with pytest.raises(RequestError, match=r"^webhook: .* public addresses only"):
+        with pytest.raises(InvalidInput, match=r"^webhook: .* public addresses only"):
             asyncio.run(post(url, settings))
-    with pytest.raises(RequestError, match=r"^webhook: "):
+    with pytest.raises(InvalidInput, match=r"^webhook: "):
         check_url("http://10.0.0.1/", field="webhook", settings=settings)
     check_url("https://example.com/hook", field="webhook", settings=settings)

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
-from avatar_pipeline.core.errors import RequestError, TooLarge
+from avatar_pipeline.core.errors import InvalidInput
+from avatar_pipeline.service.errors import TooLarge
 from avatar_pipeline.service.http import tokens
-from avatar_pipeline.service.http.body_limits import DEEPEST, MOST_VALUES, check_json
-from avatar_pipeline.service.http.rate_limits import Rates, client_of
+from avatar_pipeline.service.http.rate_limits import RateLimiter, client_of
+from avatar_pipeline.service.middleware.body_limits import (
+    MAX_JSON_DEPTH,
+    MAX_JSON_VALUES,
+    check_json,
+)
 
 
 def nested(depth: int, kind: type[list] | type[dict]) -> bytes:
@@ -23,14 +28,14 @@ def nested(depth: int, kind: type[list] | type[dict]) -> bytes:
 
 @pytest.mark.parametrize("kind", [list, dict])
 def test_json_has_at_most_twenty_levels(kind: type[list] | type[dict]) -> None:
-    assert DEEPEST == 20
+    assert MAX_JSON_DEPTH == 20
     check_json(nested(20, kind))
-    with pytest.raises(RequestError, match="more than 20 levels"):
+    with pytest.raises(InvalidInput, match="more than 20 levels"):
         check_json(nested(21, kind))
 
 
 def test_json_has_at_most_twenty_thousand_values() -> None:
-    assert MOST_VALUES == 20_000
+    assert MAX_JSON_VALUES == 20_000
     check_json(b"[" + b"1," * 19_998 + b"1]")
     with pytest.raises(TooLarge, match="more than 20000 values"):
         check_json(b"[" + b"1," * 20_000 + b"1]")
@@ -54,7 +59,7 @@ def test_json_has_at_most_twenty_thousand_values() -> None:
     ],
 )
 def test_json_that_readers_take_in_different_ways_is_refused(body: bytes, said: str) -> None:
-    with pytest.raises(RequestError, match=said):
+    with pytest.raises(InvalidInput, match=said):
         check_json(body)
 
 
@@ -80,7 +85,7 @@ def test_a_token_is_compared_with_every_hash_wherever_it_stands(tmp_path, monkey
 
 def test_a_client_is_refused_until_its_bucket_has_a_whole_request_again():
     now = [0.0]
-    rates = Rates(6, clock=lambda: now[0])
+    rates = RateLimiter(6, clock=lambda: now[0])
     assert [rates.wait("a") for _ in range(7)] == [0] * 6 + [10]
     now[0] = 9.9
     assert rates.wait("a") == 1
@@ -92,7 +97,7 @@ def test_a_client_is_refused_until_its_bucket_has_a_whole_request_again():
 
 def test_who_has_used_up_its_requests_is_not_forgotten_before_those_who_have_not():
     now = [0.0]
-    rates = Rates(2, clock=lambda: now[0])
+    rates = RateLimiter(2, clock=lambda: now[0])
     assert [rates.wait("greedy") for _ in range(3)] == [0, 0, 30]
     now[0] = 25.0
     for number in range(9_999):

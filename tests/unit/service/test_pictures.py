@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 import requests
 
-from avatar_pipeline.core.errors import Conflict, Unavailable
+from avatar_pipeline.service.errors import Conflict, Unavailable
 from avatar_pipeline.service.http.image_links import picture_path, signing_key
 from avatar_pipeline.service.http.tokens import new_token
-from avatar_pipeline.service.jobs.idempotency import Keys
+from avatar_pipeline.service.jobs.idempotency_keys import IdempotencyKeys
 from avatar_pipeline.service.jobs.job import Job, now
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.jobs.webhook import signed
@@ -157,7 +157,7 @@ def test_a_key_is_unused_again_when_its_time_is_over(tmp_path: Path) -> None:
 
 
 def test_a_key_stands_for_its_job_as_long_as_the_settings_say_and_for_nobody_elses() -> None:
-    keys = Keys(hours=2.0)
+    keys = IdempotencyKeys(hours=2.0)
     job = Job(id=ONE, task="draw", params={}, owner="anna", idempotency_key="k", created=now())
     keys.hold(("anna", "k"))
     with pytest.raises(Conflict):

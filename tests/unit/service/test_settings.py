@@ -12,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from avatar_pipeline.cli.main import main
-from avatar_pipeline.core.errors import ServiceError
 from avatar_pipeline.service.jobs.job import Delivery, Job, now
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.jobs.webhook import deliver
-from avatar_pipeline.service.settings import Settings, from_environment
+from avatar_pipeline.service.settings import Settings, SettingsError, from_environment
 from tests.support.site import Site
 
 KEY = bytes(range(32))
@@ -49,7 +48,7 @@ def test_what_would_break_later_is_refused_at_the_start(
     field: str, value: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"AVATAR_SERVICE_{field.upper()}", value)
-    with pytest.raises(ServiceError, match=words) as refused:
+    with pytest.raises(SettingsError, match=words) as refused:
         from_environment(folder=tmp_path)
     assert f"AVATAR_SERVICE_{field.upper()}: " in str(refused.value)
     assert field != "webhook_secret" or value not in str(refused.value)
@@ -98,7 +97,7 @@ def delivered(settings: Settings, site: Site) -> tuple[Job, list[dict[str, str]]
         return b"{}"
 
     asyncio.run(deliver(queue, job, body))
-    queue._writer.shutdown()
+    asyncio.run(queue.storage.close())
     return job, [headers for _, _, headers, _ in site.asked]
 
 

@@ -7,15 +7,20 @@ import asyncio
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from avatar_pipeline.core.errors import ServiceError
-from avatar_pipeline.service.errors import respond
+from avatar_pipeline.core.errors import AvatarPipelineError
+from avatar_pipeline.service.error_responses import as_service_error, respond
 
 # seconds in which a body is read and thrown away, so that its sender gets to read the answer
-READS_ON = 1.0
+DRAIN_TIMEOUT_S = 1.0
 
 
-async def refuse(
-    scope: Scope, receive: Receive, send: Send, error: ServiceError, *, complete: bool = False
+async def respond_early(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    error: AvatarPipelineError,
+    *,
+    complete: bool = False,
 ) -> None:
     """Answer with an error, in the dialect of the path.
 
@@ -26,13 +31,13 @@ async def refuse(
     """
     if not complete and "expect" not in Headers(scope=scope):
         try:
-            async with asyncio.timeout(READS_ON):
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 while True:
                     message = await receive()
                     if message["type"] != "http.request" or not message.get("more_body"):
                         break
         except TimeoutError:
             pass
-    response = respond(scope["path"], error)
+    response = respond(scope["path"], as_service_error(error))
     response.headers["Connection"] = "close"
     await response(scope, receive, send)

@@ -5,7 +5,7 @@ last resort, and safe headers.
 
 With AVATAR_LOG_FORMAT=json each is an object: time, level, event, message, and method, path,
 status, ms, bytes, token, id. A path is written without its query, where signatures of pictures are,
-and no body, header or address of a client is written at all. Of an exception nobody expected the
+and no body, header or address of a client is written at all. Of an unexpected exception the
 place is written, not its words: they may quote the request.
 """
 
@@ -25,7 +25,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from avatar_pipeline.core.json_log import VARIABLE
-from avatar_pipeline.service.errors import as_service_error, respond
+from avatar_pipeline.service.error_responses import as_service_error, respond
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADERS = {
@@ -36,8 +36,8 @@ HEADERS = {
     # loads nothing from elsewhere
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-        "media-src 'self'; connect-src 'self'; "
-        "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+        "media-src 'self'; connect-src 'self'; form-action 'none'; base-uri 'none'; "
+        "frame-ancestors 'none'"
     ),
     "Cache-Control": "no-store",  # answers show people; what may be kept says so itself
 }
@@ -46,8 +46,8 @@ log = logging.getLogger(__name__)
 
 
 class AccessLog:
-    """ASGI middleware, the outermost: gives each request an id, logs it, and answers what nobody
-    expected with a 500.
+    """ASGI middleware, the outermost: gives each request an id, logs it, and answers
+    what is unexpected with a 500.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -110,7 +110,7 @@ class LineFormatter(logging.Formatter):
     """Lines for people."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time, level and message, then the frames of an exception."""
+        """Return time, level and message, then the frames of an exception."""
         return f"{_time(record)} {record.levelname} {record.getMessage()}{_frames(record)}"
 
 
@@ -118,7 +118,7 @@ class JsonLines(logging.Formatter):
     """Lines for programs, in the style of jsonlog."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One JSON object."""
+        """Return one JSON object."""
         fields: dict[str, Any] = getattr(record, "fields", {})
         event = "request" if "status" in fields else None
         line = {
@@ -131,8 +131,8 @@ class JsonLines(logging.Formatter):
 
 
 def log_config() -> dict[str, Any]:
-    """What uvicorn.run takes as log_config: the service's lines and uvicorn's own on stderr, in the
-    form that AVATAR_LOG_FORMAT names.
+    """Return what uvicorn.run takes as log_config: the service's lines and uvicorn's own on stderr,
+    in the form that AVATAR_LOG_FORMAT names.
     """
     kind = JsonLines if os.environ.get(VARIABLE, "").lower() == "json" else LineFormatter
     shown = {"handlers": ["stderr"], "level": "INFO", "propagate": False}
@@ -146,7 +146,7 @@ def log_config() -> dict[str, Any]:
 
 
 def printable(text: str) -> str:
-    """Text of a client, for a line of the log: printable ASCII, at most 200 characters."""
+    """Return a client's text for a line of the log: printable ASCII, at most 200 characters."""
     return "".join(letter if " " < letter < "\x7f" else "?" for letter in text[:200])
 
 

@@ -1,7 +1,7 @@
-"""Who may ask: bearer tokens; and without any, nobody but this machine's own users, and no web page
-of somebody else.
+"""Who may ask: bearer tokens; and without any, only this machine's own users, and no other site's
+web page.
 
-The threat: the service makes pictures of people. Somebody on the network asks it; or somebody's web
+The threat: the service makes pictures of people. Anyone on the network asks it; or a stranger's web
 page does, through the browser of a
 user of this machine: by a form, which browsers send anywhere; by a name of its own that it lets
 point to 127.0.0.1 (DNS rebinding).
@@ -19,36 +19,33 @@ outside loopback, put TLS in front.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from avatar_pipeline.core.errors import ServiceError, TooMany, Unauthorized
-from avatar_pipeline.service.errors import status_error
-from avatar_pipeline.service.http.early_response import refuse
-from avatar_pipeline.service.http.rate_limits import Rates, client_of
+from avatar_pipeline.service.errors import ServiceError, TooMany, Unauthorized, status_error
+from avatar_pipeline.service.http.exposure import is_public
+from avatar_pipeline.service.http.rate_limits import RateLimiter, client_of
 from avatar_pipeline.service.http.tokens import Tokens
+from avatar_pipeline.service.middleware.early_response import respond_early
 from avatar_pipeline.service.settings import Settings
 
-PUBLIC = ("/", "/health", "/openapi.json", "/docs")
-PUBLIC_BELOW = ("/static/", "/api/images/")  # the page's files, and signed pictures
 SAFE = ("GET", "HEAD", "OPTIONS")
-LONGEST_TOKEN = 200  # characters; ours have 47
+MAX_TOKEN_LENGTH = 200  # characters; ours have 47
 HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?")
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
-class Access:
+class AccessControl:
     """ASGI middleware: the request's Host, its origin, its token, its rate. Sets
     scope["state"]["owner"] to the token's name.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, tokens: Tokens) -> None:
         self.app, self.settings, self.tokens = app, settings, tokens
-        self.rates = Rates(settings.requests_per_minute)
+        self.rates = RateLimiter(settings.requests_per_minute)
         self.names = {
             *OWN_NAMES,
             f"[{settings.host}]" if ":" in settings.host else settings.host.lower(),
@@ -61,7 +58,7 @@ class Access:
         try:
             self._check(scope, Headers(scope=scope))
         except ServiceError as error:
-            await refuse(scope, receive, send, error)
+            await respond_early(scope, receive, send, error)
             return
         await self.app(scope, receive, send)
 
@@ -74,7 +71,7 @@ class Access:
         if not required:
             self._check_local(scope, headers, host)
         scope["state"]["owner"] = owner or ""
-        if _is_public(scope["path"]):
+        if is_public(scope["path"]):
             return
         if wait := self.rates.wait(
             (owner or "", "" if owner else client_of((scope.get("client") or ("",))[0]))
@@ -100,13 +97,13 @@ class Access:
             return None
         scheme, _, token = given[0].partition(" ")
         token = token.strip(" ")
-        if scheme.lower() != "bearer" or not token or len(token) > LONGEST_TOKEN:
+        if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN_LENGTH:
             return None
         return self.tokens.owner(token)
 
     def _check_local(self, scope: Scope, headers: Headers, host: str) -> None:
-        """Without tokens: only under a name of this machine, and nothing that another site's page
-        sends.
+        """Check a request without tokens: only under a name of this machine, and nothing that
+        another site's page sends.
         """
         name = re.sub(r":\d+$", "", host).lower()
         if name not in self.names:
@@ -136,32 +133,9 @@ class Access:
             )
 
 
-def open_to(settings: Settings) -> list[str]:
-    """The names under which others than this machine's users reach the service: it listens there,
-    or a proxy does.
-    """
-    names = [
-        settings.host,
-        *([urlsplit(settings.public_url).hostname or ""] if settings.public_url else []),
-    ]
-    return [name for name in names if not is_loopback(name)]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address to listen on can be reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
 def _netloc(origin: str) -> str:
-    """Host and port of an origin; empty for `null` and what is none."""
+    """Return host and port of an origin; empty for `null` and what is none."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
-
-
-def _is_public(path: str) -> bool:
-    return path in PUBLIC or (path.startswith(PUBLIC_BELOW) and ".." not in path)

@@ -2,14 +2,14 @@
 
 The threat: a body that never ends, or comes one byte a minute; a head that never ends; JSON that is
 small on the wire and huge in memory (empty lists: 3 bytes each, 60 in Python), or nested so deeply
-that whoever walks through it runs out of stack; numbers that are none.
+that a reader of it runs out of stack; numbers that are none.
 The mechanism: bytes are counted against `max_json_mib` and `max_upload_mib`, by what the head
 declares and again as they come, before anything parses them, and one clock runs for the body. JSON
 is read whole and looked through: at most 20 000 values, 20 levels, no NaN or Infinity, no half
 characters, no name twice. Forms are parsed as they come (files above 1 MiB go to the disk) with a
 bounded number of parts (app.py).
-Heads: h11 takes 16 KiB and protocol.py 15 seconds. So many requests with a body are answered at
-once as `requests_at_once` says.
+Heads: h11 takes 16 KiB and http/header_timeout.py 15 seconds. So many requests with a body are
+answered at once as `requests_at_once` says.
 Its limits: within these, 200 clients that each send 24 MiB of JSON hold 5 GB; lower the limits on a
 small machine.
 """
@@ -25,13 +25,13 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from avatar_pipeline.core.errors import RequestError, ServiceError, TooLarge, Unavailable
-from avatar_pipeline.service.errors import status_error
-from avatar_pipeline.service.http.early_response import refuse
+from avatar_pipeline.core.errors import InvalidInput
+from avatar_pipeline.service.errors import ServiceError, TooLarge, Unavailable, status_error
+from avatar_pipeline.service.middleware.early_response import respond_early
 from avatar_pipeline.service.settings import Settings
 
-DEEPEST = 20
-MOST_VALUES = 20_000
+MAX_JSON_DEPTH = 20
+MAX_JSON_VALUES = 20_000
 
 
 class BodyLimits:
@@ -55,7 +55,7 @@ class BodyLimits:
                 code="overloaded",
                 retry_after=2,
             )
-            await refuse(scope, receive, send, error)
+            await respond_early(scope, receive, send, error)
             return
         self.active += 1
         try:
@@ -76,10 +76,10 @@ class BodyLimits:
                 if data:
                     check_json(data)
                 receive = _replay(data, receive)
-        except ServiceError as error:
-            await refuse(scope, receive, send, error, complete=body.complete)
+        except (ServiceError, InvalidInput) as error:
+            await respond_early(scope, receive, send, error, complete=body.complete)
             return
-        except _Gone:
+        except _ClientDisconnected:
             return
         if is_json:
             await self.app(scope, receive, send)
@@ -96,7 +96,7 @@ class BodyLimits:
             nonlocal started, replaced
             if body.error is not None and not started and not replaced:
                 replaced = True
-                await refuse(scope, body.rest, send, body.error, complete=body.complete)
+                await respond_early(scope, body.rest, send, body.error, complete=body.complete)
             if not replaced:
                 started = True
                 await send(message)
@@ -107,10 +107,10 @@ class BodyLimits:
             if body.error is None or started:
                 raise
             if not replaced:
-                await refuse(scope, body.rest, send, body.error, complete=body.complete)
+                await respond_early(scope, body.rest, send, body.error, complete=body.complete)
 
 
-class _Gone(Exception):
+class _ClientDisconnected(Exception):
     """The client hung up in the middle of its body."""
 
 
@@ -124,7 +124,7 @@ class _Body:
         self.error: ServiceError | None = None
 
     async def receive(self) -> Message:
-        """The next message. Raises TooLarge, or a 408 when the time is over."""
+        """Return the next message. Raises TooLarge, or a 408 when the time is over."""
         if self.error is not None:
             raise self.error
         if self.complete:
@@ -149,43 +149,43 @@ class _Body:
         return message
 
     async def read(self) -> bytes:
-        """The whole body."""
+        """Return the whole body."""
         data = bytearray()
         while not self.complete:
             message = await self.receive()
             if message["type"] == "http.disconnect":
-                raise _Gone
+                raise _ClientDisconnected
             data += message.get("body", b"")
         return bytes(data)
 
 
 def check_json(body: bytes) -> None:
-    """Raises RequestError for JSON that is none, or that nothing here should have to walk
+    """Raise InvalidInput for JSON that is none, or that nothing here should have to walk
     through.
     """
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES:
-        raise TooLarge(f"The JSON body holds more than {MOST_VALUES} values.")
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_JSON_VALUES:
+        raise TooLarge(f"The JSON body holds more than {MAX_JSON_VALUES} values.")
     try:
         value = json.loads(body, parse_constant=_no_constant, object_pairs_hook=_once)
     except RecursionError:
         raise _too_deep() from None
     except json.JSONDecodeError as error:
-        raise RequestError(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+        raise InvalidInput(f"The body is not valid JSON: {error}.", code="invalid_json") from None
     except ValueError as error:  # not UTF-8, a number of more than 4300 digits, NaN
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise RequestError(f"The body is not valid JSON: {reason}.", code="invalid_json") from None
+        raise InvalidInput(f"The body is not valid JSON: {reason}.", code="invalid_json") from None
     for part, depth in _walk(value):
-        if depth > DEEPEST:
+        if depth > MAX_JSON_DEPTH:
             raise _too_deep()
         if isinstance(part, float) and not math.isfinite(part):
-            raise RequestError(
+            raise InvalidInput(
                 "The body is not valid JSON: a number is too large.", code="invalid_json"
             )
         if isinstance(part, str) and not part.isascii():
             try:
                 part.encode()
             except UnicodeEncodeError:
-                raise RequestError(
+                raise InvalidInput(
                     "The body is not valid JSON: a text holds half a character.",
                     code="invalid_json",
                 ) from None
@@ -205,12 +205,12 @@ def _walk(value: Any) -> Iterator[tuple[Any, int]]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Of a name that comes twice readers take one or the other value: a consent could be denied and
-    given at once.
+    """Refuse a name that comes twice: readers take one or the other value, and a consent could be
+    denied and given at once.
     """
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise RequestError(
+        raise InvalidInput(
             "The JSON body gives a field twice. Give each once.", code="invalid_json"
         )
     return found
@@ -220,9 +220,9 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
-def _too_deep() -> RequestError:
-    return RequestError(
-        f"The JSON body is nested more than {DEEPEST} levels deep.", code="invalid_json"
+def _too_deep() -> InvalidInput:
+    return InvalidInput(
+        f"The JSON body is nested more than {MAX_JSON_DEPTH} levels deep.", code="invalid_json"
     )
 
 
@@ -245,7 +245,7 @@ def _declared(headers: Headers) -> int:
 
 
 def _replay(data: bytes, receive: Receive) -> Receive:
-    """The body that was read, once more."""
+    """Return the body that was read, once more."""
     given = False
 
     async def again() -> Message:

@@ -10,15 +10,16 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from avatar_pipeline.core.errors import AvatarPipelineError
-from avatar_pipeline.service.errors import handle
-from avatar_pipeline.service.http.access import Access, is_loopback, open_to
-from avatar_pipeline.service.http.body_limits import BodyLimits
+from avatar_pipeline.service.error_responses import handle
+from avatar_pipeline.service.http.exposure import is_loopback, open_to
 from avatar_pipeline.service.http.tokens import TokenError, Tokens, load
-from avatar_pipeline.service.logs import AccessLog
+from avatar_pipeline.service.middleware.access import AccessControl
+from avatar_pipeline.service.middleware.access_log import AccessLog
+from avatar_pipeline.service.middleware.body_limits import BodyLimits
 from avatar_pipeline.service.openapi import allowed_methods, describe
 from avatar_pipeline.service.settings import Settings
 
-SENT = [
+REQUEST_HEADERS = [
     "Authorization",
     "Content-Type",
     "Idempotency-Key",
@@ -27,7 +28,7 @@ SENT = [
     "X-Consent",
     "X-Request-ID",
 ]
-READ = [
+RESPONSE_HEADERS = [
     "Content-Disposition",
     "Idempotency-Key-Expires",
     "Idempotent-Replayed",
@@ -42,9 +43,9 @@ READ = [
 ]
 
 
-def guard(app: FastAPI, settings: Settings) -> None:
-    """Put it around an application that has its routes. Raises TokenError for an address that needs
-    tokens, when there are none.
+def add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Put the middleware around an application that has its routes. Raises TokenError for an
+    address that needs tokens, when there are none.
     """
     check_address(settings)
     tokens = Tokens(settings.folder, required=not is_loopback(settings.host))
@@ -52,21 +53,21 @@ def guard(app: FastAPI, settings: Settings) -> None:
         app.add_exception_handler(kind, handle)
     app.add_exception_handler(405, _not_allowed)
     app.add_middleware(BodyLimits, settings=settings)  # the last that is added is the outermost
-    app.add_middleware(Access, settings=settings, tokens=tokens)
+    app.add_middleware(AccessControl, settings=settings, tokens=tokens)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=SENT,
-            expose_headers=READ,
+            allow_headers=REQUEST_HEADERS,
+            expose_headers=RESPONSE_HEADERS,
         )
     app.add_middleware(AccessLog)
     describe(app)
 
 
 async def _not_allowed(request: Request, error: Exception) -> Response:
-    """405, with all methods of the path: Starlette names those of the first route only."""
+    """Return a 405 with all methods of the path: Starlette names those of the first route only."""
     response = await handle(request, error)
     if found := allowed_methods(request.app, request.url.path):
         response.headers["Allow"] = ", ".join(found)
@@ -74,13 +75,12 @@ async def _not_allowed(request: Request, error: Exception) -> Response:
 
 
 def check_address(settings: Settings) -> None:
-    """Raises TokenError when the service would be open to the network, by itself or through a
+    """Raise TokenError when the service would be open to the network, by itself or through a
     proxy, without a token.
     """
     if (names := open_to(settings)) and not load(settings.folder):
         raise TokenError(
             f"The service does not listen on {names[0]} without a token: everybody who reaches it "
-            "could use it. "
-            "Make one: avatar-pipeline token new NAME. Or listen on 127.0.0.1 only, without a "
-            "public_url."
+            "could use it. Make one: avatar-pipeline token new NAME. Or listen on 127.0.0.1 only, "
+            "without a public_url."
         )
