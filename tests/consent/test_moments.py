@@ -25,7 +25,8 @@ from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.reuse import reuse_current
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
-from avatar_pipeline.revocation.traces import delete, traces_of
+from avatar_pipeline.revocation.holders import Subject
+from avatar_pipeline.revocation.store_files import StoreFiles
 from avatar_pipeline.tasks.likeness import SCOPES, require_publishable
 from tests.history.chains import make_chain
 from tests.history.test_restore import kill_in_the_middle
@@ -240,7 +241,8 @@ def test_killed_while_it_deletes_every_version_that_is_left_is_whole(
     make_chain(store, NAME, 1)
 
     def work() -> None:
-        delete(store, NAME, traces_of(store, NAME, photos=True), lambda path, why: None)
+        holder = StoreFiles(store)
+        holder.delete(Subject(NAME), holder.find(Subject(NAME)), print)
 
     assert kill_in_the_middle("unlink", 10, work)
     left = [manifest for asset in STAGES for manifest in store.versions(NAME, asset)]

@@ -396,7 +396,7 @@ def test_a_job_that_a_server_accepts_in_the_middle_goes_as_well(
             service_jobs.accept(folder, late, {})
         return found
 
-    monkeypatch.setattr("avatar_pipeline.revocation.revoke.jobs_of", jobs_of_and_one_more)
+    monkeypatch.setattr("avatar_pipeline.service.jobs.erasure.jobs_of", jobs_of_and_one_more)
     code, printed = call("consent", "revoke", NAME, "--yes")
     assert code == 0, printed
     (receipt,) = receipts(store, NAME)
@@ -420,7 +420,7 @@ def test_killed_in_the_middle_it_goes_on_the_next_time(
     child = f"""
 import os, signal
 from upath import UPath
-import avatar_pipeline.revocation.revoke as revoke
+import avatar_pipeline.orchestration.erasure as erasure
 local, count = type(UPath("/x")), 0
 unlink = local.unlink
 def dying(path, missing_ok=False):
@@ -432,7 +432,7 @@ def dying(path, missing_ok=False):
 if "{moment}" == "files":
     local.unlink = dying
 else:
-    revoke.delete_record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    erasure.delete_record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from avatar_pipeline.cli.main import main
 main(["consent", "revoke", "{NAME}", "--yes"])
 """

@@ -229,6 +229,7 @@ def test_a_revoked_actor_leaves_the_bucket(
 
     from avatar_pipeline.actors.consent.grant import grant
     from avatar_pipeline.actors.consent.receipt import receipts
+    from avatar_pipeline.cli.consent import data_holders
     from avatar_pipeline.revocation.revoke import revoke
 
     monkeypatch.setenv("AVATAR_EXPORTS", str(store.root / "exports"))
@@ -257,7 +258,7 @@ def test_a_revoked_actor_leaves_the_bucket(
         Origin("test", "", 1, "trainedAlgorithmicMedia"),
     )
     with dg.DagsterInstance.ephemeral() as instance:
-        receipt = revoke(store, instance, tmp_path / "service", "demo")
+        receipt = revoke(store, data_holders(store, instance), "demo")
     left = {str(path).removeprefix(str(store.root)) for path in files_below(store.root).values()}
     assert {path for path in left if not path.startswith("/.revocations/")} == {
         "/README.md",

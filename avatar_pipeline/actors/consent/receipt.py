@@ -9,6 +9,8 @@ has told what it was about to do, and the next one goes on with it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,32 +19,24 @@ from upath import UPath
 from avatar_pipeline.actors.files import read_whole, write_atomic
 from avatar_pipeline.core.errors import StoreError
 
-Kind = Literal[
-    "photograph",
-    "version",
-    "current",
-    "checkpoint",
-    "leftover",
-    "export",
-    "page or sheet",
-    "service job",
-    "dagster log",
-    "temporary",
-]
+# Kinds of files whose content shows the person, so that other things made from it are found by it.
+SHOWING = ("version", "current", "export", "photograph")
+SERVICE_JOB = "service job"
 
 if TYPE_CHECKING:
     from avatar_pipeline.actors.store import ActorStore
 
 
-class Deleted(BaseModel):
-    """One file. path: where it lay. sha256, bytes: of what it held, None where it could not be
-    read.
+class DeletedFile(BaseModel):
+    """One file. path: where it was. kind: photograph, version, current, checkpoint, leftover,
+    export, page or sheet, service job, temporary, or what another holder of data calls it. sha256,
+    bytes: of what it held, None where it could not be read.
     """
 
     model_config = ConfigDict(frozen=True)
 
     path: str
-    kind: Kind
+    kind: str
     sha256: str | None
     bytes: int | None
 
@@ -69,7 +63,7 @@ class Receipt(BaseModel):
     by: str = ""
     reason: str = ""
     photographs: Literal["deleted", "kept"] = "deleted"
-    deleted: list[Deleted] = []
+    deleted: list[DeletedFile] = []
     runs_stopped: list[str] = []
     runs_deleted: list[str] = []
     backfills_stopped: list[str] = []
@@ -86,10 +80,30 @@ class Receipt(BaseModel):
         """Of all deleted files."""
         return sum(entry.bytes or 0 for entry in self.deleted)
 
-    def add_deleted(self, entries: list[Deleted]) -> None:
+    def add_deleted(self, entries: list[DeletedFile]) -> None:
         """Files that are about to go; each place and content once."""
         known = {(entry.path, entry.sha256) for entry in self.deleted}
         self.deleted += [entry for entry in entries if (entry.path, entry.sha256) not in known]
+
+
+def identifying_digests(files: Iterable[DeletedFile]) -> frozenset[str]:
+    """Return by what a job or a run may name what it was made from: the sha256 of files, and the
+    digests of versions, which are their folders' names.
+
+    Of the service's jobs what they made counts, and not what they were given, which may show
+    others.
+    """
+    found = set()
+    for entry in files:
+        path = PurePosixPath(entry.path)
+        shows = entry.kind in SHOWING or (
+            entry.kind == SERVICE_JOB and path.parent.name == "outputs"
+        )
+        if shows and entry.sha256:
+            found.add(entry.sha256)
+        if entry.kind == "version":
+            found.update(part for part in path.parts if len(part) == 64)
+    return frozenset(found)
 
 
 def receipt_path(store: ActorStore, receipt: Receipt) -> UPath:
