@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dagster as dg
 
+from avatar_pipeline.orchestration import dagster_patches
 from avatar_pipeline.orchestration.assets.actor_assets import STAGE_ASSETS
 from avatar_pipeline.orchestration.automation.policy import automation_sensor
 from avatar_pipeline.orchestration.automation.schedules import nightly_refresh, weekly_revalidation
 from avatar_pipeline.orchestration.automation.sensors import actors_sensor, failures_sensor
-from avatar_pipeline.orchestration.dagster_patches.slot_polling import wait_patiently
 from avatar_pipeline.orchestration.executors import chosen_executor
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.jobs.avatar import AVATAR_JOB
@@ -19,7 +19,7 @@ from avatar_pipeline.orchestration.logging.console import console, silent
 from avatar_pipeline.orchestration.logging.loggers import json_lines
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 
-wait_patiently()
+dagster_patches.apply()
 
 defs: dg.Definitions = dg.Definitions(
     assets=[*EXTERNAL_ASSETS, *STAGE_ASSETS, *SERVICE_ASSETS],

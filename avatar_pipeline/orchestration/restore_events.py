@@ -7,19 +7,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import dagster as dg
-from dagster._core.definitions.data_version import (
-    CODE_VERSION_TAG,
-    DATA_VERSION_IS_USER_PROVIDED_TAG,
-    DATA_VERSION_TAG,
-    INPUT_DATA_VERSION_TAG_PREFIX,
-    INPUT_EVENT_POINTER_TAG_PREFIX,
-    extract_data_version_from_entry,
-)
 from PIL import Image
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.orchestration.assets.metadata import stage_metadata
+from avatar_pipeline.orchestration.dagster_patches.data_versions import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    INPUT_DATA_VERSION_TAG_PREFIX,
+    INPUT_EVENT_POINTER_TAG_PREFIX,
+    data_version,
+)
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import StageResult
 
@@ -130,9 +130,9 @@ def _find_input(instance: dg.DagsterInstance, manifest: Manifest, parent: str) -
     records = _events(instance, parent, manifest.actor, observed=parent not in STAGES)
     wanted = manifest.inputs.get(parent)
     for record in records:
-        version = extract_data_version_from_entry(record.event_log_entry)
-        if version is not None and wanted in (None, version.value):
-            return version.value, record.storage_id
+        version = data_version(record.event_log_entry)
+        if version is not None and wanted in (None, version):
+            return version, record.storage_id
     return wanted or "", BEFORE_ALL
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from avatar_pipeline.orchestration import pools
+from avatar_pipeline.orchestration import dagster_patches, pools
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
-from avatar_pipeline.orchestration.dagster_patches.slot_polling import wait_patiently
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.logging.console import console
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
@@ -35,7 +34,7 @@ def main(kind: str, actor: str, gate: Path) -> int:
         return StageResult(files={"made.txt": gate.read_bytes()})
 
     pools.EVERY = 0.5
-    wait_patiently()
+    dagster_patches.apply()
     # "elsewhere": in the pool of the device, without the device
     stage = Stage(
         "base_image",

@@ -140,6 +140,6 @@ def test_dagsters_busy_wait_is_still_the_one_that_is_mended() -> None:
     """When this fails, Dagster has mended it itself: remove
     orchestration/dagster_patches/slot_polling.py.
     """
-    from avatar_pipeline.orchestration.dagster_patches.slot_polling import wait_patiently
+    from avatar_pipeline.orchestration.dagster_patches.slot_polling import patch_slot_polling
 
-    assert wait_patiently()
+    assert patch_slot_polling()

@@ -1,4 +1,4 @@
-"""What the policy (automation.py) asks that Dagster's own conditions do not answer, each for the
+"""What the policy (policy.py) asks that Dagster's own conditions do not answer, each for the
 few actors that are in question.
 
 Dagster evaluates conditions of one's own in the code location only: the policy's sensor sets
@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from zlib import crc32
 
 import dagster as dg
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-from dagster._core.definitions.declarative_automation.operands.subset_automation_condition import (
+
+from avatar_pipeline.orchestration.dagster_patches.automation import (
+    AssetEventSummaryRecord,
+    EntitySubset,
     SubsetAutomationCondition,
+    failed_partitions,
+    last_evaluation,
+    record,
+    stale_or_missing,
 )
-from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecordStatus,
-    AssetCheckExecutionResolvedStatus,
-)
-from dagster._record import record
 
 # An input is observed or made.
 _AssetEvent = Literal[
@@ -33,14 +33,8 @@ KINDS: tuple[_AssetEvent, ...] = (
     dg.DagsterEventType.ASSET_MATERIALIZATION,
 )
 
-if TYPE_CHECKING:
-    from dagster._core.asset_graph_view.entity_subset import EntitySubset
-    from dagster._core.storage.event_log.base import AssetEventSummaryRecord
-
 # actors of whom it is compared, in one tick, what they were made from: 5 to 10 ms for each asset
 PORTION = 100
-
-EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
 
 @record
@@ -57,14 +51,7 @@ class Differs(SubsetAutomationCondition):
         return "differs"
 
     async def compute_subset(self, context: dg.AutomationContext) -> EntitySubset:  # type: ignore[override]
-        view = context.asset_graph_view
-        resolver = CachingStaleStatusResolver(view.instance, view.asset_graph, view)
-        return _only(
-            context,
-            lambda actor: (
-                resolver.get_status(context.key, actor) in (StaleStatus.STALE, StaleStatus.MISSING)
-            ),
-        )
+        return _only(context, stale_or_missing(context.asset_graph_view, context.key))
 
 
 @record
@@ -162,13 +149,7 @@ class BlockingCheckFailed(SubsetAutomationCondition):
         for key in sorted(graph.get(context.key).check_keys):
             if not graph.get(key).blocking:
                 continue
-            everybody = view.get_full_subset(key=key)
-            failed = await view.compute_subset_with_status(
-                key, AssetCheckExecutionResolvedStatus.FAILED, everybody
-            )
-            names = (
-                set(failed.expensively_compute_partition_keys()) if not failed.is_empty else set()
-            )
+            names = await failed_partitions(view, key)
             blocked = blocked.compute_union(
                 _only(context, partial(_has_error, view.instance, key, names))
             )
@@ -216,10 +197,7 @@ def _has_error(
 
 def _is_error(instance: dg.DagsterInstance, key: dg.AssetCheckKey, actor: str) -> bool:
     """Whether the last verdict of a check on an actor is an error, rather than a warning."""
-    history = instance.event_log_storage.get_asset_check_execution_history(
-        key, limit=1, status=EVALUATED, partition_filter=PartitionKeyFilter(key=actor)
-    )
-    evaluation = history[0].evaluation if history else None
+    evaluation = last_evaluation(instance, key, actor)
     return (
         evaluation is not None
         and not evaluation.passed
