@@ -2,7 +2,7 @@
 # make test [WORKERS=2]    every test, in so many processes of one thread and up to 3 GB each
 # make ui                  the Dagster UI (with its daemon) on the same instance, http://127.0.0.1:3000
 # make serve               the HTTP service with its worker on the same instance, http://127.0.0.1:8000
-# make lint                ruff and mypy
+# make lint                ruff, import-linter and mypy
 # Nothing but Python >= 3.11, make and git is needed. PIP_FLAGS goes to pip, e.g. to name an index with CPU builds of torch.
 
 ACTOR ?= demo
@@ -52,6 +52,7 @@ serve: $(STAMP)
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: $(DEV_STAMP)

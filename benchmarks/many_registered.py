@@ -183,7 +183,7 @@ def main() -> None:
     work = options.keep or Path(tempfile.mkdtemp(prefix="many_registered."))
     home, root = work / "home", work / "actors"
     os.environ |= {"DAGSTER_HOME": str(home), "AVATAR_DATA": str(root)}
-    from avatar_pipeline.core.home import dagster_home
+    from avatar_pipeline.orchestration.home import dagster_home
 
     dagster_home()
     import dagster as dg

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from avatar_pipeline.cli._shared import Device, Model, actor_store, out, parse_settings
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
-from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.home import dagster_home
 
 if TYPE_CHECKING:
     from avatar_pipeline.orchestration.jobs.batch import Done

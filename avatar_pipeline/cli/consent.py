@@ -13,7 +13,7 @@ from rich.text import Text
 
 from avatar_pipeline.cli._shared import Actor, actor_store, out
 from avatar_pipeline.core.errors import ActorError
-from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.home import dagster_home
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -58,6 +58,7 @@ def grant(
     """Record that a person has consented: write consent.yaml, with the evidence beside it."""
     from upath import UPath
 
+    from avatar_pipeline.actors.consent.grant import ConsentRequest
     from avatar_pipeline.actors.consent.grant import grant as record
     from avatar_pipeline.actors.consent.record import standing
 
@@ -66,16 +67,14 @@ def grant(
     first = _day("--granted", granted) if granted else datetime.now(UTC).date()
     last = _day("--expires", expires) if days is None else first + timedelta(days=days - 1)
     store = actor_store()
-    done = record(
-        store,
-        actor,
+    request = ConsentRequest(
         subject=subject,
         scope=[word.strip() for item in scope for word in item.split(",") if word.strip()],
         granted=first,
         expires=last,
         evidence=UPath(evidence.expanduser()),
-        replace=replace,
     )
+    done = record(store, actor, request, replace=replace)
     out.print(f"Recorded: {done.path}", markup=False, highlight=False)
     out.print(standing(store.spec(actor), done.path.parent).words, markup=False, highlight=False)
     if done.kept:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from avatar_pipeline.cli._shared import Actor, Device, Model, actor_store, out, parse_settings
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
-from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.home import dagster_home
 
 
 def run(
@@ -35,7 +35,9 @@ def run(
     """
     from dagster import DagsterInstance
 
-    from avatar_pipeline.orchestration.running import run_avatar
+    from avatar_pipeline.orchestration.definitions import avatar_job
+    from avatar_pipeline.orchestration.loggers import chosen_logger
+    from avatar_pipeline.orchestration.runs import RunOptions, run_avatar
     from avatar_pipeline.pipeline.exports import exports_root
     from avatar_pipeline.pipeline.registry import STAGES
 
@@ -56,9 +58,8 @@ def run(
         from avatar_pipeline.orchestration.registration import register as register_actors
 
         register_actors(instance, store, only=[spec.name])
-        outcome = run_avatar(
-            instance, store, spec.name, only=only or [], settings=settings, tools=tools
-        )
+        options = RunOptions(only or [], settings, tools, chosen_logger())
+        outcome = run_avatar(avatar_job(), instance, store, spec.name, options)
     table = Table(title=f"{spec.name}, run {outcome.run_id[:8]}", title_justify="left")
     for column in ("asset", "seconds", "seed", "digest", "verdict"):
         table.add_column(column, justify="right" if column in ("seconds", "seed") else "left")

@@ -11,12 +11,11 @@ import dagster as dg
 
 from avatar_pipeline.actors.consent.record import may_be_revoked
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.orchestration.definitions import defs
+from avatar_pipeline.orchestration.definitions import avatar_job, defs
+from avatar_pipeline.orchestration.failures import step_error
 from avatar_pipeline.orchestration.inputs import observed_versions
-from avatar_pipeline.orchestration.jobs.avatar import AVATAR_JOB
 from avatar_pipeline.orchestration.jobs.batch import Done, Report, batch_job, summary
-from avatar_pipeline.orchestration.logging.console import step_error
-from avatar_pipeline.orchestration.logging.loggers import chosen_logger
+from avatar_pipeline.orchestration.loggers import chosen_logger
 from avatar_pipeline.orchestration.pools import process_tag
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.staleness import missing_assets, stale_assets
@@ -93,7 +92,7 @@ def run_batch(
     # where a program reads the lines, no bar is looked at
     logger = "silent" if chosen_logger() == "console" else chosen_logger()
     own = dg.Definitions(
-        jobs=[batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name), tell, logger)],
+        jobs=[batch_job(avatar_job, tell, logger)],
         resources=defs.resources,
         loggers=defs.loggers,
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from avatar_pipeline.faces.rules import RULES, Check
-from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.orchestration.inputs import ACTORS
 from avatar_pipeline.pipeline.assets.photo_intake.run import INTAKE_RULES
 from avatar_pipeline.pipeline.stage import Stage
 

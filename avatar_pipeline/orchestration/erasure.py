@@ -14,7 +14,7 @@ from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 
 from avatar_pipeline.actors.consent.receipt import Receipt
 from avatar_pipeline.orchestration.dagster_patches.record_deletion import compact, delete_record
-from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.orchestration.inputs import ACTORS
 from avatar_pipeline.orchestration.pools import PROCESS_TAG, free_slots_of_dead_runs
 from avatar_pipeline.revocation.holders import DataHolder, Found, Log, Outcome, Subject
 

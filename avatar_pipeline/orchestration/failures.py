@@ -67,3 +67,16 @@ def step_fault(event: dg.DagsterEvent) -> StepFault | None:
     return StepFault(
         str(said["code"]), int(str(said["status"])), str(said["field"]) if "field" in said else None
     )
+
+
+def step_error(event: dg.DagsterEvent) -> str:
+    """Return why a step failed, in the error's own words: a dg.Failure's description, else the
+    exception and its cause.
+    """
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "no reason was recorded"

@@ -19,11 +19,13 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.diffusion.overrides import resolve_preset
 from avatar_pipeline.diffusion.weights import locate_model, model_sha256
-from avatar_pipeline.orchestration.partitions import ACTORS
 from avatar_pipeline.orchestration.resources import StoreResource
 from avatar_pipeline.pipeline.materialize import photos_version, spec_version
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
 
+# One partition per actor. The folders in the actor store are the source of truth; registration.py
+# adds their names here.
+ACTORS = dg.DynamicPartitionsDefinition(name="actors")
 DATA_VERSION = "dagster/data_version"  # the tag in which Dagster keeps an observed version
 
 DESCRIPTIONS = {

@@ -21,6 +21,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import dagster as dg
 import psutil
@@ -116,6 +117,36 @@ def slots_watched(instance: dg.DagsterInstance) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+@dataclass(frozen=True)
+class RunCounts:
+    """Figures of an instance. runs: by state, in lower case. waiting: steps that wait for a slot,
+    by pool. held: slots in use, by pool.
+    """
+
+    runs: dict[str, int]
+    waiting: dict[str, int]
+    held: dict[str, int]
+
+
+def run_counts(instance: dg.DagsterInstance) -> RunCounts:
+    """Count the runs of an instance by state, and the steps at its pools."""
+    runs = {
+        status.value.lower(): instance.get_runs_count(dg.RunsFilter(statuses=[status]))
+        for status in dg.DagsterRunStatus
+        if status != dg.DagsterRunStatus.MANAGED
+    }
+    waiting, held = {}, {}
+    storage = instance.event_log_storage
+    for pool in (
+        sorted(storage.get_concurrency_keys()) if storage.supports_global_concurrency_limits else ()
+    ):
+        info = storage.get_concurrency_info(pool)
+        holders = {(slot.run_id, slot.step_key) for slot in info.claimed_slots}
+        held[pool] = len(holders)
+        waiting[pool] = len({(step.run_id, step.step_key) for step in info.pending_steps} - holders)
+    return RunCounts(runs, waiting, held)
 
 
 def seconds_in_pool(context: dg.AssetExecutionContext) -> float:

@@ -19,8 +19,7 @@ from avatar_pipeline.actors.scan import SETTLE, UNFINISHED, Seen, is_whole, look
 from avatar_pipeline.actors.store import ROOT_VARIABLE, ActorStore
 from avatar_pipeline.core.errors import ActorError, AvatarPipelineError, StoreError
 from avatar_pipeline.orchestration.actor_index import Index, Known, read_index, write_index
-from avatar_pipeline.orchestration.inputs import model_version, observation, observed_in
-from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.orchestration.inputs import ACTORS, model_version, observation, observed_in
 from avatar_pipeline.pipeline.materialize import photos_version, spec_version
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
 

@@ -27,10 +27,10 @@ from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.history.images import pictures
-from avatar_pipeline.orchestration.actor_run import run_actor
 from avatar_pipeline.orchestration.batch_run import choose_actors
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.restore_events import report_restored
+from avatar_pipeline.orchestration.runs import RunOptions, run_actor
 from avatar_pipeline.service.jobs import job as service_jobs
 from avatar_pipeline.service.jobs.erasure import jobs_of
 from avatar_pipeline.service.jobs.job import Job
@@ -74,8 +74,7 @@ def make_everything(
             instance,
             store,
             actor,
-            only=["base_image"],
-            logger="console",
+            RunOptions(only=["base_image"]),
         )
         assert not outcome.problems
     wanted: dict[str, bytes] = {}
@@ -376,7 +375,7 @@ def test_a_job_that_a_server_accepts_in_the_middle_goes_as_well(
 ) -> None:
     register(instance, store)
     job = small_defs.resolve_implicit_global_asset_job_def()
-    assert not run_actor(job, instance, store, NAME, only=["base_image"], logger="console").problems
+    assert not run_actor(job, instance, store, NAME, RunOptions(only=["base_image"])).problems
     folder = world / "home" / "service" / "jobs"
     folder.mkdir(parents=True)
     late = Job(

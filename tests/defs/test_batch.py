@@ -17,9 +17,10 @@ import dagster as dg
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.home import PROJECT, TEMPLATE
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.orchestration.home import TEMPLATE
+from avatar_pipeline.orchestration.inputs import ACTORS
 from avatar_pipeline.orchestration.jobs.batch import BATCH_TAG, Done
-from avatar_pipeline.orchestration.partitions import ACTORS
 from avatar_pipeline.orchestration.pools import free_slots_of_dead_runs
 from avatar_pipeline.pipeline.models import Models
 from tests.defs.batches import HOLD, batch_defs, execute

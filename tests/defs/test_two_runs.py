@@ -17,7 +17,8 @@ import dagster as dg
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.home import PROJECT, TEMPLATE
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.orchestration.home import TEMPLATE
 
 LONGEST = 300  # seconds: a run that waits for ever is ended then
 

@@ -227,7 +227,7 @@ def test_a_revoked_actor_leaves_the_bucket(
     """
     import dagster as dg
 
-    from avatar_pipeline.actors.consent.grant import grant
+    from avatar_pipeline.actors.consent.grant import ConsentRequest, grant
     from avatar_pipeline.actors.consent.receipt import receipts
     from avatar_pipeline.cli.consent import data_holders
     from avatar_pipeline.revocation.revoke import revoke
@@ -240,12 +240,7 @@ def test_a_revoked_actor_leaves_the_bucket(
     grant(
         store,
         "demo",
-        subject="Jane",
-        scope=["embed", "publish"],
-        granted=today,
-        expires=today,
-        evidence=UPath(tmp_path / "paper.pdf"),
-        replace=False,
+        ConsentRequest("Jane", ["embed", "publish"], today, today, UPath(tmp_path / "paper.pdf")),
     )
     assert len(store.photos("demo")) == 18
     store.publish(manifest(), ONE)

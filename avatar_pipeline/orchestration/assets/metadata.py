@@ -4,6 +4,9 @@ manifest.
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,6 +48,22 @@ def stage_metadata(
             "\n".join(f"- {warning}" for warning in result.warnings)
         )
     return metadata
+
+
+def machine() -> dict[str, str]:
+    """Return where a step runs: `host`, and in a Ray cluster `ray_job` (as its dashboard calls it)
+    and `ray_gpus` (numbers of the GPUs lent to this process).
+
+    Read from the environment in which Ray starts a job: no connection to the cluster is needed. On
+    a node without real GPUs the numbers are those of its logical ones.
+    """
+    found = {"host": platform.node()}
+    if job := os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        found |= {
+            "ray_job": json.loads(job)["metadata"]["job_submission_id"],
+            "ray_gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        }
+    return found
 
 
 def _value(value: Any) -> dg.MetadataValue:

@@ -11,9 +11,8 @@ import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
-from avatar_pipeline.orchestration.inputs import observed_versions
+from avatar_pipeline.orchestration.inputs import ACTORS, observed_versions
 from avatar_pipeline.orchestration.jobs.revalidation import JUDGED, revalidate_job
-from avatar_pipeline.orchestration.partitions import ACTORS
 from avatar_pipeline.orchestration.resources import StoreResource
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.staleness import stale_assets

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from avatar_pipeline.core.home import home_folder
-from avatar_pipeline.orchestration.logging.console import step_error
+from avatar_pipeline.orchestration.failures import step_error
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource
 

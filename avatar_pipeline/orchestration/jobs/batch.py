@@ -17,11 +17,11 @@ from pydantic import Field
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError
-from avatar_pipeline.orchestration.actor_run import Outcome, run_actor
 from avatar_pipeline.orchestration.dagster_patches.interrupts import noticed_interrupts
-from avatar_pipeline.orchestration.logging.loggers import chosen_logger
+from avatar_pipeline.orchestration.loggers import chosen_logger
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.orchestration.runs import RunOptions, RunOutcome, run_actor
 from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG
 from avatar_pipeline.pipeline.registry import STAGES
 
@@ -68,7 +68,7 @@ class Done:
     number: int
     total: int
     seconds: float
-    outcome: Outcome | None
+    outcome: RunOutcome | None
     problems: Sequence[str]
 
     @property
@@ -228,7 +228,7 @@ def _make(
         if interrupted():
             return
         began = time.monotonic()
-        outcome: Outcome | None = None
+        outcome: RunOutcome | None = None
         try:
             store.spec(actor)  # what is no actor is not registered
             register(context.instance, store, only=[actor])
@@ -237,11 +237,7 @@ def _make(
                 context.instance,
                 store,
                 actor,
-                only=config.only,
-                settings=config.settings,
-                tools=configured,
-                logger=logger,
-                tags=tags,
+                RunOptions(config.only, config.settings, configured, logger, tags),
                 interrupted=interrupted,
             )
             problems = outcome.problems

@@ -116,10 +116,10 @@ def _instance() -> Any:
     """Dagster's instance, without copies of what each run prints: those take four processes for
     each job, and this prints nothing.
     """
-    from avatar_pipeline.core.home import dagster_home
     from avatar_pipeline.orchestration.dagster_patches.instance import (
         instance_without_captured_logs,
     )
+    from avatar_pipeline.orchestration.home import dagster_home
 
     return instance_without_captured_logs(dagster_home())
 
@@ -260,8 +260,7 @@ def _end_runs(instance: Any, run_ids: list[str]) -> None:
 
 def _reason(result: Any, run_id: str) -> dict[str, Any]:
     """Code, words, status and field of what failed; nothing of this machine's folders and code."""
-    from avatar_pipeline.orchestration.failures import step_fault
-    from avatar_pipeline.orchestration.logging.console import step_error
+    from avatar_pipeline.orchestration.failures import step_error, step_fault
 
     failed = [event for event in result.all_events if event.is_step_failure]
     fault = step_fault(failed[0]) if failed else None
