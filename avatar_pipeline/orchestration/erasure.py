@@ -10,7 +10,6 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus, PartitionBackfill
-from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 
 from avatar_pipeline.actors.consent.receipt import Receipt
 from avatar_pipeline.orchestration.dagster_patches.record_deletion import compact, delete_record
@@ -194,7 +193,7 @@ def _terminate(instance: dg.DagsterInstance, run: dg.DagsterRun, log: Log) -> No
     own_process = (
         PROCESS_TAG in run.tags
         and GRPC_TAG not in run.tags
-        and isinstance(instance.run_launcher, DefaultRunLauncher)
+        and isinstance(instance.run_launcher, dg.DefaultRunLauncher)
     )
     if own_process:
         return

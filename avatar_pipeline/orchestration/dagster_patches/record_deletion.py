@@ -19,8 +19,6 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy as db
-from dagster._core.event_api import EventLogRecord
-from dagster._core.events.log import EventLogEntry
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
@@ -34,7 +32,6 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     SqliteEventLogStorage,
 )
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
-from dagster._serdes import deserialize_value, serialize_value
 
 MAX_IDS_PER_STATEMENT = 500
 
@@ -163,9 +160,9 @@ def _update_asset_keys(connection: Any, actor: str, run_ids: set[str]) -> None:
                 .order_by(events.c.id.desc())
                 .limit(1)
             ).fetchone()
-            entry = deserialize_value(left[1], EventLogEntry) if left else None
+            entry = dg.deserialize_value(left[1], dg.EventLogEntry) if left else None
             values["last_materialization"] = (
-                serialize_value(EventLogRecord(storage_id=left[0], event_log_entry=entry))
+                dg.serialize_value(dg.EventLogRecord(storage_id=left[0], event_log_entry=entry))
                 if left and entry
                 else None
             )
