@@ -19,7 +19,7 @@ from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.orchestration.home import dagster_home
 
 if TYPE_CHECKING:
-    from avatar_pipeline.orchestration.jobs.batch import Done
+    from avatar_pipeline.orchestration.jobs.batch import BatchProgress
 
 INTERRUPTED = 130  # the exit code of programs that Ctrl-C ended
 
@@ -104,7 +104,7 @@ def batch(
         with _terminal() as terminal, _bar(Console(file=terminal, soft_wrap=True)) as progress:
             task = progress.add_task("", total=len(chosen), left="")
 
-            def report(done: Done, left: float) -> None:
+            def report(done: BatchProgress, left: float) -> None:
                 from avatar_pipeline.orchestration.jobs.batch import duration
 
                 progress.console.print(_line(done), highlight=False)
@@ -157,7 +157,7 @@ def _bar(console: Console) -> Progress:
 COLOURS = {"failed": "red", "cancelled": "yellow"}
 
 
-def _line(done: Done) -> str:
+def _line(done: BatchProgress) -> str:
     colour = COLOURS.get(done.verdict, "green")
     reason = f": {escape(done.reason)}" if done.reason else ""
     return (
@@ -166,7 +166,7 @@ def _line(done: Done) -> str:
     )
 
 
-def _table(title: str, done: list[Done]) -> Table:
+def _table(title: str, done: list[BatchProgress]) -> Table:
     table = Table(title=title, title_justify="left")
     for column in ("actor", "assets made", "seconds", "verdict", "run"):
         table.add_column(

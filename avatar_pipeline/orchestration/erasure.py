@@ -81,8 +81,8 @@ class DagsterRecord(DataHolder):
 def runs_of(
     instance: dg.DagsterInstance, actor: str, digests: Collection[str] = ()
 ) -> list[dg.DagsterRun]:
-    """All runs of an actor: those of its partition, and those of the HTTP service that drew it, or
-    were given pictures of it.
+    """Return all runs of an actor: those of its partition, and those of the HTTP service that drew
+    it, or were given pictures of it.
 
     digests: the sha256 of its files, for pictures that were not known as its when they were given.
     """
@@ -105,8 +105,8 @@ def runs_of(
 
 
 def backfills_of(instance: dg.DagsterInstance, actor: str) -> list[PartitionBackfill]:
-    """The backfills in progress that have an actor among their partitions, others perhaps beside
-    it.
+    """Return the backfills in progress that have an actor among their partitions, others perhaps
+    beside it.
     """
     under_way = BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING])
     return [
@@ -169,8 +169,8 @@ def unregister(instance: dg.DagsterInstance, actor: str) -> bool:
 
 
 def _partitions(backfill: PartitionBackfill) -> set[str]:
-    """The partitions of a backfill: of a job, or of assets, each of which may have some of its
-    own.
+    """Return the partitions of a backfill: of a job, or of assets, each of which may have some of
+    its own.
     """
     names = set(backfill.partition_names or ())
     if backfill.asset_backfill_data is not None:

@@ -15,7 +15,7 @@ from avatar_pipeline.core.os_errors import explain_os, is_full
 
 @contextmanager
 def as_failure() -> Iterator[None]:
-    """What the user has to mend becomes the run's failure, in the words of the error, and is not
+    """Turn what the user has to fix into the run's failure, in the words of the error, and not
     retried.
     """
     try:
@@ -59,7 +59,7 @@ def _fault(error: AvatarPipelineError | OSError) -> dict[str, dg.MetadataValue[A
 
 
 def step_fault(event: dg.DagsterEvent) -> StepFault | None:
-    """What `as_failure` noted of a failed step; None for what nobody foresaw."""
+    """Return what `as_failure` noted of a failed step; None for an unforeseen error."""
     data = event.step_failure_data.user_failure_data
     said = {name: entry.value for name, entry in data.metadata.items()} if data is not None else {}
     if "code" not in said:

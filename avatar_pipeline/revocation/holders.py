@@ -1,8 +1,8 @@
 """What a revocation asks of every place that holds data of a person, and what it gets back.
 
 The store, what was published out of it, the service's jobs and Dagster's record each implement
-`DataHolder` in a room of their own. Whoever asks for a revocation composes the list
-(cli/consent.py); its order is the order in which data is deleted.
+`DataHolder` in a room of their own. The command composes the list (cli/consent.py); its order is
+the order in which data is deleted.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def revoke(
     log: Log = lambda line: None,
     timeout_s: float = STOP_TIMEOUT_S,
 ) -> Receipt:
-    """Revoke, or finish a revocation that was interrupted; the receipt, which is stored too.
+    """Revoke, or finish a revocation that was interrupted; return the receipt, which is stored too.
 
     holders: of the person's data, in the order in which it is deleted. photos: delete the original
     photographs too. timeout_s: seconds that each holder waits for what is under way to end. Raises
@@ -208,7 +208,9 @@ def _begin(store: ActorStore, spec: ActorSpec, reason: str, photos: bool) -> Rec
 
 
 def _revoked_at(folder: UPath) -> str | None:
-    """When the record says that consent was revoked; None where it does not, or cannot be read."""
+    """Return when the record says that consent was revoked; None where it does not, or cannot be
+    read.
+    """
     try:
         return revoked(folder)
     except ActorError:
@@ -259,7 +261,7 @@ def _extend(known: list[str], more: list[str]) -> None:
 
 
 def _who() -> str:
-    """Login name and host of who runs this; a container may have no login."""
+    """Return login name and host of who runs this; a container may have no login."""
     with suppress(KeyError, OSError):
         return f"{getpass.getuser()} on {platform.node()}"
     return f"unknown on {platform.node()}"

@@ -33,7 +33,7 @@ def main(kind: str, actor: str, gate: Path) -> int:
                 context.check_consent()
         return StageResult(files={"made.txt": gate.read_bytes()})
 
-    pools.EVERY = 0.5
+    pools.DEAD_RUNS_CHECK_INTERVAL_S = 0.5
     dagster_patches.apply()
     # "elsewhere": in the pool of the device, without the device
     stage = Stage(

@@ -131,8 +131,8 @@ def _require_complete(request: ConsentRequest) -> None:
 
 @contextmanager
 def recording(store: ActorStore, name: str) -> Iterator[None]:
-    """One grant or revocation of an actor at a time. Raises StoreError when another one is at it.
-    An object store has no such lock.
+    """Let one grant or revocation of an actor go on at a time. Raises StoreError when another one
+    is at it. An object store has no such lock.
     """
     path = store.consent_lock(name)
     if path is None:
@@ -164,8 +164,8 @@ def keep_record(folder: UPath) -> str:
 
 
 def records_and_evidence(folder: UPath) -> set[str]:
-    """The names of an actor's records, present and earlier ones, and of the evidence that they
-    name.
+    """Return the names of an actor's records, present and earlier ones, and of the evidence that
+    they name.
     """
     names = set()
     for file in files_in(folder):
@@ -201,7 +201,8 @@ def _read_evidence(evidence: UPath) -> bytes:
 
 
 def _require_new_evidence(folder: UPath, sha256: str) -> None:
-    """A consent that was taken back is not given again by the paper that was signed before."""
+    """Raise ActorError where a consent that was taken back is to be given again by the paper that
+    was signed before."""
     for file in files_in(folder):
         if (file.name == FILE or RECORDS.fullmatch(file.name)) and sha256.encode() in read_whole(
             file
@@ -229,8 +230,8 @@ def _require_finished(store: ActorStore, name: str, when: str | None) -> None:
 
 
 def _place(folder: UPath, evidence: UPath, data: bytes) -> str:
-    """The evidence's name in the actor's folder: its own; with the beginning of its sha256 where
-    another file has that name.
+    """Return the evidence's name in the actor's folder: its own; with the beginning of its sha256
+    where another file has that name.
     """
     path = Path(evidence.name)
     stem = re.sub(r"[^A-Za-z0-9 ._-]+", "_", path.stem).lstrip(" ._-") or "consent"

@@ -3,7 +3,7 @@ could not be done and why.
 
 {root}/.revocations/{actor}.{moment}.json, beside the actors' folders: it outlives the folder. It is
 written before anything is deleted and again after each step, so that a revocation that was killed
-has told what it was about to do, and the next one goes on with it.
+has said what it was about to do, and the next one goes on with it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Receipt(BaseModel):
         return sum(entry.bytes or 0 for entry in self.deleted)
 
     def add_deleted(self, entries: list[DeletedFile]) -> None:
-        """Files that are about to go; each place and content once."""
+        """Add files that are about to go; each place and content once."""
         known = {(entry.path, entry.sha256) for entry in self.deleted}
         self.deleted += [entry for entry in entries if (entry.path, entry.sha256) not in known]
 
@@ -107,7 +107,7 @@ def identifying_digests(files: Iterable[DeletedFile]) -> frozenset[str]:
 
 
 def receipt_path(store: ActorStore, receipt: Receipt) -> UPath:
-    """Where a receipt lies."""
+    """Return where a receipt is stored."""
     return (
         store.receipts_folder()
         / f"{receipt.actor}.{re.sub(r'[^0-9TZ]', '', receipt.revoked_at) or '0'}.json"
@@ -122,7 +122,9 @@ def write_receipt(store: ActorStore, receipt: Receipt) -> UPath:
 
 
 def receipts(store: ActorStore, name: str) -> list[Receipt]:
-    """All receipts of an actor, the latest last. Raises StoreError for one that cannot be read."""
+    """Return all receipts of an actor, the latest last. Raises StoreError for one that cannot be
+    read.
+    """
     found = []
     for actor, file in store.receipt_files():
         if actor != name:

@@ -157,8 +157,8 @@ def embedded_denoiser(
     )
     with as_failure():
         inputs = {name: version_of(build, name) for name in DENOISER_INPUTS}
-        if told := train.build_denoiser(build, steps):
-            context.log.warning(told)
+        if warning := train.build_denoiser(build, steps):
+            context.log.warning(warning)
     checkpoint = build / "denoiser.pt"
     metadata = _training(read_history(build / "denoiser_history.jsonl"), _step(checkpoint))
     metadata["inputs"] = dg.MetadataValue.json(inputs)
@@ -286,7 +286,7 @@ def _result(
     files: Path,
     seed: int | None,
 ) -> dg.MaterializeResult:
-    """What every asset of the group reports. began: of its work, on the monotonic clock."""
+    """Return what every asset of the group reports. began: of its work, on the monotonic clock."""
     common: dict[str, dg.MetadataValue] = {
         "seconds": dg.MetadataValue.float(round(time.monotonic() - began, 2)),
         "digest": dg.MetadataValue.text(version),
@@ -300,8 +300,8 @@ def _result(
 
 
 def _training(history: History, steps: int) -> dict[str, dg.MetadataValue]:
-    """A training's curves and its last figures; a training too short for a row of history has
-    neither.
+    """Return a training's curves and its last figures; a training too short for a row of history
+    has neither.
     """
     metadata: dict[str, dg.MetadataValue] = {"steps": dg.MetadataValue.int(steps)}
     if history:
@@ -318,7 +318,7 @@ def _training(history: History, steps: int) -> dict[str, dg.MetadataValue]:
 
 
 def _step(checkpoint: Path) -> int:
-    """The step of a denoiser's checkpoint: more than was asked for when it had already come
+    """Return the step of a denoiser's checkpoint: more than was asked for when it had already come
     further.
     """
     import torch

@@ -225,7 +225,7 @@ def _trained(
 def _result(
     version: str, metadata: dict[str, dg.MetadataValue], began: float, files: Path
 ) -> dg.MaterializeResult:
-    """What every asset of the group reports. began: of its work, on the monotonic clock."""
+    """Return what every asset of the group reports. began: of its work, on the monotonic clock."""
     common: dict[str, dg.MetadataValue] = {
         "seconds": dg.MetadataValue.float(round(time.monotonic() - began, 2)),
         "digest": dg.MetadataValue.text(version),

@@ -17,8 +17,8 @@ SIMPLE = (bool, int, float, str)
 
 
 def config_class(stage: Stage) -> type[dg.Config]:
-    """A dg.Config with the fields of the stage's Settings, all None by default; the first stage
-    also takes the root seed.
+    """Return a dg.Config with the fields of the stage's Settings, all None by default; the first
+    stage also takes the root seed.
 
     Ranges are in the descriptions only: resolve_settings checks them, with an error that a person
     can act on.
@@ -46,7 +46,7 @@ def config_class(stage: Stage) -> type[dg.Config]:
 
 
 def overrides(config: dg.Config) -> dict[str, Any]:
-    """What the run sets, without the root seed, which is no setting of a stage."""
+    """Return what the run sets, without the root seed, which is no setting of a stage."""
     return {
         name: value for name, value in _dump(config).items() if value is not None and name != "seed"
     }
@@ -57,7 +57,7 @@ def _dump(config: BaseModel) -> dict[str, Any]:
 
 
 def _plain(annotation: Any) -> Any:
-    """A type that Dagster's configuration knows: choices become text, tuples lists."""
+    """Return a type that Dagster's configuration knows: choices become text, tuples lists."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in SIMPLE:
         return annotation

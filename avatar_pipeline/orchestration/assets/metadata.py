@@ -21,8 +21,8 @@ from avatar_pipeline.pipeline.stage import StageResult
 def stage_metadata(
     manifest: Manifest, result: StageResult, folder: str
 ) -> dict[str, dg.MetadataValue]:
-    """What the UI shows of one materialization. folder: where its files lie. Pictures come first:
-    people look before they read.
+    """Return what the UI shows of one materialization. folder: where its files lie. Pictures come
+    first: people look before they read.
 
     A table is called {name}_table, as a metric may have its name: how many candidates, and which.
     """
@@ -67,7 +67,7 @@ def machine() -> dict[str, str]:
 
 
 def _value(value: Any) -> dg.MetadataValue:
-    """A metric as the metadata type that Dagster plots or prints best."""
+    """Return a metric as the metadata type that Dagster plots or prints best."""
     if isinstance(value, bool):
         return dg.MetadataValue.bool(value)
     if isinstance(value, int):
@@ -78,8 +78,8 @@ def _value(value: Any) -> dg.MetadataValue:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dg.TableRecord], dg.TableSchema]:
-    """Records of one width and a schema: the columns in order of first appearance, numbers marked
-    as such.
+    """Return records of one width and a schema: the columns in order of first appearance, numbers
+    marked as such.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
     records = [dg.TableRecord({name: _cell(row.get(name)) for name in columns}) for row in rows]

@@ -28,13 +28,13 @@ from avatar_pipeline.orchestration.dagster_patches.automation import (
 _AssetEvent = Literal[
     dg.DagsterEventType.ASSET_OBSERVATION, dg.DagsterEventType.ASSET_MATERIALIZATION
 ]
-KINDS: tuple[_AssetEvent, ...] = (
+INPUT_EVENTS: tuple[_AssetEvent, ...] = (
     dg.DagsterEventType.ASSET_OBSERVATION,
     dg.DagsterEventType.ASSET_MATERIALIZATION,
 )
 
 # actors of whom it is compared, in one tick, what they were made from: 5 to 10 ms for each asset
-PORTION = 100
+ACTORS_PER_TICK = 100
 
 
 @record
@@ -42,7 +42,7 @@ class Differs(SubsetAutomationCondition):
     """The asset is missing, or its code or an input's content is not what it was made from: what
     the UI calls stale.
 
-    This looks at contents, not at events: what a run has consumed in the meantime does not differ
+    This compares contents, not at events: what a run has consumed in the meantime does not differ
     any more.
     """
 
@@ -77,7 +77,7 @@ class ChangedByRunOfTarget(SubsetAutomationCondition):
         )
         run_of = {
             event.partition: (event.storage_id, event.run_id)
-            for kind in KINDS
+            for kind in INPUT_EVENTS
             for event in _events(instance, context.key, kind, before)
         }
         by_target = {
@@ -112,10 +112,11 @@ class NeverSeen(SubsetAutomationCondition):
 
 @record
 class InPortion(SubsetAutomationCondition):
-    """True for all where few are in question, else for about PORTION of them, others in each tick.
+    """True for all where few are in question, else for about ACTORS_PER_TICK of them, others in
+    each tick.
 
-    After an upgrade everybody may be due: Dagster ends a tick after 60 seconds, and thousands of
-    runs asked for at once help nobody. An actor is in the same portion of all assets, or nearly:
+    After an upgrade every actor may be due: Dagster ends a tick after 60 seconds, and thousands of
+    runs asked for at once help no one. An actor is in the same portion of all assets, or nearly:
     what belongs into one run stays together.
     """
 
@@ -124,7 +125,7 @@ class InPortion(SubsetAutomationCondition):
         return "in_portion"
 
     def compute_subset(self, context: dg.AutomationContext) -> EntitySubset:
-        portions = -(-context.candidate_subset.size // PORTION)
+        portions = -(-context.candidate_subset.size // ACTORS_PER_TICK)
         now = context.evaluation_id % max(portions, 1)
         return _only(
             context, lambda actor: portions <= 1 or crc32(actor.encode()) % portions == now
@@ -157,7 +158,7 @@ class BlockingCheckFailed(SubsetAutomationCondition):
 
 
 def _only(context: dg.AutomationContext, holds: Callable[[str], bool]) -> EntitySubset:
-    """The candidates for which `holds(actor)` is true."""
+    """Return the candidates for which `holds(actor)` is true."""
     candidates = context.candidate_subset
     return candidates.compute_intersection_with_partition_keys(
         {actor for actor in candidates.expensively_compute_partition_keys() if holds(actor)}
@@ -167,8 +168,8 @@ def _only(context: dg.AutomationContext, holds: Callable[[str], bool]) -> Entity
 def _events(
     instance: dg.DagsterInstance, key: dg.AssetKey, kind: _AssetEvent, after: int | None
 ) -> Sequence[AssetEventSummaryRecord]:
-    """The events of an asset after the one with this number, oldest first: one query, whoever they
-    are about.
+    """Return the events of an asset after the one with this number, oldest first: one query,
+    whatever they are about.
     """
     return instance.get_asset_event_summary_records(
         kind, asset_key=key, after_storage_id=after, ascending=True
@@ -176,7 +177,7 @@ def _events(
 
 
 def _planned(instance: dg.DagsterInstance, run_id: str | None) -> set[dg.AssetKey]:
-    """The assets that a run was to make; none for an event that no run reported."""
+    """Return the assets that a run was to make; none for an event that no run reported."""
     planned = (
         instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
         if run_id
@@ -196,7 +197,7 @@ def _has_error(
 
 
 def _is_error(instance: dg.DagsterInstance, key: dg.AssetCheckKey, actor: str) -> bool:
-    """Whether the last verdict of a check on an actor is an error, rather than a warning."""
+    """Return whether the last verdict of a check on an actor is an error, rather than a warning."""
     evaluation = last_evaluation(instance, key, actor)
     return (
         evaluation is not None

@@ -33,8 +33,8 @@ class Switch:
 
 
 def switches(instance: dg.DagsterInstance, turn: bool | None = None) -> list[Switch]:
-    """Every sensor and schedule of the actors' code location, after switching all of them on (True)
-    or off (False).
+    """Return every sensor and schedule of the actors' code location, after switching all of them on
+    (True) or off (False).
 
     Loads the location in a process of its own, as the daemon does: a few seconds. No daemon has to
     run, or ever to have run. Raises AvatarPipelineError when the definitions cannot be loaded.
@@ -54,8 +54,8 @@ def switches(instance: dg.DagsterInstance, turn: bool | None = None) -> list[Swi
 
 
 def daemon_is_running(instance: dg.DagsterInstance) -> bool:
-    """Whether a daemon, which alone looks at sensors and schedules, has given a sign of life in the
-    last minutes.
+    """Return whether a daemon, which alone evaluates sensors and schedules, has given a sign of
+    life in the last minutes.
     """
     statuses = instance.get_daemon_statuses(daemon_types=["SENSOR", "SCHEDULER"])
     return all(status.healthy for status in statuses.values())

@@ -105,7 +105,7 @@ def compact(instance: dg.DagsterInstance) -> list[str]:
 
 
 def _about(actor: str, column: Any) -> Any:
-    """Where an event in its serialized form is about a partition."""
+    """Return where an event in its serialized form is about a partition."""
     escaped = actor.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return column.like(f'%"partition": "{escaped}"%', escape="\\")
 

@@ -74,8 +74,8 @@ class ServiceJobs(DataHolder):
 
 
 def jobs_of(folder: Path, actor: str, digests: Collection[str]) -> list[Job]:
-    """The jobs that show an actor or were made from something of the actor's, in any generation,
-    oldest first.
+    """Return the jobs that show an actor or were made from something of the actor's, in any
+    generation, oldest first.
 
     folder: of the service. digests: of the actor's files and versions. A job counts that names the
     actor, was given or made from one of these, or from what a job made that counts.
@@ -127,7 +127,7 @@ def _running(folder: Path, found: Collection[Job]) -> list[Job]:
 
 
 def _is_served(folder: Path) -> bool:
-    """Whether a server works on the folder."""
+    """Return whether a server works on the folder."""
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -146,8 +146,8 @@ def _is_about(own: Path, job: Job, actor: str, digests: set[str]) -> bool:
 
 
 def _shows(own: Path, job: Job, actor: str, digests: set[str]) -> bool:
-    """Whether a job was given or made pictures of the actor: not one that named the actor and drew
-    by the description alone.
+    """Return whether a job was given or made pictures of the actor: not one that named the actor
+    and drew by the description alone.
     """
     result = _result(own)
     given = {*job.sha256.values(), *(result.get("made_from") or {}).values()}
@@ -155,7 +155,7 @@ def _shows(own: Path, job: Job, actor: str, digests: set[str]) -> bool:
 
 
 def _result(own: Path) -> dict[str, Any]:
-    """What a job made, nothing where that cannot be read."""
+    """Return what a job made, nothing where that cannot be read."""
     try:
         return read_result(own)
     except (OSError, ValueError):
@@ -163,14 +163,16 @@ def _result(own: Path) -> dict[str, Any]:
 
 
 def _outputs(own: Path) -> set[str]:
-    """The sha256 of what a job made. A server removes jobs that have expired meanwhile."""
+    """Return the sha256 of what a job made. A server removes jobs that have expired meanwhile."""
     with suppress(FileNotFoundError):
         return {sha256_file(path) for path in (own / "outputs").iterdir()}
     return set()
 
 
 def unreadable_jobs(folder: Path) -> list[Path]:
-    """Folders of jobs that cannot be read: whom they show is not known. folder: of the service."""
+    """Return folders of jobs that cannot be read: whom they show is not known. folder: of the
+    service.
+    """
     own = folder / "jobs"
     known = {job.id for job in jobs.load_all(own)} if own.is_dir() else set()
     return (
