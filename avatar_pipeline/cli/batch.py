@@ -14,7 +14,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from avatar_pipeline.cli._shared import Device, Model, actor_store, out, parse_settings
+from avatar_pipeline.cli._shared import (
+    Device,
+    Model,
+    actor_store,
+    out,
+    parse_settings,
+    require_assets,
+    tools_config,
+)
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.orchestration.home import dagster_home
 
@@ -71,19 +79,14 @@ def batch(
     dagster_home()
     store = actor_store()
     settings = parse_settings(set_ or [], STAGES)
-    if unknown := [asset for asset in only or [] if asset not in STAGES]:
-        raise StoreError(f"There is no asset {unknown[0]!r}. Assets: {', '.join(STAGES)}.")
+    require_assets(only or [])
     if not (actors or all_ or missing or stale):
         raise StoreError(
             "Which actors? Give names, or --all, --missing, --stale, or several of them."
         )
     if preset is not None:
         preset_by_name(preset)  # else every actor would fail by it
-    tools = (
-        {"device": device}
-        | ({"preset": preset} if preset else {})
-        | ({"model": model} if model else {})
-    )
+    tools = tools_config(device, preset, model)
     with DagsterInstance.get() as instance:
         chosen = [
             str(store.spec(actor).name) for actor in actors or []

@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from avatar_pipeline.cli._shared import Actor, Device, Model, actor_store, out, parse_settings
+from avatar_pipeline.cli._shared import (
+    Actor,
+    Device,
+    Model,
+    actor_store,
+    out,
+    parse_settings,
+    require_assets,
+    tools_config,
+)
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.orchestration.home import dagster_home
 
@@ -47,13 +56,8 @@ def run(
     settings = parse_settings(set_ or [], STAGES)
     if seed is not None:
         settings.setdefault(next(iter(STAGES)), {})["seed"] = seed
-    if unknown := [asset for asset in only or [] if asset not in STAGES]:
-        raise StoreError(f"There is no asset {unknown[0]!r}. Assets: {', '.join(STAGES)}.")
-    tools = (
-        {"device": device}
-        | ({"preset": preset} if preset else {})
-        | ({"model": model} if model else {})
-    )
+    require_assets(only or [])
+    tools = tools_config(device, preset, model)
     with DagsterInstance.get() as instance:
         from avatar_pipeline.orchestration.registration import register as register_actors
 
@@ -95,10 +99,8 @@ def replay(
     from avatar_pipeline.pipeline.materialize import differences
     from avatar_pipeline.pipeline.materialize import replay as replay_asset
     from avatar_pipeline.pipeline.models import Models
-    from avatar_pipeline.pipeline.registry import STAGES
 
-    if asset not in STAGES:
-        raise StoreError(f"There is no asset {asset!r}. Assets: {', '.join(STAGES)}.")
+    require_assets([asset])
     context = RunContext(
         models=Models(device, model=model),
         log=lambda line: out.print(line, markup=False, highlight=False),
