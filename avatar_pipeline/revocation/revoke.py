@@ -25,6 +25,7 @@ from upath import UPath
 from avatar_pipeline.actors import handed_out
 from avatar_pipeline.actors.consent.grant import keep_record, recording
 from avatar_pipeline.actors.consent.receipt import (
+    DeletedFile,
     Receipt,
     identifying_digests,
     receipts,
@@ -133,10 +134,14 @@ class _Erasure:
         for holder in self.holders:
             subject = _subject(self.receipt)
             with holder.claim(subject, self.timeout_s, self.log) as found:
-                is_news = _list_found(self.receipt, found)
+                files = found.described()
+                is_news = _list_found(self.receipt, found, files)
                 write_receipt(self.store, self.receipt)
                 if wanted(found, is_news):
                     _record_outcome(self.receipt, holder.delete(subject, found, self.log))
+                    if files:
+                        size = sum(entry.bytes or 0 for entry in files)
+                        self.log(f"{len(files)} files, {size} bytes, are deleted")
 
 
 def _subject(receipt: Receipt) -> Subject:
@@ -149,10 +154,10 @@ def _subject(receipt: Receipt) -> Subject:
     )
 
 
-def _list_found(receipt: Receipt, found: Found) -> bool:
+def _list_found(receipt: Receipt, found: Found, files: list[DeletedFile]) -> bool:
     """Put what is about to go into the receipt; whether any of it was not there."""
     before = (len(receipt.deleted), len(receipt.runs_deleted), len(receipt.jobs_deleted))
-    receipt.add_deleted(found.described())
+    receipt.add_deleted(files)
     _extend(receipt.runs_deleted, found.runs)
     _extend(receipt.jobs_deleted, found.jobs)
     _extend(receipt.kept, found.kept)

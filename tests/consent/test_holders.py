@@ -96,7 +96,8 @@ def test_an_invented_holder_is_found_stopped_and_deleted(
     assert receipt.not_deleted == {"tape 7": "it is in a vault"}
     assert receipt.notes[:2] == ["Wind the tape.", "7 files in all"]
     assert receipt.finished and receipts(store, NAME) == [receipt]
-    assert "the cache takes no more" in lines
+    assert lines[1] == "the cache takes no more"
+    assert lines[-1] == f"1 files, {len(FACE)} bytes, are deleted"
 
 
 def test_what_comes_after_the_first_search_is_deleted_by_the_second(
