@@ -3,7 +3,7 @@
 # make test-fast           the unit lane alone, in a minute or so: no server, no chain; tests/README.md
 # make ui                  the Dagster UI (with its daemon) on the same instance, http://127.0.0.1:3000
 # make serve               the HTTP service with its worker on the same instance, http://127.0.0.1:8000
-# make lint                ruff and mypy
+# make lint                ruff, import-linter and mypy
 # Nothing but Python >= 3.11, make and git is needed. PIP_FLAGS goes to pip, e.g. to name an index with CPU builds of torch.
 
 ACTOR ?= demo
@@ -58,6 +58,7 @@ serve: $(STAMP)
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: $(DEV_STAMP)

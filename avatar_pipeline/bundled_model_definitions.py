@@ -13,10 +13,10 @@ from __future__ import annotations
 import dagster as dg
 
 from avatar_pipeline.orchestration.assets.bundled_model import EMBEDDED_ASSETS
-from avatar_pipeline.orchestration.assets.bundled_model_folders import TrainingFolders
+from avatar_pipeline.orchestration.assets.folders import BundledModelFolders
 
 defs = dg.Definitions(
     assets=EMBEDDED_ASSETS,
-    resources={"folders": TrainingFolders()},
+    resources={"folders": BundledModelFolders()},
     executor=dg.in_process_executor,
 )

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from avatar_pipeline.orchestration.assets.cartoon_folders import CartoonFolders
 from avatar_pipeline.orchestration.assets.cartoons import CARTOON_ASSETS
+from avatar_pipeline.orchestration.assets.folders import CartoonFolders
 
 defs = dg.Definitions(
     assets=CARTOON_ASSETS, resources={"folders": CartoonFolders()}, executor=dg.in_process_executor

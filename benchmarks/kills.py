@@ -449,7 +449,7 @@ def preload() -> None:
     import avatar_pipeline.cli.main
     import avatar_pipeline.diffusion.training.loop as loop
     import avatar_pipeline.embedded.autoencoder
-    import avatar_pipeline.orchestration.running  # noqa: F401
+    import avatar_pipeline.orchestration.definitions  # noqa: F401
     from avatar_pipeline.diffusion.training import state  # noqa: F401
 
     torch.set_num_threads(1)

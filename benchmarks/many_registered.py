@@ -183,7 +183,7 @@ def main() -> None:
     work = options.keep or Path(tempfile.mkdtemp(prefix="many_registered."))
     home, root = work / "home", work / "actors"
     os.environ |= {"DAGSTER_HOME": str(home), "AVATAR_DATA": str(root)}
-    from avatar_pipeline.core.home import dagster_home
+    from avatar_pipeline.orchestration.home import dagster_home
 
     dagster_home()
     import dagster as dg
@@ -191,7 +191,7 @@ def main() -> None:
     from avatar_pipeline.actors.store import ActorStore
     from avatar_pipeline.orchestration.automation.policy import automation_sensor
     from avatar_pipeline.orchestration.automation.schedules import due_actors
-    from avatar_pipeline.orchestration.automation.sensors import SECONDS
+    from avatar_pipeline.orchestration.automation.sensors import TICK_BUDGET_S
     from avatar_pipeline.orchestration.definitions import defs
     from avatar_pipeline.orchestration.registration import register
 
@@ -205,7 +205,7 @@ def main() -> None:
     with dg.DagsterInstance.get() as instance:
 
         def tick() -> str:
-            done = register(instance, store, settle=True, seconds=SECONDS)
+            done = register(instance, store, settle=True, seconds=TICK_BUDGET_S)
             return (
                 f"{len(done.added)} new, {len(done.changed)} changed, {len(done.waiting)} "
                 f"waiting, {done.later} later"
@@ -215,7 +215,7 @@ def main() -> None:
             time.sleep(11)
             timed(
                 rows,
-                f"the sensor's first tick (of 10,000 unknown, {SECONDS:.0f} s for reading)",
+                f"the sensor's first tick (of 10,000 unknown, {TICK_BUDGET_S:.0f} s for reading)",
                 tick,
             )
             timed(rows, "its second", tick)

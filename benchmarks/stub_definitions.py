@@ -16,7 +16,7 @@ from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.jobs.batch import batch_job
-from avatar_pipeline.orchestration.logging.console import console, silent
+from avatar_pipeline.orchestration.loggers import console, silent
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult

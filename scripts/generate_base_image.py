@@ -49,12 +49,12 @@ def generate(name: str, description: str, *numbers: str) -> tuple[str, int, str]
 
     from avatar_pipeline.actors.files import write_atomic
     from avatar_pipeline.core.errors import GenerationError, InvalidInput
-    from avatar_pipeline.core.home import dagster_home
     from avatar_pipeline.core.scratch import scratch_folder
     from avatar_pipeline.core.seeds import draw_seed
     from avatar_pipeline.orchestration.definitions import defs
+    from avatar_pipeline.orchestration.failures import step_error
+    from avatar_pipeline.orchestration.home import dagster_home
     from avatar_pipeline.orchestration.jobs.service import TaskOrder, run_task
-    from avatar_pipeline.orchestration.logging.console import step_error
     from avatar_pipeline.orchestration.pools import slots_watched
     from avatar_pipeline.orchestration.resources import ToolsResource
     from avatar_pipeline.orchestration.tags import SERVICE_TAG

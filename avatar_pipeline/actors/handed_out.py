@@ -23,7 +23,7 @@ def note(actor: str, digests: Iterable[str]) -> None:
 
 
 def digests_of(actor: str) -> set[str]:
-    """The sha256 of what was handed out of an actor."""
+    """Return the sha256 of what was handed out of an actor."""
     return {
         entry["sha256"]
         for entry in _LEDGER.entries()
@@ -32,7 +32,7 @@ def digests_of(actor: str) -> set[str]:
 
 
 def actors_by_digest() -> dict[str, set[str]]:
-    """Everything that was handed out: the actors that it shows, by sha256."""
+    """Return everything that was handed out: the actors that it shows, by sha256."""
     found: dict[str, set[str]] = {}
     for entry in _LEDGER.entries():
         if "actor" in entry and "sha256" in entry:
@@ -46,5 +46,5 @@ def forget(actor: str) -> None:
 
 
 def ledger_file() -> Path:
-    """The file, to tell whether it has changed."""
+    """Return the file, to tell whether it has changed."""
     return _LEDGER.path

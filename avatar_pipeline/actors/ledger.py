@@ -62,7 +62,7 @@ class Ledger:
                 )
 
     def entries(self) -> list[Entry]:
-        """All of them. Raises OSError for a file that is there and cannot be read."""
+        """Return all of them. Raises OSError for a file that is there and cannot be read."""
         try:
             lines = self.path.read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
@@ -78,7 +78,7 @@ class Ledger:
         return found
 
     def _writing(self) -> FileLock:
-        """Between processes: dropping entries writes the file again, and must not lose one that is
-        added meanwhile.
+        """Return a lock between processes: dropping entries writes the file again, and must not
+        lose one that is added meanwhile.
         """
         return FileLock(f"{self.path}.lock")

@@ -3,7 +3,7 @@ sheets. So that they can be taken back.
 
 Before such a file is written it is noted here, and after it `refuse_if_revoked` checks whether
 consent was revoked meanwhile: a revocation finds the file, or its writer removes it.
-Its limits: what somebody copied on from there, and what other machines wrote, is not in it.
+Its limits: what people copied on from there, and what other machines wrote, is not in it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def remember(spec: ActorSpec, path: UPath | Path, data: bytes | None = None) -> 
     """Note that a picture of this person is about to be written to `path`. Nothing for synthetic
     actors. Raises StoreError for a full disk.
 
-    data: its content, where the next picture of somebody else may be written to the same place:
+    data: its content, where the next picture of another person may be written to the same place:
     only this content is then this person's.
     """
     if spec.likeness == "synthetic":
@@ -50,8 +50,9 @@ def refuse_if_revoked(actor_dir: UPath, path: UPath | Path) -> None:
 
 
 def copies_of(actor: str) -> dict[str, set[str]]:
-    """Where pictures of an actor were written, paths and URLs, those that are gone since among
-    them; with the sha256 of what was written there. No sha256: whatever is there shows the actor.
+    """Return where pictures of an actor were written, paths and URLs, those that are gone since
+    among them; with the sha256 of what was written there. No sha256: whatever is there shows the
+    actor.
     """
     found: dict[str, set[str]] = {}
     for entry in _LEDGER.entries():

@@ -36,6 +36,20 @@ def actor_store() -> ActorStore:
     return ActorStore()
 
 
+def tools_config(device: str, preset: str | None, model: str | None) -> dict[str, str]:
+    """Return the run configuration of the resource `tools`: what was given of these."""
+    chosen = {"preset": preset, "model": model}
+    return {"device": device} | {name: value for name, value in chosen.items() if value}
+
+
+def require_assets(names: Sequence[str]) -> None:
+    """Raise StoreError for a name that is no asset's."""
+    from avatar_pipeline.history.versions import require_asset
+
+    for name in names:
+        require_asset(name)
+
+
 def parse_settings(items: Sequence[str], assets: Any) -> dict[str, dict[str, Any]]:
     """Return the settings that "lora.max_train_steps=40" and the like, values read as YAML."""
     import yaml

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avatar_pipeline.cli._shared import Actor, actor_store, out
-from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.home import dagster_home
 
 
 def register(

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from avatar_pipeline.cli._shared import out
-from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.home import dagster_home
 
 
 class SwitchState(StrEnum):

@@ -14,12 +14,20 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from avatar_pipeline.cli._shared import Device, Model, actor_store, out, parse_settings
+from avatar_pipeline.cli._shared import (
+    Device,
+    Model,
+    actor_store,
+    out,
+    parse_settings,
+    require_assets,
+    tools_config,
+)
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
-from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.home import dagster_home
 
 if TYPE_CHECKING:
-    from avatar_pipeline.orchestration.jobs.batch import Done
+    from avatar_pipeline.orchestration.jobs.batch import BatchProgress
 
 EXIT_INTERRUPTED = 130  # the exit code of programs that Ctrl-C ended
 
@@ -71,19 +79,14 @@ def batch(
     dagster_home()
     store = actor_store()
     settings = parse_settings(set_ or [], STAGES)
-    if unknown := [asset for asset in only or [] if asset not in STAGES]:
-        raise StoreError(f"There is no asset {unknown[0]!r}. Assets: {', '.join(STAGES)}.")
+    require_assets(only or [])
     if not (actors or all_ or missing or stale):
         raise StoreError(
             "Which actors? Give names, or --all, --missing, --stale, or several of them."
         )
     if preset is not None:
         preset_by_name(preset)  # else every actor would fail by it
-    tools = (
-        {"device": device}
-        | ({"preset": preset} if preset else {})
-        | ({"model": model} if model else {})
-    )
+    tools = tools_config(device, preset, model)
     with DagsterInstance.get() as instance:
         chosen = [
             str(store.spec(actor).name) for actor in actors or []
@@ -104,7 +107,7 @@ def batch(
         with _terminal() as terminal, _bar(Console(file=terminal, soft_wrap=True)) as progress:
             task = progress.add_task("", total=len(chosen), left="")
 
-            def report(done: Done, left: float) -> None:
+            def report(done: BatchProgress, left: float) -> None:
                 from avatar_pipeline.orchestration.jobs.batch import duration
 
                 progress.console.print(_line(done), highlight=False)
@@ -157,7 +160,7 @@ def _bar(console: Console) -> Progress:
 COLOURS = {"failed": "red", "cancelled": "yellow"}
 
 
-def _line(done: Done) -> str:
+def _line(done: BatchProgress) -> str:
     colour = COLOURS.get(done.verdict, "green")
     reason = f": {escape(done.reason)}" if done.reason else ""
     return (
@@ -166,7 +169,7 @@ def _line(done: Done) -> str:
     )
 
 
-def _table(title: str, done: list[Done]) -> Table:
+def _table(title: str, done: list[BatchProgress]) -> Table:
     table = Table(title=title, title_justify="left")
     for column in ("actor", "assets made", "seconds", "verdict", "run"):
         table.add_column(

@@ -13,11 +13,14 @@ from rich.text import Text
 
 from avatar_pipeline.cli._shared import Actor, actor_store, out
 from avatar_pipeline.core.errors import ActorError
-from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.home import dagster_home
 
 if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
     from avatar_pipeline.actors.consent.receipt import Receipt
-    from avatar_pipeline.revocation.revoke import Plan
+    from avatar_pipeline.actors.store import ActorStore
+    from avatar_pipeline.revocation.holders import DataHolder, Found
 
 consent = typer.Typer(
     help="Consent of the real people among the actors: docs/consent.md.", no_args_is_help=True
@@ -55,6 +58,7 @@ def grant(
     """Record that a person has consented: write consent.yaml, with the evidence beside it."""
     from upath import UPath
 
+    from avatar_pipeline.actors.consent.grant import ConsentRequest
     from avatar_pipeline.actors.consent.grant import grant as record
     from avatar_pipeline.actors.consent.record import standing
 
@@ -63,16 +67,14 @@ def grant(
     first = _day("--granted", granted) if granted else datetime.now(UTC).date()
     last = _day("--expires", expires) if days is None else first + timedelta(days=days - 1)
     store = actor_store()
-    done = record(
-        store,
-        actor,
+    request = ConsentRequest(
         subject=subject,
         scope=[word.strip() for item in scope for word in item.split(",") if word.strip()],
         granted=first,
         expires=last,
         evidence=UPath(evidence.expanduser()),
-        replace=replace,
     )
+    done = record(store, actor, request, replace=replace)
     out.print(f"Recorded: {done.path}", markup=False, highlight=False)
     out.print(standing(store.spec(actor), done.path.parent).words, markup=False, highlight=False)
     if done.kept:
@@ -186,15 +188,13 @@ def revoke(
 
     from avatar_pipeline.actors.consent.receipt import receipt_path
     from avatar_pipeline.revocation.revoke import plan
-    from avatar_pipeline.revocation.revoke import revoke as take_back
-    from avatar_pipeline.service.settings import from_environment
+    from avatar_pipeline.revocation.revoke import revoke as revoke_consent
 
     dagster_home()
     store = actor_store()
-    service = from_environment().folder
     with DagsterInstance.get() as instance:
-        planned = plan(store, instance, service, actor, photos=not keep_photos)
-        _tell(planned, verbose=dry_run)
+        holders = data_holders(store, instance)
+        _print_plan(plan(store, holders, actor, photos=not keep_photos), verbose=dry_run)
         if dry_run:
             out.print("Nothing was changed.", highlight=False)
             return
@@ -203,45 +203,61 @@ def revoke(
                 f"Revoke the consent to {actor}, and delete all of this for good?", abort=True
             )
         log = lambda line: out.print(line, markup=False, highlight=False)  # noqa: E731
-        receipt = take_back(
+        receipt = revoke_consent(
             store,
-            instance,
-            service,
+            holders,
             actor,
             reason=reason,
             photos=not keep_photos,
             log=log,
-            patience=wait,
+            timeout_s=wait,
         )
-    _tell_receipt(receipt)
+    _print_receipt(receipt)
     out.print(f"The receipt: {receipt_path(store, receipt)}", markup=False, highlight=False)
     if receipt.not_deleted:
         raise typer.Exit(1)
 
 
-def _tell(planned: Plan, verbose: bool) -> None:
-    """What would go."""
-    traces = planned.traces
+def data_holders(store: ActorStore, instance: DagsterInstance) -> list[DataHolder]:
+    """Return every place that holds data of people, in the order in which a revocation deletes it.
+
+    Dagster's record is the last: what is not deleted yet is found by it again. The service's jobs
+    come after the files by whose digests they are found.
+    """
+    from avatar_pipeline.orchestration.erasure import DagsterRecord
+    from avatar_pipeline.revocation.published_files import PublishedFiles
+    from avatar_pipeline.revocation.store_files import StoreFiles
+    from avatar_pipeline.service.jobs.erasure import ServiceJobs
+    from avatar_pipeline.service.settings import from_environment
+
+    record = DagsterRecord(instance)
+    return [
+        StoreFiles(store),
+        PublishedFiles(store, recorded=record.portraits_of),
+        ServiceJobs(from_environment().folder),
+        record,
+    ]
+
+
+def _print_plan(planned: Found, verbose: bool) -> None:
+    """Print what would go."""
     table = Table("what", "files")
-    kinds = sorted({kind for _, kind in traces.files.values()})
-    for kind in kinds:
-        table.add_row(kind, str(sum(kind == other for _, other in traces.files.values())))
-    table.add_row(
-        "runs in Dagster", f"{len(planned.runs)}, of which {len(planned.under_way)} are under way"
-    )
-    table.add_row("backfills in progress", str(len(planned.backfills)))
-    table.add_row("jobs of the service", str(len(planned.jobs)))
+    kinds = [kind for _, kind in planned.files.values()]
+    for kind in sorted(set(kinds)):
+        table.add_row(kind, str(kinds.count(kind)))
+    for what, count in planned.counts.items():
+        table.add_row(what, count)
     out.print(table)
     if verbose:
-        for path, (_, kind) in traces.files.items():
+        for path, (_, kind) in planned.files.items():
             out.print(f"{kind:<11} {path}", markup=False, highlight=False)
-        for path in traces.kept:
+        for path in planned.kept:
             out.print(f"{'stays':<11} {path}", markup=False, highlight=False)
-    for path, why in traces.strangers.items():
+    for path, why in planned.unresolved.items():
         out.print(f"{'stays':<11} {path}: {why}", markup=False, highlight=False, style="yellow")
 
 
-def _tell_receipt(receipt: Receipt) -> None:
+def _print_receipt(receipt: Receipt) -> None:
     out.print(
         f"Revoked. {len(receipt.deleted)} files ({receipt.bytes} bytes), "
         f"{len(receipt.runs_deleted)} runs and "

@@ -13,7 +13,7 @@ from rich.text import Text
 from avatar_pipeline.cli._shared import Actor, actor_store, out
 from avatar_pipeline.core.digests import SHORT_DIGEST, short
 from avatar_pipeline.core.errors import StoreError
-from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.home import dagster_home
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

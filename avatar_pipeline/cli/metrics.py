@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from avatar_pipeline.cli._shared import actor_store, out
-from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.home import dagster_home
 
 
 def metrics(
@@ -30,7 +30,7 @@ def metrics(
 
     from avatar_pipeline.actors.files import write_atomic
     from avatar_pipeline.history.metrics import Gauge, prometheus_text, store_gauges
-    from avatar_pipeline.orchestration.run_counts import run_counts
+    from avatar_pipeline.orchestration.pools import run_counts
 
     dagster_home()
     store = actor_store()

@@ -7,10 +7,19 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from avatar_pipeline.cli._shared import Actor, Device, Model, actor_store, out, parse_settings
+from avatar_pipeline.cli._shared import (
+    Actor,
+    Device,
+    Model,
+    actor_store,
+    out,
+    parse_settings,
+    require_assets,
+    tools_config,
+)
 from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
-from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.home import dagster_home
 
 
 def run(
@@ -36,7 +45,9 @@ def run(
     """
     from dagster import DagsterInstance
 
-    from avatar_pipeline.orchestration.running import run_avatar
+    from avatar_pipeline.orchestration.definitions import avatar_job
+    from avatar_pipeline.orchestration.loggers import chosen_logger
+    from avatar_pipeline.orchestration.runs import RunOptions, run_avatar
     from avatar_pipeline.pipeline.exports import exports_root
     from avatar_pipeline.pipeline.registry import STAGES
 
@@ -46,20 +57,14 @@ def run(
     settings = parse_settings(set_ or [], STAGES)
     if seed is not None:
         settings.setdefault(next(iter(STAGES)), {})["seed"] = seed
-    if unknown := [asset for asset in only or [] if asset not in STAGES]:
-        raise StoreError(f"There is no asset {unknown[0]!r}. Assets: {', '.join(STAGES)}.")
-    tools = (
-        {"device": device}
-        | ({"preset": preset} if preset else {})
-        | ({"model": model} if model else {})
-    )
+    require_assets(only or [])
+    tools = tools_config(device, preset, model)
     with DagsterInstance.get() as instance:
         from avatar_pipeline.orchestration.registration import register as register_actors
 
         register_actors(instance, store, only=[spec.name])
-        outcome = run_avatar(
-            instance, store, spec.name, only=only or [], settings=settings, tools=tools
-        )
+        options = RunOptions(only or [], settings, tools, chosen_logger())
+        outcome = run_avatar(avatar_job(), instance, store, spec.name, options)
     table = Table(title=f"{spec.name}, run {outcome.run_id[:8]}", title_justify="left")
     for column in ("asset", "seconds", "seed", "digest", "verdict"):
         table.add_column(column, justify="right" if column in ("seconds", "seed") else "left")
@@ -93,12 +98,10 @@ def replay(
     """
     from avatar_pipeline.pipeline.context import RunContext
     from avatar_pipeline.pipeline.models import Models
-    from avatar_pipeline.pipeline.registry import STAGES
     from avatar_pipeline.pipeline.replay import differences
     from avatar_pipeline.pipeline.replay import replay as replay_asset
 
-    if asset not in STAGES:
-        raise StoreError(f"There is no asset {asset!r}. Assets: {', '.join(STAGES)}.")
+    require_assets([asset])
     context = RunContext(
         models=Models(device, model=model),
         log=lambda line: out.print(line, markup=False, highlight=False),

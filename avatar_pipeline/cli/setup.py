@@ -12,7 +12,8 @@ import typer
 
 from avatar_pipeline.cli._shared import out
 from avatar_pipeline.core.errors import AvatarPipelineError
-from avatar_pipeline.core.home import PROJECT, dagster_home
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.orchestration.home import dagster_home
 
 
 def fetch(

@@ -1,8 +1,8 @@
 """What the last registration saw of each actor: a file of the home folder, so that an unchanged
 actor costs neither a read nor a query.
 
-It is only a memory of what Dagster was told. Lost, damaged or of another store, it costs one
-reading of everybody.
+It is only a memory of what Dagster was given. Lost, damaged or of another store, it costs one
+reading of every actor.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ FILE = "actors.json"
 logger = logging.getLogger(__name__)
 
 
-class Known(BaseModel):
+class RegisteredActor(BaseModel):
     """An actor as it was read last.
 
-    look: the fingerprint it had then. spec, photos, model: the versions that Dagster was told, None
-    where there was none to tell.
-    preset, values: what actor.yaml says of the base model. problem: what its owner must mend. day:
+    look: the fingerprint it had then. spec, photos, model: the versions that Dagster was given,
+    None where there was none to tell.
+    preset, values: what actor.yaml says of the base model. problem: what its owner must fix. day:
     for a real person, when consent was judged (UTC, ISO): it begins and ends on a day, whatever the
     files do. revoked: consent was taken back; nothing else was read then.
     """
@@ -56,13 +56,13 @@ class Index(BaseModel):
 
     program: str = __version__
     root: str
-    actors: dict[str, Known] = {}
+    actors: dict[str, RegisteredActor] = {}
     moving: dict[str, tuple[str, float]] = {}
 
 
 def read_index(store: ActorStore) -> Index:
-    """The index for a store; an empty one, with a warning where a file was there and is of no
-    use.
+    """Return the index for a store; an empty one, with a warning where a file was there and is of
+    no use.
     """
     path, fresh = _path(), Index(root=str(store.root))
     if not path.is_file():

@@ -11,12 +11,11 @@ import dagster as dg
 
 from avatar_pipeline.actors.consent.record import may_be_revoked
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.orchestration.definitions import defs
+from avatar_pipeline.orchestration.definitions import avatar_job, defs
+from avatar_pipeline.orchestration.failures import step_error
 from avatar_pipeline.orchestration.inputs import observed_versions
-from avatar_pipeline.orchestration.jobs.avatar import AVATAR_JOB
-from avatar_pipeline.orchestration.jobs.batch import Done, Report, batch_job, summary
-from avatar_pipeline.orchestration.logging.console import step_error
-from avatar_pipeline.orchestration.logging.loggers import chosen_logger
+from avatar_pipeline.orchestration.jobs.batch import BatchProgress, Report, batch_job, summary
+from avatar_pipeline.orchestration.loggers import chosen_logger
 from avatar_pipeline.orchestration.pools import process_tag
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.staleness import missing_assets, stale_assets
@@ -29,7 +28,7 @@ class BatchOutcome:
     """
 
     run_id: str
-    done: list[Done]
+    done: list[BatchProgress]
     problems: str
     cancelled: bool
 
@@ -42,7 +41,7 @@ def choose_actors(
     stale: bool,
     only: Sequence[str] = (),
 ) -> list[str]:
-    """The actors of the store of which some asset (of `only`) is missing, or stale; sorted.
+    """Return the actors of the store of which some asset (of `only`) is missing, or stale; sorted.
 
     Those whose consent was revoked, or may have been, are left out. Inputs are compared as Dagster
     last saw them: register the actors first.
@@ -71,15 +70,15 @@ def run_batch(
     keep_unchanged: bool = False,
     report: Report | None = None,
 ) -> BatchOutcome:
-    """Make these actors, one after the other; `report` is told each one's end and the seconds that
-    are left.
+    """Make these actors, one after the other; `report` is called with each one's end and the
+    seconds that are left.
 
     It is a run of the job `batch`, with a run of its own for each actor, as if it were launched in
     the UI.
     """
-    done: list[Done] = []
+    done: list[BatchProgress] = []
 
-    def tell(actor: Done, left: float) -> None:
+    def tell(actor: BatchProgress, left: float) -> None:
         done.append(actor)
         if report is not None:
             report(actor, left)
@@ -93,7 +92,7 @@ def run_batch(
     # where a program reads the lines, no bar is looked at
     logger = "silent" if chosen_logger() == "console" else chosen_logger()
     own = dg.Definitions(
-        jobs=[batch_job(lambda: defs.resolve_job_def(AVATAR_JOB.name), tell, logger)],
+        jobs=[batch_job(avatar_job, tell, logger)],
         resources=defs.resources,
         loggers=defs.loggers,
     )

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 import dagster as dg
 
 from avatar_pipeline.faces.rules import RULES, Check
-from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.orchestration.inputs import ACTORS
 from avatar_pipeline.pipeline.assets.photo_intake.run import INTAKE_RULES
 from avatar_pipeline.pipeline.stage import Stage
 
 
 def check_specs(stage: Stage) -> list[dg.AssetCheckSpec]:
-    """The checks that a stage promises. An error in one stops what is downstream, within the same
-    run; a warning does not.
+    """Return the checks that a stage promises. An error in one stops what is downstream, within the
+    same run; a warning does not.
     """
     with warnings.catch_warnings():
-        # Without partitions_def the last actor's verdict would be everybody's.
+        # Without partitions_def the last actor's verdict would be that of all.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return [
             dg.AssetCheckSpec(
@@ -35,16 +35,16 @@ def check_specs(stage: Stage) -> list[dg.AssetCheckSpec]:
 
 
 def _description(name: str) -> str | None:
-    """What passes, and where that comes from; the limits of identity are the analyzer's, and stand
-    in each result.
+    """Return what passes, and where that comes from; the limits of identity are the analyzer's, and
+    stand in each result.
     """
     rule = (RULES | INTAKE_RULES).get(name)
     return f"Passes at {rule.threshold} {rule.unit}. Source: {rule.source}." if rule else None
 
 
 def check_results(stage: Stage, checks: Sequence[Check]) -> list[dg.AssetCheckResult]:
-    """Results for exactly the promised checks; one that the stage did not report counts as not
-    assessed.
+    """Return results for exactly the promised checks; one that the stage did not report counts as
+    not assessed.
     """
     found = {check.name: check for check in checks}
     if unknown := set(found) - set(stage.checks):
@@ -56,8 +56,8 @@ def check_results(stage: Stage, checks: Sequence[Check]) -> list[dg.AssetCheckRe
 
 
 def check_result(name: str, check: Check | None) -> dg.AssetCheckResult:
-    """pass is a pass; what could not be assessed is never a silent pass, but a warning that says
-    why.
+    """Return a result: pass is a pass; what could not be assessed is never a silent pass, but a
+    warning that says why.
     """
     if check is None:
         return dg.AssetCheckResult(

@@ -18,7 +18,7 @@ EXTRAS = {"ray": "ray", "k8s": "kubernetes"}
 
 
 def chosen_executor() -> dg.ExecutorDefinition:
-    """The executor that AVATAR_EXECUTOR names: in_process (the default), ray or k8s.
+    """Return the executor that AVATAR_EXECUTOR names: in_process (the default), ray or k8s.
 
     The variable must be the same in the code location and in the run's process, since both load the
     definitions. Raises ValueError for another name, and ImportError when the extra of that executor
@@ -45,10 +45,10 @@ def chosen_executor() -> dg.ExecutorDefinition:
 
 
 def step_retries() -> dg.RetryPolicy | None:
-    """What happens to a step whose process or node dies: None where that is the run's process,
-    since then the daemon retries the run.
+    """Return what happens to a step whose process or node dies: None where that is the run's
+    process, since then the daemon retries the run.
 
-    An executor with a process per step asks the step's own policy. Errors that the user has to mend
+    An executor with a process per step asks the step's own policy. Errors that the user has to fix
     are not retried (failures.py).
     """
     return (

@@ -16,7 +16,7 @@ from avatar_pipeline.core.os_errors import explain_os, is_full
 
 @contextmanager
 def as_failure() -> Iterator[None]:
-    """What the user has to mend becomes the run's failure, in the words of the error, and is not
+    """Turn what the user has to fix into the run's failure, in the words of the error, and not
     retried.
     """
     try:
@@ -60,7 +60,7 @@ def _fault(error: AvatarPipelineError | OSError) -> dict[str, dg.MetadataValue[A
 
 
 def step_fault(event: dg.DagsterEvent) -> StepFault | None:
-    """Return what `as_failure` noted of a failed step; None for an unexpected error."""
+    """Return what `as_failure` noted of a failed step; None for an unforeseen error."""
     data = event.step_failure_data.user_failure_data
     facts = {name: entry.value for name, entry in data.metadata.items()} if data is not None else {}
     if "code" not in facts:
@@ -77,3 +77,16 @@ def _nearest(kind: type[AvatarPipelineError]) -> type[AvatarPipelineError]:
     there by its name.
     """
     return next(each for each in kind.__mro__ if each.__module__ == errors.__name__)
+
+
+def step_error(event: dg.DagsterEvent) -> str:
+    """Return why a step failed, in the error's own words: a dg.Failure's description, else the
+    exception and its cause.
+    """
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "no reason was recorded"

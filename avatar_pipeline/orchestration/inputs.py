@@ -19,11 +19,13 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.diffusion.overrides import resolve_preset
 from avatar_pipeline.diffusion.weights import locate_model, model_sha256
-from avatar_pipeline.orchestration.partitions import ACTORS
 from avatar_pipeline.orchestration.resources import StoreResource
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
 from avatar_pipeline.pipeline.versions import photos_version, spec_version
 
+# One partition per actor. The folders in the actor store are the source of truth; registration.py
+# adds their names here.
+ACTORS = dg.DynamicPartitionsDefinition(name="actors")
 DATA_VERSION = "dagster/data_version"  # the tag in which Dagster keeps an observed version
 
 DESCRIPTIONS = {
@@ -36,8 +38,8 @@ DESCRIPTIONS = {
 
 
 def version_of(store: ActorStore, actor: str, asset: str) -> str:
-    """The present version of an external asset. Raises AvatarPipelineError when it cannot be read
-    (or may not, without consent).
+    """Return the present version of an external asset. Raises AvatarPipelineError when it cannot be
+    read (or may not, without consent).
     """
     spec = store.spec(actor)
     if asset == SPEC:
@@ -48,8 +50,8 @@ def version_of(store: ActorStore, actor: str, asset: str) -> str:
 
 
 def model_version(preset: str, values: Mapping[str, Any], actor: str) -> str:
-    """The version of the base model that an actor.yaml's `preset` and `model` choose here and now.
-    Raises ModelError.
+    """Return the version of the base model that an actor.yaml's `preset` and `model` choose here
+    and now. Raises ModelError.
     """
     # What a run's own configuration chooses is not known here: the run observes it (record_inputs).
     resolved = resolve_preset(preset, values, f"actor.yaml of {actor}")
@@ -57,7 +59,7 @@ def model_version(preset: str, values: Mapping[str, Any], actor: str) -> str:
 
 
 def observed_version(instance: dg.DagsterInstance, actor: str, asset: str) -> str | None:
-    """The version that Dagster last saw, None when it never did."""
+    """Return the version that Dagster last saw, None when it never did."""
     records = instance.fetch_observations(
         dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[actor]), limit=1
     ).records
@@ -66,8 +68,8 @@ def observed_version(instance: dg.DagsterInstance, actor: str, asset: str) -> st
 
 
 def observed_versions(instance: dg.DagsterInstance) -> dict[str, dict[str, str]]:
-    """The versions that Dagster last saw of all actors, by external asset and actor: one query an
-    asset.
+    """Return the versions that Dagster last saw of all actors, by external asset and actor: one
+    query an asset.
     """
     return {asset: observed_in(instance, asset) for asset in (SPEC, PHOTOS, MODEL)}
 
@@ -75,8 +77,8 @@ def observed_versions(instance: dg.DagsterInstance) -> dict[str, dict[str, str]]
 def observed_in(
     instance: dg.DagsterInstance, asset: str, actors: Sequence[str] | None = None
 ) -> dict[str, str]:
-    """The versions of an external asset that Dagster last saw, of these actors or of all: one
-    query.
+    """Return the versions of an external asset that Dagster last saw, of these actors or of all:
+    one query.
     """
     tags = instance.event_log_storage.get_latest_tags_by_partition(
         dg.AssetKey(asset),
@@ -88,7 +90,7 @@ def observed_in(
 
 
 def observation(actor: str, asset: str, version: str) -> dg.AssetObservation:
-    """The event that tells Dagster a version."""
+    """Return the event that tells Dagster a version."""
     return dg.AssetObservation(asset, partition=actor, tags={DATA_VERSION: version})
 
 

@@ -3,7 +3,7 @@ is gone.
 
 The threat: a slot, and a place in the queue for one, is a row in the instance's database. A run
 that is killed keeps its rows, and every later run waits for them.
-The mechanism: a run is tagged with the process that executes it, by whoever starts it or when its
+The mechanism: a run is tagged with the process that executes it, by what starts it or when its
 resources start, which is before it asks for a slot. Whenever resources start, and every quarter of
 a minute while a run lives (it may be waiting), the rows of finished runs and of runs whose process
 does not exist any more on this host are freed, and such runs are marked as failed.
@@ -21,6 +21,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import dagster as dg
 import psutil
@@ -30,11 +31,15 @@ from dagster import DagsterEventType
 # PipelineSession.turn locks what Dagster does not see.
 GPU_POOL = "gpu"
 PROCESS_TAG = "avatar_pipeline/process"
-# seconds between two looks: what Dagster itself waits at most between two tries for a slot
-EVERY = 15.0
-LIVING = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+# seconds between two searches: what Dagster itself waits at most between two tries for a slot
+DEAD_RUNS_CHECK_INTERVAL_S = 15.0
+LIVING_STATUSES = [
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 # seconds by which the time of a process' start may seem to move, when the clock is set
-CLOCK = 60.0
+CLOCK_TOLERANCE_S = 60.0
 
 logger = logging.getLogger(__name__)
 _executes_runs = False
@@ -49,11 +54,11 @@ def executes_runs() -> None:
 
 
 def process_tag(run_id: str) -> dict[str, str]:
-    """The tag of a run that this process executes: host, process id, and when that started, since
-    ids are used again.
+    """Return the tag of a run that this process executes: host, process id, and when that started,
+    since ids are used again.
 
-    The run's own id is part of it: Dagster copies tags to the run that is made when somebody starts
-    one again.
+    The run's own id is part of it: Dagster copies tags to the run that is made when one is
+    started again.
     """
     # a step of Dagster's multiprocess executor: the run is its parent's
     parent = multiprocessing.parent_process()
@@ -76,7 +81,9 @@ def free_slots_of_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark runs as failed whose process is gone, and free slots and places in the queue of all
     pools; returns the ids of those runs.
     """
-    dead = [run for run in instance.get_runs(dg.RunsFilter(statuses=LIVING)) if is_dead(run)]
+    dead = [
+        run for run in instance.get_runs(dg.RunsFilter(statuses=LIVING_STATUSES)) if is_dead(run)
+    ]
     for run in dead:
         instance.report_run_failed(run, "The process that executed this run is gone.")
     storage = instance.event_log_storage
@@ -100,7 +107,7 @@ def slots_watched(instance: dg.DagsterInstance) -> Iterator[None]:
     done = threading.Event()
 
     def watch() -> None:
-        while not done.wait(EVERY):
+        while not done.wait(DEAD_RUNS_CHECK_INTERVAL_S):
             try:
                 free_slots_of_dead_runs(instance)
             except Exception as error:
@@ -118,9 +125,39 @@ def slots_watched(instance: dg.DagsterInstance) -> Iterator[None]:
         thread.join()
 
 
+@dataclass(frozen=True)
+class RunCounts:
+    """Figures of an instance. runs: by state, in lower case. waiting: steps that wait for a slot,
+    by pool. held: slots in use, by pool.
+    """
+
+    runs: dict[str, int]
+    waiting: dict[str, int]
+    held: dict[str, int]
+
+
+def run_counts(instance: dg.DagsterInstance) -> RunCounts:
+    """Count the runs of an instance by state, and the steps at its pools."""
+    runs = {
+        status.value.lower(): instance.get_runs_count(dg.RunsFilter(statuses=[status]))
+        for status in dg.DagsterRunStatus
+        if status != dg.DagsterRunStatus.MANAGED
+    }
+    waiting, held = {}, {}
+    storage = instance.event_log_storage
+    for pool in (
+        sorted(storage.get_concurrency_keys()) if storage.supports_global_concurrency_limits else ()
+    ):
+        info = storage.get_concurrency_info(pool)
+        holders = {(slot.run_id, slot.step_key) for slot in info.claimed_slots}
+        held[pool] = len(holders)
+        waiting[pool] = len({(step.run_id, step.step_key) for step in info.pending_steps} - holders)
+    return RunCounts(runs, waiting, held)
+
+
 def seconds_in_pool(context: dg.AssetExecutionContext) -> float:
-    """Seconds that the present attempt of a step waited for its pool's slot: from the first time
-    that Dagster said so to its start.
+    """Return seconds that the present attempt of a step waited for its pool's slot: from the first
+    time that Dagster said so to its start.
     """
     step = context.get_step_execution_context().step
     if not step.pool:
@@ -140,14 +177,14 @@ def seconds_in_pool(context: dg.AssetExecutionContext) -> float:
 
 
 def is_dead(run: dg.DagsterRun) -> bool:
-    """Whether the process that its tag names ran on this host and does not any more."""
+    """Return whether the process that its tag names ran on this host and does not any more."""
     parts = run.tags.get(PROCESS_TAG, "").split(":")
     if len(parts) != 4 or parts[:2] != [run.run_id, platform.node()]:
         return False
     try:
         process = psutil.Process(int(parts[2]))
         return (
-            abs(process.create_time() - float(parts[3])) > CLOCK
+            abs(process.create_time() - float(parts[3])) > CLOCK_TOLERANCE_S
             or process.status() == psutil.STATUS_ZOMBIE
         )
     except psutil.NoSuchProcess:

@@ -25,27 +25,32 @@ from avatar_pipeline.actors.scan import (
 )
 from avatar_pipeline.actors.store import ROOT_VARIABLE, ActorStore
 from avatar_pipeline.core.errors import ActorError, AvatarPipelineError, StoreError
-from avatar_pipeline.orchestration.actor_index import Index, Known, read_index, write_index
-from avatar_pipeline.orchestration.inputs import model_version, observation, observed_in
-from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.orchestration.actor_index import (
+    Index,
+    RegisteredActor,
+    read_index,
+    write_index,
+)
+from avatar_pipeline.orchestration.inputs import ACTORS, model_version, observation, observed_in
+from avatar_pipeline.pipeline.settings import check_asset_names
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
 from avatar_pipeline.pipeline.versions import photos_version, spec_version
 
 # So many may go at once without a question; more than half of all looks like a disk that is not
 # there.
-FEW = 10
-GROUP = 10  # actors between two looks at the clock
+MAX_UNREGISTERED_AT_ONCE = 10
+ACTORS_PER_TIME_CHECK = 10  # actors between two readings of the clock
 
 
 @dataclass
-class Registered:
+class RegistrationResult:
     """What a registration found. added: new actors. removed: those whose folder is gone. changed:
     (actor, asset) pairs.
 
     removed names actors whose consent was revoked, too. waiting: actors whose files are still being
     copied.
     later: how many did not fit into `seconds`.
-    problems: by actor, what its owner must mend.
+    problems: by actor, what its owner must fix.
     """
 
     added: list[str] = field(default_factory=list)
@@ -64,20 +69,20 @@ def register(
     settle: bool = False,
     seconds: float = inf,
     remove_many: bool = False,
-) -> Registered:
+) -> RegistrationResult:
     """Add a partition for every actor in the store, remove those of actors who are gone, and
     observe each input whose content differs from what Dagster last saw. Unchanged actors cost one
     look at their folder; nothing in the store or the event log is deleted.
 
     only: these actors, all when None. settle: leave actors alone whose files are still being
-    copied; a person who says "register" means now. seconds: after the look, begin with no further
+    copied; a person who says "register" means now. seconds: after the search, begin with no further
     actors once that time is over. remove_many: believe it when most are gone. An actor with a
     problem (a bad actor.yaml, no consent, no photographs) is registered all the same: its run will
     say why it fails. One whose consent was revoked is left out, and its partition goes. Raises
     ActorError when one of `only` was revoked, StoreError when the root is missing, or when so many
     actors are gone that it is more likely that a disk is.
     """
-    done = Registered()
+    done = RegistrationResult()
     index = read_index(store)
     before = index.model_dump()
     name = str(ACTORS.name)
@@ -139,10 +144,13 @@ def register(
 
 
 def _tell(
-    instance: dg.DagsterInstance, asset: str, versions: Mapping[str, str | None], done: Registered
+    instance: dg.DagsterInstance,
+    asset: str,
+    versions: Mapping[str, str | None],
+    done: RegistrationResult,
 ) -> None:
     """Observe the versions, by actor, that differ from what Dagster last saw. One query for all, as
-    a look must not ask for each.
+    a registration must not ask for each.
     """
     observed = observed_in(instance, asset, list(versions)) if versions else {}
     for actor, version in versions.items():
@@ -158,8 +166,8 @@ def _require_not_revoked(store: ActorStore, actor: str) -> None:
 
 
 def _is_revoked(folder: UPath) -> bool:
-    """Whether the record says so. One that cannot be read is a problem of an actor that stays
-    registered; no photograph is opened.
+    """Return whether the record says so. One that cannot be read is a problem of an actor that
+    stays registered; no photograph is opened.
     """
     try:
         return revoked(folder) is not None
@@ -170,8 +178,8 @@ def _is_revoked(folder: UPath) -> bool:
 def _is_due(
     index: Index, known: set[str], seen: Mapping[str, ActorFingerprint], actor: str
 ) -> bool:
-    """Whether an actor must be read: new, changed, or a real person on another day than consent was
-    last judged on.
+    """Return whether an actor must be read: new, changed, or a real person on another day than
+    consent was last judged on.
     """
     entry = index.actors.get(actor)
     if (
@@ -187,8 +195,8 @@ def _is_due(
 
 
 def _moving(index: Index, seen: Mapping[str, ActorFingerprint], due: Sequence[str]) -> list[str]:
-    """Those of the actors whose files are not still yet; what they look like is remembered for the
-    next look.
+    """Return those of the actors whose files are not still yet; their present state is remembered
+    for the next time.
     """
     now = time.time()
     moving: dict[str, tuple[str, float]] = {}
@@ -204,15 +212,18 @@ def _moving(index: Index, seen: Mapping[str, ActorFingerprint], due: Sequence[st
     return list(moving)
 
 
-def _read(store: ActorStore, actor: str, seen: ActorFingerprint, *, patient: bool) -> Known | None:
-    """What an actor's files say; None when a picture has no end yet and somebody may still be
+def _read(
+    store: ActorStore, actor: str, seen: ActorFingerprint, *, patient: bool
+) -> RegisteredActor | None:
+    """Return what an actor's files say; None when a picture has no end yet and it may still be
     copying it (patient).
     """
-    entry = Known(look=seen.fingerprint, revoked=_is_revoked(store.actor_dir(actor)))
+    entry = RegisteredActor(look=seen.fingerprint, revoked=_is_revoked(store.actor_dir(actor)))
     if entry.revoked:
         return entry
     try:
         spec = store.spec(actor)
+        check_asset_names(spec)
         entry.spec, entry.preset, entry.values = spec_version(spec), spec.preset, spec.model
         entry.day = _today() if spec.likeness == "real" else None
         photos = store.photos(actor)  # consent first
@@ -232,11 +243,11 @@ def _look_at_models(
     instance: dg.DagsterInstance,
     index: Index,
     actors: Iterable[str],
-    done: Registered,
+    done: RegistrationResult,
     end: float = inf,
 ) -> None:
-    """The version of each actor's base model, found once for all who use the same one, as the
-    environment has it now; told if new.
+    """Return the version of each actor's base model, found once for all who use the same one, as
+    the environment has it now; told if new.
 
     end: when to stop telling, on the clock `monotonic`; who is left is told at the next look.
     """
@@ -276,7 +287,7 @@ def _require_belief(
         return
     if not any(state.has_spec for state in seen.values()):
         told = f"{store.root} holds no actor at all, and Dagster knows {len(known)}"
-    elif len(gone) > max(FEW, len(known) // 2):
+    elif len(gone) > max(MAX_UNREGISTERED_AT_ONCE, len(known) // 2):
         told = (
             f"{len(gone)} of the {len(known)} actors that Dagster knows are gone from {store.root}"
         )
@@ -295,5 +306,5 @@ def _today() -> str:
 
 def _groups(names: Iterable[str]) -> Iterator[list[str]]:
     waiting = list(names)
-    for start in range(0, len(waiting), GROUP):
-        yield waiting[start : start + GROUP]
+    for start in range(0, len(waiting), ACTORS_PER_TIME_CHECK):
+        yield waiting[start : start + ACTORS_PER_TIME_CHECK]

@@ -7,23 +7,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import dagster as dg
-from dagster._core.definitions.data_version import (
-    CODE_VERSION_TAG,
-    DATA_VERSION_IS_USER_PROVIDED_TAG,
-    DATA_VERSION_TAG,
-    INPUT_DATA_VERSION_TAG_PREFIX,
-    INPUT_EVENT_POINTER_TAG_PREFIX,
-    extract_data_version_from_entry,
-)
 from PIL import Image
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.orchestration.assets.metadata import stage_metadata
+from avatar_pipeline.orchestration.dagster_patches.data_versions import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_IS_USER_PROVIDED_TAG,
+    DATA_VERSION_TAG,
+    INPUT_DATA_VERSION_TAG_PREFIX,
+    INPUT_EVENT_POINTER_TAG_PREFIX,
+    data_version,
+)
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import StageResult
 
-PAGE = 100  # events read at once, newest first
+EVENTS_PER_QUERY = 100  # events read at once, newest first
 # A pointer from before the first event: whatever version of the input there is, is newer.
 BEFORE_ALL = 1
 UNDER_WAY = (
@@ -44,7 +44,7 @@ def report_restored(
     """Report it with the provenance that it had when it was made, so that it counts as stale
     exactly if its inputs differ now.
 
-    folder: where the files lie. by, when: who asked for it, and the moment (UTC, ISO 8601). Done
+    folder: where the files are. by, when: who asked for it, and the moment (UTC, ISO 8601). Done
     twice, the second time changes nothing.
     """
     if _is_reported(instance, manifest, when):
@@ -76,14 +76,14 @@ def report_restored(
 
 
 def runs_under_way(instance: dg.DagsterInstance, actor: str) -> list[str]:
-    """The ids of the runs that are working on an actor at this moment."""
+    """Return the ids of the runs that are working on an actor at this moment."""
     filters = dg.RunsFilter(statuses=list(UNDER_WAY), tags={"dagster/partition": actor})
     return [run.run_id for run in instance.get_runs(filters)]
 
 
 def _is_reported(instance: dg.DagsterInstance, manifest: Manifest, when: str) -> bool:
-    """Whether the newest event is this very one: a restoration that was killed after it is carried
-    out again.
+    """Return whether the newest event is this very one: a restoration that was killed after it is
+    carried out again.
     """
     found = _events(instance, manifest.asset, manifest.actor, limit=1)
     materialization = found[0].asset_materialization if found else None
@@ -92,8 +92,8 @@ def _is_reported(instance: dg.DagsterInstance, manifest: Manifest, when: str) ->
 
 
 def _lineage(instance: dg.DagsterInstance, manifest: Manifest) -> dict[str, str]:
-    """The tags by which Dagster compares inputs: for each its version, and the event that brought
-    it.
+    """Return the tags by which Dagster compares inputs: for each its version, and the event that
+    brought it.
 
     They are those of the event of when it was made. Where that is not in this instance's log, they
     are found by the manifest.
@@ -126,13 +126,13 @@ def _lineage(instance: dg.DagsterInstance, manifest: Manifest) -> dict[str, str]
 
 
 def _find_input(instance: dg.DagsterInstance, manifest: Manifest, parent: str) -> tuple[str, int]:
-    """An input's version, and the newest event that brought it."""
+    """Return an input's version, and the newest event that brought it."""
     records = _events(instance, parent, manifest.actor, observed=parent not in STAGES)
     wanted = manifest.inputs.get(parent)
     for record in records:
-        version = extract_data_version_from_entry(record.event_log_entry)
-        if version is not None and wanted in (None, version.value):
-            return version.value, record.storage_id
+        version = data_version(record.event_log_entry)
+        if version is not None and wanted in (None, version):
+            return version, record.storage_id
     return wanted or "", BEFORE_ALL
 
 
@@ -143,15 +143,15 @@ def _events(
     observed: bool = False,
     limit: int | None = None,
 ) -> list[dg.EventLogRecord]:
-    """Materializations (or observations) of one actor's asset, newest first; all of them without a
-    limit.
+    """Return materializations (or observations) of one actor's asset, newest first; all of them
+    without a limit.
     """
     fetch = instance.fetch_observations if observed else instance.fetch_materializations
     filters = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[actor])
     found: list[dg.EventLogRecord] = []
     cursor = None
     while True:
-        page = fetch(filters, limit=limit or PAGE, cursor=cursor)
+        page = fetch(filters, limit=limit or EVENTS_PER_QUERY, cursor=cursor)
         found += page.records
         if limit or not page.has_more:
             return found

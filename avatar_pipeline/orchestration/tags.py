@@ -22,8 +22,8 @@ K8S_TAG = "dagster-k8s/config"
 
 
 def gpu_tags() -> dict[str, Any]:
-    """The op tags of a stage with a model. Ray and Kubernetes hand a whole GPU to one step at a
-    time.
+    """Return the op tags of a stage with a model. Ray and Kubernetes hand a whole GPU to one step
+    at a time.
     """
     return {
         RAY_TAG: {"num_gpus": 1},

@@ -2,12 +2,11 @@
 goes, and a receipt stays.
 
 The threat: a face, an embedding or a LoRA that lives on after its person said no: in an old
-version, a cache, a page, a database, or made anew by a run that was under way.
+version, a cache, a page, a database, or made again by a run that was under way.
 The mechanism, in this order: `revoked_at` is recorded, from when on every stage, checkpoint and
-version is refused; the partition goes; runs are ended and waited for; with the actor's lock held,
-every file is listed with its sha256 in the receipt, then deleted; the service's jobs and Dagster's
-record follow; then everything is looked for once more. Killed in the middle, the next call goes on:
-each step may be repeated.
+version is refused; every holder of data (holders.py) ends what is under way; one after the other
+lists its files with their sha256 in the stored receipt, then deletes them; then everything is
+searched once more. Killed in the middle, the next call goes on: each step may be repeated.
 Its limits: copies that left this machine and store, backups, snapshots of file systems and older
 versions in a bucket are named, not reached.
 """
@@ -15,17 +14,21 @@ versions in a bucket are named, not reached.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
 
-import dagster as dg
 from upath import UPath
 
-from avatar_pipeline.actors import handed_out, published_copies
+from avatar_pipeline.actors import handed_out
 from avatar_pipeline.actors.consent.grant import keep_record, recording
-from avatar_pipeline.actors.consent.receipt import Deleted, Receipt, receipts, write_receipt
+from avatar_pipeline.actors.consent.receipt import (
+    DeletedFile,
+    Receipt,
+    identifying_digests,
+    receipts,
+    write_receipt,
+)
 from avatar_pipeline.actors.consent.record import FILE, may_be_revoked, revoked, standing
 from avatar_pipeline.actors.editing import with_values
 from avatar_pipeline.actors.files import local, read_whole, unwritable, write_atomic
@@ -34,103 +37,140 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import ActorError
 from avatar_pipeline.core.login import login_name
-from avatar_pipeline.orchestration.erasure import (
-    backfills_of,
-    compact,
-    delete_record,
-    portraits_told,
-    runs_of,
-    stop_runs,
-    unregister,
-)
-from avatar_pipeline.revocation.traces import Traces, delete, described, traces_of
-from avatar_pipeline.service.jobs import storage as service_jobs
-from avatar_pipeline.service.jobs.erasure import jobs_of, unreadable_jobs, wait_for
-from avatar_pipeline.service.jobs.job import Job
+from avatar_pipeline.revocation.holders import DataHolder, Found, Log, Outcome, Subject
 
-# Seconds that runs get to end: a step of FLUX on a small card takes half a minute, and a face
-# analysis ends none.
-PATIENCE = 300.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a revocation would do now. under_way: ids of runs that have not ended; runs: all that
-    would be deleted.
-    """
-
-    traces: Traces
-    runs: list[str]
-    under_way: list[str]
-    backfills: list[str]
-    jobs: list[Job]
-    registered: bool
+# What a run gets to end: a step of FLUX on a small card takes half a minute, and a face analysis
+# ends none.
+STOP_TIMEOUT_S = 300.0
 
 
 def plan(
-    store: ActorStore, instance: dg.DagsterInstance, service: Path, name: str, *, photos: bool
-) -> Plan:
-    """Look, and change nothing. service: its folder. Raises ActorError for a synthetic actor."""
-    spec = _require_real(store, name)
-    traces = traces_of(store, spec.name, photos=photos, more=portraits_told(instance, spec.name))
-    digests = _digests(described(traces))
-    runs = runs_of(instance, spec.name, digests)
-    return Plan(
-        traces,
-        [run.run_id for run in runs],
-        [run.run_id for run in runs if not run.is_finished],
-        [backfill.backfill_id for backfill in backfills_of(instance, spec.name)],
-        jobs_of(service, spec.name, digests),
-        spec.name in instance.get_dynamic_partitions("actors"),
-    )
+    store: ActorStore, holders: Sequence[DataHolder], name: str, *, photos: bool = True
+) -> Found:
+    """Return what a revocation would delete now, and change nothing.
+
+    photos: with the original photographs. Raises ActorError for an unknown or a synthetic actor.
+    """
+    subject = Subject(_require_real(store, name).name, photos)
+    everything = Found()
+    for holder in holders:
+        found = holder.find(subject)
+        everything.merge(found)
+        digests = subject.digests | identifying_digests(found.described())
+        subject = replace(subject, digests=digests)
+    return everything
 
 
 def revoke(
     store: ActorStore,
-    instance: dg.DagsterInstance,
-    service: Path,
+    holders: Sequence[DataHolder],
     name: str,
     *,
     reason: str = "",
     photos: bool = True,
-    log: Callable[[str], None] = lambda line: None,
-    patience: float = PATIENCE,
+    log: Log = lambda line: None,
+    timeout_s: float = STOP_TIMEOUT_S,
 ) -> Receipt:
-    """Revoke, or finish a revocation that was interrupted; the receipt, which is stored too.
+    """Revoke, or finish a revocation that was interrupted; return the receipt, which is stored too.
 
-    service: the folder of the HTTP service. photos: delete the original photographs too. patience:
-    seconds for runs to end. Raises ActorError for an unknown or a synthetic actor, StoreError when
-    the record or the receipt cannot be written.
+    holders: of the person's data, in the order in which it is deleted. photos: delete the original
+    photographs too. timeout_s: seconds that each holder waits for what is under way to end. Raises
+    ActorError for an unknown or a synthetic actor, StoreError when the record or the receipt cannot
+    be written.
     """
     spec = _require_real(store, name)
     with recording(store, spec.name):
         receipt = _begin(store, spec, reason, photos)
         write_receipt(store, receipt)
         log(f"consent is revoked as of {receipt.revoked_at}: nothing new begins")
-        receipt.unregistered = unregister(instance, spec.name) or receipt.unregistered
-        stopped = stop_runs(instance, spec.name, log, patience)
-        _extend(receipt.runs_stopped, stopped.runs)
-        _extend(receipt.backfills_stopped, stopped.backfills)
-        for run_id in stopped.still:
-            receipt.not_deleted[f"run {run_id}"] = (
-                f"it had not ended after {patience:.0f} s and was marked as cancelled; what it "
-                "still does is refused"
-            )
-        _delete_files(store, receipt, portraits_told(instance, spec.name), log)
-        _delete_jobs(store, receipt, service, log, patience)
-        _delete_runs(store, instance, receipt, log)
-        # once more: in an object store no lock kept a last write out
-        _delete_files(store, receipt, [], log)
-        # a server had accepted it before consent was revoked
-        if _delete_jobs(store, receipt, service, log, patience):
-            _delete_runs(store, instance, receipt, log)
-        published_copies.forget(spec.name, but=receipt.not_deleted)
-        _extend(receipt.handed_out, sorted(handed_out.digests_of(spec.name)))
-        write_receipt(store, receipt)
-        handed_out.forget(spec.name)
-        receipt.unregistered = unregister(instance, spec.name) or receipt.unregistered
-        _finish(store, receipt)
+        for holder in holders:
+            _record_outcome(receipt, holder.stop(_subject(receipt), timeout_s, log))
+        erasure = _Erasure(store, holders, receipt, log, timeout_s)
+        erasure.delete_all()
+        # once more: in an object store no lock kept a last write out, and a server may have
+        # accepted a job before consent was revoked
+        erasure.delete_what_came_since()
+        _finish(store, holders, receipt)
     return receipt
+
+
+class _Erasure:
+    """The deletion of one person's data, holder by holder, each file in the receipt before it
+    goes.
+    """
+
+    def __init__(
+        self,
+        store: ActorStore,
+        holders: Sequence[DataHolder],
+        receipt: Receipt,
+        log: Log,
+        timeout_s: float,
+    ) -> None:
+        self.store, self.holders, self.receipt = store, holders, receipt
+        self.log, self.timeout_s = log, timeout_s
+
+    def delete_all(self) -> None:
+        """Have every holder delete what it has, and what an interrupted revocation had begun."""
+        self._sweep(lambda found, is_news: True)
+
+    def delete_what_came_since(self) -> None:
+        """Search again; where anything is found, that holder and those after it delete again."""
+        came = False
+
+        def has_come(found: Found, is_news: bool) -> bool:
+            nonlocal came
+            came = came or is_news or bool(found.files)
+            return came
+
+        self._sweep(has_come)
+
+    def _sweep(self, wanted: Callable[[Found, bool], bool]) -> None:
+        """Ask every holder. wanted: whether it deletes what was found; its second argument is
+        whether the receipt did not name it yet.
+        """
+        self.receipt.kept = []
+        for holder in self.holders:
+            subject = _subject(self.receipt)
+            with holder.claim(subject, self.timeout_s, self.log) as found:
+                files = found.described()
+                is_news = _list_found(self.receipt, found, files)
+                write_receipt(self.store, self.receipt)
+                if wanted(found, is_news):
+                    _record_outcome(self.receipt, holder.delete(subject, found, self.log))
+                    if files:
+                        size = sum(entry.bytes or 0 for entry in files)
+                        self.log(f"{len(files)} files, {size} bytes, are deleted")
+
+
+def _subject(receipt: Receipt) -> Subject:
+    return Subject(
+        receipt.actor,
+        receipt.photographs == "deleted",
+        identifying_digests(receipt.deleted),
+        tuple(receipt.runs_deleted),
+        tuple(receipt.jobs_deleted),
+    )
+
+
+def _list_found(receipt: Receipt, found: Found, files: list[DeletedFile]) -> bool:
+    """Put what is about to go into the receipt; whether any of it was not there."""
+    before = (len(receipt.deleted), len(receipt.runs_deleted), len(receipt.jobs_deleted))
+    receipt.add_deleted(files)
+    _extend(receipt.runs_deleted, found.runs)
+    _extend(receipt.jobs_deleted, found.jobs)
+    _extend(receipt.kept, found.kept)
+    receipt.not_deleted |= found.unresolved
+    return before != (len(receipt.deleted), len(receipt.runs_deleted), len(receipt.jobs_deleted))
+
+
+def _record_outcome(receipt: Receipt, outcome: Outcome) -> None:
+    _extend(receipt.runs_stopped, outcome.runs_stopped)
+    _extend(receipt.backfills_stopped, outcome.backfills_stopped)
+    receipt.not_deleted |= outcome.not_deleted
+    receipt.events_deleted += outcome.events_deleted
+    receipt.unregistered = outcome.unregistered or receipt.unregistered
+    receipt.notes += outcome.notes
 
 
 def _require_real(store: ActorStore, name: str) -> ActorSpec:
@@ -177,7 +217,9 @@ def _begin(store: ActorStore, spec: ActorSpec, reason: str, photos: bool) -> Rec
 
 
 def _revoked_at(folder: UPath) -> str | None:
-    """When the record says that consent was revoked; None where it does not, or cannot be read."""
+    """Return when the record says that consent was revoked; None where it does not, or cannot be
+    read.
+    """
     try:
         return revoked(folder)
     except ActorError:
@@ -207,119 +249,20 @@ def _record(folder: UPath) -> str:
     return revoked(folder) or str(now)
 
 
-def _delete_files(
-    store: ActorStore, receipt: Receipt, told: list[str], log: Callable[[str], None]
-) -> None:
-    """List in the receipt what goes, then delete it, with the actor's lock held."""
-    name = receipt.actor
-    with store.writing(name):
-        traces = traces_of(store, name, photos=receipt.photographs == "deleted", more=told)
-        gone = described(traces)
-        receipt.add_deleted(gone)
-        receipt.kept = traces.kept
-        receipt.not_deleted |= traces.strangers
-        write_receipt(store, receipt)
-        delete(store, name, traces, lambda path, why: receipt.not_deleted.__setitem__(path, why))
-    if gone:
-        log(f"{len(gone)} files, {sum(entry.bytes or 0 for entry in gone)} bytes, are deleted")
-
-
-def _delete_jobs(
-    store: ActorStore, receipt: Receipt, service: Path, log: Callable[[str], None], patience: float
-) -> bool:
-    """Whether there were any."""
-    found = jobs_of(service, receipt.actor, _digests(receipt.deleted))
-    still = wait_for(service, found, log, patience)
-    for job in found:
-        if job.id in still:
-            receipt.not_deleted[f"job {job.id}"] = "a server is still doing it: run it again"
-            continue
-        own = UPath(service / "jobs" / job.id)
-        files = Traces()
-        for path in sorted(Path(own.path).rglob("*")):
-            if path.is_file():
-                files.add(UPath(path), "service job")
-        receipt.add_deleted(described(files))
-        _extend(receipt.jobs_deleted, [job.id])
-        _extend(receipt.runs_deleted, job.runs)
-    for left in unreadable_jobs(service):
-        receipt.not_deleted[str(left)] = (
-            "no job that can be read: look at it, and delete it yourself if it shows the person"
-        )
+def _finish(store: ActorStore, holders: Sequence[DataHolder], receipt: Receipt) -> None:
+    """Have the holders drop their lists of the person's data, and close the receipt."""
+    _extend(receipt.handed_out, sorted(handed_out.digests_of(receipt.actor)))
     write_receipt(store, receipt)
-    for job_id in receipt.jobs_deleted:
-        service_jobs.remove(service / "jobs", job_id)
-        if (service / "jobs" / job_id).exists():
-            receipt.not_deleted[f"job {job_id}"] = (
-                f"{service / 'jobs' / job_id} could not be removed"
-            )
-    if found:
-        log(f"{len(found)} jobs of the service are deleted")
-    return bool(found)
-
-
-def _delete_runs(
-    store: ActorStore, instance: dg.DagsterInstance, receipt: Receipt, log: Callable[[str], None]
-) -> None:
-    _extend(
-        receipt.runs_deleted,
-        [run.run_id for run in runs_of(instance, receipt.actor, _digests(receipt.deleted))],
-    )
-    write_receipt(store, receipt)
-    receipt.events_deleted += delete_record(instance, receipt.actor, receipt.runs_deleted)
-    receipt.notes += compact(instance)
-    log(
-        f"{len(receipt.runs_deleted)} runs and {receipt.events_deleted} further events of "
-        "Dagster's are deleted"
-    )
-
-
-def _finish(store: ActorStore, receipt: Receipt) -> None:
-    if local(store.root) is None:
-        receipt.notes.append(
-            f"{store.root} is an object store: where its bucket keeps versions of objects (S3 "
-            "versioning, soft delete), the deleted ones "
-            "are still there. Delete those versions too, or let a lifecycle rule do it."
-        )
+    handed_out.forget(receipt.actor)
+    for holder in holders:
+        _record_outcome(receipt, holder.finish(receipt))
     receipt.notes.append(
         "Not reached: backups, snapshots of file systems, other machines' home folders and pages, "
         "and whatever was handed out before."
     )
-    if any(
-        entry.kind == "page or sheet" and PurePosixPath(entry.path).name == "index.html"
-        for entry in receipt.deleted
-    ):
-        receipt.notes.append(
-            "The index of the pages is deleted too, as it showed the portrait: avatar-pipeline "
-            "report writes it anew."
-        )
     receipt.notes = list(dict.fromkeys(receipt.notes))
     receipt.finished = utc_now()
     write_receipt(store, receipt)
-
-
-def _digests(gone: list[Deleted]) -> set[str]:
-    """By what a job may name what it was made from: the sha256 of files, and the digests of
-    versions, which are their folders' names.
-
-    Of deleted jobs what they made counts, and not what they were given, which may show others.
-    """
-    found = {
-        entry.sha256
-        for entry in gone
-        if entry.sha256
-        and (
-            entry.kind in ("version", "current", "export", "photograph")
-            or (entry.kind == "service job" and PurePosixPath(entry.path).parent.name == "outputs")
-        )
-    }
-    return found | {
-        part
-        for entry in gone
-        if entry.kind == "version"
-        for part in PurePosixPath(entry.path).parts
-        if len(part) == 64
-    }
 
 
 def _extend(known: list[str], more: list[str]) -> None:

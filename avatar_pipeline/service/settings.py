@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from avatar_pipeline.core.errors import AvatarPipelineError, ModelError
-from avatar_pipeline.core.home import dagster_home
 from avatar_pipeline.diffusion.overrides import preset_by_name
+from avatar_pipeline.orchestration.home import dagster_home
 
 PREFIX = "AVATAR_SERVICE_"
 SECRET_BYTES = range(24, 64 + 1)  # of a key for webhooks, as standardwebhooks.com wants it

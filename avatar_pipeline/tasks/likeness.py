@@ -13,7 +13,12 @@ from typing import Literal
 import numpy as np
 
 from avatar_pipeline.actors.aliases import replace_aliases
-from avatar_pipeline.actors.consent.record import EVERY, Scope, may_be_revoked, require_scopes
+from avatar_pipeline.actors.consent.record import (
+    CHECK_INTERVAL_S,
+    Scope,
+    may_be_revoked,
+    require_scopes,
+)
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
@@ -140,7 +145,7 @@ def _now_and_then(check: Callable[[], None]) -> Callable[[], None]:
 
     def checked() -> None:
         nonlocal last
-        if time.monotonic() - last >= EVERY:
+        if time.monotonic() - last >= CHECK_INTERVAL_S:
             check()
             last = time.monotonic()
 

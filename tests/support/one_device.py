@@ -10,8 +10,8 @@ import time
 import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.home import dagster_home
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
+from avatar_pipeline.orchestration.home import dagster_home
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource

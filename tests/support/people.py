@@ -15,9 +15,9 @@ from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli.main import main
-from avatar_pipeline.core.home import dagster_home
 from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png
+from avatar_pipeline.orchestration.home import dagster_home
 from tests.support.chains import add_actor
 
 Call = Callable[..., tuple[int, str]]

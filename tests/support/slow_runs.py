@@ -14,11 +14,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from avatar_pipeline.orchestration import pools
+from avatar_pipeline.orchestration import dagster_patches, pools
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
-from avatar_pipeline.orchestration.dagster_patches.slot_polling import wait_patiently
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
-from avatar_pipeline.orchestration.logging.console import console
+from avatar_pipeline.orchestration.loggers import console
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
@@ -34,8 +33,8 @@ def main(kind: str, actor: str, gate: Path) -> int:
                 context.check_consent()
         return StageResult(files={"made.txt": gate.read_bytes()})
 
-    pools.EVERY = 0.5
-    wait_patiently()
+    pools.DEAD_RUNS_CHECK_INTERVAL_S = 0.5
+    dagster_patches.apply()
     # "elsewhere": in the pool of the device, without the device
     stage = Stage(
         "base_image",

@@ -30,7 +30,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Granted:
+class ConsentRequest:
+    """What a person agreed to. scope: some of the record's scopes. granted, expires: the first and
+    the last day. evidence: the signed paper.
+    """
+
+    subject: str
+    scope: Sequence[str]
+    granted: date
+    expires: date
+    evidence: UPath
+
+
+@dataclass(frozen=True)
+class GrantResult:
     """What was recorded. kept: the file name of the record before it, "" when there was none.
     before: how that stood.
     """
@@ -42,18 +55,10 @@ class Granted:
 
 
 def grant(
-    store: ActorStore,
-    name: str,
-    *,
-    subject: str,
-    scope: Sequence[str],
-    granted: date,
-    expires: date,
-    evidence: UPath,
-    replace: bool,
-) -> Granted:
-    """Write an actor's consent.yaml. evidence: the signed paper; it is copied into the actor's
-    folder unless it lies there.
+    store: ActorStore, name: str, request: ConsentRequest, *, replace: bool = False
+) -> GrantResult:
+    """Write an actor's consent.yaml. The evidence is copied into the actor's folder unless it is
+    there.
 
     replace: put it in the place of a record that holds. One that does not hold any more is replaced
     without being asked; it is kept too. Raises ActorError for a synthetic actor, wrong dates or
@@ -69,29 +74,8 @@ def grant(
             "If it is a real person after all, say so first: likeness: real in "
             f"{folder / 'actor.yaml'}"
         )
-    today = datetime.now(UTC).date()
-    if expires < granted:
-        raise ActorError(
-            f"--expires {expires} lies before --granted {granted}. A consent ends after it begins."
-        )
-    if expires < today:
-        raise ActorError(
-            f"--expires {expires} is over, and today is {today}. Give the last day "
-            "that the person agreed to."
-        )
-    if unknown := [word for word in scope if word not in get_args(Scope)]:
-        raise ActorError(
-            f"--scope {unknown[0]!r} is unknown. Give some of "
-            f"{', '.join(get_args(Scope))}: docs/consent.md."
-        )
-    if not scope:
-        raise ActorError(
-            "--scope: give what the person agreed to, some of "
-            f"{', '.join(get_args(Scope))}: docs/consent.md."
-        )
-    if not subject.strip():
-        raise ActorError("--subject: give the name of the person who consented.")
-    data = _read_evidence(evidence)
+    _require_complete(request)
+    data = _read_evidence(request.evidence)
     with recording(store, spec.name):
         before = standing(spec, folder)
         if before.state == "holds" and not replace:
@@ -102,26 +86,53 @@ def grant(
         if before.state == "revoked":
             _require_finished(store, spec.name, revoked(folder))
             _require_new_evidence(folder, sha256_bytes(data))
-        file = _place(folder, evidence, data)
+        file = _place(folder, request.evidence, data)
         consent = Consent.model_validate(
             {
-                "subject": " ".join(subject.split()),
-                "scope": [each for each in get_args(Scope) if each in scope],
-                "granted": granted,
-                "expires": expires,
+                "subject": " ".join(request.subject.split()),
+                "scope": [each for each in get_args(Scope) if each in request.scope],
+                "granted": request.granted,
+                "expires": request.expires,
                 "evidence": {"file": file, "sha256": sha256_bytes(data)},
             }
         )
         write_atomic(folder / file, data)
         kept = keep_record(folder)
         write_atomic(folder / FILE, _text(consent).encode())
-    return Granted(consent, folder / FILE, kept, before)
+    return GrantResult(consent, folder / FILE, kept, before)
+
+
+def _require_complete(request: ConsentRequest) -> None:
+    """Raise ActorError for dates, scopes or a name that no record can have."""
+    today = datetime.now(UTC).date()
+    if request.expires < request.granted:
+        raise ActorError(
+            f"--expires {request.expires} lies before --granted {request.granted}. A consent ends "
+            "after it begins."
+        )
+    if request.expires < today:
+        raise ActorError(
+            f"--expires {request.expires} is over, and today is {today}. Give the last day "
+            "that the person agreed to."
+        )
+    if unknown := [word for word in request.scope if word not in get_args(Scope)]:
+        raise ActorError(
+            f"--scope {unknown[0]!r} is unknown. Give some of "
+            f"{', '.join(get_args(Scope))}: docs/consent.md."
+        )
+    if not request.scope:
+        raise ActorError(
+            "--scope: give what the person agreed to, some of "
+            f"{', '.join(get_args(Scope))}: docs/consent.md."
+        )
+    if not request.subject.strip():
+        raise ActorError("--subject: give the name of the person who consented.")
 
 
 @contextmanager
 def recording(store: ActorStore, name: str) -> Iterator[None]:
-    """One grant or revocation of an actor at a time. Raises StoreError when another one is at it.
-    An object store has no such lock.
+    """Let one grant or revocation of an actor go on at a time. Raises StoreError when another one
+    is at it. An object store has no such lock.
     """
     path = store.consent_lock(name)
     if path is None:
@@ -153,8 +164,8 @@ def keep_record(folder: UPath) -> str:
 
 
 def records_and_evidence(folder: UPath) -> set[str]:
-    """The names of an actor's records, present and earlier ones, and of the evidence that they
-    name.
+    """Return the names of an actor's records, present and earlier ones, and of the evidence that
+    they name.
     """
     names = set()
     for file in files_in(folder):
@@ -190,7 +201,8 @@ def _read_evidence(evidence: UPath) -> bytes:
 
 
 def _require_new_evidence(folder: UPath, sha256: str) -> None:
-    """A consent that was taken back is not given again by the paper that was signed before."""
+    """Raise ActorError where a consent that was taken back is to be given again by the paper that
+    was signed before."""
     for file in files_in(folder):
         if (file.name == FILE or RECORDS.fullmatch(file.name)) and sha256.encode() in read_whole(
             file
@@ -218,8 +230,8 @@ def _require_finished(store: ActorStore, name: str, when: str | None) -> None:
 
 
 def _place(folder: UPath, evidence: UPath, data: bytes) -> str:
-    """The evidence's name in the actor's folder: its own; with the beginning of its sha256 where
-    another file has that name.
+    """Return the evidence's name in the actor's folder: its own; with the beginning of its sha256
+    where another file has that name.
     """
     path = Path(evidence.name)
     stem = re.sub(r"[^A-Za-z0-9 ._-]+", "_", path.stem).lstrip(" ._-") or "consent"

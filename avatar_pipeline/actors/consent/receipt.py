@@ -3,12 +3,14 @@ could not be done and why.
 
 {root}/.revocations/{actor}.{moment}.json, beside the actors' folders: it outlives the folder. It is
 written before anything is deleted and again after each step, so that a revocation that was killed
-has told what it was about to do, and the next one goes on with it.
+has said what it was about to do, and the next one goes on with it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,32 +19,24 @@ from upath import UPath
 from avatar_pipeline.actors.files import read_whole, write_atomic
 from avatar_pipeline.core.errors import StoreError
 
-Kind = Literal[
-    "photograph",
-    "version",
-    "current",
-    "checkpoint",
-    "leftover",
-    "export",
-    "page or sheet",
-    "service job",
-    "dagster log",
-    "temporary",
-]
+# Kinds of files whose content shows the person, so that other things made from it are found by it.
+SHOWING = ("version", "current", "export", "photograph")
+SERVICE_JOB = "service job"
 
 if TYPE_CHECKING:
     from avatar_pipeline.actors.store import ActorStore
 
 
-class Deleted(BaseModel):
-    """One file. path: where it lay. sha256, bytes: of what it held, None where it could not be
-    read.
+class DeletedFile(BaseModel):
+    """One file. path: where it was. kind: photograph, version, current, checkpoint, leftover,
+    export, page or sheet, service job, temporary, or what another holder of data calls it. sha256,
+    bytes: of what it held, None where it could not be read.
     """
 
     model_config = ConfigDict(frozen=True)
 
     path: str
-    kind: Kind
+    kind: str
     sha256: str | None
     bytes: int | None
 
@@ -69,7 +63,7 @@ class Receipt(BaseModel):
     by: str = ""
     reason: str = ""
     photographs: Literal["deleted", "kept"] = "deleted"
-    deleted: list[Deleted] = []
+    deleted: list[DeletedFile] = []
     runs_stopped: list[str] = []
     runs_deleted: list[str] = []
     backfills_stopped: list[str] = []
@@ -86,14 +80,34 @@ class Receipt(BaseModel):
         """Of all deleted files."""
         return sum(entry.bytes or 0 for entry in self.deleted)
 
-    def add_deleted(self, entries: list[Deleted]) -> None:
-        """Files that are about to go; each place and content once."""
+    def add_deleted(self, entries: list[DeletedFile]) -> None:
+        """Add files that are about to go; each place and content once."""
         known = {(entry.path, entry.sha256) for entry in self.deleted}
         self.deleted += [entry for entry in entries if (entry.path, entry.sha256) not in known]
 
 
+def identifying_digests(files: Iterable[DeletedFile]) -> frozenset[str]:
+    """Return by what a job or a run may name what it was made from: the sha256 of files, and the
+    digests of versions, which are their folders' names.
+
+    Of the service's jobs what they made counts, and not what they were given, which may show
+    others.
+    """
+    found = set()
+    for entry in files:
+        path = PurePosixPath(entry.path)
+        shows = entry.kind in SHOWING or (
+            entry.kind == SERVICE_JOB and path.parent.name == "outputs"
+        )
+        if shows and entry.sha256:
+            found.add(entry.sha256)
+        if entry.kind == "version":
+            found.update(part for part in path.parts if len(part) == 64)
+    return frozenset(found)
+
+
 def receipt_path(store: ActorStore, receipt: Receipt) -> UPath:
-    """Where a receipt lies."""
+    """Return where a receipt is stored."""
     return (
         store.receipts_folder()
         / f"{receipt.actor}.{re.sub(r'[^0-9TZ]', '', receipt.revoked_at) or '0'}.json"
@@ -108,7 +122,9 @@ def write_receipt(store: ActorStore, receipt: Receipt) -> UPath:
 
 
 def receipts(store: ActorStore, name: str) -> list[Receipt]:
-    """All receipts of an actor, the latest last. Raises StoreError for one that cannot be read."""
+    """Return all receipts of an actor, the latest last. Raises StoreError for one that cannot be
+    read.
+    """
     found = []
     for actor, file in store.receipt_files():
         if actor != name:

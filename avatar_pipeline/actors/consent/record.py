@@ -44,8 +44,8 @@ State = Literal[
     "evidence_altered",
 ]
 FILE = "consent.yaml"
-# seconds between two looks at the record while somebody works; a look reads one small file
-EVERY = 2.0
+# seconds between two checks of the record while work goes on; a check reads one small file
+CHECK_INTERVAL_S = 2.0
 
 EXAMPLE = """\
 subject: Jane Doe                            # who consented
@@ -103,8 +103,8 @@ class Standing:
 
 
 def standing(spec: ActorSpec, actor_dir: UPath, *, evidence: bool = True) -> Standing:
-    """How the consent to an actor stands. actor_dir: the folder that holds actor.yaml. evidence:
-    compare that with its sha256, too.
+    """Return how the consent to an actor stands. actor_dir: the folder that holds actor.yaml.
+    evidence: compare that with its sha256, too.
 
     A revocation stands whatever else the record says, and whatever actor.yaml calls the actor
     since.
@@ -176,8 +176,8 @@ def require_consent(spec: ActorSpec, actor_dir: UPath, scope: Scope) -> None:
 def require_scopes(
     spec: ActorSpec, actor_dir: UPath, scopes: Sequence[Scope], *, evidence: bool = True
 ) -> None:
-    """`require_consent` for each of several scopes, with one look. evidence: compare that with its
-    sha256, too.
+    """Do what `require_consent` does for each of several scopes, with one reading. evidence:
+    compare that with its sha256, too.
     """
     found = standing(spec, actor_dir, evidence=evidence)
     if found.state == "not_needed":
@@ -197,17 +197,17 @@ def require_scopes(
 
 
 def watched(spec: ActorSpec, actor_dir: UPath, scopes: Sequence[Scope]) -> Callable[[], None]:
-    """A function to be called at every step of work that takes long: it raises ActorError once
-    consent does not hold any more.
+    """Return a function to be called at every step of work that takes long: it raises ActorError
+    once consent does not hold any more.
 
-    It looks at most every EVERY seconds, and not at all for synthetic actors. The evidence, which
-    may be a scan of many megabytes in an object store, is looked at before and after the work only.
+    It checks every CHECK_INTERVAL_S at most, and never for synthetic actors. The evidence, which
+    may be a scan of many megabytes in an object store, is checked before and after the work only.
     """
     last = time.monotonic()
 
     def look() -> None:
         nonlocal last
-        if spec.likeness == "real" and time.monotonic() - last >= EVERY:
+        if spec.likeness == "real" and time.monotonic() - last >= CHECK_INTERVAL_S:
             require_scopes(spec, actor_dir, scopes, evidence=False)
             last = time.monotonic()
 
@@ -215,7 +215,8 @@ def watched(spec: ActorSpec, actor_dir: UPath, scopes: Sequence[Scope]) -> Calla
 
 
 def revoked(actor_dir: UPath) -> str | None:
-    """When the consent to an actor was revoked, as consent.yaml says it; None when it was not.
+    """Return when the consent to an actor was revoked, as consent.yaml says it; None when it was
+    not.
 
     The rest of the record need not be valid: a revocation must not fail because of a wrong date
     elsewhere. Raises ActorError for a record that cannot be read, as it may say so.
@@ -226,7 +227,7 @@ def revoked(actor_dir: UPath) -> str | None:
 
 
 def may_be_revoked(actor_dir: UPath) -> bool:
-    """Whether consent was revoked, or the record that would say so cannot be read."""
+    """Return whether consent was revoked, or the record that would say so cannot be read."""
     try:
         return revoked(actor_dir) is not None
     except ActorError:
@@ -234,8 +235,8 @@ def may_be_revoked(actor_dir: UPath) -> bool:
 
 
 def is_real(actor_dir: UPath) -> bool:
-    """Whether an actor is a real person, as actor.yaml says it; the rest of it need not be valid.
-    One that cannot be read counts as yes.
+    """Return whether an actor is a real person, as actor.yaml says it; the rest of it need not be
+    valid. One that cannot be read counts as yes.
     """
     try:
         # libyaml where there is one: some ten thousand actors may be asked for
@@ -248,7 +249,7 @@ def is_real(actor_dir: UPath) -> bool:
 
 
 def refuse_revoked(actor_dir: UPath, what: str) -> None:
-    """The last check before a file is written. what: it, in words.
+    """Refuse what must not be stored: the last check before a file is written. what: it, in words.
 
     Raises ActorError when the consent to an actor was revoked, and when the record cannot be read;
     a real person's has to be there, and whole. Dates and scopes were asked for before: what was
@@ -275,7 +276,9 @@ def refuse_revoked(actor_dir: UPath, what: str) -> None:
 
 
 def _read(path: UPath) -> bytes | None:
-    """The record's bytes, None when there is none. Raises ActorError when they cannot be read."""
+    """Return the record's bytes, None when there is none. Raises ActorError when they cannot be
+    read.
+    """
     try:
         with store_errors(path):
             return read_whole(path)
@@ -290,7 +293,7 @@ def _read(path: UPath) -> bytes | None:
 
 
 def _revoked_in(path: UPath, data: bytes) -> str | None:
-    """`revoked_at` of a record. Raises ActorError for what is no mapping in YAML."""
+    """Return `revoked_at` of a record. Raises ActorError for what is no mapping in YAML."""
     try:
         content: Any = yaml.safe_load(data)
     except (yaml.YAMLError, ValueError) as error:  # no text, or a date such as 2026-13-01

@@ -23,7 +23,7 @@ from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.weights import check_model_folder, model_sha256
 from avatar_pipeline.imaging.images import preview_markdown
-from avatar_pipeline.orchestration.assets.bundled_model_folders import TrainingFolders
+from avatar_pipeline.orchestration.assets.folders import BundledModelFolders
 from avatar_pipeline.orchestration.assets.training_history import (
     History,
     draw_history,
@@ -67,7 +67,7 @@ class EvaluationConfig(dg.Config):
 
 
 @dg.asset(group_name=GROUP, code_version=CODE_VERSION)
-def embedded_dataset(folders: TrainingFolders) -> dg.MaterializeResult:
+def embedded_dataset(folders: BundledModelFolders) -> dg.MaterializeResult:
     """The training pictures: framed heads, morphs between people, turned heads, bodies. Version:
     the digest of pictures and captions.
     """
@@ -92,7 +92,7 @@ def embedded_dataset(folders: TrainingFolders) -> dg.MaterializeResult:
 
 
 @dg.asset(group_name=GROUP, code_version=CODE_VERSION, deps=[embedded_dataset])
-def embedded_autoencoder(config: Steps, folders: TrainingFolders) -> dg.MaterializeResult:
+def embedded_autoencoder(config: Steps, folders: BundledModelFolders) -> dg.MaterializeResult:
     """Pictures to latents and back, scored on people it never saw. Version: the digest of the
     weights.
     """
@@ -118,7 +118,7 @@ def embedded_autoencoder(config: Steps, folders: TrainingFolders) -> dg.Material
 
 
 @dg.asset(group_name=GROUP, code_version=CODE_VERSION)
-def embedded_text_encoder(config: Steps, folders: TrainingFolders) -> dg.MaterializeResult:
+def embedded_text_encoder(config: Steps, folders: BundledModelFolders) -> dg.MaterializeResult:
     """What prompts say, learned from captions that are made up on the spot: it needs no pictures.
     Version: the digest of the weights.
     """
@@ -143,7 +143,7 @@ def embedded_text_encoder(config: Steps, folders: TrainingFolders) -> dg.Materia
     pool=GPU_POOL,
 )
 def embedded_denoiser(
-    context: dg.AssetExecutionContext, config: Steps, folders: TrainingFolders
+    context: dg.AssetExecutionContext, config: Steps, folders: BundledModelFolders
 ) -> dg.MaterializeResult:
     """U-Net and identity input, hours on a CPU. An interrupted training resumes. Version: the hash
     of the checkpoint.
@@ -157,8 +157,8 @@ def embedded_denoiser(
     )
     with as_failure():
         inputs = {name: version_of(build, name) for name in DENOISER_INPUTS}
-        if told := train.build_denoiser(build, steps):
-            context.log.warning(told)
+        if warning := train.build_denoiser(build, steps):
+            context.log.warning(warning)
     checkpoint = build / "denoiser.pt"
     metadata = _training(read_history(build / "denoiser_history.jsonl"), _step(checkpoint))
     metadata["inputs"] = dg.MetadataValue.json(inputs)
@@ -170,7 +170,7 @@ def embedded_denoiser(
     code_version=CODE_VERSION,
     deps=[embedded_dataset, embedded_autoencoder, embedded_text_encoder, embedded_denoiser],
 )
-def embedded_decoder(config: Steps, folders: TrainingFolders) -> dg.MaterializeResult:
+def embedded_decoder(config: Steps, folders: BundledModelFolders) -> dg.MaterializeResult:
     """The autoencoder with a decoder refined on what the denoiser predicts. Version: the digest of
     the weights.
     """
@@ -201,13 +201,13 @@ def embedded_decoder(config: Steps, folders: TrainingFolders) -> dg.MaterializeR
     code_version=CODE_VERSION,
     deps=[embedded_decoder, embedded_text_encoder, embedded_denoiser],
 )
-def embedded_pipeline(folders: TrainingFolders) -> dg.MaterializeResult:
+def embedded_pipeline(folders: BundledModelFolders) -> dg.MaterializeResult:
     """The folder that diffusers loads. Version: as that of `base_model`, so the two agree once this
     model is the one that ships.
     """
     from avatar_pipeline.bundled_model import train
 
-    build, model, began = folders.build_folder(), folders.model_folder(), time.monotonic()
+    build, model, began = folders.build_folder(), folders.finished_folder(), time.monotonic()
     with as_failure():
         needed = ("embedded_decoder", "embedded_text_encoder", "embedded_denoiser")
         inputs = {name: version_of(build, name) for name in needed}
@@ -223,7 +223,9 @@ def embedded_pipeline(folders: TrainingFolders) -> dg.MaterializeResult:
 
 
 @dg.asset(group_name=GROUP, code_version=CODE_VERSION, deps=[embedded_pipeline], pool=GPU_POOL)
-def embedded_evaluation(config: EvaluationConfig, folders: TrainingFolders) -> dg.MaterializeResult:
+def embedded_evaluation(
+    config: EvaluationConfig, folders: BundledModelFolders
+) -> dg.MaterializeResult:
     """The figures of the model card, measured on the finished pipeline; its card and pictures go to
     `evaluation` in the build folder.
     """
@@ -232,7 +234,7 @@ def embedded_evaluation(config: EvaluationConfig, folders: TrainingFolders) -> d
 
     folder, model, began = (
         folders.build_folder() / "evaluation",
-        folders.model_folder(),
+        folders.finished_folder(),
         time.monotonic(),
     )
     page = folder / "MODEL_CARD.md"
@@ -284,7 +286,7 @@ def _result(
     files: Path,
     seed: int | None,
 ) -> dg.MaterializeResult:
-    """What every asset of the group reports. began: of its work, on the monotonic clock."""
+    """Return what every asset of the group reports. began: of its work, on the monotonic clock."""
     common: dict[str, dg.MetadataValue] = {
         "seconds": dg.MetadataValue.float(round(time.monotonic() - began, 2)),
         "digest": dg.MetadataValue.text(version),
@@ -298,8 +300,8 @@ def _result(
 
 
 def _training(history: History, steps: int) -> dict[str, dg.MetadataValue]:
-    """A training's curves and its last figures; a training too short for a row of history has
-    neither.
+    """Return a training's curves and its last figures; a training too short for a row of history
+    has neither.
     """
     metadata: dict[str, dg.MetadataValue] = {"steps": dg.MetadataValue.int(steps)}
     if history:
@@ -316,7 +318,7 @@ def _training(history: History, steps: int) -> dict[str, dg.MetadataValue]:
 
 
 def _step(checkpoint: Path) -> int:
-    """The step of a denoiser's checkpoint: more than was asked for when it had already come
+    """Return the step of a denoiser's checkpoint: more than was asked for when it had already come
     further.
     """
     import torch

@@ -18,7 +18,7 @@ from pydantic import Field
 from avatar_pipeline.cartoons.attributes import SIZES, Size
 from avatar_pipeline.core.digests import digest_files, sha256_file
 from avatar_pipeline.imaging.images import preview_markdown
-from avatar_pipeline.orchestration.assets.cartoon_folders import CartoonFolders
+from avatar_pipeline.orchestration.assets.folders import CartoonFolders
 from avatar_pipeline.orchestration.assets.training_history import draw_history, read_history
 from avatar_pipeline.orchestration.failures import as_failure
 from avatar_pipeline.orchestration.pools import GPU_POOL
@@ -139,7 +139,7 @@ def cartoon_evaluation(config: Measuring, folders: CartoonFolders) -> dg.Materia
     from avatar_pipeline.imaging.images import encode_png
 
     folder, began = folders.build_folder() / "evaluation", time.monotonic()
-    files = {size: folders.weights_folder() / f"{size}.safetensors" for size in SIZES}
+    files = {size: folders.finished_folder() / f"{size}.safetensors" for size in SIZES}
     found, metadata, amount = (
         {},
         dict[str, dg.MetadataValue](),
@@ -192,7 +192,7 @@ def _trained(
     with as_failure():
         weights = train.train_generator(
             build,
-            folders.weights_folder(),
+            folders.finished_folder(),
             size,
             config.steps,
             config.device,
@@ -225,7 +225,7 @@ def _trained(
 def _result(
     version: str, metadata: dict[str, dg.MetadataValue], began: float, files: Path
 ) -> dg.MaterializeResult:
-    """What every asset of the group reports. began: of its work, on the monotonic clock."""
+    """Return what every asset of the group reports. began: of its work, on the monotonic clock."""
     common: dict[str, dg.MetadataValue] = {
         "seconds": dg.MetadataValue.float(round(time.monotonic() - began, 2)),
         "digest": dg.MetadataValue.text(version),

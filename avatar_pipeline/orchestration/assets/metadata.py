@@ -4,6 +4,9 @@ manifest.
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,8 +21,8 @@ from avatar_pipeline.pipeline.stage import StageResult
 def stage_metadata(
     manifest: Manifest, result: StageResult, folder: str
 ) -> dict[str, dg.MetadataValue]:
-    """What the UI shows of one materialization. folder: where its files lie. Pictures come first:
-    people look before they read.
+    """Return what the UI shows of one materialization. folder: where its files lie. Pictures come
+    first: people look before they read.
 
     A table is called {name}_table, as a metric may have its name: how many candidates, and which.
     """
@@ -47,8 +50,24 @@ def stage_metadata(
     return metadata
 
 
+def machine() -> dict[str, str]:
+    """Return where a step runs: `host`, and in a Ray cluster `ray_job` (as its dashboard calls it)
+    and `ray_gpus` (numbers of the GPUs lent to this process).
+
+    Read from the environment in which Ray starts a job: no connection to the cluster is needed. On
+    a node without real GPUs the numbers are those of its logical ones.
+    """
+    found = {"host": platform.node()}
+    if job := os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        found |= {
+            "ray_job": json.loads(job)["metadata"]["job_submission_id"],
+            "ray_gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        }
+    return found
+
+
 def _value(value: Any) -> dg.MetadataValue:
-    """A metric as the metadata type that Dagster plots or prints best."""
+    """Return a metric as the metadata type that Dagster plots or prints best."""
     if isinstance(value, bool):
         return dg.MetadataValue.bool(value)
     if isinstance(value, int):
@@ -59,8 +78,8 @@ def _value(value: Any) -> dg.MetadataValue:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dg.TableRecord], dg.TableSchema]:
-    """Records of one width and a schema: the columns in order of first appearance, numbers marked
-    as such.
+    """Return records of one width and a schema: the columns in order of first appearance, numbers
+    marked as such.
     """
     columns = list(dict.fromkeys(name for row in rows for name in row))
     records = [dg.TableRecord({name: _cell(row.get(name)) for name in columns}) for row in rows]

@@ -22,8 +22,8 @@ LABELS = {
 
 
 def read_history(path: Path) -> History:
-    """The rows of a JSON list or of JSON lines; none when there is no such file (a training too
-    short for a line of it).
+    """Return the rows of a JSON list or of JSON lines; none when there is no such file (a training
+    too short for a line of it).
 
     Trainings append, and one that resumes repeats the steps since its checkpoint: the later row of
     a step counts.
@@ -45,8 +45,8 @@ def read_history(path: Path) -> History:
 def draw_history(
     rows: Sequence[Mapping[str, float]], labels: Mapping[str, str] = LABELS
 ) -> Image.Image:
-    """Each of the labels that some rows have, over their steps; RGB, 500x400 pixels for each.
-    Raises ValueError without rows.
+    """Return each of the labels that some rows have, over their steps; RGB, 500x400 pixels for
+    each. Raises ValueError without rows.
     """
     if not rows:
         raise ValueError("A training without a row of history has no curves.")

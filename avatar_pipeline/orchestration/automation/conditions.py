@@ -1,4 +1,4 @@
-"""What the policy (automation.py) asks that Dagster's own conditions do not answer, each for the
+"""What the policy (policy.py) asks that Dagster's own conditions do not answer, each for the
 few actors that are in question.
 
 Dagster evaluates conditions of one's own in the code location only: the policy's sensor sets
@@ -9,38 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 from zlib import crc32
 
 import dagster as dg
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-from dagster._core.definitions.declarative_automation.operands.subset_automation_condition import (
+
+from avatar_pipeline.orchestration.dagster_patches.automation import (
+    AssetEventSummaryRecord,
+    EntitySubset,
     SubsetAutomationCondition,
+    failed_partitions,
+    last_evaluation,
+    record,
+    stale_or_missing,
 )
-from dagster._core.event_api import PartitionKeyFilter
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecordStatus,
-    AssetCheckExecutionResolvedStatus,
-)
-from dagster._record import record
 
 # An input is observed or made.
 _AssetEvent = Literal[
     dg.DagsterEventType.ASSET_OBSERVATION, dg.DagsterEventType.ASSET_MATERIALIZATION
 ]
-KINDS: tuple[_AssetEvent, ...] = (
+INPUT_EVENTS: tuple[_AssetEvent, ...] = (
     dg.DagsterEventType.ASSET_OBSERVATION,
     dg.DagsterEventType.ASSET_MATERIALIZATION,
 )
 
-if TYPE_CHECKING:
-    from dagster._core.asset_graph_view.entity_subset import EntitySubset
-    from dagster._core.storage.event_log.base import AssetEventSummaryRecord
-
 # actors of whom it is compared, in one tick, what they were made from: 5 to 10 ms for each asset
-PORTION = 100
-
-EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+ACTORS_PER_TICK = 100
 
 
 @record
@@ -48,7 +42,7 @@ class Differs(SubsetAutomationCondition):
     """The asset is missing, or its code or an input's content is not what it was made from: what
     the UI calls stale.
 
-    This looks at contents, not at events: what a run has consumed in the meantime does not differ
+    This compares contents, not at events: what a run has consumed in the meantime does not differ
     any more.
     """
 
@@ -57,14 +51,7 @@ class Differs(SubsetAutomationCondition):
         return "differs"
 
     async def compute_subset(self, context: dg.AutomationContext) -> EntitySubset:  # type: ignore[override]
-        view = context.asset_graph_view
-        resolver = CachingStaleStatusResolver(view.instance, view.asset_graph, view)
-        return _only(
-            context,
-            lambda actor: (
-                resolver.get_status(context.key, actor) in (StaleStatus.STALE, StaleStatus.MISSING)
-            ),
-        )
+        return _only(context, stale_or_missing(context.asset_graph_view, context.key))
 
 
 @record
@@ -90,7 +77,7 @@ class ChangedByRunOfTarget(SubsetAutomationCondition):
         )
         run_of = {
             event.partition: (event.storage_id, event.run_id)
-            for kind in KINDS
+            for kind in INPUT_EVENTS
             for event in _events(instance, context.key, kind, before)
         }
         by_target = {
@@ -125,10 +112,11 @@ class NeverSeen(SubsetAutomationCondition):
 
 @record
 class InPortion(SubsetAutomationCondition):
-    """True for all where few are in question, else for about PORTION of them, others in each tick.
+    """True for all where few are in question, else for about ACTORS_PER_TICK of them, others in
+    each tick.
 
-    After an upgrade everybody may be due: Dagster ends a tick after 60 seconds, and thousands of
-    runs asked for at once help nobody. An actor is in the same portion of all assets, or nearly:
+    After an upgrade every actor may be due: Dagster ends a tick after 60 seconds, and thousands of
+    runs asked for at once help no one. An actor is in the same portion of all assets, or nearly:
     what belongs into one run stays together.
     """
 
@@ -137,7 +125,7 @@ class InPortion(SubsetAutomationCondition):
         return "in_portion"
 
     def compute_subset(self, context: dg.AutomationContext) -> EntitySubset:
-        portions = -(-context.candidate_subset.size // PORTION)
+        portions = -(-context.candidate_subset.size // ACTORS_PER_TICK)
         now = context.evaluation_id % max(portions, 1)
         return _only(
             context, lambda actor: portions <= 1 or crc32(actor.encode()) % portions == now
@@ -162,13 +150,7 @@ class BlockingCheckFailed(SubsetAutomationCondition):
         for key in sorted(graph.get(context.key).check_keys):
             if not graph.get(key).blocking:
                 continue
-            everybody = view.get_full_subset(key=key)
-            failed = await view.compute_subset_with_status(
-                key, AssetCheckExecutionResolvedStatus.FAILED, everybody
-            )
-            names = (
-                set(failed.expensively_compute_partition_keys()) if not failed.is_empty else set()
-            )
+            names = await failed_partitions(view, key)
             blocked = blocked.compute_union(
                 _only(context, partial(_has_error, view.instance, key, names))
             )
@@ -176,7 +158,7 @@ class BlockingCheckFailed(SubsetAutomationCondition):
 
 
 def _only(context: dg.AutomationContext, holds: Callable[[str], bool]) -> EntitySubset:
-    """The candidates for which `holds(actor)` is true."""
+    """Return the candidates for which `holds(actor)` is true."""
     candidates = context.candidate_subset
     return candidates.compute_intersection_with_partition_keys(
         {actor for actor in candidates.expensively_compute_partition_keys() if holds(actor)}
@@ -186,8 +168,8 @@ def _only(context: dg.AutomationContext, holds: Callable[[str], bool]) -> Entity
 def _events(
     instance: dg.DagsterInstance, key: dg.AssetKey, kind: _AssetEvent, after: int | None
 ) -> Sequence[AssetEventSummaryRecord]:
-    """The events of an asset after the one with this number, oldest first: one query, whoever they
-    are about.
+    """Return the events of an asset after the one with this number, oldest first: one query,
+    whatever they are about.
     """
     return instance.get_asset_event_summary_records(
         kind, asset_key=key, after_storage_id=after, ascending=True
@@ -195,7 +177,7 @@ def _events(
 
 
 def _planned(instance: dg.DagsterInstance, run_id: str | None) -> set[dg.AssetKey]:
-    """The assets that a run was to make; none for an event that no run reported."""
+    """Return the assets that a run was to make; none for an event that no run reported."""
     planned = (
         instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
         if run_id
@@ -215,11 +197,8 @@ def _has_error(
 
 
 def _is_error(instance: dg.DagsterInstance, key: dg.AssetCheckKey, actor: str) -> bool:
-    """Whether the last verdict of a check on an actor is an error, rather than a warning."""
-    history = instance.event_log_storage.get_asset_check_execution_history(
-        key, limit=1, status=EVALUATED, partition_filter=PartitionKeyFilter(key=actor)
-    )
-    evaluation = history[0].evaluation if history else None
+    """Return whether the last verdict of a check on an actor is an error, rather than a warning."""
+    evaluation = last_evaluation(instance, key, actor)
     return (
         evaluation is not None
         and not evaluation.passed

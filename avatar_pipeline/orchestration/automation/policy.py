@@ -16,7 +16,7 @@ from avatar_pipeline.orchestration.automation.conditions import (
 from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG
 from avatar_pipeline.pipeline.registry import STAGES
 
-INTERVAL = 30  # seconds between two looks at least; each asks for one run an actor
+MIN_INTERVAL_S = 30  # seconds between two evaluations at least; each asks for one run an actor
 
 
 def regenerate_when_changed() -> dg.AutomationCondition:
@@ -50,7 +50,7 @@ def regenerate_when_changed() -> dg.AutomationCondition:
     - `in_progress`, of the asset or an input: wait, the run may bring what is asked for.
     - an input that was `NeverSeen` and is not requested either: photographs that may not or cannot
       be read were never observed.
-    - `InPortion`: after an upgrade everybody may be due; then about a hundred actors go in each
+    - `InPortion`: after an upgrade every actor may be due; then about a hundred actors go in each
       tick.
     - `BlockingCheckFailed`: Dagster stops downstream of a failed check in the same run only; from
       outside, eager() would go
@@ -93,7 +93,7 @@ with warnings.catch_warnings():
     automation_sensor = dg.AutomationConditionSensorDefinition(
         "automation",
         target=dg.AssetSelection.assets(*STAGES),
-        minimum_interval_seconds=INTERVAL,
+        minimum_interval_seconds=MIN_INTERVAL_S,
         run_tags={KEEP_UNCHANGED_TAG: "true"},
         emit_backfills=False,  # one run an actor: one actor's failure is not another's
         use_user_code_server=True,  # for the conditions of our own

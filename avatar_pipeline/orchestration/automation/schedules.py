@@ -11,9 +11,8 @@ import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
-from avatar_pipeline.orchestration.inputs import observed_versions
+from avatar_pipeline.orchestration.inputs import ACTORS, observed_versions
 from avatar_pipeline.orchestration.jobs.revalidation import JUDGED, revalidate_job
-from avatar_pipeline.orchestration.partitions import ACTORS
 from avatar_pipeline.orchestration.resources import StoreResource
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.staleness import stale_assets
@@ -23,12 +22,14 @@ BUDGETS = {
     NIGHTLY: 20,
     WEEKLY: 200,
 }  # actors a night: a few hours with the embedded model; exports a week: about two seconds each
-LOOKING = 30.0  # seconds a schedule may look for stale actors: Dagster ends its evaluation after 60
+SEARCH_TIMEOUT_S = (
+    30.0  # seconds a schedule may look for stale actors: Dagster ends its evaluation after 60
+)
 
 
 def budget(variable: str) -> int:
-    """How many actors a schedule may take at a time, from the environment. Raises StoreError for
-    what is no number above 0.
+    """Return how many actors a schedule may take at a time, from the environment. Raises StoreError
+    for what is no number above 0.
     """
     text = os.environ.get(variable) or str(BUDGETS[variable])
     if not text.isdecimal() or int(text) < 1:
@@ -40,14 +41,14 @@ def budget(variable: str) -> int:
 
 
 def due_actors(
-    instance: dg.DagsterInstance, store: ActorStore, limit: int, seconds: float = LOOKING
+    instance: dg.DagsterInstance, store: ActorStore, limit: int, seconds: float = SEARCH_TIMEOUT_S
 ) -> list[str]:
-    """Up to `limit` registered actors of whom something is missing or stale, who waited longest
-    first; who failed last time comes last.
+    """Return up to `limit` registered actors of whom something is missing or stale, who waited
+    longest first; who failed last time comes last.
 
     An actor waits since its newest asset was made, or since it was registered. What Dagster last
     saw of its inputs counts, and the manifests in the store; looking ends after `seconds`. Actors
-    whose inputs cannot be used are left out: no run could mend that.
+    whose inputs cannot be used are left out: no run could fix that.
     """
     made = {
         asset: _latest(instance, asset, dg.DagsterEventType.ASSET_MATERIALIZATION)
@@ -80,8 +81,8 @@ def due_actors(
 
 
 def exports_by_age(instance: dg.DagsterInstance, limit: int) -> list[str]:
-    """Up to `limit` registered actors with an export, those first whose export was made or judged
-    longest ago.
+    """Return up to `limit` registered actors with an export, those first whose export was made or
+    judged longest ago.
     """
     made = _latest(instance, JUDGED[-1], dg.DagsterEventType.ASSET_MATERIALIZATION)
     judged = _latest(instance, JUDGED[-1], dg.DagsterEventType.ASSET_OBSERVATION)
@@ -92,7 +93,7 @@ def exports_by_age(instance: dg.DagsterInstance, limit: int) -> list[str]:
 def refresh_request(
     instance: dg.DagsterInstance, store: ActorStore
 ) -> dg.RunRequest | dg.SkipReason:
-    """One batch with the actors that are due."""
+    """Return one batch with the actors that are due."""
     actors = due_actors(instance, store, budget(NIGHTLY))
     if not actors:
         return dg.SkipReason("Every actor is up to date.")
@@ -104,7 +105,7 @@ def refresh_request(
 
 
 def revalidation_request(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
-    """One run of `revalidate` with the exports that were judged longest ago."""
+    """Return one run of `revalidate` with the exports that were judged longest ago."""
     actors = exports_by_age(instance, budget(WEEKLY))
     if not actors:
         return dg.SkipReason("There is no export yet.")
@@ -138,8 +139,8 @@ def weekly_revalidation(context: dg.ScheduleEvaluationContext) -> dg.RunRequest 
 
 
 def _latest(instance: dg.DagsterInstance, asset: str, kind: dg.DagsterEventType) -> dict[str, int]:
-    """By actor, the number of the asset's last event of a kind in the event log: numbers grow with
-    time. One query.
+    """Return by actor, the number of the asset's last event of a kind in the event log: numbers
+    grow with time. One query.
     """
     return dict(
         instance.event_log_storage.get_latest_storage_id_by_partition(dg.AssetKey(asset), kind)
@@ -147,7 +148,7 @@ def _latest(instance: dg.DagsterInstance, asset: str, kind: dg.DagsterEventType)
 
 
 def _failed(instance: dg.DagsterInstance) -> set[str]:
-    """The actors of whom the last attempt at some asset came to nothing."""
+    """Return the actors of whom the last attempt at some asset came to nothing."""
     storage = instance.event_log_storage
     failed_of = storage.get_latest_asset_partition_materialization_attempts_without_materializations
     return {actor for asset in STAGES for actor in failed_of(dg.AssetKey(asset))}

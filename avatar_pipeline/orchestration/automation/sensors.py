@@ -10,15 +10,15 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from avatar_pipeline.core.home import home_folder
-from avatar_pipeline.orchestration.logging.console import step_error
+from avatar_pipeline.orchestration.failures import step_error
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource
 
 # Seconds for reading and telling, after which a tick begins with no further actor: the rest follows
 # in the next ticks, also of the first thousands. An event costs Dagster 10 to 100 ms on SQLite, and
 # its daemon ends a sensor's tick after 60 s.
-SECONDS = 2.0
-SHOWN = 20  # problems told in one tick's log; `avatar-pipeline register` tells them all
+TICK_BUDGET_S = 2.0
+MAX_PROBLEMS_SHOWN = 20  # problems in one tick's log; `avatar-pipeline register` prints them all
 
 
 @dg.sensor(
@@ -28,8 +28,8 @@ SHOWN = 20  # problems told in one tick's log; `avatar-pipeline register` tells 
 )
 def actors_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SkipReason:
     """It asks for no runs: the sensor `automation` does, for what this one has observed."""
-    done = register(context.instance, store.open(), settle=True, seconds=SECONDS)
-    for actor, problem in list(done.problems.items())[:SHOWN]:
+    done = register(context.instance, store.open(), settle=True, seconds=TICK_BUDGET_S)
+    for actor, problem in list(done.problems.items())[:MAX_PROBLEMS_SHOWN]:
         context.log.warning(f"{actor}: {problem}")
     facts = [
         f"{len(done.added)} new actors",

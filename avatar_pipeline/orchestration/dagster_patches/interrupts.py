@@ -3,7 +3,7 @@
 The threat: while a run executes, Dagster replaces the handlers of SIGINT and SIGTERM. A signal that
 comes while it writes its last events is noted by the inner run and dropped when that ends: a batch
 of many runs would go on with the next actor.
-The mechanism: Python's wakeup file descriptor is told of every signal, whoever handles it.
+The mechanism: Python's wakeup file descriptor receives every signal, whatever handles it.
 Its limits: signals reach the main thread only; elsewhere nothing is ever reported, and nothing
 could interrupt a run there.
 """
@@ -21,7 +21,7 @@ STOPPING = {signal.SIGINT, signal.SIGTERM}
 
 @contextmanager
 def noticed_interrupts() -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether SIGINT or SIGTERM came since the block was entered."""
+    """Yield a function that says whether SIGINT or SIGTERM came since the block was entered."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return

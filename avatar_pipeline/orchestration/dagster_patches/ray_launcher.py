@@ -8,11 +8,9 @@ import dagster as dg
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster_ray import RayRunLauncher
 
-from avatar_pipeline.orchestration.dagster_patches.run_retries import judge_settled_runs
+from avatar_pipeline.orchestration.dagster_patches import apply
 
 LAUNCHED_TAG = "avatar_pipeline/launched_by"
-
-judge_settled_runs()  # the daemon imports the launcher
 
 
 class ClusterRunLauncher(RayRunLauncher):
@@ -22,6 +20,11 @@ class ClusterRunLauncher(RayRunLauncher):
     process of their own. dagster-ray finds no Ray job for them, and the daemon's monitoring would
     mark them as failed in the middle.
     """
+
+    def register_instance(self, instance: dg.DagsterInstance) -> None:
+        """Patch this process too: the daemon asks its instance for the launcher."""
+        apply(daemon=True)
+        super().register_instance(instance)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         super().launch_run(context)

@@ -1,8 +1,8 @@
 """The job `batch`: many actors in one process, one after the other, with one set of loaded tools.
 
 Each actor has a Dagster run of its own, of the main job, with its own log, checks, lineage and
-retries; what they share is the process and the models in it. A run that fails is told and the next
-one starts; the batch fails at its end when any of them did.
+retries; what they share is the process and the models in it. A run that fails is reported and the
+next one starts; the batch fails at its end when any of them did.
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of the op.
@@ -17,11 +17,11 @@ from pydantic import Field
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError
-from avatar_pipeline.orchestration.actor_run import Outcome, run_actor
 from avatar_pipeline.orchestration.dagster_patches.interrupts import noticed_interrupts
-from avatar_pipeline.orchestration.logging.loggers import chosen_logger
+from avatar_pipeline.orchestration.loggers import chosen_logger
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.orchestration.runs import RunOptions, RunOutcome, run_actor
 from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG
 from avatar_pipeline.pipeline.registry import STAGES
 
@@ -32,7 +32,7 @@ RESUME_TAG, PARENT_TAG, PARTITION_TAG = (
     "dagster/parent_run_id",
     "dagster/partition",
 )
-TOLD = 20  # failed actors that the summary names; the table has them all
+MAX_FAILURES_SHOWN = 20  # failed actors that the summary names; the table has them all
 
 
 class BatchConfig(dg.Config):
@@ -59,7 +59,7 @@ class BatchConfig(dg.Config):
 
 
 @dataclass(frozen=True)
-class Done:
+class BatchProgress:
     """One actor of a batch. number: 1 to `total`. outcome: None when its run could not even start.
     seconds: wall time.
     """
@@ -68,7 +68,7 @@ class Done:
     number: int
     total: int
     seconds: float
-    outcome: Outcome | None
+    outcome: RunOutcome | None
     problems: Sequence[str]
 
     @property
@@ -102,11 +102,11 @@ class Done:
         )
 
 
-Report = Callable[[Done, float], None]
+Report = Callable[[BatchProgress, float], None]
 
 
 def duration(seconds: float) -> str:
-    """In the unit that people would use: "40 s", "12 min", "3.5 h"."""
+    """Format seconds in the unit that people would use: "40 s", "12 min", "3.5 h"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
@@ -117,10 +117,11 @@ def batch_job(
     report: Report | None = None,
     logger: str | None = None,
 ) -> dg.JobDefinition:
-    """The job. avatar_job: gives the main job. report: is told each actor's end, and the seconds
-    that are left, beside the log.
+    """Return the job. avatar_job: gives the main job. report: is told each actor's end, and the
+    seconds that are left, beside the log.
 
-    logger: who hears what the actors' runs say, beside their event logs; chosen_logger when None.
+    logger: which prints what the actors' runs say, beside their event logs; chosen_logger when
+    None.
     """
 
     @dg.op(
@@ -136,9 +137,9 @@ def batch_job(
     ) -> Iterator[dg.Output]:
         _check(config)
         began = time.monotonic()
-        done: list[Done] = []
+        done: list[BatchProgress] = []
 
-        def tell(actor: Done) -> None:
+        def tell(actor: BatchProgress) -> None:
             done.append(actor)
             left = (time.monotonic() - began) / len(done) * (actor.total - len(done))
             log = context.log.error if actor.verdict == "failed" else context.log.info
@@ -177,10 +178,12 @@ def batch_job(
     return job
 
 
-def summary(failed: Sequence[Done], total: int) -> str:
-    """Which actors failed and why, in a few lines."""
-    lines = [f"{actor.actor}: {actor.reason}" for actor in failed[:TOLD]]
-    lines += [f"and {len(failed) - TOLD} more"] if len(failed) > TOLD else []
+def summary(failed: Sequence[BatchProgress], total: int) -> str:
+    """Return which actors failed and why, in a few lines."""
+    lines = [f"{actor.actor}: {actor.reason}" for actor in failed[:MAX_FAILURES_SHOWN]]
+    lines += (
+        [f"and {len(failed) - MAX_FAILURES_SHOWN} more"] if len(failed) > MAX_FAILURES_SHOWN else []
+    )
     others = "; the others are made" if len(failed) < total else ""
     return "\n".join([f"{len(failed)} of {total} actors failed{others}.", *lines])
 
@@ -207,9 +210,9 @@ def _make(
     job: dg.JobDefinition,
     logger: str,
     interrupted: Callable[[], bool],
-    tell: Callable[[Done], None],
+    tell: Callable[[BatchProgress], None],
 ) -> None:
-    """Make the actors until all are told or a signal comes."""
+    """Make the actors until all are reported or a signal comes."""
     before = _made_before(context.instance, context.run)
     tags = {BATCH_TAG: context.run.run_id} | (
         {KEEP_UNCHANGED_TAG: "true"} if config.keep_unchanged else {}
@@ -228,7 +231,7 @@ def _make(
         if interrupted():
             return
         began = time.monotonic()
-        outcome: Outcome | None = None
+        outcome: RunOutcome | None = None
         try:
             store.spec(actor)  # what is no actor is not registered
             register(context.instance, store, only=[actor])
@@ -237,11 +240,7 @@ def _make(
                 context.instance,
                 store,
                 actor,
-                only=config.only,
-                settings=config.settings,
-                tools=configured,
-                logger=logger,
-                tags=tags,
+                RunOptions(config.only, config.settings, configured, logger, tags),
                 interrupted=interrupted,
             )
             problems = outcome.problems
@@ -251,13 +250,13 @@ def _make(
             # whatever it is, it is this actor's: the others are still to be made
             context.log.exception(f"{actor} could not be run")
             problems = [f"{type(error).__name__}: {error}"]
-        tell(Done(actor, number, len(actors), time.monotonic() - began, outcome, problems))
+        tell(BatchProgress(actor, number, len(actors), time.monotonic() - began, outcome, problems))
         if outcome is not None and outcome.cancelled:
             return
 
 
 def _made_before(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
-    """The actors that the batches made that this one resumes: those before it in a chain of
+    """Return the actors that the batches made that this one resumes: those before it in a chain of
     re-executions from failure.
     """
     made: set[str] = set()
@@ -285,9 +284,9 @@ def _end_cancelled(context: dg.OpExecutionContext, done: int, total: int) -> Non
     raise dg.DagsterExecutionInterruptedError
 
 
-def _metadata(done: Sequence[Done]) -> Mapping[str, dg.MetadataValue]:
-    """The table of the actors, the runs of those that failed as links, and numbers that plot over
-    batches.
+def _metadata(done: Sequence[BatchProgress]) -> Mapping[str, dg.MetadataValue]:
+    """Return the table of the actors, the runs of those that failed as links, and numbers that plot
+    over batches.
     """
     if not done:  # a batch was resumed of which nothing was left
         return {"actors": dg.MetadataValue.int(0), "failed": dg.MetadataValue.int(0)}
@@ -318,7 +317,7 @@ def _metadata(done: Sequence[Done]) -> Mapping[str, dg.MetadataValue]:
         ),
         **{
             f"failed {actor.actor}": dg.MetadataValue.dagster_run(actor.outcome.run_id)
-            for actor in failed[:TOLD]
+            for actor in failed[:MAX_FAILURES_SHOWN]
             if actor.outcome
         },
     }

@@ -49,8 +49,8 @@ def revalidate_op(
         except AvatarPipelineError as error:
             problems.append(f"{actor}: {error}")
             context.log.error(problems[-1])
-            # An observation all the same: whoever cannot be judged must not be the first of every
-            # week.
+            # An observation all the same: an actor that cannot be judged must not be the first of
+            # every week.
             context.log_event(
                 dg.AssetObservation(
                     JUDGED[-1], partition=actor, description=f"Could not be judged: {error}"

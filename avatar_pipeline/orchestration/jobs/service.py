@@ -20,12 +20,12 @@ from avatar_pipeline.content_credentials import keys
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import Cancelled, GenerationError
 from avatar_pipeline.imaging.images import preview_markdown
-from avatar_pipeline.orchestration.actor_run import run_actor
 from avatar_pipeline.orchestration.failures import as_failure
-from avatar_pipeline.orchestration.logging.loggers import chosen_logger
+from avatar_pipeline.orchestration.loggers import chosen_logger
 from avatar_pipeline.orchestration.pools import process_tag
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
+from avatar_pipeline.orchestration.runs import RunOptions, run_actor
 from avatar_pipeline.orchestration.tags import CONSENT_TAG, SERVICE_TAG
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.tasks.folder import read_inputs, write_result
@@ -93,10 +93,7 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
                         context.instance,
                         actors,
                         actor,
-                        only=only,
-                        settings=settings,
-                        logger=chosen_logger(),
-                        tags=tags,
+                        RunOptions(only, settings, logger=chosen_logger(), tags=tags),
                         interrupted=used.should_cancel,
                     )
                 if outcome.cancelled:

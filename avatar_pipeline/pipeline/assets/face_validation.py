@@ -85,7 +85,7 @@ def judge(spec: ActorSpec, image: Image.Image, faces: Sequence[Face], data: byte
     data: the bytes that `image` was opened from.
     """
     # The head of a described actor is drawn again at full size
-    # (pipeline/assets/training_variations/head_crops.py): in a full-body picture it may be small.
+    # (pipeline/head_crops.py): in a full-body picture it may be small.
     blocking = BLOCKING if spec.has_photographs else BLOCKING - {"min_face"}
     return [
         _for_base_image(check, blocking)

@@ -116,18 +116,12 @@ def _instance() -> Any:
     """Return Dagster's instance, without copies of what each run prints: those take four processes
     for each job, and this prints nothing.
     """
-    from dagster import DagsterInstance
-    from dagster._core.instance.ref import InstanceRef
-
-    from avatar_pipeline.core.home import dagster_home
-
-    logs = {
-        "module": "dagster._core.storage.noop_compute_log_manager",
-        "class": "NoOpComputeLogManager",
-    }
-    return DagsterInstance.from_ref(
-        InstanceRef.from_dir(str(dagster_home()), overrides={"compute_logs": logs})
+    from avatar_pipeline.orchestration.dagster_patches.instance import (
+        instance_without_captured_logs,
     )
+    from avatar_pipeline.orchestration.home import dagster_home
+
+    return instance_without_captured_logs(dagster_home())
 
 
 def _is_cancelled(job_id: str, cancelled: set[str], stopping: threading.Event) -> bool:
@@ -268,8 +262,7 @@ def _reason(result: Any, run_id: str) -> dict[str, Any]:
     """Return code, message, status and field of what failed; nothing of this machine's folders and
     code.
     """
-    from avatar_pipeline.orchestration.failures import step_fault
-    from avatar_pipeline.orchestration.logging.console import step_error
+    from avatar_pipeline.orchestration.failures import step_error, step_fault
     from avatar_pipeline.service.errors import STORAGE_FULL, status_of
 
     failed = [event for event in result.all_events if event.is_step_failure]

@@ -24,8 +24,9 @@ from avatar_pipeline.diffusion.families import get_family
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.training.files import read
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.orchestration.definitions import avatar_job
 from avatar_pipeline.orchestration.registration import register
-from avatar_pipeline.orchestration.running import run_avatar
+from avatar_pipeline.orchestration.runs import run_avatar
 from avatar_pipeline.pipeline.assets.liveportrait_export import frame_for_liveportrait
 from avatar_pipeline.pipeline.registry import STAGES
 from tests.support import tiny_models
@@ -75,7 +76,7 @@ def test_the_chain_passes_on_every_family(
         standing_in(analyzer, portrait(store.photos(actor), analyzer)) as stand_in,
     ):
         register(instance, store)
-        outcome = run_avatar(instance, store, actor)
+        outcome = run_avatar(avatar_job(), instance, store, actor)
         event = instance.get_latest_materialization_event(dg.AssetKey("lora"))
     assert outcome.problems == []
     assert stand_in.stood_in

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 from upath import UPath
 
-from avatar_pipeline.actors.consent.record import EVERY, Scope, require_consent
+from avatar_pipeline.actors.consent.record import CHECK_INTERVAL_S, Scope, require_consent
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.published_copies import refuse_if_revoked
 from avatar_pipeline.actors.store import ActorStore
@@ -25,7 +25,8 @@ from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.reuse import reuse_current
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
-from avatar_pipeline.revocation.traces import delete, traces_of
+from avatar_pipeline.revocation.holders import Subject
+from avatar_pipeline.revocation.store_files import StoreFiles
 from avatar_pipeline.tasks.likeness import SCOPES, require_publishable
 from tests.integration.history.test_restore import kill_in_the_middle
 from tests.support.chains import make_chain
@@ -81,8 +82,8 @@ def test_a_stage_does_not_begin_without_each_of_its_scopes(
 def test_all_scopes_are_asked_for_all_along_while_a_stage_works(
     store: ActorStore, granted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert EVERY == 2.0, "docs/consent.md"
-    monkeypatch.setattr("avatar_pipeline.actors.consent.record.EVERY", 0.0)
+    assert CHECK_INTERVAL_S == 2.0, "docs/consent.md"
+    monkeypatch.setattr("avatar_pipeline.actors.consent.record.CHECK_INTERVAL_S", 0.0)
     steps = []
 
     def work(context: RunContext) -> None:
@@ -239,7 +240,8 @@ def test_killed_while_it_deletes_every_version_that_is_left_is_whole(
     make_chain(store, NAME, 1)
 
     def work() -> None:
-        delete(store, NAME, traces_of(store, NAME, photos=True), lambda path, why: None)
+        holder = StoreFiles(store)
+        holder.delete(Subject(NAME), holder.find(Subject(NAME)), print)
 
     assert kill_in_the_middle("unlink", 10, work)
     left = [manifest for asset in STAGES for manifest in store.versions(NAME, asset)]

@@ -27,10 +27,10 @@ from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.history.images import pictures
-from avatar_pipeline.orchestration.actor_run import run_actor
 from avatar_pipeline.orchestration.batch_run import choose_actors
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.restore_events import report_restored
+from avatar_pipeline.orchestration.runs import RunOptions, run_actor
 from avatar_pipeline.service.jobs import job as service_jobs
 from avatar_pipeline.service.jobs import storage
 from avatar_pipeline.service.jobs.erasure import jobs_of
@@ -74,8 +74,7 @@ def make_everything(
             instance,
             store,
             actor,
-            only=["base_image"],
-            logger="console",
+            RunOptions(only=["base_image"]),
         )
         assert not outcome.problems
     wanted: dict[str, bytes] = {}
@@ -376,7 +375,7 @@ def test_a_job_that_a_server_accepts_in_the_middle_goes_as_well(
 ) -> None:
     register(instance, store)
     job = small_defs.resolve_implicit_global_asset_job_def()
-    assert not run_actor(job, instance, store, NAME, only=["base_image"], logger="console").problems
+    assert not run_actor(job, instance, store, NAME, RunOptions(only=["base_image"])).problems
     folder = world / "home" / "service" / "jobs"
     folder.mkdir(parents=True)
     late = Job(
@@ -396,7 +395,7 @@ def test_a_job_that_a_server_accepts_in_the_middle_goes_as_well(
             storage.accept(folder, late, {})
         return found
 
-    monkeypatch.setattr("avatar_pipeline.revocation.revoke.jobs_of", jobs_of_and_one_more)
+    monkeypatch.setattr("avatar_pipeline.service.jobs.erasure.jobs_of", jobs_of_and_one_more)
     code, printed = call("consent", "revoke", NAME, "--yes")
     assert code == 0, printed
     (receipt,) = receipts(store, NAME)
@@ -420,7 +419,7 @@ def test_killed_in_the_middle_it_goes_on_the_next_time(
     child = f"""
 import os, signal
 from upath import UPath
-import avatar_pipeline.revocation.revoke as revoke
+import avatar_pipeline.orchestration.erasure as erasure
 local, count = type(UPath("/x")), 0
 unlink = local.unlink
 def dying(path, missing_ok=False):
@@ -432,7 +431,7 @@ def dying(path, missing_ok=False):
 if "{moment}" == "files":
     local.unlink = dying
 else:
-    revoke.delete_record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    erasure.delete_record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from avatar_pipeline.cli.main import main
 main(["consent", "revoke", "{NAME}", "--yes"])
 """

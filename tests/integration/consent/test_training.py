@@ -33,7 +33,7 @@ def test_a_training_ends_when_consent_does(
     """Expired first, which leaves a checkpoint; then revoked, from when on not even that is
     stored.
     """
-    monkeypatch.setattr("avatar_pipeline.actors.consent.record.EVERY", 0.0)
+    monkeypatch.setattr("avatar_pipeline.actors.consent.record.CHECK_INTERVAL_S", 0.0)
     heads = []
     for tile in list(emotion_tiles("P002").values())[:2]:
         pixels = np.asarray(tile)

@@ -16,7 +16,7 @@ def test_processes_that_come_at_once_make_one_home(tmp_path: Path) -> None:
     code = """
 import sys
 from dagster import DagsterInstance
-from avatar_pipeline.core.home import dagster_home
+from avatar_pipeline.orchestration.home import dagster_home
 print("ready", flush=True)
 sys.stdin.readline()
 dagster_home()

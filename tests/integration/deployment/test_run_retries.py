@@ -35,9 +35,9 @@ def test_a_run_that_has_not_been_marked_yet_is_waited_for(
 ) -> None:
     monkeypatch.setattr(auto_run_reexecution, "filter_runs_to_should_retry", run_retries._choose)
     run = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED)
-    # When this fails, Dagster has mended it itself: remove run_retries.py.
+    # When this fails, Dagster has fixed it itself: remove run_retries.py.
     assert list(auto_run_reexecution.filter_runs_to_should_retry([run], instance)) == []
-    run_retries.judge_settled_runs()
+    run_retries.patch_run_retries()
     timer = threading.Timer(0.5, instance.report_run_failed, (run, "its node was lost"))
     timer.start()
     chosen = list(auto_run_reexecution.filter_runs_to_should_retry([run], instance))

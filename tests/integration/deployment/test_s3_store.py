@@ -227,8 +227,9 @@ def test_a_revoked_actor_leaves_the_bucket(
     """
     import dagster as dg
 
-    from avatar_pipeline.actors.consent.grant import grant
+    from avatar_pipeline.actors.consent.grant import ConsentRequest, grant
     from avatar_pipeline.actors.consent.receipt import receipts
+    from avatar_pipeline.cli.consent import data_holders
     from avatar_pipeline.revocation.revoke import revoke
 
     monkeypatch.setenv("AVATAR_EXPORTS", str(store.root / "exports"))
@@ -239,12 +240,7 @@ def test_a_revoked_actor_leaves_the_bucket(
     grant(
         store,
         "demo",
-        subject="Jane",
-        scope=["embed", "publish"],
-        granted=today,
-        expires=today,
-        evidence=UPath(tmp_path / "paper.pdf"),
-        replace=False,
+        ConsentRequest("Jane", ["embed", "publish"], today, today, UPath(tmp_path / "paper.pdf")),
     )
     assert len(store.photos("demo")) == 18
     store.publish(manifest(), ONE)
@@ -257,7 +253,7 @@ def test_a_revoked_actor_leaves_the_bucket(
         Origin("test", "", 1, "trainedAlgorithmicMedia"),
     )
     with dg.DagsterInstance.ephemeral() as instance:
-        receipt = revoke(store, instance, tmp_path / "service", "demo")
+        receipt = revoke(store, data_holders(store, instance), "demo")
     left = {str(path).removeprefix(str(store.root)) for path in files_below(store.root).values()}
     assert {path for path in left if not path.startswith("/.revocations/")} == {
         "/README.md",

@@ -17,9 +17,10 @@ import dagster as dg
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.home import PROJECT, TEMPLATE
-from avatar_pipeline.orchestration.jobs.batch import BATCH_TAG, Done
-from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.orchestration.home import TEMPLATE
+from avatar_pipeline.orchestration.inputs import ACTORS
+from avatar_pipeline.orchestration.jobs.batch import BATCH_TAG, BatchProgress
 from avatar_pipeline.orchestration.pools import free_slots_of_dead_runs
 from avatar_pipeline.pipeline.models import Models
 from tests.support.batches import HOLD, batch_defs, execute
@@ -47,7 +48,7 @@ def test_the_code_location_loads_as_the_ui_loads_it() -> None:
 def test_a_failing_actor_stops_no_other(store: ActorStore, instance: dg.DagsterInstance) -> None:
     add_actor(store, "black", "black")  # the small chain refuses dark pictures
     (Path(store.actor_dir("blue").path) / "actor.yaml").write_text("description: [")
-    told: list[Done] = []
+    told: list[BatchProgress] = []
     result = execute(
         instance, ["black", "blue", "nobody", "red", "red"], lambda done, left: told.append(done)
     )

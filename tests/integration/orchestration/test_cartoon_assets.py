@@ -16,8 +16,8 @@ from avatar_pipeline.cartoons import generator, training
 from avatar_pipeline.cartoons.attributes import SIZES
 from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.core.home import PROJECT
-from avatar_pipeline.orchestration.assets.cartoon_folders import BUILD, CartoonFolders
 from avatar_pipeline.orchestration.assets.cartoons import CURVES, GROUP
+from avatar_pipeline.orchestration.assets.folders import CartoonFolders
 from avatar_pipeline.orchestration.definitions import defs as actor_defs
 
 GANS = [f"cartoon_gan_{size}" for size in SIZES]
@@ -50,9 +50,9 @@ def test_the_graph() -> None:
 
 
 def test_the_generators_that_ship_are_written_only_when_asked_for(tmp_path: Path) -> None:
-    assert CartoonFolders(build=str(tmp_path)).weights_folder() == tmp_path / "weights"
-    assert CartoonFolders(weights=str(generator.WEIGHTS)).weights_folder() == generator.WEIGHTS
-    assert BUILD == PROJECT / "build" / "cartoons"
+    assert CartoonFolders(build=str(tmp_path)).finished_folder() == tmp_path / "weights"
+    assert CartoonFolders(weights=str(generator.WEIGHTS)).finished_folder() == generator.WEIGHTS
+    assert CartoonFolders.default_build() == PROJECT / "build" / "cartoons"
 
 
 def run(build: Path, *assets: str, steps: int = STEPS) -> dg.ExecuteInProcessResult:

@@ -12,7 +12,7 @@ import pytest
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.orchestration.assets.config import config_class
 from avatar_pipeline.orchestration.definitions import defs
-from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.orchestration.inputs import ACTORS
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.settings import resolve_settings
 

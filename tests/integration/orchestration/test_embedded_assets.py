@@ -19,7 +19,7 @@ from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL, get_preset
 from avatar_pipeline.diffusion.weights import model_sha256
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.orchestration.assets.bundled_model import GROUP
-from avatar_pipeline.orchestration.assets.bundled_model_folders import BUILD, TrainingFolders
+from avatar_pipeline.orchestration.assets.folders import BundledModelFolders
 from avatar_pipeline.orchestration.assets.training_history import draw_history, read_history
 from avatar_pipeline.orchestration.definitions import defs as actor_defs
 
@@ -78,13 +78,13 @@ def test_the_ui_shows_both_locations() -> None:
 
 
 def test_the_model_that_ships_is_written_only_when_asked_for(tmp_path: Path) -> None:
-    folders = TrainingFolders(build=str(tmp_path))
-    assert folders.model_folder() == tmp_path / "model"
+    folders = BundledModelFolders(build=str(tmp_path))
+    assert folders.finished_folder() == tmp_path / "model"
     assert (
-        TrainingFolders(build=str(tmp_path), model=str(EMBEDDED_MODEL)).model_folder()
+        BundledModelFolders(build=str(tmp_path), model=str(EMBEDDED_MODEL)).finished_folder()
         == EMBEDDED_MODEL
     )
-    assert BUILD == PROJECT / "build" / "bundled_model"
+    assert BundledModelFolders.default_build() == PROJECT / "build" / "bundled_model"
 
 
 Run = Callable[..., dg.ExecuteInProcessResult]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli.main import main
-from avatar_pipeline.orchestration.logging.console import step_error
+from avatar_pipeline.orchestration.failures import step_error
 from tests.support.small_chain import Materialize, add_actor
 
 

@@ -18,8 +18,7 @@ from avatar_pipeline.history.images import loaders
 from avatar_pipeline.history.versions import main_metrics
 from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
-from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
-from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.orchestration.inputs import ACTORS, EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.pipeline import assets
 from avatar_pipeline.pipeline.registry import STAGES, find_stages

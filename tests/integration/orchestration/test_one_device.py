@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.home import PROJECT, TEMPLATE
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.orchestration.home import TEMPLATE
 from tests.support.small_chain import add_actor
 
 PROCESSES, ACTORS = 2, 3

@@ -13,9 +13,9 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.orchestration.actor_run import run_actor
 from avatar_pipeline.orchestration.pools import PROCESS_TAG, free_slots_of_dead_runs, process_tag
 from avatar_pipeline.orchestration.registration import register
+from avatar_pipeline.orchestration.runs import RunOptions, run_actor
 
 
 def dead_process(run_id: str) -> str:
@@ -69,8 +69,8 @@ def test_who_keeps_the_slot(tmp_path: Path, holder: str, freed: bool, row: str) 
 def test_a_run_is_tagged_from_its_first_moment(
     small_defs: dg.Definitions, instance: dg.DagsterInstance, store: ActorStore
 ) -> None:
-    """Killed before its resources start, it would otherwise count as living for ever. (Resources
-    tag no run of an ephemeral instance.)
+    """Killed before its resources start, it would otherwise count as living indefinitely.
+    (Resources tag no run of an ephemeral instance.)
     """
     register(instance, store)
     outcome = run_actor(
@@ -78,7 +78,7 @@ def test_a_run_is_tagged_from_its_first_moment(
         instance,
         store,
         "red",
-        only=["base_image"],
+        RunOptions(only=["base_image"]),
     )
     run = instance.get_run_by_id(outcome.run_id)
     assert run is not None and run.tags[PROCESS_TAG] == process_tag(outcome.run_id)[PROCESS_TAG]

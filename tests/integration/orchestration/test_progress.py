@@ -20,8 +20,7 @@ from avatar_pipeline.diffusion.callbacks import Step
 from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
-from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
-from avatar_pipeline.orchestration.partitions import ACTORS
+from avatar_pipeline.orchestration.inputs import ACTORS, EXTERNAL_ASSETS
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.pipeline import progress
 from avatar_pipeline.pipeline.context import RunContext

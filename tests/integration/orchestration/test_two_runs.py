@@ -17,7 +17,8 @@ import dagster as dg
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.home import PROJECT, TEMPLATE
+from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.orchestration.home import TEMPLATE
 
 LONGEST = 300  # seconds: a run that waits for ever is ended then
 
@@ -140,6 +141,6 @@ def test_dagsters_busy_wait_is_still_the_one_that_is_mended() -> None:
     """When this fails, Dagster has mended it itself: remove
     orchestration/dagster_patches/slot_polling.py.
     """
-    from avatar_pipeline.orchestration.dagster_patches.slot_polling import wait_patiently
+    from avatar_pipeline.orchestration.dagster_patches.slot_polling import patch_slot_polling
 
-    assert wait_patiently()
+    assert patch_slot_polling()

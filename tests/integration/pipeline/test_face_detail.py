@@ -23,7 +23,7 @@ from avatar_pipeline.pipeline.assets.base_image import face_detail
 from avatar_pipeline.pipeline.assets.base_image import run as base_image
 from avatar_pipeline.pipeline.assets.base_image.face_detail import detail_face, find_faces
 from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
-from avatar_pipeline.pipeline.assets.training_variations.head_crops import frame
+from avatar_pipeline.pipeline.head_crops import frame
 from avatar_pipeline.pipeline.stage import StageResult
 from tests.support.given import context_of, inputs_of
 

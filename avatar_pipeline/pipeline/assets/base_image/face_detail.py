@@ -22,8 +22,8 @@ from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, eyes_and_mouth, frame_head, similarity
 from avatar_pipeline.faces.measurements import inter_eye_distance
 from avatar_pipeline.imaging.compose import paste_warped
-from avatar_pipeline.pipeline.assets.training_variations.head_crops import BLURRED
 from avatar_pipeline.pipeline.face_selection import DOMINANT, SMALLEST_INTER_EYE
+from avatar_pipeline.pipeline.head_crops import BLURRED
 
 # At 0.4 crooked eyes and the grain of the small face shine through; at 0.6 it is somebody else.
 STRENGTH = 0.5

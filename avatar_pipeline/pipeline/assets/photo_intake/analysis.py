@@ -23,8 +23,8 @@ from avatar_pipeline.faces.measurements import (
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import RULES, Check
 from avatar_pipeline.imaging.images import open_image, orientation_of, resize_to_fit
-from avatar_pipeline.pipeline.assets.training_variations.head_crops import frame
 from avatar_pipeline.pipeline.face_selection import face_fault
+from avatar_pipeline.pipeline.head_crops import frame
 
 # Rejected, not only warned about: half of the sharpness that the readiness table asks for. On
 # openpeople's portraits this is a blur of 3 % of the inter-eye distance, three pixels of a head

@@ -23,15 +23,10 @@ from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import open_image
-from avatar_pipeline.pipeline.assets.training_variations.head_crops import (
-    BLURRED,
-    RENEWAL,
-    frame,
-    renew,
-)
 from avatar_pipeline.pipeline.captions import caption_details
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.face_selection import Rejected, face_fault
+from avatar_pipeline.pipeline.head_crops import BLURRED, RENEWAL, frame, renew
 from avatar_pipeline.pipeline.hold_out import FEWEST_PHOTOGRAPHS, held_out_count
 from avatar_pipeline.pipeline.intake_files import not_enough, read_intake
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult

@@ -1,5 +1,5 @@
-"""One run for one actor, executed in this process: `avatar-pipeline run` makes one, the job `batch`
-one for each of its actors.
+"""Runs of the main job for one actor, executed in this process: `avatar-pipeline run` makes one,
+the jobs `batch` and `service` one for each of their actors.
 """
 
 from __future__ import annotations
@@ -7,15 +7,16 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.orchestration.logging.console import step_error
+from avatar_pipeline.orchestration.failures import step_error
 from avatar_pipeline.orchestration.pools import process_tag
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.settings import resolve_settings
 
@@ -37,7 +38,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """A finished run. problems: what went wrong, in the words of the errors and checks; empty after
     a success. seconds: wall time.
     """
@@ -49,46 +50,59 @@ class Outcome:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run differs from the main job's own.
+
+    only: the assets to make; all of the job's when empty. settings: by asset, what overrides
+    actor.yaml. tools: configuration of the resource `tools`. logger: which prints the run's lines,
+    beside the event log. tags: of the run.
+    """
+
+    only: Sequence[str] = ()
+    settings: Settings = field(default_factory=dict)
+    tools: Mapping[str, Any] = field(default_factory=dict)
+    logger: str = "console"
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
 def run_actor(
     job: dg.JobDefinition,
     instance: dg.DagsterInstance,
     store: ActorStore,
     actor: str,
+    options: RunOptions = RunOptions(),
     *,
-    only: Sequence[str] = (),
-    settings: Settings | None = None,
-    tools: Mapping[str, Any] | None = None,
-    logger: str = "console",
-    tags: Mapping[str, str] | None = None,
     interrupted: Callable[[], bool] = lambda: False,
-) -> Outcome:
-    """Materialize the assets of `job` for an actor, or those in `only`.
+) -> RunOutcome:
+    """Materialize the assets of `job` for an actor, or those in `options.only`.
 
-    tools: configuration of the resource `tools`. logger: who hears what the run says, beside the
-    event log. interrupted: whether a signal asks this process to stop; the run is then marked as
-    cancelled, where Dagster, which knows of no request from the UI, would call it a failure. Raises
+    interrupted: whether a signal asks this process to stop; the run is then marked as cancelled,
+    where Dagster, which knows of no request from the UI, would call it a failure. Raises
     GenerationError for a setting out of range, whichever asset it is for, before anything is made.
     """
     in_job = job.asset_layer.executable_asset_keys
     wanted = [
-        asset for asset in STAGES if dg.AssetKey(asset) in in_job and (not only or asset in only)
+        asset
+        for asset in STAGES
+        if dg.AssetKey(asset) in in_job and (not options.only or asset in options.only)
     ]
     spec = store.spec(actor)
     for asset in wanted:
         overrides = {
-            name: value for name, value in (settings or {}).get(asset, {}).items() if name != "seed"
+            name: value for name, value in options.settings.get(asset, {}).items() if name != "seed"
         }
         resolve_settings(STAGES[asset], spec, overrides)
     run_config: dict[str, Any] = {
         "ops": {
             asset: {"config": dict(values)}
-            for asset, values in (settings or {}).items()
+            for asset, values in options.settings.items()
             if asset in wanted
         },
-        "loggers": {logger: {}},
+        "loggers": {options.logger: {}},
     }
-    if tools:
-        run_config["resources"] = {"tools": {"config": dict(tools)}}
+    if options.tools:
+        run_config["resources"] = {"tools": {"config": dict(options.tools)}}
     run_id = str(uuid.uuid4())
     instance.add_event_listener(run_id, _Canceller(instance, interrupted))
     began = time.monotonic()
@@ -96,14 +110,34 @@ def run_actor(
         run_config=run_config,
         instance=instance,
         partition_key=actor,
-        # From its first moment: killed before its resources start, it would count as living for
-        # ever.
-        tags={**process_tag(run_id), **(tags or {})},
+        # From its first moment: killed before its resources start, it would count as living
+        # indefinitely.
+        tags={**process_tag(run_id), **options.tags},
         asset_selection=[dg.AssetKey(asset) for asset in wanted],
         run_id=run_id,
         raise_on_error=False,
     )
     return _outcome(result, store, actor, wanted, time.monotonic() - began)
+
+
+def run_avatar(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    store: ActorStore,
+    actor: str,
+    options: RunOptions = RunOptions(),
+) -> RunOutcome:
+    """Do what `run_actor` does, where nothing else is to be run after a wrong choice of the model.
+
+    Raises ModelError for a preset, a model or an override that is not usable, before a run is made.
+    """
+    chosen = {
+        name: value
+        for name, value in options.tools.items()
+        if name in ("model", "preset", "overrides")
+    }
+    Models(**chosen).preset(store.spec(actor))  # loads nothing
+    return run_actor(job, instance, store, actor, options)
 
 
 class _Canceller:
@@ -139,7 +173,7 @@ def _outcome(
     actor: str,
     wanted: Sequence[str],
     seconds: float,
-) -> Outcome:
+) -> RunOutcome:
     checks = {
         asset: [
             e for e in result.get_asset_check_evaluations() if e.asset_key == dg.AssetKey(asset)
@@ -160,7 +194,7 @@ def _outcome(
         rows.append(Row(asset, store.current(actor, asset) if is_made else None, verdict, warnings))
     cancelled = result.dagster_run.status == dg.DagsterRunStatus.CANCELED
     if cancelled:
-        return Outcome(
+        return RunOutcome(
             result.run_id,
             rows,
             ["the run was cancelled; what it had stored before stays"],
@@ -180,7 +214,7 @@ def _outcome(
     ]
     if not result.success and not problems:
         problems = ["the run failed; see its log in the UI (make ui)"]
-    return Outcome(result.run_id, rows, problems, False, seconds)
+    return RunOutcome(result.run_id, rows, problems, False, seconds)
 
 
 def _is_error(check: dg.AssetCheckEvaluation) -> bool:

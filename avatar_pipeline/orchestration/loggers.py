@@ -1,18 +1,32 @@
-"""What `avatar-pipeline run` prints while it runs: steps as they start, and the stages' own lines.
-The event log has all else.
+"""The loggers of runs: `console` in brief lines, `json` for programs, `silent`. A run's
+configuration chooses: `loggers: {json: {}}`.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import dagster as dg
 from dagster import DagsterEventType
 
+from avatar_pipeline.core.json_log import VARIABLE, JsonHandler
+
+SHOWN = (DagsterEventType.STEP_START, DagsterEventType.STEP_FAILURE)
+
+
+def chosen_logger() -> str:
+    """Return the logger of runs that this program starts: "json" when AVATAR_LOG_FORMAT says so,
+    else "console".
+    """
+    return "json" if os.environ.get(VARIABLE, "").lower() == "json" else "console"
+
 
 class _Brief(logging.Formatter):
-    """One line per message: time, asset, text. Why a step failed is told when the run is over."""
+    """One line per message: time, asset, text. Why a step failed is printed when the run is
+    over.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         meta = getattr(record, "dagster_meta", {})
@@ -23,25 +37,9 @@ class _Brief(logging.Formatter):
         return f"{self.formatTime(record, '%H:%M:%S')}  {meta.get('step_key') or 'run':<20} {text}"
 
 
-SHOWN = (DagsterEventType.STEP_START, DagsterEventType.STEP_FAILURE)
-
-
 def _is_shown(record: logging.LogRecord) -> bool:
     event = getattr(record, "dagster_meta", {}).get("dagster_event")
     return event.event_type in SHOWN if event is not None else record.levelno >= logging.INFO
-
-
-def step_error(event: dg.DagsterEvent) -> str:
-    """Why a step failed, in the error's own words: a dg.Failure's description, else the exception
-    and its cause.
-    """
-    data = event.step_failure_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return str(data.user_failure_data.description)
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return error.message.strip() if error is not None else "no reason was recorded"
 
 
 def _console(init_context: dg.InitLoggerContext) -> logging.Logger:
@@ -64,4 +62,15 @@ def _silent(init_context: dg.InitLoggerContext) -> logging.Logger:
 
 silent = dg.LoggerDefinition(
     _silent, config_schema={}, description="Nothing: where a progress bar is drawn instead."
+)
+
+
+def _json(init_context: dg.InitLoggerContext) -> logging.Logger:
+    logger = logging.Logger("avatar_pipeline.json", logging.DEBUG)
+    logger.addHandler(JsonHandler())
+    return logger
+
+
+json_lines = dg.LoggerDefinition(
+    _json, config_schema={}, description="JSON lines on stderr: docs/observability.md."
 )

@@ -1,1 +1,0 @@
-"""The loggers of runs."""
