@@ -1,0 +1,430 @@
+"""Whether the HTTP service of two checkouts answers the same, field by field, picture by picture.
+
+    python benchmarks/same_demo.py record BASE DEMO
+    python benchmarks/same_answers.py record BASE RECORDING --demo DEMO
+    python benchmarks/same_answers.py check NOW RECORDING [--accept FILE] [--only SERVER]
+
+BASE and NOW are checkouts with a .venv; DEMO is a recording of the demo (its trained LoRA draws,
+its portrait is swapped into). `record` makes actors by BASE's own commands, starts BASE's service
+on copies of them, sends the requests of answers_asked.py and keeps what it heard. `check` does the
+same with NOW on the same actors and files, prints what differs, and exits with 1 when something
+does. FILE holds accepted differences (sameness.py says how). Every server starts in a folder of
+its own, on one thread. One recording or check takes some ten minutes on two cores.
+
+Compared: status, headers and body of every answer, every picture that an answer gives an address
+of, what webhooks bring, the lines of the service's log, and what `serve` says when it refuses to
+start. Not compared, as they differ between two runs of the same code: times and lengths of time,
+ids of jobs (but which job it is), request ids, signatures, ports, folders, Retry-After's seconds,
+ETags; bytes of pictures (signatures with times are in them; pixels and XMP are compared); the
+state of jobs that go on meanwhile, and how many events tell of their progress; the order of the
+log's lines and how often one comes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import importlib.util
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import requests
+from answers_asked import REFUSED_STARTS, SERVERS, Ask, Server
+from answers_heard import Heard
+from PIL import Image
+from sameness import Checkout, Difference, World, accepted, checkout, compare, report, write_json
+
+STARTS = 180  # seconds
+LONGEST = 300  # seconds of one answer, or of a job
+PICTURE = re.compile(r"https?://[^/\s\"]+(/x)?(/api/images/[^\s\"]+signature=[0-9a-f]+)")
+POLLING = {"X-Request-ID": "polling"}  # requests of this program's own, not compared
+KINDS = {"jpg": "image/jpeg", "png": "image/png", "mp4": "video/mp4", "txt": "text/plain"}
+WORDS = "european 38 year old female with short curly dark hair"
+
+
+def main() -> None:
+    """Entry point."""
+    style = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("record", "check"):
+        command = commands.add_parser(name)
+        command.add_argument("checkout", type=checkout)
+        command.add_argument("recording", type=Path)
+        command.add_argument("--only", help="only the server of this name")
+        if name == "record":
+            command.add_argument("--demo", type=Path, required=True, help="of same_demo.py record")
+        else:
+            command.add_argument("--accept", type=Path, help="accepted differences, TOML")
+    given = parser.parse_args()
+    folder, code = given.recording.resolve(), given.checkout
+    if given.command == "record":
+        folder.mkdir(parents=True, exist_ok=True)
+        prepare(code, folder, given.demo.resolve())
+        write_json(folder / "answers.json", hear_all(code, folder, given.only))
+        return
+    before = json.loads((folder / "answers.json").read_text())
+    now = hear_all(code, folder, given.only)
+    if given.only:
+        before = {name: heard for name, heard in before.items() if name == given.only}
+    found: list[Difference] = []
+    for name in dict.fromkeys((*before, *now)):
+        old, new = before.get(name, {}), now.get(name, {})
+        for ask in dict.fromkeys((*old, *new)):
+            found += compare(f"{name}: {ask}", old.get(ask), new.get(ask))
+    counted = f"{sum(map(len, before.values()))} answers of {given.checkout.commit}"
+    sys.exit(1 if report(found, accepted(given.accept), counted) else 0)
+
+
+def prepare(code: Checkout, folder: Path, demo: Path) -> None:
+    """The actors and the files that requests send, from BASE."""
+    shutil.rmtree(folder / "actors", ignore_errors=True)
+    world = World(folder)
+    for found in sorted((code.folder / "data" / "actors").glob("*/actor.yaml")):
+        shutil.copytree(found.parent, folder / "actors" / found.parent.name, dirs_exist_ok=True,
+                        ignore=lambda _, names: set(names) - {"actor.yaml"})  # fmt: skip
+    shutil.copytree(demo / "actors" / "demo", folder / "actors" / "demo", dirs_exist_ok=True)
+    sooner = "settings:\n  base_image: {candidates: 1, face_detail: false}\n"
+    with (folder / "actors" / "0100_european_25_male" / "actor.yaml").open("a") as file:
+        file.write(sooner)
+    for name, alias in {
+        "twin_a": "Twin",
+        "twin_b": "Twin",
+        "jane": "Jane Roe",
+        "gone": "Gone Person",
+    }.items():
+        likeness = "real" if name in ("jane", "gone") else "synthetic"
+        text = f"description: {WORDS}\nlikeness: {likeness}\naliases: [{alias}]\n"
+        text += "framing: headshot\nseed: 3\n"
+        (folder / "actors" / name).mkdir()
+        (folder / "actors" / name / "actor.yaml").write_text(text + sooner)
+    (folder / "actors" / "broken").mkdir()
+    (folder / "actors" / "broken" / "actor.yaml").write_text("description: [")
+    paper = folder / "work" / "paper.pdf"
+    paper.write_text("signed")
+    for name in ("jane", "gone"):
+        world.must(code, "consent", "grant", name, "--subject", f"{name} roe", "--days", "3000",
+                   "--scope", "embed,train,generate,publish", "--evidence", str(paper))  # fmt: skip
+    world.must(code, "consent", "revoke", "gone", "--yes")
+    inputs = folder / "inputs"
+    inputs.mkdir(exist_ok=True)
+    source, target = portrait("P005"), portrait("P007")
+    source.save(inputs / "source.jpg", quality=95)
+    target.save(inputs / "target.jpg", quality=95)
+    Image.new("RGB", (512, 512), "gray").save(inputs / "wall.png")
+    two = Image.new("RGB", (source.width + target.width, max(source.height, target.height)), "gray")
+    two.paste(source, (0, 0))
+    two.paste(target, (source.width, 0))
+    two.save(inputs / "two.jpg", quality=95)
+    noise = np.random.default_rng(1).integers(0, 256, (800, 800, 3), np.uint8)
+    Image.fromarray(noise).save(inputs / "large.png")
+    (inputs / "text.txt").write_text("no picture")
+    (inputs / "empty.txt").write_text("")
+    with av.open(str(inputs / "video.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
+        for shift in range(4):
+            part = target.resize((340, 340)).crop((shift * 4, 0, shift * 4 + 320, 320))
+            container.mux(stream.encode(av.VideoFrame.from_image(part)))
+        container.mux(stream.encode())
+
+
+def portrait(person: str) -> Image.Image:
+    """A synthetic person's portrait from the package openpeople, 512 pixels on its longer side."""
+    spec = importlib.util.find_spec("openpeople")
+    assert spec is not None and spec.origin is not None, "run this in the project's environment"
+    assets = Path(spec.origin).parent / "data" / "curated" / person / "assets"
+    with Image.open(assets / "studio_portrait.jpg") as image:
+        image.thumbnail((512, 512))
+        return image.convert("RGB")
+
+
+def hear_all(code: Checkout, folder: Path, only: str | None) -> dict[str, dict[str, Any]]:
+    """What every server of a checkout answers, by server and request."""
+    found = {}
+    for server in SERVERS:
+        if only in (None, server.name):
+            began = time.monotonic()
+            with tempfile.TemporaryDirectory() as name:
+                found[server.name] = Client(code, folder, server, Path(name).resolve()).hear()
+            seconds = time.monotonic() - began
+            print(f"{server.name}: {len(found[server.name])} answers, {seconds:.0f} s", flush=True)
+    if only in (None, "starts"):
+        found["starts"] = refused_starts(code, folder)
+    return found
+
+
+def refused_starts(code: Checkout, folder: Path) -> dict[str, Any]:
+    """What `serve` says when its settings cannot be used; and what the tokens' commands say."""
+    found = {}
+    with tempfile.TemporaryDirectory() as name:
+        for arguments, settings in REFUSED_STARTS:
+            more = {f"AVATAR_SERVICE_{field}": value for field, value in settings.items()}
+            world = World(Path(name).resolve(), more=more)
+            done = world.run(code, "serve", *arguments)
+            said = world.plain(done.stdout + done.stderr, code)
+            found[f"{' '.join(arguments)} {dict(settings)}"] = {
+                "code": done.returncode,
+                "said": said,
+            }
+        world = World(Path(name).resolve())
+        for words in (
+            "list",
+            "new anna",
+            "new anna",
+            "new a/b",
+            "list",
+            "revoke ben",
+            "revoke anna",
+            "list",
+        ):
+            done = world.run(code, "token", *words.split())
+            said = re.sub(r"avt_\S+", "<token>", world.plain(done.stdout + done.stderr, code))
+            found[f"token {words} ({len(found)})"] = {"code": done.returncode, "said": said}
+    return found
+
+
+class Client:
+    """One server, its site, and what was heard of it."""
+
+    def __init__(self, code: Checkout, folder: Path, server: Server, place: Path) -> None:
+        self.code, self.server = code, server
+        self.inputs = {path.stem: path for path in sorted((folder / "inputs").iterdir())}
+        settings = {f"AVATAR_SERVICE_{name}": value for name, value in server.settings.items()}
+        shutil.copytree(folder / "actors", place / "actors")
+        self.world = World(place, more=settings)
+        self.heard = Heard(lambda text: self.world.plain(text, code))
+        self.found: dict[str, Any] = {}
+        self.known: dict[str, str] = {}  # what {...} in requests stands for
+        self.behind: list[threading.Thread] = []
+
+    def hear(self) -> dict[str, Any]:
+        """Start the server, ask everything, stop it; what it answered by the request's name."""
+        for name in self.server.tokens:
+            self.known[f"token {name}"] = self.world.must(self.code, "token", "new", name).strip()
+        with site(self.inputs) as (address, told), self.serving() as url:
+            self.url, self.told, self.known["site"] = url, told, address
+            for ask in self.server.asked:
+                assert ask.name not in self.found, f"two requests are called {ask.name}"
+                self.before(ask.first)
+                if ask.behind:
+                    self.found[ask.name] = None
+                    self.behind.append(threading.Thread(target=self.ask, args=(ask,)))
+                    self.behind[-1].start()
+                else:
+                    self.ask(ask)
+            for thread in self.behind:
+                thread.join()
+            if told:
+                self.found["webhooks"] = [self.heard.value(each, "webhook", False) for each in told]
+        log = (self.world.folder / "server.log").read_text()
+        self.found["the log"] = {"lines": self.log_lines(log)}
+        return self.found
+
+    def log_lines(self, log: str) -> str:
+        """The log's lines, each once, without what time decides."""
+        lines = set()
+        for line in log.splitlines():
+            if "id=polling" not in line:
+                line = re.sub(r"\d+ ms \d+ bytes", "<ms> <bytes>", self.heard.text(line, "the log"))
+                line = re.sub(r"id=[0-9a-f]{32}", "id=<id>", line)
+                line = re.sub(r"\[\d+\]", "[<process>]", line)
+                lines.add(re.sub(r"avt_\S+", "<token>", line))
+        return "\n".join(sorted(lines)) + "\n"
+
+    def ask(self, ask: Ask) -> None:
+        """Send one request and keep its answer, with the pictures whose addresses it gives."""
+        if ask.raw is not None:
+            self.found[ask.name] = {"raw": self.raw(ask)}
+            return
+        body: dict[str, Any] = {}
+        if ask.json is not None:
+            body["json"] = self.fill(ask.json)
+        if ask.form is not None:
+            body["data"] = self.fill(dict(ask.form))
+        if ask.data is not None:
+            body["data"] = ask.data
+        if ask.files:
+            body["files"] = files = {}
+            for field, (file, name, kind) in ask.files.items():
+                files[field] = (file, self.inputs[name].read_bytes(), kind)
+        path, headers = self.fill(ask.path), self.fill(dict(ask.headers))
+        address = path if path.startswith("http") else self.url + path
+        try:
+            body |= {"headers": headers, "timeout": LONGEST, "allow_redirects": False}
+            response = requests.request(ask.method, address, **body)
+        except requests.RequestException as error:
+            self.found[ask.name] = {"no answer": type(error).__name__}
+            return
+        self.remember(ask.name, response)
+        found = self.heard.answer(response, ask.name, ask.moving)
+        if not ask.moving and "json" in response.headers.get("content-type", ""):
+            paths = dict.fromkeys(path for _, path in PICTURE.findall(response.text))
+            if paths:
+                found["pictures"] = [self.picture(path, ask.name) for path in paths]
+        self.found[ask.name] = found
+
+    def picture(self, path: str, name: str) -> Any:
+        """A signed picture, as it is compared."""
+        response = requests.get(self.url + path, headers=POLLING, timeout=LONGEST)
+        return self.heard.answer(response, name, False)
+
+    def remember(self, name: str, response: requests.Response) -> None:
+        """The ids and pictures of an answer, for later requests."""
+        try:
+            value = response.json()
+        except ValueError:
+            return
+        if isinstance(value, dict):
+            for field in ("id", "job", "task_id"):
+                if isinstance(value.get(field), str):
+                    self.known[f"job {name}"] = value[field]
+            if found := PICTURE.search(response.text):
+                self.known[f"picture {name}"] = self.url + found[2]
+
+    def fill(self, value: Any) -> Any:
+        """A value with what its {...} stand for."""
+        if isinstance(value, dict):
+            return {key: self.fill(below) for key, below in value.items()}
+        if isinstance(value, list):
+            return [self.fill(below) for below in value]
+        return re.sub(r"\{([^{}]+)\}", self._known, value) if isinstance(value, str) else value
+
+    def _known(self, found: re.Match[str]) -> str:
+        name = found[1]
+        if name in self.inputs:
+            path = self.inputs[name]
+            encoded = base64.b64encode(path.read_bytes()).decode()
+            return f"data:{KINDS[path.suffix[1:]]};base64,{encoded}"
+        return self.known.get(name, f"missing-{name}")
+
+    def raw(self, ask: Ask) -> str:
+        """What the server answers to bytes, until it closes."""
+        host, port = self.url.removeprefix("http://").split(":")
+        answer = b""
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(ask.raw or b"")
+            try:
+                while chunk := connection.recv(65536):
+                    answer += chunk
+            except OSError:
+                answer += b"(no end)"
+        text = self.heard.text(answer.decode(errors="replace"), ask.name)
+        text = re.sub(r"(?im)^(x-request-id: )[0-9a-f]{32}", r"\1<request id>", text)
+        return re.sub(r"(?im)^(date|content-length|retry-after): .*", r"\1", text)
+
+    def before(self, wanted: str) -> None:
+        """Wait as a request asks for it."""
+        deadline = time.monotonic() + LONGEST
+        while wanted and time.monotonic() < deadline:
+            jobs = [job for token in self.tokens() for job in self.jobs(token)]
+            states = {job["state"] for job in jobs}
+            idle = not states & {"queued", "running"}
+            told = all((job["webhook"] or {}).get("state") != "pending" for job in jobs)
+            if {"running": "running" in states, "idle": idle, "told": idle and told}[wanted]:
+                return
+            time.sleep(0.05)
+        assert not wanted, f"the service is not {wanted} after {LONGEST} s"
+
+    def tokens(self) -> list[dict[str, str]]:
+        """Headers under which jobs may be."""
+        tokens = [self.known[f"token {name}"] for name in self.server.tokens]
+        return [{"Authorization": f"Bearer {token}"} for token in tokens] or [{}]
+
+    def jobs(self, token: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The newest jobs of a client."""
+        answer = requests.get(f"{self.url}/jobs", headers={**POLLING, **token}, timeout=LONGEST)
+        return list(answer.json()["jobs"])
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """The server's address while it runs."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        call = [str(self.code.script("avatar-pipeline")), "serve", "--port", str(port)]
+        with (self.world.folder / "server.log").open("wb") as log:
+            work, variables = self.world.folder / "work", self.world.environment(self.code)
+            process = subprocess.Popen(call, cwd=work, env=variables, stdout=log, stderr=log)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            deadline = time.monotonic() + STARTS
+            while True:
+                try:
+                    requests.get(f"{url}/health", headers=POLLING, timeout=10)
+                    break
+                except requests.RequestException:
+                    time.sleep(0.2)
+                said = (self.world.folder / "server.log").read_text()[-4000:]
+                assert process.poll() is None and time.monotonic() < deadline, said
+            yield url
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+@contextmanager
+def site(inputs: Mapping[str, Path]) -> Iterator[tuple[str, list[Any]]]:
+    """A web server that the service fetches pictures from and sends webhooks to: its address, and
+    the webhooks that came.
+    """
+    told: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, _, rest = self.path.partition("?")
+            pages = {
+                "/picture": (200, "image/jpeg", inputs["source"].read_bytes()),
+                "/page": (200, "text/html", b"<p>no picture</p>"),
+                "/broken": (500, "text/plain", b""),
+            }
+            if path in ("/redirect", "/loop"):
+                self.send_response(302)
+                self.send_header("Location", rest or "/loop")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.answer(*pages.get(path, (404, "text/plain", b"nothing")))
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            headers = {name.lower(): "<there>" if name.lower().startswith("webhook-") else value
+                       for name, value in self.headers.items()}  # fmt: skip
+            headers.pop("content-length", None)
+            told.append({"path": self.path, "headers": headers, "body": body})
+            self.answer(503 if self.path == "/refused" else 204, "text/plain", b"")
+
+        def answer(self, status: int, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}", told
+    finally:
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    main()
