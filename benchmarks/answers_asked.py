@@ -40,8 +40,9 @@ SWAPPED = {"source_face": ("me.jpg", "source", "image/jpeg"), "target": TARGET}
 PATHS = (
     "/", "/docs", "/openapi.json", "/health", "/actors", "/static/app.js", GENERATE, "/avatar",
     "/api/generate", "/api/avatar", SWAP, "/api/faceswap", AVATAR, TASK, BASE, MIGRATION, "/jobs",
-    f"/jobs/{UNKNOWN}", f"/jobs/{UNKNOWN}/cancel", f"/jobs/{UNKNOWN}/events", CARTOON,
-    "/api/generate-image", f"/api/images/{UNKNOWN}/0.jpg", "/metrics", "/nothing",
+    f"/jobs/{UNKNOWN}", f"/jobs/{UNKNOWN}/cancel", f"/jobs/{UNKNOWN}/events",
+    f"{CARTOON}?seed=1", "/api/generate-image?seed=1",
+    f"/api/images/{UNKNOWN}/0.jpg", "/metrics", "/nothing",
 )  # fmt: skip
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -53,8 +54,9 @@ class Ask:
     name: in reports, and for later requests that refer to it. json: a body. form and files make a
     form; files: field -> (file name, input, media type). data: any other body. raw: whole bytes
     of a request, in the place of all that. first: what happens before: "idle" waits until no job
-    is queued or runs, "running" until the newest one runs. moving: the job goes on meanwhile, so
-    that its state is not compared. behind: it is not waited for; its answer is heard at the end.
+    is queued or runs, "running" until one runs, "told" until its webhook was sent, too. moving:
+    the job goes on meanwhile, or a seed is drawn: state and pixels are not compared. behind: it is
+    not waited for; its answer is heard at the end.
     """
 
     name: str
@@ -303,6 +305,8 @@ def cartoons() -> Iterator[Ask]:
             "transparent=maybe", "renderer=paint", "seed=7&seed=8", "nothing=1&seed=3", "seed=1.5",
         ):  # fmt: skip
             yield Ask(f"{path}?{query}", path=f"{path}?{query}")
+        for query in ("", "?seed=-1&size=large&transparent=yes"):
+            yield Ask(f"any seed {path}{query}", path=path + query, moving=True)
 
 
 def jobs() -> Iterator[Ask]:
@@ -370,6 +374,7 @@ def queued() -> Iterator[Ask]:
     yield Ask("delete third", "DELETE", "/jobs/{job third}")
     yield Ask("cancel long", "POST", "/jobs/{job long}/cancel", moving=True)
     yield Ask("long is cancelled", path="/jobs/{job long}", first="idle", moving=True)
+    yield Ask("cancel long again", "POST", "/jobs/{job long}/cancel", moving=True)
 
 
 def keys() -> Iterator[Ask]:
@@ -430,7 +435,7 @@ def heads(host: str = "127.0.0.1") -> Iterator[Ask]:
     yield Ask("raw: no host", raw=b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n")
     yield Ask("raw: HTTP/1.0", raw=b"GET /health HTTP/1.0\r\n" + end + b"\r\n")
     yield Ask("raw: long head", raw=b"GET /health HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n")
-    both = b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc"
+    both = b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"
     yield Ask("raw: two lengths", raw=b"POST /generate HTTP/1.1\r\n" + end + both)
     length = b"Content-Length: x\r\n\r\n"
     yield Ask("raw: no number", raw=b"POST /generate HTTP/1.1\r\n" + end + length)

@@ -28,7 +28,7 @@ THERE = ("etag", "last-modified", "retry-after", "idempotency-key-expires")
 # Fields of a job that goes on while it is asked for.
 MOVING = ("state", "position", "share", "doing", "preview_url", "started", "finished", "runs",
           "made", "image_urls", "result", "error", "status", "time_required")  # fmt: skip
-SECONDS = ("time_required",)  # numbers that time decides
+SECONDS = ("time_required", "seconds")  # numbers that time decides
 
 
 class Heard:
@@ -61,6 +61,8 @@ class Heard:
         if re.fullmatch(r"[0-9a-f]{32}", headers.get("x-request-id", "")):
             headers["x-request-id"] = "<request id>"
         found = {"status": response.status_code, "headers": headers}
+        if moving and "x-seed" in headers:
+            headers |= {"x-seed": "<there>", "content-disposition": "<there>"}
         kind = headers.get("content-type", "")
         return found | {"body": self.body(response.content, kind, name, moving)}
 
@@ -68,7 +70,8 @@ class Heard:
         """A body by its media type."""
         kind = kind.partition(";")[0]
         if kind.startswith(("image/", "video/")) and kind != "image/svg+xml":
-            return media(data, self._plain) if data else None
+            shown = media(data, self._plain) if data else {}
+            return {key: shown[key] for key in shown if not moving or key not in ("pixels", "xmp")}
         if kind == "text/event-stream":
             return self.events(data.decode(), name)
         if kind.endswith("json") and data:

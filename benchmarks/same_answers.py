@@ -75,7 +75,9 @@ def main() -> None:
     if given.command == "record":
         folder.mkdir(parents=True, exist_ok=True)
         prepare(code, folder, given.demo.resolve())
-        write_json(folder / "answers.json", hear_all(code, folder, given.only))
+        answers = hear_all(code, folder, given.only)
+        write_json(folder / "answers.json", answers)
+        print("Never asked:", ", ".join(never_asked(answers)) or "nothing of the description")
         return
     before = json.loads((folder / "answers.json").read_text())
     now = hear_all(code, folder, given.only)
@@ -88,6 +90,20 @@ def main() -> None:
             found += compare(f"{name}: {ask}", old.get(ask), new.get(ask))
     counted = f"{sum(map(len, before.values()))} answers of {given.checkout.commit}"
     sys.exit(1 if report(found, accepted(given.accept), counted) else 0)
+
+
+def never_asked(answers: Mapping[str, dict[str, Any]]) -> list[str]:
+    """Methods of paths that /openapi.json describes and no request asked for."""
+    described = answers.get("open", {}).get("GET /openapi.json", {}).get("body", {})
+    sent = [ask for server in SERVERS for ask in server.asked]
+    asked = {(ask.method.lower(), ask.path.partition("?")[0]) for ask in sent}
+    missing = []
+    for path, item in described.get("paths", {}).items():
+        pattern = re.sub(r"\\{[^/]+?\\}", "[^/]+", re.escape(path))
+        for method in item:
+            if not any(method == used and re.fullmatch(pattern, place) for used, place in asked):
+                missing.append(f"{method} {path}")
+    return missing
 
 
 def prepare(code: Checkout, folder: Path, demo: Path) -> None:
