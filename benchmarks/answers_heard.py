@@ -19,6 +19,7 @@ import requests
 from PIL import Image
 
 UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 ENCODED = re.compile(r"(data:[a-z/]+;base64,)?(iVBORw0KG|/9j/)[A-Za-z0-9+/]{200,}=*")
 XMP = re.compile(rb"<x:xmpmeta.*?</x:xmpmeta>", re.DOTALL)
 # Of every answer, or of the machine.
@@ -41,6 +42,7 @@ class Heard:
     def __init__(self, plain: Callable[[str], str]) -> None:
         self._plain = plain
         self._names: dict[str, str] = {}
+        self._made: dict[str, str] = {}
 
     def text(self, text: str, name: str) -> str:
         """A text without ids, times and the like. name: of the request that it answers."""
@@ -49,7 +51,14 @@ class Heard:
             known = sum(each.endswith(f"of {name}>") for each in self._names.values())
             return self._names.setdefault(found[0], f"<id {known + 1} of {name}>")
 
-        return self._plain(UUID.sub(label, text))
+        return DIGEST.sub(self._digest, self._plain(UUID.sub(label, text)))
+
+    def made(self, data: bytes, name: str) -> None:
+        """Remember a picture of the service's own: its bytes and their digest differ each time."""
+        self._made.setdefault(hashlib.sha256(data).hexdigest(), f"<sha256 of a picture of {name}>")
+
+    def _digest(self, found: re.Match[str]) -> str:
+        return self._made.get(found[0], found[0])
 
     def answer(self, response: requests.Response, name: str, moving: bool) -> dict[str, Any]:
         """Status, headers and body."""
@@ -58,6 +67,8 @@ class Heard:
             header = header.lower()
             if header not in LEFT_OUT:
                 headers[header] = "<there>" if header in THERE else self.text(value, name)
+        if "allow" in headers:  # a set's order, which differs from one process to the next
+            headers["allow"] = ", ".join(sorted(headers["allow"].split(", ")))
         if re.fullmatch(r"[0-9a-f]{32}", headers.get("x-request-id", "")):
             headers["x-request-id"] = "<request id>"
         found = {"status": response.status_code, "headers": headers}

@@ -122,28 +122,34 @@ def limited() -> Iterator[Ask]:
         "broken",
     ):
         both = {"source_face": f"{{site}}/{path}", "target": f"{{site}}/{path}", "consent": True}
-        yield post(f"fetch {path}", SWAP, both)
+        yield post(f"fetch {path}", SWAP, both, first="idle")
     yield post("silent, declared policy", SWAP, {"source_face": "{site}/picture"})
     yield Ask("actors, declared policy", path="/actors")
     hook = {"task": "generate", "input": {**MAN, "seed": 71}, "webhook": "{site}/hook"}
-    yield post("job with a webhook", "/jobs", hook, moving=True)
+    yield post("job with a webhook", "/jobs", hook, moving=True, first="idle")
     yield Ask("job after its webhook", path="/jobs/{job job with a webhook}", first="told")
     refused = {**hook, "webhook": "{site}/refused"}
     yield post("job with a refused webhook", "/jobs", refused, moving=True)
     yield Ask("job after refusals", path="/jobs/{job job with a refused webhook}", first="told")
     yield post("webhook by ftp", "/jobs", {**hook, "webhook": "ftp://example.com/"})
-    yield post("slower than the wait", GENERATE, {**LONG, "n": 4})
+    for origin in ("https://app.example", "https://other.example"):
+        yield post(f"allowed? {origin}", GENERATE, {"width": 1}, headers={"Origin": origin})
+        asks = {"Origin": origin, "Access-Control-Request-Method": "POST",
+                "Access-Control-Request-Headers": "content-type"}  # fmt: skip
+        yield Ask(f"preflight {origin}", "OPTIONS", GENERATE, headers=asks)
+
+
+def hurried() -> Iterator[Ask]:
+    """A request that is not waited for long, and a queue of one."""
+    warm = {"task": "generate", "input": {**MAN, "seed": 1}}
+    yield post("warm", "/jobs", warm, moving=True)
+    yield post("slower than the wait", GENERATE, {**LONG, "n": 4}, first="idle")
     yield post("queued behind it", "/jobs", {"task": "generate", "input": MAN}, first="running")
     yield post("queue is full", "/jobs", {"task": "generate", "input": MAN})
     yield post("queue is full, words", GENERATE, MAN)
     yield post("queue is full, base image", BASE, BODY)
     yield form("queue is full, migration", {**FORM, "consent": "true"})
     yield Ask("delete the queued one", "DELETE", "/jobs/{job queued behind it}")
-    for origin in ("https://app.example", "https://other.example"):
-        yield post(f"allowed? {origin}", GENERATE, {"width": 1}, headers={"Origin": origin})
-        asks = {"Origin": origin, "Access-Control-Request-Method": "POST",
-                "Access-Control-Request-Headers": "content-type"}  # fmt: skip
-        yield Ask(f"preflight {origin}", "OPTIONS", GENERATE, headers=asks)
     yield Ask("idle at the end", path="/health", first="idle")
 
 
@@ -177,11 +183,12 @@ SERVERS = (
     Server("tokens", tuple(guarded()), {"PUBLIC_URL": "https://agent.example/x"}, ("anna", "ben")),
     Server("limits", tuple(limited()), {
         "UPLOAD_CONSENT": "declared", "MAX_JSON_MIB": "1", "MAX_UPLOAD_MIB": "1",
-        "BODY_SECONDS": "2", "QUEUE_LIMIT": "1", "WAIT_SECONDS": "2", "FETCH_SECONDS": "3",
+        "BODY_SECONDS": "2", "FETCH_SECONDS": "3",
         "ALLOW_PRIVATE_HOSTS": "true", "JOB_DAYS": "2", "WEBHOOK_WAIT": "0.02",
         "WEBHOOK_SECRET": "a secret of thirty-two characters",
         "ALLOWED_ORIGINS": '["https://app.example"]',
     }),
+    Server("waits", tuple(hurried()), {"QUEUE_LIMIT": "1", "WAIT_SECONDS": "0.5"}),
     Server("rates", tuple(too_often()), {"REQUESTS_PER_MINUTE": "4"}),
 )  # fmt: skip
 

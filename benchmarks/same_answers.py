@@ -1,23 +1,24 @@
 """Whether the HTTP service of two checkouts answers the same, field by field, picture by picture.
 
     python benchmarks/same_demo.py record BASE DEMO
-    python benchmarks/same_answers.py record BASE RECORDING --demo DEMO
+    python benchmarks/same_answers.py record BASE RECORDING --demo DEMO [--only SERVER]
     python benchmarks/same_answers.py check NOW RECORDING [--accept FILE] [--only SERVER]
 
 BASE and NOW are checkouts with a .venv; DEMO is a recording of the demo (its trained LoRA draws,
 its portrait is swapped into). `record` makes actors by BASE's own commands, starts BASE's service
-on copies of them, sends the requests of answers_servers.py and keeps what it heard. `check` does the
-same with NOW on the same actors and files, prints what differs, and exits with 1 when something
-does. FILE holds accepted differences (sameness.py says how). Every server starts in a folder of
-its own, on one thread. One recording or check takes some ten minutes on two cores.
+on copies of them, sends the requests of answers_servers.py and keeps what it heard. `check` does
+the same with NOW on the same actors and files, prints what differs, and exits with 1 when
+something does. --only takes one server: open, tokens, limits, waits or rates, or starts. FILE
+holds accepted differences (sameness.py says how). Every server starts in a folder of its own, on
+one thread. A recording or a check takes five minutes on two cores that do nothing else.
 
 Compared: status, headers and body of every answer, every picture that an answer gives an address
 of, what webhooks bring, the lines of the service's log, and what `serve` says when it refuses to
 start. Not compared, as they differ between two runs of the same code: times and lengths of time,
 ids of jobs (but which job it is), request ids, signatures, ports, folders, Retry-After's seconds,
-ETags; bytes of pictures (signatures with times are in them; pixels and XMP are compared); the
-state of jobs that go on meanwhile, and how many events tell of their progress; the order of the
-log's lines and how often one comes.
+ETags; bytes of pictures and their digests (signatures with times are in them; pixels and XMP are
+compared); the state of jobs that go on meanwhile, and how many events tell of their progress; the
+order of methods in Allow; of the log, the order of its lines, how often one comes, and progress.
 """
 
 from __future__ import annotations
@@ -70,8 +71,12 @@ def main() -> None:
     folder, code = given.recording.resolve(), given.checkout
     if given.command == "record":
         folder.mkdir(parents=True, exist_ok=True)
-        prepare(code, folder, given.demo.resolve())
-        answers = hear_all(code, folder, given.only)
+        answers = {}
+        if given.only:  # one server again, on the same actors
+            answers = json.loads((folder / "answers.json").read_text())
+        else:
+            prepare(code, folder, given.demo.resolve())
+        answers |= hear_all(code, folder, given.only)
         write_json(folder / "answers.json", answers)
         print("Never asked:", ", ".join(never_asked(answers)) or "nothing of the description")
         return
@@ -83,9 +88,18 @@ def main() -> None:
     for name in dict.fromkeys((*before, *now)):
         old, new = before.get(name, {}), now.get(name, {})
         for ask in dict.fromkeys((*old, *new)):
-            found += compare(f"{name}: {ask}", old.get(ask), new.get(ask))
+            found += differences(f"{name}: {ask}", old.get(ask), new.get(ask))
     counted = f"{sum(map(len, before.values()))} answers of {given.checkout.commit}"
     sys.exit(1 if report(found, accepted(given.accept), counted) else 0)
+
+
+def differences(where: str, before: Any, now: Any) -> list[Difference]:
+    """Field by field; with another status, when all fields differ, as one."""
+    statuses = [side.get("status") if side else None for side in (before, now)]
+    if statuses[0] == statuses[1]:
+        return compare(where, before, now)
+    said = [f"{side['status']} {json.dumps(side['body'])}" if side else "-" for side in (before, now)]
+    return [Difference(where, *said)]
 
 
 def never_asked(answers: Mapping[str, dict[str, Any]]) -> list[str]:
@@ -188,7 +202,7 @@ class Client:
         """The log's lines, each once, without what time decides."""
         lines = set()
         for line in log.splitlines():
-            if "id=polling" not in line:
+            if "id=polling" not in line and not re.search(r" step \d+ of \d+, ", line):
                 line = re.sub(r"\d+ ms \d+ bytes", "<ms> <bytes>", self.heard.text(line, "the log"))
                 line = re.sub(r"id=[0-9a-f]{32}", "id=<id>", line)
                 line = re.sub(r"\[\d+\]", "[<process>]", line)
@@ -230,6 +244,7 @@ class Client:
     def picture(self, path: str, name: str) -> Any:
         """A signed picture, as it is compared."""
         response = requests.get(self.url + path, headers=POLLING, timeout=LONGEST)
+        self.heard.made(response.content, name)
         return self.heard.answer(response, name, False)
 
     def remember(self, name: str, response: requests.Response) -> None:

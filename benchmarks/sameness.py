@@ -32,6 +32,7 @@ VARIABLE = (
     (r"expires=\d{9,}", "expires=<time>"),
     (r"signature=[0-9a-f]{64}", "signature=<signature>"),
     (r"127\.0\.0\.1:\d{4,5}", "<address>"),
+    (r'given: "[0-9a-f]{40,}\.\.\.', 'given: "<signature>...'),
     (r"Ask again in \d+ s", "Ask again in <number> s"),
 )
 
