@@ -7,10 +7,11 @@
 BASE and NOW are checkouts with a .venv; DEMO is a recording of the demo (its trained LoRA draws,
 its portrait is swapped into). `record` makes actors by BASE's own commands, starts BASE's service
 on copies of them, sends the requests of answers_servers.py and keeps what it heard. `check` does
-the same with NOW on the same actors and files, prints what differs, and exits with 1 when
-something does. --only takes one server: open, tokens, limits, waits or rates, or starts. FILE
-holds accepted differences (sameness.py says how). Every server starts in a folder of its own, on
-one thread. A recording or a check takes five minutes on two cores that do nothing else.
+the same with NOW on the same actors and files, keeps what it heard in RECORDING/now.json, prints
+what differs, and exits with 1 when something does. --only takes one server: open, tokens, limits,
+waits or rates, or starts. FILE holds accepted differences (sameness.py says how). Every server
+starts in a folder of its own, on one thread. A recording or a check takes five minutes on two
+cores that do nothing else.
 
 Compared: status, headers and body of every answer, every picture that an answer gives an address
 of, what webhooks bring, the lines of the service's log, and what `serve` says when it refuses to
@@ -82,6 +83,7 @@ def main() -> None:
         return
     before = json.loads((folder / "answers.json").read_text())
     now = hear_all(code, folder, given.only)
+    write_json(folder / "now.json", now)
     if given.only:
         before = {name: heard for name, heard in before.items() if name == given.only}
     found: list[Difference] = []
@@ -95,10 +97,10 @@ def main() -> None:
 
 def differences(where: str, before: Any, now: Any) -> list[Difference]:
     """Field by field; with another status, when all fields differ, as one."""
-    statuses = [side.get("status") if side else None for side in (before, now)]
-    if statuses[0] == statuses[1]:
+    sides = [side if isinstance(side, dict) else {} for side in (before, now)]
+    if sides[0].get("status") == sides[1].get("status"):
         return compare(where, before, now)
-    said = [f"{side['status']} {json.dumps(side['body'])}" if side else "-" for side in (before, now)]
+    said = [f"{side.get('status')} {json.dumps(side.get('body'))}" for side in sides]
     return [Difference(where, *said)]
 
 
