@@ -144,7 +144,7 @@ def hurried() -> Iterator[Ask]:
     warm = {"task": "generate", "input": {**MAN, "seed": 1}}
     yield post("warm", "/jobs", warm, moving=True)
     yield post("slower than the wait", GENERATE, {**LONG, "n": 4}, first="idle")
-    yield post("queued behind it", "/jobs", {"task": "generate", "input": MAN}, first="running")
+    yield post("queued behind it", "/jobs", warm, first="running")
     yield post("queue is full", "/jobs", {"task": "generate", "input": MAN})
     yield post("queue is full, words", GENERATE, MAN)
     yield post("queue is full, base image", BASE, BODY)

@@ -61,8 +61,14 @@ class Checkout:
 
 
 def checkout(text: str) -> Checkout:
-    """The checkout that a command line names."""
-    return Checkout(Path(text).resolve())
+    """The checkout that a command line names. Exits when its environment runs another's code."""
+    found = Checkout(Path(text).resolve())
+    words = "import avatar_pipeline; print(avatar_pipeline.__file__)"
+    call = [str(found.script("python")), "-P", "-c", words]
+    said = subprocess.run(call, capture_output=True, text=True).stdout.strip()
+    if not said.startswith(f"{found.folder}/"):
+        sys.exit(f"{found.folder}/.venv runs {said or 'nothing'}: install this checkout into it.")
+    return found
 
 
 @dataclass(frozen=True)
