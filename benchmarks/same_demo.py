@@ -7,8 +7,8 @@
 BASE and NOW are checkouts with a .venv. In each `avatar-pipeline register` and `avatar-pipeline
 run demo` make the actor of BASE's data/actors/demo, in a folder of its own and on one thread
 (--threads), one after the other: some seven minutes each on one core. `record` keeps BASE's run
-for later checks, for same_store.py and for same_answers.py. --set ASSET.SETTING=VALUE goes to
-`run`, for a shorter trial. FILE holds accepted differences (sameness.py says how).
+for later checks, for same_store.py and for same_answers.py. --set ASSET.SETTING=VALUE and --only
+ASSET go to `run`, for a shorter trial. FILE holds accepted differences (sameness.py says how).
 
 Prints a Markdown table with each asset's digest, the sha256 of its contents, in both; exits with 1
 when anything differs. Compared are also the sha256 of every file of every version, every field of
@@ -56,9 +56,11 @@ def main() -> None:
             command.add_argument(argument, type=Path if argument == "recording" else checkout)
         command.add_argument("--threads", type=int, default=1)
         command.add_argument("--set", action="append", default=[], metavar="ASSET.SETTING=VALUE")
+        command.add_argument("--only", action="append", default=[], metavar="ASSET")
         command.add_argument("--accept", type=Path, help="accepted differences, TOML")
     given = parser.parse_args()
     options = [word for each in given.set for word in ("--set", each)]
+    options += [word for each in given.only for word in ("--only", each)]
     with tempfile.TemporaryDirectory() as name:
         place = Path(name).resolve()
         if given.command == "record":
