@@ -10,8 +10,8 @@ manifests hold the settings under BASE's names, each in several versions; a real
 consent, and one whose consent was revoked. Then it runs the commands of store_commands.py on a
 copy and keeps what they print. `check` runs them by NOW's avatar-pipeline on another copy, prints
 what differs, and exits with 1 when something does. FILE holds accepted differences, such as
-settings that have another name on purpose (sameness.py says how). Some eight minutes to record,
-five to check, on two cores.
+settings that have another name on purpose (sameness.py says how). What NOW printed is kept in
+RECORDING/now.json. Some twelve minutes to record, seven to check, on two cores.
 
 Compared: every command's exit status and output, line by line; the pages, sheets and other files
 that commands write (text by lines, pictures by pixels, others by sha256); and after all of them
@@ -50,6 +50,8 @@ PRINTED = (
     (r"(_seconds(\{[^}]*\})?) [0-9.e+-]+", r"\1 <number>"),
     (r"(_memory_mb(\{[^}]*\})?) [0-9.e+-]+", r"\1 <number>"), (r"[ ─━]{2,}", " "),
     (r"data:[a-z/+]+;base64,[A-Za-z0-9+/=]{100,}", "data:<picture>"),
+    (r"(?m)^.*\bstep \d+ of \d+, <number> s\n", ""), (r"│ [0-9a-f]{8} │", "│ <id> │"),
+    (r'("(seconds|peak_memory_mb)": )[0-9.]+', r"\1<number>"), (r"\.\d{24}\.json", ".<time>.json"),
 )  # fmt: skip
 
 
@@ -74,6 +76,7 @@ def main() -> None:
         return
     before = json.loads((folder / "printed.json").read_text())
     now = run_all(code, folder)
+    write_json(folder / "now.json", now)
     found: list[Difference] = []
     for name in dict.fromkeys((*before, *now)):
         found += compare(name, before.get(name), now.get(name))
@@ -131,7 +134,7 @@ def run_all(code: Checkout, folder: Path) -> dict[str, Any]:
         for path in sorted((world.folder / top).rglob("*")):
             if path.is_file() and not path.name.endswith(TURNS):
                 name = path.relative_to(world.folder).as_posix()
-                store[name] = content(path, world, code)
+                store[steady(name, world, code)] = content(path, world, code)
     return found
 
 
