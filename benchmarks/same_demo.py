@@ -72,6 +72,7 @@ def main() -> None:
             now = make(given.now, given.base, place / "now", given.threads, options)
         else:
             before = json.loads((given.recording / "demo.json").read_text())
+            before |= made(given.recording)
             specification = given.recording.resolve() / "specification"
             now = make(given.now, Checkout(specification), place / "now", given.threads, options)
     sys.exit(1 if tell(before, now, given.accept) else 0)
@@ -91,12 +92,16 @@ def make(code: Checkout, actors: Checkout, place: Path, threads: int, options: l
     for pattern, name in PRINTED:
         text = re.sub(pattern, name, text)
     facts = {
-        "commit": code.commit, "seconds": round(time.monotonic() - began),
-        "versions": versions(place / "actors" / "demo"), "exports": exports(place / "exports"),
+        "commit": code.commit, "seconds": round(time.monotonic() - began), **made(place),
         "printed": "\n".join(line for line in text.splitlines() if "a step" not in line),
     }  # fmt: skip
     write_json(place / "demo.json", facts)
     return facts
+
+
+def made(place: Path) -> dict[str, Any]:
+    """What lies in the store and among the exports."""
+    return {"versions": versions(place / "actors" / "demo"), "exports": exports(place / "exports")}
 
 
 def versions(actor: Path) -> dict[str, Any]:
@@ -111,13 +116,20 @@ def versions(actor: Path) -> dict[str, Any]:
         versioned = place.replace(manifest["digest"], "DIGEST")
         number = sum(name.startswith(f"{versioned} ") for name in found)
         files = {
-            file.relative_to(path.parent).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+            file.relative_to(path.parent).as_posix(): content(file)
             for file in sorted(path.parent.rglob("*"))
             if file.is_file() and file.name != "manifest.json"
         }
         steady = {name: value for name, value in manifest.items() if name not in VARIABLE}
         found[f"{versioned} {number}"] = {"manifest": steady, "files": files}
     return found
+
+
+def content(file: Path) -> Any:
+    """The sha256 of a file; of JSON also its fields, so that one sees which differ."""
+    data = file.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    return {"sha256": digest, "fields": json.loads(data)} if file.suffix == ".json" else digest
 
 
 def exports(folder: Path) -> dict[str, Any]:
