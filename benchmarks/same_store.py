@@ -38,6 +38,7 @@ from same_demo import VARIABLE
 from sameness import Checkout, Difference, World, accepted, checkout, compare, report, write_json
 from store_commands import ACTORS, MADE, commands
 
+STORE = "the store"
 TEXTS = (".json", ".yaml", ".csv", ".txt", ".html", ".prom", ".md", "")
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 TURNS = (".lock",)  # files of the locks
@@ -50,7 +51,8 @@ PRINTED = (
     (r"(_seconds(\{[^}]*\})?) [0-9.e+-]+", r"\1 <number>"),
     (r"(_memory_mb(\{[^}]*\})?) [0-9.e+-]+", r"\1 <number>"), (r"[ ─━]{2,}", " "),
     (r"data:[a-z/+]+;base64,[A-Za-z0-9+/=]{100,}", "data:<picture>"),
-    (r"(?m)^.*\bstep \d+ of \d+, <number> s\n", ""), (r"│ [0-9a-f]{8} │", "│ <id> │"),
+    (r'("page or sheet",\s+"sha256": ")[0-9a-f]{64}', r"\1<digest>"),
+    (r"(?m)^.*\bstep \d+ of \d+, <number> s\n", ""), (r"(?m)│ [0-9a-f]{8} │$", "│ <id> │"),
     (r'("(seconds|peak_memory_mb)": )[0-9.]+', r"\1<number>"), (r"\.\d{24}\.json", ".<time>.json"),
 )  # fmt: skip
 
@@ -79,8 +81,10 @@ def main() -> None:
     write_json(folder / "now.json", now)
     found: list[Difference] = []
     for name in dict.fromkeys((*before, *now)):
-        found += compare(name, before.get(name), now.get(name))
-    files = len(before["the store"])
+        found += compare(name, before.get(name), now.get(name)) if name != STORE else []
+    for name in dict.fromkeys((*before[STORE], *now[STORE])):
+        found += compare(f"{STORE}: {name}", before[STORE].get(name), now[STORE].get(name))
+    files = len(before[STORE])
     counted = f"{len(before) - 1} commands and {files} files of the store, by {code.commit}"
     sys.exit(1 if report(found, accepted(given.accept), counted) else 0)
 
@@ -129,7 +133,7 @@ def run_all(code: Checkout, folder: Path) -> dict[str, Any]:
         }  # fmt: skip
         seconds = f"{time.monotonic() - began:4.0f} s"
         print(f"{seconds}  exit {done.returncode}  {' '.join(words)}", flush=True)
-    found["the store"] = store = {}
+    found[STORE] = store = {}
     for top in ("actors", "exports"):
         for path in sorted((world.folder / top).rglob("*")):
             if path.is_file() and not path.name.endswith(TURNS):

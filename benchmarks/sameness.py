@@ -184,7 +184,13 @@ def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def compare(where: str, before: Any, now: Any) -> list[Difference]:
-    """The fields of two JSON values that differ; of texts of several lines, the lines."""
+    """The fields of two JSON values that differ; of texts of several lines, the lines.
+
+    None stands for what is not there at all: that is one difference.
+    """
+    if (before is None) != (now is None):
+        said = ["(not there)" if side is None else _text(side) for side in (before, now)]
+        return [Difference(where, *said)]
     old, new = dict(leaves(before)), dict(leaves(now))
     found: list[Difference] = []
     for place in dict.fromkeys((*old, *new)):

@@ -167,7 +167,7 @@ def commands(actors: Path) -> list[tuple[str, ...]]:
     said += ["consent show jane", "consent show jane --json", "history jane", "lineage jane"]
     said += ["run jane", "consent revoke jane --yes", "consent revoke small --yes"]
     said += ["consent revoke nobody --yes", "register", "metrics"]
-    said += ["batch --missing --stale --only photo_intake", "automation on", "automation"]
+    said += ["automation on", "automation"]
     calls = [tuple(line.split()) for line in said]
     grant = ("consent", "grant", "gone", "--subject", "Gone Person", *SCOPE)
     new = ("new-actor", "fresh", "--description", "asian 21 year old female with long black hair")
