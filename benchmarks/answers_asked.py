@@ -54,7 +54,7 @@ class Ask:
     name: in reports, and for later requests that refer to it. json: a body. form and files make a
     form; files: field -> (file name, input, media type). data: any other body. raw: whole bytes
     of a request, in the place of all that. first: what happens before: "idle" waits until no job
-    is queued or runs, "running" until one runs, "told" until its webhook was sent, too. moving:
+    is queued or runs, "running" until one runs, "sent" until its webhook was sent, too. moving:
     the job goes on meanwhile, or a seed is drawn: state and pixels are not compared. behind: it is
     not waited for; its answer is heard at the end.
     """
@@ -152,7 +152,7 @@ def generate() -> Iterator[Ask]:
     yield from wrong(GENERATE, MAN, {
         "prompt": ["", 5, None, "x" * 4001], "width": [99, 2049, "wide", "300x", 256.5, None, True],
         "height": [255, 4096, []], "format": ["gif", 1, None, "JPG"], "seed": [-2, 2**32, "a", 1.5],
-        "style": ["baroque", 3], "n": [0, 9, "two"], "actor": ["nobody_here", "../x", 7, ""],
+        "style": ["baroque", 3], "n": [0, 9, "two"], "actor": ["absent_here", "../x", 7, ""],
         "views": ["frontal", ["above"], ["frontal"] * 5],
         "expressions": [["furious"], "smiling", ["smiling"] * 8],
     })  # fmt: skip
@@ -200,7 +200,7 @@ def swaps() -> Iterator[Ask]:
         yield post(f"swap from {address}", SWAP, {**both, "source_face": address})
     yield from wrong(SWAP, both, {
         "source_face": ["", None, 5, []], "target": [5], "output_format": ["gif", None],
-        "actor": ["nobody_here", 5, "prof_hahne", "gone", "jane"],
+        "actor": ["absent_here", 5, "prof_hahne", "gone", "jane"],
     })  # fmt: skip
     twice = {"source_face": ("a.txt", "text", "text/plain"), "target": TARGET}
     yield Ask("swap of a text file", "POST", SWAP, form={}, files=twice)
@@ -247,7 +247,7 @@ def base_images() -> Iterator[Ask]:
     yield post("base image, thin words", BASE, thin)
     for name in ("demo", "prof_hahne", "jane", "gone", "broken"):
         yield post(f"base image of {name}", BASE, {**BODY, "actorName": name})
-    yield post("base image of nobody", BASE, {})
+    yield post("base image of no one", BASE, {})
     yield from wrong(BASE, BODY, {
         "actorName": ["", None, 5, "A B", "../x", "x" * 201, "x" * 65, "con"],
         "description": ["", "man", "superhero", 5, "x" * 1001, "  "], "width": [255, 2049, "x"],

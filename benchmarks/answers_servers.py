@@ -127,10 +127,10 @@ def limited() -> Iterator[Ask]:
     yield Ask("actors, declared policy", path="/actors")
     hook = {"task": "generate", "input": {**MAN, "seed": 71}, "webhook": "{site}/hook"}
     yield post("job with a webhook", "/jobs", hook, moving=True, first="idle")
-    yield Ask("job after its webhook", path="/jobs/{job job with a webhook}", first="told")
+    yield Ask("job after its webhook", path="/jobs/{job job with a webhook}", first="sent")
     refused = {**hook, "webhook": "{site}/refused"}
     yield post("job with a refused webhook", "/jobs", refused, moving=True)
-    yield Ask("job after refusals", path="/jobs/{job job with a refused webhook}", first="told")
+    yield Ask("job after refusals", path="/jobs/{job job with a refused webhook}", first="sent")
     yield post("webhook by ftp", "/jobs", {**hook, "webhook": "ftp://example.com/"})
     for origin in ("https://app.example", "https://other.example"):
         yield post(f"allowed? {origin}", GENERATE, {"width": 1}, headers={"Origin": origin})

@@ -92,7 +92,7 @@ def site(inputs: Mapping[str, Path]) -> Iterator[tuple[str, list[Any]]]:
     """A web server that the service fetches pictures from and sends webhooks to: its address, and
     the webhooks that came.
     """
-    told: list[Any] = []
+    sent: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -115,7 +115,7 @@ def site(inputs: Mapping[str, Path]) -> Iterator[tuple[str, list[Any]]]:
             headers = {name.lower(): "<there>" if name.lower().startswith("webhook-") else value
                        for name, value in self.headers.items()}  # fmt: skip
             headers.pop("content-length", None)
-            told.append({"path": self.path, "headers": headers, "body": body})
+            sent.append({"path": self.path, "headers": headers, "body": body})
             self.answer(503 if self.path == "/refused" else 204, "text/plain", b"")
 
         def answer(self, status: int, kind: str, body: bytes) -> None:
@@ -131,6 +131,6 @@ def site(inputs: Mapping[str, Path]) -> Iterator[tuple[str, list[Any]]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}", told
+        yield f"http://127.0.0.1:{server.server_address[1]}", sent
     finally:
         server.shutdown()

@@ -181,8 +181,8 @@ class Client:
         """Start the server, ask everything, stop it; what it answered by the request's name."""
         for name in self.server.tokens:
             self.known[f"token {name}"] = self.world.must(self.code, "token", "new", name).strip()
-        with site(self.inputs) as (address, told), self.serving() as url:
-            self.url, self.told, self.known["site"] = url, told, address
+        with site(self.inputs) as (address, sent), self.serving() as url:
+            self.url, self.sent, self.known["site"] = url, sent, address
             for ask in self.server.asked:
                 assert ask.name not in self.found, f"two requests are called {ask.name}"
                 self.before(ask.first)
@@ -194,8 +194,8 @@ class Client:
                     self.ask(ask)
             for thread in self.behind:
                 thread.join()
-            if told:
-                self.found["webhooks"] = [self.heard.value(each, "webhook", False) for each in told]
+            if sent:
+                self.found["webhooks"] = [self.heard.value(each, "webhook", False) for each in sent]
         log = (self.world.folder / "server.log").read_text()
         self.found["the log"] = {"lines": self.log_lines(log)}
         return self.found
@@ -300,8 +300,8 @@ class Client:
             jobs = [job for token in self.tokens() for job in self.jobs(token)]
             states = {job["state"] for job in jobs}
             idle = not states & {"queued", "running"}
-            told = all((job["webhook"] or {}).get("state") != "pending" for job in jobs)
-            if {"running": "running" in states, "idle": idle, "told": idle and told}[wanted]:
+            sent = all((job["webhook"] or {}).get("state") != "pending" for job in jobs)
+            if {"running": "running" in states, "idle": idle, "sent": idle and sent}[wanted]:
                 return
             time.sleep(0.05)
         assert not wanted, f"the service is not {wanted} after {LONGEST} s"

@@ -125,31 +125,31 @@ def commands(actors: Path) -> list[tuple[str, ...]]:
     said += ["batch demo jane --keep-unchanged --only face_validation"]
     for name in ("demo", "small", "words", "jane"):
         said += [f"history {name}", f"history {name} --json", f"lineage {name}"]
-    for name in ("demo", "jane", "gone", "odd", "nobody"):
+    for name in ("demo", "jane", "gone", "odd", "absent"):
         said += [f"consent show {name}", f"consent show {name} --json"]
-    said += ["history gone", "history odd", "history nobody", "lineage gone", "lineage nobody"]
+    said += ["history gone", "history odd", "history absent", "lineage gone", "lineage absent"]
     said += ["history small lora", "history small nothing", "consent show jane --scope publish"]
     for asset in ASSETS:
         said += [f"diff small {asset}"]
         said += [f"replay small {asset}"] if asset != "training_variations" else []
     said += ["replay words base_image", "replay jane face_validation", "replay gone base_image"]
-    said += ["diff words base_image", "diff demo lora", "diff small lora 0000", "diff nobody lora"]
+    said += ["diff words base_image", "diff demo lora", "diff small lora 0000", "diff absent lora"]
     said += ["replay demo liveportrait_export", "replay odd lora", "replay small nothing"]
     lora, base = versions(actors / "small", "lora"), versions(actors / "words", "base_image")
     said += [f"diff small lora {lora[0][:8]} {lora[-1][:8]} --picture sheet.png"]
     said += [f"diff words base_image {base[-1]} {base[0]} --picture base.jpg"]
     said += ["diff small lora --picture x.gif"]
-    pictures = [f"exports/{name}.jpg" for name in ("demo", "small", "jane", "nobody")]
+    pictures = [f"exports/{name}.jpg" for name in ("demo", "small", "jane", "absent")]
     for picture in (*pictures, "actors/demo/base_image/demo_base.png"):
         said += [f"verify ../{picture}", f"verify ../{picture} --json"]
     said += ["verify ../exports/demo.jpg --trust ../home/credentials/root.pem"]
     said += ["verify paper.pdf", "preflight ../exports", "preflight ../exports --json --jobs 1"]
     said += ["preflight ../actors/small/photos --jobs 1", "preflight nothing.jpg"]
     said += ["preflight paper.pdf"]
-    said += ["preflight ../exports/demo.jpg --report page.html --annotate looked", "metrics"]
+    said += ["preflight ../exports/demo.jpg --report page.html --annotate marked", "metrics"]
     said += ["metrics --per-actor", "metrics --output figures.prom", "report small --output one"]
-    said += ["report --output all --price 2", "report nobody", "credentials show", "token list"]
-    said += ["run odd", "run nobody", "run small --set lora.nothing=1", "run small --only nothing"]
+    said += ["report --output all --price 2", "report absent", "credentials show", "token list"]
+    said += ["run odd", "run absent", "run small --set lora.nothing=1", "run small --only nothing"]
     said += ["run small --only liveportrait_export", "run small --set lora.steps=none --only lora"]
     said += ["prune small --keep 1", "prune words --keep 1 --dry-run", "prune gone --keep 1"]
     said += ["prune", "prune --all --keep 1", "prune small --all", "prune small --yes --dry-run"]
@@ -166,7 +166,7 @@ def commands(actors: Path) -> list[tuple[str, ...]]:
     said += ["consent revoke jane --keep-photos --yes --reason over"]
     said += ["consent show jane", "consent show jane --json", "history jane", "lineage jane"]
     said += ["run jane", "consent revoke jane --yes", "consent revoke small --yes"]
-    said += ["consent revoke nobody --yes", "register", "metrics"]
+    said += ["consent revoke absent --yes", "register", "metrics"]
     said += ["automation on", "automation"]
     calls = [tuple(line.split()) for line in said]
     grant = ("consent", "grant", "gone", "--subject", "Gone Person", *SCOPE)
