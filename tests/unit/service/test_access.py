@@ -401,7 +401,7 @@ def test_a_body_has_a_time_to_come(content_type, local):
 
 
 def test_a_head_has_a_time_to_come_and_a_length(local, monkeypatch):
-    monkeypatch.setattr(header_timeout, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(header_timeout, "HEADER_TIMEOUT_S", 0.5)
     began = time.monotonic()
     assert raw(local, b"GET /jobs HTTP/1.1\r\nX: " + b"a" * 60, pieces=0.02) == b""
     assert raw(local, b"") == b""
