@@ -41,7 +41,7 @@ demo: $(STAMP)
 	$(BIN)/avatar-pipeline run $(ACTOR)
 
 test: $(DEV_STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) --durations 30
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) --durations 30 --junitxml build/tests.xml
 
 test-fast: $(DEV_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) tests/unit

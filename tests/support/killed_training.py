@@ -33,7 +33,7 @@ def main(model: Path, checkpoint: Path, out: Path) -> None:
     def evaluate(step: int) -> Evaluation:
         import numpy as np
 
-        from tests.unit.diffusion.test_training_files import draw
+        from tests.integration.diffusion.test_training_files import draw
 
         print("evaluate", step, flush=True)
         latents = draw(session.pipeline)

@@ -17,6 +17,7 @@ SPECIFICATION = """\
 description: indian 40 year old male with long straight light brown hair and an angular jaw
 likeness: synthetic
 framing: headshot
+model: {steps: 6}
 settings:
   base_image: {candidates: 2}
   training_variations: {variations: 7}

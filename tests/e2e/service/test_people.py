@@ -1,7 +1,7 @@
 """People in the service: an actor who is meant by name, a real person's consent, and every way by
 which that person's pictures come back.
 
-One server, one LoRA of 12 steps, one after the other; the last test takes the person away.
+One server, the LoRA of the real chain, one after the other; the last test takes the person away.
 """
 
 from __future__ import annotations
@@ -32,16 +32,12 @@ from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.diffusion.training.files import read
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png
-from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import materialize
-from avatar_pipeline.pipeline.models import Models
-from avatar_pipeline.pipeline.registry import STAGES
-from avatar_pipeline.pipeline.settings import resolve_settings
 from avatar_pipeline.service.http.image_links import picture_path, signing_key
 from tests.e2e.service.test_agent import drawn, fetch, generate
 from tests.e2e.service.test_face_swap_route import video as make_video
 from tests.support.browser import browser, chromium
 from tests.support.people import found_below, needles
+from tests.support.real_chain import ACTOR as TRAINED
 from tests.support.servers import SMALL, Server, start_server
 
 NAME = "pia"
@@ -53,9 +49,6 @@ aliases: ["Dr. Pia Quist", "Pia Quist"]
 photos: openpeople:P008
 framing: headshot
 seed: 11
-settings:
-  training_variations: {{variations: 2}}
-  lora: {{max_train_steps: 12, evaluate_every: 12, validation_images: 1, final_renders: 1}}
 """
 SECRET = "a secret of 24 characters or more"
 
@@ -83,22 +76,17 @@ def write_actor(server: Server, likeness: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def actor(server: Server) -> str:
-    """The sha256 of the LoRA of an actor that was trained for a few steps."""
+def actor(server: Server, chain_world: Path) -> str:
+    """The sha256 of the actor's LoRA: that of the chain's actor, the same person under this name,
+    with what it was made from.
+    """
     write_actor(server, "synthetic")
-    store = ActorStore(server.data)
-    spec, tools = store.spec(NAME), RunContext(models=Models("cpu"), log=lambda line: None)
+    store, chain = ActorStore(server.data), ActorStore(chain_world / "actors")
+    store.photos(NAME)  # copies the photographs
     for asset in ("photo_intake", "base_image", "training_variations", "lora"):
-        product = materialize(
-            store,
-            STAGES[asset],
-            spec,
-            resolve_settings(STAGES[asset], spec, {}),
-            tools,
-            seed=spec.seed,
-        )
-        store.publish(product.manifest, product.result.files)
-    tools.models.close()
+        made = chain.current(TRAINED, asset)
+        files = {file.replace(TRAINED, NAME): data for file, data in chain.read_all(made).items()}
+        store.publish(made.model_copy(update={"actor": NAME}), files)
     return store.current(NAME, "lora").files[f"{NAME}.safetensors"].sha256
 
 

@@ -35,6 +35,7 @@ def test_prof_hahne_refuses_as_shipped(tmp_path: Path) -> None:
         ActorStore(tmp_path).photos("prof_hahne")
 
 
+@pytest.mark.child_process
 def test_the_store_is_light_to_import() -> None:
     heavy = {"torch", "diffusers", "cv2", "dlib", "scipy", "pandas"}
     code = f"import sys, avatar_pipeline.actors.store; print(*{heavy} & set(sys.modules))"

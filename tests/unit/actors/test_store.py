@@ -241,6 +241,7 @@ def kill_at(store: ActorStore, moment: int, files: dict[str, bytes]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
+@pytest.mark.child_process
 def test_killed_writers_leave_the_old_state_or_the_new(store: ActorStore, demo: UPath) -> None:
     one = store.publish(manifest(), ONE)
     moments, leftovers, news = 0, 0, 0
@@ -280,6 +281,7 @@ def publish_many(root: str, worker: int) -> None:
         )
 
 
+@pytest.mark.child_process
 def test_two_processes_at_once(store: ActorStore, demo: UPath) -> None:
     context = multiprocessing.get_context("fork")
     workers = [

@@ -105,6 +105,7 @@ def test_unusable_weights_are_said_by_name(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.child_process
 def test_it_needs_no_pytorch() -> None:
     code = (
         "import sys; from avatar_pipeline.cartoons.signed import credited_cartoon; import "

@@ -90,6 +90,7 @@ def test_a_pair_is_made_at_the_first_use(home: Path, caplog: pytest.LogCaptureFi
     assert keys.current() is first
 
 
+@pytest.mark.child_process
 def test_two_processes_at_once_make_one_pair(home: Path) -> None:
     code = (
         "from avatar_pipeline.content_credentials import keys; "

@@ -63,6 +63,7 @@ def test_free_memory_is_a_part_of_the_machines() -> None:
     assert 0.1 < free_memory_gib(choose_device("cpu")) <= psutil.virtual_memory().total / 2**30
 
 
+@pytest.mark.child_process
 def test_two_processes_take_turns(tmp_path: Path) -> None:
     """Though each has a folder for temporary files of its own, as systemd's PrivateTmp gives
     one.
@@ -82,6 +83,7 @@ def test_two_processes_take_turns(tmp_path: Path) -> None:
     assert usage.peak_memory_mb > 10
 
 
+@pytest.mark.child_process
 def test_a_killed_holder_leaves_the_device_free() -> None:
     other = subprocess.Popen(
         [sys.executable, "-c", HOLDER, "600"], stdout=subprocess.PIPE, text=True

@@ -8,15 +8,12 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError, ModelError
-from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
-from avatar_pipeline.diffusion.lora import ADAPTER, applied
+from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import Sampling, image_to_image, text_to_image
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
-from avatar_pipeline.diffusion.training.dataset import encode_dataset, face_weights, framed_face
-from avatar_pipeline.diffusion.training.loop import train_lora
-from avatar_pipeline.diffusion.training.types import Evaluation, TrainingJob
+from avatar_pipeline.diffusion.training.dataset import face_weights, framed_face
 
 PROMPT = base_prompt("european 38 year old female with short curly dark hair", "headshot")
 
@@ -87,57 +84,6 @@ def test_a_missing_model_folder_is_named(tmp_path: Path) -> None:
         get_preset("no_such_preset")
 
 
-def test_a_lora_whose_alpha_differs_from_its_rank_comes_back_bit_for_bit(
-    session: PipelineSession,
-) -> None:
-    plain = draw(session)
-    pictures = [Image.fromarray(draw(session, seed)) for seed in (1, 2, 3)]
-    dataset = encode_dataset(session, pictures, ["a", "b", "c"])
-    settings = LoraHyperparameters(
-        rank=4,
-        alpha=12,
-        learning_rate=1e-2,
-        max_train_steps=3,
-        batch_size=2,
-        targets=session.preset.lora.targets,
-        evaluate_every=3,
-        caption_dropout=0.0,
-        face_weight=2.0,
-    )
-    while_training: list[np.ndarray] = []
-
-    def evaluate(step: int) -> Evaluation:
-        while_training.append(draw(session))
-        return Evaluation(0.5)
-
-    losses: list[float] = []
-    weights = train_lora(
-        TrainingJob(session, dataset, settings, 5), lambda step: losses.append(step.loss), evaluate
-    ).weights
-    assert len(losses) == 3
-    assert np.array_equal(draw(session), plain)  # training leaves the base model as it was
-
-    with applied(session, weights):
-        config = session.pipeline.unet.peft_config[ADAPTER]
-        assert (config.r, config.lora_alpha) == (4, 12)
-        assert np.array_equal(draw(session), while_training[-1])
-    assert not np.array_equal(while_training[-1], plain)
-    assert np.array_equal(draw(session), plain)
-
-    again = train_lora(
-        TrainingJob(session, dataset, settings, 5), lambda step: None, lambda step: Evaluation(0.5)
-    ).weights
-    assert again == weights
-    assert (
-        train_lora(
-            TrainingJob(session, dataset, settings, 6),
-            lambda step: None,
-            lambda step: Evaluation(0.5),
-        ).weights
-        != weights
-    )
-
-
 def test_the_loss_counts_more_in_the_face_and_the_same_on_the_whole() -> None:
     face = framed_face(get_preset("embedded"), 32, 32)
     weights = face_weights(face, 3.0)
@@ -147,31 +93,6 @@ def test_the_loss_counts_more_in_the_face_and_the_same_on_the_whole() -> None:
     assert eyes == pytest.approx(3 * float(wall))
     assert 0.15 < float((weights > 1).float().mean()) < 0.35
     assert (face_weights(face, 1.0) == 1).all()
-
-
-def test_the_best_evaluation_is_kept_not_the_last(session: PipelineSession) -> None:
-    dataset = encode_dataset(session, [Image.fromarray(draw(session))], ["a"])
-    settings = LoraHyperparameters(
-        rank=2,
-        alpha=2,
-        learning_rate=1e-2,
-        max_train_steps=4,
-        batch_size=1,
-        targets=("to_q",),
-        evaluate_every=2,
-        caption_dropout=0.0,
-        face_weight=2.0,
-    )
-
-    def train(scores: dict[int, float]) -> bytes:
-        return train_lora(
-            TrainingJob(session, dataset, settings, 1),
-            lambda step: None,
-            lambda step: Evaluation(scores[step]),
-        ).weights
-
-    early, late = train({2: 0.1, 4: 0.9}), train({2: 0.9, 4: 0.1})
-    assert early != late
 
 
 @pytest.mark.parametrize("content", [b"", b"not a safetensors file", b"\x80\x04pickle"])

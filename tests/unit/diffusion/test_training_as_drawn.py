@@ -522,7 +522,7 @@ def test_the_average_is_the_one_that_its_formula_says(sd_session: PipelineSessio
     dataset, found = square_set(sd_session), []
 
     def evaluate(step: int) -> Evaluation:
-        from tests.unit.diffusion.test_training import current
+        from tests.integration.diffusion.test_training import current
 
         found.append(
             flat([value for name, value in sorted(current(sd_session).items()) if "lora_B" in name])
@@ -586,6 +586,7 @@ def test_the_face_counts_more_in_the_embedded_model_and_elsewhere_when_asked() -
         (2, "GPU-a,GPU-b,GPU-c", ["GPU-a", "GPU-b"]),
     ],
 )
+@pytest.mark.child_process
 def test_each_process_gets_a_card_of_its_own(
     sd_session: PipelineSession,
     monkeypatch: pytest.MonkeyPatch,
