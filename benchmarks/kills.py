@@ -128,7 +128,8 @@ class World:
     def faults(self, expected: set[tuple[str, str]]) -> list[str]:
         """What is wrong in the store. expected: the versions (asset, digest) that must be there."""
         from avatar_pipeline.actors.files import TEMPORARY
-        from avatar_pipeline.actors.store import MANIFEST, ActorStore
+        from avatar_pipeline.actors.manifest import MANIFEST
+        from avatar_pipeline.actors.store import ActorStore
         from avatar_pipeline.core.errors import AvatarPipelineError
         from avatar_pipeline.imaging.images import open_image
         from avatar_pipeline.pipeline.registry import STAGES

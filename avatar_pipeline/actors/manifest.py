@@ -14,6 +14,8 @@ from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.core.renamed import PRESET_FIELDS, SETTINGS, with_present_names
 
+MANIFEST = "manifest.json"  # its name in a version's folder
+
 # The libraries whose version can change a pixel or a weight.
 LIBRARIES = (
     "torch",

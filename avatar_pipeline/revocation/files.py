@@ -10,7 +10,7 @@ from pathlib import Path
 from upath import UPath
 
 from avatar_pipeline.actors.files import files_below, local
-from avatar_pipeline.actors.store import MANIFEST
+from avatar_pipeline.actors.manifest import MANIFEST
 
 LEFTOVER = re.compile(r"\..*\.tmp")  # files.TEMPORARY, as a pattern for one name
 REVIEW = "look at it, and delete it yourself if it shows or describes the person"

@@ -17,7 +17,8 @@ from avatar_pipeline.actors.checkpoints import FOLDER as CHECKPOINTS
 from avatar_pipeline.actors.consent.grant import records_and_evidence
 from avatar_pipeline.actors.consent.receipt import Receipt
 from avatar_pipeline.actors.files import local, sync_folder
-from avatar_pipeline.actors.store import MANIFEST, ActorStore
+from avatar_pipeline.actors.manifest import MANIFEST
+from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.revocation.files import (
     LEFTOVER,

@@ -27,9 +27,9 @@ from avatar_pipeline.actors import handed_out
 from avatar_pipeline.actors.consent.receipt import Receipt
 from avatar_pipeline.actors.consent.record import FILE, is_real
 from avatar_pipeline.actors.files import files_below, local, read_whole
-from avatar_pipeline.actors.manifest import Manifest
+from avatar_pipeline.actors.manifest import MANIFEST, Manifest
 from avatar_pipeline.actors.name import ActorName
-from avatar_pipeline.actors.store import MANIFEST, ActorStore
+from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError, StoreError
 from avatar_pipeline.pipeline.exports import drop_in_path

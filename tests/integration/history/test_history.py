@@ -45,7 +45,7 @@ def test_history_of_one_asset_as_json(call: Call, twice: Twice) -> None:
     assert newest["root_seed"] == 2
     assert newest["metrics"]["best_step"] == 12
     assert oldest["changes"] == ["first version"]
-    assert "steps 11 -> 12" in newest["changes"]
+    assert "max_train_steps 11 -> 12" in newest["changes"]
 
 
 def test_refusals(call: Call, store: ActorStore, twice: Twice) -> None:
@@ -123,7 +123,7 @@ def test_diff_tells_numbers_and_their_differences(call: Call, world: Path, twice
     code, out, _ = call("diff", "anna", "lora", "--picture", "both.png")
     assert code == 0
     lines = [line.replace("│", "").split() for line in out.splitlines()]
-    assert ["settings", "steps", "11", "12", "+1"] in lines
+    assert ["settings", "max_train_steps", "11", "12", "+1"] in lines
     assert ["distance_after", "0.41", "0.42", "+0.01"] in [line[-4:] for line in lines]
     assert ["seeds", "sample", "1000", "2000"] in lines, "the difference of two seeds means nothing"
     assert "step 12: distance 0.49 -> 0.48" in out

@@ -187,7 +187,7 @@ def test_all_actors_and_refusals(call: Call, store: ActorStore, twice: Twice) ->
 def test_the_lock_is_that_of_publish(
     store: ActorStore, twice: Twice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avatar_pipeline.actors.store.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("avatar_pipeline.actors.actor_locks.LOCK_SECONDS", 0.2)
     publishing = FileLock(Path(store.root.path) / ".locks" / "anna.lock")
     with publishing, pytest.raises(StoreError, match="Another process has been writing to anna"):
         prune(ActorStore(), "anna", 1)

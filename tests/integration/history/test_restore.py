@@ -161,7 +161,7 @@ def test_a_real_person_must_have_consented(store: ActorStore) -> None:
 def test_the_lock_is_that_of_publish(
     store: ActorStore, twice: Twice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avatar_pipeline.actors.store.LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("avatar_pipeline.actors.actor_locks.LOCK_SECONDS", 0.2)
     publishing = FileLock(Path(store.root.path) / ".locks" / "anna.lock")
     with publishing, pytest.raises(StoreError, match="Another process has been writing to anna"):
         restore(ActorStore(), "anna", "lora", twice[0]["lora"].digest, silent)

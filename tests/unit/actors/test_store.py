@@ -17,7 +17,6 @@ import pytest
 from upath import UPath
 
 from avatar_pipeline.actors import files as files_module
-from avatar_pipeline.actors import store as store_module
 from avatar_pipeline.actors.files import files_below
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore, data_root
@@ -303,9 +302,9 @@ def test_two_processes_at_once(store: ActorStore, demo: UPath) -> None:
 def test_a_lock_that_is_never_released(
     store: ActorStore, demo: UPath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("avatar_pipeline.actors.actor_locks.LOCK_SECONDS", 0.1)
     with (
-        ActorStore(store.root)._lock(store.names()[0]),
+        ActorStore(store.root).locks.write(store.names()[0]),
         pytest.raises(StoreError, match=r"writing to demo for 0 s .*demo\.lock"),
     ):
         store.publish(manifest(), ONE)
