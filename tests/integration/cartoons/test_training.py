@@ -30,7 +30,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row, sheet and checkpoint after each step."""
-    monkeypatch.setattr(training, "EVERY", 1)
+    monkeypatch.setattr(training, "SAVE_EVERY_STEPS", 1)
 
 
 def test_interrupted_training_ends_with_the_same_bytes(build: Path, tmp_path: Path) -> None:
