@@ -9,20 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zlib import crc32
 
 import dagster as dg
 
 from avatar_pipeline.orchestration.dagster_patches.automation import (
-    AssetEventSummaryRecord,
-    EntitySubset,
     SubsetAutomationCondition,
     failed_partitions,
     last_evaluation,
     record,
     stale_or_missing,
 )
+
+if TYPE_CHECKING:
+    from avatar_pipeline.orchestration.dagster_patches.automation import (
+        AssetEventSummaryRecord,
+        EntitySubset,
+    )
 
 # An input is observed or made.
 _AssetEvent = Literal[

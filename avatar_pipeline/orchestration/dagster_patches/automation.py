@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView as AssetGraphView
-from dagster._core.asset_graph_view.entity_subset import EntitySubset as EntitySubset
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.definitions.declarative_automation.operands.subset_automation_condition import (
     SubsetAutomationCondition as SubsetAutomationCondition,
@@ -16,10 +15,14 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
     AssetCheckExecutionResolvedStatus,
 )
-from dagster._core.storage.event_log.base import (
-    AssetEventSummaryRecord as AssetEventSummaryRecord,
-)
 from dagster._record import record as record
+
+if TYPE_CHECKING:  # the event log's module would load SQLAlchemy with every definition
+    from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
+    from dagster._core.asset_graph_view.entity_subset import EntitySubset as EntitySubset
+    from dagster._core.storage.event_log.base import (
+        AssetEventSummaryRecord as AssetEventSummaryRecord,
+    )
 
 EVALUATED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 

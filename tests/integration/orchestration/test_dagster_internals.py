@@ -214,8 +214,12 @@ print(sum(name.startswith(own) for name in patched()))
 def test_the_definitions_apply_the_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
+    import avatar_pipeline.orchestration as room
+
     applied: list[dict[str, Any]] = []
+    present = import_module("avatar_pipeline.orchestration.definitions")
+    monkeypatch.setattr(room, "definitions", present)  # it comes back afterwards
+    monkeypatch.delitem(sys.modules, present.__name__)
     monkeypatch.setattr(dagster_patches, "apply", lambda **options: applied.append(options))
-    monkeypatch.delitem(sys.modules, "avatar_pipeline.orchestration.definitions", raising=False)
-    import_module("avatar_pipeline.orchestration.definitions")
+    import_module(present.__name__)
     assert applied == [{}]
