@@ -32,7 +32,8 @@ from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import encode_png, open_image
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.service.dialects.face_migration import CONTRACTED_STEPS, drawn_steps
 from avatar_pipeline.tasks import draw
 from avatar_pipeline.tasks.task import TaskRequest
@@ -64,7 +65,7 @@ def subject(name: str, analyzer: FaceAnalyzer) -> Subject:
 
 
 def migrate(
-    person: Subject, tools: Tools, seed: int, weight: float, start: int
+    person: Subject, tools: RunContext, seed: int, weight: float, start: int
 ) -> tuple[Image.Image, float | None]:
     """The picture, and the median distance of its face to the person's other photographs."""
     steps, enters = drawn_steps(get_preset("embedded"), CONTRACTED_STEPS, start)
@@ -103,7 +104,7 @@ def main() -> None:
     )
     parser.add_argument("--sheet", type=Path, help="a folder for the pictures")
     options = parser.parse_args()
-    tools = Tools("auto", None, "dlib", lambda line: None)
+    tools = RunContext(models=Models(), log=lambda line: None)
     weights, starts = ((0.0, 1.0), (0, 3)) if options.small else (WEIGHTS, STARTS)
     settings = [(weight, 0) for weight in weights] + [(1.0, start) for start in starts if start]
     found: dict[tuple[float, int], list[float]] = {setting: [] for setting in settings}

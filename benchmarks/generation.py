@@ -38,7 +38,8 @@ from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import text_to_image
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.pipeline.materialize import materialize
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.progress import Preview, Progress
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.settings import resolve_settings
@@ -171,7 +172,7 @@ def count_loads() -> bool:
                 f"{index}\n"
                 "settings:\n  base_image: {candidates: 1, steps: 4}\n"
             )
-        store, tools = ActorStore(root), Tools("auto", None, "dlib", lambda line: None)
+        store, tools = ActorStore(root), RunContext(models=Models(), log=lambda line: None)
         for name in store.names():
             spec = store.spec(name)
             for asset in ("photo_intake", "base_image"):
@@ -184,7 +185,7 @@ def count_loads() -> bool:
                     seed=spec.seed,
                 )
                 store.publish(product.manifest, product.result.files)
-        tools.close()
+        tools.models.close()
     print(
         f"\n{ACTORS} actors, base images: {len(loads)} pipeline loaded, "
         f"{time.monotonic() - began:.0f} s"

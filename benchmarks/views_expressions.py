@@ -18,7 +18,8 @@ from _common import command_line, head
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import encode_png
-from avatar_pipeline.pipeline.models import Tools
+from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.tasks import draw
 from avatar_pipeline.tasks.draw_prompts import Expression, View
 from avatar_pipeline.tasks.task import TaskRequest
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=6)
     parser.add_argument("--sheet", type=Path, help="where to save the pictures")
     options = parser.parse_args()
-    tools = Tools("auto", None, "dlib", lambda line: None)
+    tools = RunContext(models=Models(), log=lambda line: None)
     tiles, spans, said = [], {}, {}
     for field, names, measure in (
         ("views", get_args(View), "yaw"),
