@@ -37,8 +37,8 @@ from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import text_to_image
 from avatar_pipeline.diffusion.session import PipelineSession
-from avatar_pipeline.pipeline.materialize import materialize
 from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.materialize import materialize
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.progress import Preview, Progress
 from avatar_pipeline.pipeline.registry import STAGES
