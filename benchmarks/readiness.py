@@ -21,8 +21,8 @@ from readiness_pictures import CLOSED_EYES, Subject, person_picture, subjects
 from avatar_pipeline.core.openpeople import PEOPLE
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.readiness import assess
-from avatar_pipeline.faces.rules import Check
 
 DOCS = Path(__file__).parents[1] / "docs"
 FLAGGED = ("warn", "error")

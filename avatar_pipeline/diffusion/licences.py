@@ -13,7 +13,7 @@ from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.core.home import home_folder
 from avatar_pipeline.diffusion.presets import Preset
-from avatar_pipeline.diffusion.weights import write_json
+from avatar_pipeline.diffusion.weights_digest import write_json
 
 VARIABLE = "AVATAR_ACCEPT_LICENCES"
 

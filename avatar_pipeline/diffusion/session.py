@@ -17,7 +17,7 @@ from avatar_pipeline.diffusion.loaded import LoadedPipeline
 from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.presets import Preset, with_model
 from avatar_pipeline.diffusion.training_memory import TrainingPlan
-from avatar_pipeline.diffusion.weights import model_sha256
+from avatar_pipeline.diffusion.weights_digest import model_sha256
 
 
 def _no_log(line: str) -> None:

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from avatar_pipeline.faces.analyzers.head_model import NOSE_TIP, pose_axes
 from avatar_pipeline.faces.analyzers.types import Face
+from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.crop import INPUT_SIZE, network_input, source_crop
 from avatar_pipeline.faces.quality import overall
 from avatar_pipeline.faces.readiness import worst
-from avatar_pipeline.faces.rules import Check
 
 MAX_SIDE = 1024  # of the picture's part of the result, in pixels
 STRIP = 470

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import cos, exp, floor, radians
 
-from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.faces.check import Check
 
 # Left out of the score: linear luminance and its share of dark pixels follow skin as much as light.
 # OFIQ's map of luminance_mean gives openpeople's ten evenly lit portraits 33 to 100, and a score

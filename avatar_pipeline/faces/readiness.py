@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
+from avatar_pipeline.faces.check import Check, Verdict
 from avatar_pipeline.faces.crop import black_share, load_scale, source_crop
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.faces.measurements import (
@@ -35,7 +36,7 @@ from avatar_pipeline.faces.measurements import (
     sharpness,
 )
 from avatar_pipeline.faces.quality import quality
-from avatar_pipeline.faces.rules import RULES, Check, Verdict, identity_rule
+from avatar_pipeline.faces.rules import RULES, identity_rule
 
 # Lids and lips are measured on a few pixels only: not below this inter-eye distance, nor on a face
 # turned further than this, where the far half is hidden (proposals; openpeople's full-body

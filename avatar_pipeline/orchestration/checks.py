@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from avatar_pipeline.faces.rules import RULES, Check
+from avatar_pipeline.faces.check import Check
+from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.orchestration.inputs import ACTORS
 from avatar_pipeline.pipeline.assets.photo_intake.run import INTAKE_RULES
 from avatar_pipeline.pipeline.stage import Stage

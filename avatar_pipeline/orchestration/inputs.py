@@ -18,7 +18,8 @@ import dagster as dg
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.diffusion.overrides import resolve_preset
-from avatar_pipeline.diffusion.weights import locate_model, model_sha256
+from avatar_pipeline.diffusion.weights import locate_model
+from avatar_pipeline.diffusion.weights_digest import model_sha256
 from avatar_pipeline.orchestration.resources import StoreResource
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
 from avatar_pipeline.pipeline.versions import photos_version, spec_version

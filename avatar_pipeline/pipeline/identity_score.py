@@ -10,9 +10,10 @@ from PIL import Image
 
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
+from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.identity import Thresholds, compare
 from avatar_pipeline.faces.readiness import assess
-from avatar_pipeline.faces.rules import Check, identity_rule
+from avatar_pipeline.faces.rules import identity_rule
 
 
 @dataclass(frozen=True)

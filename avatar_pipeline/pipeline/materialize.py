@@ -25,8 +25,8 @@ from avatar_pipeline.diffusion.overrides import (
     model_location,
     preset_values,
 )
+from avatar_pipeline.faces.check import Verdict
 from avatar_pipeline.faces.readiness import worst
-from avatar_pipeline.faces.rules import Verdict
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult

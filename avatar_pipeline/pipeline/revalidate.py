@@ -9,7 +9,7 @@ import numpy as np
 from avatar_pipeline.actors.consent.record import require_consent
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.faces.check import Check
 from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.assets import face_validation
 from avatar_pipeline.pipeline.identity_score import assess_person, embeddings

@@ -13,7 +13,8 @@ from avatar_pipeline.actors.consent.record import Scope
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion.training.checkpoint import Checkpoints
-from avatar_pipeline.faces.rules import RULES, Check
+from avatar_pipeline.faces.check import Check
+from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.pipeline.context import RunContext
 
 # The external assets: what comes from outside, by the names they have in the asset graph and in

@@ -13,9 +13,9 @@ from PIL import Image
 
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
+from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.quality import overall
 from avatar_pipeline.faces.readiness import assess, worst
-from avatar_pipeline.faces.rules import Check
 from avatar_pipeline.imaging.images import encode_jpeg, open_image, read_file, resize_to_fit
 from avatar_pipeline.preflight.find import Picture
 

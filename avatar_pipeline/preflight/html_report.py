@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
-from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.faces.check import Check
 from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
 from avatar_pipeline.preflight.terminal import problem_of, value_of
 

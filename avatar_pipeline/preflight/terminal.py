@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.faces.check import Check
 from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
 
 COLOURS = {

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.seeds import derive_seed
-from avatar_pipeline.faces.rules import Check, Verdict
+from avatar_pipeline.faces.check import Check, Verdict
 from avatar_pipeline.imaging.images import encode_png, open_image
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
-from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.faces.check import Check
 from avatar_pipeline.pipeline import identity_score
 from avatar_pipeline.pipeline.assets import liveportrait_export, validated_avatar
 

@@ -43,7 +43,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
 
     @dg.asset(
         name=stage.name,
-        description=inspect.getdoc(inspect.getmodule(stage.settings)),
+        description=inspect.getdoc(inspect.getmodule(stage.run)),
         partitions_def=ACTORS,
         deps=[*stage.external, *stage.upstream, *stage.after],
         code_version=stage.code_version,

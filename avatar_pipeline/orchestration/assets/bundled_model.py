@@ -21,7 +21,8 @@ from pydantic import Field
 from avatar_pipeline.bundled_model.build_folder import DENOISER_INPUTS, version_of
 from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.diffusion.weights import check_model_folder, model_sha256
+from avatar_pipeline.diffusion.weights import check_model_folder
+from avatar_pipeline.diffusion.weights_digest import model_sha256
 from avatar_pipeline.imaging.images import preview_markdown
 from avatar_pipeline.orchestration.assets.folders import BundledModelFolders
 from avatar_pipeline.orchestration.assets.training_history import (

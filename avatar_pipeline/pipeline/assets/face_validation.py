@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.annotate import annotate
+from avatar_pipeline.faces.check import Check
+from avatar_pipeline.faces.check_records import to_record
 from avatar_pipeline.faces.readiness import assess
-from avatar_pipeline.faces.rules import Check, to_record
 from avatar_pipeline.imaging.images import encode_jpeg, open_image
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.stage import READINESS, Inputs, Stage, StageResult

@@ -18,9 +18,9 @@ from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.annotate import annotate
+from avatar_pipeline.faces.check_records import to_record
 from avatar_pipeline.faces.crop import CROP_SIZE, source_crop
 from avatar_pipeline.faces.readiness import reload_check
-from avatar_pipeline.faces.rules import to_record
 from avatar_pipeline.imaging.images import encode_jpeg, open_image
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import assess_person, embeddings

@@ -16,8 +16,8 @@ from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
+from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.identity import compare
-from avatar_pipeline.faces.rules import Check
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 from avatar_pipeline.pipeline.context import RunContext

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.diffusion.weights import file_sha256
+from avatar_pipeline.diffusion.weights_digest import file_sha256
 from tests.support import tiny_models
 from tests.support.hub_server import Hub, serving
 

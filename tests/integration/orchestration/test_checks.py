@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.faces.rules import Check
+from avatar_pipeline.faces.check import Check
 from avatar_pipeline.orchestration.checks import check_results
 from avatar_pipeline.orchestration.registration import register
 from tests.support.small_chain import CHAIN, Materialize, add_actor

@@ -16,7 +16,7 @@ from avatar_pipeline.bundled_model.build_folder import prepare_denoiser
 from avatar_pipeline.bundled_model_definitions import defs
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL, get_preset
-from avatar_pipeline.diffusion.weights import model_sha256
+from avatar_pipeline.diffusion.weights_digest import model_sha256
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.orchestration.assets.bundled_model import GROUP
 from avatar_pipeline.orchestration.assets.folders import BundledModelFolders

@@ -19,13 +19,8 @@ from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
-from avatar_pipeline.diffusion.weights import (
-    check_model_folder,
-    count_parameters,
-    file_sha256,
-    locate_model,
-    model_sha256,
-)
+from avatar_pipeline.diffusion.weights import check_model_folder, count_parameters, locate_model
+from avatar_pipeline.diffusion.weights_digest import file_sha256, model_sha256
 
 LARGE = ("sd15", "sdxl", "flux-dev")
 
@@ -181,10 +176,10 @@ def test_the_hash_is_of_what_is_loaded(tiny_models: dict[str, Path], tmp_path: P
 def test_a_large_files_digest_is_remembered_between_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from avatar_pipeline.diffusion import weights
+    from avatar_pipeline.diffusion import weights_digest
 
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(weights, "REMEMBERED", 10)
+    monkeypatch.setattr(weights_digest, "REMEMBERED", 10)
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"a" * 100)
     read: list[Path] = []
@@ -193,7 +188,7 @@ def test_a_large_files_digest_is_remembered_between_processes(
         read.append(path)
         return sha256_file(path)
 
-    monkeypatch.setattr(weights, "sha256_file", counting)
+    monkeypatch.setattr(weights_digest, "sha256_file", counting)
     first = file_sha256(file)
     assert first == file_sha256(file) == sha256_file(file)
     assert len(read) == 1

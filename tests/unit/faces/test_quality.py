@@ -8,9 +8,10 @@ import dataclasses
 
 import pytest
 
+from avatar_pipeline.faces.check import Check, Verdict
 from avatar_pipeline.faces.quality import overall, quality
 from avatar_pipeline.faces.readiness import assess
-from avatar_pipeline.faces.rules import RULES, Check, Verdict
+from avatar_pipeline.faces.rules import RULES
 
 
 @pytest.mark.parametrize(

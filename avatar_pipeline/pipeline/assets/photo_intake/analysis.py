@@ -13,6 +13,7 @@ from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
+from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.expressions import Expression, expressions
 from avatar_pipeline.faces.measurements import (
     align_face,
@@ -21,7 +22,7 @@ from avatar_pipeline.faces.measurements import (
     inter_eye_distance,
 )
 from avatar_pipeline.faces.readiness import assess
-from avatar_pipeline.faces.rules import RULES, Check
+from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.imaging.images import open_image, orientation_of, resize_to_fit
 from avatar_pipeline.pipeline.face_selection import face_fault
 from avatar_pipeline.pipeline.head_crops import frame

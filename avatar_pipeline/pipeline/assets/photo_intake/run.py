@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.core.seeds import derive_seed
+from avatar_pipeline.faces.check import Check, Rule
 from avatar_pipeline.faces.identity import Thresholds, person_thresholds
-from avatar_pipeline.faces.rules import Check, Rule
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import encode_jpeg
 from avatar_pipeline.pipeline.assets.photo_intake.analysis import Look, Portrait, look
