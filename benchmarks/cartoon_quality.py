@@ -18,7 +18,8 @@ from _common import command_line, machine
 from avatar_pipeline.actors.files import shared, write_atomic
 from avatar_pipeline.bundled_model.evaluation.card import replace_block
 from avatar_pipeline.cartoons.attributes import SIZES
-from avatar_pipeline.cartoons.evaluation import evaluate, table
+from avatar_pipeline.cartoons.evaluation import evaluate
+from avatar_pipeline.cartoons.figures import table
 from avatar_pipeline.cartoons.generator import WEIGHTS, read_weights
 from avatar_pipeline.cartoons.samples import on_checkerboard, side_by_side
 from avatar_pipeline.core.errors import AvatarPipelineError

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from avatar_pipeline.faces.crop import SCALE, SHIFT_UP, source_crop
-from avatar_pipeline.faces.measurements import inter_eye_distance, linear_light
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
+from avatar_pipeline.faces.measurements import linear_light
 
 # height of a lid's edge above its landmarks, in widths of the eye: it moves, and is not stretched
 LASHES = 0.05

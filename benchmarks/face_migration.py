@@ -35,7 +35,7 @@ from avatar_pipeline.imaging.images import encode_png, open_image
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.service.dialects.face_migration import CONTRACTED_STEPS, drawn_steps
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw, draw_params
 from avatar_pipeline.tasks.task import TaskRequest
 
 PROMPT = "Portrait photograph of a person, neutral expression, neutral gray studio background"
@@ -69,7 +69,7 @@ def migrate(
 ) -> tuple[Image.Image, float | None]:
     """The picture, and the median distance of its face to the person's other photographs."""
     steps, enters = drawn_steps(get_preset("embedded"), CONTRACTED_STEPS, start)
-    params = draw.Params(
+    params = draw_params.Params(
         prompt=PROMPT,
         width=SIZE,
         height=SIZE,

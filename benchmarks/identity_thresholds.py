@@ -24,7 +24,7 @@ from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.expressions import MOUTH_OPEN, SMILE, expressions, mouth_lift
 from avatar_pipeline.faces.identity import person_thresholds
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 from avatar_pipeline.pipeline.assets.photo_intake.analysis import Portrait, look
 from avatar_pipeline.pipeline.assets.photo_intake.duplicates import near_duplicates, strangers

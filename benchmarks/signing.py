@@ -32,7 +32,7 @@ from avatar_pipeline.content_credentials.sign import Origin, sign
 from avatar_pipeline.content_credentials.verify import verify
 from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
 from avatar_pipeline.imaging.images import open_image
-from avatar_pipeline.tasks.draw import encode
+from avatar_pipeline.tasks.draw_finish import encode
 
 LIMIT = 30.0  # milliseconds a picture
 ROUNDS = 100

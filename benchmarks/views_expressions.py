@@ -20,7 +20,7 @@ from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.models import Models
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw, draw_params
 from avatar_pipeline.tasks.draw_prompts import Expression, View
 from avatar_pipeline.tasks.task import TaskRequest
 
@@ -45,7 +45,7 @@ def main() -> None:
         print(head(f"`{field}` | {measure} | faces | warnings"))
         for name in names:
             asked: dict[str, Any] = {field: [name]}
-            params = draw.Params(
+            params = draw_params.Params(
                 prompt=PROMPT, width=512, height=512, seed=7, count=options.count, **asked
             )
             made = draw.run(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from upath import UPath
 
-from avatar_pipeline.actors.consent.record import refuse_revoked
+from avatar_pipeline.actors.consent.revoked import refuse_revoked
 from avatar_pipeline.actors.files import (
     TEMPORARY,
     VANISHED,

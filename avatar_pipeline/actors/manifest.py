@@ -94,7 +94,7 @@ class Manifest(BaseModel):
         "empty before this was recorded",
     )
     analyzer: str = Field("", description="the face analyzer")
-    checks: list[dict[str, Any]] = Field([], description="the verdicts, as faces/rules.py's Check")
+    checks: list[dict[str, Any]] = Field([], description="the verdicts, as faces/check.py's Check")
 
     @property
     def verdicts(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from avatar_pipeline.actors.consent.record import require_consent
+from avatar_pipeline.actors.consent.standing import require_consent
 from avatar_pipeline.actors.files import files_in, local, read_whole, write_atomic
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.digests import sha256_bytes

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from avatar_pipeline.actors.consent.record import refuse_revoked
+from avatar_pipeline.actors.consent.revoked import refuse_revoked
 from avatar_pipeline.actors.files import local
 from avatar_pipeline.actors.ledger import Ledger
 from avatar_pipeline.actors.spec import ActorSpec

@@ -28,7 +28,6 @@ never reads.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +38,7 @@ from upath import UPath
 
 from avatar_pipeline.actors.actor_locks import ActorLocks
 from avatar_pipeline.actors.checkpoints import FOLDER, CheckpointFile
-from avatar_pipeline.actors.consent.record import refuse_revoked
+from avatar_pipeline.actors.consent.revoked import refuse_revoked
 from avatar_pipeline.actors.files import (
     TEMPORARY,
     files_below,
@@ -51,13 +50,15 @@ from avatar_pipeline.actors.files import (
     sync_folder,
     write_atomic,
 )
-from avatar_pipeline.actors.manifest import MANIFEST, FileEntry, Manifest
+from avatar_pipeline.actors.manifest import MANIFEST, Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import Photo, import_openpeople, load_photos, photographs
+from avatar_pipeline.actors.root import ROOT_VARIABLE, data_root
 from avatar_pipeline.actors.spec import ActorSpec, load_spec
 from avatar_pipeline.actors.stored_version import (
     command,
     digest_of,
+    entries_of,
     fill,
     load_manifest,
     put_current,
@@ -68,20 +69,10 @@ from avatar_pipeline.actors.stored_version import (
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError, StoreError
 
-ROOT_VARIABLE = "AVATAR_DATA"
 ASSET = re.compile(r"(?!versions$|photos$)[a-z][a-z0-9_]*")
 RECEIPT = re.compile(r"([a-z0-9_]+)\.[0-9TZ]+\.json")
-FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 logger = logging.getLogger(__name__)
-
-
-def data_root() -> UPath:
-    """Return where the actors lie: the variable AVATAR_DATA (a path, or a URL such as
-    s3://bucket/actors), else data/actors.
-    """
-    chosen = os.environ.get(ROOT_VARIABLE)
-    return UPath(chosen) if chosen else UPath(Path(__file__).parents[2] / "data" / "actors")
 
 
 class ActorStore:
@@ -168,16 +159,7 @@ class ActorStore:
         was.
         """
         name = ActorName(manifest.actor)
-        for file in files:
-            if not FILE_NAME.fullmatch(file) or file == MANIFEST:
-                raise StoreError(
-                    f"{name}: {file!r} cannot be a file of {manifest.asset}. Use "
-                    "letters, digits, '.', '_' and '-'."
-                )
-        entries = {
-            file: FileEntry(sha256=sha256_bytes(files[file]), bytes=len(files[file]))
-            for file in sorted(files)
-        }
+        entries = entries_of(name, manifest.asset, files)
         digest = digest_of(entries)
         text = manifest.model_copy(update={"digest": digest, "files": entries}).to_json()
         current = self._asset_dir(name, manifest.asset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,8 +20,26 @@ from avatar_pipeline.actors.files import (
     write_atomic,
 )
 from avatar_pipeline.actors.manifest import MANIFEST, FileEntry, Manifest
-from avatar_pipeline.core.digests import digest_files
+from avatar_pipeline.core.digests import digest_files, sha256_bytes
 from avatar_pipeline.core.errors import StoreError
+
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
+
+
+def entries_of(actor: str, asset: str, files: Mapping[str, bytes]) -> dict[str, FileEntry]:
+    """Return what a manifest says of the files, in the order of their names. Raises StoreError for
+    a name that cannot be stored.
+    """
+    for file in files:
+        if not FILE_NAME.fullmatch(file) or file == MANIFEST:
+            raise StoreError(
+                f"{actor}: {file!r} cannot be a file of {asset}. Use "
+                "letters, digits, '.', '_' and '-'."
+            )
+    return {
+        file: FileEntry(sha256=sha256_bytes(files[file]), bytes=len(files[file]))
+        for file in sorted(files)
+    }
 
 
 def put_current(current: UPath, files: Mapping[str, bytes]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 
 # Red, green and blue gains on the brightened hair, and the gain of its brightness. Black hair
 # reflects about 3 % of the light.

@@ -22,14 +22,13 @@ from avatar_pipeline.cartoons import classifiers, generator
 from avatar_pipeline.cartoons.attributes import Size, attributes, chosen, draw_latents
 from avatar_pipeline.cartoons.dataset import COUNT, SEED, render
 from avatar_pipeline.cartoons.dicebear import premultiplied
+from avatar_pipeline.cartoons.figures import BOUNDS, Figure
 from avatar_pipeline.cartoons.statistics import covered, frechet, mean_distance
 
 # Neither the training's nor the held-out pictures' seed. Real ones, and those that the generator is
 # asked for.
 REAL_SEED, ASKED_SEED = SEED + 2, SEED + 3
 JUDGES_SEED = 17
-# What a generator that ships reaches at least.
-BOUNDS = {"diversity, pixels": 0.8, "diversity, features": 0.8, "clusters covered": 0.9}
 # How much of its colour a pixel may have that should be transparent, of 255: less is invisible on
 # any background.
 INVISIBLE = 8
@@ -71,20 +70,6 @@ class Amount:
             reader_steps=min(short, self.reader_steps),
             judge_steps=min(short, self.judge_steps),
         )
-
-
-class Figure(NamedTuple):
-    """value: of the generator. real: what DiceBear's own pictures get. bound: the least that is
-    asked of it.
-    """
-
-    value: float
-    real: float | None = None
-    bound: float | None = None
-
-    @property
-    def met(self) -> bool:
-        return self.bound is None or self.value >= self.bound
 
 
 class Evaluation(NamedTuple):
@@ -282,37 +267,3 @@ def _classified_as_requested(
         f"read right: {name}": Figure(float(a), float(b))
         for name, a, b in zip(names, drawn, reference, strict=True)
     }
-
-
-def table(found: Mapping[Size, Mapping[str, Figure]]) -> str:
-    """Return the figures of several sizes as a Markdown table."""
-    sizes = list(found)
-    names = list(dict.fromkeys(name for size in sizes for name in found[size]))
-    lines = [
-        "| figure | " + " | ".join(f"{size} | real" for size in sizes) + " | at least |",
-        "|---" * (2 + 2 * len(sizes)) + "|",
-    ]
-    for name in names:
-        cells = []
-        for size in sizes:
-            figure = found[size].get(name)
-            cells += (
-                ["", ""]
-                if figure is None
-                else [_number(figure.value, name), _number(figure.real, name)]
-            )
-        bound = f"{BOUNDS[name]:g}" if name in BOUNDS else ""
-        lines.append(f"| {name} | {' | '.join(cells)} | {bound} |")
-    return "\n".join(lines)
-
-
-def _number(value: float | None, name: str) -> str:
-    if value is None:
-        return ""
-    return (
-        f"{value:.1f}"
-        if "dB" in name
-        else f"{value:.4f}"
-        if "transparent" in name
-        else f"{value:.3f}"
-    )

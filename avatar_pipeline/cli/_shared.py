@@ -15,9 +15,13 @@ from avatar_pipeline.core.errors import StoreError
 if TYPE_CHECKING:
     from avatar_pipeline.actors.store import ActorStore
 
+if TYPE_CHECKING:
+    from avatar_pipeline.actors.store import ActorStore
+
 out = Console(soft_wrap=True)
 
 Actor = Annotated[str, typer.Argument(help="The actor's name: the name of its folder.")]
+Asset = Annotated[str, typer.Argument(help="The asset, such as lora.")]
 Device = Annotated[str, typer.Option(help="auto, cuda, cuda:1, mps or cpu.")]
 Model = Annotated[
     str | None,

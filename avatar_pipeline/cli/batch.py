@@ -27,7 +27,7 @@ from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.orchestration.home import dagster_home
 
 if TYPE_CHECKING:
-    from avatar_pipeline.orchestration.jobs.batch import BatchProgress
+    from avatar_pipeline.orchestration.jobs.batch_progress import BatchProgress
 
 EXIT_INTERRUPTED = 130  # the exit code of programs that Ctrl-C ended
 
@@ -70,7 +70,7 @@ def batch(
     """
     from dagster import DagsterInstance
 
-    from avatar_pipeline.actors.consent.record import may_be_revoked
+    from avatar_pipeline.actors.consent.revoked import may_be_revoked
     from avatar_pipeline.diffusion.overrides import preset_by_name
     from avatar_pipeline.orchestration.batch_run import choose_actors, run_batch
     from avatar_pipeline.orchestration.registration import register as register_actors
@@ -108,7 +108,7 @@ def batch(
             task = progress.add_task("", total=len(chosen), left="")
 
             def report(done: BatchProgress, left: float) -> None:
-                from avatar_pipeline.orchestration.jobs.batch import duration
+                from avatar_pipeline.orchestration.jobs.batch_progress import duration
 
                 progress.console.print(_line(done), highlight=False)
                 progress.update(task, completed=done.number, left=f"about {duration(left)} left")

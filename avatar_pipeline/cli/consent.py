@@ -60,7 +60,7 @@ def grant(
 
     from avatar_pipeline.actors.consent.grant import ConsentRequest
     from avatar_pipeline.actors.consent.grant import grant as record
-    from avatar_pipeline.actors.consent.record import standing
+    from avatar_pipeline.actors.consent.standing import standing
 
     if bool(expires) == (days is not None):
         raise ActorError("Until when? Give either --expires YYYY-MM-DD or --days N.")
@@ -102,7 +102,8 @@ def show(
     Exit code: 0 when consent holds today, or none is needed; 1 when it does not.
     """
     from avatar_pipeline.actors.consent.receipt import receipt_path, receipts
-    from avatar_pipeline.actors.consent.record import SCOPES, standing
+    from avatar_pipeline.actors.consent.record import SCOPES
+    from avatar_pipeline.actors.consent.standing import standing
     from avatar_pipeline.pipeline.registry import STAGES
 
     if scope and scope not in SCOPES:

@@ -14,7 +14,7 @@ from avatar_pipeline.cli._shared import actor_store, out
 from avatar_pipeline.core.errors import AvatarPipelineError
 
 if TYPE_CHECKING:
-    from avatar_pipeline.content_credentials.verify import Verdict
+    from avatar_pipeline.content_credentials.verdict import Verdict
 
 credentials = typer.Typer(
     help="The key and certificates that pictures are signed with.", no_args_is_help=True

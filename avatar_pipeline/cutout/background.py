@@ -18,7 +18,7 @@ from avatar_pipeline.cutout.matting import closed_form, foreground, refine
 from avatar_pipeline.cutout.matting_model import find_model
 from avatar_pipeline.cutout.person_mask import person_mask, trimap
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 
 SEGMENT_SIDE = 512  # pixels: GrabCut needs seconds for more, and gains nothing
 # pixels between the eyes in the matte below which a head is segmented by itself, and at which size

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from avatar_pipeline.faces.analyzers.head_model import HEAD
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 
 ITERATIONS = 4
 # All in inter-eye distances. The head with a large head of hair, and the body below, as half axes

@@ -11,7 +11,7 @@ from typing import Any
 
 from avatar_pipeline.diffusion.device import Device, choose_device, free_memory_gib
 from avatar_pipeline.diffusion.families import Family, get_family
-from avatar_pipeline.diffusion.identity import IdentityAdapter, load_adapter
+from avatar_pipeline.diffusion.identity_adapter import IdentityAdapter, load_adapter
 from avatar_pipeline.diffusion.licences import require_licence
 from avatar_pipeline.diffusion.loading import load_pipeline
 from avatar_pipeline.diffusion.memory import Plan, inference_plan, next_plan

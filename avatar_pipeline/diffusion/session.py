@@ -12,7 +12,7 @@ from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.callbacks import OnStep
 from avatar_pipeline.diffusion.device import Device, Usage, turn
 from avatar_pipeline.diffusion.families import Family
-from avatar_pipeline.diffusion.identity import IdentityAdapter
+from avatar_pipeline.diffusion.identity_adapter import IdentityAdapter
 from avatar_pipeline.diffusion.loaded import LoadedPipeline
 from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.presets import Preset, with_model

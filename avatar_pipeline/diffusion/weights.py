@@ -240,8 +240,8 @@ def _shards(index: Path) -> list[str]:
 
 
 def is_used(index: dict[str, Any], part: str) -> bool:
-    """Whether a pipeline has this part: its entry is a pair of library and class. Parts that we
-    leave out do not count.
+    """Return whether a pipeline has this part: its entry is a pair of library and class. Parts
+    that we leave out do not count.
     """
     entry = index.get(part)
     return (

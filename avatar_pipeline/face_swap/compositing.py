@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avatar_pipeline.face_swap.geometry import all_points
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 
 WORK_SIDE = 1024  # pixels: a larger face is painted at this size and enlarged
 MARGIN = 0.6  # inter-eye distances around the face

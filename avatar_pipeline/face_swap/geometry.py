@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from avatar_pipeline.faces.analyzers.head_model import HEAD
-from avatar_pipeline.faces.measurements import eye_openness
+from avatar_pipeline.faces.landmark_measurements import eye_openness
 
 JAW, BROWS, NOSE, EYES = slice(0, 17), slice(17, 27), slice(27, 36), (slice(36, 42), slice(42, 48))
 MOUTH, INNER_LIPS = slice(48, 68), slice(60, 68)

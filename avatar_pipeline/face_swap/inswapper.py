@@ -24,7 +24,7 @@ from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
 from avatar_pipeline.face_swap.skin import features, outline, skin
 from avatar_pipeline.faces.analyzers.insightface import pack_folder
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 
 MODEL = "inswapper_128.onnx"
 MODEL_VARIABLE = "AVATAR_INSWAPPER"

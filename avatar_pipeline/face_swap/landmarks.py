@@ -27,7 +27,11 @@ from avatar_pipeline.face_swap.geometry import INNER_LIPS, all_points, backward_
 from avatar_pipeline.face_swap.light import relight
 from avatar_pipeline.face_swap.skin import features, outline, skin
 from avatar_pipeline.faces.analyzers.types import Face
-from avatar_pipeline.faces.measurements import eye_openness, inter_eye_distance, mouth_opening
+from avatar_pipeline.faces.landmark_measurements import (
+    eye_openness,
+    inter_eye_distance,
+    mouth_opening,
+)
 
 # pixels: a larger face of the source has nothing to add to a target worked on at WORK_SIDE
 SOURCE_SIDE = 1536

@@ -14,7 +14,11 @@ from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.face_swap.base import MAX_CLOSED_EYE_OPENNESS, Swapper
 from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
-from avatar_pipeline.faces.measurements import eye_openness, inter_eye_distance, mouth_opening
+from avatar_pipeline.faces.landmark_measurements import (
+    eye_openness,
+    inter_eye_distance,
+    mouth_opening,
+)
 
 # Degrees between the two heads, in yaw or pitch: from the first the far cheek is stretched (a
 # warning), from the second it cannot be made up from what the source shows (refused). dlib reads a

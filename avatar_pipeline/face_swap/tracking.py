@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from avatar_pipeline.faces.analyzers.types import Face
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 
 # Casiez, Roussel and Vogel 2012, 1 Euro Filter: the cutoff frequency in hertz is MIN_CUTOFF_HZ at
 # rest, where dlib's landmarks tremble by about a pixel, and grows by CUTOFF_PER_SPEED for each

@@ -29,7 +29,7 @@ from avatar_pipeline.face_swap.swap import MAX_ANGLE, MIN_INTER_EYE, find_one
 from avatar_pipeline.face_swap.tracking import FaceTracker
 from avatar_pipeline.face_swap.video_file import VideoWriter, upright
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from avatar_pipeline.faces.framing import eyes_and_mouth
-from avatar_pipeline.faces.measurements import eye_openness, mouth_opening
+from avatar_pipeline.faces.landmark_measurements import eye_openness, mouth_opening
 from avatar_pipeline.faces.rules import RULES
 
 Expression = Literal["eyes closed", "mouth open", "smiling"]

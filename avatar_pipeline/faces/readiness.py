@@ -16,6 +16,14 @@ from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.check import Check, Verdict
 from avatar_pipeline.faces.crop import black_share, load_scale, source_crop
 from avatar_pipeline.faces.identity import compare
+from avatar_pipeline.faces.landmark_measurements import (
+    eye_openness,
+    inter_eye_distance,
+    iris_height,
+    lid_opening,
+    lip_opening,
+    mouth_opening,
+)
 from avatar_pipeline.faces.measurements import (
     align_face,
     align_landmarks,
@@ -23,15 +31,9 @@ from avatar_pipeline.faces.measurements import (
     blockiness,
     dynamic_range,
     exposure,
-    eye_openness,
     face_mask,
     illumination_uniformity,
-    inter_eye_distance,
-    iris_height,
-    lid_opening,
-    lip_opening,
     luminance,
-    mouth_opening,
     noise,
     sharpness,
 )

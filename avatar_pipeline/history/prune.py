@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from avatar_pipeline.actors.consent.record import is_real
+from avatar_pipeline.actors.consent.revoked import is_real
 from avatar_pipeline.actors.handed_out import note
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from avatar_pipeline.actors.consent.record import require_scopes
+from avatar_pipeline.actors.consent.standing import require_scopes
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import short

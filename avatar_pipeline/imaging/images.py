@@ -15,7 +15,7 @@ pictures (core/openpeople.py, bundled_model/), DiceBear's drawings and the train
 (cartoons/dicebear.py, cartoons/samples.py), curves and contact sheets (pipeline/assets/lora/,
 orchestration/assets/); and `faces/readiness.py` reads the format and the transparency of bytes that
 `open_image` has decoded before. tests/test_imaging.py holds the list. Pillow saves in one other
-place, tasks/draw.py, where WebP is encoded for the service.
+place, tasks/draw_finish.py, where WebP is encoded for the service.
 """
 
 from __future__ import annotations

@@ -9,12 +9,13 @@ from typing import Any
 
 import dagster as dg
 
-from avatar_pipeline.actors.consent.record import may_be_revoked
+from avatar_pipeline.actors.consent.revoked import may_be_revoked
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.orchestration.definitions import avatar_job, defs
 from avatar_pipeline.orchestration.failures import step_error
 from avatar_pipeline.orchestration.inputs import observed_versions
-from avatar_pipeline.orchestration.jobs.batch import BatchProgress, Report, batch_job, summary
+from avatar_pipeline.orchestration.jobs.batch import batch_job
+from avatar_pipeline.orchestration.jobs.batch_progress import BatchProgress, Report, summary
 from avatar_pipeline.orchestration.loggers import chosen_logger
 from avatar_pipeline.orchestration.pools import process_tag
 from avatar_pipeline.pipeline.registry import STAGES

@@ -12,7 +12,7 @@ import dagster as dg
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.orchestration.inputs import ACTORS
-from avatar_pipeline.pipeline.assets.photo_intake.run import INTAKE_RULES
+from avatar_pipeline.pipeline.assets.photo_intake.checks import INTAKE_RULES
 from avatar_pipeline.pipeline.stage import Stage
 
 

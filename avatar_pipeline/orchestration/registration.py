@@ -14,7 +14,9 @@ from math import inf
 import dagster as dg
 from upath import UPath
 
-from avatar_pipeline.actors.consent.record import revoked, standing
+from avatar_pipeline.actors.consent.revoked import revoked
+from avatar_pipeline.actors.consent.standing import standing
+from avatar_pipeline.actors.root import ROOT_VARIABLE
 from avatar_pipeline.actors.scan import (
     SETTLE_S,
     UNFINISHED_S,
@@ -23,7 +25,7 @@ from avatar_pipeline.actors.scan import (
     scan_actor,
     scan_all,
 )
-from avatar_pipeline.actors.store import ROOT_VARIABLE, ActorStore
+from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import ActorError, AvatarPipelineError, StoreError
 from avatar_pipeline.orchestration.actor_index import (
     Index,

@@ -76,7 +76,7 @@ class RunContext:
 
     def also_checking(self, check: Callable[[], None]) -> RunContext:
         """Return a context that calls `check`, too, at every step
-        (actors.consent.record.watched).
+        (actors.consent.standing.watched).
         """
         before = self.check_consent
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from avatar_pipeline.actors.consent.record import require_consent
+from avatar_pipeline.actors.consent.standing import require_consent
 from avatar_pipeline.actors.files import write_atomic
 from avatar_pipeline.actors.handed_out import note
 from avatar_pipeline.actors.published_copies import refuse_if_revoked, remember

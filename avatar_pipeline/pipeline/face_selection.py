@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from avatar_pipeline.faces.analyzers.types import Face
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 
 # A face counts as the picture's subject when its box is at least this many times as large as the
 # next one's.

@@ -18,7 +18,7 @@ from avatar_pipeline.diffusion.sampling import Sampling, image_to_image
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, frame_head
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 from avatar_pipeline.pipeline.face_selection import face_fault
 
 # From this magnification on a framed head is too soft to learn from. A full body of 512x768 (26-29

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from avatar_pipeline.actors.consent.record import require_scopes, watched
+from avatar_pipeline.actors.consent.standing import require_scopes, watched
 from avatar_pipeline.actors.manifest import Manifest, library_versions
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
@@ -21,10 +21,7 @@ from avatar_pipeline.core.digests import digest_files
 from avatar_pipeline.core.renamed import PRESET_FIELDS, SETTINGS, with_former_names
 from avatar_pipeline.core.seeds import draw_seed
 from avatar_pipeline.diffusion.device import process_peak_mb
-from avatar_pipeline.diffusion.overrides import (
-    model_location,
-    preset_values,
-)
+from avatar_pipeline.diffusion.overrides import model_location, preset_values
 from avatar_pipeline.faces.check import Verdict
 from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.pipeline.context import RunContext

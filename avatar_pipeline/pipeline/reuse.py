@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from avatar_pipeline.actors.consent.record import require_scopes
+from avatar_pipeline.actors.consent.standing import require_scopes
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore

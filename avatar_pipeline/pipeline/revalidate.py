@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from avatar_pipeline.actors.consent.record import require_consent
+from avatar_pipeline.actors.consent.standing import require_consent
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.check import Check

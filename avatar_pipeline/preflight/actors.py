@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from avatar_pipeline.actors.consent.record import require_consent
+from avatar_pipeline.actors.consent.standing import require_consent
 from avatar_pipeline.actors.files import local
 from avatar_pipeline.actors.name import PATTERN
 from avatar_pipeline.actors.published_copies import refuse_if_revoked

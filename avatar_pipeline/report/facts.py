@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from avatar_pipeline.actors.consent.record import require_consent
+from avatar_pipeline.actors.consent.standing import require_consent
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.photos import photographs
 from avatar_pipeline.actors.spec import ActorSpec
@@ -19,12 +19,7 @@ from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
 from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.faces.analyzers.types import LICENCES
-from avatar_pipeline.history.versions import (
-    EXTERNAL,
-    AssetHistory,
-    asset_history,
-    verdict_of,
-)
+from avatar_pipeline.history.versions import EXTERNAL, AssetHistory, asset_history, verdict_of
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import PHOTOS, SPEC, Stage
 from avatar_pipeline.pipeline.versions import photos_version, spec_version

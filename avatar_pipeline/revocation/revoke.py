@@ -29,7 +29,9 @@ from avatar_pipeline.actors.consent.receipt import (
     receipts,
     write_receipt,
 )
-from avatar_pipeline.actors.consent.record import FILE, may_be_revoked, revoked, standing
+from avatar_pipeline.actors.consent.record import FILE
+from avatar_pipeline.actors.consent.revoked import may_be_revoked, revoked
+from avatar_pipeline.actors.consent.standing import standing
 from avatar_pipeline.actors.editing import with_values
 from avatar_pipeline.actors.files import local, read_whole, unwritable, write_atomic
 from avatar_pipeline.actors.spec import ActorSpec

@@ -13,8 +13,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import quote
@@ -25,12 +23,12 @@ from urllib3.exceptions import NewConnectionError
 
 from avatar_pipeline.core.errors import RemoteError
 from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, KEY_VARIABLE, Endpoint, Timeouts
+from avatar_pipeline.runpod.responses import printable, read_capped, retry_after
 
 # RunPod hands back at most 20 MB. More is not read into memory.
 MAX_RESPONSE_BYTES = 32 * 2**20
 # for the answer to a cancellation, of which a stopping run may have to wait for several
 CANCEL_SECONDS = 10.0
-MAX_DETAIL_CHARS = 500  # characters of a server's own words in a message
 
 Log = Callable[[str], None]
 
@@ -226,13 +224,13 @@ class Client:
         said = self._words((text or b"").decode("utf-8", "replace"))
         if code == 429:
             raise _Fault(
-                "RunPod error: 429, too many requests.", arrived=False, wait=_retry_after(response)
+                "RunPod error: 429, too many requests.", arrived=False, wait=retry_after(response)
             )
         if code >= 500:
             raise _Fault(
                 f"RunPod error: {code} to {what}: {said or 'no reason given'}.",
                 arrived=True,
-                wait=_retry_after(response),
+                wait=retry_after(response),
             )
         if code in (401, 403):
             raise RequestRejected(
@@ -295,48 +293,8 @@ class Client:
         return printable(str(said).replace(self.endpoint.key, "***"))
 
 
-def printable(said: str, longest: int = MAX_DETAIL_CHARS) -> str:
-    """Return foreign words for a message: on one line, without control characters, at most
-    `longest` characters.
-    """
-    line = "".join(letter if letter.isprintable() else " " for letter in said[: 4 * longest])
-    line = " ".join(line.split())
-    return line if len(line) <= longest else line[:longest] + "..."
-
-
-def read_capped(response: requests.Response, limit: int, seconds: float) -> bytes | None:
-    """Return a streamed answer's body, unpacked; None when it is longer than `limit` bytes.
-
-    Raises TimeoutError when it has not come within `seconds`: the library's own limit is for each
-    packet, of which there may be many.
-    """
-    end = time.monotonic() + seconds
-    parts, length = [], 0
-    for part in response.iter_content(1 << 16):
-        length += len(part)
-        if length > limit:
-            return None
-        if time.monotonic() > end:
-            raise TimeoutError
-        parts.append(part)
-    return b"".join(parts)
-
-
 def _silence(what: str) -> str:
     return (
         f"No response from RunPod: {what}. RunPod may be down. Check {ENDPOINT_VARIABLE} and the "
         "network."
     )
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    """Return seconds that the header Retry-After asks for, as a number or as a date; None when it
-    does not, or in an unknown way.
-    """
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isdecimal() and len(value) < 10:
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None

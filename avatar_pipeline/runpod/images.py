@@ -33,8 +33,8 @@ from PIL import Image
 
 from avatar_pipeline.core.errors import PhotoError, RemoteError
 from avatar_pipeline.imaging.images import MAX_BYTES, open_image
-from avatar_pipeline.runpod.client import printable, read_capped
 from avatar_pipeline.runpod.endpoint import Endpoint, Timeouts
+from avatar_pipeline.runpod.responses import printable, read_capped
 
 SEE_WORKER = "Look at the job in the RunPod console (Requests, Logs)"
 

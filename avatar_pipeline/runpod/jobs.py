@@ -12,9 +12,10 @@ from typing import Any
 from PIL import Image
 
 from avatar_pipeline.core.errors import RemoteError
-from avatar_pipeline.runpod.client import Client, Log, RequestRejected, printable
+from avatar_pipeline.runpod.client import Client, Log, RequestRejected
 from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, TIMEOUT_VARIABLE, Endpoint, Timeouts
 from avatar_pipeline.runpod.images import SEE_WORKER, decode_output
+from avatar_pipeline.runpod.responses import printable
 from avatar_pipeline.runpod.workflow import ImageRequest, Workflow
 
 # Jobs at RunPod at the same time. An endpoint has three workers at most by default; one more in the

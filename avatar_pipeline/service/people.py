@@ -25,7 +25,8 @@ from upath import UPath
 
 from avatar_pipeline.actors import handed_out
 from avatar_pipeline.actors.consent.receipt import Receipt
-from avatar_pipeline.actors.consent.record import FILE, is_real
+from avatar_pipeline.actors.consent.record import FILE
+from avatar_pipeline.actors.consent.revoked import is_real
 from avatar_pipeline.actors.files import files_below, local, read_whole
 from avatar_pipeline.actors.manifest import MANIFEST, Manifest
 from avatar_pipeline.actors.name import ActorName

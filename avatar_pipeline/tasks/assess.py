@@ -11,7 +11,7 @@ import numpy as np
 
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.check import Check
-from avatar_pipeline.faces.measurements import mouth_opening
+from avatar_pipeline.faces.landmark_measurements import mouth_opening
 from avatar_pipeline.tasks.draw_prompts import EMBEDDED, Expression, View
 
 # Degrees of yaw. A three-quarter view of portrait photography is 30 to 45; dlib reads a head turned

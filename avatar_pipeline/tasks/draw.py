@@ -7,111 +7,31 @@ four of the embedded model's took 2.7 s together and 2.9 s alone.
 
 from __future__ import annotations
 
-import io
 import re
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from PIL import Image
 
-from avatar_pipeline.content_credentials import watermark
 from avatar_pipeline.core.errors import GenerationError, InvalidInput
-from avatar_pipeline.core.seeds import SEED_LIMIT, derive_seed
+from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.sampling import Sampling, drawable_size, text_to_image
 from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
-from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
+from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, frame_head
-from avatar_pipeline.faces.identity import compare
-from avatar_pipeline.faces.readiness import assess, worst
-from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
-from avatar_pipeline.pipeline.identity_score import assess_person
-from avatar_pipeline.tasks.assess import found_checks, measured, not_as_asked
+from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.tasks.bundled_model_vocabulary import known, read
-from avatar_pipeline.tasks.draw_prompts import (
-    EMBEDDED,
-    MOST_PICTURES,
-    Expression,
-    Style,
-    View,
-    asked,
-    cannot,
-    compose,
-    pictures,
-)
+from avatar_pipeline.tasks.draw_finish import Drawn, encode, finish
+from avatar_pipeline.tasks.draw_params import Params, Wish, wishes_of
+from avatar_pipeline.tasks.draw_prompts import EMBEDDED, cannot
 from avatar_pipeline.tasks.likeness import Likeness, likeness_of
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
 
 # the Image / Avatar Agent API's own words
 NO_FACE = "Face detection failed — image does not contain a detectable face."
-
-
-class Params(BaseModel):
-    """What to draw. Sizes are those of the finished picture: what the preset cannot draw at once is
-    drawn smaller and enlarged.
-
-    With the file `face` the person of that picture is drawn, by the preset's identity adapter.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    prompt: str = Field(min_length=1, max_length=4000)
-    style: Style | None = Field(None, description="words that are added to the prompt")
-    negative_prompt: str = Field("", max_length=4000)
-    width: int = Field(1024, ge=64, le=2048, description="pixels")
-    height: int = Field(1024, ge=64, le=2048, description="pixels")
-    steps: int | None = Field(None, ge=1, le=150, description="denoising steps; None: the preset's")
-    guidance_scale: float | None = Field(None, ge=1, le=30)
-    seed: int = Field(ge=0, lt=SEED_LIMIT)
-    count: int = Field(1, ge=1, le=8, description="pictures for each view and expression")
-    views: list[View] = Field([], description="pictures of each; none: as the prompt says")
-    expressions: list[Expression] = Field(
-        [], description="pictures of each, in every view; none: as the prompt says"
-    )
-    actor: str | None = Field(
-        None,
-        description="whose LoRA draws, when there is one; else the actor's description is drawn",
-    )
-    id_weight: float = Field(1.0, ge=0, le=3)
-    id_timestep_start: int = Field(0, ge=0)
-    preset: str = "embedded"
-    format: Literal["png", "jpg", "webp"] = "png"
-    remove_background: bool = False
-    bg_color: str | None = Field(None, pattern=r"^#[0-9A-Fa-f]{6}$")
-    face_required: bool = Field(False, description="whether a picture without a face is an error")
-    attempts: int = Field(
-        1,
-        ge=1,
-        le=8,
-        description="how often a picture without a face is drawn again, with another seed",
-    )
-
-    @model_validator(mode="after")
-    def _drawable(self) -> Params:
-        if pictures(self.count, self.views, self.expressions) > MOST_PICTURES:
-            raise ValueError(
-                f"count x views x expressions: {MOST_PICTURES} pictures are the most "
-                "for one request"
-            )
-        if self.remove_background and self.format == "jpg" and self.bg_color is None:
-            raise ValueError(
-                "remove_background: a jpg has no transparency; ask for png or webp, "
-                "or give bg_color"
-            )
-        return self
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """One picture that is asked for."""
-
-    prompt: str
-    seed: int
-    view: View | None
-    expression: Expression | None
 
 
 def run(request: TaskRequest) -> TaskResult:
@@ -134,25 +54,23 @@ def run(request: TaskRequest) -> TaskResult:
     preset = session.preset
     identity = _identity(request, session, result)
     result.made_from |= {"base_model": session.model_sha256, **likeness.made_from}
-    wishes = _wishes(params, likeness, preset)
+    wishes = wishes_of(params, likeness, preset)
     result.warnings += [*cannot(preset.name, params.style), *_unread(likeness, preset)]
     with (
         session.device_lock("a request to the service"),
         likeness.drawing(session, request.store),
     ):
         for index, wish in enumerate(wishes):
-            drawn, faces, seed = _draw(params, likeness, wish, session, analyzer, identity)
-            picture, about = _finish(
-                params, drawn, faces, likeness, wish, preset, analyzer, identity
-            )
+            drawn = _draw(params, likeness, wish, session, analyzer, identity)
+            picture, about = finish(params, drawn, likeness, wish, preset, analyzer, identity)
             name = f"{index}.{params.format}"
             result.files[name] = encode(picture, params.format)
-            result.seeds[name] = seed
+            result.seeds[name] = drawn.seed
             result.previews[f"image_{index}"] = picture.convert("RGB")
             result.warnings += [
                 note for note in about["warnings"] if not _said(note, result.warnings)
             ]
-            images.append({"file": name, "seed": seed, **about})
+            images.append({"file": name, "seed": drawn.seed, **about})
             request.progress(
                 (index + 1) / len(wishes), _doing(index, len(wishes)), picture.convert("RGB")
             )
@@ -171,26 +89,6 @@ def run(request: TaskRequest) -> TaskResult:
 
 def _doing(index: int, count: int) -> str:
     return f"drawing picture {index + 1} of {count}"
-
-
-def _wishes(params: Params, likeness: Likeness, preset: Preset) -> list[_Wish]:
-    """In the order of the answer. Views and expressions of one count share the seed: they show one
-    person as far as the model can.
-    """
-    seeds = [
-        params.seed,
-        *(derive_seed(params.seed, "draw", index) for index in range(1, params.count)),
-    ]
-    return [
-        _Wish(
-            compose(likeness.prompt, params.style, view, expression, preset.name),
-            seed,
-            view,
-            expression,
-        )
-        for seed in seeds
-        for view, expression in asked(params.views, params.expressions)
-    ]
 
 
 def _said(note: str, notes: list[str]) -> bool:
@@ -214,14 +112,12 @@ def _unread(likeness: Likeness, preset: Preset) -> list[str]:
 def _draw(
     params: Params,
     likeness: Likeness,
-    wish: _Wish,
+    wish: Wish,
     session: PipelineSession,
     analyzer: FaceAnalyzer,
     identity: Identity | None,
-) -> tuple[Image.Image, list[Face], int]:
-    """The first of `attempts` pictures with a face, the faces in it, and the seed that gives it at
-    once.
-    """
+) -> Drawn:
+    """The first of `attempts` pictures with a face."""
     preset = session.preset
     size = drawable_size(preset, params.width, params.height)
     prompt, negative = wish.prompt, params.negative_prompt
@@ -240,7 +136,7 @@ def _draw(
         faces = analyzer.analyze(np.asarray(drawn))
         # In a true profile no detector of 68 landmarks finds a face.
         if faces or wish.view == "profile":
-            return drawn, faces, seed
+            return Drawn(drawn, faces, seed)
     if params.face_required:
         tried = (
             f" {params.attempts} pictures were drawn; ask with another seed, or a plainer prompt."
@@ -248,76 +144,7 @@ def _draw(
             else ""
         )
         raise GenerationError(NO_FACE + tried)
-    return drawn, faces, seed
-
-
-def _finish(
-    params: Params,
-    drawn: Image.Image,
-    faces: list[Face],
-    likeness: Likeness,
-    wish: _Wish,
-    preset: Preset,
-    analyzer: FaceAnalyzer,
-    identity: Identity | None,
-) -> tuple[Image.Image, dict[str, Any]]:
-    """The picture in the size that was asked for, and what is said of it."""
-    picture = ImageOps.fit(drawn, (params.width, params.height), Image.Resampling.LANCZOS)
-    if picture.size != drawn.size:  # what is judged is what is handed out
-        faces = analyzer.analyze(np.asarray(picture))
-    pixels = np.asarray(picture)
-    warnings = not_as_asked(faces, wish.view, wish.expression, preset.name)
-    about: dict[str, Any] = {}
-    if likeness.person is not None:
-        checks = assess_person(
-            pixels, faces, likeness.person.references, likeness.person.thresholds, analyzer
-        )
-        if faces:
-            distance = compare(analyzer, faces[0].embedding, likeness.person.references).median
-            about["distance"] = round(distance, 4)
-            if distance > likeness.person.thresholds.limit:
-                warnings.append(
-                    f"The face is {distance:.2f} from the actor's held-out pictures, and "
-                    f"{likeness.person.thresholds.limit:.2f} is "
-                    "the most for a likeness: train the LoRA longer, or ask with another seed."
-                )
-    else:
-        checks = assess(pixels, faces)
-        if identity is not None and faces:
-            about["distance"] = round(analyzer.distance(faces[0].embedding, identity.embedding), 4)
-    if params.remove_background:
-        from avatar_pipeline.cutout.background import cut_out, on_colour
-
-        cut = cut_out(picture, analyzer)
-        picture = cut if params.bg_color is None else on_colour(cut, params.bg_color)
-    return picture, about | {
-        "width": picture.width,
-        "height": picture.height,
-        "view": wish.view,
-        "expression": wish.expression,
-        "faces": len(faces),
-        "drawn_width": drawn.width,
-        "drawn_height": drawn.height,
-        "verdict": worst(checks),
-        "checks": found_checks(checks),
-        "measured": measured(faces),
-        "warnings": warnings,
-    }
-
-
-def encode(picture: Image.Image, format: str) -> bytes:
-    """The bytes of a picture: png, jpg or webp; with an invisible watermark where that is
-    wanted.
-    """
-    if watermark.is_wanted():
-        picture = watermark.embed(picture)
-    if format == "png":
-        return encode_png(picture)
-    if format == "jpg":
-        return encode_jpeg(picture.convert("RGB"))
-    buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=95)
-    return buffer.getvalue()
+    return Drawn(drawn, faces, seed)
 
 
 def _identity(

@@ -15,7 +15,7 @@ from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.core.scratch import scratch_folder
 from avatar_pipeline.imaging.images import open_image
-from avatar_pipeline.tasks.draw import encode
+from avatar_pipeline.tasks.draw_finish import encode
 from avatar_pipeline.tasks.likeness import NOBODY, require_publishable
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
 from avatar_pipeline.tasks.template import placeholder

@@ -13,12 +13,9 @@ from typing import Literal
 import numpy as np
 
 from avatar_pipeline.actors.aliases import replace_aliases
-from avatar_pipeline.actors.consent.record import (
-    CHECK_INTERVAL_S,
-    Scope,
-    may_be_revoked,
-    require_scopes,
-)
+from avatar_pipeline.actors.consent.record import Scope
+from avatar_pipeline.actors.consent.revoked import may_be_revoked
+from avatar_pipeline.actors.consent.standing import CHECK_INTERVAL_S, require_scopes
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatar_pipeline.tasks import draw, face_swap, make_base_image
+from avatar_pipeline.tasks import draw, draw_params, face_swap, make_base_image
 from avatar_pipeline.tasks.task import Task
 
 TASKS: dict[str, Task] = {
@@ -10,7 +10,7 @@ TASKS: dict[str, Task] = {
     for task in (
         Task(
             "draw",
-            draw.Params,
+            draw_params.Params,
             draw.run,
             "Pictures of a person from words, a LoRA, a face, or all of them.",
         ),

@@ -14,7 +14,8 @@ import dagster as dg
 
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
-from avatar_pipeline.orchestration.jobs.batch import Report, batch_job
+from avatar_pipeline.orchestration.jobs.batch import batch_job
+from avatar_pipeline.orchestration.jobs.batch_progress import Report
 from avatar_pipeline.orchestration.loggers import console, silent
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.pipeline.context import RunContext

@@ -16,7 +16,9 @@ import yaml
 from filelock import FileLock, Timeout
 from upath import UPath
 
-from avatar_pipeline.actors.consent.record import FILE, Consent, Scope, Standing, revoked, standing
+from avatar_pipeline.actors.consent.record import FILE, Consent, Scope
+from avatar_pipeline.actors.consent.revoked import revoked
+from avatar_pipeline.actors.consent.standing import Standing, standing
 from avatar_pipeline.actors.files import files_in, read_whole, write_atomic
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError, StoreError

@@ -28,7 +28,7 @@ from avatar_pipeline.bundled_model.evaluation.subjects import (
 )
 from avatar_pipeline.bundled_model.people_attributes import PERSONS
 from avatar_pipeline.faces.analyzers.types import Face
-from avatar_pipeline.faces.measurements import inter_eye_distance, mouth_opening
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance, mouth_opening
 
 SUBJECTS = 24  # each asked for with three expressions and three views, with the same seed
 ROUNDS = 3  # times 18 combinations of sex, hair colour and age

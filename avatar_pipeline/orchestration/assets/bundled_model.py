@@ -11,11 +11,8 @@ versions, figures that plot over time, and pictures to look at.
 
 import json
 import time
-from collections.abc import Mapping
-from pathlib import Path
 
 import dagster as dg
-from PIL import Image
 from pydantic import Field
 
 from avatar_pipeline.bundled_model.build_folder import DENOISER_INPUTS, version_of
@@ -23,13 +20,14 @@ from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.weights import check_model_folder
 from avatar_pipeline.diffusion.weights_digest import model_sha256
-from avatar_pipeline.imaging.images import preview_markdown
-from avatar_pipeline.orchestration.assets.folders import BundledModelFolders
-from avatar_pipeline.orchestration.assets.training_history import (
-    History,
-    draw_history,
-    read_history,
+from avatar_pipeline.orchestration.assets.bundled_model_results import (
+    denoiser_step,
+    materialized,
+    preview_of,
+    training_figures,
 )
+from avatar_pipeline.orchestration.assets.folders import BundledModelFolders
+from avatar_pipeline.orchestration.assets.training_history import read_history
 from avatar_pipeline.orchestration.failures import as_failure
 from avatar_pipeline.orchestration.pools import GPU_POOL
 
@@ -37,8 +35,6 @@ GROUP = "embedded_model"
 # A change of what an asset does to the same inputs gets the next number: Dagster then shows it and
 # what follows as stale.
 CODE_VERSION = "1"
-# of a training's last row of history, those that plot over time
-FIGURES = ("loss", "psnr", "read_right", "seconds_a_step")
 
 
 class Steps(dg.Config):
@@ -84,12 +80,14 @@ def embedded_dataset(folders: BundledModelFolders) -> dg.MaterializeResult:
     }
     sheet = folder / "contact_sheet.jpg"
     metadata: dict[str, dg.MetadataValue] = {
-        "contact_sheet": _preview(sheet, 800),
+        "contact_sheet": preview_of(sheet, 800),
         "contact_sheet_file": dg.MetadataValue.path(str(sheet)),
         "pictures": dg.MetadataValue.int(sum(counts.values())),
         **{name: dg.MetadataValue.int(count) for name, count in counts.items()},
     }
-    return _result(version_of(build, "embedded_dataset"), metadata, began, folder, facts["seed"])
+    return materialized(
+        version_of(build, "embedded_dataset"), metadata, began, folder, facts["seed"]
+    )
 
 
 @dg.asset(group_name=GROUP, code_version=CODE_VERSION, deps=[embedded_dataset])
@@ -108,8 +106,8 @@ def embedded_autoencoder(config: Steps, folders: BundledModelFolders) -> dg.Mate
         inputs = {"embedded_dataset": version_of(build, "embedded_dataset")}
         train.build_autoencoder(build, steps)
     history = read_history(build / "autoencoder_history.json")
-    metadata = _training(history, steps) | {"inputs": dg.MetadataValue.json(inputs)}
-    return _result(
+    metadata = training_figures(history, steps) | {"inputs": dg.MetadataValue.json(inputs)}
+    return materialized(
         version_of(build, "embedded_autoencoder"),
         metadata,
         began,
@@ -127,8 +125,8 @@ def embedded_text_encoder(config: Steps, folders: BundledModelFolders) -> dg.Mat
 
     build, began, steps = folders.build_folder(), time.monotonic(), config.steps or train.TEXT_STEPS
     train.build_text(build, steps)
-    metadata = _training(read_history(build / "text_history.jsonl"), steps)
-    return _result(
+    metadata = training_figures(read_history(build / "text_history.jsonl"), steps)
+    return materialized(
         version_of(build, "embedded_text_encoder"),
         metadata,
         began,
@@ -161,9 +159,13 @@ def embedded_denoiser(
         if warning := train.build_denoiser(build, steps):
             context.log.warning(warning)
     checkpoint = build / "denoiser.pt"
-    metadata = _training(read_history(build / "denoiser_history.jsonl"), _step(checkpoint))
+    metadata = training_figures(
+        read_history(build / "denoiser_history.jsonl"), denoiser_step(checkpoint)
+    )
     metadata["inputs"] = dg.MetadataValue.json(inputs)
-    return _result(version_of(build, "embedded_denoiser"), metadata, began, checkpoint, train.SEED)
+    return materialized(
+        version_of(build, "embedded_denoiser"), metadata, began, checkpoint, train.SEED
+    )
 
 
 @dg.asset(
@@ -185,10 +187,10 @@ def embedded_decoder(config: Steps, folders: BundledModelFolders) -> dg.Material
     with as_failure():
         inputs = {name: version_of(build, name) for name in (*DENOISER_INPUTS, "embedded_denoiser")}
         train.build_decoder(build, steps)
-    metadata = _training(read_history(build / "decoder_history.json"), steps) | {
+    metadata = training_figures(read_history(build / "decoder_history.json"), steps) | {
         "inputs": dg.MetadataValue.json(inputs)
     }
-    return _result(
+    return materialized(
         version_of(build, "embedded_decoder"),
         metadata,
         began,
@@ -217,10 +219,10 @@ def embedded_pipeline(folders: BundledModelFolders) -> dg.MaterializeResult:
     size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
     metadata: dict[str, dg.MetadataValue] = {
         "megabytes": dg.MetadataValue.float(size / 1e6),
-        "steps": dg.MetadataValue.int(_step(build / "denoiser.pt")),
+        "steps": dg.MetadataValue.int(denoiser_step(build / "denoiser.pt")),
         "inputs": dg.MetadataValue.json(inputs),
     }
-    return _result(version, metadata, began, model, train.SEED)
+    return materialized(version, metadata, began, model, train.SEED)
 
 
 @dg.asset(group_name=GROUP, code_version=CODE_VERSION, deps=[embedded_pipeline], pool=GPU_POOL)
@@ -257,7 +259,7 @@ def embedded_evaluation(
     measured = list(card.read_rows(page.with_name("evaluation.json")).values())
     digest = model_sha256(model)
     metadata: dict[str, dg.MetadataValue] = {
-        path.stem.removeprefix("embedded-"): _preview(path, 900)
+        path.stem.removeprefix("embedded-"): preview_of(path, 900)
         for path in sorted(folder.glob("*.jpg"))
     }
     metadata |= {
@@ -266,7 +268,9 @@ def embedded_evaluation(
         "met": dg.MetadataValue.int(sum(row.met for row in measured if row.model == digest)),
         "inputs": dg.MetadataValue.json({"embedded_pipeline": digest}),
     }
-    return _result(sha256_file(page.with_name("evaluation.json")), metadata, began, folder, None)
+    return materialized(
+        sha256_file(page.with_name("evaluation.json")), metadata, began, folder, None
+    )
 
 
 EMBEDDED_ASSETS = [
@@ -278,55 +282,3 @@ EMBEDDED_ASSETS = [
     embedded_pipeline,
     embedded_evaluation,
 ]
-
-
-def _result(
-    version: str,
-    metadata: Mapping[str, dg.MetadataValue],
-    began: float,
-    files: Path,
-    seed: int | None,
-) -> dg.MaterializeResult:
-    """Return what every asset of the group reports. began: of its work, on the monotonic clock."""
-    common: dict[str, dg.MetadataValue] = {
-        "seconds": dg.MetadataValue.float(round(time.monotonic() - began, 2)),
-        "digest": dg.MetadataValue.text(version),
-        "files": dg.MetadataValue.path(str(files)),
-    }
-    if seed is not None:
-        common["seed"] = dg.MetadataValue.int(seed)
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(version), metadata={**metadata, **common}
-    )
-
-
-def _training(history: History, steps: int) -> dict[str, dg.MetadataValue]:
-    """Return a training's curves and its last figures; a training too short for a row of history
-    has neither.
-    """
-    metadata: dict[str, dg.MetadataValue] = {"steps": dg.MetadataValue.int(steps)}
-    if history:
-        metadata = {
-            "curves": dg.MetadataValue.md(preview_markdown(draw_history(history), width=1000)),
-            **metadata,
-        }
-        metadata |= {
-            key: dg.MetadataValue.float(float(value))
-            for key, value in history[-1].items()
-            if key in FIGURES
-        }
-    return metadata
-
-
-def _step(checkpoint: Path) -> int:
-    """Return the step of a denoiser's checkpoint: more than was asked for when it had already come
-    further.
-    """
-    import torch
-
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["step"])
-
-
-def _preview(path: Path, width: int) -> dg.MetadataValue:
-    with Image.open(path) as picture:
-        return dg.MetadataValue.md(preview_markdown(picture.convert("RGB"), width))

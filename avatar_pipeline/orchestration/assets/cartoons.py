@@ -135,6 +135,7 @@ def cartoon_evaluation(config: Measuring, folders: CartoonFolders) -> dg.Materia
     card, with grids to look at.
     """
     from avatar_pipeline.cartoons import evaluation, samples
+    from avatar_pipeline.cartoons.figures import table
     from avatar_pipeline.cartoons.generator import read_weights
     from avatar_pipeline.imaging.images import encode_png
 
@@ -165,7 +166,7 @@ def cartoon_evaluation(config: Measuring, folders: CartoonFolders) -> dg.Materia
                 for name, figure in measured.figures.items()
             }
         page = folder / "figures.md"
-        page.write_text(evaluation.table(found) + "\n")
+        page.write_text(table(found) + "\n")
     metadata |= {
         "table": dg.MetadataValue.md(page.read_text()),
         "met": dg.MetadataValue.bool(

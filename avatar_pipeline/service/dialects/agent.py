@@ -18,7 +18,7 @@ from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
 from avatar_pipeline.service.error_form import ErrorForm
 from avatar_pipeline.service.errors import ServiceError
 from avatar_pipeline.service.jobs.job import Job
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw_params
 from avatar_pipeline.tasks.draw_prompts import MOST_PICTURES, Expression, Style, View, pictures
 from avatar_pipeline.tasks.likeness import may_be_described, require_publishable
 
@@ -101,7 +101,7 @@ async def prepare(service: Service, request: Request, input: Generate) -> TaskCa
             field="n",
         )
     actor = await asyncio.to_thread(actor_meant, service, input.actor, input.prompt)
-    params = draw.Params(
+    params = draw_params.Params(
         prompt=input.prompt,
         width=input.width,
         height=input.height,

@@ -32,7 +32,7 @@ from avatar_pipeline.service.error_form import ErrorForm
 from avatar_pipeline.service.errors import NotFound, ServiceError
 from avatar_pipeline.service.incoming import receive_image
 from avatar_pipeline.service.jobs.job import Job
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw_params
 
 router = APIRouter(tags=["Face Avatar API"])
 
@@ -273,7 +273,7 @@ async def prepare(service: Service, request: Request, input: GetImageToImage) ->
     declare(request, service.settings, input.consent)
     preset = PRESETS[service.settings.preset]
     face = await receive_image(service, request, input.image, field="image", name="face")
-    params = draw.Params(
+    params = draw_params.Params(
         prompt=input.whole_prompt,
         negative_prompt=input.negative_prompt,
         width=input.width or preset.width,

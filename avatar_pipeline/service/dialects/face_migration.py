@@ -30,7 +30,7 @@ from avatar_pipeline.service.errors import NotFound, ServiceError
 from avatar_pipeline.service.http.forms import body_schema, read_body
 from avatar_pipeline.service.incoming import receive_image
 from avatar_pipeline.service.jobs.job import Job
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw_params
 
 router = APIRouter(tags=["Face migration"])
 
@@ -151,7 +151,7 @@ async def prepare(
     steps, start = drawn_steps(
         get_preset(service.settings.preset), input.num_inference_steps, input.id_timestep_start
     )
-    params = draw.Params(
+    params = draw_params.Params(
         prompt=input.prompt,
         width=width,
         height=height,

@@ -27,7 +27,7 @@ from avatar_pipeline.service.errors import Unavailable
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw_params
 from tests.support.servers import SMALL, Server, start_server
 
 SECRET = "a secret of the tests, long enough"
@@ -285,7 +285,7 @@ def test_who_would_wait_in_vain_is_refused_at_once(tmp_path: Path) -> None:
     queue.wait_estimator.record(60)
 
     async def ask(awaited: bool) -> Job:
-        return await queue.submit("draw", draw.Params(prompt="x", seed=1), awaited=awaited)
+        return await queue.submit("draw", draw_params.Params(prompt="x", seed=1), awaited=awaited)
 
     for _ in range(2):
         asyncio.run(ask(awaited=True))  # begin within 110 seconds

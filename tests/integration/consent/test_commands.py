@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from avatar_pipeline.actors.consent.record import SCOPES, require_consent
+from avatar_pipeline.actors.consent.record import SCOPES
+from avatar_pipeline.actors.consent.standing import require_consent
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import ActorError
 from avatar_pipeline.pipeline.registry import STAGES

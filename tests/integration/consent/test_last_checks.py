@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from avatar_pipeline.actors.consent.record import standing
+from avatar_pipeline.actors.consent.standing import standing
 from avatar_pipeline.actors.files import write_atomic
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.published_copies import refuse_if_revoked

@@ -13,7 +13,8 @@ import pytest
 from pydantic import BaseModel
 from upath import UPath
 
-from avatar_pipeline.actors.consent.record import CHECK_INTERVAL_S, Scope, require_consent
+from avatar_pipeline.actors.consent.record import Scope
+from avatar_pipeline.actors.consent.standing import CHECK_INTERVAL_S, require_consent
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.published_copies import refuse_if_revoked
 from avatar_pipeline.actors.store import ActorStore
@@ -83,7 +84,7 @@ def test_all_scopes_are_asked_for_all_along_while_a_stage_works(
     store: ActorStore, granted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert CHECK_INTERVAL_S == 2.0, "docs/consent.md"
-    monkeypatch.setattr("avatar_pipeline.actors.consent.record.CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("avatar_pipeline.actors.consent.standing.CHECK_INTERVAL_S", 0.0)
     steps = []
 
     def work(context: RunContext) -> None:

@@ -16,7 +16,7 @@ from avatar_pipeline.core.errors import ActorError
 from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.framing import frame_head
-from avatar_pipeline.pipeline.assets.lora import run as lora
+from avatar_pipeline.pipeline.assets.lora.settings import Settings
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import materialize
 from avatar_pipeline.pipeline.models import Models
@@ -33,7 +33,7 @@ def test_a_training_ends_when_consent_does(
     """Expired first, which leaves a checkpoint; then revoked, from when on not even that is
     stored.
     """
-    monkeypatch.setattr("avatar_pipeline.actors.consent.record.CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("avatar_pipeline.actors.consent.standing.CHECK_INTERVAL_S", 0.0)
     heads = []
     for tile in list(emotion_tiles("P002").values())[:2]:
         pixels = np.asarray(tile)
@@ -46,7 +46,7 @@ def test_a_training_ends_when_consent_does(
     store.publish(variations, write_members(heads[:1], heads[1:]))
     record, steps = granted / "consent.yaml", []
     good = record.read_text()
-    settings = lora.Settings(
+    settings = Settings(
         max_train_steps=STEPS, evaluate_every=1, validation_images=1, final_renders=1
     )
 

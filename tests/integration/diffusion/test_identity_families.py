@@ -14,7 +14,8 @@ from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError, ModelError
 from avatar_pipeline.diffusion.callbacks import Step
-from avatar_pipeline.diffusion.identity import FACE_LORA, Identity
+from avatar_pipeline.diffusion.identity import Identity
+from avatar_pipeline.diffusion.identity_adapter import FACE_LORA
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.sampling import (
     Sampling,
@@ -193,7 +194,7 @@ def test_what_an_adapter_needs_is_named(session: PipelineSession) -> None:
 
 
 def test_pickles_are_not_loaded(session: PipelineSession) -> None:
-    from avatar_pipeline.diffusion.identity import load_adapter
+    from avatar_pipeline.diffusion.identity_adapter import load_adapter
 
     pickled = session.model / "faceid.bin"
     if session.preset.name == "embedded":

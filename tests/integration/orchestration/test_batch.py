@@ -20,7 +20,8 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.orchestration.home import TEMPLATE
 from avatar_pipeline.orchestration.inputs import ACTORS
-from avatar_pipeline.orchestration.jobs.batch import BATCH_TAG, BatchProgress
+from avatar_pipeline.orchestration.jobs.batch import BATCH_TAG
+from avatar_pipeline.orchestration.jobs.batch_progress import BatchProgress
 from avatar_pipeline.orchestration.pools import free_slots_of_dead_runs
 from avatar_pipeline.pipeline.models import Models
 from tests.support.batches import HOLD, batch_defs, execute

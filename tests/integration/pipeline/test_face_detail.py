@@ -16,7 +16,7 @@ from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 from avatar_pipeline.imaging.compose import paste_warped
 from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.assets.base_image import face_detail

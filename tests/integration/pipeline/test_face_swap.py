@@ -14,7 +14,7 @@ from avatar_pipeline.core.errors import ModelError, PhotoError
 from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.face_swap import get_swapper, swap_face
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer, Pose
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 
 tiles = cache(emotion_tiles)
 OTHERS = ("sad", "confused", "pensive", "determined")  # never used as source or target here

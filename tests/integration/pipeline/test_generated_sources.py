@@ -25,14 +25,14 @@ from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.sampling import Sampling
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 from avatar_pipeline.imaging.images import encode_png, open_image
 from avatar_pipeline.pipeline import head_crops
 from avatar_pipeline.pipeline.assets import face_validation
 from avatar_pipeline.pipeline.assets.base_image import run as base_image
 from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
 from avatar_pipeline.pipeline.assets.training_variations import run as training_variations
-from avatar_pipeline.pipeline.assets.training_variations.run import Settings
+from avatar_pipeline.pipeline.assets.training_variations.settings import Settings
 from avatar_pipeline.pipeline.intake_files import read_intake
 from avatar_pipeline.pipeline.stage import StageResult
 from avatar_pipeline.pipeline.training_set import read_training_set

@@ -33,6 +33,7 @@ from avatar_pipeline.faces.framing import frame_head
 from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.assets.lora import run as lora
 from avatar_pipeline.pipeline.assets.lora.hyperparameters import as_planned, hyperparameters_of
+from avatar_pipeline.pipeline.assets.lora.settings import Settings
 from avatar_pipeline.pipeline.assets.lora.validation_images import cost, render
 from avatar_pipeline.pipeline.identity_score import embeddings, score
 from avatar_pipeline.pipeline.stage import StageResult
@@ -114,7 +115,7 @@ def run(
     log: list[str] | None = None,
     **changes: Any,
 ) -> StageResult:
-    settings = lora.Settings(**(SETTINGS | changes))
+    settings = Settings(**(SETTINGS | changes))
     lines = log if log is not None else []
     return lora.run(
         inputs_of(spec, {"training_variations": variations}, seed=3, checkpoints=checkpoints),
@@ -291,6 +292,6 @@ def test_what_settings_leave_open_is_as_the_memory_allows(
     monkeypatch.setattr(
         "avatar_pipeline.diffusion.loaded.free_memory_gib", lambda device: free - held
     )
-    settings = lora.Settings(**asked)
+    settings = Settings(**asked)
     found = as_planned(hyperparameters_of(settings, session), settings, session)
     assert (found.gradient_checkpointing, found.quantization) == planned

@@ -37,7 +37,7 @@ from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.jobs.worker import _ProgressReporter
 from avatar_pipeline.service.people import PeopleIndex
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw_params
 from avatar_pipeline.tasks.folder import write_result
 from avatar_pipeline.tasks.likeness import People
 from avatar_pipeline.tasks.table import TASKS
@@ -154,7 +154,7 @@ def test_a_revocation_between_the_check_and_acceptance_leaves_nothing(
     async def submit() -> Job:
         return await queue.submit(
             "draw",
-            draw.Params(prompt="x", seed=1),
+            draw_params.Params(prompt="x", seed=1),
             {"face.png": b"hers"},
             people=[NAME],
             check=People(store, [NAME]).require,

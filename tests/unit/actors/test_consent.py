@@ -10,7 +10,8 @@ import pytest
 import yaml
 from upath import UPath
 
-from avatar_pipeline.actors.consent.record import EXAMPLE, Consent, require_consent
+from avatar_pipeline.actors.consent.record import EXAMPLE, Consent
+from avatar_pipeline.actors.consent.standing import require_consent
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError, PhotoError

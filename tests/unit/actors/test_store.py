@@ -19,7 +19,8 @@ from upath import UPath
 from avatar_pipeline.actors import files as files_module
 from avatar_pipeline.actors.files import files_below
 from avatar_pipeline.actors.manifest import Manifest
-from avatar_pipeline.actors.store import ActorStore, data_root
+from avatar_pipeline.actors.root import data_root
+from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import digest_files, sha256_bytes
 from avatar_pipeline.core.errors import ActorError, StoreError
 from tests.support.actors import MakeActor

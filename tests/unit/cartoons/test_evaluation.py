@@ -7,6 +7,7 @@ import pytest
 
 from avatar_pipeline.cartoons import classifiers, evaluation, statistics
 from avatar_pipeline.cartoons.attributes import attributes, chosen, described, draw_latents
+from avatar_pipeline.cartoons.figures import Figure, table
 
 
 def test_diversity_is_the_mean_distance_between_two() -> None:
@@ -76,12 +77,12 @@ def test_ripple_and_contrast() -> None:
 
 def test_the_table_has_a_line_for_each_figure_and_the_bounds() -> None:
     figures = {
-        "clusters covered": evaluation.Figure(0.5, 1.0, 0.9),
-        "PSNR, dB": evaluation.Figure(31.26),
+        "clusters covered": Figure(0.5, 1.0, 0.9),
+        "PSNR, dB": Figure(31.26),
     }
     assert not figures["clusters covered"].met and figures["PSNR, dB"].met
-    lines = evaluation.table(
-        {"small": figures, "large": {"clusters covered": evaluation.Figure(0.9, 1.0, 0.9)}}
+    lines = table(
+        {"small": figures, "large": {"clusters covered": Figure(0.9, 1.0, 0.9)}}
     ).splitlines()
     assert lines[2] == "| clusters covered | 0.500 | 1.000 | 0.900 | 1.000 | 0.9 |"
     assert lines[3] == "| PSNR, dB | 31.3 |  |  |  |  |"

@@ -14,7 +14,7 @@ from avatar_pipeline.diffusion.hyperparameters import (
 )
 from avatar_pipeline.diffusion.overrides import Overrides, recorded_preset
 from avatar_pipeline.diffusion.presets import PRESETS, get_preset
-from avatar_pipeline.pipeline.assets.lora.run import Settings
+from avatar_pipeline.pipeline.assets.lora.settings import Settings
 from avatar_pipeline.pipeline.settings import describe_range
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]

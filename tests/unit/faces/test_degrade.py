@@ -10,7 +10,8 @@ import pytest
 
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.crop import black_share, source_crop
-from avatar_pipeline.faces.measurements import inter_eye_distance, luminance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
+from avatar_pipeline.faces.measurements import luminance
 from avatar_pipeline.faces.readiness import assess
 from benchmarks import degradations
 

@@ -17,7 +17,7 @@ from avatar_pipeline.core.openpeople import PEOPLE
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.check_records import from_record, to_record
-from avatar_pipeline.faces.measurements import eye_openness
+from avatar_pipeline.faces.landmark_measurements import eye_openness
 from avatar_pipeline.faces.readiness import assess, reload_check, worst
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png

@@ -23,6 +23,7 @@ from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
 from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
+from avatar_pipeline.pipeline.assets.photo_intake.sheet import COLOURS
 from avatar_pipeline.pipeline.intake_files import read_intake
 from avatar_pipeline.pipeline.stage import StageResult
 from tests.support.given import context_of, inputs_of
@@ -162,7 +163,7 @@ def test_every_bad_photograph_has_its_reason(
     assert result.metrics["rejected"] == len(bad)
     assert verdicts(result)["strangers"] == "warn"
     sheet = np.asarray(open_image(result.files["contact_sheet.jpg"], name="sheet")).astype(int)
-    for colour in photo_intake.COLOURS.values():
+    for colour in COLOURS.values():
         assert (np.abs(sheet - colour).max(axis=2) < 25).any()
 
 

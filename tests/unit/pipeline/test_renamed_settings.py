@@ -28,7 +28,7 @@ from avatar_pipeline.diffusion.overrides import Overrides, resolve_preset
 from avatar_pipeline.history.diff import compare
 from avatar_pipeline.history.versions import changes
 from avatar_pipeline.orchestration.assets.config import config_class, overrides
-from avatar_pipeline.pipeline.assets.lora import run as lora
+from avatar_pipeline.pipeline.assets.lora.settings import Settings
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import Product, materialize
 from avatar_pipeline.pipeline.models import Models
@@ -225,7 +225,7 @@ def made_before_the_rename(store: ActorStore) -> None:
         path.write_text(json.dumps(stored, indent=2))
 
 
-def train(inputs: Inputs, settings: lora.Settings, *_: Any) -> StageResult:
+def train(inputs: Inputs, settings: Settings, *_: Any) -> StageResult:
     return StageResult(files={f"{NAME}.safetensors": str(settings.max_train_steps).encode()})
 
 
@@ -233,7 +233,7 @@ def export(inputs: Inputs, *_: Any) -> StageResult:
     return StageResult(files={"said.json": json.dumps(inputs.provenance()).encode()})
 
 
-LORA = Stage("lora", "5", lora.Settings, train, scopes=("embed",), model=False)
+LORA = Stage("lora", "5", Settings, train, scopes=("embed",), model=False)
 EXPORT = Stage(
     "liveportrait_export",
     "3",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from avatar_pipeline.faces.analyzers.types import Face, Pose
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 from avatar_pipeline.pipeline.face_selection import face_fault
 
 

@@ -23,7 +23,7 @@ from avatar_pipeline.service.dialects.registry import DIALECTS, error_form, job_
 from avatar_pipeline.service.error_form import ErrorForm, Problem
 from avatar_pipeline.service.errors import ServiceError
 from avatar_pipeline.service.jobs.job import Job
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw_params
 from tests.support.guarded import application
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -83,7 +83,7 @@ class PostcardError(ErrorForm):
 
 
 async def prepare(service: Service, request: Request, input: Postcard) -> TaskCall:
-    return TaskCall("draw", draw.Params(prompt=input.greeting, seed=1), {})
+    return TaskCall("draw", draw_params.Params(prompt=input.greeting, seed=1), {})
 
 
 def render(service: Service, request: Request, job: Job, result: dict[str, Any]) -> dict[str, Any]:

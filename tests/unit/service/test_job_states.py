@@ -24,7 +24,7 @@ from avatar_pipeline.service.jobs.job import (
 )
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw_params
 
 STATES: tuple[State, ...] = get_args(State)
 LEGAL = {
@@ -115,7 +115,7 @@ def on_disk(queue: JobQueue, job: Job) -> Job:
 
 
 async def submit(queue: JobQueue) -> Job:
-    return await queue.submit("draw", draw.Params(prompt="x", seed=1))
+    return await queue.submit("draw", draw_params.Params(prompt="x", seed=1))
 
 
 def test_jobs_are_done_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from avatar_pipeline.service.jobs.job import Job, now
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.jobs.webhook import signed
 from avatar_pipeline.service.settings import Settings, webhook_key
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw_params
 from avatar_pipeline.tasks.folder import write_result
 from avatar_pipeline.tasks.task import TaskResult
 from tests.support.guarded import application
@@ -183,7 +183,7 @@ def test_a_full_queue_accepts_nothing_more(tmp_path: Path) -> None:
     queue.folder.mkdir()
 
     async def submit() -> Any:
-        return await queue.submit("draw", draw.Params(prompt="x", seed=1))
+        return await queue.submit("draw", draw_params.Params(prompt="x", seed=1))
 
     for _ in range(2):
         asyncio.run(submit())

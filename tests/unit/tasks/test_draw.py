@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.models import Models
-from avatar_pipeline.tasks import draw
+from avatar_pipeline.tasks import draw, draw_params
 from avatar_pipeline.tasks.bundled_model_vocabulary import read
 from avatar_pipeline.tasks.task import TaskRequest, TaskResult
 
@@ -23,7 +23,9 @@ PROMPT = "headshot portrait photograph of a 30 year old man, neutral gray studio
 
 
 def run(tmp_path: Path, **fields: Any) -> TaskResult:
-    params = draw.Params(**{"prompt": PROMPT, "width": 256, "height": 256, "seed": 1, **fields})
+    params = draw_params.Params(
+        **{"prompt": PROMPT, "width": 256, "height": 256, "seed": 1, **fields}
+    )
     return draw.run(
         TaskRequest(
             params,
@@ -60,7 +62,7 @@ def test_backgrounds(tmp_path: Path) -> None:
 )
 def test_limits(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        draw.Params(**{"prompt": PROMPT, "seed": 1, **fields})
+        draw_params.Params(**{"prompt": PROMPT, "seed": 1, **fields})
 
 
 def test_what_the_embedded_model_reads() -> None:

@@ -20,7 +20,7 @@ from avatar_pipeline.diffusion.sampling import Sampling, image_to_image
 from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.framing import Framing, eyes_and_mouth, frame_head, similarity
-from avatar_pipeline.faces.measurements import inter_eye_distance
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 from avatar_pipeline.imaging.compose import paste_warped
 from avatar_pipeline.pipeline.face_selection import DOMINANT, SMALLEST_INTER_EYE
 from avatar_pipeline.pipeline.head_crops import BLURRED

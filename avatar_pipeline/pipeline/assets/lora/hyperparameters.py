@@ -10,7 +10,7 @@ from avatar_pipeline.diffusion.hyperparameters import DECIDED_BY_DEVICE, LoraHyp
 from avatar_pipeline.diffusion.session import PipelineSession
 
 if TYPE_CHECKING:
-    from avatar_pipeline.pipeline.assets.lora.run import Settings
+    from avatar_pipeline.pipeline.assets.lora.settings import Settings
 
 
 def hyperparameters_of(settings: Settings, session: PipelineSession) -> LoraHyperparameters:

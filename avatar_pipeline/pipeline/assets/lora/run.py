@@ -4,74 +4,36 @@ held-out pictures.
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.digests import digest_files, sha256_bytes
-from avatar_pipeline.core.renamed import LORA_SETTINGS, with_former_names
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.fallback import run_with_fallback
-from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters, optional_settings
 from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.session import PipelineSession
-from avatar_pipeline.diffusion.training.checkpoint import Checkpoints
-from avatar_pipeline.diffusion.training.types import (
-    Evaluation,
-    Step,
-    TrainingJob,
-    TrainingResult,
-)
-from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.diffusion.training.types import Step, TrainingResult
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png
 from avatar_pipeline.pipeline.assets.lora.curves import draw_curves
-from avatar_pipeline.pipeline.assets.lora.hyperparameters import (
-    as_planned,
-    describe_saving,
-    hyperparameters_of,
-)
+from avatar_pipeline.pipeline.assets.lora.hyperparameters import as_planned, hyperparameters_of
+from avatar_pipeline.pipeline.assets.lora.settings import Settings
+from avatar_pipeline.pipeline.assets.lora.training import TrainingPlan, train
 from avatar_pipeline.pipeline.assets.lora.validation_images import (
     TILE_PIXELS,
     compare_renders,
-    cost,
     draw_class,
     nearest,
     render,
-    tile,
 )
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import Score, embeddings, score
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
-from avatar_pipeline.pipeline.training_set import TrainingSet, read_training_set, write_csv
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-# The model's own: a run or an actor changes them as overrides of the preset.
-_OF_THE_MODEL = ("targets", "timestep_mean", "timestep_spread", "timestep_uniform")
-_LoraSettings: Any = optional_settings(_Settings, left_out=_OF_THE_MODEL)
-
-
-class Settings(_LoraSettings):
-    """How the LoRA is trained; None takes the preset's default for 10-20 photographs."""
-
-    validation_images: int = Field(6, ge=1, le=64, description="pictures rendered per evaluation")
-    final_renders: int = Field(
-        12,
-        ge=1,
-        le=200,
-        description="pictures rendered without and with the finished LoRA, to score it",
-    )
+from avatar_pipeline.pipeline.training_set import read_training_set, write_csv
 
 
 def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
@@ -120,14 +82,9 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
             spec, session, [seeds[f"class_{i}"] for i in range(class_pictures)]
         )
         prior = encode_dataset(session, drawn, words)
-    trained = _train(
+    trained = train(
         spec,
-        data,
-        references,
-        prior,
-        hyperparameters,
-        settings,
-        seeds,
+        TrainingPlan(data, references, prior, hyperparameters, settings, seeds),
         session,
         analyzer,
         log,
@@ -210,94 +167,6 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     )
 
 
-def _train(
-    spec: ActorSpec,
-    data: TrainingSet,
-    references: Sequence[np.ndarray],
-    prior: Any,
-    hyperparameters: LoraHyperparameters,
-    settings: Settings,
-    seeds: Mapping[str, int],
-    session: PipelineSession,
-    analyzer: FaceAnalyzer,
-    log: Callable[[str], None],
-    checkpoints: Checkpoints | None,
-) -> TrainingResult:
-    """Train, with a bar for the terminal and a line in the log for each evaluation."""
-    from tqdm import tqdm
-
-    from avatar_pipeline.diffusion.training.dataset import encode_dataset
-    from avatar_pipeline.diffusion.training.loop import train_lora
-
-    probe_seeds = [seeds[f"probe_{i}"] for i in range(settings.validation_images)]
-    total = hyperparameters.max_train_steps
-    losses: list[float] = []
-    seconds: list[float] = []
-    last = time.monotonic()
-    # only on a terminal
-    with tqdm(total=total, desc=f"LoRA {spec.name}", unit="step", disable=None) as bar:
-
-        def on_step(step: Step) -> None:
-            nonlocal last
-            session.check_consent()
-            if not losses and step.step > 1:
-                log(
-                    f"{spec.name}: going on after step {step.step - 1} of {total}, where the last "
-                    "run ended"
-                )
-            now = time.monotonic()
-            losses.append(step.loss)
-            seconds.append(now - last)
-            last = now
-            bar.update(step.step - bar.n)
-            bar.set_postfix(loss=f"{np.mean(losses[-20:]):.3f}")
-
-        def evaluate(step: int) -> Evaluation:
-            nonlocal last
-            images, faces = render(spec, session, analyzer, probe_seeds)
-            result = score(faces, references, analyzer)
-            pace = float(np.median(seconds)) if seconds else 0.0
-            loss = f"loss {np.mean(losses[-20:]):.3f}, " if losses else ""
-            found = f"{loss}distance {result.distance:.3f}, faces {result.faces}/{result.pictures}"
-            log(
-                f"{spec.name}: step {step} of {total}, {found}; {pace:.2f} s a step, "
-                f"{pace * (total - step) / 60:.1f} min to go"
-            )
-            last = time.monotonic()
-            return Evaluation(
-                cost(result.distance, result.face_rate),
-                {"distance": result.distance, "face_rate": result.face_rate},
-                [np.asarray(tile(image)) for image in images],
-            )
-
-        dataset = encode_dataset(
-            session, data.images, data.captions, _faces(data, session, analyzer)
-        )
-
-        def step_down() -> str:
-            nonlocal hyperparameters
-            if hyperparameters.gradient_checkpointing:
-                saving: dict[str, Any] = {"quantization": "fp8"}
-            else:
-                saving = {"gradient_checkpointing": True}
-            hyperparameters = hyperparameters.model_copy(update=saving)
-            losses.clear()
-            return session.note(describe_saving(hyperparameters))
-
-        def train() -> TrainingResult:
-            return train_lora(
-                TrainingJob(session, dataset, hyperparameters, seeds["training"], prior),
-                on_step,
-                evaluate,
-                checkpoints=checkpoints,
-                evaluation_fingerprint=_evaluation_fingerprint(
-                    spec, data, settings, seeds, analyzer
-                ),
-            )
-
-        return run_with_fallback(session, train, step_down)
-
-
 def _beyond_the_pooled_vector(session: PipelineSession, captions: Sequence[str]) -> list[str]:
     """Return a warning when captions say something that the model's pooled vector of the words does
     not hear.
@@ -314,42 +183,6 @@ def _beyond_the_pooled_vector(session: PipelineSession, captions: Sequence[str])
         "window: it may not tell expressions and views "
         "apart. A shorter description in actor.yaml lets it."
     ]
-
-
-def _faces(
-    data: TrainingSet, session: PipelineSession, analyzer: FaceAnalyzer
-) -> list[tuple[float, float, float, float] | None] | None:
-    """Return where the faces are; None when all pictures are framed heads, which show them where
-    the preset frames heads.
-    """
-    head = (session.preset.width, session.preset.height)
-    if all(image.size == head for image in data.images):
-        return None
-    found = [analyzer.analyze(np.asarray(image)) for image in data.images]
-    return [tuple(float(side) for side in faces[0].box) if faces else None for faces in found]  # type: ignore[misc]
-
-
-def _evaluation_fingerprint(
-    spec: ActorSpec,
-    data: TrainingSet,
-    settings: Settings,
-    seeds: Mapping[str, int],
-    analyzer: FaceAnalyzer,
-) -> str:
-    """Return the sha256 of what evaluations depend on: with any of it changed, a checkpoint's
-    evaluations would not be those of this run. Settings that were renamed are in it under their
-    former names: a checkpoint from before is still gone on from.
-    """
-    held_out = [sha256_bytes(encode_png(image)) for image in data.held_out]
-    about = [
-        spec.name,
-        spec.description,
-        analyzer.name,
-        with_former_names(settings.model_dump(mode="json"), LORA_SETTINGS),
-        dict(seeds),
-        held_out,
-    ]
-    return sha256_bytes(json.dumps(about, sort_keys=True).encode())
 
 
 def _provenance(

@@ -15,12 +15,8 @@ from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.expressions import Expression, expressions
-from avatar_pipeline.faces.measurements import (
-    align_face,
-    align_landmarks,
-    face_mask,
-    inter_eye_distance,
-)
+from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
+from avatar_pipeline.faces.measurements import align_face, align_landmarks, face_mask
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.imaging.images import open_image, orientation_of, resize_to_fit

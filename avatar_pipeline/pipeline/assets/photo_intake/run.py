@@ -5,21 +5,23 @@ still counts as this person.
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, Literal
+from typing import Any
 
-from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict
 
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.core.seeds import derive_seed
-from avatar_pipeline.faces.check import Check, Rule
 from avatar_pipeline.faces.identity import Thresholds, person_thresholds
-from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import encode_jpeg
 from avatar_pipeline.pipeline.assets.photo_intake.analysis import Look, Portrait, look
+from avatar_pipeline.pipeline.assets.photo_intake.checks import (
+    DESCRIBED,
+    INTAKE_RULES,
+    intake_checks,
+    not_assessed,
+)
 from avatar_pipeline.pipeline.assets.photo_intake.coverage import Coverage, coverage, lights, view
 from avatar_pipeline.pipeline.assets.photo_intake.duplicates import (
     alike,
@@ -27,36 +29,13 @@ from avatar_pipeline.pipeline.assets.photo_intake.duplicates import (
     near_duplicates,
     strangers,
 )
+from avatar_pipeline.pipeline.assets.photo_intake.sheet import COLOURS, Decision, draw_sheet
 from avatar_pipeline.pipeline.captions import caption_details
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.hold_out import FEWEST_PHOTOGRAPHS, hold_out, splits_a_group
-from avatar_pipeline.pipeline.intake_files import Intake, Person, not_enough, write_intake
+from avatar_pipeline.pipeline.hold_out import hold_out, splits_a_group
+from avatar_pipeline.pipeline.intake_files import Intake, Person, write_intake
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import write_csv
-
-Decision = Literal["used", "held out", "rejected"]
-COLOURS: dict[Decision, tuple[int, int, int]] = {
-    "used": (60, 160, 80),
-    "held out": (60, 120, 220),
-    "rejected": (210, 60, 50),
-}
-DESCRIBED = "no photographs: described actor"
-
-INTAKE_RULES: dict[str, Rule] = {
-    rule.name: rule
-    for rule in (
-        Rule(
-            "enough_photographs",
-            "photographs",
-            "LoRA practice; 5 are the least to split",
-            "",
-            low=10,
-            error_low=FEWEST_PHOTOGRAPHS,
-        ),
-        Rule("coverage", "gaps", "proposal", "", high=0),
-        Rule("strangers", "photographs", "distances to the other photographs", "", high=0),
-    )
-}
 
 HEADER = (
     "photograph",
@@ -203,34 +182,11 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
             "coverage": _coverage_rows(shown) if photos else [],
             "missing": [{"missing": text} for text in shown.missing],
         },
-        checks=_checks(len(usable), len(photos), shown, reasons, unlike)
+        checks=intake_checks(len(usable), len(photos), shown, reasons, unlike)
         if photos
-        else _not_assessed(),
+        else not_assessed(),
         warnings=warnings,
     )
-
-
-def draw_sheet(
-    looks: Sequence[Look], decisions: Mapping[str, Decision], reasons: Mapping[str, str]
-) -> Image.Image:
-    """All photographs, first those used, then held out, then rejected; the frame's colour tells
-    which, and the label why.
-    """
-    tiles = []
-    for decision, colour in COLOURS.items():
-        for one in looks:
-            if decisions[one.name] == decision:
-                picture = ImageOps.contain(
-                    one.thumbnail or Image.new("RGB", (180, 135), (225, 225, 225)), (180, 180)
-                )
-                label = [
-                    one.name,
-                    *textwrap.wrap(
-                        f"{decision}: {reasons[one.name]}" if one.name in reasons else decision, 31
-                    )[:4],
-                ]
-                tiles.append((ImageOps.expand(picture, 6, colour), "\n".join(label)))
-    return contact_sheet(tiles, 6, (192, 192))
 
 
 def _row(
@@ -288,36 +244,6 @@ def _coverage_rows(shown: Coverage) -> list[dict[str, Any]]:
         for kind, counts in kinds.items()
         for name, count in counts.items()
     ]
-
-
-def _checks(
-    usable: int,
-    photographs: int,
-    shown: Coverage,
-    reasons: Mapping[str, str],
-    unlike: Mapping[str, str],
-) -> list[Check]:
-    values = {
-        "enough_photographs": usable,
-        "coverage": len(shown.missing),
-        "strangers": len(unlike),
-    }
-    told = {
-        "enough_photographs": not_enough(
-            usable, photographs, FEWEST_PHOTOGRAPHS, list(reasons.items())
-        ),
-        "coverage": "; ".join(shown.missing),
-        "strangers": "; ".join(f"{name}: {reason}" for name, reason in unlike.items()),
-    }
-    judged = [INTAKE_RULES[name].judge(value) for name, value in values.items()]
-    return [
-        check if check.verdict == "pass" else replace(check, hint=told[check.name])
-        for check in judged
-    ]
-
-
-def _not_assessed() -> list[Check]:
-    return [rule.skip(f"{DESCRIBED}.") for rule in INTAKE_RULES.values()]
 
 
 STAGE = Stage(

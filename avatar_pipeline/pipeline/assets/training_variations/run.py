@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.errors import GenerationError, PhotoError
@@ -23,6 +22,7 @@ from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import open_image
+from avatar_pipeline.pipeline.assets.training_variations.settings import Settings
 from avatar_pipeline.pipeline.captions import caption_details
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.face_selection import Rejected, face_fault
@@ -31,51 +31,6 @@ from avatar_pipeline.pipeline.hold_out import FEWEST_PHOTOGRAPHS, held_out_count
 from avatar_pipeline.pipeline.intake_files import not_enough, read_intake
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import HELD_OUT, Member, write_members, write_rejected
-
-LARGEST_SCALE = 1.5  # of a variation: beyond it the identity drowns the prompt
-
-
-class Settings(BaseModel):
-    """How the training set is made."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    variations: int = Field(
-        24,
-        ge=0,
-        le=400,
-        description="variations to generate; those that lose the person are rejected",
-    )
-    strength: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        description="how far a variation may leave its source; None: 0.2 from photographs, 0.7 "
-        "from a generated base",
-    )
-    identity_scale: float = Field(
-        0.8,
-        ge=0,
-        le=LARGEST_SCALE,
-        description="how strongly the face of its source steers a variation, where the model "
-        "takes the analyzer's faces; 0: not at all",
-    )
-    steps: int | None = Field(
-        None, ge=1, le=150, description="denoising steps of a variation; None: the preset's"
-    )
-    guidance_scale: float | None = Field(
-        None, ge=1, le=30, description="how closely a variation follows its prompt"
-    )
-    max_distance: float | None = Field(
-        None,
-        gt=0,
-        le=2,
-        description="largest identity distance of a variation to the person; None: the person's "
-        "own limit, from photo_intake",
-    )
-    generated_share: float = Field(
-        0.2, ge=0, le=1, description="largest share of generated pictures beside photographs"
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,265 @@
+"""The IP-Adapter that takes a face-identity input: loaded, installed for a while, steered step by
+step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from avatar_pipeline.core.errors import GenerationError, ModelError
+
+if TYPE_CHECKING:
+    import torch
+from avatar_pipeline.diffusion.identity import Identity
+
+FACE_LORA = "face_identity"  # name of the LoRA that published FaceID adapters bring along
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityAdapter:
+    """A loaded adapter, which leaves the denoiser alone except while it is `installed`.
+
+    Left in, it would ask for an embedding at every call, LoRA training's too, and pictures without
+    an identity would go another way through the attention layers. denoiser: the pipeline's part
+    that it belongs to. processors: all of that part's attention processors, by name. projection:
+    embedding -> tokens. lora: weights of the LoRA that came with it, by name; empty when there was
+    none.
+    encoder: looks at the face for it, with the size of the picture it wants; None where the
+    embedding is taken.
+    """
+
+    file: Path
+    denoiser: str
+    processors: dict[str, Any]
+    projection: Any
+    lora: dict[str, torch.Tensor]
+    encoder: Any = None
+
+    def arguments(self, identity: Identity, guided: bool) -> dict[str, Any]:
+        """The pipeline's arguments for this identity, which the pipeline repeats for each picture
+        of a batch.
+
+        For FaceID (1, 1, 1, D), or (2, 1, 1, D) for guidance, where zeros stand for nobody and come
+        first; for FLUX (1, 1, D), and a black picture's for nobody. Raises GenerationError for an
+        embedding that is not the adapter's length, or not finite, and for a missing face.
+        """
+        import torch
+
+        if self.encoder is not None:
+            if identity.face is None:
+                raise GenerationError(
+                    f"identity: {self.file} looks at the face itself. Give a "
+                    "picture of it (Identity.face)."
+                )
+            black = Image.new("RGB", identity.face.size)
+            somebody, nobody = (self._look(face)[None] for face in (identity.face, black))
+            return {
+                "ip_adapter_image_embeds": [somebody],
+                "negative_ip_adapter_image_embeds": [nobody],
+            }
+        weights = self.projection.image_projection_layers[0].ff.net[0].proj.weight
+        length = weights.shape[1]
+        if identity.embedding.shape != (length,) or not np.isfinite(identity.embedding).all():
+            raise GenerationError(
+                f"identity: the embedding has the shape {identity.embedding.shape}, and "
+                f"{self.file} takes {length} finite numbers. "
+                "Measure the face with the analyzer that the adapter was trained on (the preset's "
+                "identity_analyzer)."
+            )
+        somebody = torch.from_numpy(identity.embedding)[None, None, None].to(
+            weights.device, weights.dtype
+        )
+        return {
+            "ip_adapter_image_embeds": [
+                torch.cat([torch.zeros_like(somebody), somebody]) if guided else somebody
+            ]
+        }
+
+    @contextmanager
+    def installed(self, pipeline: Any, scale: float) -> Iterator[None]:
+        """The denoiser takes identities, at `scale`, while the block runs."""
+        denoiser = getattr(pipeline, self.denoiser)
+        for module in (
+            *(part for part in self.processors.values() if hasattr(part, "to_k_ip")),
+            self.projection,
+        ):
+            # memory plans move the denoiser about, and know nothing of these
+            module.to(pipeline._execution_device)
+        with _restored(denoiser):
+            denoiser.set_attn_processor(dict(self.processors))
+            denoiser.encoder_hid_proj = self.projection
+            denoiser.config.encoder_hid_dim_type = "ip_image_proj"
+            beside = _active(denoiser)
+            try:
+                if self.lora:
+                    pipeline.load_lora_weights(dict(self.lora), adapter_name=FACE_LORA)
+                self.set_scale(pipeline, scale, beside)
+                yield
+            finally:
+                if self.lora and beside:
+                    pipeline.delete_adapters(FACE_LORA)
+                    pipeline.set_adapters(beside)
+                elif self.lora:
+                    pipeline.unload_lora_weights()
+
+    def set_scale(self, pipeline: Any, scale: float, beside: list[str] | None = None) -> None:
+        """Change the scale of the installed adapter. Its LoRA is on or off, as in the demos of
+        IP-Adapter FaceID, beside other LoRAs.
+        """
+        for processor in self.processors.values():
+            if hasattr(processor, "to_k_ip"):
+                processor.scale = [scale]
+        if self.lora:
+            others = [
+                name
+                for name in (beside or _active(getattr(pipeline, self.denoiser)))
+                if name != FACE_LORA
+            ]
+            pipeline.set_adapters([*others, FACE_LORA], [*[1.0] * len(others), float(scale > 0)])
+
+    def _look(self, face: Image.Image) -> torch.Tensor:
+        """(1, D) CLIP embedding of a face."""
+        import torch
+        from transformers import CLIPImageProcessor
+
+        size = self.encoder.config.image_size
+        looked = CLIPImageProcessor(
+            size={"shortest_edge": size}, crop_size={"height": size, "width": size}
+        )
+        pixels = looked(face.convert("RGB"), return_tensors="pt").pixel_values
+        with torch.no_grad():
+            found: torch.Tensor = self.encoder(
+                pixels.to(self.encoder.device, self.encoder.dtype)
+            ).image_embeds
+        return found.to(self.projection.image_projection_layers[0].image_embeds.weight.dtype)
+
+
+def load_adapter(pipeline: Any, model: Path, name: str) -> IdentityAdapter:
+    """Load the file `name` of the model folder `model` with the pipeline's own loader; FLUX's image
+    encoder lies beside it.
+
+    Raises ModelError when something is missing, is no safetensors file, or does not fit the
+    pipeline's denoiser.
+    """
+    from safetensors import SafetensorError
+
+    file = model / name
+    if not file.is_file():
+        raise ModelError(
+            f"{file} is missing: the model cannot draw a given face without it. "
+            "Put the IP-Adapter (FaceID form) trained for this model there, or draw without an "
+            "identity (identity_scale: 0)."
+        )
+    if file.suffix != ".safetensors":
+        raise ModelError(
+            f"{file} is no safetensors file. Convert it with scripts/convert_ip_adapter.py."
+        )
+    part = "unet" if hasattr(pipeline, "unet") else "transformer"
+    denoiser = getattr(pipeline, part)
+    with _restored(denoiser):
+        try:
+            weights = _read(file)
+            lora = _take_lora(denoiser, weights)
+            if part == "unet":
+                pipeline.load_ip_adapter(
+                    weights, subfolder="", weight_name=file.name, image_encoder_folder=None
+                )
+                encoder = None
+            else:
+                pipeline.load_ip_adapter(
+                    weights, weight_name=file.name, image_encoder_pretrained_model_name_or_path=None
+                )
+                encoder = _load_encoder(file.parent / "image_encoder", denoiser)
+        except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(
+                f"the identity adapter {file} does not fit the model in {model}: {error}. Fetch "
+                "or train it again."
+            ) from error
+        return IdentityAdapter(
+            file, part, dict(denoiser.attn_processors), denoiser.encoder_hid_proj, lora, encoder
+        )
+
+
+def _read(file: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """The two groups of an adapter's weights, by the names that diffusers' loaders know; XLabs'
+    names for FLUX are translated as there.
+    """
+    from safetensors.torch import load_file
+
+    prefixes = {
+        "image_proj.": 0,
+        "ip_adapter_proj_model.": 0,
+        "ip_adapter.": 1,
+        "double_blocks.": 1,
+    }
+    renamed = (
+        ("ip_adapter_double_stream_k_proj", "to_k_ip"),
+        ("ip_adapter_double_stream_v_proj", "to_v_ip"),
+        ("processor.", ""),
+    )
+    groups: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]] = ({}, {})
+    for key, tensor in load_file(file).items():
+        prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
+        if prefix is None:
+            raise ValueError(f"it holds {key}, which belongs to no IP-Adapter")
+        new = key.removeprefix(prefix)
+        for old, now in renamed:
+            new = new.replace(old, now)
+        groups[prefixes[prefix]][new] = tensor
+    return {"image_proj": groups[0], "ip_adapter": groups[1]}
+
+
+def _take_lora(
+    denoiser: Any, weights: dict[str, dict[str, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
+    """Take the LoRA out of the weights: loaded along it would stay on in every picture, and switch
+    another LoRA off.
+    """
+    taken = {
+        key: weights["ip_adapter"].pop(key)
+        for key in list(weights["ip_adapter"])
+        if "_lora." in key
+    }
+    names = list(denoiser.attn_processors)
+    return {
+        f"unet.{names[int(key.split('.')[0])]}.{key.split('.', 1)[1]}": tensor
+        for key, tensor in taken.items()
+    }
+
+
+def _load_encoder(folder: Path, denoiser: Any) -> Any:
+    from transformers import CLIPVisionModelWithProjection
+
+    if not folder.is_dir():
+        raise ModelError(
+            f"{folder} is missing: FLUX's identity adapter looks at faces through CLIP. Put the "
+            "image encoder there."
+        )
+    encoder = CLIPVisionModelWithProjection.from_pretrained(
+        folder, dtype=denoiser.dtype, local_files_only=True, use_safetensors=True
+    )
+    return encoder.to(denoiser.device).eval()
+
+
+def _active(denoiser: Any) -> list[str]:
+    """Names of the LoRAs in use."""
+    return list(denoiser.active_adapters()) if getattr(denoiser, "peft_config", None) else []
+
+
+@contextmanager
+def _restored(denoiser: Any) -> Iterator[None]:
+    """Put the denoiser's own attention processors back after the block, whatever happens in it."""
+    plain = dict(denoiser.attn_processors)
+    try:
+        yield
+    finally:
+        denoiser.set_attn_processor(plain)
+        denoiser.encoder_hid_proj = None
+        denoiser.config.encoder_hid_dim_type = None
