@@ -38,7 +38,7 @@ from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import text_to_image
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import materialize
+from avatar_pipeline.pipeline.materialize import MaterializeOptions, materialize
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.progress import Preview, Progress
 from avatar_pipeline.pipeline.registry import STAGES
@@ -182,7 +182,7 @@ def count_loads() -> bool:
                     spec,
                     resolve_settings(STAGES[asset], spec, {}),
                     tools,
-                    seed=spec.seed,
+                    MaterializeOptions(seed=spec.seed),
                 )
                 store.publish(product.manifest, product.result.files)
         tools.models.close()

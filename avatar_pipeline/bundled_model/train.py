@@ -109,8 +109,9 @@ def build_denoiser(build: Path, steps: int = DENOISER_STEPS) -> str:
     unet.add_identity(network)
     encoder = CLIPTextModel.from_pretrained(build / "text_encoder")
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    network.to(device)
     train_denoiser.train(
-        build_latents(build), _tokenizer(build), encoder, network, steps, SEED, build, device
+        build_latents(build), _tokenizer(build), encoder, network, steps, SEED, build
     )
     return notice
 

@@ -73,10 +73,9 @@ def train(
     steps: int,
     seed: int,
     folder: Path,
-    device: str = "cpu",
 ) -> None:
     """Train for `steps` steps in all, resuming from `folder`/denoiser.pt when it is there, where
-    the result is in the end.
+    the result is in the end. It runs on the device of `unet`.
 
     data: "heads" and "bodies". The learning rate warms up, stays, and falls linearly over the last
     40 % of `steps`. Every REPORT_EVERY steps a line of denoiser_history.jsonl, every SAVE_EVERY
@@ -84,7 +83,8 @@ def train(
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    unet.to(device, memory_format=torch.channels_last)
+    device = unet.device.type
+    unet.to(memory_format=torch.channels_last)
     text_encoder.to(device).requires_grad_(False)
     parameters = list(unet.parameters())
     optimizer = torch.optim.AdamW(

@@ -64,7 +64,6 @@ def train(
     size: Size,
     folder: Path,
     steps: int = STEPS,
-    seed: int = SEED,
     device: str = "cpu",
     on_row: Callable[[dict[str, float]], None] = lambda row: None,
 ) -> Path:
@@ -82,7 +81,7 @@ def train(
             f"{len(data[0])} cartoons to train on: give at least {BATCH}, which is one step's."
         )
     (folder / "samples").mkdir(parents=True, exist_ok=True)
-    state = begin(size, seed, device)
+    state = begin(size, SEED, device)
     checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
         _restore(state, checkpoint, device)
@@ -96,7 +95,7 @@ def train(
             # Each step has its own random numbers: one that is repeated after an interruption sees
             # the same pictures.
             picks = np.sort(
-                np.random.default_rng((seed, state.step)).choice(
+                np.random.default_rng((SEED, state.step)).choice(
                     len(pictures), BATCH, replace=False
                 )
             )

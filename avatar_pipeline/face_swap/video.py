@@ -90,26 +90,34 @@ class VideoResult:
     warnings: list[str]
 
 
+@dataclass(frozen=True)
+class VideoHooks:
+    """progress: gets the frames done and how many there are, None when the file does not say.
+    should_cancel: asked before each frame.
+    """
+
+    progress: Callable[[int, int | None], None] | None = None
+    should_cancel: Callable[[], bool] | None = None
+
+
 def swap_video(
     source: np.ndarray,
     video: bytes | Path,
     analyzer: FaceAnalyzer,
     swapper: Swapper | None,
     output: Path,
-    progress: Callable[[int, int | None], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    hooks: VideoHooks | None = None,
     limits: VideoLimits | None = None,
 ) -> VideoResult:
     """Write `video` (MP4, MOV or WebM) to `output`, an H.264 MP4, with the largest face of `source`
     (RGB uint8) in place of its main face.
 
-    progress: gets the frames done and how many there are, None when the file does not say.
-    cancelled: asked before each frame. Times, upright size and sound are kept; a picture that the
+    Times, upright size and sound are kept; a picture that the
     file says to show rotated is written upright, an odd size gets one row or column more. Raises
     PhotoError (`source_face: ...`, `target_video: ...`), Cancelled, or OSError of the disk; then
     there is no output.
     """
-    limits = limits or VideoLimits()
+    limits, hooks = limits or VideoLimits(), hooks or VideoHooks()
     swapper = swapper or LandmarkSwapper()
     face, notes = find_one(source, analyzer, "source_face")
     state = _State(analyzer, face, swapper.bind(source, face), notes)
@@ -122,8 +130,8 @@ def swap_video(
                 state,
                 limits,
                 swapper.name,
-                progress,
-                cancelled or (lambda: False),
+                hooks.progress,
+                hooks.should_cancel or (lambda: False),
             )
         temporary.replace(output)
     finally:

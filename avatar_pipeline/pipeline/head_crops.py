@@ -4,7 +4,7 @@ picture shows them too small.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
@@ -60,8 +60,7 @@ def renew(
     head: Head,
     description: str,
     root_seed: int,
-    steps: int,
-    guidance_scale: float,
+    sampling: Sampling,
     identity_scale: float,
     session: PipelineSession,
     analyzer: FaceAnalyzer,
@@ -89,7 +88,7 @@ def renew(
             prompt,
             seed,
             RENEWAL,
-            Sampling(steps, guidance_scale, identity=identity),
+            replace(sampling, identity=identity),
         )
         faces = analyzer.analyze(np.asarray(image))
         if not face_fault(faces):

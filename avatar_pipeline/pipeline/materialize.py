@@ -50,36 +50,45 @@ class Product:
         return worst(self.result.checks) if self.result.checks else "pass"
 
 
+@dataclass(frozen=True)
+class MaterializeOptions:
+    """How one materialization differs from the usual.
+
+    seed: the root seed of a stage at the head of the chain, -1 to draw one; the others take it from
+    their first upstream manifest. upstream: the versions to read, by asset; the current ones when
+    None. run_id: for the manifest. resume: let a stage that was killed in the middle go on from
+    there. waited: seconds already waited, by what for.
+    """
+
+    seed: int = -1
+    upstream: Mapping[str, Manifest] | None = None
+    run_id: str = ""
+    resume: bool = True
+    waited: Mapping[str, float] | None = None
+
+
 def materialize(
     store: ActorStore,
     stage: Stage,
     spec: ActorSpec,
     settings: BaseModel,
     context: RunContext,
-    *,
-    seed: int = -1,
-    upstream: Mapping[str, Manifest] | None = None,
-    run_id: str = "",
-    resume: bool = True,
-    waited: Mapping[str, float] | None = None,
+    options: MaterializeOptions | None = None,
 ) -> Product:
     """Run one stage for one actor. Stores nothing.
 
-    seed: the root seed of a stage at the head of the chain, -1 to draw one; the others take it from
-    their first upstream manifest.
-    upstream: the versions to read, by asset; the current ones when None.
-    resume: let a stage that was killed in the middle go on from there. waited: seconds already
-    waited, by what for.
     Raises any AvatarPipelineError: missing consent, also when it ends in the middle, missing
     inputs, and what the stage itself refuses.
     """
+    options = options or MaterializeOptions()
     folder = store.actor_dir(spec.name)
     require_scopes(spec, folder, stage.scopes)
     manifests = (
-        dict(upstream)
-        if upstream is not None
+        dict(options.upstream)
+        if options.upstream is not None
         else {name: store.current(spec.name, name) for name in stage.upstream}
     )
+    seed = options.seed
     if stage.upstream:
         seed = manifests[stage.upstream[0]].root_seed
     root_seed = draw_seed() if seed == -1 else seed
@@ -90,7 +99,7 @@ def materialize(
         upstream={name: store.read_all(manifests[name]) for name in stage.upstream},
         root_seed=root_seed,
         provenance=lambda: _provenance(store, manifests),
-        checkpoints=store.checkpoint(spec.name, stage.name) if resume else None,
+        checkpoints=store.checkpoint(spec.name, stage.name) if options.resume else None,
     )
     local = stage.model and not stage.elsewhere(spec, settings)
     versions = input_versions(stage, spec, settings, context, photos, manifests)
@@ -102,13 +111,13 @@ def materialize(
     # it may have been revoked, or have expired, in the meantime
     require_scopes(spec, folder, stage.scopes)
     used.update(result.machine)
-    used["waited_seconds"] = {**(waited or {}), **used.get("waited_seconds", {})}
+    used["waited_seconds"] = {**(options.waited or {}), **used.get("waited_seconds", {})}
     lora = manifests.get("lora")
     manifest = Manifest(
         actor=spec.name,
         asset=stage.name,
         code_version=stage.code_version,
-        run_id=run_id,
+        run_id=options.run_id,
         inputs=versions,
         root_seed=root_seed,
         seeds=result.seeds,

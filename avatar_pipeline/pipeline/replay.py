@@ -14,7 +14,7 @@ from avatar_pipeline.diffusion.overrides import (
 )
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import Product, materialize
+from avatar_pipeline.pipeline.materialize import MaterializeOptions, Product, materialize
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.versions import version_of
@@ -42,9 +42,7 @@ def replay(
         store.spec(name),
         settings,
         replace(context, pinned_preset=recorded_preset(recorded, context.models)),
-        seed=recorded.root_seed,
-        upstream=upstream,
-        resume=False,
+        MaterializeOptions(seed=recorded.root_seed, upstream=upstream, resume=False),
     )
     return recorded, product
 

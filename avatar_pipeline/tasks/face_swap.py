@@ -114,7 +114,7 @@ def _target(request: TaskRequest) -> tuple[Image.Image, str, str]:
 
 def _video(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]) -> TaskResult:
     from avatar_pipeline.face_swap import get_swapper
-    from avatar_pipeline.face_swap.video import swap_video
+    from avatar_pipeline.face_swap.video import VideoHooks, swap_video
 
     params: Params = request.params
     data, analyzer = request.files["target_video"], request.context.analyzer
@@ -134,8 +134,7 @@ def _video(request: TaskRequest, source: np.ndarray, made_from: dict[str, str]) 
             analyzer,
             get_swapper(analyzer),
             output,
-            progress,
-            request.context.should_cancel,
+            VideoHooks(progress, request.context.should_cancel),
         )
         files = {"0.mp4": output.read_bytes()}
         still = _first_frame(output)

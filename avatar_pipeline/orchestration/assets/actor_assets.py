@@ -29,7 +29,7 @@ from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG, gpu_tags
 from avatar_pipeline.pipeline import progress
 from avatar_pipeline.pipeline.exports import drop_in
-from avatar_pipeline.pipeline.materialize import materialize
+from avatar_pipeline.pipeline.materialize import MaterializeOptions, materialize
 from avatar_pipeline.pipeline.origin import portrait_origin
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.reuse import reuse_current
@@ -86,9 +86,11 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
                 spec,
                 settings,
                 used,
-                seed=root,
-                run_id=context.run.run_id,
-                waited={"pool": seconds_in_pool(context), "actor": waited},
+                MaterializeOptions(
+                    seed=root,
+                    run_id=context.run.run_id,
+                    waited={"pool": seconds_in_pool(context), "actor": waited},
+                ),
             )
             inputs = product.manifest.inputs
             record_inputs(

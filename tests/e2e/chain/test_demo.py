@@ -10,7 +10,7 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import materialize
+from avatar_pipeline.pipeline.materialize import MaterializeOptions, materialize
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.settings import resolve_settings
@@ -25,7 +25,12 @@ def test_the_lora_of_demo_looks_like_the_held_out_photographs(tmp_path: Path) ->
     products = {}
     for asset, stage in STAGES.items():
         product = materialize(
-            store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=spec.seed
+            store,
+            stage,
+            spec,
+            resolve_settings(stage, spec, {}),
+            tools,
+            MaterializeOptions(seed=spec.seed),
         )
         store.publish(product.manifest, product.result.files)
         products[asset] = product

@@ -8,7 +8,7 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import materialize
+from avatar_pipeline.pipeline.materialize import MaterializeOptions, materialize
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.settings import resolve_settings
@@ -38,7 +38,12 @@ def run_chain(
     made = {}
     for asset, stage in STAGES.items():
         product = materialize(
-            store, stage, spec, resolve_settings(stage, spec, {}), tools, seed=seed
+            store,
+            stage,
+            spec,
+            resolve_settings(stage, spec, {}),
+            tools,
+            MaterializeOptions(seed=seed),
         )
         made[asset] = store.publish(product.manifest, product.result.files)
         if asset == last:

@@ -21,7 +21,7 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import ActorError, ConsentRequired
 from avatar_pipeline.history.restore import restore
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import materialize
+from avatar_pipeline.pipeline.materialize import MaterializeOptions, materialize
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.reuse import reuse_current
@@ -54,7 +54,7 @@ def stage(work: Work, *scopes: Scope) -> Stage:
 def make(store: ActorStore, work: Work, *scopes: Scope) -> Manifest:
     tools = RunContext(models=Models("cpu"))
     return materialize(
-        store, stage(work, *scopes), store.spec(NAME), Nothing(), tools, seed=1
+        store, stage(work, *scopes), store.spec(NAME), Nothing(), tools, MaterializeOptions(seed=1)
     ).manifest
 
 
@@ -184,7 +184,9 @@ def test_an_unchanged_version_is_not_recorded_again_without_consent(
         """Nothing."""
 
     same, tools = stage(work, "embed", "train"), RunContext(models=Models("cpu"))
-    product = materialize(store, same, store.spec(NAME), Nothing(), tools, seed=1)
+    product = materialize(
+        store, same, store.spec(NAME), Nothing(), tools, MaterializeOptions(seed=1)
+    )
     store.publish(product.manifest, product.result.files)
     assert reuse_current(store, same, store.spec(NAME), Nothing(), tools, seed=1) is not None
     narrow(granted, "embed")

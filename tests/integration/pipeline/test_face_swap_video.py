@@ -15,7 +15,7 @@ import pytest
 from avatar_pipeline.core.errors import Cancelled, PhotoError
 from avatar_pipeline.core.openpeople import emotion_tiles
 from avatar_pipeline.face_swap.tracking import FaceTracker
-from avatar_pipeline.face_swap.video import VideoLimits, swap_video
+from avatar_pipeline.face_swap.video import VideoHooks, VideoLimits, swap_video
 
 SIZE = (384, 256)
 WALL = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
@@ -100,7 +100,7 @@ def test_frames_times_size_and_sound_are_kept_and_faces_swapped(analyzer, tmp_pa
         analyzer,
         None,
         tmp_path / "out.mp4",
-        progress=lambda done, total: seen.append((done, total)),
+        VideoHooks(progress=lambda done, total: seen.append((done, total))),
     )
     assert (result.frames, result.swapped, result.without_face, result.left) == (6, 5, 1, 0)
     assert result.to_source is not None and result.to_target is not None
@@ -238,8 +238,10 @@ def test_cancelled_between_frames_nothing_is_stored_and_a_faceless_source_is_nam
             analyzer,
             None,
             tmp_path / "out.mp4",
-            progress=lambda number, total: done.append(number),
-            cancelled=lambda: len(done) == 2,
+            VideoHooks(
+                progress=lambda number, total: done.append(number),
+                should_cancel=lambda: len(done) == 2,
+            ),
         )
     with pytest.raises(PhotoError, match=r"^source_face: no face"):
         swap_video(WALL, video, analyzer, None, tmp_path / "out.mp4")

@@ -26,7 +26,7 @@ from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.pipeline.assets import face_validation
-from avatar_pipeline.pipeline.assets.base_image.remote import remote_base_images
+from avatar_pipeline.pipeline.assets.base_image.remote import RemoteOptions, remote_base_images
 from avatar_pipeline.runpod.endpoint import Timeouts
 from avatar_pipeline.runpod.workflow import load_workflow
 from tests.support.fake_runpod import BASE64, ENDPOINT, KEY, FakeRunPod, completed, images
@@ -246,7 +246,7 @@ def test_sizes_that_flux_cannot_draw(
         match=rf"^{words} is not a size that FLUX can draw. Give "
         r"a multiple of 16",
     ):
-        remote_base_images(DESCRIPTION, "headshot", {"base": 42}, width=width, height=height)
+        remote_base_images(DESCRIPTION, "headshot", {"base": 42}, RemoteOptions(width, height))
     assert configured.sent == []
 
 

@@ -17,7 +17,7 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import Product, materialize
+from avatar_pipeline.pipeline.materialize import MaterializeOptions, Product, materialize
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.replay import differences, replay
@@ -72,7 +72,9 @@ def tools(analyzer: str = "dlib") -> RunContext:
 
 
 def make(store: ActorStore, stage: Stage, seed: int = -1, **settings: Any) -> Product:
-    return materialize(store, stage, store.spec(NAME), Width(**settings), tools(), seed=seed)
+    return materialize(
+        store, stage, store.spec(NAME), Width(**settings), tools(), MaterializeOptions(seed=seed)
+    )
 
 
 def put(store: ActorStore, product: Product) -> Manifest:
@@ -240,7 +242,12 @@ def test_a_stage_goes_on_from_its_checkpoint_and_a_replay_never_does(
     monkeypatch.setitem(STAGES, "photo_intake", stage)
     store.checkpoint(NAME, "photo_intake").save(b"state")
     product = materialize(
-        store, stage, store.spec(NAME), Width(), tools(), seed=1, run_id="run", waited={"pool": 3.0}
+        store,
+        stage,
+        store.spec(NAME),
+        Width(),
+        tools(),
+        MaterializeOptions(seed=1, run_id="run", waited={"pool": 3.0}),
     )
     manifest = put(store, product)
     assert (manifest.device, manifest.waited_seconds, manifest.run_id) == (

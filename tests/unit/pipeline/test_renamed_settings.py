@@ -30,7 +30,7 @@ from avatar_pipeline.history.versions import changes
 from avatar_pipeline.orchestration.assets.config import config_class, overrides
 from avatar_pipeline.pipeline.assets.lora.settings import Settings
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.materialize import Product, materialize
+from avatar_pipeline.pipeline.materialize import MaterializeOptions, Product, materialize
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.replay import replay
@@ -252,7 +252,7 @@ def context(log: list[str] | None = None) -> RunContext:
 def make(store: ActorStore, stage: Stage) -> Product:
     spec = store.spec(NAME)
     settings = resolve_settings(stage, spec, {})
-    product = materialize(store, stage, spec, settings, context(), seed=7)
+    product = materialize(store, stage, spec, settings, context(), MaterializeOptions(seed=7))
     store.publish(product.manifest, product.result.files)
     return product
 

@@ -41,15 +41,24 @@ class RemoteImages:
     warnings: list[str]
 
 
+@dataclass(frozen=True)
+class RemoteOptions:
+    """What FLUX draws by; None takes the Base Image Generation API's value. width, height: pixels.
+    guidance: FLUX's guidance scale.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+
+
 def remote_base_images(
     description: str,
     framing: str,
     seeds: Mapping[str, int],
+    options: RemoteOptions | None = None,
     *,
-    width: int | None = None,
-    height: int | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
     log: Callable[[str], None] = print,
     endpoint: Endpoint | None = None,
     patience: Timeouts | None = None,
@@ -61,8 +70,9 @@ def remote_base_images(
     GenerationError for a size that FLUX cannot draw and RemoteError when the endpoint or the
     workflow is not set up, both before anything is sent; RemoteError when no picture came back.
     """
+    options = options or RemoteOptions()
     native_width, native_height = SIZES[framing]
-    size = {"width": width or native_width, "height": height or native_height}
+    size = {"width": options.width or native_width, "height": options.height or native_height}
     for field, value in size.items():
         if not SMALLEST <= value <= LARGEST or value % MULTIPLE:
             raise GenerationError(
@@ -72,8 +82,8 @@ def remote_base_images(
     endpoint, workflow = endpoint or endpoint_from_environment(), load_workflow()
     prompt, steps, guidance = (
         base_prompt(description, framing),
-        steps or STEPS,
-        guidance or GUIDANCE,
+        options.steps or STEPS,
+        options.guidance or GUIDANCE,
     )
     orders = [
         ImageRequest(name, prompt, size["width"], size["height"], steps, guidance, seed)

@@ -23,7 +23,7 @@ from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import encode_png, open_image, resize_to_fit
 from avatar_pipeline.pipeline.assets.base_image.face_detail import Detail, detail_face
-from avatar_pipeline.pipeline.assets.base_image.remote import remote_base_images
+from avatar_pipeline.pipeline.assets.base_image.remote import RemoteOptions, remote_base_images
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.intake_files import Intake, read_intake
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
@@ -128,10 +128,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
                 f"candidate_{index}": derive_seed(root_seed, "base_image", index)
                 for index in range(settings.candidates)
             },
-            width=settings.width,
-            height=settings.height,
-            steps=settings.steps,
-            guidance=settings.guidance_scale,
+            RemoteOptions(settings.width, settings.height, settings.steps, settings.guidance_scale),
             log=context.log,
         )
         looked = {name: analyzer.analyze(np.asarray(image)) for name, image in drawn.images.items()}

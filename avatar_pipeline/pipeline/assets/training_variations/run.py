@@ -75,9 +75,9 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         face = analyzer.analyze(np.asarray(base))[0]
         head = frame("base_image", base, face, session.preset)
         if head.magnified > BLURRED:
-            steps, guidance = _drawing(settings, session)
+            sampling = Sampling(*_drawing(settings, session))
             head, renewed, seeds = renew(
-                head, spec.description, root_seed, steps, guidance, scale, session, analyzer
+                head, spec.description, root_seed, sampling, scale, session, analyzer
             )
             if renewed > analyzer.same_person:
                 warnings.append(
