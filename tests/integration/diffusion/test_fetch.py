@@ -123,7 +123,7 @@ def test_what_the_pipeline_needs_is_fetched_once_and_runs_from_the_cache(
 from avatar_pipeline.diffusion.overrides import preset_by_name
 from avatar_pipeline.diffusion.session import open_session
 from avatar_pipeline.core.digests import sha256_file
-from avatar_pipeline.diffusion.weights import file_sha256
+from avatar_pipeline.diffusion.weights_digest import file_sha256
 session = open_session(preset_by_name("flux-schnell"), "cpu")
 weights = session.model / "transformer" / "diffusion_pytorch_model.safetensors"
 assert weights.is_symlink() and file_sha256(weights) == sha256_file(weights) == weights.resolve().name
