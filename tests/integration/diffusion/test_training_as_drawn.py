@@ -586,7 +586,6 @@ def test_the_face_counts_more_in_the_embedded_model_and_elsewhere_when_asked() -
         (2, "GPU-a,GPU-b,GPU-c", ["GPU-a", "GPU-b"]),
     ],
 )
-@pytest.mark.child_process
 def test_each_process_gets_a_card_of_its_own(
     sd_session: PipelineSession,
     monkeypatch: pytest.MonkeyPatch,
