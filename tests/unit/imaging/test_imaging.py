@@ -328,7 +328,7 @@ def test_images_of_unknown_origin_are_opened_here_only() -> None:
         "cartoons/samples.py",  # sheets of a training, written by it
         "faces/readiness.py",  # format and transparency of bytes that open_image decoded before
         "imaging/images.py",
-        "orchestration/assets/bundled_model.py",  # sheets that the materialization wrote
+        "orchestration/assets/bundled_model_results.py",  # sheets that the materialization wrote
         "orchestration/assets/cartoons.py",
         "orchestration/assets/training_history.py",  # a plot drawn in this process, as the next
         "pipeline/assets/lora/curves.py",
