@@ -26,10 +26,12 @@ def findable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def workers() -> list[psutil.Process]:
+    # a child of an earlier test may have ended without being waited for: it has no command line
     return [
         child
         for child in psutil.Process().children()
-        if "avatar_pipeline.diffusion.training.worker" in child.cmdline()
+        if child.status() != psutil.STATUS_ZOMBIE
+        and "avatar_pipeline.diffusion.training.worker" in child.cmdline()
     ]
 
 
