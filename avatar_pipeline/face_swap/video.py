@@ -124,14 +124,9 @@ def swap_video(
     temporary = output.parent / f".{output.name}.{secrets.token_hex(4)}.tmp"
     try:
         with _opened(video, limits) as container:
+            asked = hooks.should_cancel or (lambda: False)
             result = _convert(
-                container,
-                temporary,
-                state,
-                limits,
-                swapper.name,
-                hooks.progress,
-                hooks.should_cancel or (lambda: False),
+                container, temporary, state, limits, swapper.name, hooks.progress, asked
             )
         temporary.replace(output)
     finally:
