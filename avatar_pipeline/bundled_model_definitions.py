@@ -1,4 +1,4 @@
-"""The other Dagster entry point, for whoever trains the embedded model anew: the asset group
+"""The other Dagster entry point, for training the embedded model again: the asset group
 `embedded_model`.
 
 A code location of its own, beside definitions.py on the same instance and in the same UI: `--select

@@ -1,4 +1,4 @@
-"""The Dagster entry point for whoever trains the cartoon generators anew: the asset group
+"""The Dagster entry point for training the cartoon generators again: the asset group
 `cartoons`.
 
 A code location of its own, as that of the embedded model (embedded_definitions.py) and for its

@@ -88,7 +88,7 @@ def unwritable(path: UPath | Path, error: OSError) -> StoreError:
     """Return an error of the disk below `path` as the error that says what to do."""
     return StoreError(
         explain_os(error, path)
-        or f"{path} cannot be read or written: {error}. {KEPT} Mend that, then run it again."
+        or f"{path} cannot be read or written: {error}. {KEPT} Repair that, then run it again."
     )
 
 

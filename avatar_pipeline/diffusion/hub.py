@@ -202,7 +202,7 @@ def _explained(preset: Preset) -> Iterator[None]:
         ) from None
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
-        mend = (
+        remedy = (
             "Put a valid token in HF_TOKEN"
             if status in (401, 403)
             else "Wait some minutes"
@@ -210,7 +210,7 @@ def _explained(preset: Preset) -> Iterator[None]:
             else "Look"
         )
         raise ModelError(
-            f"the hub answered {status} for {preset.model}: {_first_line(error)}. {mend}, and "
+            f"the hub answered {status} for {preset.model}: {_first_line(error)}. {remedy}, and "
             f"then: {again}"
         ) from None
     except HTTPError as error:

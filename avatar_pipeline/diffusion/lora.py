@@ -19,7 +19,7 @@ from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.weights import FAMILY_NAMES
 
 ADAPTER = "actor"  # its name in PEFT
-MEND = "Train it again (materialize lora), or give the LoRA of this preset's family."
+REMEDY = "Train it again (materialize lora), or give the LoRA of this preset's family."
 
 # How the families' layers are called: diffusers' names, kohya's, and those of the models' first
 # publishers.
@@ -49,7 +49,7 @@ def check_lora(weights: bytes, preset: Preset) -> None:
     if family is not None and family != preset.family:
         raise ModelError(
             f"the LoRA is one for {FAMILY_NAMES[family]}, and preset {preset.name} is "
-            f"{FAMILY_NAMES[preset.family]}. {MEND}"
+            f"{FAMILY_NAMES[preset.family]}. {REMEDY}"
         )
 
 
@@ -63,7 +63,7 @@ def read_header(weights: bytes) -> dict[str, Any]:
     ):
         raise ModelError(
             "the LoRA is a pickle, which can run any code when it is opened. Convert it to "
-            "safetensors where you trust it. " + MEND
+            "safetensors where you trust it. " + REMEDY
         )
     try:
         length = int.from_bytes(weights[:8], "little")
@@ -76,10 +76,10 @@ def read_header(weights: bytes) -> dict[str, Any]:
         ):
             raise ValueError("it is cut off, or longer than its header says")
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise ModelError(f"the LoRA is damaged: {error}. {MEND}") from None
+        raise ModelError(f"the LoRA is damaged: {error}. {REMEDY}") from None
     if not any("lora" in name for name in header):
         raise ModelError(
-            f"the file is no LoRA: none of its {len(tensors)} tensors belongs to one. {MEND}"
+            f"the file is no LoRA: none of its {len(tensors)} tensors belongs to one. {REMEDY}"
         )
     return header
 
@@ -138,7 +138,7 @@ def applied(session: PipelineSession, weights: bytes) -> Iterator[None]:
                 fault = first_line(error)
         if fault:
             raise ModelError(
-                f"the LoRA does not fit the model {session.preset.name}: {fault}. {MEND}"
+                f"the LoRA does not fit the model {session.preset.name}: {fault}. {REMEDY}"
             )
         yield
     finally:

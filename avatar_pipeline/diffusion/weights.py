@@ -80,11 +80,11 @@ def check_model_folder(folder: Path, preset: Preset | None = None) -> FamilyName
         if not is_used(index, part) or not (folder / part).is_dir():
             raise ModelError(
                 f"{folder} lacks the weights of its {part}: there is no folder {folder / part}. "
-                f"{_mend(folder, preset)}"
+                f"{_remedy(folder, preset)}"
             )
     for files in weight_files(folder, family, preset).values():
         for file in files:
-            check_safetensors(file, _mend(folder, preset))
+            check_safetensors(file, _remedy(folder, preset))
     return family
 
 
@@ -149,7 +149,7 @@ def weight_files(
                 )
             raise ModelError(
                 f"{folder} lacks the weights of its {part}: no .safetensors file in "
-                f"{folder / part}. {_mend(folder, preset)}"
+                f"{folder / part}. {_remedy(folder, preset)}"
             )
         files[part] = [folder / part / chosen]
         if chosen.endswith(".json"):
@@ -159,7 +159,7 @@ def weight_files(
                 raise ModelError(
                     f"{folder} lacks {len(missing)} of the {len(shards)} shards of its {part}: "
                     f"{missing[0]} is missing. "
-                    f"{_mend(folder, preset)}"
+                    f"{_remedy(folder, preset)}"
                 )
     return files
 
@@ -208,7 +208,7 @@ def choose_weights(names: Sequence[str], variant: str) -> str | None:
     return None
 
 
-def check_safetensors(file: Path, mend: str) -> None:
+def check_safetensors(file: Path, remedy: str) -> None:
     """Raise ModelError when a safetensors file is cut off or has no readable header. Reads the
     header only.
     """
@@ -226,7 +226,7 @@ def check_safetensors(file: Path, mend: str) -> None:
         if 8 + length + end != size:
             raise ValueError(f"it has {size} bytes, and its header promises {8 + length + end}")
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ModelError(f"{file} is damaged: {error}. {mend}") from None
+        raise ModelError(f"{file} is damaged: {error}. {remedy}") from None
 
 
 def _shards(index: Path) -> list[str]:
@@ -253,7 +253,7 @@ def is_used(index: dict[str, Any], part: str) -> bool:
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 
 
-def _mend(folder: Path, preset: Preset | None) -> str:
+def _remedy(folder: Path, preset: Preset | None) -> str:
     if preset is not None and hub_id(preset.model):
         return f"Fetch it again: avatar-pipeline fetch {preset.name}"
     return "Copy or save the model again."

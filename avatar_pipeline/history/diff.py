@@ -44,8 +44,8 @@ class Value:
 
 @dataclass(frozen=True)
 class FileChange:
-    """A file that came, went, or is another. lines: what is different in it, as far as it can be
-    told.
+    """A file that came, went, or is another. lines: what is different in it, as far as is
+    known.
     """
 
     name: str

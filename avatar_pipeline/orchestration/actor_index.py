@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from avatar_pipeline import __version__
 from avatar_pipeline.actors.files import write_atomic
@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 class RegisteredActor(BaseModel):
     """An actor as it was read last.
 
-    look: the fingerprint it had then. spec, photos, model: the versions that Dagster was given,
-    None where there was none to tell.
+    fingerprint: of its files as they were then (`look` in indexes written before). spec, photos,
+    model: the versions that Dagster was given, None where there was none to tell.
     preset, values: what actor.yaml says of the base model. problem: what its owner must fix. day:
     for a real person, when consent was judged (UTC, ISO): it begins and ends on a day, whatever the
     files do. revoked: consent was taken back; nothing else was read then.
@@ -36,7 +36,7 @@ class RegisteredActor(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    look: str
+    fingerprint: str = Field(validation_alias=AliasChoices("fingerprint", "look"))
     spec: str | None = None
     photos: str | None = None
     model: str | None = None

@@ -188,10 +188,10 @@ def _is_due(
         entry is not None
         and entry.revoked
         and actor not in known
-        and entry.look == seen[actor].fingerprint
+        and entry.fingerprint == seen[actor].fingerprint
     ):
         return False
-    if entry is None or actor not in known or entry.look != seen[actor].fingerprint:
+    if entry is None or actor not in known or entry.fingerprint != seen[actor].fingerprint:
         return True
     return entry.day is not None and entry.day != _today()
 
@@ -203,8 +203,8 @@ def _moving(index: Index, seen: Mapping[str, ActorFingerprint], due: Sequence[st
     now = time.time()
     moving: dict[str, tuple[str, float]] = {}
     for actor in due:
-        look, since = index.moving.get(actor, ("", now))
-        if look != seen[actor].fingerprint:
+        fingerprint, since = index.moving.get(actor, ("", now))
+        if fingerprint != seen[actor].fingerprint:
             since = now
         # ctime may be from another machine's clock, or there is none (0, an object store): there
         # files are never half-copied
@@ -220,7 +220,9 @@ def _read(
     """Return what an actor's files say; None when a picture has no end yet and it may still be
     copying it (patient).
     """
-    entry = RegisteredActor(look=seen.fingerprint, revoked=_is_revoked(store.actor_dir(actor)))
+    entry = RegisteredActor(
+        fingerprint=seen.fingerprint, revoked=_is_revoked(store.actor_dir(actor))
+    )
     if entry.revoked:
         return entry
     try:
@@ -249,9 +251,9 @@ def _look_at_models(
     end: float = inf,
 ) -> None:
     """Return the version of each actor's base model, found once for all who use the same one, as
-    the environment has it now; told if new.
+    the environment has it now; reported if new.
 
-    end: when to stop telling, on the clock `monotonic`; who is left is told at the next look.
+    end: when to stop telling, on the clock `monotonic`; who is left is reported at the next check.
     """
     found: dict[str, tuple[str | None, str]] = {}
     changed: dict[str, str | None] = {}
@@ -288,15 +290,15 @@ def _require_belief(
     if not gone or remove_many:
         return
     if not any(state.has_spec for state in seen.values()):
-        told = f"{store.root} holds no actor at all, and Dagster knows {len(known)}"
+        reason = f"{store.root} holds no actor at all, and Dagster knows {len(known)}"
     elif len(gone) > max(MAX_UNREGISTERED_AT_ONCE, len(known) // 2):
-        told = (
+        reason = (
             f"{len(gone)} of the {len(known)} actors that Dagster knows are gone from {store.root}"
         )
     else:
         return
     raise StoreError(
-        f"{told}: nothing was unregistered. Is the disk mounted, and does {ROOT_VARIABLE} name "
+        f"{reason}: nothing was unregistered. Is the disk mounted, and does {ROOT_VARIABLE} name "
         "the right folder? "
         "If they are really gone: avatar-pipeline register --removed"
     )

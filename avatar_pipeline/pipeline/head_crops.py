@@ -1,4 +1,4 @@
-"""Heads to draw variations from: framed as the model draws head shots, and drawn anew when their
+"""Heads to draw variations from: framed as the model draws head shots, and drawn again when their
 picture shows them too small.
 """
 
@@ -25,7 +25,7 @@ from avatar_pipeline.pipeline.face_selection import face_fault
 # px between the eyes) is magnified about fourfold, a half body not quite twofold, a head shot not
 # at all.
 BLURRED = 1.5
-# Drawn anew from this share of noise, a head keeps its place, light and hair, and gets the detail
+# Drawn again from this share of noise, a head keeps its place, light and hair, and gets the detail
 # of a head shot.
 RENEWAL = 0.7
 RENEWALS = 4  # pictures to choose the one nearest to the person from

@@ -6,7 +6,7 @@ settings, all seven are due. All the others come out as they are, a LoRA after m
 Comparing first what they are made from takes seconds.
 
 The verdicts of the checks come from the manifest, where they were recorded with the files: an error
-stays an error, and stops what lies downstream as it did. They are not judged anew: new rules are a
+stays an error, and stops what lies downstream as it did. They are not judged again: new rules are a
 new code version, and so made again; the job `revalidate` judges what is stored.
 """
 

@@ -1,5 +1,5 @@
 """Pictures that belong to an actor of the store: looking at a real person's face needs consent,
-wherever the look comes from.
+whatever command it is that looks.
 
 Its limits: a copy that lies elsewhere is any picture; nothing identifies whom it shows.
 """

@@ -3,7 +3,7 @@ asks for it.
 
 It is the actor's own asset that is made, by a Dagster run of its own: a version with a manifest,
 and older ones stay. What was asked for (description, seed, size, steps) is written into actor.yaml
-first: whoever makes the actor's further assets makes them of this very picture, and
+first: the actor's further assets are made of this very picture, and
 `avatar-pipeline run` gives the same one again. A request that fails leaves actor.yaml as it was.
 """
 

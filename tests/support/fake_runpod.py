@@ -51,7 +51,7 @@ class FakeRunPod:
         }
         self.files: dict[str, Fault] = {}
         self.sent: list[dict[str, Any]] = []
-        self.looks: dict[str, int] = {}
+        self.asked: dict[str, int] = {}
         self.finished: set[str] = set()
         self.cancelled: list[str] = []
         self.keys_seen_on_files: list[str | None] = []
@@ -67,21 +67,21 @@ class FakeRunPod:
         with self.lock:
             job_id = f"job-{len(self.sent)}-u1"
             self.sent.append(body)
-            self.looks[job_id] = 0
-            self.most_at_once = max(self.most_at_once, len(self.looks) - len(self.finished))
+            self.asked[job_id] = 0
+            self.most_at_once = max(self.most_at_once, len(self.asked) - len(self.finished))
         return {"id": job_id, "status": "IN_QUEUE"}
 
     def status(self, job_id: str) -> dict[str, Any] | None:
         with self.lock:
-            if job_id not in self.looks:
+            if job_id not in self.asked:
                 return None
-            self.looks[job_id] += 1
-            look, number = self.looks[job_id], int(job_id.split("-")[1])
+            self.asked[job_id] += 1
+            times, number = self.asked[job_id], int(job_id.split("-")[1])
             if job_id in self.cancelled:
                 return {"id": job_id, "status": "CANCELLED"}
-            if look <= self.queued:
+            if times <= self.queued:
                 return {"id": job_id, "status": "IN_QUEUE"}
-            if look <= self.queued + self.working:
+            if times <= self.queued + self.working:
                 return {"id": job_id, "status": "IN_PROGRESS", "delayTime": 1500}
             self.finished.add(job_id)
         return {

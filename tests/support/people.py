@@ -26,31 +26,11 @@ CHUNK = 24  # bytes that are looked for: enough that no two contents share them 
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for variable, name in {
-        "AVATAR_DATA": "actors",
-        "AVATAR_EXPORTS": "exports",
-        "DAGSTER_HOME": "home",
-    }.items():
-        monkeypatch.setenv(variable, str(tmp_path / name))
-    monkeypatch.chdir(tmp_path)
-    # no words broken over two lines
-    monkeypatch.setattr("avatar_pipeline.cli._shared.out.width", 300)
-    (tmp_path / "actors").mkdir()
-    return tmp_path
-
-
-@pytest.fixture
 def instance(world: Path) -> Iterator[dg.DagsterInstance]:
     """Dagster's instance in the world's home: SQLite files, as on any laptop."""
     dagster_home()
     with dg.DagsterInstance.get() as instance:
         yield instance
-
-
-@pytest.fixture
-def store(world: Path) -> ActorStore:
-    return ActorStore()
 
 
 @pytest.fixture

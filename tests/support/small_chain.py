@@ -184,11 +184,11 @@ def materialize(
 def statuses(small_defs: dg.Definitions, instance: dg.DagsterInstance):
     """What the UI says of each asset of an actor: "FRESH", "STALE" or "MISSING"."""
 
-    def look(actor: str, defs: dg.Definitions = small_defs) -> dict[str, str]:
+    def ask(actor: str, defs: dg.Definitions = small_defs) -> dict[str, str]:
         resolver = CachingStaleStatusResolver(
             instance, defs.resolve_asset_graph(), LoadingContextForTest(instance)
         )
         assets = ("base_image", "face_validation", "training_variations")
         return {asset: resolver.get_status(dg.AssetKey(asset), actor).value for asset in assets}
 
-    return look
+    return ask

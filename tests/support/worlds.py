@@ -25,7 +25,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(variable, str(tmp_path / name))
     monkeypatch.chdir(tmp_path)
     # no words broken over two lines
-    monkeypatch.setattr("avatar_pipeline.cli._shared.out.width", 200)
+    monkeypatch.setattr("avatar_pipeline.cli._shared.out.width", 300)
     (tmp_path / "actors").mkdir()
     return tmp_path
 

@@ -211,7 +211,7 @@ def _require_new_evidence(folder: UPath, sha256: str) -> None:
         ):
             raise ActorError(
                 f"--evidence: it is the paper of the consent that was revoked ({file}). A person "
-                "who took consent back has to sign anew."
+                "who took consent back has to sign again."
             )
 
 

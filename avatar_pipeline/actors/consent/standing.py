@@ -99,13 +99,13 @@ def standing(spec: ActorSpec, actor_dir: UPath, *, evidence: bool = True) -> Sta
         return Standing("unreadable", str(error))
     today = datetime.now(UTC).date()
     renew = (
-        f"Ask {consent.subject} anew and renew it (avatar-pipeline consent grant {spec.name}), or "
+        f"Ask {consent.subject} again and renew it (avatar-pipeline consent grant {spec.name}), or "
         "remove the actor."
     )
     if today < consent.granted:
         words = (
             f"{path}: consent begins on {consent.granted} (granted), and today is {today}. Wait, "
-            "or mend it."
+            "or correct it."
         )
         return Standing("not_begun", words, consent)
     if today > consent.expires:
@@ -168,13 +168,13 @@ def watched(spec: ActorSpec, actor_dir: UPath, scopes: Sequence[Scope]) -> Calla
     """
     last = time.monotonic()
 
-    def look() -> None:
+    def check() -> None:
         nonlocal last
         if spec.likeness == "real" and time.monotonic() - last >= CHECK_INTERVAL_S:
             require_scopes(spec, actor_dir, scopes, evidence=False)
             last = time.monotonic()
 
-    return look
+    return check
 
 
 def _fault_of_evidence(
@@ -191,7 +191,7 @@ def _fault_of_evidence(
     except OSError as error:
         return (
             "evidence_missing",
-            f"{path}: the evidence {file} cannot be read ({error}). Mend that.",
+            f"{path}: the evidence {file} cannot be read ({error}). Repair that.",
         )
     if found != evidence.sha256:
         return "evidence_altered", (
@@ -216,5 +216,5 @@ def _what_to_provide(spec: ActorSpec, actor_dir: UPath) -> str:
         f"  {actor_dir / 'consent.yaml'}\n"
         f"      the record of it, which `avatar-pipeline consent grant {spec.name}` "
         f"writes:\n{indented}"
-        f"They are read anew at each run, and git ignores all three."
+        f"They are read again at each run, and git ignores all three."
     )

@@ -71,8 +71,8 @@ def measure_native(studio: Studio) -> list[Row]:
             right and head_faces >= MIN_FACES,
             f"drawn in the preset's sizes; one face each in at least {MIN_FACES:.0%} of the "
             "head shots. Faces of full bodies are looked "
-            f"for in the upper half enlarged {ENLARGEMENT} times, and told, not required: nothing "
-            "downstream uses them but as an identity",
+            f"for in the upper half enlarged {ENLARGEMENT} times, and reported, not required: "
+            "nothing downstream uses them but as an identity",
             {
                 "sizes": sizes,
                 "head_faces": head_faces,

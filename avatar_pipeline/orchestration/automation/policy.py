@@ -33,10 +33,10 @@ def regenerate_when_changed() -> dg.AutomationCondition:
       inputs is no second reason.
     - *an input will be requested now*: then this one goes into the same run, which loads each model
       once.
-    - *its code version*: true for one look only, and for all actors, who may just be busy. Hence
-      the latch.
+    - *its code version*: true for one evaluation only, and for all actors, who may just be busy.
+      Hence the latch.
     - *it is missing*: also where it was when the policy first looked, which `on_missing` and
-      eager() pass over (they take the first look
+      eager() pass over (they take the first one
       for having been handled). Not what has failed: an empty cursor must not try every failure
       again.
 

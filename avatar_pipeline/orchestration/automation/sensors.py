@@ -102,9 +102,9 @@ def failure_line(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str)
     reasons += [f"{event.step_key}: {step_error(event)}" for event in failed]
     words = " ".join("; ".join(reasons or [message]).split())
     after = (
-        f"Mend that, then: avatar-pipeline run {actor}"
+        f"Repair that, then: avatar-pipeline run {actor}"
         if actor
-        else "Mend that, then launch it again"
+        else "Repair that, then launch it again"
     )
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z {actor or run.job_name}: {words} | run "

@@ -37,7 +37,7 @@ def loaded_repository(
         error = workspace.get_code_location_entries()[location].load_error
         if error is not None:
             raise AvatarPipelineError(
-                f"The definitions cannot be loaded: {error.message.strip()} Mend it: "
+                f"The definitions cannot be loaded: {error.message.strip()} Correct it: "
                 "avatar-pipeline doctor"
             )
         (repository,) = workspace.get_code_location(location).get_repositories().values()

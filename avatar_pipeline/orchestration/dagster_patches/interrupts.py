@@ -33,7 +33,7 @@ def noticed_interrupts() -> Iterator[Callable[[], bool]]:
 
     def interrupted() -> bool:
         nonlocal came
-        with suppress(BlockingIOError):  # no signal since the last look
+        with suppress(BlockingIOError):  # no signal since the last check
             came = came or any(number in STOPPING for number in os.read(reading, 4096))
         return came
 

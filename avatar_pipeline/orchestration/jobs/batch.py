@@ -67,8 +67,8 @@ def batch_job(
     report: Report | None = None,
     logger: str | None = None,
 ) -> dg.JobDefinition:
-    """Return the job. avatar_job: gives the main job. report: is told each actor's end, and the
-    seconds that are left, beside the log.
+    """Return the job. avatar_job: gives the main job. report: is called with each actor's end,
+    and the seconds that are left, beside the log.
 
     logger: which prints what the actors' runs say, beside their event logs; chosen_logger when
     None.

@@ -20,8 +20,8 @@ from avatar_pipeline.imaging.images import encode_jpeg, open_image
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.stage import READINESS, Inputs, Stage, StageResult
 
-# What makes a face unusable as a start. Other readiness errors are told as warnings here:
-# LivePortrait is given the export, which is framed and checked anew, and not the base image.
+# What makes a face unusable as a start. Other readiness errors are reported as warnings here:
+# LivePortrait is given the export, which is framed and checked again, and not the base image.
 BLOCKING = frozenset({"decodable", "face_found", "confident_face", "single_face", "min_face"})
 
 

@@ -23,7 +23,7 @@ export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 /** The chosen values of a group of checkboxes. */
 export const ticked = (group) => [...group.querySelectorAll("input:checked")].map((box) => box.value);
 
-/** A chosen picture as a data: URL, at most 1536 pixels on its longer side. Drawn anew, so that its metadata stays on this device. */
+/** A chosen picture as a data: URL, at most 1536 pixels on its longer side. Drawn again, so that its metadata stays on this device. */
 export async function pictureOf(input) {
   const file = input.files[0];
   if (!file) return null;

@@ -181,7 +181,6 @@ def test_the_background_goes_or_gets_a_colour(server: Server) -> None:
 
 
 def test_celery_gives_a_task_at_once_and_the_status_call_answers_it(server: Server) -> None:
-    begun = time.monotonic()
     answer = server.post(
         "/getImageToImage", {**SMALL, "prompt": PROMPT, "batch": 2, "celery": True, "app_id": "abc"}
     )
@@ -190,7 +189,6 @@ def test_celery_gives_a_task_at_once_and_the_status_call_answers_it(server: Serv
     assert set(body) >= FIELDS
     assert body["status"] in ("PENDING", "STARTED")
     assert (body["output"], body["time_required"], body["app_id"]) == ([], None, "abc")
-    took = time.monotonic() - begun
     task_id = body["task_id"]
     while body["status"] in ("PENDING", "STARTED"):
         time.sleep(0.05)
@@ -202,7 +200,6 @@ def test_celery_gives_a_task_at_once_and_the_status_call_answers_it(server: Serv
         "abc",
         2,
     )
-    assert took < time.monotonic() - begun
     # It is the same thing as our own job, and the same pictures as without celery.
     job = server.get(f"/jobs/{task_id}").json()
     assert (job["id"], job["task"], job["state"]) == (task_id, "face-avatar", "completed")

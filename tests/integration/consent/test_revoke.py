@@ -310,7 +310,7 @@ def test_a_new_consent_brings_the_partition_back(
         "--evidence",
     )
     code, printed = call(*again, str(paper))
-    assert code == 1 and "has to sign anew" in printed
+    assert code == 1 and "has to sign again" in printed
     paper.write_bytes(b"signed anew")
     (receipt,) = (world / "actors" / ".revocations").iterdir()
     receipt.rename(world / "receipt")

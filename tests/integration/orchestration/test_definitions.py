@@ -35,26 +35,18 @@ HEAVY = (
 )
 
 LOAD = f"""
-import json, sys, time
-start = time.perf_counter()
+import json, sys
 import avatar_pipeline.definitions
-seconds = time.perf_counter() - start
-print(json.dumps([seconds, [name for name in {HEAVY!r} if name in sys.modules]]))
+print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
 """
 
 
-def test_loading_is_fast_and_light() -> None:
-    seconds = []
-    for _ in range(3):  # the best of three: other work on the machine is not the definitions' fault
-        done = subprocess.run(
-            [sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=120, check=True
-        )
-        taken, heavy = json.loads(done.stdout.splitlines()[-1])
-        assert heavy == []
-        seconds.append(taken)
-        if taken < 2.5:
-            break
-    assert min(seconds) < 2.5
+def test_loading_is_light() -> None:
+    """How long it takes: benchmarks/side_by_side.py."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
 def test_everything_resolves() -> None:

@@ -175,7 +175,7 @@ def test_a_failed_run_is_one_line_that_says_who_what_why_and_what_to_do(
         r"that can be read",
         lines[0],
     )
-    assert lines[0].endswith(f"| run {result.run_id} | Mend that, then: avatar-pipeline run red")
+    assert lines[0].endswith(f"| run {result.run_id} | Repair that, then: avatar-pipeline run red")
 
 
 def test_a_failed_check_is_told_in_its_own_words(

@@ -49,8 +49,8 @@ from tests.support.people import granted as granted
 from tests.support.people import instance as instance
 from tests.support.people import jane as jane
 from tests.support.people import paper as paper
-from tests.support.people import store as store
-from tests.support.people import world as world
+from tests.support.worlds import store as store
+from tests.support.worlds import world as world
 
 
 def photograph(granted: Path) -> str:

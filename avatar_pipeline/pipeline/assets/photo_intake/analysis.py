@@ -81,7 +81,7 @@ class Portrait:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class PhotoAnalysis:
     """One photograph looked at. fault: why it cannot be used, whatever the others are like;
     thumbnail: None when it cannot be read.
     """
@@ -93,12 +93,12 @@ class Look:
     notes: tuple[str, ...] = ()
 
 
-def look(photo: Photo, analyzer: FaceAnalyzer, preset: Preset) -> Look:
+def analyze(photo: Photo, analyzer: FaceAnalyzer, preset: Preset) -> PhotoAnalysis:
     """Open and analyze one photograph, once."""
     try:
         image = open_image(photo.data, name=photo.name)
     except PhotoError as error:
-        return Look(photo.name, str(error))
+        return PhotoAnalysis(photo.name, str(error))
     orientation = orientation_of(photo.data)
     notes = [] if orientation == 1 else [f"turned upright (EXIF orientation {orientation})"]
     thumbnail = resize_to_fit(image, THUMBNAIL)
@@ -106,7 +106,7 @@ def look(photo: Photo, analyzer: FaceAnalyzer, preset: Preset) -> Look:
     faces = analyzer.analyze(pixels)
     fault = face_fault(faces)
     if fault:
-        return Look(photo.name, fault, thumbnail, notes=tuple(notes))
+        return PhotoAnalysis(photo.name, fault, thumbnail, notes=tuple(notes))
     face = faces[0]
     if len(faces) > 1:
         notes.append(f"{len(faces) - 1} much smaller faces beside the person's")
@@ -124,7 +124,7 @@ def look(photo: Photo, analyzer: FaceAnalyzer, preset: Preset) -> Look:
         size=len(photo.data),
     )
     notes += [check.hint for check in checks if check.verdict in ("warn", "error")]
-    return Look(photo.name, _too_poor(portrait), thumbnail, portrait, tuple(notes))
+    return PhotoAnalysis(photo.name, _too_poor(portrait), thumbnail, portrait, tuple(notes))
 
 
 def _too_poor(portrait: Portrait) -> str | None:

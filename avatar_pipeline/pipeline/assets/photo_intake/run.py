@@ -15,7 +15,7 @@ from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.faces.identity import Thresholds, person_thresholds
 from avatar_pipeline.imaging.images import encode_jpeg
-from avatar_pipeline.pipeline.assets.photo_intake.analysis import Look, Portrait, look
+from avatar_pipeline.pipeline.assets.photo_intake.analysis import PhotoAnalysis, Portrait, analyze
 from avatar_pipeline.pipeline.assets.photo_intake.checks import (
     DESCRIBED,
     INTAKE_RULES,
@@ -71,25 +71,25 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """
     spec, photos, root_seed = inputs.spec, inputs.photos, inputs.root_seed
     preset, analyzer = context.preset(spec), context.analyzer
-    looks: dict[str, Look] = {}
+    analyses: dict[str, PhotoAnalysis] = {}
     reasons: dict[str, str] = {}
     copies: dict[str, str] = {}
     for photo in photos:
         if photo.sha256 in copies:
             twin = copies[photo.sha256]
             reasons[photo.name] = f"the same file as {twin}"
-            looks[photo.name] = replace(looks[twin], name=photo.name, portrait=None)
+            analyses[photo.name] = replace(analyses[twin], name=photo.name, portrait=None)
             continue
         copies[photo.sha256] = photo.name
-        seen = look(photo, analyzer, preset)
-        looks[photo.name] = seen
+        seen = analyze(photo, analyzer, preset)
+        analyses[photo.name] = seen
         if seen.fault:
             reasons[photo.name] = seen.fault
 
     def left() -> dict[str, Portrait]:
         return {
             name: one.portrait
-            for name, one in looks.items()
+            for name, one in analyses.items()
             if one.portrait is not None and name not in reasons
         }
 
@@ -121,19 +121,19 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     )
     decisions: dict[str, Decision] = {
         name: "rejected" if name in reasons else "held out" if name in held_out else "used"
-        for name in looks
+        for name in analyses
     }
     shown = coverage(list(usable.values()))
     lit = dict(zip(usable, lights(list(usable.values())), strict=True))
     rows = [
         _row(
-            looks[name],
+            analyses[name],
             decisions[name],
             reasons.get(name, ""),
             distances.get(name),
             lit.get(name, ""),
         )
-        for name in looks
+        for name in analyses
     ]
     sha256 = {photo.name: photo.sha256 for photo in photos}
     people = [
@@ -155,7 +155,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     }
     previews = {}
     if photos:
-        previews["contact_sheet"] = sheet = draw_sheet(list(looks.values()), decisions, reasons)
+        previews["contact_sheet"] = sheet = draw_sheet(list(analyses.values()), decisions, reasons)
         files["contact_sheet.jpg"] = encode_jpeg(sheet, quality=90)
     warnings = [f"{name} is not used: {reason}" for name, reason in reasons.items()]
     warnings += [f"missing: {text}" for text in shown.missing]
@@ -190,7 +190,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
 
 
 def _row(
-    one: Look, decision: Decision, reason: str, distance: float | None, light: str
+    one: PhotoAnalysis, decision: Decision, reason: str, distance: float | None, light: str
 ) -> dict[str, Any]:
     portrait = one.portrait
     row: dict[str, Any] = dict.fromkeys(HEADER)

@@ -9,7 +9,7 @@ from typing import Literal
 from PIL import Image, ImageOps
 
 from avatar_pipeline.imaging.compose import contact_sheet
-from avatar_pipeline.pipeline.assets.photo_intake.analysis import Look
+from avatar_pipeline.pipeline.assets.photo_intake.analysis import PhotoAnalysis
 
 Decision = Literal["used", "held out", "rejected"]
 
@@ -21,14 +21,14 @@ COLOURS: dict[Decision, tuple[int, int, int]] = {
 
 
 def draw_sheet(
-    looks: Sequence[Look], decisions: Mapping[str, Decision], reasons: Mapping[str, str]
+    analyses: Sequence[PhotoAnalysis], decisions: Mapping[str, Decision], reasons: Mapping[str, str]
 ) -> Image.Image:
     """Return all photographs, first those used, then held out, then rejected; the frame's colour
     tells which, and the label why.
     """
     tiles = []
     for decision, colour in COLOURS.items():
-        for one in looks:
+        for one in analyses:
             if decisions[one.name] == decision:
                 picture = ImageOps.contain(
                     one.thumbnail or Image.new("RGB", (180, 135), (225, 225, 225)), (180, 180)
