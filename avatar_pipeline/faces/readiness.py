@@ -4,14 +4,12 @@ verdict and hint.
 
 from __future__ import annotations
 
-import io
-import struct
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 
+from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.check import Check, Verdict
 from avatar_pipeline.faces.crop import black_share, load_scale, source_crop
@@ -39,6 +37,7 @@ from avatar_pipeline.faces.measurements import (
 )
 from avatar_pipeline.faces.quality import quality
 from avatar_pipeline.faces.rules import RULES, identity_rule
+from avatar_pipeline.imaging.images import file_facts
 
 # Lids and lips are measured on a few pixels only: not below this inter-eye distance, nor on a face
 # turned further than this, where the far half is hidden (proposals; openpeople's full-body
@@ -80,16 +79,14 @@ _FACE_CHECKS = (
     "background",
 )
 
-_MODES = {
-    "RGB": "RGB colours",
-    "RGBA": "RGB colours",
-    "L": "grey levels only",
-    "LA": "grey levels only",
-    "P": "a palette of colours",
-    "1": "black and white only",
-    "CMYK": "printing colours (CMYK)",
-    "I;16": "16-bit grey levels",
-}
+# What cv2.imread of LivePortrait's requirements (opencv-python 4.10) reads, whatever its depth and
+# colours: it gives 8-bit BGR of them. Its newer versions read AVIF, lying down where the container
+# turns it, and the first frame of an animated WebP.
+LOADED = ("JPEG", "PNG", "WEBP")
+NOT_LOADED = (
+    "LivePortrait's cv2.imread does not read {kind}: give it the portrait that "
+    "the pipeline exports (a JPG), or save the file as a JPG or PNG."
+)
 
 _SEVERITY: tuple[Verdict, ...] = ("not_assessed", "pass", "warn", "error")
 
@@ -171,32 +168,18 @@ def _file_checks(data: bytes | None) -> list[Check]:
             for rule in (decodable, alpha)
         ]
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            kind, mode = picture.format, picture.mode
-            has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-            with_alpha = (
-                picture.convert("RGBA") if has_alpha and "A" not in picture.getbands() else picture
-            )
-            opaque = not has_alpha or with_alpha.getchannel("A").getextrema()[0] == 255
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        struct.error,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ):
-        return [decodable.judge(0), alpha.skip("The file could not be read.")]
-    found = decodable.judge(float(kind in ("JPEG", "PNG") and mode in ("RGB", "RGBA")))
+        facts = file_facts(data, name="The file")
+    except PhotoError as error:
+        return [
+            replace(decodable.judge(0), hint=str(error)),
+            alpha.skip("The file could not be read."),
+        ]
+    animated = facts.kind == "WEBP" and facts.moves
+    found = decodable.judge(float(facts.kind in LOADED and not animated))
     if found.verdict == "error":
-        colours = _MODES.get(mode, f"pixels of mode {mode}")
-        found = replace(
-            found,
-            hint=f"The file is a {kind} with {colours}: save it as a JPG or "
-            "PNG with 8-bit RGB colours.",
-        )
-    return [found, alpha.judge(float(opaque))]
+        kind = "animated WebP" if animated else facts.kind
+        found = replace(found, hint=NOT_LOADED.format(kind=kind))
+    return [found, alpha.judge(float(facts.opaque))]
 
 
 def _face_checks(image: np.ndarray, faces: Sequence[Face]) -> list[Check]:

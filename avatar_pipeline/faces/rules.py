@@ -20,7 +20,7 @@ _TABLE = (
         "LivePortrait loads with cv2.imread (io.py)",
         low=1,
         error_low=1,
-        hint="The file is no JPG or PNG of 8-bit RGB: save it as one.",
+        hint="The file is none that cv2.imread reads: save it as a JPG or PNG.",
     ),
     Rule(
         "alpha",

@@ -4,18 +4,19 @@ The threat: photographs come from anywhere. A small file may claim a billion pix
 or may be no picture at all; a phone stores its pictures lying down, in a colour space of its own,
 with the place where they were taken.
 The mechanism: `open_image` reads ordinary files only, caps the bytes before parsing and the pixels
-before decoding, knows three formats only, decodes once, gives upright sRGB pixels without any
-metadata, and stays below 700 MB for the largest picture it takes.
-Its limits: decoders are native code (libjpeg, libpng, libwebp through Pillow); a flaw in those is
-not caught here. Nor is time bounded: a JPEG may ask for thousands of passes.
+before decoding, knows five formats only, decodes once (imaging/decode.py), gives upright sRGB
+pixels (imaging/profiles.py) without any metadata, and stays below 700 MB for the largest picture it
+takes.
+Its limits: decoders are native code (libjpeg, libpng, libwebp, libavif through Pillow, libheif and
+libde265 through pi_heif); a flaw in those is not caught here. Nor is time bounded: a JPEG may ask
+for thousands of passes.
 
 Bytes that were not made by this program go through `open_image`. Other modules call Pillow
 themselves only for files that were made here, or that come with an installed package: openpeople's
 pictures (core/openpeople.py, bundled_model/), DiceBear's drawings and the training's sheets
 (cartoons/dicebear.py, cartoons/samples.py), curves and contact sheets (pipeline/assets/lora/,
-orchestration/assets/); and `faces/readiness.py` reads the format and the transparency of bytes that
-`open_image` has decoded before. tests/test_imaging.py holds the list. Pillow saves in one other
-place, tasks/draw_finish.py, where WebP is encoded for the service.
+orchestration/assets/). tests/test_imaging.py holds the list. Pillow saves in one other place,
+tasks/draw_finish.py, where WebP is encoded for the service.
 """
 
 from __future__ import annotations
@@ -23,51 +24,45 @@ from __future__ import annotations
 import base64
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from avatar_pipeline.core.errors import PhotoError
+from avatar_pipeline.imaging.decode import decode, is_opaque, moves, too_large
+from avatar_pipeline.imaging.kinds import ENOUGH, READ, kind_of, not_read
+from avatar_pipeline.imaging.profiles import flatten
 
 if TYPE_CHECKING:
     from upath import UPath
 
-FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BYTES = 64 * 1024 * 1024  # a 50 MP JPEG of best quality has about 30 MB
-# imgproxy's cap: about 150 MB decoded, and more than any phone camera's default
-MAX_PIXELS = 50_000_000
-# libwebp's animation decoder holds four copies of the picture, Pillow's PNG and JPEG decoders one
-MAX_PIXELS_WEBP = 25_000_000
 
-# What shows through transparent pixels: the grey studio background that the prompts ask for. White
-# would pull up every exposure measure, and halos around cut-out hair.
-BACKDROP = (128, 128, 128)
 
-# EXIF orientation -> the transposition that turns the picture upright (EXIF 2.3, tag 0x0112). 1 is
-# upright already.
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-ORIENTATION = 0x0112
+class FileFacts(NamedTuple):
+    """What a file says of itself. kind: one of imaging.kinds.READ. opaque: no pixel of it is
+    transparent. moves: it has more than one frame.
+    """
+
+    kind: str
+    opaque: bool
+    moves: bool
 
 
 def open_image(data: bytes | UPath | Path, *, name: str) -> Image.Image:
-    """Decode a photograph: JPEG, PNG or WebP in, an upright RGB picture (8 bit, sRGB, no metadata)
-    out.
+    """Decode a photograph: JPEG, PNG, WebP, HEIC or AVIF in, an upright RGB picture (8 bit, sRGB,
+    no metadata) out.
 
-    data: the file's bytes, or its path. name: what error messages call it. Transparency is laid
-    onto mid grey, 16-bit grey is scaled to 8 bit, CMYK and palettes are converted, an embedded
-    colour profile is applied; of an animation, the first frame is taken. Raises PhotoError when the
-    file is missing or no ordinary file, empty, longer than 64 MiB, of another format, damaged, or
-    above 50 megapixels (25 for WebP).
+    data: the file's bytes, or its path. name: what error messages call it. Its content says what it
+    is, not its name. It is turned as EXIF says, or the container of a HEIC or AVIF (XMP alone turns
+    nothing). Transparency is laid onto mid grey, deeper colours are scaled to 8 bit, CMYK and
+    palettes are converted, an embedded colour profile is applied, HDR is brought to the range of a
+    screen, a gain map is ignored; of an animation or a burst, the first or primary picture is
+    taken. Raises PhotoError when the file is missing or no ordinary file, empty, longer than 64
+    MiB, of another format, damaged, or above 50 megapixels (25 for WebP).
     """
     if not isinstance(data, bytes):
         data = read_file(data, name=name)
@@ -77,31 +72,58 @@ def open_image(data: bytes | UPath | Path, *, name: str) -> Image.Image:
         )
     if len(data) > MAX_BYTES:
         raise _too_long(name)
+    with _in_our_words(data, name):
+        picture = flatten(decode(data, name))
+    picture.info = {}  # where Pillow keeps what it would write back: comment, ICC profile, EXIF
+    return picture
+
+
+def file_facts(data: bytes, *, name: str) -> FileFacts:
+    """Return what a picture's bytes say of themselves. Raises PhotoError as `open_image` does for
+    the same bytes, but for those whose pixels alone are damaged.
+    """
+    with _in_our_words(data, name):
+        return FileFacts(kind_of(data[:ENOUGH]), is_opaque(data), moves(data))
+
+
+@contextmanager
+def _in_our_words(data: bytes, name: str) -> Iterator[None]:
+    """Raise what the libraries raise as PhotoError. Their warnings do not go to stderr: Pillow
+    warns of large pictures, which are refused, and of damaged EXIF, which does no harm.
+    """
     try:
-        # Not to stderr: Pillow warns of large pictures, which are refused below, and of damaged
-        # EXIF, which does no harm.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = _to_srgb(_decode(data, name))
+            yield
     except PhotoError:
         raise
     except UnidentifiedImageError:
+        kind = kind_of(data[:ENOUGH])
+        if kind in READ:
+            raise PhotoError(
+                f"{name} is damaged or cut off (its first bytes are those of a {kind}, and what "
+                "follows is none). Copy the photograph again from its source."
+            ) from None
         raise PhotoError(
             f"{name} is not a picture that can be read: its content is none of "
-            f"{', '.join(FORMATS)}. "
+            f"{', '.join(READ)}{_but(kind, name)}. "
             "Export the photograph as JPEG or PNG, or remove the file."
         ) from None
     except Image.DecompressionBombError:
         # Pillow's own cap, before ours can be asked
-        raise _too_large(name, "more than 178 megapixels", MAX_PIXELS) from None
+        raise too_large(name, "more than 178 megapixels") from None
     except Exception as error:
         # Pillow's readers raise whatever their parsing runs into: OSError, SyntaxError,
         # struct.error, ...
         raise PhotoError(
-            f"{name} is damaged or cut off ({error}). Copy the photograph again from its source."
+            f"{name} is damaged or cut off ({' '.join(str(error).split())}). Copy the photograph again from its source."
         ) from None
-    picture.info = {}  # where Pillow keeps what it would write back: comment, ICC profile, EXIF
-    return picture
+
+
+def _but(kind: str, name: str) -> str:
+    """Return what a file is instead of a photograph, where that is known."""
+    reason = not_read(kind, Path(name).suffix)
+    return f"; it is {reason.partition(':')[0].removesuffix(', which is not read')}" if reason else ""
 
 
 def read_file(path: UPath | Path, *, name: str) -> bytes:
@@ -156,14 +178,6 @@ def resize_to_fit(image: Image.Image, longest: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def orientation_of(data: bytes) -> int:
-    """Return the EXIF orientation, 1 to 8, of a photograph that `open_image` could read; 1 is
-    upright, and 1 without EXIF.
-    """
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        return _orientation(image)
-
-
 def preview_markdown(image: Image.Image, width: int = 320) -> str:
     """Return markdown that shows the picture by itself: a small JPEG, at most `width` pixels wide,
     inside a data URL.
@@ -193,92 +207,6 @@ def _too_long(name: str) -> PhotoError:
         f"{name} is too long: more than {MAX_BYTES // 2**20} MiB. Save a smaller "
         "copy of the photograph."
     )
-
-
-def _too_large(name: str, size: str, limit: int) -> PhotoError:
-    return PhotoError(
-        f"{name} is too large: {size}, at most {limit // 1_000_000} megapixels. Save a smaller "
-        "copy of the photograph."
-    )
-
-
-def _decode(data: bytes, name: str) -> Image.Image:
-    """Return the picture upright, in the file's own mode. A new picture: Pillow's reader, which
-    holds on to its buffers, is let go.
-    """
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        width, height = image.size
-        limit = MAX_PIXELS_WEBP if image.format == "WEBP" else MAX_PIXELS
-        if width * height > limit:
-            raise _too_large(name, f"{width}x{height} pixels", limit)
-        image.load()
-        orientation = _orientation(image)
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image.copy()
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 when there is none. Damaged EXIF counts as none: every viewer
-    shows such a picture as stored.
-    """
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # Pillow's EXIF reader trusts offsets and types as they stand in the file
-        return 1
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    """Return RGB pixels in sRGB, transparency laid onto BACKDROP. At 50 megapixels a copy has 200
-    MB: what is no longer needed goes first.
-    """
-    profile = image.info.get("icc_profile")
-    if image.mode.startswith("I"):
-        image = _to_8_bit(image)
-    alpha = None
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-    if image.mode not in ("RGB", "L", "CMYK"):
-        image = image.convert("RGB")
-    image = _apply_profile(image, profile) if profile else image
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    if alpha is not None:
-        image.paste(BACKDROP, mask=ImageChops.invert(alpha))
-    return image
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Convert 16-bit grey, 0-65535, as 8-bit grey; Pillow's own conversion would clip instead of
-    scale. In strips, to save memory.
-    """
-    strips = [
-        np.asarray(image.crop((0, y, image.width, min(y + 256, image.height))))
-        for y in range(0, image.height, 256)
-    ]
-    return Image.fromarray(
-        np.concatenate(
-            [
-                (strip.astype(np.float32) / 257.0).round().clip(0, 255).astype(np.uint8)
-                for strip in strips
-            ]
-        )
-    )
-
-
-def _apply_profile(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return the colours of an RGB, grey or CMYK picture, taken from its profile to sRGB. Viewers
-    ignore a useless profile: so do we.
-    """
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(source).lower():
-            return image  # nearly every photograph: skip a conversion that would only add rounding
-        converted = ImageCms.profileToProfile(
-            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except (ImageCms.PyCMSError, OSError):
-        return image
-    return image if converted is None else converted
 
 
 def _bare(image: Image.Image) -> Image.Image:

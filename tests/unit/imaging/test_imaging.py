@@ -18,7 +18,7 @@ from upath import UPath
 
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.core.home import PROJECT
-from avatar_pipeline.imaging import images
+from avatar_pipeline.imaging import decode, images, profiles
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import (
     encode_jpeg,
@@ -179,10 +179,10 @@ def test_turns_upright(orientation: int) -> None:
     upright = picture(64, 48)
     inverse = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
     stored = upright
-    if orientation in images.UPRIGHT:
-        stored = upright.transpose(inverse.get(orientation, images.UPRIGHT[orientation]))
+    if orientation in decode.UPRIGHT:
+        stored = upright.transpose(inverse.get(orientation, decode.UPRIGHT[orientation]))
     exif = Image.Exif()
-    exif[images.ORIENTATION] = orientation
+    exif[decode.ORIENTATION] = orientation
     opened = open_image(saved(stored, "PNG", exif=exif), name="a")
     assert opened.size == (64, 48)
     assert difference(opened, upright) == 0
@@ -211,7 +211,7 @@ def test_transparency_is_laid_onto_grey() -> None:
     image.paste((255, 0, 0, 255), (0, 0, 10, 10))
     opened = open_image(saved(image, "PNG"), name="a")
     assert opened.getpixel((5, 5)) == (255, 0, 0)
-    assert opened.getpixel((40, 40)) == images.BACKDROP
+    assert opened.getpixel((40, 40)) == profiles.BACKDROP
 
 
 def test_other_modes_become_rgb() -> None:
@@ -227,7 +227,7 @@ def test_other_modes_become_rgb() -> None:
     palette_with_alpha = open_image(
         saved(palette, "PNG", transparency=palette.getpixel((0, 0))), name="palette with alpha"
     )
-    assert palette_with_alpha.getpixel((0, 0)) == images.BACKDROP
+    assert palette_with_alpha.getpixel((0, 0)) == profiles.BACKDROP
 
     assert open_image(saved(picture().convert("LA"), "PNG"), name="LA").mode == "RGB"
     assert open_image(saved(picture().convert("1"), "PNG"), name="1").mode == "RGB"
@@ -326,8 +326,7 @@ def test_images_of_unknown_origin_are_opened_here_only() -> None:
         "core/openpeople.py",
         "cartoons/dicebear.py",  # what resvg drew in this process
         "cartoons/samples.py",  # sheets of a training, written by it
-        "faces/readiness.py",  # format and transparency of bytes that open_image decoded before
-        "imaging/images.py",
+        "imaging/decode.py",
         "orchestration/assets/bundled_model_results.py",  # sheets that the materialization wrote
         "orchestration/assets/cartoons.py",
         "orchestration/assets/training_history.py",  # a plot drawn in this process, as the next

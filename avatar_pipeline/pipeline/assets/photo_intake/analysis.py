@@ -19,7 +19,8 @@ from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 from avatar_pipeline.faces.measurements import align_face, align_landmarks, face_mask
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import RULES
-from avatar_pipeline.imaging.images import open_image, orientation_of, resize_to_fit
+from avatar_pipeline.imaging.decode import orientation_of
+from avatar_pipeline.imaging.images import open_image, resize_to_fit
 from avatar_pipeline.pipeline.face_selection import face_fault
 from avatar_pipeline.pipeline.head_crops import frame
 
