@@ -8,10 +8,12 @@ from upath import UPath
 from avatar_pipeline.actors.description import check_description
 from avatar_pipeline.actors.files import write_atomic
 from avatar_pipeline.actors.name import ActorName
-from avatar_pipeline.actors.photos import photographs
+from avatar_pipeline.actors.photo_folder import FolderContents, look_into
+from avatar_pipeline.actors.photos import not_taken
 from avatar_pipeline.actors.spec import load_spec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import ActorError, PhotoError
+from avatar_pipeline.imaging.kinds import READ_IN_WORDS
 
 
 def create_actor(
@@ -24,7 +26,9 @@ def create_actor(
     framing: str,
 ) -> tuple[UPath, list[str]]:
     """Make the actor's folder with its actor.yaml; returns the folder, and warnings about the
-    description.
+    description and about what is not taken of `photos`.
+
+    photos: a folder of photographs, or a data set folder of kohya's, with captions.
 
     Raises ActorError when the actor exists or a field is not usable, and PhotoError when `photos`
     is no folder with photographs. Nothing is left behind then.
@@ -33,10 +37,11 @@ def create_actor(
     path = folder / "actor.yaml"
     if path.exists():
         raise ActorError(f"{path} exists. Choose another name, or edit the file.")
-    if photos is not None and not photographs(photos):
+    found = look_into(photos) if photos is not None else FolderContents()
+    if photos is not None and not found.photographs:
         raise PhotoError(
-            f"{photos} holds no photographs (JPEG, PNG or WebP). Give a folder with 10 to 20 "
-            "photographs of the person."
+            f"{photos} holds no photographs ({READ_IN_WORDS}). Give a folder with 10 to 20 "
+            f"photographs of the person.{not_taken(found.left_out)}"
         )
     content = {
         "description": description,
@@ -52,6 +57,10 @@ def create_actor(
     except ActorError:
         path.unlink()
         raise
-    for photo in photographs(photos) if photos is not None else []:
-        write_atomic(folder / "photos" / photo.name, photo.read_bytes())
-    return folder, check_description(description)
+    for name, photo in found.photographs.items():
+        write_atomic(folder / "photos" / name, photo.read_bytes())
+    for name, caption in found.captions.items():
+        beside = (folder / "photos" / name).parent
+        write_atomic(beside / caption.name, caption.read_bytes())
+    warnings = [f"not taken from {photos}: {line}" for line in found.left_out]
+    return folder, [*warnings, *check_description(description)]

@@ -181,15 +181,31 @@ def files_in(folder: UPath) -> list[UPath]:
     """Return the files in a folder itself, sorted by name, in one request to an object store; empty
     when there is no folder.
     """
+    return _entries(folder, "file")
+
+
+def folders_in(folder: UPath) -> list[UPath]:
+    """Return the folders in a folder, sorted by name, links to folders too, in one request to an
+    object store; empty when there is no folder.
+    """
+    return _entries(folder, "directory")
+
+
+def _entries(folder: UPath, kind: str) -> list[UPath]:
     path = local(folder)
     if path is not None:
-        names = [entry.name for entry in path.iterdir() if entry.is_file()] if path.is_dir() else []
+        entries = path.iterdir() if path.is_dir() else ()
+        names = [
+            entry.name
+            for entry in entries
+            if (entry.is_file() if kind == "file" else entry.is_dir())
+        ]
     else:
         try:
-            entries = folder.fs.ls(folder.path, detail=True)
+            found = folder.fs.ls(folder.path, detail=True)
         except FileNotFoundError:
             return []
-        names = [PurePosixPath(entry["name"]).name for entry in entries if entry["type"] == "file"]
+        names = [PurePosixPath(entry["name"]).name for entry in found if entry["type"] == kind]
     return [folder / name for name in sorted(names)]
 
 

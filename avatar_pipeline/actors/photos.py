@@ -6,81 +6,79 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from upath import UPath
 
 from avatar_pipeline.actors.consent.standing import require_consent
-from avatar_pipeline.actors.files import files_in, local, read_whole, write_atomic
+from avatar_pipeline.actors.files import local, read_whole, write_atomic
+from avatar_pipeline.actors.photo_folder import caption_in, look_into
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
 from avatar_pipeline.imaging.images import MAX_BYTES, encode_png
-
-EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".webp")
-# Pictures that cameras and phones write and that are not read: skipping them silently would lose
-# photographs.
-OTHER_PICTURES = (
-    ".heic",
-    ".heif",
-    ".avif",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
-)
+from avatar_pipeline.imaging.kinds import READ_IN_WORDS
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photograph. name: its file name. data: the file's bytes, not decoded. sha256: of data,
-    hexadecimal.
+    """One photograph. name: its file name, behind that of its folder in photos/ where it lies in
+    one. data: the file's bytes, not decoded. sha256: of data, hexadecimal. caption: what its
+    caption file says of it. problem: why it is not taken; then there is no data, and sha256 is that
+    of these words.
     """
 
     name: str
     data: bytes = field(repr=False)
     sha256: str
+    caption: str = ""
+    problem: str = ""
 
 
 def load_photos(actor_dir: UPath, spec: ActorSpec) -> list[Photo]:
-    """Return the photographs in the actor's folder photos/, sorted by name; none for an actor of
-    words only (photos: none).
+    """Return the photographs in the actor's folder photos/, sorted by name, and those that are not
+    taken, with their problem; none for an actor of words only (photos: none).
 
     Consent is checked before the folder is looked at. Raises ActorError when a real person's
-    consent is missing, and PhotoError when the folder is missing or holds no photograph, or a
-    picture of an unknown type or above 64 MiB.
+    consent is missing, and PhotoError when the folder is missing or holds no photograph.
     """
     require_consent(spec, actor_dir, "embed")
     if not spec.has_photographs:
         return []
     folder = actor_dir / "photos"
-    files = photographs(folder)
-    if not files:
-        state = "holds no photographs" if folder.is_dir() else "is missing"
-        raise PhotoError(
-            f"{folder} {state}, and {spec.name} is made from photographs (photos: {spec.photos} "
-            "in actor.yaml). "
-            "Put 10 to 20 photographs of the person there (JPEG, PNG or WebP), or set 'photos: "
-            "none'."
-        )
-    photos = []
-    for file in files:
+    found = look_into(folder)
+    photos = [_problem(name, reason) for name, reason in found.pictures.items()]
+    for name, file in found.photographs.items():
         size = file.stat().st_size
         if size > MAX_BYTES:
-            raise PhotoError(
-                f"{file} is too long: {size} bytes, at most {MAX_BYTES}. Save a "
-                "smaller copy of the photograph."
-            )
+            reason = f"too long: {size} bytes, at most {MAX_BYTES}. Save a smaller copy of it"
+            photos.append(_problem(name, reason))
+            continue
         data = read_whole(file)
-        photos.append(Photo(file.name, data, sha256_bytes(data)))
-    return photos
+        text = found.captions.get(name)
+        caption = caption_in(read_whole(text)) if text is not None else ""
+        photos.append(Photo(name, data, sha256_bytes(data), caption))
+    if all(photo.problem for photo in photos):
+        state = "holds no photographs" if folder.is_dir() else "is missing"
+        lines = [f"{photo.name} is {photo.problem}" for photo in photos]
+        raise PhotoError(
+            f"{folder} {state}, and {spec.name} is made from photographs (photos: {spec.photos} "
+            f"in actor.yaml). Put 10 to 20 photographs of the person there ({READ_IN_WORDS}), or "
+            f"set 'photos: none'.{not_taken(lines)}"
+        )
+    return sorted(photos, key=lambda photo: photo.name)
+
+
+def not_taken(left_out: Sequence[str]) -> str:
+    """Return lines for the end of a message: what lies in the folder and is not taken, and why."""
+    return "".join(f"\n  not taken: {line}" for line in left_out)
+
+
+def _problem(name: str, reason: str) -> Photo:
+    return Photo(name, b"", sha256_bytes(reason.encode()), problem=reason)
 
 
 def import_openpeople(person: str, photos_dir: UPath) -> int:
@@ -126,20 +124,5 @@ def import_openpeople(person: str, photos_dir: UPath) -> int:
 
 
 def photographs(folder: UPath) -> list[UPath]:
-    """Return the photographs in a folder, sorted by name; hidden files, texts and subfolders are
-    passed over.
-
-    Raises PhotoError for a picture of a type that is not read, such as HEIC.
-    """
-    found = []
-    for file in files_in(folder):
-        if file.name.startswith("."):
-            continue
-        if file.suffix.lower() in OTHER_PICTURES:
-            raise PhotoError(
-                f"{file} is of a type that is not read. Export it as JPEG, PNG or "
-                "WebP, or remove it."
-            )
-        if file.suffix.lower() in EXTENSIONS:
-            found.append(file)
-    return found
+    """Return the photographs in a folder, as `look_into` finds them."""
+    return list(look_into(folder).photographs.values())

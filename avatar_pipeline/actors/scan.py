@@ -1,7 +1,8 @@
 """What has changed in the actor store since the last check, by names, sizes and times: no
 file is opened.
 
-A sweep asks the file system for the entries of two folders per actor, the actor's own and photos/.
+A sweep asks the file system for the entries of two folders per actor, the actor's own and photos/,
+and of data set folders in that.
 An object store is asked for all its keys at once, which costs in proportion to all that it holds.
 
 Which files count as still: those whose size, time and inode were the same at an earlier check
@@ -22,7 +23,7 @@ from typing import Any
 
 from avatar_pipeline.actors.files import local, store_errors
 from avatar_pipeline.actors.name import PATTERN
-from avatar_pipeline.actors.photos import EXTENSIONS, OTHER_PICTURES
+from avatar_pipeline.actors.photo_folder import KOHYA, in_photos
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import StoreError
 
@@ -33,7 +34,6 @@ SETTLE_S = 10.0
 # Seconds after which a picture without an end is taken as it is: then no copy is under way, it is
 # damaged, and the run will say so.
 UNFINISHED_S = 600.0
-PICTURES = (*EXTENSIONS, *OTHER_PICTURES)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def scan_actor(store: ActorStore, actor: str) -> ActorFingerprint:
 
 def is_whole(data: bytes) -> bool:
     """Return whether a picture has its end: JPEG's EOI after the last scan, PNG's IEND, the length
-    that WebP announces. Others pass.
+    that WebP announces, the end of the last box of HEIC and AVIF. Others pass.
     """
     if data.startswith(b"\xff\xd8"):
         return data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda") > 0
@@ -84,40 +84,63 @@ def is_whole(data: bytes) -> bool:
         return b"IEND" in data[-4096:] or b"IEND" in data
     if data.startswith(b"RIFF"):
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
+    if data[4:8] == b"ftyp":
+        return _boxes_end(data)
     return bool(data.strip(b"\0"))  # a file that was given its length first, and its content later
+
+
+def _boxes_end(data: bytes) -> bool:
+    """Return whether no box of an ISO container reaches beyond its end."""
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size < 8:  # 0: up to the end; others: zeros, not written yet
+            return size == 0 and bool(data[at + 4 : at + 8].strip(b"\0"))
+        at += size
+    return at == len(data)
 
 
 def _look(folder: Path) -> ActorFingerprint:
     entries = []
-    for below in (folder, folder / "photos"):
+    waiting: list[tuple[str, ...]] = [(), ("photos",)]
+    while waiting:
+        parts = waiting.pop()
         try:
-            found = list(os.scandir(below))
+            found = list(os.scandir(folder.joinpath(*parts)))
         except OSError:
             continue
         for entry in found:
-            if _counts(entry.name, in_photos=below is not folder) and not (
-                below is folder and entry.is_dir()
-            ):
+            name = (*parts, entry.name)
+            if len(parts) < 2 and _is_data_set(name) and entry.is_dir():
+                waiting.append(name)
+            if _counts(name) and (parts or not entry.is_dir()):
                 try:
                     state = entry.stat()
                 except OSError:  # gone since, or a link that leads nowhere
                     continue
-                name = entry.name if below is folder else f"photos/{entry.name}"
                 entries.append(
-                    (name, state.st_size, state.st_mtime_ns, state.st_ino, state.st_ctime)
+                    (
+                        "/".join(name),
+                        *(state.st_size, state.st_mtime_ns, state.st_ino, state.st_ctime),
+                    )
                 )
     return _seen(entries)
 
 
-def _counts(name: str, *, in_photos: bool) -> bool:
-    """Return whether people provide this file. Hidden ones are left out (rsync writes .NAME.XXXXXX
-    first), and in photos/ all that is no picture
+def _is_data_set(parts: tuple[str, ...]) -> bool:
+    return len(parts) == 2 and parts[0] == "photos" and bool(KOHYA.fullmatch(parts[1]))
 
-    by its name: browsers and copiers add .part, .crdownload, .filepart or .tmp while they write.
+
+def _counts(parts: tuple[str, ...]) -> bool:
+    """Return whether people provide a file, by its path in the actor's folder. Hidden ones are left
+    out (rsync writes .NAME.XXXXXX first), and in photos/ what is not finished by its name: browsers
+    and copiers add .part, .crdownload, .filepart or .tmp while they write.
     """
-    return not name.startswith(".") and (
-        not in_photos or PurePosixPath(name).suffix.lower() in PICTURES
-    )
+    if parts[0] == "photos" and len(parts) > 1:
+        return in_photos(parts[1:])
+    return len(parts) == 1 and not parts[0].startswith(".")
 
 
 def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, ActorFingerprint]:
@@ -128,14 +151,7 @@ def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, ActorF
     entries: dict[str, list[tuple[Any, ...]]] = {}
     for path, about in found.items():
         name, *rest = PurePosixPath(path).relative_to(root).parts
-        if (
-            not PATTERN.fullmatch(name)
-            or not rest
-            or len(rest) > 2
-            or (len(rest) == 2 and rest[0] != "photos")
-        ):
-            continue
-        if _counts(rest[-1], in_photos=len(rest) == 2):
+        if PATTERN.fullmatch(name) and rest and _counts(tuple(rest)):
             # An object is put whole or not at all: nothing is half-copied, and a new content has
             # another ETag.
             state = (

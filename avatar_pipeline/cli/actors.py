@@ -22,6 +22,7 @@ def register(
     from dagster import DagsterInstance
 
     from avatar_pipeline.orchestration.registration import register as register_actors
+    from avatar_pipeline.preflight.find import printable
 
     home = dagster_home()
     store = actor_store()
@@ -36,6 +37,10 @@ def register(
     for actor, problem in done.problems.items():
         out.print(f"[yellow]{actor} cannot run yet[/yellow]: ", end="")
         out.print(problem, markup=False, highlight=False)
+    for actor, lines in done.left_out.items():
+        out.print(f"[yellow]{actor}, not taken from photos/[/yellow]:", highlight=False)
+        for line in lines:
+            out.print(f"  {printable(line)}", markup=False, highlight=False)
 
 
 def new_actor(
@@ -45,7 +50,11 @@ def new_actor(
         typer.Option(help="The person in words: ethnicity or appearance, age, gender, features."),
     ],
     photos: Annotated[
-        Path | None, typer.Option(help="Folder with 10 to 20 photographs, which are copied.")
+        Path | None,
+        typer.Option(
+            help="Folder with 10 to 20 photographs, or a data set folder of kohya's, with captions;"
+            " they are copied."
+        ),
     ] = None,
     likeness: Annotated[
         str, typer.Option(help="real (a living person: needs consent) or synthetic.")
@@ -56,6 +65,7 @@ def new_actor(
     from upath import UPath
 
     from avatar_pipeline.actors.creation import create_actor
+    from avatar_pipeline.preflight.find import printable
 
     folder, warnings = create_actor(
         actor_store(),
@@ -67,5 +77,5 @@ def new_actor(
     )
     out.print(f"Made {folder}", highlight=False)
     for warning in warnings:
-        out.print(f"warning: {warning}", markup=False, highlight=False)
+        out.print(f"warning: {printable(warning)}", markup=False, highlight=False)
     register(removed=False)

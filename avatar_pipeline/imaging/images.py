@@ -115,15 +115,18 @@ def _in_our_words(data: bytes, name: str) -> Iterator[None]:
     except Exception as error:
         # Pillow's readers raise whatever their parsing runs into: OSError, SyntaxError,
         # struct.error, ...
+        words = " ".join(str(error).split())
         raise PhotoError(
-            f"{name} is damaged or cut off ({' '.join(str(error).split())}). Copy the photograph again from its source."
+            f"{name} is damaged or cut off ({words}). Copy the photograph again from its source."
         ) from None
 
 
 def _but(kind: str, name: str) -> str:
     """Return what a file is instead of a photograph, where that is known."""
     reason = not_read(kind, Path(name).suffix)
-    return f"; it is {reason.partition(':')[0].removesuffix(', which is not read')}" if reason else ""
+    return (
+        f"; it is {reason.partition(':')[0].removesuffix(', which is not read')}" if reason else ""
+    )
 
 
 def read_file(path: UPath | Path, *, name: str) -> bytes:

@@ -24,8 +24,7 @@ ENDINGS = (
     ".avif",
 )
 RAW = "a camera's raw file"
-# Pictures that are not read, by ending: what they are. A raw file is a TIFF by its first bytes, more
-# often than not.
+# Pictures that are not read, by ending: what they are. Many raw files are TIFFs by their content.
 OTHER_ENDINGS = {
     ".jxl": "a JPEG XL picture",
     ".gif": "a GIF picture",
@@ -44,6 +43,7 @@ OTHER_ENDINGS = {
         RAW,
     ),
 }
+VIDEO, PDF = "a video", "a PDF document"
 _STARTS = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -52,7 +52,7 @@ _STARTS = {
     b"\0\0\0\x0cjP  \r\n\x87\n": "a JPEG 2000 picture",
     b"GIF8": "a GIF picture",
     b"8BPS": "a Photoshop file",
-    b"%PDF": "a PDF document",
+    b"%PDF": PDF,
     b"FUJIFILMCCD-RAW": RAW,
     b"IIRO": RAW,
     b"IIRS": RAW,
@@ -61,7 +61,7 @@ _STARTS = {
     b"FOVb": RAW,
     b"II*\0": "a TIFF picture",
     b"MM\0*": "a TIFF picture",
-    b"\x1aE\xdf\xa3": "a video",
+    b"\x1aE\xdf\xa3": VIDEO,
 }
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _VIDEO = {b"qt  ", b"isom", b"iso2", b"mp41", b"mp42", b"avc1", b"M4V ", b"3gp4", b"3gp5", b"MSNV"}
@@ -93,9 +93,9 @@ def not_read(kind: str, ending: str) -> str:
     what = named if named == RAW and kind in ("a TIFF picture", "") else kind or named
     if what == RAW:
         return f"{what}, which is not read: develop it, and export it as JPEG"
-    if what == "a video":
-        return "a video: take a still from it, and save that as JPEG or PNG"
-    if what == "a PDF document":
+    if what == VIDEO:
+        return f"{what}: take a still from it, and save that as JPEG or PNG"
+    if what == PDF:
         return f"{what}: save the photograph in it as JPEG or PNG"
     return f"{what}, which is not read: export it as JPEG or PNG" if what else ""
 
@@ -110,4 +110,4 @@ def _iso(start: bytes) -> str:
         return "AVIF"
     if brands & _HEIC:
         return "HEIC"
-    return "a video" if brands & _VIDEO else ""
+    return VIDEO if brands & _VIDEO else ""

@@ -31,7 +31,8 @@ class RegisteredActor(BaseModel):
     model: the versions that Dagster was given, None where there was none to tell.
     preset, values: what actor.yaml says of the base model. problem: what its owner must fix. day:
     for a real person, when consent was judged (UTC, ISO): it begins and ends on a day, whatever the
-    files do. revoked: consent was taken back; nothing else was read then.
+    files do. revoked: consent was taken back; nothing else was read then. left_out: what lies in
+    photos/ and is not taken, and why.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +46,7 @@ class RegisteredActor(BaseModel):
     problem: str | None = None
     day: str | None = None
     revoked: bool = False
+    left_out: list[str] = []
 
 
 class Index(BaseModel):

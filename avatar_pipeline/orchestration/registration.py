@@ -16,6 +16,7 @@ from upath import UPath
 
 from avatar_pipeline.actors.consent.revoked import revoked
 from avatar_pipeline.actors.consent.standing import standing
+from avatar_pipeline.actors.photo_folder import look_into
 from avatar_pipeline.actors.root import ROOT_VARIABLE
 from avatar_pipeline.actors.scan import (
     SETTLE_S,
@@ -52,7 +53,8 @@ class RegistrationResult:
     removed names actors whose consent was revoked, too. waiting: actors whose files are still being
     copied.
     later: how many did not fit into `seconds`.
-    problems: by actor, what its owner must fix.
+    problems: by actor, what its owner must fix. left_out: by actor, what lies in its folder photos/
+    and is not taken, and why; all of them, and those that were read now alone (left_out_now).
     """
 
     added: list[str] = field(default_factory=list)
@@ -61,6 +63,8 @@ class RegistrationResult:
     waiting: list[str] = field(default_factory=list)
     later: int = 0
     problems: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    left_out_now: dict[str, list[str]] = field(default_factory=dict)
 
 
 def register(
@@ -128,6 +132,9 @@ def register(
         entries = {
             actor: entry for actor, entry in read.items() if entry is not None and not entry.revoked
         }
+        done.left_out_now |= {
+            actor: entry.left_out for actor, entry in entries.items() if entry.left_out
+        }
         new = [actor for actor in entries if actor not in known]
         instance.add_dynamic_partitions(name, new)
         done.added += new
@@ -140,6 +147,11 @@ def register(
         actor: entry.problem
         for actor in sorted(seen)
         if (entry := index.actors.get(actor)) is not None and entry.problem
+    }
+    done.left_out = {
+        actor: entry.left_out
+        for actor in sorted(seen)
+        if (entry := index.actors.get(actor)) is not None and entry.left_out
     }
     write_index(index, before)
     return done
@@ -234,10 +246,12 @@ def _read(
         if (
             patient
             and time.time() - seen.touched < UNFINISHED_S
-            and not all(is_whole(photo.data) for photo in photos)
+            and not all(is_whole(photo.data) for photo in photos if not photo.problem)
         ):
             return None
         entry.photos = photos_version(photos)
+        if spec.has_photographs:
+            entry.left_out = look_into(store.actor_dir(actor) / "photos").left_out
     except AvatarPipelineError as error:
         entry.problem = str(error)
     return entry

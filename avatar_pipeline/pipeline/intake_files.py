@@ -27,7 +27,8 @@ class Person:
     image: the head framed as the preset draws head shots, RGB. embedding: (D,) float32, of the face
     in the photograph.
     details: a caption's words for it. held_out: not to be trained on. rank: as a base image,
-    smaller is better; see Portrait.rank.
+    smaller is better; see Portrait.rank. caption: what a caption file beside it says; empty when
+    there is none.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Person:
     details: tuple[str, ...]
     held_out: bool
     rank: tuple[int, int, float]
+    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def write_intake(intake: Intake, analyzer: FaceAnalyzer) -> dict[str, bytes]:
                 "rank": photograph.rank,
                 # a double holds a float32 exactly
                 "embedding": [float(value) for value in photograph.embedding],
+                **({"caption": photograph.caption} if photograph.caption else {}),
             }
         )
     files[HEADS] = json.dumps(
@@ -92,6 +95,7 @@ def read_intake(files: Mapping[str, bytes], analyzer: FaceAnalyzer) -> Intake:
             details=tuple(row["details"]),
             held_out=row["held_out"],
             rank=tuple(row["rank"]),
+            caption=row.get("caption", ""),
         )
         for row in table["photographs"]
     ]

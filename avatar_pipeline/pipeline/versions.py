@@ -74,5 +74,10 @@ def spec_version(spec: ActorSpec) -> str:
 
 
 def photos_version(photos: Sequence[Photo]) -> str:
-    """The version of an actor's photographs: of their names and contents."""
-    return digest_files({photo.name: photo.sha256 for photo in photos})
+    """The version of an actor's photographs: of their names and contents, and of their captions."""
+    captions = {
+        f"{photo.name}/caption": sha256_bytes(photo.caption.encode())
+        for photo in photos
+        if photo.caption
+    }
+    return digest_files({photo.name: photo.sha256 for photo in photos} | captions)

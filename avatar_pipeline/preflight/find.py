@@ -9,24 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avatar_pipeline.core.errors import PhotoError
-
-# Those that are read, and those that cameras, phones and LivePortrait know and that are not:
-# passing them over silently would hide photographs; they are reported as unreadable.
-EXTENSIONS = (".jpg", ".jpeg", ".jfif", ".png", ".webp")
-OTHER_EXTENSIONS = (
-    ".heic",
-    ".heif",
-    ".avif",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
+from avatar_pipeline.imaging.kinds import (
+    ENDINGS,
+    ENOUGH,
+    OTHER_ENDINGS,
+    PDF,
+    READ_IN_WORDS,
+    VIDEO,
+    kind_of,
+    not_read,
 )
+
+CAPTIONS = (".txt", ".caption")
 
 
 @dataclass(frozen=True)
@@ -67,8 +61,9 @@ def find_pictures(paths: Sequence[Path], leave_out: Path | None = None) -> list[
     path, each file once.
 
     A file that is named is taken as it is, whatever its extension, even when it is not there: the
-    reader reports it. A folder is searched to its depths for files with a picture's extension; what
-    is hidden (starts with a dot) and links to folders are passed over.
+    reader reports it. A folder is searched to its depths for pictures: files whose first bytes are
+    those of one, and files that are named like one. What is hidden (starts with a dot) and links to
+    folders are passed over; `passed_over` names the rest.
 
     Args:
         paths: Files and folders.
@@ -81,11 +76,11 @@ def find_pictures(paths: Sequence[Path], leave_out: Path | None = None) -> list[
     for path in paths:
         pictures = [Picture(path, Path(path.name))]
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
-            pictures = _search(path, leave_out)
+            pictures = [picture for picture, why in _search(path, leave_out) if not why]
             if not pictures:
                 raise PhotoError(
-                    f"{printable(str(path))} is a folder without a picture: nothing in it ends in "
-                    f"{', '.join(EXTENSIONS)}. "
+                    f"{printable(str(path))} is a folder without a picture: nothing in it is "
+                    f"{READ_IN_WORDS}, or named so. "
                     "Name the folder that holds the photographs, or a file."
                 )
         for picture in pictures:
@@ -93,20 +88,68 @@ def find_pictures(paths: Sequence[Path], leave_out: Path | None = None) -> list[
     return list(found.values())
 
 
-def _search(folder: Path, leave_out: Path | None) -> list[Picture]:
+def passed_over(paths: Sequence[Path], leave_out: Path | None = None) -> list[tuple[Path, str]]:
+    """Return what lies in these folders and is not examined, with the reason: files that are no
+    pictures, and links to folders. Hidden ones, and captions beside a picture of their name, are
+    left out.
+
+    Args:
+        paths: Files and folders.
+        leave_out: A folder that is passed over too.
+    """
+    found = []
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+            seen = _search(path, leave_out)
+            shown = {picture.path.with_suffix("") for picture, why in seen if not why}
+            found += [
+                (picture.path, why)
+                for picture, why in seen
+                if why
+                and not (
+                    picture.path.suffix.lower() in CAPTIONS
+                    and picture.path.with_suffix("") in shown
+                )
+            ]
+    return found
+
+
+def _search(folder: Path, leave_out: Path | None) -> list[tuple[Picture, str]]:
+    """Return what lies in a folder, sorted by path, with the reason why it is not examined; empty
+    for a picture.
+    """
     found = []
     left_out = leave_out.resolve() if leave_out else None
     for place, folders, files in os.walk(folder):
         here = Path(place)
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and (here / name).resolve() != left_out
-        ]
+        names = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in names if (here / name).resolve() != left_out]
+        for name in folders:
+            if (here / name).is_symlink():
+                found.append((here / name, "a link to a folder: name the folder itself"))
         for name in files:
-            if not name.startswith(".") and (here / name).suffix.lower() in (
-                *EXTENSIONS,
-                *OTHER_EXTENSIONS,
-            ):
-                found.append(Picture(here / name, (here / name).relative_to(folder)))
-    return sorted(found, key=lambda picture: [os.fsencode(part) for part in picture.below.parts])
+            if not name.startswith("."):
+                found.append((here / name, _not_examined(here / name)))
+    pictures = [(Picture(path, path.relative_to(folder)), why) for path, why in found]
+    return sorted(pictures, key=lambda one: [os.fsencode(part) for part in one[0].below.parts])
+
+
+def _not_examined(path: Path) -> str:
+    """Return why a file is not examined; empty for one that is a picture or named like one."""
+    ending = path.suffix.lower()
+    if ending in (*ENDINGS, *OTHER_ENDINGS):
+        return ""
+    try:
+        # neither a pipe, which may have no end, nor what is opened by waiting
+        ordinary = path.is_file()
+        kind = kind_of(_start(path)) if ordinary else ""
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    if kind in (VIDEO, PDF):
+        return not_read(kind, ending)
+    return "" if kind else "no picture" if ordinary else "no ordinary file"
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(ENOUGH)

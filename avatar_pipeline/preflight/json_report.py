@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from avatar_pipeline.faces.check import Check
@@ -16,13 +17,16 @@ from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
 FORMAT_VERSION = 1
 
 
-def to_json(results: Sequence[PictureReport], analyzer: str) -> str:
+def to_json(
+    results: Sequence[PictureReport], analyzer: str, others: Sequence[tuple[Path, str]] = ()
+) -> str:
     """Return one JSON object, ASCII only: a file name that is no text comes with its bytes as lone
     surrogates, as Python reads them.
 
     Args:
         results: One for each picture, in the order of the output.
         analyzer: The name of the analyzer that found the faces.
+        others: What was not examined in the folders, and why.
     """
     counted = Counter(result.verdict for result in results)
     content = {
@@ -30,6 +34,7 @@ def to_json(results: Sequence[PictureReport], analyzer: str) -> str:
         "analyzer": analyzer,
         "summary": {"pictures": len(results)} | {verdict: counted[verdict] for verdict in VERDICTS},
         "pictures": [_picture(result) for result in results],
+        "passed_over": [{"file": str(path), "reason": why} for path, why in others],
     }
     return json.dumps(content, indent=1, allow_nan=False)
 

@@ -11,7 +11,7 @@ from avatar_pipeline.actors.published_copies import remember
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.preflight.actors import refuse_if_one_was_revoked, require_consent_to_examine
 from avatar_pipeline.preflight.examine import PictureReport
-from avatar_pipeline.preflight.find import Picture, find_pictures, printable
+from avatar_pipeline.preflight.find import Picture, find_pictures, passed_over, printable
 from avatar_pipeline.preflight.pool import examine_all
 
 EXIT_CODES = {"pass": 0, "warn": 1, "error": 2, "unreadable": 2}
@@ -56,6 +56,7 @@ def preflight(
             "would be overwritten."
         )
     pictures = find_pictures(paths, leave_out=annotate)
+    others = passed_over(paths, leave_out=annotate)
     shown = require_consent_to_examine([picture.path for picture in pictures])
     people = {spec.name: spec for spec in shown.values()}.values()
     if annotate:
@@ -92,9 +93,10 @@ def preflight(
     if as_json:
         from avatar_pipeline.preflight.json_report import to_json
 
-        sys.stdout.write(to_json(results, analyzer) + "\n")
+        sys.stdout.write(to_json(results, analyzer, others) + "\n")
     else:
         terminal.show(results)
+        terminal.show_passed_over(others)
         for path in (report, annotate):
             if path:
                 print(f"Written: {printable(str(path))}")

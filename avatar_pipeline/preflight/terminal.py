@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
+from avatar_pipeline.preflight.find import printable
 
 COLOURS = {
     "pass": "green",
@@ -20,6 +22,7 @@ COLOURS = {
     "unreadable": "red",
     "not_assessed": "bright_black",
 }
+MAX_PASSED_OVER_SHOWN = 20  # --json has all
 MAX_FINDINGS_SHOWN = 4  # in a picture's row
 WIDTH = 140  # of what goes into a file or a pipe, in characters
 
@@ -38,6 +41,15 @@ def show(results: Sequence[PictureReport]) -> None:
             else Text(results[0].problem, COLOURS["unreadable"])
         )
     out.print(_summary(results))
+
+
+def show_passed_over(others: Sequence[tuple[Path, str]]) -> None:
+    """Print what was not examined in the folders, and why; of many, not all."""
+    out = Console(soft_wrap=True)
+    for path, why in others[:MAX_PASSED_OVER_SHOWN]:
+        out.print(Text(f"not examined: {printable(str(path))}: {why}"))
+    if (more := len(others) - MAX_PASSED_OVER_SHOWN) > 0:
+        out.print(Text(f"not examined: {more} more files"))
 
 
 def progress(results: Iterator[PictureReport], total: int) -> Iterator[PictureReport]:

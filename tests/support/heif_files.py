@@ -195,8 +195,9 @@ def _file(items: list[_Item], tiles: int, look: Look, has_alpha: bool) -> bytes:
     owned: list[list[int]] = []
 
     def give(item: int, box: bytes, essential: bool = False) -> None:
-        properties.append(box)
-        owned[item].append(len(properties) | (0x80 if essential else 0))
+        if box not in properties:
+            properties.append(box)
+        owned[item].append(properties.index(box) + 1 | (0x80 if essential else 0))
 
     for number, item in enumerate(items):
         owned.append([])

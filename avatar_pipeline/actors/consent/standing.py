@@ -24,6 +24,7 @@ from upath import UPath
 from avatar_pipeline.actors.files import read_whole
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError
+from avatar_pipeline.imaging.kinds import READ_IN_WORDS
 
 if TYPE_CHECKING:
     from avatar_pipeline.actors.spec import ActorSpec
@@ -209,7 +210,7 @@ def _what_to_provide(spec: ActorSpec, actor_dir: UPath) -> str:
         "record.\n"
         f"Provide:\n"
         f"  {actor_dir / 'photos'}\n"
-        "      10 to 20 photographs of the person (JPEG, PNG or WebP): one face, sharp, several "
+        f"      10 to 20 photographs of the person ({READ_IN_WORDS}): one face, sharp, several "
         "views, expressions and lights\n"
         f"  {actor_dir / 'consent.pdf'}\n"
         f"      the signed consent, scanned; any file name and type will do\n"

@@ -46,6 +46,16 @@ def model_files() -> dict[str, Path]:
     }
 
 
+# A face that is small in a large picture has its pixels there only: where none was found, it is
+# looked for, piece by piece, at the picture's own size (from 80 px on), and up to UPSAMPLED_PIXELS
+# also magnified (from 40 px on).
+PIECE, OVERLAP = 2048, 320
+UPSAMPLED_PIXELS = 13_000_000
+# Many more places are looked at than in a reduced picture: a find must be surer.
+PIECE_SCORE = 0.6
+FLAT = 4.0  # a piece whose grey levels have this standard deviation or less shows no face
+
+
 class DlibAnalyzer:
     """dlib's face models behind the FaceAnalyzer protocol. Loading takes about half a second."""
 
@@ -78,9 +88,14 @@ class DlibAnalyzer:
         boxes, scores, _ = self._detector.run(small, 0, DETECT_SCORE)
         if not boxes:  # one upsampling finds faces from 40 px, at four times the cost
             boxes, scores, _ = self._detector.run(small, 1, DETECT_SCORE)
+        found = [
+            ([round(v / scale) for v in (box.left(), box.top(), box.right(), box.bottom())], score)
+            for box, score in zip(boxes, scores, strict=True)
+        ]
+        if not found and max(height, width) > 2 * DETECT_SIDE:
+            found = self._small_faces(image)
         faces = []
-        for box, score in zip(boxes, scores, strict=True):
-            edges = [round(v / scale) for v in (box.left(), box.top(), box.right(), box.bottom())]
+        for edges, score in found:
             shape = self._landmarks(image, dlib.rectangle(*edges))
             points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float32)
             embedding = np.array(
@@ -90,6 +105,58 @@ class DlibAnalyzer:
             faces.append(Face(box32, float(score), points, points, head_pose(points), embedding))
         return sorted(faces, key=lambda face: -face.area)
 
+    def _small_faces(self, image: np.ndarray) -> list[tuple[list[int], float]]:
+        """Return boxes (x0, y0, x1, y1) and scores of faces that are too small to be seen in the
+        picture at DETECT_SIDE: at the first size at which there are any.
+        """
+        height, width = image.shape[:2]
+        magnified = (0, 1) if height * width <= UPSAMPLED_PIXELS else (0,)
+        for upsampling in magnified:
+            found = [
+                ([left + x0, top + y0, left + x1, top + y1], score)
+                for top, left in _pieces(height, width)
+                for (x0, y0, x1, y1), score in self._in_piece(
+                    image[top : top + PIECE, left : left + PIECE], upsampling
+                )
+            ]
+            if found:
+                return _distinct(found)
+        return []
+
+    def _in_piece(
+        self, piece: np.ndarray, upsampling: int
+    ) -> list[tuple[tuple[int, int, int, int], float]]:
+        if float(piece[::8, ::8].std(axis=(0, 1)).max()) <= FLAT:
+            return []
+        boxes, scores, _ = self._detector.run(np.ascontiguousarray(piece), upsampling, PIECE_SCORE)
+        return [
+            ((box.left(), box.top(), box.right(), box.bottom()), float(score))
+            for box, score in zip(boxes, scores, strict=True)
+        ]
+
     def distance(self, a: np.ndarray, b: np.ndarray) -> float:
         """Return the Euclidean distance of two 128-d embeddings."""
         return float(np.linalg.norm(a - b))
+
+
+def _pieces(height: int, width: int) -> list[tuple[int, int]]:
+    """Return where the pieces of a picture begin (top, left): they overlap by more than the faces
+    that are looked for.
+    """
+
+    def starts(length: int) -> list[int]:
+        return list(range(0, max(length - OVERLAP, 1), PIECE - OVERLAP))
+
+    return [(top, left) for top in starts(height) for left in starts(width)]
+
+
+def _distinct(found: list[tuple[list[int], float]]) -> list[tuple[list[int], float]]:
+    """Return the surest of the boxes whose middles lie in each other: the same face in two
+    pieces.
+    """
+    kept: list[tuple[list[int], float]] = []
+    for box, score in sorted(found, key=lambda one: -one[1]):
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        if not any(k[0] <= x <= k[2] and k[1] <= y <= k[3] for k, _ in kept):
+            kept.append((box, score))
+    return kept

@@ -31,6 +31,8 @@ def actors_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> 
     done = register(context.instance, store.open(), settle=True, seconds=TICK_BUDGET_S)
     for actor, problem in list(done.problems.items())[:MAX_PROBLEMS_SHOWN]:
         context.log.warning(f"{actor}: {problem}")
+    for actor, lines in list(done.left_out_now.items())[:MAX_PROBLEMS_SHOWN]:
+        context.log.warning(f"{actor}: not taken from photos/: {'; '.join(lines)}")
     facts = [
         f"{len(done.added)} new actors",
         f"{len(done.removed)} gone",

@@ -47,11 +47,10 @@ def test_missing_folder(store: ActorStore, folder: UPath) -> None:
 
 
 def test_a_type_that_is_not_read(store: ActorStore, folder: UPath) -> None:
-    (folder / "IMG_0001.HEIC").write_bytes(b"x")
+    (folder / "IMG_0001.DNG").write_bytes(b"x")
     with pytest.raises(
         PhotoError,
-        match=r"IMG_0001\.HEIC is of a type that is not read\. Export "
-        r"it",
+        match=r"not taken: IMG_0001\.DNG is a camera's raw file, which is not read: develop it",
     ):
         store.photos("someone")
 

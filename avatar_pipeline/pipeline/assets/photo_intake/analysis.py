@@ -96,12 +96,15 @@ class PhotoAnalysis:
 
 def analyze(photo: Photo, analyzer: FaceAnalyzer, preset: Preset) -> PhotoAnalysis:
     """Open and analyze one photograph, once."""
+    if photo.problem:
+        return PhotoAnalysis(photo.name, photo.problem)
     try:
         image = open_image(photo.data, name=photo.name)
     except PhotoError as error:
         return PhotoAnalysis(photo.name, str(error))
     orientation = orientation_of(photo.data)
     notes = [] if orientation == 1 else [f"turned upright (EXIF orientation {orientation})"]
+    notes += [f"its caption: {photo.caption}"] if photo.caption else []
     thumbnail = resize_to_fit(image, THUMBNAIL)
     pixels = np.asarray(image)
     faces = analyzer.analyze(pixels)

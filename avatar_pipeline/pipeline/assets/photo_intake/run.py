@@ -136,6 +136,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         for name in analyses
     ]
     sha256 = {photo.name: photo.sha256 for photo in photos}
+    captions = {photo.name: photo.caption for photo in photos}
     people = [
         Person(
             name,
@@ -145,6 +146,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
             caption_details(p.face),
             name in held_out,
             p.rank,
+            captions[name],
         )
         for name, p in usable.items()
     ]
@@ -248,7 +250,7 @@ def _coverage_rows(shown: Coverage) -> list[dict[str, Any]]:
 
 STAGE = Stage(
     name="photo_intake",
-    code_version="1",
+    code_version="2",
     settings=Settings,
     run=run,
     scopes=("embed",),

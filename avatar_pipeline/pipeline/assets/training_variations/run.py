@@ -23,7 +23,7 @@ from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.assets.training_variations.settings import Settings
-from avatar_pipeline.pipeline.captions import caption_details
+from avatar_pipeline.pipeline.captions import caption_details, photograph_caption
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.face_selection import Rejected, face_fault
 from avatar_pipeline.pipeline.head_crops import BLURRED, RENEWAL, frame, renew
@@ -64,7 +64,13 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     if photos:
         sources = [_Source(photo.name, photo.image, photo.embedding) for photo in photos]
         photographs = [
-            Member(photo.name, "photograph", photo.image, _caption(spec, photo.details), None)
+            Member(
+                photo.name,
+                "photograph",
+                photo.image,
+                photograph_caption(spec.description, photo.details, photo.caption, photo.name),
+                None,
+            )
             for photo in photos
         ]
     else:
@@ -92,7 +98,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
                 head.name,
                 "base_image",
                 head.image,
-                _caption(spec, caption_details(head.face)),
+                photograph_caption(spec.description, caption_details(head.face)),
                 None,
             )
         ]
@@ -246,10 +252,6 @@ def _details(index: int, seed: int) -> tuple[str, ...]:
     )
     varied = pick.choice(kinds[index % len(kinds)])
     return (varied,) if varied in prompts.EXPRESSIONS else (prompts.NEUTRAL, varied)
-
-
-def _caption(spec: ActorSpec, details: Sequence[str]) -> str:
-    return prompts.portrait_prompt(spec.description, *details, trigger=True)
 
 
 def _label(member: Member) -> str:
