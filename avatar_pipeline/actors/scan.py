@@ -23,7 +23,7 @@ from typing import Any
 
 from avatar_pipeline.actors.files import local, store_errors
 from avatar_pipeline.actors.name import PATTERN
-from avatar_pipeline.actors.photo_folder import KOHYA, in_photos
+from avatar_pipeline.actors.photo_folder import CAPTIONS, KOHYA, in_photos
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import StoreError
 
@@ -168,10 +168,23 @@ def _sweep_keys(store: ActorStore, actor: str | None = None) -> dict[str, ActorF
 
 
 def _seen(entries: Iterable[tuple[Any, ...]]) -> ActorFingerprint:
-    found = sorted(entries)
+    found = sorted(_without_notes(list(entries)))
     text = "\n".join(f"{name} {size} {time} {inode}" for name, size, time, inode, _ in found)
     return ActorFingerprint(
         hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
         max((touched for *_, touched in found), default=0.0),
         any(name == "actor.yaml" for name, *_ in found),
     )
+
+
+def _without_notes(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return the files without the texts in photos/ that are no photograph's caption."""
+    paths = [PurePosixPath(name) for name, *_ in entries]
+    others = {path.with_suffix("") for path in paths if path.suffix.lower() not in CAPTIONS}
+    return [
+        entry
+        for entry, path in zip(entries, paths, strict=True)
+        if path.parts[0] != "photos"
+        or path.suffix.lower() not in CAPTIONS
+        or path.with_suffix("") in others
+    ]

@@ -99,10 +99,10 @@ def _in_our_words(data: bytes, name: str) -> Iterator[None]:
         raise
     except UnidentifiedImageError:
         kind = kind_of(data[:ENOUGH])
-        if kind in READ:
+        if kind == "AVIF":
             raise PhotoError(
-                f"{name} is damaged or cut off (its first bytes are those of a {kind}, and what "
-                "follows is none). Copy the photograph again from its source."
+                f"{name} is damaged or cut off (an AVIF without a picture). Copy the photograph "
+                "again from its source."
             ) from None
         raise PhotoError(
             f"{name} is not a picture that can be read: its content is none of "

@@ -216,3 +216,28 @@ def test_it_starts_without_dagster_and_torch(portraits: Path) -> None:
         if "--help" in arguments:
             assert "Exit code: 0 all pass" in done.stdout
             assert not {"dlib", "cv2"} & set(loaded)
+
+
+def test_what_is_not_examined_in_a_folder_is_named(tmp_path: Path, call: Call) -> None:
+    """Content decides: a picture without an ending is examined, a text is not."""
+    for name in ("a.png", "a", "sub/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / name, "PNG")
+    (tmp_path / "IMG_1.NEF").write_bytes(b"II*\0")
+    (tmp_path / "a.txt").write_text("a caption")
+    (tmp_path / "sub" / "notes.txt").write_text("to do")
+    (tmp_path / "IMG_1.MOV").write_bytes(b"\0\0\0\x14ftypqt  \0\0\0\0qt  ")
+    (tmp_path / "again").symlink_to(tmp_path / "sub")
+    content = json.loads(call(tmp_path, "--json")[1])
+    assert [Path(entry["file"]).name for entry in content["pictures"]] == [
+        *("IMG_1.NEF", "a", "a.png", "b.png"),
+    ]
+    assert "it is a camera's raw file" in content["pictures"][0]["problem"]
+    named = {Path(one["file"]).name: one["reason"] for one in content["passed_over"]}
+    assert named == {
+        "IMG_1.MOV": "a video: take a still from it, and save that as JPEG or PNG",
+        "again": "a link to a folder: name the folder itself",
+        "notes.txt": "no picture",
+    }
+    out = call(tmp_path)[1]
+    assert f"not examined: {tmp_path / 'sub' / 'notes.txt'}: no picture" in out

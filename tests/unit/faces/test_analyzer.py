@@ -11,6 +11,8 @@ from avatar_pipeline.core.openpeople import PEOPLE
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.head_model import HEAD, MIRROR, head_pose, pose_axes
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer, Pose
+from avatar_pipeline.faces.readiness import assess
+from avatar_pipeline.pipeline.face_selection import face_fault
 
 
 def test_an_unknown_analyzer_names_the_known_ones():
@@ -91,3 +93,26 @@ def test_the_average_head_turned_by_known_angles_gives_them_back(pose):
 
 def test_the_average_head_is_symmetric():
     assert HEAD[MIRROR] * (-1, 1, 1) == pytest.approx(HEAD)
+
+
+def test_a_small_face_in_a_huge_photograph_is_found_and_called_small(look, analyzer: FaceAnalyzer):
+    """80 pixels of 6000 are 14 of the 1024 that are searched first."""
+    portrait, (face,) = look("P002", "studio_portrait")
+    side = 200
+    wide = Image.new("RGB", (6000, 2200), (120, 125, 130))
+    wide.paste(Image.fromarray(portrait).resize((side, side)), (4000, 1000))
+    (found,) = analyzer.analyze(np.asarray(wide))
+    expected = face.box * side / len(portrait) + (4000, 1000, 4000, 1000)
+    assert np.abs(found.box - expected).max() < 12
+    assert analyzer.distance(found.embedding, face.embedding) < 0.4
+    checks = {check.name: check for check in assess(np.asarray(wide), [found])}
+    assert checks["face_found"].verdict == "pass"
+    assert checks["face_pixels"].verdict == "error"
+
+
+def test_too_small_and_no_face_are_two_answers(look, analyzer: FaceAnalyzer):
+    portrait, _ = look("P002", "studio_portrait")
+    wide = Image.new("RGB", (4000, 1500), (120, 125, 130))
+    assert "no face was found" in str(face_fault(analyzer.analyze(np.asarray(wide))))
+    wide.paste(Image.fromarray(portrait).resize((120, 120)), (1500, 700))
+    assert "the face is too small" in str(face_fault(analyzer.analyze(np.asarray(wide))))

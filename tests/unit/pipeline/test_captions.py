@@ -8,7 +8,7 @@ import pytest
 from avatar_pipeline.core.openpeople import PEOPLE, emotion_tiles
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.pipeline.captions import caption_details
+from avatar_pipeline.pipeline.captions import caption_details, photograph_caption
 
 
 def details(emotion: str, analyzer: FaceAnalyzer) -> list[tuple[str, ...]]:
@@ -41,3 +41,25 @@ def test_a_turned_head_is_named_by_its_side(analyzer: FaceAnalyzer) -> None:
         caption_details(analyzer.analyze(np.ascontiguousarray(tile[:, ::-1]))[0])[-1]
         == "head turned left"
     )
+
+
+@pytest.mark.parametrize(
+    ("own", "name", "expected"),
+    [
+        ("", "a.png", "headshot portrait photograph of a ohwx tall man, smiling"),
+        ("ohwx, red dress", "a.png", "ohwx, red dress"),
+        (
+            "photo of sks woman, red dress",
+            "10_sks woman/a.png",
+            "photo of ohwx tall man, red dress",
+        ),
+        ("sks in a park", "10_sks woman/a.png", "ohwx tall man in a park"),
+        ("red dress", "a.png", "headshot portrait photograph of a ohwx tall man, red dress"),
+        ("risks", "10_sks woman/a.png", "headshot portrait photograph of a ohwx tall man, risks"),
+    ],
+)
+def test_a_photographs_own_caption_replaces_what_was_measured(
+    own: str, name: str, expected: str
+) -> None:
+    """And always holds the trigger, by which prompts ask for the person."""
+    assert photograph_caption("tall man.", ("smiling",), own, name) == expected

@@ -9,6 +9,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from PIL import Image, ImageFilter
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import PhotoError, StoreError
 from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
 from avatar_pipeline.diffusion.presets import get_preset
@@ -282,3 +284,19 @@ def test_faces_of_two_analyzers_do_not_mix(plain: StageResult) -> None:
 
     with pytest.raises(StoreError, match="made with the analyzer dlib, and this run uses other"):
         read_intake(plain.files, Other())  # type: ignore[arg-type]
+
+
+def test_what_is_not_taken_is_named_and_captions_are_handed_on(
+    take: Take, portraits: list[Photo], analyzer: FaceAnalyzer
+) -> None:
+    captioned = replace(portraits[0], caption="ohwx, in the garden")
+    raw = Photo("IMG_1.DNG", b"", sha256_bytes(b"x"), problem="a camera's raw file: develop it")
+    result = take([captioned, *portraits[1:], raw])
+    found = rows(result)
+    assert found["IMG_1.DNG"]["decision"] == "rejected"
+    assert found["IMG_1.DNG"]["reason"] == "a camera's raw file: develop it"
+    assert "IMG_1.DNG is not used: a camera's raw file: develop it" in result.warnings
+    assert "its caption: ohwx, in the garden" in found[captioned.name]["notes"]
+    handed = {one.name: one.caption for one in read_intake(result.files, analyzer).photographs}
+    assert handed[captioned.name] == "ohwx, in the garden"
+    assert set(handed.values()) == {"", "ohwx, in the garden"}
