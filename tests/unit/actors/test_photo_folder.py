@@ -163,7 +163,7 @@ def test_a_data_set_that_is_dropped_in_is_seen(store: ActorStore, make_actor: Ma
 def test_one_file_too_long_costs_that_file_only(store: ActorStore, make_actor: MakeActor) -> None:
     folder = make_actor("anna", photos="folder") / "photos"
     fill(Path(folder.path), {"a.png": PNG, "b.jpg": b"", "c.gif": b"GIF89a"})
-    os.truncate(folder / "b.jpg", 70_000_000)
+    os.truncate(Path(folder.path) / "b.jpg", 70_000_000)
     problems = {photo.name: photo.problem for photo in store.photos("anna")}
     assert problems["a.png"] == ""
     assert problems["b.jpg"].startswith("too long: 70000000 bytes")

@@ -70,6 +70,7 @@ def test_xmp_alone_turns_nothing(kind: str) -> None:
     assert orientation_of(data) == 1
     if kind != "AVIF":
         shown = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert shown is not None
         assert shown.shape[:2] == (PLAIN.height, PLAIN.width)
 
 
