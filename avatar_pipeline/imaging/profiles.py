@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
+from itertools import chain, product
 
 import numpy as np
 from PIL import Image, ImageChops, ImageCms
@@ -103,18 +104,22 @@ def _is_srgb(profile: bytes) -> bool:
     """Return whether an RGB profile leaves the colours as they are: asked of a grid of colours and
     of all greys, and not of its name.
     """
-    steps = np.linspace(0, 255, 9).round().astype(np.uint8)
-    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(-1, 3)
-    greys = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    colours = Image.fromarray(np.concatenate([cube, greys])[None])
+    levels = range(0, 256, 51)
+    grid = [*product(levels, repeat=3), *((grey,) * 3 for grey in range(256))]
+    colours = Image.frombytes("RGB", (len(grid), 1), bytes(chain.from_iterable(grid)))
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        seen = ImageCms.profileToProfile(
-            colours, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        transform = ImageCms.buildTransform(
+            source,
+            ImageCms.createProfile("sRGB"),
+            *("RGB", "RGB"),
+            # a thousand pixels are sooner converted than the conversion is optimised
+            flags=ImageCms.Flags.NOOPTIMIZE,
         )
+        seen = ImageCms.applyTransform(colours, transform)
     except (ImageCms.PyCMSError, OSError):
         return False
     if seen is None:
         return False
-    moved = np.asarray(seen).astype(np.int16) - np.asarray(colours)
-    return bool(np.abs(moved).max() <= SAME)
+    moved = ImageChops.difference(seen, colours)
+    return max(moved.tobytes()) <= SAME

@@ -119,7 +119,7 @@ def test_a_useless_index_costs_one_reading(
     store: ActorStore,
     opened: list[str],
     damage: str,
-    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     register(instance, store)
     index = home_folder() / "actors.json"
@@ -290,3 +290,31 @@ def test_an_object_store_is_swept_too(
     assert register(instance, store, settle=True).changed == [("red", "actor_photos")]
     store.root.fs.rm(f"{store.root.path}/red", recursive=True)
     assert register(instance, store, settle=True).removed == ["red"]
+
+
+def test_what_is_not_taken_from_a_dropped_in_folder_is_named(
+    instance: dg.DagsterInstance,
+    store: ActorStore,
+    later: Callable[[float], None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    photos = photos_of(store, "red")
+    (photos / "IMG_1.DNG").write_bytes(b"II*\0")
+    (photos / "more").mkdir()
+    (photos / "more" / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    expected = [
+        "IMG_1.DNG is a camera's raw file, which is not read: develop it, and export it as JPEG",
+        "more/ is a folder with 1 photographs, of which none is taken: move them up, or name that "
+        "folder",
+    ]
+    done = register(instance, store)
+    assert done.left_out == {"red": expected}
+    assert "red" not in done.problems or "photographs" not in done.problems["red"]
+    assert register(instance, store).left_out == done.left_out, "of an unchanged actor, too"
+    (photos / "IMG_2.DNG").write_bytes(b"II*\0")
+    later(11)
+    context = dg.build_sensor_context(instance=instance, resources={"store": StoreResource()})
+    actors_sensor(context)
+    later(11)
+    actors_sensor(context)
+    assert "red: not taken from photos/: IMG_1.DNG is a camera's raw file" in capfd.readouterr().err
