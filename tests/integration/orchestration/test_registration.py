@@ -119,7 +119,7 @@ def test_a_useless_index_costs_one_reading(
     store: ActorStore,
     opened: list[str],
     damage: str,
-    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     register(instance, store)
     index = home_folder() / "actors.json"
