@@ -41,12 +41,14 @@ class ActorFingerprint:
     """One actor's folder at one moment. fingerprint: changes with any file that people provide.
     touched: the latest ctime, seconds since 1970.
 
-    has_spec: whether there is an actor.yaml.
+    has_spec: whether there is an actor.yaml. pictures: the folder with photographs in it,
+    "photos/", else "." for those that lie beside actor.yaml's place; empty without any.
     """
 
     fingerprint: str
     touched: float
     has_spec: bool
+    pictures: str = ""
 
 
 def scan_all(store: ActorStore) -> dict[str, ActorFingerprint]:
@@ -66,6 +68,23 @@ def scan_all(store: ActorStore) -> dict[str, ActorFingerprint]:
             "its disk mounted?"
         ) from None
     return {folder.name: _look(Path(folder.path)) for folder in folders}
+
+
+def misnamed_folders(store: ActorStore) -> list[str]:
+    """Return the folders beside the actors' that hold pictures and cannot be an actor's by their
+    name ("Jane Doe"), sorted. None of an object store, where nobody drops folders.
+    """
+    root = local(store.root)
+    if root is None:
+        return []
+    found = []
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or PATTERN.fullmatch(entry.name):
+                continue
+            if entry.is_dir() and _look(Path(entry.path)).pictures:
+                found.append(entry.name)
+    return sorted(found)
 
 
 def scan_actor(store: ActorStore, actor: str) -> ActorFingerprint:
@@ -158,4 +177,12 @@ def _seen(entries: Iterable[tuple[Any, ...]]) -> ActorFingerprint:
         hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
         max((touched for *_, touched in found), default=0.0),
         any(name == "actor.yaml" for name, *_ in found),
+        _pictures([name for name, *_ in found]),
     )
+
+
+def _pictures(names: Iterable[str]) -> str:
+    pictures = [name for name in names if PurePosixPath(name).suffix.lower() in PICTURES]
+    if any(name.startswith("photos/") for name in pictures):
+        return "photos/"
+    return "." if pictures else ""
