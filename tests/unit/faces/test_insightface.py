@@ -52,7 +52,7 @@ def test_every_field_is_filled_and_faces_come_largest_first():
 
 def test_the_pack_of_buffalo_l_reads_men_and_women_where_its_model_is_there(pack: Path) -> None:
     assert {face.gender for face in get_analyzer("insightface").analyze(PICTURE)} == {None}
-    for said, gender in (([5, 1], "female"), ([1, 5], "male")):
+    for said, gender in (([5.0, 1.0], "female"), ([1.0, 5.0], "male")):
         write_genderage(pack, said)
         faces = get_analyzer("insightface").analyze(PICTURE)
         assert {face.gender for face in faces} == {gender}

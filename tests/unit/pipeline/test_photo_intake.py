@@ -62,7 +62,7 @@ def take(analyzer: FaceAnalyzer) -> Take:
         if earlier is not None:
             inputs = replace(inputs, earlier=earlier.files.get)
         remembering.analyze = lambda image: [  # type: ignore[method-assign]
-            replace(face, gender=gender) for face in analyze(image)
+            replace(face, gender=gender) if gender else face for face in analyze(image)
         ]
         return photo_intake.run(
             inputs,
