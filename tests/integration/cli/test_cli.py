@@ -209,6 +209,13 @@ def test_what_keeps_an_actor_from_running_is_one_line(call: Call, world: Path) -
     assert line.startswith("anna cannot run yet: ") and "avatar-pipeline run anna" in line
 
 
+def test_a_batch_of_what_is_missing_leaves_out_who_cannot_run_yet(call: Call, world: Path) -> None:
+    new_actor(world, "anna", likeness="real", photos="folder")
+    code, out, _ = call("batch", "--missing", "--stale")
+    assert code == 0
+    assert "anna is left out: anna is a real person" in out and "Nothing to make" in out
+
+
 def test_pages_go_where_git_takes_nothing(
     call: Call, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
