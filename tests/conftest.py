@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import tempfile
@@ -14,6 +15,7 @@ from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from tests.support.lanes import TESTS, lane_of, seconds_by_file
 from tests.support.once import made_once
 from tests.support.real_chain import environment, make_real_chain
+from tests.support.remembered_faces import remember_faces
 
 # Tests draw with tiny models of random weights, which no licence protects, under the presets of
 # large ones, which some do.
@@ -23,6 +25,8 @@ os.environ.setdefault("AVATAR_ACCEPT_LICENCES", "flux-dev")
 # Children inherit the folder.
 LOCKS = tempfile.TemporaryDirectory(prefix="avatar_pipeline-tests-")
 os.environ["AVATAR_LOCKS"] = LOCKS.name
+
+remember_faces()
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
@@ -53,6 +57,14 @@ def has_card() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def pytest_collection_finish() -> None:
+    """What the tests have imported stays: the garbage collector, which runs when a pipeline is
+    closed, need not go through it each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

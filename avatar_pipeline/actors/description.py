@@ -9,6 +9,7 @@ say who should be drawn.
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from avatar_pipeline.core.errors import ActorError
 
@@ -27,7 +28,8 @@ APPEARANCE = """
     mongolian pakistani bangladeshi afghan tibetan nepali mexican brazilian argentinian colombian
     peruvian chilean cuban canadian australian
 """
-GENDER = "male female man woman boy girl men women gentleman lady nonbinary non-binary androgynous"
+MALE, FEMALE = "male man boy men gentleman", "female woman girl women lady"
+GENDER = f"{MALE} {FEMALE} nonbinary non-binary androgynous"
 FEATURES = """
     hair haired hairless bald balding bun ponytail braid braids braided dreadlocks afro curls fringe
     bangs blond blonde brunette redhead redheaded beard bearded stubble moustache mustache goatee
@@ -93,6 +95,14 @@ def check_description(text: str) -> list[str]:
         for what, example in missing
     )
     return warnings
+
+
+def described_gender(text: str) -> Literal["male", "female"] | None:
+    """Return which of the two a description says; None when it says neither, both or a third."""
+    said = _words(text) & _set(GENDER)
+    if said and said <= _set(MALE):
+        return "male"
+    return "female" if said and said <= _set(FEMALE) else None
 
 
 def require_description(text: str, *, where: str = "description") -> None:

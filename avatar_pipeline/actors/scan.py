@@ -26,6 +26,7 @@ from avatar_pipeline.actors.name import PATTERN
 from avatar_pipeline.actors.photo_folder import CAPTIONS, KOHYA, in_photos
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.imaging.kinds import ENDINGS, OTHER_ENDINGS
 
 # Seconds without a change after which a file counts as copied. A copy that is under way writes many
 # times a second, also to a slow disk; the caches of network file systems (NFS: 3 to 60 s for
@@ -41,12 +42,14 @@ class ActorFingerprint:
     """One actor's folder at one moment. fingerprint: changes with any file that people provide.
     touched: the latest ctime, seconds since 1970.
 
-    has_spec: whether there is an actor.yaml.
+    has_spec: whether there is an actor.yaml. pictures: the folder with photographs in it,
+    "photos/", else "." for those that lie beside actor.yaml's place; empty without any.
     """
 
     fingerprint: str
     touched: float
     has_spec: bool
+    pictures: str = ""
 
 
 def scan_all(store: ActorStore) -> dict[str, ActorFingerprint]:
@@ -66,6 +69,23 @@ def scan_all(store: ActorStore) -> dict[str, ActorFingerprint]:
             "its disk mounted?"
         ) from None
     return {folder.name: _look(Path(folder.path)) for folder in folders}
+
+
+def misnamed_folders(store: ActorStore) -> list[str]:
+    """Return the folders beside the actors' that hold pictures and cannot be an actor's by their
+    name ("Jane Doe"), sorted. None of an object store, where nobody drops folders.
+    """
+    root = local(store.root)
+    if root is None:
+        return []
+    found = []
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or PATTERN.fullmatch(entry.name):
+                continue
+            if entry.is_dir() and _look(Path(entry.path)).pictures:
+                found.append(entry.name)
+    return sorted(found)
 
 
 def scan_actor(store: ActorStore, actor: str) -> ActorFingerprint:
@@ -174,6 +194,7 @@ def _seen(entries: Iterable[tuple[Any, ...]]) -> ActorFingerprint:
         hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
         max((touched for *_, touched in found), default=0.0),
         any(name == "actor.yaml" for name, *_ in found),
+        _pictures([name for name, *_ in found]),
     )
 
 
@@ -188,3 +209,12 @@ def _without_notes(entries: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
         or path.suffix.lower() not in CAPTIONS
         or path.with_suffix("") in others
     ]
+
+
+def _pictures(names: Iterable[str]) -> str:
+    pictures = [
+        name for name in names if PurePosixPath(name).suffix.lower() in (*ENDINGS, *OTHER_ENDINGS)
+    ]
+    if any(name.startswith("photos/") for name in pictures):
+        return "photos/"
+    return "." if pictures else ""

@@ -5,15 +5,13 @@ actors' store.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from avatar_pipeline.core.errors import StoreError
-
-if TYPE_CHECKING:
-    from avatar_pipeline.actors.store import ActorStore
 
 if TYPE_CHECKING:
     from avatar_pipeline.actors.store import ActorStore
@@ -38,6 +36,16 @@ def actor_store() -> ActorStore:
     from avatar_pipeline.actors.store import ActorStore
 
     return ActorStore()
+
+
+def output_folder(name: str) -> Path:
+    """Return build/NAME in the present folder, made, for pictures and pages of people. Git takes
+    none of it, whatever repository it lies in: the folder holds a .gitignore of its own.
+    """
+    folder = Path("build") / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    return folder
 
 
 def tools_config(device: str, preset: str | None, model: str | None) -> dict[str, str]:

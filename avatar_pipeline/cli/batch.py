@@ -73,6 +73,7 @@ def batch(
     from avatar_pipeline.actors.consent.revoked import may_be_revoked
     from avatar_pipeline.diffusion.overrides import preset_by_name
     from avatar_pipeline.orchestration.batch_run import choose_actors, run_batch
+    from avatar_pipeline.orchestration.registration import in_one_line
     from avatar_pipeline.orchestration.registration import register as register_actors
     from avatar_pipeline.pipeline.registry import STAGES
 
@@ -94,8 +95,12 @@ def batch(
         if all_:
             chosen += [name for name in store.names() if not may_be_revoked(store.actor_dir(name))]
         elif missing or stale:
-            register_actors(instance, store)
-            chosen += choose_actors(instance, store, missing=missing, stale=stale, only=only or [])
+            problems = register_actors(instance, store).problems
+            due = choose_actors(instance, store, missing=missing, stale=stale, only=only or [])
+            chosen += [actor for actor in due if actor not in problems]
+            for actor in sorted(set(due) & problems.keys() - set(chosen)):
+                line = f"{actor} is left out: {in_one_line(actor, problems[actor])}"
+                out.print(line, markup=False, highlight=False)
         chosen = list(dict.fromkeys(chosen))
         if not chosen:
             out.print(

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from avatar_pipeline.cli._shared import Actor, Asset, actor_store, out
+from avatar_pipeline.cli._shared import Actor, Asset, actor_store, out, output_folder
 from avatar_pipeline.core.digests import SHORT_DIGEST, short
 from avatar_pipeline.core.errors import StoreError
 
@@ -29,7 +29,7 @@ def diff(
     picture: Annotated[
         Path | None,
         typer.Option(
-            help="JPG or PNG with both versions side by side. Default: one in the present folder."
+            help="JPG or PNG with both versions side by side. Default: one in build/diff."
         ),
     ] = None,
 ) -> None:
@@ -83,7 +83,9 @@ def diff(
     require_consent(spec, store.actor_dir(spec.name), "generate")
     sheet = side_by_side(store, before, now)
     if sheet is not None:
-        path = picture or Path(f"{spec.name}_{asset}_{before.digest[:8]}_{now.digest[:8]}.jpg")
+        path = picture or output_folder("diff") / (
+            f"{spec.name}_{asset}_{before.digest[:8]}_{now.digest[:8]}.jpg"
+        )
         encoded = (
             encode_png(sheet) if path.suffix.lower() == ".png" else encode_jpeg(sheet, quality=90)
         )

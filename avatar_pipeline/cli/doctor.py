@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -195,4 +195,20 @@ def _attempt(
     try:
         return Finding(what, check(), licence)
     except (AvatarPipelineError, ImportError) as error:
-        return Finding(what, f"missing: {error}", licence, fix or "see the message", needed)
+        # the command stands in `fix`, once
+        state = str(error).partition(" Fetch them: ")[0]
+        return Finding(what, f"missing: {state}", licence, fix or "see the message", needed)
+
+
+def conclusion(findings: Sequence[Finding]) -> str:
+    """Return the closing line: whether the pipeline works here, and which optional things are not
+    there.
+    """
+    missing, optional = (
+        list(dict.fromkeys(each.what for each in findings if each.fix and each.needed is needed))
+        for needed in (True, False)
+    )
+    if missing:
+        return f"What is needed and missing: {', '.join(missing)}. The lines above say what to do."
+    without = f" Optional, and not there: {', '.join(optional)}." if optional else ""
+    return f"All that is needed is there.{without}"

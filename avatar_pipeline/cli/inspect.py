@@ -71,7 +71,7 @@ def doctor() -> None:
     """Report device, models, licences and libraries, what is missing, and the command that fixes
     it.
     """
-    from avatar_pipeline.cli.doctor import examine
+    from avatar_pipeline.cli.doctor import conclusion, examine
 
     findings = examine(actor_store())
     for finding in findings:
@@ -90,9 +90,7 @@ def doctor() -> None:
             out.print(f"{'':9}licence: {finding.licence}", markup=False, highlight=False)
         if finding.fix:
             out.print(f"{'':9}to fix it: {finding.fix}", markup=False, highlight=False)
-    if missing := [finding for finding in findings if finding.fix and finding.needed]:
-        raise AvatarPipelineError(
-            "\n".join(
-                f"{finding.what}: {finding.state}. To fix it: {finding.fix}" for finding in missing
-            )
-        )
+    closing = conclusion(findings)
+    if any(finding.fix and finding.needed for finding in findings):
+        raise AvatarPipelineError(closing)
+    out.print(closing, markup=False, highlight=False)

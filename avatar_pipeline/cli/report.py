@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from avatar_pipeline.cli._shared import actor_store, out
+from avatar_pipeline.cli._shared import actor_store, out, output_folder
 
 
 def report(
     actor: Annotated[
         str, typer.Argument(help="Only this actor. Default: all, with an index.")
     ] = "",
-    output: Annotated[Path, typer.Option(help="The folder for the pages.")] = Path("report"),
+    output: Annotated[
+        Path | None, typer.Option(help="The folder for the pages. Default: build/report.")
+    ] = None,
     price: Annotated[
         float, typer.Option(min=0, help="Price of an hour of the device, to show costs.")
     ] = 0.0,
@@ -25,6 +27,7 @@ def report(
     from avatar_pipeline.report.write import write_actor, write_all
 
     store = actor_store()
+    output = output or output_folder("report")
     if actor:
         out.print(f"The page: {write_actor(store, actor, output, price)}", highlight=False)
         return

@@ -262,7 +262,12 @@ def _expression_checks(
         quality=quality("eyes_open", lid_opening(points) * seen / max(opening, 1e-6)),
     )
     if lids.verdict == "error" and between_eyes < SURE_EYES_INTER_EYE:
-        lids = replace(lids, verdict="warn")
+        lids = replace(
+            lids,
+            verdict="warn",
+            threshold=f"{eyes.threshold}; no error below {SURE_EYES_INTER_EYE:g} px between the "
+            f"eyes, here {between_eyes:.0f}",
+        )
     return [
         lids,
         replace(

@@ -57,8 +57,9 @@ def check_results(stage: Stage, checks: Sequence[Check]) -> list[dg.AssetCheckRe
 
 
 def check_result(name: str, check: Check | None) -> dg.AssetCheckResult:
-    """Return a result: pass is a pass; what could not be assessed is never a silent pass, but a
-    warning that says why.
+    """Return a result: pass is a pass; what could not be assessed is never a silent pass. Dagster
+    knows no third state: there it fails with severity WARN, and the metadata "verdict" tells it
+    from a warning.
     """
     if check is None:
         return dg.AssetCheckResult(
@@ -66,12 +67,14 @@ def check_result(name: str, check: Check | None) -> dg.AssetCheckResult:
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
             description="Not assessed for this actor.",
+            metadata={"verdict": "not_assessed"},
         )
     severity = (
         dg.AssetCheckSeverity.ERROR if check.verdict == "error" else dg.AssetCheckSeverity.WARN
     )
     not_assessed = "Not assessed: " if check.verdict == "not_assessed" else ""
     metadata: dict[str, dg.RawMetadataValue] = {
+        "verdict": check.verdict,
         "threshold": check.threshold,
         "source": check.source,
     }

@@ -5,6 +5,7 @@ the command and the sensor.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from avatar_pipeline.actors.scan import (
     UNFINISHED_S,
     ActorFingerprint,
     is_whole,
+    misnamed_folders,
     scan_actor,
     scan_all,
 )
@@ -153,8 +155,43 @@ def register(
         for actor in sorted(seen)
         if (entry := index.actors.get(actor)) is not None and entry.left_out
     }
+    done.problems |= {
+        actor: _nobody_said_who(store, actor, state)
+        for actor, state in seen.items()
+        if state.pictures and not state.has_spec and actor not in known
+    }
+    if only is None:
+        done.problems |= {
+            folder: f"{store.root / folder} holds photographs, and no actor can have that name: "
+            "use lower-case letters, digits and underscores, such as "
+            f"{re.sub('[^a-z0-9]+', '_', folder.lower()).strip('_') or 'jane_doe'}."
+            for folder in misnamed_folders(store)
+        }
     write_index(index, before)
     return done
+
+
+def in_one_line(actor: str, problem: str) -> str:
+    """Return what keeps an actor from running as one line; of a long text the beginning, and the
+    command that prints all of it.
+    """
+    first, *more = problem.splitlines()
+    if len(more) < 3:
+        return " ".join([first, *more])
+    return f"{first} What to do: avatar-pipeline run {actor} prints it."
+
+
+def _nobody_said_who(store: ActorStore, actor: str, seen: ActorFingerprint) -> str:
+    """Return what to do about a folder that was dropped in without an actor.yaml: nothing is made
+    of photographs before a person has said whether they show a living one.
+    """
+    folder = store.actor_dir(actor)
+    where = "" if seen.pictures == "photos/" else f" --photos {folder}"
+    return (
+        f"{folder} holds photographs and no actor.yaml, and waits. Say who it is: avatar-pipeline "
+        f"new-actor {actor} --description '...'{where} --likeness real (a living person, whose "
+        "consent is then needed) or --likeness synthetic (a person who does not exist)."
+    )
 
 
 def _tell(

@@ -28,7 +28,7 @@ class Row:
     """One asset of a run. manifest: what it made, None when it made nothing. verdict: its worst
     check, or why there is none.
 
-    warnings: how many checks gave a warning.
+    warnings: how many checks gave a warning; those that were not assessed are none.
     """
 
     asset: str
@@ -189,9 +189,16 @@ def _outcome(
     rows = []
     for asset in wanted:
         is_made = dg.AssetKey(asset) in made
-        verdict = _verdict(checks[asset]) if is_made else "failed" if asset in failed else "not run"
-        warnings = sum(not check.passed and not _is_error(check) for check in checks[asset])
-        rows.append(Row(asset, store.current(actor, asset) if is_made else None, verdict, warnings))
+        manifest = store.current(actor, asset) if is_made else None
+        warnings = list(manifest.verdicts.values()).count("warn") if manifest else 0
+        verdict = (
+            _verdict(checks[asset], warnings)
+            if is_made
+            else "failed"
+            if asset in failed
+            else "not run"
+        )
+        rows.append(Row(asset, manifest, verdict, warnings))
     cancelled = result.dagster_run.status == dg.DagsterRunStatus.CANCELED
     if cancelled:
         return RunOutcome(
@@ -221,8 +228,7 @@ def _is_error(check: dg.AssetCheckEvaluation) -> bool:
     return not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
 
 
-def _verdict(checks: Sequence[dg.AssetCheckEvaluation]) -> str:
+def _verdict(checks: Sequence[dg.AssetCheckEvaluation], warned: int) -> str:
     if any(_is_error(check) for check in checks):
         return "error"
-    warned = sum(not check.passed for check in checks)
     return f"pass, {warned} warnings" if warned else "pass"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from avatar_pipeline.core.seeds import derive_seed
 
@@ -16,6 +17,18 @@ FEWEST_PHOTOGRAPHS = 5
 # are split by the seed alone.
 DRAWS = 200
 SPLIT_TWINS, EMPTIED_VIEW, NO_FRONT, UNSCORED_VIEW = 1000, 20, 10, 1
+# A photograph that changes sides costs more than all views together, and less than a twin in
+# training.
+MOVED = 100
+TOO_FEW = 15  # for each photograph below a fifth, where an earlier split is kept
+
+
+@dataclass(frozen=True)
+class Split:
+    """An earlier split of the same person's photographs, by the names that they have now."""
+
+    held_out: frozenset[str]
+    trained_on: frozenset[str]
 
 
 def held_out_count(photographs: int) -> int:
@@ -24,7 +37,11 @@ def held_out_count(photographs: int) -> int:
 
 
 def hold_out(
-    names: Sequence[str], views: Mapping[str, str], groups: Sequence[set[str]], root_seed: int
+    names: Sequence[str],
+    views: Mapping[str, str],
+    groups: Sequence[set[str]],
+    root_seed: int,
+    earlier: Split | None = None,
 ) -> set[str]:
     """Names of the photographs to hold out, reproducible from the root seed; none of fewer than
     FEWEST_PHOTOGRAPHS.
@@ -34,18 +51,47 @@ def hold_out(
     together, scores what is trained on (a frontal view, and each turned view with three
     photographs), and leaves at least one photograph of each view to train on; the best one when
     none does all that.
+
+    earlier: the split before some photographs came, went or changed. Those that it knew stay on
+    their sides; where more are to be held out, new ones are, or fewer than a fifth. Only
+    photographs that look alike may still draw each other across.
     """
     if len(names) < FEWEST_PHOTOGRAPHS:
         return set()
-    rng = random.Random(derive_seed(root_seed, "held_out"))
-    draws = [set(rng.sample(list(names), held_out_count(len(names)))) for _ in range(DRAWS)]
+    count, seed = held_out_count(len(names)), derive_seed(root_seed, "held_out")
+    rng = random.Random(seed)
+    draws = [set(rng.sample(list(names), count)) for _ in range(DRAWS)]
     draws += _whole_groups(len(names), groups, rng)
-    return min(draws, key=lambda draw: _cost(draw, names, views, groups))
+    if earlier is None:
+        return min(draws, key=lambda draw: _cost(draw, names, views, groups))
+    was_held_out = earlier.held_out & set(names)
+
+    def cost(draw: set[str]) -> int:
+        moved = len(draw & earlier.trained_on) + len(was_held_out - draw)
+        few = max(0, count - len(draw))
+        return MOVED * moved + TOO_FEW * few + _cost(draw, names, views, groups)
+
+    return min(_kept(names, random.Random(seed), earlier) + draws, key=cost)
 
 
 def splits_a_group(draw: set[str], groups: Sequence[set[str]]) -> bool:
     """Whether photographs that look alike lie on both sides of a split."""
     return any(group & draw and group - draw for group in groups)
+
+
+def _kept(names: Sequence[str], rng: random.Random, earlier: Split) -> list[set[str]]:
+    """Draws that keep what was held out, as far as three are left to train on: as it is, with new
+    photographs, and with any.
+    """
+    held = [name for name in names if name in earlier.held_out][: max(len(names) - 3, 2)]
+    others = [name for name in names if name not in earlier.held_out]
+    new = [name for name in others if name not in earlier.trained_on]
+    draws = [set(held)] if len(held) >= 2 else []
+    draws += [{*held, name} for name in new]
+    more = held_out_count(len(names)) - len(held)
+    for pool in (new, others) if more > 0 else ():
+        draws += [{*held, *rng.sample(pool, min(more, len(pool)))} for _ in range(DRAWS)]
+    return [draw for draw in draws if len(draw) == 2 or 2 < len(draw) <= len(names) - 3]
 
 
 def _whole_groups(

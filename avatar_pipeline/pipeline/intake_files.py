@@ -16,6 +16,7 @@ from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.identity import Interval, Thresholds
 from avatar_pipeline.imaging.images import encode_png, open_image
+from avatar_pipeline.pipeline.hold_out import Split
 
 HEADS, THRESHOLDS = "heads.json", "thresholds.json"
 
@@ -100,6 +101,31 @@ def read_intake(files: Mapping[str, bytes], analyzer: FaceAnalyzer) -> Intake:
         for row in table["photographs"]
     ]
     return Intake(photographs, table["rejected"], read_thresholds(files, analyzer))
+
+
+def read_split(heads: bytes | None, photographs: Mapping[str, str]) -> Split | None:
+    """The split that the heads.json of an earlier version holds, by the names of now. None without
+    one.
+
+    photographs: the sha256 of each photograph of now, by name. A file that was renamed is known by
+    its sha256, one whose content changed by its name.
+    """
+    if heads is None:
+        return None
+    rows = json.loads(heads)["photographs"]
+    by_sha256 = {row["sha256"]: row["held_out"] for row in rows}
+    by_name = {row["name"]: row["held_out"] for row in rows}
+    known = {
+        name: by_sha256[sha256] if sha256 in by_sha256 else by_name[name]
+        for name, sha256 in photographs.items()
+        if sha256 in by_sha256 or name in by_name
+    }
+    if not any(by_name.values()):  # too few to hold any out: nothing was decided
+        return None
+    return Split(
+        frozenset(name for name, held in known.items() if held),
+        frozenset(name for name, held in known.items() if not held),
+    )
 
 
 def read_thresholds(files: Mapping[str, bytes], analyzer: FaceAnalyzer) -> Thresholds:

@@ -18,6 +18,7 @@ from avatar_pipeline.actors.manifest import Manifest, library_versions
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import digest_files
+from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.core.renamed import PRESET_FIELDS, SETTINGS, with_former_names
 from avatar_pipeline.core.seeds import draw_seed
 from avatar_pipeline.diffusion.device import process_peak_mb
@@ -100,6 +101,7 @@ def materialize(
         root_seed=root_seed,
         provenance=lambda: _provenance(store, manifests),
         checkpoints=store.checkpoint(spec.name, stage.name) if options.resume else None,
+        earlier=lambda name: _earlier(store, spec, stage, root_seed, name),
     )
     local = stage.model and not stage.elsewhere(spec, settings)
     versions = input_versions(stage, spec, settings, context, photos, manifests)
@@ -134,6 +136,30 @@ def materialize(
         **used,
     )
     return Product(manifest, result)
+
+
+def recorded_seed(store: ActorStore, stage: Stage, spec: ActorSpec) -> int:
+    """Return the root seed that actor.yaml says; where it says -1 and there are photographs, the
+    one that the first version drew, so that a changed photograph draws no other. -1 to draw one.
+    """
+    if spec.seed != -1 or not spec.has_photographs:
+        return spec.seed
+    try:
+        return store.current(spec.name, stage.name).root_seed
+    except StoreError:
+        return -1
+
+
+def _earlier(
+    store: ActorStore, spec: ActorSpec, stage: Stage, root_seed: int, name: str
+) -> bytes | None:
+    try:
+        current = store.current(spec.name, stage.name)
+        if current.root_seed != root_seed or name not in current.files:
+            return None
+        return store.read(current, name)
+    except StoreError:  # never made, or damaged
+        return None
 
 
 def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str, Any]:

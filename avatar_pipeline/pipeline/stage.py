@@ -30,7 +30,9 @@ class Inputs:
     """What a stage reads. upstream: file contents by asset and file name. provenance: where they
     come from, for export.
 
-    checkpoints: where a long stage leaves its state, None when it must start again.
+    checkpoints: where a long stage leaves its state, None when it must start again. earlier: the
+    content of a file of the stage's current version, made with the same root seed; None without
+    one.
     """
 
     spec: ActorSpec
@@ -39,6 +41,7 @@ class Inputs:
     root_seed: int
     provenance: Callable[[], dict[str, Any]]
     checkpoints: Checkpoints | None = None
+    earlier: Callable[[str], bytes | None] = lambda name: None
 
     def file(self, asset: str, name: str) -> bytes:
         """The content of one upstream file; `{actor}` in its name stands for the actor's name."""

@@ -24,6 +24,7 @@ from avatar_pipeline.actors.files import local, write_atomic
 from avatar_pipeline.actors.handed_out import digests_of
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
+from avatar_pipeline.actors.scan import scan_actor
 from avatar_pipeline.actors.spec import load_spec, one_line
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import ActorError, GenerationError
@@ -96,7 +97,12 @@ def _was_there(store: ActorStore, actor: str) -> bool:
     """Whether a real person has or had this name: another actor must not take that place."""
     folder = store.actor_dir(actor)
     left = (folder / CONSENT).exists() or (folder / "photos").exists()
-    return left or actor in dict(store.receipt_files()) or bool(digests_of(actor))
+    return (
+        left
+        or bool(scan_actor(store, actor).pictures)
+        or actor in dict(store.receipt_files())
+        or bool(digests_of(actor))
+    )
 
 
 def run(request: TaskRequest) -> TaskResult:

@@ -36,6 +36,11 @@ def write_pack(folder: Path, pose: Pose) -> None:
     _write(folder / "w600k_r50.onnx", 112, [np.eye(1, 512) * 3])
 
 
+def write_genderage(folder: Path, classes: list[float]) -> None:
+    """Add genderage.onnx, which answers with these values for female and male, and 40 years."""
+    _write(folder / "genderage.onnx", 96, [np.array([[*classes, 0.4]])])
+
+
 def _detections() -> list[np.ndarray]:
     """SCRFD's nine outputs: scores, boxes, five points, each at strides 8, 16 and 32 with two
     anchors; faces at stride 8.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 from upath import UPath
 
-from avatar_pipeline.actors.files import read_whole
+from avatar_pipeline.actors.files import files_in, read_whole
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError
 from avatar_pipeline.imaging.kinds import READ_IN_WORDS
@@ -53,6 +53,11 @@ State = Literal[
 
 # seconds between two checks of the record while work goes on; a check reads one small file
 CHECK_INTERVAL_S = 2.0
+# What records a consent; `{actor}` stands for the actor's name.
+GRANT = (
+    'avatar-pipeline consent grant {actor} --subject "NAME OF THE PERSON" '
+    "--scope embed,train,generate,publish --days 365 --evidence SIGNED_PAPER.pdf"
+)
 
 
 @dataclass(frozen=True)
@@ -205,17 +210,24 @@ def _fault_of_evidence(
 
 def _what_to_provide(spec: ActorSpec, actor_dir: UPath) -> str:
     indented = "".join(f"      {line}\n" for line in EXAMPLE.splitlines())
+    photos = actor_dir / "photos"
+    wanted = (
+        f"  {photos}\n"
+        f"      10 to 20 photographs of the person ({READ_IN_WORDS}): one face, sharp, several "
+        "views, expressions and lights\n"
+    )
+    # names only: nothing is opened before there is a consent
+    there = any(not file.name.startswith(".") for file in files_in(photos))
     return (
         f"{spec.name} is a real person (likeness: real in actor.yaml), and there is no consent "
         "record.\n"
         f"Provide:\n"
-        f"  {actor_dir / 'photos'}\n"
-        f"      10 to 20 photographs of the person ({READ_IN_WORDS}): one face, sharp, several "
-        "views, expressions and lights\n"
+        f"{wanted if spec.has_photographs and not there else ''}"
         f"  {actor_dir / 'consent.pdf'}\n"
         f"      the signed consent, scanned; any file name and type will do\n"
         f"  {actor_dir / 'consent.yaml'}\n"
-        f"      the record of it, which `avatar-pipeline consent grant {spec.name}` "
-        f"writes:\n{indented}"
-        f"They are read again at each run, and git ignores all three."
+        f"      the record of it, such as:\n{indented}"
+        "They are read again at each run, and git ignores them. This writes the record, and puts "
+        "the paper beside it:\n"
+        f"  {GRANT.format(actor=spec.name)}"
     )

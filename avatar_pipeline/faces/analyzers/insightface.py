@@ -21,9 +21,10 @@ PACK_URL = "https://github.com/deepinsight/insightface/releases/download/v0.7/bu
 PACK_VARIABLE = "AVATAR_INSIGHTFACE_PACK"
 
 # Detector, LivePortrait's 106 landmarks, 68 landmarks with pose, ArcFace. The pack's genderage.onnx
-# is not used.
+# is used where it is there.
 PACK_FILES = ("det_10g.onnx", "2d106det.onnx", "1k3d68.onnx", "w600k_r50.onnx")
 MODULES = ("detection", "landmark_2d_106", "landmark_3d_68", "recognition")
+GENDER = "genderage"
 
 # KwaiVGI/LivePortrait: src/utils/cropper.py (det_size) and src/config/argument_config.py
 # (det_thresh).
@@ -77,7 +78,7 @@ class InsightFaceAnalyzer:
             # download.
             self._app: Any = FaceAnalysis(
                 name=str(folder.resolve()),
-                allowed_modules=list(MODULES),
+                allowed_modules=[*MODULES, GENDER],
                 providers=["CPUExecutionProvider"],
             )
         except Exception as error:
@@ -99,6 +100,7 @@ class InsightFaceAnalyzer:
         embedding (512,) of length 1.
         """
         # InsightFace expects OpenCV's BGR
+        models = self._app.models
         found = self._app.get(np.ascontiguousarray(image[:, :, ::-1]))
         faces = []
         for face in found:
@@ -113,6 +115,8 @@ class InsightFaceAnalyzer:
                     landmarks68=face.landmark_3d_68[:, :2].astype(np.float32),
                     pose=Pose(pitch, yaw, roll),
                     embedding=face.normed_embedding.astype(np.float32),
+                    # its classes: 0 female, 1 male
+                    gender=("female", "male")[int(face.gender)] if GENDER in models else None,
                 )
             )
         return sorted(faces, key=lambda face: -face.area)

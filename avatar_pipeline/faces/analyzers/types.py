@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -36,7 +36,8 @@ class Face:
     landmarks: (68, 2) or (106, 2) float32, pixels: the points that LivePortrait's crop is computed
     from. landmarks68: (68, 2) float32 in the iBUG 300-W order, for the measures of eyes and mouth;
     the same points with dlib.
-    embedding: (D,) float32, the analyzer's identity vector.
+    embedding: (D,) float32, the analyzer's identity vector. gender: "male" or "female", as a model
+    of two classes reads it; None where the analyzer has none.
     """
 
     box: np.ndarray
@@ -45,6 +46,7 @@ class Face:
     landmarks68: np.ndarray
     pose: Pose
     embedding: np.ndarray
+    gender: Literal["male", "female"] | None = None
 
     @property
     def area(self) -> float:

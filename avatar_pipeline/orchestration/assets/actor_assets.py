@@ -29,7 +29,7 @@ from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG, gpu_tags
 from avatar_pipeline.pipeline import progress
 from avatar_pipeline.pipeline.exports import drop_in
-from avatar_pipeline.pipeline.materialize import MaterializeOptions, materialize
+from avatar_pipeline.pipeline.materialize import MaterializeOptions, materialize, recorded_seed
 from avatar_pipeline.pipeline.origin import portrait_origin
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.reuse import reuse_current
@@ -74,7 +74,7 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
                 _preview_into(context), progress.PREVIEW_INTERVAL_S, logs=True
             )
             settings = resolve_settings(stage, spec, overrides(config))
-            root = spec.seed if seed is None else seed
+            root = recorded_seed(actors, stage, spec) if seed is None else seed
             kept = (
                 reuse_current(actors, stage, spec, settings, used, seed=root)
                 if _keeps_unchanged(context)

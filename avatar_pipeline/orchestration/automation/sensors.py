@@ -11,7 +11,7 @@ import dagster as dg
 
 from avatar_pipeline.core.home import home_folder
 from avatar_pipeline.orchestration.failures import step_error
-from avatar_pipeline.orchestration.registration import register
+from avatar_pipeline.orchestration.registration import in_one_line, register
 from avatar_pipeline.orchestration.resources import StoreResource
 
 # Seconds for reading and telling, after which a tick begins with no further actor: the rest follows
@@ -30,7 +30,7 @@ def actors_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> 
     """It asks for no runs: the sensor `automation` does, for what this one has observed."""
     done = register(context.instance, store.open(), settle=True, seconds=TICK_BUDGET_S)
     for actor, problem in list(done.problems.items())[:MAX_PROBLEMS_SHOWN]:
-        context.log.warning(f"{actor}: {problem}")
+        context.log.warning(f"{actor}: {in_one_line(actor, problem)}")
     for actor, lines in list(done.left_out_now.items())[:MAX_PROBLEMS_SHOWN]:
         context.log.warning(f"{actor}: not taken from photos/: {'; '.join(lines)}")
     facts = [

@@ -148,8 +148,8 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         )
         raise GenerationError(
             f"{spec.name}: none of {len(candidates)} candidates passes.\n{table}\n"
-            "Raise candidates, train the LoRA longer (lora: steps), or give more photographs of "
-            "this person."
+            "Raise candidates, train the LoRA longer (lora: max_train_steps), or give more "
+            "photographs of this person."
         )
     sheet = contact_sheet([(c.image, _label(c)) for c in candidates], 4, (256, 256))
     passed = [candidate for candidate in candidates if not candidate.faults]

@@ -4,6 +4,7 @@ the store alone.
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
@@ -124,11 +125,106 @@ def test_new_actor_from_photographs(call: Call, world: Path, tmp_path: Path) -> 
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / "a.png")
     (tmp_path / "pictures" / "notes.txt").write_text("not a photograph")
-    code, _, _ = call(
-        "new-actor", "anna", "--description", DESCRIPTION, "--photos", str(tmp_path / "pictures")
-    )
+    pictures = str(tmp_path / "pictures")
+    words = ("new-actor", "anna", "--description", DESCRIPTION, "--photos", pictures)
+    assert_one_error(call(*words), "--likeness real", "--likeness synthetic")
+    assert files(world) == {}, "nobody said whether a living person is shown"
+    code, out, _ = call(*words, "--likeness", "synthetic")
     assert code == 0
     assert [photo.name for photo in ActorStore().photos("anna")] == ["a.png"]
+    assert out.splitlines()[-1] == "Next: avatar-pipeline run anna"
+
+
+def test_on_a_terminal_new_actor_asks_whom_the_photographs_show(
+    call: Call, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / "a.png")
+    terminal = io.StringIO("real\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    words = ("new-actor", "anna", "--description", DESCRIPTION)
+    code, out, _ = call(*words, "--photos", str(tmp_path / "pictures"))
+    assert code == 0 and "a living person, whose consent is then needed (real)" in out
+    assert ActorStore().spec("anna").likeness == "real"
+
+
+def test_the_one_missing_command_for_a_real_person_comes_last(
+    call: Call, world: Path, tmp_path: Path
+) -> None:
+    new_actor(world, "bob", likeness="real", photos="folder")
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "pictures" / "a.png")
+    words = ("new-actor", "anna", "--description", DESCRIPTION, "--likeness", "real")
+    code, out, _ = call(*words, "--photos", str(tmp_path / "pictures"))
+    assert code == 0
+    assert out.splitlines()[-1].startswith("Next: avatar-pipeline consent grant anna --subject ")
+    assert "10 to 20 photographs" not in out, "they were just copied"
+    assert "bob" not in out, "another actor's problem"
+
+
+def test_photographs_that_were_dropped_in_wait_until_somebody_says_whom_they_show(
+    call: Call, world: Path
+) -> None:
+    for place in ("anna/photos", "bob", "Carl Carlson", "empty"):
+        (world / "actors" / place).mkdir(parents=True)
+    for place in ("anna/photos", "bob", "Carl Carlson"):
+        Image.new("RGB", (64, 64)).save(world / "actors" / place / "a.png")
+    code, out, _ = call("register")
+    assert code == 0 and out.startswith("0 actors, 0 new")
+    lines = {line.split()[0]: line for line in out.splitlines()[1:]}
+    assert sorted(lines) == ["Carl", "anna", "bob"]
+    for name in ("anna", "bob"):
+        assert f"avatar-pipeline new-actor {name}" in lines[name]
+        assert "--likeness real" in lines[name] and "--likeness synthetic" in lines[name]
+    assert "--photos" not in lines["anna"] and f"--photos {world / 'actors/bob'}" in lines["bob"]
+    assert "carl_carlson" in lines["Carl"]
+    words = ("new-actor", "anna", "--description", DESCRIPTION)
+    assert_one_error(call(*words), "--likeness real", "--likeness synthetic")
+    assert call(*words, "--likeness", "synthetic")[0] == 0
+    assert ActorStore().spec("anna").photos == "folder"
+
+
+def test_new_actor_draws_the_root_seed_once_and_writes_it_down(call: Call) -> None:
+    for name in ("anna", "bob"):
+        assert call("new-actor", name, "--description", DESCRIPTION)[0] == 0
+    seeds = {ActorStore().spec(name).seed for name in ("anna", "bob")}
+    assert -1 not in seeds and len(seeds) == 2
+
+
+def test_checks_that_were_not_assessed_are_no_warnings_in_any_table(
+    call: Call, world: Path
+) -> None:
+    new_actor(world, "anna")
+    code, out, _ = call("run", "anna", "--only", "photo_intake")
+    assert code == 0
+    assert "pass" in out and "warning" not in out
+    assert "warning" not in call("history", "anna")[1]
+
+
+def test_what_keeps_an_actor_from_running_is_one_line(call: Call, world: Path) -> None:
+    new_actor(world, "anna", likeness="real", photos="folder")
+    _, out, _ = call("register")
+    (line,) = out.splitlines()[1:]
+    assert line.startswith("anna cannot run yet: ") and "avatar-pipeline run anna" in line
+
+
+def test_a_batch_of_what_is_missing_leaves_out_who_cannot_run_yet(call: Call, world: Path) -> None:
+    new_actor(world, "anna", likeness="real", photos="folder")
+    code, out, _ = call("batch", "--missing", "--stale")
+    assert code == 0
+    assert "anna is left out: anna is a real person" in out and "Nothing to make" in out
+
+
+def test_pages_go_where_git_takes_nothing(
+    call: Call, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_actor(world, "anna")
+    monkeypatch.chdir(tmp_path)
+    assert call("report")[0] == 0
+    assert not (tmp_path / "report").exists()
+    assert (tmp_path / "build" / "report" / "anna.html").is_file()
+    assert (tmp_path / "build" / "report" / ".gitignore").read_text() == "*\n"
 
 
 def test_new_actor_warns_of_a_vague_description(call: Call) -> None:
@@ -302,6 +398,9 @@ def test_doctor_tells_what_is_there(call: Call, world: Path) -> None:
         "library torch",
     ):
         assert word in out
+    assert out.count("avatar-pipeline fetch sdxl") <= 1
+    closing = out.splitlines()[-1]
+    assert closing.startswith("All that is needed is there.") and "insightface" in closing
 
 
 def test_the_installed_command(world: Path) -> None:

@@ -141,7 +141,10 @@ def test_diff_picks_versions_by_the_beginning_of_their_digests(
     code, out, _ = call("diff", "anna", "base_image", digests[1][:9].upper(), digests[0][:9])
     assert code == 0
     assert out.index(digests[1][:12]) < out.index(digests[0][:12])
-    assert (world / f"anna_base_image_{digests[1][:8]}_{digests[0][:8]}.jpg").is_file()
+    name = f"anna_base_image_{digests[1][:8]}_{digests[0][:8]}.jpg"
+    assert not (world / name).exists(), "git would take it"
+    assert (world / "build" / "diff" / name).is_file()
+    assert (world / "build" / "diff" / ".gitignore").read_text() == "*\n"
     code, out, _ = call("diff", "anna", "base_image", digests[0], digests[0])
     assert "are the same version" in out
 

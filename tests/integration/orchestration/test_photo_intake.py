@@ -82,7 +82,9 @@ def test_the_demo_actor(intake: Run) -> None:
         "enough_photographs": True,
         "coverage": False,
         "strangers": True,
+        "as_described": False,
     }
+    assert checks["as_described"].metadata["verdict"].value == "not_assessed"
     assert checks["coverage"].severity == dg.AssetCheckSeverity.WARN
     assert "no three-quarter view to the left" in str(checks["coverage"].description)
     held_out = [row["name"] for row in _heads() if row["held_out"]]
@@ -126,3 +128,14 @@ def test_too_few_photographs_stop_the_chain_and_the_report_is_there(intake: Run)
     assert "only 4 of 4 photographs are usable" in str(failed[0].description)
     store = ActorStore()
     assert "contact_sheet.jpg" in store.current("few", "photo_intake").files
+
+
+def test_a_changed_photograph_draws_no_other_root_seed(intake: Run, tmp_path: Path) -> None:
+    """actor.yaml says no seed: what the first version drew stands."""
+    intake("few")
+    first = ActorStore().current("few", "photo_intake")
+    emotion_tiles("P002")["pensive"].save(tmp_path / "few" / "photos" / "new.png")
+    intake("few")
+    second = ActorStore().current("few", "photo_intake")
+    assert second.digest != first.digest
+    assert second.root_seed == first.root_seed

@@ -1,5 +1,5 @@
 """The same world as the tests of the history."""
 
-from tests.support.worlds import call, store, world
+from tests.support.worlds import call, empty_home, store, world
 
-__all__ = ["call", "store", "world"]
+__all__ = ["call", "empty_home", "store", "world"]

@@ -49,6 +49,7 @@ from tests.support.people import granted as granted
 from tests.support.people import instance as instance
 from tests.support.people import jane as jane
 from tests.support.people import paper as paper
+from tests.support.worlds import empty_home as empty_home
 from tests.support.worlds import store as store
 from tests.support.worlds import world as world
 

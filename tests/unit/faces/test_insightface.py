@@ -20,7 +20,7 @@ pytest.importorskip(
     "insightface", reason="InsightFace is optional: make installs it, a bare pip does not"
 )
 
-from tests.support.onnx_pack import FACE, SMALL_FACE, write_pack
+from tests.support.onnx_pack import FACE, SMALL_FACE, write_genderage, write_pack
 
 PICTURE = np.full((128, 128, 3), 120, np.uint8)
 
@@ -48,6 +48,14 @@ def test_every_field_is_filled_and_faces_come_largest_first():
     assert np.linalg.norm(face.embedding) == pytest.approx(1)
     assert analyzer.distance(face.embedding, face.embedding) == pytest.approx(0, abs=1e-6)
     assert analyzer.distance(face.embedding, -face.embedding) == pytest.approx(2)
+
+
+def test_the_pack_of_buffalo_l_reads_men_and_women_where_its_model_is_there(pack: Path) -> None:
+    assert {face.gender for face in get_analyzer("insightface").analyze(PICTURE)} == {None}
+    for said, gender in (([5.0, 1.0], "female"), ([1.0, 5.0], "male")):
+        write_genderage(pack, said)
+        faces = get_analyzer("insightface").analyze(PICTURE)
+        assert {face.gender for face in faces} == {gender}
 
 
 @pytest.mark.usefixtures("pack")

@@ -77,6 +77,14 @@ def test_an_eye_without_an_iris_is_closed_whatever_the_landmarks_say(look):
     assert by_name(image, faces)["eyes_open"].verdict == "warn"
 
 
+def test_a_closed_eye_that_is_too_small_for_an_error_says_so(look):
+    image, faces = look("P005", "pensive")  # 57 px between the eyes
+    check = by_name(image, faces)["eyes_open"]
+    assert check.value is not None and check.value < 0.15 and check.verdict == "warn"
+    assert "no error below 90 px between the eyes, here 57" in check.threshold
+    assert "below 90 px" not in by_name(*look("P005", "neutral"))["eyes_open"].threshold
+
+
 @pytest.mark.parametrize("person", PEOPLE)
 def test_backs_profiles_and_bodies_are_not_ready(look, person):
     assert by_name(*look(person, "view_back"))["face_found"].verdict == "error"

@@ -9,7 +9,7 @@ import random
 import pytest
 
 from avatar_pipeline.core.seeds import derive_seed
-from avatar_pipeline.pipeline.hold_out import held_out_count, hold_out, splits_a_group
+from avatar_pipeline.pipeline.hold_out import Split, held_out_count, hold_out, splits_a_group
 
 NAMES = [f"{number:02d}.jpg" for number in range(15)]
 FRONT = dict.fromkeys(NAMES, "front")
@@ -91,3 +91,60 @@ def test_no_more_groups_are_held_out_than_make_two_photographs_and_the_seed_choo
     chosen = [hold_out(NAMES, FRONT, [*pairs, set(NAMES[4:])], seed) for seed in SEEDS]
     assert all(names in pairs for names in chosen)
     assert all(pair in chosen for pair in pairs)
+
+
+def earlier(held_out: set[str], names: list[str] = NAMES) -> Split:
+    return Split(frozenset(held_out), frozenset(set(names) - held_out))
+
+
+def test_the_same_photographs_keep_their_split() -> None:
+    pairs = [set(NAMES[index : index + 2]) for index in range(0, 14, 2)] + [{NAMES[14]}]
+    sessions = [set(NAMES[:5]), set(NAMES[5:10]), set(NAMES[10:])]
+    for groups in (ALONE, pairs, sessions, [set(NAMES)]):
+        for seed in SEEDS:
+            first = hold_out(NAMES, FRONT, groups, seed)
+            assert hold_out(NAMES, FRONT, groups, seed, earlier(first)) == first
+
+
+def test_one_photograph_more_or_less_moves_no_other_across() -> None:
+    for seed in SEEDS:
+        for count in (6, 10, 15):
+            names = NAMES[:count]
+            first = hold_out(names, FRONT, ALONE, seed)
+            more = [*names, "new.jpg"]
+            second = hold_out(
+                more,
+                {**FRONT, "new.jpg": "front"},
+                [{n} for n in more],
+                seed,
+                earlier(first, names),
+            )
+            assert second - {"new.jpg"} == first
+            for gone in names:
+                left = [name for name in names if name != gone]
+                kept = hold_out(left, FRONT, ALONE, seed, earlier(first, names))
+                assert first - {gone} <= kept
+                assert len(kept) >= 2 and len(kept - first) <= 1
+
+
+def test_the_first_photograph_of_a_view_is_trained_on() -> None:
+    names, views = [*NAMES, "left.jpg"], {**FRONT, "left.jpg": "three-quarter left"}
+    for seed in SEEDS:
+        first = hold_out(NAMES, FRONT, ALONE, seed)
+        assert hold_out(names, views, [{n} for n in names], seed, earlier(first)) == first
+
+
+def test_a_new_twin_of_a_held_out_photograph_joins_it() -> None:
+    names, views = [*NAMES, "new.jpg"], {**FRONT, "new.jpg": "front"}
+    for seed in SEEDS:
+        first = hold_out(NAMES, FRONT, ALONE, seed)
+        pair = {min(first), "new.jpg"}
+        groups = [pair, *({name} for name in NAMES if name not in pair)]
+        assert hold_out(names, views, groups, seed, earlier(first)) == first | {"new.jpg"}
+
+
+def test_three_are_left_to_train_on() -> None:
+    for seed in SEEDS:
+        first = set(NAMES[:4])
+        left = NAMES[:5]
+        assert len(hold_out(left, FRONT, ALONE[:5], seed, earlier(first)) & first) == 2

@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -50,11 +51,22 @@ def take(analyzer: FaceAnalyzer) -> Take:
             found[key] = analyzer.analyze(image)
         return found[key]
 
-    remembering.analyze = analyze  # type: ignore[method-assign]
-
-    def run(photos: list[Photo], seed: int = 5) -> StageResult:
+    def run(
+        photos: list[Photo],
+        seed: int = 5,
+        earlier: StageResult | None = None,
+        description: str = SPEC.description,
+        gender: Literal["male", "female"] | None = None,
+    ) -> StageResult:
+        spec = SPEC.model_copy(update={"description": description})
+        inputs = inputs_of(spec, photos=photos, seed=seed)
+        if earlier is not None:
+            inputs = replace(inputs, earlier=earlier.files.get)
+        remembering.analyze = lambda image: [  # type: ignore[method-assign]
+            replace(face, gender=gender) if gender else face for face in analyze(image)
+        ]
         return photo_intake.run(
-            inputs_of(SPEC, photos=photos, seed=seed),
+            inputs,
             photo_intake.Settings(),
             context_of(remembering, preset=PRESET),
         )
@@ -91,7 +103,59 @@ def test_good_photographs_are_used_or_held_out(plain: StageResult, portraits: li
         "enough_photographs": "warn",
         "coverage": "warn",
         "strangers": "pass",
+        "as_described": "not_assessed",
     }
+
+
+def held_out(result: StageResult) -> set[str]:
+    return {name for name, row in rows(result).items() if row["decision"] == "held out"}
+
+
+def test_a_photograph_that_goes_comes_or_changes_moves_no_other_across(
+    take: Take, plain: StageResult, portraits: list[Photo]
+) -> None:
+    before = held_out(plain)
+    for place in range(len(portraits)):
+        fewer = take(portraits[:place] + portraits[place + 1 :], earlier=plain)
+        assert before - {portraits[place].name} <= held_out(fewer), portraits[place].name
+        again = take(portraits, earlier=fewer)
+        assert before - {portraits[place].name} <= held_out(again), "added again"
+    renamed = [replace(portraits[0], name="0.png"), *portraits[1:]]
+    was = {"0.png" if name == portraits[0].name else name for name in before}
+    assert held_out(take(renamed, earlier=plain)) == was
+    assert take(portraits, earlier=plain).files == plain.files, "replay gives the same"
+
+
+MAN = "european 40 year old man with a beard"
+
+
+@pytest.mark.parametrize(
+    ("description", "gender", "verdict"),
+    [
+        (MAN, "male", "pass"),
+        (MAN, "female", "warn"),
+        ("a woman with red hair", "male", "warn"),
+        ("a person with red hair", "male", "not_assessed"),
+        ("an androgynous woman", "male", "not_assessed"),
+        (MAN, None, "not_assessed"),
+    ],
+)
+def test_photographs_of_a_man_described_as_a_woman_get_a_warning(
+    take: Take, portraits: list[Photo], description: str, gender: str | None, verdict: str
+) -> None:
+    result = take(portraits, description=description, gender=gender)
+    assert verdicts(result)["as_described"] == verdict
+    (check,) = [check for check in result.checks if check.name == "as_described"]
+    assert ("a guess" in check.hint and "from the front read as" in check.hint) == (
+        verdict == "warn"
+    )
+
+
+def test_fewer_than_five_photographs_from_the_front_say_nothing_of_the_description(
+    take: Take, portraits: list[Photo]
+) -> None:
+    result = take(portraits[:4], description=MAN, gender="female")
+    assert verdicts(result)["as_described"] == "not_assessed"
 
 
 def test_heads_and_facts_are_handed_on(

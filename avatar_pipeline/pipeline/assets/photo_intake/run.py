@@ -19,6 +19,7 @@ from avatar_pipeline.pipeline.assets.photo_intake.analysis import PhotoAnalysis,
 from avatar_pipeline.pipeline.assets.photo_intake.checks import (
     DESCRIBED,
     INTAKE_RULES,
+    as_described,
     intake_checks,
     not_assessed,
 )
@@ -33,7 +34,13 @@ from avatar_pipeline.pipeline.assets.photo_intake.sheet import COLOURS, Decision
 from avatar_pipeline.pipeline.captions import caption_details
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.hold_out import hold_out, splits_a_group
-from avatar_pipeline.pipeline.intake_files import Intake, Person, write_intake
+from avatar_pipeline.pipeline.intake_files import (
+    HEADS,
+    Intake,
+    Person,
+    read_split,
+    write_intake,
+)
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import write_csv
 
@@ -106,8 +113,13 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
             "folder photos/."
         )
     groups = alike(usable, analyzer)
+    sha256 = {photo.name: photo.sha256 for photo in photos}
     held_out = hold_out(
-        list(usable), {name: view(portrait) for name, portrait in usable.items()}, groups, root_seed
+        list(usable),
+        {name: view(portrait) for name, portrait in usable.items()},
+        groups,
+        root_seed,
+        read_split(inputs.earlier(HEADS), sha256),
     )
     seeds = (
         {name: derive_seed(root_seed, name) for name in ("held_out", "photo_intake.bootstrap")}
@@ -135,7 +147,6 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         )
         for name in analyses
     ]
-    sha256 = {photo.name: photo.sha256 for photo in photos}
     captions = {photo.name: photo.caption for photo in photos}
     people = [
         Person(
@@ -184,7 +195,14 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
             "coverage": _coverage_rows(shown) if photos else [],
             "missing": [{"missing": text} for text in shown.missing],
         },
-        checks=intake_checks(len(usable), len(photos), shown, reasons, unlike)
+        checks=intake_checks(
+            len(usable),
+            len(photos),
+            shown,
+            reasons,
+            unlike,
+            as_described(spec.description, [portrait.face for portrait in usable.values()]),
+        )
         if photos
         else not_assessed(),
         warnings=warnings,
