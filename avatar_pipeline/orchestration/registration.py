@@ -5,7 +5,6 @@ the command and the sensor.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ from avatar_pipeline.actors.scan import (
     UNFINISHED_S,
     ActorFingerprint,
     is_whole,
-    misnamed_folders,
     scan_actor,
     scan_all,
 )
@@ -37,6 +35,7 @@ from avatar_pipeline.orchestration.actor_index import (
     write_index,
 )
 from avatar_pipeline.orchestration.inputs import ACTORS, model_version, observation, observed_in
+from avatar_pipeline.orchestration.undeclared_folders import undeclared_folders
 from avatar_pipeline.pipeline.settings import check_asset_names
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
 from avatar_pipeline.pipeline.versions import photos_version, spec_version
@@ -155,18 +154,7 @@ def register(
         for actor in sorted(seen)
         if (entry := index.actors.get(actor)) is not None and entry.left_out
     }
-    done.problems |= {
-        actor: _nobody_said_who(store, actor, state)
-        for actor, state in seen.items()
-        if state.pictures and not state.has_spec and actor not in known
-    }
-    if only is None:
-        done.problems |= {
-            folder: f"{store.root / folder} holds photographs, and no actor can have that name: "
-            "use lower-case letters, digits and underscores, such as "
-            f"{re.sub('[^a-z0-9]+', '_', folder.lower()).strip('_') or 'jane_doe'}."
-            for folder in misnamed_folders(store)
-        }
+    done.problems |= undeclared_folders(store, seen, known, every=only is None)
     write_index(index, before)
     return done
 
@@ -179,19 +167,6 @@ def in_one_line(actor: str, problem: str) -> str:
     if len(more) < 3:
         return " ".join([first, *more])
     return f"{first} What to do: avatar-pipeline run {actor} prints it."
-
-
-def _nobody_said_who(store: ActorStore, actor: str, seen: ActorFingerprint) -> str:
-    """Return what to do about a folder that was dropped in without an actor.yaml: nothing is made
-    of photographs before a person has said whether they show a living one.
-    """
-    folder = store.actor_dir(actor)
-    where = "" if seen.pictures == "photos/" else f" --photos {folder}"
-    return (
-        f"{folder} holds photographs and no actor.yaml, and waits. Say who it is: avatar-pipeline "
-        f"new-actor {actor} --description '...'{where} --likeness real (a living person, whose "
-        "consent is then needed) or --likeness synthetic (a person who does not exist)."
-    )
 
 
 def _tell(
