@@ -204,7 +204,7 @@ def test_a_cancelled_run_cancels_its_jobs(
     )
     try:
         end = time.monotonic() + 120
-        while len(configured.sent) < 2 or min(configured.looks.values()) < 1:
+        while len(configured.sent) < 2 or min(configured.asked.values()) < 1:
             assert time.monotonic() < end
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
