@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from avatar_pipeline.core.errors import RemoteError
 
@@ -98,6 +98,6 @@ class Graph:
         return RemoteError(f"the workflow {self.source} {said} {REPAIR}")
 
 
-def is_link(value: Any) -> bool:
+def is_link(value: Any) -> TypeGuard[list[Any]]:
     """Return whether an input's value is a link to another node."""
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)

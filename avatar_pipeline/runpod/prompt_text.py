@@ -48,8 +48,10 @@ PASSED_ON = {
     "StringTrim": "string",
     "SDXLPromptStyler": "text_positive",
 }
-JOINS = re.compile(r"concat|join|combine|append|merge", re.IGNORECASE)
-NO_PART = re.compile(r"delimiter|separator|mode|action|tidy|whitespace|linebreak", re.IGNORECASE)
+JOINS = re.compile(r"concat|join|combine|append|merge|^StringFunction", re.IGNORECASE)
+NO_PART = re.compile(
+    r"delimiter|separator|mode|action|tidy|whitespace|linebreak|result", re.IGNORECASE
+)
 CONDITIONING = re.compile(r"cond(itioning)?(_?\w+)?$")
 # What a StringReplace looks for where it fills in a form: {name}, [name], %name%, <name>, $name.
 BLANK = re.compile(r"\{.*\}|\[.*\]|%.*%|<.*>|__.*__|\$\w+")
@@ -101,6 +103,17 @@ class TextSearch:
                     f"description? {HINT}"
                 )
         return [TextPlace(place) for place in places]
+
+    def other_texts(self, key: str, prompts: list[TextPlace]) -> bool:
+        """Return whether a node after the sampler draws by a text that is none of the prompts."""
+        if "positive" not in self.graph.links(key):
+            return False
+        try:
+            own = self._encoders((key, "positive"), (key, "positive"))
+        except RemoteError:
+            return True
+        fed = {place.place[0] for place in prompts}
+        return not any(fed & set(self.graph.upstream(encoder)) for encoder in own)
 
     def _saved(self, place: Input) -> str:
         return str(self.graph.value(place))
@@ -215,7 +228,7 @@ class TextSearch:
             return self._replaced(key, depth)
         if kind in PASSED_ON and PASSED_ON[kind] in inputs:
             return self._leaves((key, PASSED_ON[kind]), depth + 1)
-        if self._joins(key):
+        if self._joins(key) and inputs.get("action") != "replace":
             parts = [
                 name
                 for name, value in inputs.items()

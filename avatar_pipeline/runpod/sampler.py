@@ -24,8 +24,13 @@ TOLD_SIZE = {
     "CLIPTextEncodeSDXL": ("width", "height", "target_width", "target_height"),
     "CLIPTextEncodePixArtAlpha": ("width", "height"),
 }
+# Where a node of empty latents keeps its width and height.
+SIDES = (
+    {"width": "width", "height": "height"},
+    {"width": "empty_latent_width", "height": "empty_latent_height"},
+)
 # Pixels a side must be a multiple of: a latent holds 8, FLUX, SD3 and their like pair two of these.
-BLOCKS = {"EmptyLatentImage": 8, "EmptyHunyuanImageLatent": 32}
+BLOCKS = {"EmptyLatentImage": 8, "Efficient Loader": 8, "EmptyHunyuanImageLatent": 32}
 BLOCK = 16
 
 
@@ -33,7 +38,9 @@ def find_sampler(graph: Graph) -> str:
     """Return the id of the one sampler. Raises RemoteError where there is none, or several."""
     samplers = [key for key in graph.nodes if _is_sampler(graph, key)]
     if len(samplers) != 1:
-        found = ", ".join(f"node {key}" for key in samplers) or "none"
+        like = [graph.name(key) for key in graph.nodes if "sampler" in graph.kind(key).lower()]
+        none = f"none ({', '.join(like)} is not known)" if like else "none"
+        found = ", ".join(f"node {key}" for key in samplers) or none
         raise RemoteError(
             f"the workflow {graph.source} must have exactly one sampler ({', '.join(SAMPLERS)}); "
             f"it has {found}. {'Remove the others.' if samplers else 'Add one.'}"
@@ -125,10 +132,10 @@ class Sampler:
             return "guidance", [self._number((key, "guidance")) for key in embedded]
         cfg = graph.inputs(guider).get("cfg")
         if self.flux and not self.distilled:
-            raise self._lacks(
-                self.conditioning()[1],
-                "guidance",
-                ". For FLUX, put a FluxGuidance node before it",
+            key, entry = self.conditioning()
+            raise graph.refusal(
+                f"lacks a node: {graph.name(key)}'s input {entry!r} leads to no node that has "
+                "'guidance' as a plain value. For FLUX, put a FluxGuidance node before it."
             )
         if cfg is None or cfg == 1:
             self.notes.append(
@@ -143,8 +150,8 @@ class Sampler:
         """
         graph, latent = self.graph, self.latent()
         wanted: dict[str, list[tuple[Input, Input]]] = {}
-        for side in ("width", "height"):
-            place = (latent, side)
+        for side, name in self._sides(latent).items():
+            place = (latent, name)
             source = source_of(graph, place)
             if source is None:
                 self.notes.append(
@@ -178,7 +185,7 @@ class Sampler:
             if is_number(frames) and frames > 1:
                 raise graph.refusal(f"draws a video of {frames} frames ({graph.name(target)}).")
             passing = [n for n in ("samples", "latent", "latent_image") if n in graph.links(target)]
-            if not passing and {"width", "height"} <= set(inputs):
+            if not passing and self._sides(target):
                 return target
             if not passing or set(inputs) & {"scale_by", "upscale_method", "width", "height"}:
                 raise self._lacks(
@@ -186,6 +193,10 @@ class Sampler:
                 )
             key, name = target, passing[0]
         raise self._lacks("latent_image", "width")
+
+    def _sides(self, latent: str) -> dict[str, str]:
+        inputs = set(self.graph.inputs(latent))
+        return next((names for names in SIDES if set(names.values()) <= inputs), {})
 
     def block(self, latent: str) -> int:
         """Return what a side's pixels must be a multiple of, or ComfyUI draws fewer."""

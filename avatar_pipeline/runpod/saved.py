@@ -62,20 +62,24 @@ def find_saver(graph: Graph, sampler: str) -> tuple[str, list[str]]:
     return saver, notes
 
 
-def check_chain(graph: Graph, sampler: str, saver: str) -> list[str]:
+def chain(graph: Graph, sampler: str, saver: str) -> list[str]:
+    """Return the ids of the nodes between sampler and saver."""
+    between = set(graph.upstream(saver)) - {sampler, saver}
+    return [key for key in graph.nodes if key in between and sampler in graph.upstream(key)]
+
+
+def check_chain(graph: Graph, keys: list[str]) -> list[str]:
     """Return notes about what happens to the picture between sampler and saver.
 
-    Raises RemoteError for nodes that put several pictures into one job.
+    keys: as `chain` returns them. Raises RemoteError for nodes that join pictures.
     """
     notes = []
-    for key in graph.upstream(saver):
+    for key in keys:
         kind = graph.kind(key)
-        if key in (sampler, saver) or sampler not in graph.upstream(key):
-            continue
         if JOINED.search(kind):
             raise graph.refusal(
-                f"joins pictures in {graph.name(key)}, between sampler and {graph.name(saver)}: "
-                "one is wanted. Link the sampler's picture past it."
+                f"joins pictures in {graph.name(key)}, between sampler and saved picture: one is "
+                "wanted. Link the sampler's picture past it."
             )
         if RESIZED.search(kind):
             notes.append(
@@ -93,7 +97,8 @@ def repeats(graph: Graph, saver: str) -> list[tuple[str, str]]:
     for key in graph.upstream(saver):
         inputs = graph.inputs(key)
         name = "amount" if "repeat" in graph.kind(key).lower() else "batch_size"
-        if name in inputs and (name == "amount" or {"width", "height"} <= set(inputs)):
+        latents = {"width", "height"} <= set(inputs) or "empty_latent_width" in inputs
+        if name in inputs and (name == "amount" or latents):
             found.append((key, name))
     return found
 

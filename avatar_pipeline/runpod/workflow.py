@@ -20,6 +20,7 @@ from avatar_pipeline.runpod.number_places import separated
 from avatar_pipeline.runpod.prompt_text import TextPlace, TextSearch
 from avatar_pipeline.runpod.sampler import Sampler, find_sampler
 from avatar_pipeline.runpod.saved import (
+    chain,
     check_chain,
     find_saver,
     name_pattern,
@@ -144,7 +145,13 @@ def check_workflow(content: Any, source: str) -> Workflow:
     wanted |= {"steps": sampler.steps(), "seed": sampler.seed()}
     if guided_by:
         wanted["guidance"] = guidance
-    notes += check_chain(graph, key, saver)
+    after = chain(graph, key, saver)
+    notes += check_chain(graph, after)
+    notes += [
+        f"{graph.name(other)} draws over the picture by a text of its own, which stays as it is"
+        for other in after
+        if texts.other_texts(other, prompts)
+    ]
     check_links(graph, saver)
     canonical = json.dumps(graph.nodes, sort_keys=True, separators=(",", ":")).encode()
     return Workflow(

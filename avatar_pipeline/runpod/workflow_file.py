@@ -107,9 +107,16 @@ def check_links(graph: Graph, saver: str) -> None:
     """Check that all that the picture is made from is there, as ComfyUI would only find out on the
     worker.
 
-    Raises RemoteError for a link to a node that is missing and for numbers that JSON does not know.
+    Raises RemoteError for a link to a node that is missing, a picture by its address, and numbers
+    that JSON does not know.
     """
     for key in graph.upstream(saver):
+        image = graph.inputs(key).get("image")
+        if graph.kind(key) == "LoadImage" and str(image).startswith(("http:", "https:", "data:")):
+            raise graph.refusal(
+                f"reads an address in {graph.name(key)}: ComfyUI takes only names of pictures that "
+                "lie in the worker's input folder."
+            )
         for name, value in graph.inputs(key).items():
             if is_link(value) and value[0] not in graph.nodes:
                 raise graph.refusal(
