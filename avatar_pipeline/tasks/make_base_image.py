@@ -123,11 +123,8 @@ def run(request: TaskRequest) -> TaskResult:
             # "Generation failed".
             raise GenerationError(str(error).removeprefix("base_image: ")) from None
     made = store.current(name, "base_image")
-    warnings += [
-        f"{field}: {asked} was drawn as {drawn_as}: the model draws multiples of a few pixels only."
-        for field, asked in (("width", params.width), ("height", params.height))
-        if (drawn_as := made.metrics[field]) != asked
-    ]
+    if rounded := made.metrics.get("rounded"):
+        warnings.append(f"{rounded}.")
     return _result(
         store, store.read(made, f"{name}_base.png"), made, store.spec(name).description, warnings
     )

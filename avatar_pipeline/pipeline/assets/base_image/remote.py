@@ -80,8 +80,8 @@ def remote_base_images(
                 f"{MULTIPLE} from {SMALLEST} to {LARGEST} pixels."
             )
     endpoint, workflow = endpoint or endpoint_from_environment(), load_workflow()
-    size, notes = _rounded(size, workflow.block)
-    notes = [*workflow.notes, *notes]
+    size, rounded = _rounded(size, workflow.block)
+    notes = [*workflow.notes, *rounded]
     for said in notes:
         log(said)
     prompt, steps = base_prompt(description, framing), options.steps or STEPS
@@ -105,6 +105,7 @@ def remote_base_images(
             "prompt": prompt,
             "steps": steps,
             "guidance_scale": guidance if workflow.guided_by else None,
+            **({"rounded": "; ".join(rounded)} if rounded else {}),
             "workflow_sha256": workflow.sha256,
             "job_ids": ", ".join(f"{name} {job_id}" for name, job_id in drawn.job_ids.items()),
             "candidates_failed": len(drawn.failures),
