@@ -88,6 +88,12 @@ def _decoded(returned: Returned, endpoint: Endpoint, patience: Timeouts) -> Imag
 
 def _decode(text: str) -> bytes:
     head, found, rest = text.partition(",") if text[:5].lower() == "data:" else ("", "", text)
+    if "://" in text[:12]:
+        kind = printable(text.partition("://")[0], 12)
+        raise RemoteError(
+            f"Generation failed: the worker gives an address of {kind}://, which is not fetched: "
+            "only https is. Let it hand out presigned https addresses, or base64."
+        )
     if len(rest) > MAX_BYTES * 4 // 3 + 4:
         raise RemoteError(
             "Generation failed: the worker's picture is longer than "

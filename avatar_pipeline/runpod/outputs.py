@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,9 @@ def pictures_in(output: Any, key: str) -> list[Returned]:
     key: RunPod's, which no message shows. Raises RemoteError ("Generation failed: ...") when there
     is none.
     """
+    if isinstance(output, str) and output.lstrip()[:1] in ("{", "["):
+        with suppress(ValueError, RecursionError):
+            output = json.loads(output)
     found = list(dict.fromkeys(_pictures(output, DEEPEST)))
     fields = output if isinstance(output, dict) else {}
     message = fields.get("message")

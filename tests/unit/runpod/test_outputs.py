@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avatar_pipeline.core.errors import RemoteError
 from avatar_pipeline.imaging.images import encode_png, open_image
 from avatar_pipeline.runpod.endpoint import Endpoint, Timeouts
 from avatar_pipeline.runpod.images import decode_output
@@ -53,6 +55,7 @@ def entry(name: str, data: str) -> dict[str, str]:
         {"data": [{"b64_json": BASE64}]},
         {"result": {"images": [{"base64": BASE64}]}},
         {"message": URLSAFE},
+        json.dumps(images(BASE64)),
         {"images": [{"filename": "a.png", "error": "not saved"}, entry("b.png", BASE64)]},
     ],
     ids=lambda output: "",
@@ -84,3 +87,8 @@ def test_a_picture_that_is_broken_is_replaced_by_its_equal_but_by_no_other() -> 
 def test_what_a_worker_reports_beside_a_picture_is_a_warning(field: str, said: Any) -> None:
     output = images(BASE64) | {field: said}
     assert read(output) == (True, ["the worker reports beside the picture: node 12 failed"])
+
+
+def test_an_address_that_only_the_worker_can_read_is_named() -> None:
+    with pytest.raises(RemoteError, match="an address of s3://, which is not fetched"):
+        read(images("s3://bucket/a.png", "s3_url"))
