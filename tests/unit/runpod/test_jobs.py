@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from avatar_pipeline.core.errors import RemoteError
-from avatar_pipeline.imaging.images import MAX_BYTES, open_image
+from avatar_pipeline.imaging.images import MAX_BYTES, encode_png, open_image
 from avatar_pipeline.runpod.endpoint import Endpoint, Timeouts
 from avatar_pipeline.runpod.images import decode_output
 from avatar_pipeline.runpod.jobs import MAX_CONCURRENT_JOBS, JobResults, generate
@@ -197,6 +198,16 @@ def test_addresses_that_are_not_fetched(url: str) -> None:
     endpoint = Endpoint(ENDPOINT, KEY)
     with pytest.raises(RemoteError, match="Generation failed: the worker gives an address"):
         decode_output(images(url, "s3_url"), endpoint, QUICK)
+
+
+def test_of_several_pictures_the_one_that_the_sampler_leads_to_is_taken(world: World) -> None:
+    mask = base64.b64encode(encode_png(Image.new("RGB", (16, 16)))).decode()
+    first = {"filename": "mask_00001_.png", "type": "base64", "data": mask}
+    output = {"images": [first, *images(BASE64)["images"]]}
+    world.runpod.final = lambda number, sent: completed(output)
+    drawn = world.draw()
+    assert np.array_equal(np.asarray(drawn.pictures["candidate_0"]), EXPECTED)
+    assert drawn.warnings == []
 
 
 def test_what_a_user_must_know_of_a_picture_is_said(world: World) -> None:
