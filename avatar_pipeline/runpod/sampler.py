@@ -80,6 +80,12 @@ class Sampler:
         guider's.
         """
         guider = self._guider()
+        first, second = (self.graph.linked(guider, name) for name in ("cond1", "cond2"))
+        if second != first:
+            raise self.graph.refusal(
+                f"draws by two texts in {self.graph.name(guider)} (cond1, cond2): which of them is "
+                "the description? Use a CFGGuider."
+            )
         for name in ("positive", "conditioning", "cond1"):
             if name in self.graph.inputs(guider):
                 return guider, name
@@ -154,11 +160,12 @@ class Sampler:
             place = (latent, name)
             source = source_of(graph, place)
             if source is None:
-                self.notes.append(
-                    f"{side} is written into {graph.name(latent)} itself, in place of what "
-                    f"{graph.name(graph.linked(*place) or '')} computes"
-                )
-                source = place
+                source, computing = place, graph.linked(*place)
+                if computing is not None:
+                    self.notes.append(
+                        f"{side} is written into {graph.name(latent)} itself, in place of what "
+                        f"{graph.name(computing)} computes"
+                    )
             wanted[side] = [(place, source)]
             saved = graph.value(source)
             told = [

@@ -153,6 +153,24 @@ COMBINED = {
             flux({"30": node("CLIPTextEncodeMine", a="x", b="y")}, n8={"conditioning": ["30", 0]}),
             r"node 30 \(CLIPTextEncodeMine\) is not known",
         ),
+        (
+            flux(
+                {
+                    "9": node(
+                        "SamplerCustomAdvanced",
+                        noise=["30", 0],
+                        guider=["31", 0],
+                        sigmas=["32", 0],
+                        latent_image=["5", 0],
+                    ),
+                    "30": node("RandomNoise", noise_seed=0),
+                    "31": node("DualCFGGuider", cond1=["8", 0], cond2=["41", 0], negative=["7", 0]),
+                    "32": node("BasicScheduler", steps=20, model=["4", 0]),
+                    "41": COMBINED["41"],
+                }
+            ),
+            r"two texts in node 31 \(DualCFGGuider\)",
+        ),
         (flux(n6={"text": ["99", 0]}), "lacks a node.*node 6 .*'text'"),
     ],
 )
