@@ -1,9 +1,5 @@
-"""From what a worker hands back to a picture.
-
-The shapes: worker-comfyui 5.0.0 and later gives {"images": [{"filename", "type": "base64" |
-"s3_url", "data"}], "errors": [...]}; before, it gave {"message": base64 or address, "status":
-"success"}; the Base Image Generation API has {"job_results": {"images": [base64, ...]}}. Base64 may
-carry a data URL's head.
+"""From what a worker hands back to a picture: base64, also in the alphabet of addresses and without
+padding, a data URL, or an address to fetch.
 
 The threat: a worker is a foreign container image. What it hands back may be no picture, or a bomb,
 or the address of a service that only this machine can reach (a cloud's metadata at 169.254.169.254,
@@ -22,11 +18,11 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-import json
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import requests
 from PIL import Image
@@ -34,23 +30,55 @@ from PIL import Image
 from avatar_pipeline.core.errors import PhotoError, RemoteError
 from avatar_pipeline.imaging.images import MAX_BYTES, open_image
 from avatar_pipeline.runpod.endpoint import Endpoint, Timeouts
+from avatar_pipeline.runpod.outputs import (
+    SEE_WORKER,
+    SHORTEST,
+    Returned,
+    chosen,
+    is_address,
+    pictures_in,
+    reports_in,
+)
 from avatar_pipeline.runpod.responses import printable, read_capped
 
-SEE_WORKER = "Look at the job in the RunPod console (Requests, Logs)"
 
+def decode_output(
+    output: Any,
+    endpoint: Endpoint,
+    patience: Timeouts,
+    names: str = "",
+    warn: Callable[[str], None] = lambda said: None,
+) -> Image.Image:
+    """Return the picture of a completed job's `output`: RGB, 8 bit.
 
-def decode_output(output: Any, endpoint: Endpoint, patience: Timeouts) -> Image.Image:
-    """Return the first picture of a completed job's `output`: RGB, 8 bit.
-
-    Raises RemoteError ("Generation failed: ...") when there is none, when it cannot be fetched, or
-    is no picture.
+    names: regular expression of the file names of the picture that is wanted; the first one is
+    taken where none fits. warn: takes what a user must know of a picture that did come: what the
+    worker reports beside it, which of several was taken. Raises RemoteError ("Generation failed:
+    ...") when there is none, when it cannot be fetched, or is no picture.
     """
-    source = _source(output, endpoint.key)
-    data = (
-        _fetch(source, endpoint, patience)
-        if source[:8].lower().startswith(("http://", "https://"))
-        else _decode(source)
-    )
+    pictures, note = chosen(pictures_in(output, endpoint.key), names)
+    first, *others = pictures
+    try:
+        picture = _decoded(first, endpoint, patience)
+    except RemoteError:
+        # this job is paid for: an equal of the one that is broken will do
+        for other in others:
+            try:
+                picture = _decoded(other, endpoint, patience)
+            except RemoteError:
+                continue
+            note = f"of {len(pictures)} pictures the first cannot be read; {other.name} is taken"
+            break
+        else:
+            raise
+    for said in (*([note] if note else []), *reports_in(output, endpoint.key)):
+        warn(said if said == note else f"the worker reports beside the picture: {said}")
+    return picture
+
+
+def _decoded(returned: Returned, endpoint: Endpoint, patience: Timeouts) -> Image.Image:
+    source = returned.source.strip()
+    data = _fetch(source, endpoint, patience) if is_address(source) else _decode(source)
     try:
         return open_image(data, name="the worker's picture")
     except PhotoError as error:
@@ -58,46 +86,28 @@ def decode_output(output: Any, endpoint: Endpoint, patience: Timeouts) -> Image.
         raise RemoteError(f"Generation failed: {reason}. {SEE_WORKER}.") from None
 
 
-def _source(output: Any, key: str) -> str:
-    """Return the Base64 or the address of the first picture."""
-    fields = output if isinstance(output, dict) else {}
-    results = fields.get("job_results")
-    pictures = fields.get("images") or (
-        results.get("images") if isinstance(results, dict) else None
-    )
-    found: Any = None
-    if isinstance(pictures, list) and pictures:
-        found = pictures[0].get("data") if isinstance(pictures[0], dict) else pictures[0]
-    elif fields.get("status", "success") == "success":
-        found = fields.get("message")
-    if isinstance(found, str) and found:
-        return found
-    if reasons := [
-        str(fields[name]) for name in ("error", "errors", "details", "message") if fields.get(name)
-    ]:
-        said = printable(", ".join(reasons).replace(key, "***"))
-        raise RemoteError(
-            f"Generation failed: the worker says: {said}. {SEE_WORKER}, or try "
-            "a simpler description."
-        )
-    said = printable(json.dumps(output).replace(key, "***"), 200)
-    raise RemoteError(
-        f"Generation failed: the job is completed, and its output holds no picture: {said}. Check "
-        "that the workflow has a SaveImage "
-        "node, and that the endpoint runs worker-comfyui."
-    )
-
-
 def _decode(text: str) -> bytes:
-    if text.startswith("data:"):
-        text = text.partition(",")[2]
-    if len(text) > MAX_BYTES * 4 // 3 + 4:
+    head, found, rest = text.partition(",") if text[:5].lower() == "data:" else ("", "", text)
+    if "://" in text[:12]:
+        kind = printable(text.partition("://")[0], 12)
+        raise RemoteError(
+            f"Generation failed: the worker gives an address of {kind}://, which is not fetched: "
+            "only https is. Let it hand out presigned https addresses, or base64."
+        )
+    if len(rest) > MAX_BYTES * 4 // 3 + 4:
         raise RemoteError(
             "Generation failed: the worker's picture is longer than "
             f"{MAX_BYTES >> 20} MiB. Ask for a smaller one."
         )
+    if found and not head.lower().endswith(";base64"):
+        return unquote_to_bytes(rest)
+    if "%" in rest:
+        rest = unquote_to_bytes(rest).decode("ascii", "replace")
+    plain = "".join(rest.split()).replace("-", "+").replace("_", "/").rstrip("=")
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        if len(plain) < SHORTEST and len("".join(rest.split())) % 4:
+            raise ValueError("words, not a picture without padding")
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise RemoteError(
             f"Generation failed: the worker's picture is not valid base64. {SEE_WORKER}."

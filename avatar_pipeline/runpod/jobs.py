@@ -14,7 +14,8 @@ from PIL import Image
 from avatar_pipeline.core.errors import RemoteError
 from avatar_pipeline.runpod.client import Client, Log, RequestRejected
 from avatar_pipeline.runpod.endpoint import ENDPOINT_VARIABLE, TIMEOUT_VARIABLE, Endpoint, Timeouts
-from avatar_pipeline.runpod.images import SEE_WORKER, decode_output
+from avatar_pipeline.runpod.images import decode_output
+from avatar_pipeline.runpod.outputs import SEE_WORKER
 from avatar_pipeline.runpod.responses import printable
 from avatar_pipeline.runpod.workflow import ImageRequest, Workflow
 
@@ -30,7 +31,7 @@ class JobResults:
     pictures: RGB. job_ids: of all that were queued. failures: why there is no picture.
     execution_seconds: RunPod's executionTime of all jobs, failed ones included, the larger part of
     what it bills. delay_seconds: the longest wait for a worker. warnings: what may have been billed
-    twice.
+    twice, and what a worker reported beside a picture.
     """
 
     pictures: dict[str, Image.Image] = field(default_factory=dict)
@@ -73,7 +74,7 @@ def generate(
                 while waiting and len(running) < MAX_CONCURRENT_JOBS:
                     _send(client, workflow, waiting, running, drawn, log)
                 for job in [job for job in running if job.next_poll <= time.monotonic()]:
-                    if _follow(client, job, drawn, log):
+                    if _follow(client, job, workflow, drawn, log):
                         running.remove(job)
                 if running:
                     time.sleep(max(0.0, min(job.next_poll for job in running) - time.monotonic()))
@@ -111,7 +112,7 @@ def _send(
     log(f"{order.name}: job {job_id} sent to endpoint {client.endpoint.id}")
 
 
-def _follow(client: Client, job: _Job, drawn: JobResults, log: Log) -> bool:
+def _follow(client: Client, job: _Job, workflow: Workflow, drawn: JobResults, log: Log) -> bool:
     """Poll a job once; whether it is done with, well or not."""
     name = job.order.name
     try:
@@ -135,9 +136,17 @@ def _follow(client: Client, job: _Job, drawn: JobResults, log: Log) -> bool:
         try:
             if state != "COMPLETED":
                 raise _failure(state, answer, client.endpoint)
+            warnings: list[str] = []
             drawn.pictures[name] = decode_output(
-                answer.get("output"), client.endpoint, client.patience
+                answer.get("output"),
+                client.endpoint,
+                client.patience,
+                workflow.picture_names,
+                warnings.append,
             )
+            for said in warnings:
+                drawn.warnings.append(f"{name}: {said} (job {job.id})")
+                log(drawn.warnings[-1])
         except RemoteError as error:
             drawn.failures[name] = RemoteError(f"{error} (job {job.id})")
             log(f"{name}: {drawn.failures[name]}")

@@ -1,9 +1,7 @@
 """A ComfyUI workflow in API format: read it, find what to fill in, fill it in.
 
-A workflow is nodes by id; a node has a class and inputs; an input is a value, or a link [id of
-another node, number of its output]. Ids and titles are whatever the editor gave: what to fill is
-found from the sampler, the one node of a known class, by walking its links. So a workflow of one's
-own works too, as long as it has one sampler.
+Whatever could go wrong is found here, before a job is sent and paid for: a value that has no
+certain place, a picture that would not come back, a link that leads nowhere.
 """
 
 from __future__ import annotations
@@ -11,49 +9,31 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import RemoteError
+from avatar_pipeline.runpod.graph import Graph, Input, Nodes
+from avatar_pipeline.runpod.number_places import separated
+from avatar_pipeline.runpod.prompt_text import TextPlace, TextSearch
+from avatar_pipeline.runpod.sampler import Sampler, find_sampler
+from avatar_pipeline.runpod.saved import (
+    chain,
+    check_chain,
+    find_saver,
+    name_pattern,
+    repeats,
+    saving,
+)
+from avatar_pipeline.runpod.workflow_file import check_links, check_order, nodes_of, read_workflow
 
 WORKFLOW_VARIABLE = "RUNPOD_WORKFLOW"
 PACKAGED = Path(__file__).parent / "workflows" / "normal_image_v4_workflow.json"
-MAX_WORKFLOW_BYTES = (
-    1 << 20
-)  # bytes; real ones have some 10 kB, and RunPod refuses a /run request above 10 MB
-
-# For each class of sampler where its values lie: (the sampler's input at which to start, the name
-# of the value). The walk from there takes the nearest node that has a plain value of that name; ""
-# is the sampler itself.
-SAMPLERS: dict[str, dict[str, tuple[str, str]]] = {
-    "KSampler": {
-        "prompt": ("positive", "text"),
-        "guidance": ("positive", "guidance"),
-        "width": ("latent_image", "width"),
-        "height": ("latent_image", "height"),
-        "steps": ("", "steps"),
-        "seed": ("", "seed"),
-    },
-    "SamplerCustomAdvanced": {
-        "prompt": ("guider", "text"),
-        "guidance": ("guider", "guidance"),
-        "width": ("latent_image", "width"),
-        "height": ("latent_image", "height"),
-        "steps": ("sigmas", "steps"),
-        "seed": ("noise", "noise_seed"),
-    },
-}
-# What a sampler's model comes from: the names under which loaders keep their file.
-WEIGHTS = ("ckpt_name", "unet_name")
-# The worker hands back the pictures of these; those of a PreviewImage are temporary files, which it
-# leaves out.
-OUTPUTS = ("SaveImage",)
-
-Nodes = dict[str, dict[str, Any]]
+# What ComfyUI lets single nodes take: SDTurboScheduler's steps; PrimitiveInt's sys.maxsize.
+TURBO_STEPS = 10
+PRIMITIVE_LIMIT = 2**63
 
 
 @dataclass(frozen=True)
@@ -73,144 +53,119 @@ class ImageRequest:
 
 @dataclass(frozen=True)
 class Workflow:
-    """A checked workflow. places: (node id, input) of each value to fill in. model: file name of
-    its weights, without ending.
+    """A checked workflow.
+
+    prompts, places: the inputs to fill in, of the prompt and of each number. sampler, saver: node
+    ids. single: inputs that are set to one picture. guided_by: "guidance" (FLUX's own), "cfg", or
+    "" where none is written. block: what a side's pixels must be a multiple of. model: file name of
+    its weights, without ending. picture_names: regular expression of the saved picture's file
+    names; empty where they are not known. notes: what a user must know of how it is filled.
     """
 
     source: str
     nodes: Nodes
-    places: dict[str, tuple[str, str]]
+    sampler: str
+    saver: str
+    prompts: list[TextPlace]
+    places: dict[str, list[Input]]
+    single: list[Input]
+    guided_by: str
+    block: int
     model: str
+    picture_names: str
+    notes: list[str]
     sha256: str
 
     def fill(self, order: ImageRequest) -> Nodes:
-        """Return the workflow of one order: one picture, whatever batch it was saved with."""
+        """Return the workflow of one order: one picture, whatever batch it was saved with, and no
+        other node that saves one. Raises RemoteError for steps or a seed that its nodes do not
+        take.
+        """
+        self._check_ranges(order)
         nodes = copy.deepcopy(self.nodes)
-        for field, (node, name) in self.places.items():
-            nodes[node]["inputs"][name] = getattr(order, field)
-        latent = nodes[self.places["width"][0]]["inputs"]
-        if "batch_size" in latent:
-            latent["batch_size"] = 1
+        for text in self.prompts:
+            node, name = text.place
+            nodes[node]["inputs"][name] = text.filled(order.prompt)
+        for field, places in self.places.items():
+            for node, name in places:
+                nodes[node]["inputs"][name] = getattr(order, field)
+        for node, name in self.single:
+            nodes[node]["inputs"][name] = 1
+        sampler = nodes[self.sampler]["inputs"]
+        if "end_at_step" in sampler:
+            sampler["end_at_step"] = max(sampler["end_at_step"], order.steps)
+        graph = Graph(nodes, self.source)
+        for other in set(saving(graph)) - {self.saver}:
+            if not any(other in graph.links(key).values() for key in nodes):
+                del nodes[other]
         return nodes
+
+    def saved(self, field: str) -> Any:
+        """Return the number that the workflow was exported with."""
+        node, name = self.places[field][0]
+        return self.nodes[node]["inputs"][name]
+
+    def _check_ranges(self, order: ImageRequest) -> None:
+        kinds = {f: {self.nodes[key]["class_type"] for key, _ in p} for f, p in self.places.items()}
+        if "SDTurboScheduler" in kinds["steps"] and order.steps > TURBO_STEPS:
+            raise RemoteError(
+                f"the workflow {self.source} draws by SDTurboScheduler, which takes at most "
+                f"{TURBO_STEPS} steps; {order.steps} were asked for. Ask for fewer."
+            )
+        if "PrimitiveInt" in kinds["seed"] and order.seed >= PRIMITIVE_LIMIT:
+            raise RemoteError(
+                f"the workflow {self.source} keeps its seed in a PrimitiveInt, which takes numbers "
+                f"below 2**63; {order.seed} was asked for. Ask for a smaller seed."
+            )
 
 
 def load_workflow() -> Workflow:
     """Return the workflow that the variable RUNPOD_WORKFLOW names, else the packaged
     normal_image_v4_workflow.json.
 
-    Raises RemoteError when the file is missing, no workflow in API format, or lacks a node whose
-    value must be filled in.
+    Raises RemoteError when the file is missing, no workflow in API format, or cannot be filled in
+    for certain.
     """
     path = Path(os.environ.get(WORKFLOW_VARIABLE) or PACKAGED)
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_WORKFLOW_BYTES + 1)
-    except OSError as error:
-        raise RemoteError(
-            f"the workflow {path} cannot be read ({error.strerror}). Set {WORKFLOW_VARIABLE} to a "
-            "workflow that ComfyUI has "
-            "exported, or unset it to use the packaged one."
-        ) from None
-    if len(text) > MAX_WORKFLOW_BYTES:
-        raise RemoteError(
-            f"the workflow {path} is too long: more than {MAX_WORKFLOW_BYTES >> 20} MiB. Is it "
-            "a ComfyUI workflow?"
-        )
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RemoteError(f"the workflow {path} is not JSON ({error}). {EXPORT}") from None
-    return check_workflow(content, str(path))
-
-
-EXPORT = "In ComfyUI, export it with Workflow > Export (API)."
+    return check_workflow(read_workflow(path), str(path))
 
 
 def check_workflow(content: Any, source: str) -> Workflow:
     """Return a workflow from its parsed JSON; `source` is what errors call it. Raises RemoteError
     as load_workflow does.
     """
-    if isinstance(content, dict) and isinstance(content.get("nodes"), list):
-        raise RemoteError(
-            f"the workflow {source} is in the editor's format, which the worker "
-            f"does not read. {EXPORT}"
-        )
-    if not isinstance(content, dict) or not content or not all(map(_is_node, content.values())):
-        raise RemoteError(
-            f"the workflow {source} is not in ComfyUI's API format (nodes by id, with class_type "
-            f"and inputs). {EXPORT}"
-        )
-    samplers = [key for key, node in content.items() if node["class_type"] in SAMPLERS]
-    if len(samplers) != 1:
-        found = ", ".join(f"node {key}" for key in samplers) or "none"
-        raise RemoteError(
-            f"the workflow {source} must have exactly one sampler ({' or '.join(SAMPLERS)}); it "
-            f"has {found}. Remove the others."
-        )
-    if not any(node["class_type"] in OUTPUTS for node in content.values()):
-        raise RemoteError(
-            f"the workflow {source} has no {' or '.join(OUTPUTS)} node: no picture "
-            "would come back. Add one."
-        )
-    sampler = samplers[0]
-    places = {
-        field: _find(content, sampler, entry, name, source)
-        for field, (entry, name) in SAMPLERS[content[sampler]["class_type"]].items()
-    }
-    weights = next(
-        (
-            str(node["inputs"][name])
-            for node in _upstream(content, sampler)
-            for name in WEIGHTS
-            if name in node["inputs"]
-        ),
-        "",
+    graph = Graph(nodes_of(content, source), source)
+    key = find_sampler(graph)
+    saver, notes = find_saver(graph, key)
+    check_order(graph, saver)
+    sampler, texts = Sampler(graph, key), TextSearch(graph)
+    latent, wanted = sampler.size()
+    prompts = texts.places(sampler.conditioning())
+    guided_by, guidance = sampler.guidance()
+    wanted |= {"steps": sampler.steps(), "seed": sampler.seed()}
+    if guided_by:
+        wanted["guidance"] = guidance
+    after = chain(graph, key, saver)
+    notes += check_chain(graph, after)
+    notes += [
+        f"{graph.name(other)} draws over the picture by a text of its own, which stays as it is"
+        for other in after
+        if texts.other_texts(other, prompts)
+    ]
+    check_links(graph, saver)
+    canonical = json.dumps(graph.nodes, sort_keys=True, separators=(",", ":")).encode()
+    return Workflow(
+        source=source,
+        nodes=graph.nodes,
+        sampler=key,
+        saver=saver,
+        prompts=prompts,
+        places=separated(wanted),
+        single=repeats(graph, saver),
+        guided_by=guided_by,
+        block=sampler.block(latent),
+        model=sampler.model,
+        picture_names=name_pattern(graph.value((saver, "filename_prefix"))),
+        notes=[*notes, *texts.notes, *sampler.notes],
+        sha256=sha256_bytes(canonical),
     )
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-    return Workflow(source, content, places, Path(weights).stem, sha256_bytes(canonical))
-
-
-def _is_node(node: Any) -> bool:
-    return (
-        isinstance(node, dict)
-        and isinstance(node.get("class_type"), str)
-        and isinstance(node.get("inputs"), dict)
-    )
-
-
-def _find(nodes: Nodes, sampler: str, entry: str, name: str, source: str) -> tuple[str, str]:
-    """Return the nearest node with a plain value called `name`, at or above the sampler's input
-    `entry`.
-    """
-    start = nodes[sampler]["inputs"].get(entry) if entry else [sampler, 0]
-    for key in _walk(nodes, start):
-        if name in nodes[key]["inputs"] and not isinstance(nodes[key]["inputs"][name], list):
-            return key, name
-    kind = nodes[sampler]["class_type"]
-    where = f"{kind}'s input {entry!r} leads to no node" if entry else f"{kind} is no node"
-    hint = " For FLUX, put a FluxGuidance node before it." if name == "guidance" else ""
-    raise RemoteError(
-        f"the workflow {source} lacks a node: node {sampler}, {where} that has {name!r} as a "
-        f"plain value.{hint} "
-        f"Mend it in ComfyUI and export it again, or unset {WORKFLOW_VARIABLE} to use the "
-        "packaged one."
-    )
-
-
-def _upstream(nodes: Nodes, sampler: str) -> Iterator[dict[str, Any]]:
-    return (nodes[key] for key in _walk(nodes, [sampler, 0]))
-
-
-def _walk(nodes: Nodes, link: Any) -> Iterator[str]:
-    """Yield ids of the linked node and of all above it, nearest first. What only says what is not
-    wanted is left out.
-    """
-    queue, seen = deque([link]), set()
-    while queue:
-        link = queue.popleft()
-        key = str(link[0]) if isinstance(link, list) and link else None
-        if key is None or key in seen or key not in nodes:
-            continue
-        seen.add(key)
-        yield key
-        queue += [value for name, value in nodes[key]["inputs"].items() if name != "negative"]

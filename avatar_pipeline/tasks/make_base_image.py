@@ -129,6 +129,8 @@ def run(request: TaskRequest) -> TaskResult:
             # "Generation failed".
             raise GenerationError(str(error).removeprefix("base_image: ")) from None
     made = store.current(name, "base_image")
+    if rounded := made.metrics.get("rounded"):
+        warnings.append(f"{rounded}.")
     return _result(
         store, store.read(made, f"{name}_base.png"), made, store.spec(name).description, warnings
     )

@@ -125,7 +125,11 @@ class BaseImage(BaseModel):
     filename: str = Field(examples=["0100_european_25_male_base.png"])
     seed: int = Field(description="The seed that was used.")
     metadata: Metadata
-    warnings: list[str] = Field([], description="What the description lacks. Not in the document.")
+    warnings: list[str] = Field(
+        [],
+        description="What the description lacks, and sides that were rounded to what the model "
+        "draws. Not in the document.",
+    )
 
 
 @router.post(

@@ -77,11 +77,12 @@ def failed(server: Server, **fields: Any) -> str:
 
 
 def test_one_picture_is_asked_of_runpod(server: Server, runpod: FakeRunPod) -> None:
-    body = server.post(PATH, FIELDS).json()
+    body = server.post(PATH, {**FIELDS, "width": 1000}).json()
     assert (body["status"], body["seed"]) == ("COMPLETED", 7), body
     (sent,) = runpod.sent
     nodes = sent["input"]["workflow"]
-    assert (nodes["5"]["inputs"]["width"], nodes["5"]["inputs"]["height"]) == (1024, 1536)
+    assert (nodes["5"]["inputs"]["width"], nodes["5"]["inputs"]["height"]) == (992, 1536)
+    assert [said for said in body["warnings"] if said.startswith("width: 1000 is drawn as 992")]
     assert (nodes["9"]["inputs"]["steps"], nodes["8"]["inputs"]["guidance"]) == (25, 3.5)
     assert nodes["6"]["inputs"]["text"] == body["metadata"]["prompt"]
     assert base64.b64decode(body["output"]["job_results"]["images"][0]).startswith(b"\x89PNG")
@@ -113,4 +114,3 @@ def test_the_documented_errors_reach_the_client(server: Server, runpod: FakeRunP
     runpod.queued = 10**9
     assert failed(server).startswith("No response from RunPod: job ")
     assert runpod.cancelled  # nothing is left running, and paid for
-    assert "width: 1000 is not a size that FLUX can draw" in failed(server, width=1000)

@@ -31,6 +31,7 @@ from avatar_pipeline.runpod.endpoint import Timeouts
 from avatar_pipeline.runpod.workflow import load_workflow
 from tests.support.fake_runpod import BASE64, ENDPOINT, KEY, FakeRunPod, completed, images
 from tests.support.given import context_of, inputs_of
+from tests.support.workflows import node, sdxl
 
 DESCRIPTION = "european 25 year old male with short brown hair and blue eyes"
 RUN = (
@@ -236,7 +237,7 @@ def test_seeds_of_ones_own_without_dagster(
 
 @pytest.mark.parametrize(
     ("width", "height", "words"),
-    [(1000, 1024, "width: 1000"), (1024, 128, "height: 128"), (4096, 512, "width: 4096")],
+    [(1024, 128, "height: 128"), (4096, 512, "width: 4096")],
 )
 def test_sizes_that_flux_cannot_draw(
     width: int, height: int, words: str, configured: FakeRunPod
@@ -248,6 +249,42 @@ def test_sizes_that_flux_cannot_draw(
     ):
         remote_base_images(DESCRIPTION, "headshot", {"base": 42}, RemoteOptions(width, height))
     assert configured.sent == []
+
+
+def test_a_size_that_comfyui_would_round_is_rounded_first_and_said(configured: FakeRunPod) -> None:
+    log: list[str] = []
+    drawn = remote_base_images(
+        DESCRIPTION,
+        "headshot",
+        {"base": 42},
+        RemoteOptions(1000, 1024),
+        log=log.append,
+        patience=Timeouts(poll=0.01),
+    )
+    latent = configured.sent[0]["input"]["workflow"]["5"]["inputs"]
+    assert (latent["width"], latent["height"]) == (992, 1024)
+    said = "width: 1000 is drawn as 992, the next smaller multiple of 16"
+    assert [line for line in log if line.startswith(said)]
+    assert [line for line in drawn.warnings if line.startswith(said)]
+
+
+def test_a_workflow_of_ones_own_keeps_its_cfg_and_says_how_it_is_filled(
+    configured: FakeRunPod, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mask = node("SaveImage", filename_prefix="mask", images=["6", 0])
+    (tmp_path / "mine.json").write_text(json.dumps({"input": {"workflow": sdxl({"8": mask})}}))
+    monkeypatch.setenv("RUNPOD_WORKFLOW", str(tmp_path / "mine.json"))
+    drawn = remote_base_images(
+        DESCRIPTION,
+        "headshot",
+        {"base": 42},
+        RemoteOptions(1000, 1004),
+        patience=Timeouts(poll=0.01),
+    )
+    nodes = configured.sent[0]["input"]["workflow"]
+    assert (nodes["4"]["inputs"]["width"], nodes["4"]["inputs"]["height"]) == (1000, 1000)
+    assert nodes["5"]["inputs"]["cfg"] == drawn.facts["guidance_scale"] == 7.5
+    assert "node 8 (SaveImage)" in drawn.warnings[0]
 
 
 def test_a_workflow_that_lacks_a_node_is_refused_before_anything_is_sent(

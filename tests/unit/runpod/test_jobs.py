@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from avatar_pipeline.core.errors import RemoteError
-from avatar_pipeline.imaging.images import MAX_BYTES, open_image
+from avatar_pipeline.imaging.images import MAX_BYTES, encode_png, open_image
 from avatar_pipeline.runpod.endpoint import Endpoint, Timeouts
 from avatar_pipeline.runpod.images import decode_output
 from avatar_pipeline.runpod.jobs import MAX_CONCURRENT_JOBS, JobResults, generate
@@ -129,7 +130,16 @@ def test_every_shape_of_output(world: World, output: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [lambda url: images(url, "s3_url"), lambda url: {"message": url, "status": "success"}]
+    "shape",
+    [
+        lambda url: images(url, "s3_url"),
+        lambda url: {"message": url, "status": "success"},
+        lambda url: url,
+        lambda url: [url],
+        lambda url: {"image_url": url},
+        lambda url: {"images": [{"filename": "a.png", "type": "s3_url", "url": url}]},
+        lambda url: {"output": {"urls": [url]}},
+    ],
 )
 def test_pictures_by_address(world: World, shape: Callable[[str], Any]) -> None:
     world.runpod.files["a.png"] = says(200, PICTURE)
@@ -188,6 +198,30 @@ def test_addresses_that_are_not_fetched(url: str) -> None:
     endpoint = Endpoint(ENDPOINT, KEY)
     with pytest.raises(RemoteError, match="Generation failed: the worker gives an address"):
         decode_output(images(url, "s3_url"), endpoint, QUICK)
+
+
+def test_of_several_pictures_the_one_that_the_sampler_leads_to_is_taken(world: World) -> None:
+    mask = base64.b64encode(encode_png(Image.new("RGB", (16, 16)))).decode()
+    first = {"filename": "mask_00001_.png", "type": "base64", "data": mask}
+    output = {"images": [first, *images(BASE64)["images"]]}
+    world.runpod.final = lambda number, sent: completed(output)
+    drawn = world.draw()
+    assert np.array_equal(np.asarray(drawn.pictures["candidate_0"]), EXPECTED)
+    assert drawn.warnings == []
+
+
+def test_what_a_user_must_know_of_a_picture_is_said(world: World) -> None:
+    both = [images("!!")["images"][0], *images(BASE64)["images"]]
+    output = {"images": both, "errors": ["node 12 failed", f"key {KEY}"]}
+    world.runpod.final = lambda number, sent: completed(output)
+    drawn = world.draw()
+    assert np.array_equal(np.asarray(drawn.pictures["candidate_0"]), EXPECTED)
+    assert drawn.warnings[1:] == [
+        "candidate_0: the worker reports beside the picture: node 12 failed (job job-0-u1)",
+        "candidate_0: the worker reports beside the picture: key *** (job job-0-u1)",
+    ]
+    assert "the first cannot be read" in drawn.warnings[0]
+    assert set(drawn.warnings) < set(world.log)
 
 
 def test_several_go_out_at_once_up_to_a_limit(world: World) -> None:

@@ -20,8 +20,7 @@ from avatar_pipeline.runpod.workflow import ImageRequest, load_workflow
 SIZES = {"full_body": (1024, 1536), "half_body": (1024, 1536), "headshot": (1024, 1024)}
 STEPS = 25
 GUIDANCE = 3.5
-# 8 pixels a latent, 2 latents a token; ComfyUI would cut other sizes down without a word
-MULTIPLE = 16
+MULTIPLE = 16  # pixels: 8 a latent, 2 latents a token
 # FLUX.1-dev draws 0.1 to 2 megapixels well; the longest side of such a strip
 SMALLEST, LARGEST = 256, 2048
 
@@ -30,7 +29,8 @@ SMALLEST, LARGEST = 256, 2048
 class RemoteImages:
     """images: RGB, by the names of their seeds; seeds: of these. facts: for the manifest's metrics.
     machine: for its device and model.
-    warnings: which failed and why, and what may have been billed twice.
+    warnings: a size that was rounded, how a workflow of one's own was filled, which failed and why,
+    what may have been billed twice and what a worker reported.
     """
 
     images: dict[str, Image.Image]
@@ -74,17 +74,21 @@ def remote_base_images(
     native_width, native_height = SIZES[framing]
     size = {"width": options.width or native_width, "height": options.height or native_height}
     for field, value in size.items():
-        if not SMALLEST <= value <= LARGEST or value % MULTIPLE:
+        if not SMALLEST <= value <= LARGEST:
             raise GenerationError(
                 f"{field}: {value} is not a size that FLUX can draw. Give a multiple of "
                 f"{MULTIPLE} from {SMALLEST} to {LARGEST} pixels."
             )
     endpoint, workflow = endpoint or endpoint_from_environment(), load_workflow()
-    prompt, steps, guidance = (
-        base_prompt(description, framing),
-        options.steps or STEPS,
-        options.guidance or GUIDANCE,
-    )
+    size, rounded = _rounded(size, workflow.block)
+    notes = [*workflow.notes, *rounded]
+    for said in notes:
+        log(said)
+    prompt, steps = base_prompt(description, framing), options.steps or STEPS
+    guidance = options.guidance or GUIDANCE
+    if workflow.guided_by == "cfg":
+        # the document's value is FLUX's own guidance, and no cfg
+        guidance = options.guidance or float(workflow.saved("guidance"))
     orders = [
         ImageRequest(name, prompt, size["width"], size["height"], steps, guidance, seed)
         for name, seed in seeds.items()
@@ -100,7 +104,8 @@ def remote_base_images(
             "backend": "runpod",
             "prompt": prompt,
             "steps": steps,
-            "guidance_scale": guidance,
+            "guidance_scale": guidance if workflow.guided_by else None,
+            **({"rounded": "; ".join(rounded)} if rounded else {}),
             "workflow_sha256": workflow.sha256,
             "job_ids": ", ".join(f"{name} {job_id}" for name, job_id in drawn.job_ids.items()),
             "candidates_failed": len(drawn.failures),
@@ -112,5 +117,19 @@ def remote_base_images(
             "model_id": workflow.model,
             "model_revision": f"workflow {workflow.sha256[:12]}",
         },
-        warnings=[*failed, *drawn.warnings],
+        warnings=[*notes, *failed, *drawn.warnings],
     )
+
+
+def _rounded(size: dict[str, int], block: int) -> tuple[dict[str, int], list[str]]:
+    """Return the size that ComfyUI can draw, rounded down as its latents would be, and what to say
+    of it.
+    """
+    rounded = {field: value // block * block for field, value in size.items()}
+    notes = [
+        f"{field}: {value} is drawn as {rounded[field]}, the next smaller multiple of {block} "
+        "pixels that the model can draw"
+        for field, value in size.items()
+        if rounded[field] != value
+    ]
+    return rounded, notes
