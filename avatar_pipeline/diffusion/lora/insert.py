@@ -96,7 +96,7 @@ def _insert_lycoris(part: Any, change: Change) -> None:
     layer = kind.Linear if isinstance(base, torch.nn.Linear) else kind.Conv2d
     adapter = layer(base, ADAPTER, config=config, r=1, alpha=1.0)
     for name in adapter.adapter_layer_names:
-        getattr(adapter, name).pop(ADAPTER, None)
+        getattr(adapter, name).clear()
     for name, value in change.tensors.items():
         getattr(adapter, name)[ADAPTER] = _parameter(value, adapter, part)
     adapter.r[ADAPTER], adapter.alpha[ADAPTER] = change.rank, change.alpha
@@ -130,12 +130,16 @@ def _check(part: Any, changes: Sequence[Change]) -> None:
             raise LayerFault(f"the layer {change.module} is in it twice, by two names")
         seen.add(change.module)
         module: Any = part.get_submodule(change.module)
-        scale = getattr(module, "scaling", {}).get(ADAPTER)
+        scale = module.scaling.get(ADAPTER) if _is_adapted(module) else None
         if scale is None or not isclose(scale, change.scale, rel_tol=1e-9):
             raise LayerFault(f"{change.module} would be changed {scale}, not {change.scale} times")
-    placed = sum(ADAPTER in getattr(module, "scaling", {}) for _, module in part.named_modules())
+    placed = sum(_is_adapted(module) for module in part.modules())
     if placed != len(seen):
         raise LayerFault(f"{placed} layers would be changed, and it has {len(seen)}")
+
+
+def _is_adapted(module: Any) -> bool:
+    return hasattr(module, "base_layer") and ADAPTER in module.scaling
 
 
 def offload_again(part: Any) -> None:
