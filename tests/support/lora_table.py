@@ -311,7 +311,7 @@ def outcome(session: PipelineSession, build: Build) -> str:
 
 
 def peft_folder(session: PipelineSession, kind: str, folder: Path, **settings: Any) -> Written:
-    """Save a folder with PEFT itself; what it adds, as PEFT's own layers compute it. kind: "LoRA",
+    """Save a folder with PEFT itself; what it adds, as PEFT's own layers compute it. kind: "Lora",
     "LoHa" or "LoKr".
     """
     import copy

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.fallback import first_line, is_out_of_memory
-from avatar_pipeline.diffusion.lora.bases import Base, lora_base
-from avatar_pipeline.diffusion.lora.header import REMEDY, read_header
+from avatar_pipeline.diffusion.lora.bases import U_NET, Base, lora_base
+from avatar_pipeline.diffusion.lora.header import FAMILYS, REMEDY, read_header
 from avatar_pipeline.diffusion.lora.keys import DENOISER
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.session import PipelineSession
@@ -29,10 +29,11 @@ def check_lora(weights: bytes, preset: Preset) -> Base | None:
     that can be told.
     """
     base = lora_base(read_header(weights))
-    if base is not None and base.family != preset.family:
+    if base is not None and preset.family not in base.families:
+        remedy = REMEDY if base.families else f"No preset draws with {base.name}. {FAMILYS}"
         raise ModelError(
             f"the LoRA is one for {base.name}, and preset {preset.name} is "
-            f"{FAMILY_NAMES[preset.family]}. {REMEDY}"
+            f"{FAMILY_NAMES[preset.family]}. {remedy}"
         )
     return base
 
@@ -55,7 +56,7 @@ def applied(session: PipelineSession, lora: bytes | Path) -> Iterator[None]:
             fault = _fault(session, weights, stack)
         if fault:
             # a LoRA of the family's other model, such as Stable Diffusion 2's, by its widths
-            other = base and base.name != FAMILY_NAMES[session.preset.family]
+            other = base not in (None, U_NET) and base.name != FAMILY_NAMES[session.preset.family]
             aside = f" (it seems to be for {base.name})" if base and other else ""
             raise ModelError(
                 f"the LoRA does not fit the model {session.preset.name}{aside}: {fault}. {REMEDY}"

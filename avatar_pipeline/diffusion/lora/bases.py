@@ -14,14 +14,15 @@ from avatar_pipeline.diffusion.lora.keys import DENOISER, split_key
 
 
 class Base(NamedTuple):
-    """A base model. family: that of the presets which draw with it; None where there is none."""
+    """A base model. families: those of the presets that may draw with it."""
 
     name: str
-    family: FamilyName | None = None
+    families: tuple[FamilyName, ...] = ()
 
 
-SD1, SD2 = Base("Stable Diffusion 1.5", "sd"), Base("Stable Diffusion 2", "sd")
-SDXL, FLUX1, FLUX2 = Base("SDXL", "sdxl"), Base("FLUX.1", "flux"), Base("FLUX.2")
+SD1, SD2 = Base("Stable Diffusion 1.5", ("sd",)), Base("Stable Diffusion 2", ("sd",))
+SDXL, FLUX1, FLUX2 = Base("SDXL", ("sdxl",)), Base("FLUX.1", ("flux",)), Base("FLUX.2")
+U_NET = Base("Stable Diffusion or SDXL", ("sd", "sdxl"))
 SD3, QWEN, Z_IMAGE = Base("Stable Diffusion 3"), Base("Qwen-Image"), Base("Z-Image or Lumina 2")
 WAN, HUNYUAN, CHROMA = Base("Wan"), Base("HunyuanVideo"), Base("Chroma")
 HIDREAM, CASCADE = Base("HiDream"), Base("Stable Cascade")
@@ -105,6 +106,7 @@ DEPTHS = {(5, 20): FLUX2, (20, 40): HUNYUAN, (60, 0): QWEN}
 # Width of the text that a U-Net's cross-attention reads.
 TEXT_WIDTHS = {768: SD1, 1024: SD2, 2048: SDXL}
 CROSS_ATTENTION = re.compile(r"attn2_to_[kv]$")
+U_NET_BLOCKS = re.compile(r"^((down|up|input|output)_blocks_\d+|(mid|middle)_block)_")
 
 
 def lora_base(header: Mapping[str, Any]) -> Base | None:
@@ -136,7 +138,7 @@ def lora_base(header: Mapping[str, Any]) -> Base | None:
     for (part, layer), (_, width) in sizes.items():
         if part == DENOISER and CROSS_ATTENTION.search(layer) and width in TEXT_WIDTHS:
             return TEXT_WIDTHS[width]
-    return None
+    return U_NET if any(U_NET_BLOCKS.match(layer) for layer in layers) else None
 
 
 def _of_flux_form(sizes: Mapping[str, tuple[int, int]]) -> Base:

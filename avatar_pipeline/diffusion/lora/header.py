@@ -10,6 +10,7 @@ from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.lora.keys import BUNDLED_WORD, unsupported_kind
 
 ADAPTER = "actor"  # its name in PEFT
+FAMILYS = "Give a LoRA of this preset's family."
 REMEDY = "Give the LoRA of this preset's family, or choose the preset that the LoRA is for."
 SAVE_AGAIN = "Copy or download the file once more, or let its trainer save it again."
 PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
