@@ -39,6 +39,7 @@ class LoadedPipeline:
         self._text_to_image: Any = None
         self._image_to_image: Any = None
         self._adapters: dict[str, IdentityAdapter] = {}
+        self._words_changed = 0
 
     @cached_property
     def device(self) -> Device:
@@ -143,6 +144,22 @@ class LoadedPipeline:
         self._apply(plan)
         self.plan = plan
         self.note(plan.describe(), log)
+
+    @property
+    def words_changed(self) -> bool:
+        """Whether a LoRA has changed how prompts are read: nothing encoded meanwhile may be
+        kept.
+        """
+        return self._words_changed > 0
+
+    def change_words(self) -> Callable[[], None]:
+        """Say that a LoRA changes how prompts are read; return what says that it has ended."""
+        self._words_changed += 1
+
+        def ended() -> None:
+            self._words_changed -= 1
+
+        return ended
 
     def step_down(self, log: Log) -> Plan | None:
         """Hold what is loaded by the next plan that needs less memory; None when there is none."""

@@ -4,13 +4,10 @@ loaded again for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from avatar_pipeline.diffusion.memory import TILE, Plan
-
-if TYPE_CHECKING:
-    import torch
 
 
 def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str) -> None:
@@ -42,22 +39,6 @@ def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str)
         first.vae.tile_latent_min_size = TILE // 2 ** (len(first.vae.config.block_out_channels) - 1)
         first.vae.enable_tiling()
         first.vae.enable_slicing()
-
-
-def restore_lora(denoiser: Any, layers: Mapping[str, torch.Tensor], adapter: str) -> None:
-    """Give a LoRA its own values back in a denoiser stored in 8 bits, where PEFT puts it in 8 bits
-    too.
-
-    layers: its tensors by diffusers' names, such as "blocks.0.to_q.lora_A.weight".
-    """
-    from diffusers.utils import convert_unet_state_dict_to_peft
-
-    if not any("lora_A" in key for key in layers):
-        layers = convert_unet_state_dict_to_peft(dict(layers))
-    for name, parameter in denoiser.named_parameters():
-        if f".{adapter}." in name:
-            value = layers[name.replace(f".{adapter}.", ".")]
-            parameter.data = value.to(parameter.device, denoiser.dtype)
 
 
 def group_offload(pipeline: Any, device: str) -> None:

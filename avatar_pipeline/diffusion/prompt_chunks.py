@@ -25,11 +25,30 @@ def token_limit(tokenizer: Any) -> int:
 
 
 def count_tokens(tokenizers: Sequence[Any], text: str) -> int:
-    """Tokens of a text, without marks; of several tokenizers the largest count."""
+    """Tokens of a text, without marks; of several tokenizers the largest count. A word that a LoRA
+    has brought counts as its vectors.
+    """
     return max(
-        len(tokenizer(text, add_special_tokens=False, truncation=False).input_ids)
+        sum(
+            _vectors(tokenizer, token)
+            for token in tokenizer(text, add_special_tokens=False, truncation=False).input_ids
+        )
         for tokenizer in tokenizers
     )
+
+
+def _vectors(tokenizer: Any, token: int) -> int:
+    """How many tokens diffusers puts in place of one: textual inversion's word, word_1, word_2
+    ...
+    """
+    added = tokenizer.added_tokens_decoder
+    if token not in added:
+        return 1
+    known = {one.content for one in added.values()}
+    more = 1
+    while f"{added[token].content}_{more}" in known:
+        more += 1
+    return more
 
 
 def split_prompt(prompt: str, tokenizers: Sequence[Any]) -> list[str]:

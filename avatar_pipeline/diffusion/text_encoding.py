@@ -92,8 +92,8 @@ def _encode(
     pipeline = session.pipeline
     encoders = [getattr(pipeline, name) for name in session.family.TEXT_ENCODERS]
     kept = _encoded.setdefault(encoders[0], OrderedDict())
-    # A LoRA may have changed the encoder: then nothing that it has said before or says now is kept.
-    plain = not any(getattr(encoder, "peft_config", None) for encoder in encoders)
+    # Under a LoRA that changes the encoders nothing that they said before, or say now, is kept.
+    plain = not session.loaded.words_changed
     if plain and (kind, prompt) in kept:
         kept.move_to_end((kind, prompt))
         return kept[kind, prompt]

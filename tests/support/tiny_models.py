@@ -37,8 +37,8 @@ HIDDEN = 32  # numbers a token in every text encoder
 
 
 def build(family: str, folder: Path, **changes: Any) -> Path:
-    """Save the tiny pipeline of a family ("sd", "sdxl", "flux") in `folder`; `changes` go to its
-    builder, such as guidance=False.
+    """Save the tiny pipeline of a family ("sd", "sd2", "sdxl", "flux") in `folder`; `changes` go
+    to its builder, such as guidance=False.
     """
     torch.manual_seed(0)
     pipeline = BUILDERS[family](**changes)
@@ -46,8 +46,8 @@ def build(family: str, folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def _sd() -> StableDiffusionPipeline:
-    unet = _unet(cross_attention_dim=HIDDEN)
+def _sd(**changes: Any) -> StableDiffusionPipeline:
+    unet = _unet(cross_attention_dim=HIDDEN, **changes)
     return StableDiffusionPipeline(
         vae=_vae(channels=4, scaling_factor=0.18215),
         text_encoder=CLIPTextModel(_clip()),
@@ -58,6 +58,11 @@ def _sd() -> StableDiffusionPipeline:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def _sd2() -> StableDiffusionPipeline:
+    """Its U-Net projects by linear layers where Stable Diffusion 1.5's has convolutions."""
+    return _sd(use_linear_projection=True)
 
 
 def _sdxl() -> StableDiffusionXLPipeline:
@@ -186,4 +191,4 @@ def _vocabulary() -> dict[str, int]:
     return {token: index for index, token in enumerate(tokens)}
 
 
-BUILDERS: dict[str, Callable[..., Any]] = {"sd": _sd, "sdxl": _sdxl, "flux": _flux}
+BUILDERS: dict[str, Callable[..., Any]] = {"sd": _sd, "sd2": _sd2, "sdxl": _sdxl, "flux": _flux}

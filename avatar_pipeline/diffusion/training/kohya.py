@@ -21,6 +21,7 @@ import torch
 
 from avatar_pipeline import __version__
 from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
+from avatar_pipeline.diffusion.lora.original_names import FLUX_DOUBLE, FLUX_SINGLE, sgm_name
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.training.files import adapter_config, read, to_bytes
 from avatar_pipeline.diffusion.training.noising import Prediction
@@ -37,25 +38,6 @@ IDENTITY = {
     "flux-dev": ("flux1", "flux-1-dev/lora", FLUX_CODE, "networks.lora_flux"),
     "flux-schnell": ("flux1", "flux-1-schnell/lora", FLUX_CODE, "networks.lora_flux"),
 }
-# The original U-Net's names inside a ResNet block, by diffusers'.
-RESNET = {
-    "conv1": "in_layers.2",
-    "conv2": "out_layers.3",
-    "time_emb_proj": "emb_layers.1",
-    "conv_shortcut": "skip_connection",
-}
-# FLUX: the original layer, and the places of diffusers' layers in its output rows.
-FLUX_DOUBLE = {
-    "img_attn_qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "img_attn_proj": ("attn.to_out.0",),
-    "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-    "txt_attn_proj": ("attn.to_add_out",),
-    "img_mlp_0": ("ff.net.0.proj",),
-    "img_mlp_2": ("ff.net.2",),
-    "txt_mlp_0": ("ff_context.net.0.proj",),
-    "txt_mlp_2": ("ff_context.net.2",),
-}
-FLUX_SINGLE = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
 MLP_WIDTH = 4  # rows of proj_mlp, in widths of the model
 # sd-scripts' library/sai_model_spec.py, which has no word for rectified flow and leaves the field
 # out for FLUX.
@@ -100,7 +82,7 @@ def kohya_file(
         if left_out:
             return None
     elif preset.family == "sdxl":
-        named = {sgm_name(name, layers_per_block): layer for name, layer in layers.items()}
+        named = {sgm_name(name, layers_per_block, layers): layer for name, layer in layers.items()}
     else:
         named = layers
     found: dict[str, torch.Tensor] = {}
@@ -187,26 +169,6 @@ def training_notes(
     }
     kind = PREDICTION_TYPES.get(prediction)
     return {**notes, "modelspec.prediction_type": kind} if kind else notes
-
-
-def sgm_name(name: str, layers_per_block: int) -> str:
-    """Return the original U-Net's name of a module that diffusers calls `name`: its blocks are
-    numbered through, with one more a level for the change of size.
-    """
-    found = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\.(.+)", name)
-    if found:
-        way, block, kind, layer, inner = found.groups()
-        number = int(block) * (layers_per_block + 1) + int(layer) + (way == "down")
-        start = (
-            f"{'input' if way == 'down' else 'output'}_blocks.{number}.{int(kind == 'attentions')}"
-        )
-    else:
-        found = re.fullmatch(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)", name)
-        if not found:
-            return name
-        kind, layer, inner = found.groups()
-        start = f"middle_block.{1 if kind == 'attentions' else 2 * int(layer)}"
-    return f"{start}.{RESNET.get(inner, inner) if kind == 'resnets' else inner}"
 
 
 def _layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, Layer]:

@@ -1,0 +1,191 @@
+"""Which base model a LoRA was trained on, as its metadata, names and widths tell it."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from math import prod
+from typing import Any, NamedTuple
+
+from avatar_pipeline.diffusion.families import FamilyName
+from avatar_pipeline.diffusion.lora.header import tensor_names
+from avatar_pipeline.diffusion.lora.keys import DENOISER, split_key
+
+
+class Base(NamedTuple):
+    """A base model. families: those of the presets that may draw with it."""
+
+    name: str
+    families: tuple[FamilyName, ...] = ()
+
+
+SD1, SD2 = Base("Stable Diffusion 1.5", ("sd",)), Base("Stable Diffusion 2", ("sd",))
+SDXL, FLUX1, FLUX2 = Base("SDXL", ("sdxl",)), Base("FLUX.1", ("flux",)), Base("FLUX.2")
+U_NET = Base("Stable Diffusion or SDXL", ("sd", "sdxl"))
+SD3, QWEN, Z_IMAGE = Base("Stable Diffusion 3"), Base("Qwen-Image"), Base("Z-Image or Lumina 2")
+WAN, HUNYUAN, CHROMA = Base("Wan"), Base("HunyuanVideo"), Base("Chroma")
+HIDREAM, CASCADE = Base("HiDream"), Base("Stable Cascade")
+
+# What modelspec.architecture, ss_base_model_version and the like begin with.
+DECLARED = (
+    ("flux-2", FLUX2),
+    ("flux2", FLUX2),
+    ("flux.2", FLUX2),
+    ("flux_2", FLUX2),
+    ("flux", FLUX1),
+    ("stable-diffusion-xl", SDXL),
+    ("sdxl", SDXL),
+    ("sd_xl", SDXL),
+    ("stable-diffusion-v2", SD2),
+    ("stable-diffusion-2", SD2),
+    ("sd_v2", SD2),
+    ("sd_2", SD2),
+    ("sd2", SD2),
+    ("stable-diffusion-v3", SD3),
+    ("stable-diffusion-3", SD3),
+    ("sd_v3", SD3),
+    ("sd3", SD3),
+    ("stable-diffusion-v1", SD1),
+    ("sd_v1", SD1),
+    ("sd_1", SD1),
+    ("sd1", SD1),
+    ("chroma", CHROMA),
+    ("qwen", QWEN),
+    ("z-image", Z_IMAGE),
+    ("zimage", Z_IMAGE),
+    ("z_image", Z_IMAGE),
+    ("lumina", Z_IMAGE),
+    ("wan", WAN),
+    ("hunyuan", HUNYUAN),
+    ("hidream", HIDREAM),
+    ("stable-cascade", CASCADE),
+)
+FIELDS = ("modelspec.architecture", "ss_base_model_version")
+# Names of layers that one model alone has.
+LAYERS = (
+    (
+        re.compile(
+            r"(double|single)_stream_modulation|to_qkv_mlp_proj|_ff(_context)?_linear_(in|out)$"
+            r"|single_transformer_blocks_\d+_attn_to_out"
+        ),
+        FLUX2,
+    ),
+    (re.compile(r"distilled_guidance_layer"), CHROMA),
+    (re.compile(r"joint_blocks_\d+_"), SD3),
+    (re.compile(r"double_stream_blocks_\d+_"), HIDREAM),
+    (re.compile(r"transformer_blocks_\d+_(img|txt)_(mlp|mod)_"), QWEN),
+    (re.compile(r"^prior_"), CASCADE),
+    (re.compile(r"^(layers_\d+_(attention|feed_forward|adaLN)|(noise|context)_refiner_)"), Z_IMAGE),
+    (re.compile(r"^blocks_\d+_(self_attn|cross_attn|ffn)_"), WAN),
+    (re.compile(r"double_blocks_\d+_|single_blocks_\d+_|single_transformer_blocks"), FLUX1),
+    (re.compile(r"^transformer_blocks_\d+_(attn_|ff_|norm1_)"), FLUX1),
+    (
+        re.compile(
+            r"add_embedding|label_emb|_blocks_\d+_(attentions_)?\d+_transformer_blocks_[2-9]"
+        ),
+        SDXL,
+    ),
+)
+# A layer's output and input in widths of the model, by the original transformer's names: FLUX.2's
+# feed-forward layers are gated and three wide, FLUX.1's four.
+FLUX2_SIZES = (
+    (re.compile(r"single_blocks_\d+_linear1$"), lambda out, width: out == 9 * width),
+    (re.compile(r"single_blocks_\d+_linear2$"), lambda out, width: width == 4 * out),
+    (re.compile(r"double_blocks_\d+_(img|txt)_mlp_0$"), lambda out, width: out == 6 * width),
+    (re.compile(r"double_blocks_\d+_(img|txt)_mlp_2$"), lambda out, width: width == 3 * out),
+)
+FLUX_INPUT = re.compile(
+    r"^(double_blocks_\d+_(img|txt)_attn_qkv|single_blocks_\d+_linear1"
+    r"|(single_)?transformer_blocks_\d+_attn_(to|add)_[qkv](_proj)?)$"
+)
+# Width of the models whose blocks FLUX.1's names fit.
+WIDTHS = {4096: FLUX2, 6144: FLUX2, 1536: SD3, 2432: SD3}
+# Numbers of double and single blocks where the width is FLUX.1's own, 3072; it has 19 and 38.
+DEPTHS = {(5, 20): FLUX2, (20, 40): HUNYUAN, (60, 0): QWEN}
+# Width of the text that a U-Net's cross-attention reads.
+TEXT_WIDTHS = {768: SD1, 1024: SD2, 2048: SDXL}
+CROSS_ATTENTION = re.compile(r"attn2_to_[kv]$")
+U_NET_BLOCKS = re.compile(r"^((down|up|input|output)_blocks_\d+|(mid|middle)_block)_")
+
+
+def lora_base(header: Mapping[str, Any]) -> Base | None:
+    """The base model that a LoRA is for; None when nothing tells it: loading it will show."""
+    sizes = _sizes(header)
+    layers = [layer for part, layer in sizes if part == DENOISER]
+    named = next(
+        (base for pattern, base in LAYERS if any(pattern.search(layer) for layer in layers)), None
+    )
+    if named == FLUX1:
+        named = _of_flux_form({layer: size for (_, layer), size in sizes.items()})
+    metadata = header.get("__metadata__") or {}
+    declared = next(
+        (
+            base
+            for field in FIELDS
+            for word, base in DECLARED
+            if str(metadata.get(field, "")).lower().startswith(word)
+        ),
+        None,
+    )
+    # Names that another model alone has say more than a label does: trainers label FLUX.2 "flux".
+    if named is not None and named != FLUX1 and named != SDXL:
+        return named
+    if declared or named:
+        return declared or named
+    if any(part == "text_encoder_2" for part, _ in sizes):
+        return SDXL
+    for (part, layer), (_, width) in sizes.items():
+        if part == DENOISER and CROSS_ATTENTION.search(layer) and width in TEXT_WIDTHS:
+            return TEXT_WIDTHS[width]
+    return U_NET if any(U_NET_BLOCKS.match(layer) for layer in layers) else None
+
+
+def _of_flux_form(sizes: Mapping[str, tuple[int, int]]) -> Base:
+    """FLUX.1, or the model that shares its layers' names."""
+    for layer, (out, width) in sizes.items():
+        if out and width and any(p.search(layer) and rule(out, width) for p, rule in FLUX2_SIZES):
+            return FLUX2
+        if FLUX_INPUT.search(layer) and width in WIDTHS:
+            return WIDTHS[width]
+    depth = (
+        _depth(sizes, r"^(?:double_blocks|transformer_blocks)_(\d+)_"),
+        _depth(sizes, r"^(?:single_blocks|single_transformer_blocks)_(\d+)_"),
+    )
+    return DEPTHS.get(depth, FLUX1)
+
+
+def _depth(layers: Mapping[str, Any], pattern: str) -> int:
+    """How many blocks the layers are in, when they are in the first ones without a gap; else 0."""
+    found = {int(match[1]) for layer in layers if (match := re.match(pattern, layer))}
+    return len(found) if found == set(range(len(found))) else 0
+
+
+def _sizes(header: Mapping[str, Any]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Outputs and inputs of each layer, by part and name; 0 for what the shapes do not tell."""
+    shapes: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(dict)
+    for name in tensor_names(dict(header)):
+        key = split_key(name)
+        if key:
+            shapes[key.part, key.layer][key.role] = header[name]["shape"]
+    return {place: _size(roles) for place, roles in shapes.items()}
+
+
+def _size(roles: Mapping[str, list[int]]) -> tuple[int, int]:
+    down, up = roles.get("down"), roles.get("up")
+    if down and up:
+        return up[0], down[1] if len(down) > 1 else 0
+    if "hada_w1_a" in roles and "hada_w1_b" in roles and "hada_t1" not in roles:
+        return roles["hada_w1_a"][0], roles["hada_w1_b"][-1]
+    if "lokr_t2" not in roles and any(role.startswith("lokr_") for role in roles):
+        factors = [_factor(roles, name) for name in ("lokr_w1", "lokr_w2")]
+        return prod(out for out, _ in factors), prod(width for _, width in factors)
+    diff = roles.get("diff", [])
+    return (diff[0], diff[1]) if len(diff) > 1 else (0, 0)
+
+
+def _factor(roles: Mapping[str, list[int]], name: str) -> tuple[int, int]:
+    whole, left, right = (roles.get(key) for key in (name, f"{name}_a", f"{name}_b"))
+    if whole and len(whole) > 1:
+        return whole[0], whole[1]
+    return (left[0], right[-1]) if left and right else (0, 0)
