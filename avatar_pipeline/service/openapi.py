@@ -116,7 +116,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
             "description": "needed as soon as the service has tokens",
         }
     }
-    told = {route.path for dialect in registry.DIALECTS for route in dialect.router.routes}
+    told = {getattr(route, "path", "") for d in registry.DIALECTS for route in d.router.routes}
     for path, item in schema["paths"].items():
         for method in METHODS:
             if method in item:
