@@ -248,7 +248,7 @@ def _coverage_rows(shown: Coverage) -> list[dict[str, Any]]:
 
 STAGE = Stage(
     name="photo_intake",
-    code_version="1",
+    code_version="2",
     settings=Settings,
     run=run,
     scopes=("embed",),
