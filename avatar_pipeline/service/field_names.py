@@ -52,8 +52,10 @@ def suggestion(name: str, known: Iterable[str]) -> str | None:
 
 
 def shown_name(name: str) -> str:
-    """Return a client's name of a field for a message and a header: printable ASCII, cut."""
-    text = "".join(letter if " " <= letter <= "~" else "?" for letter in name)
+    """Return a client's name of a field for a message and a header, which may not begin with a
+    blank: printable ASCII, cut.
+    """
+    text = "".join(letter if " " <= letter <= "~" else "?" for letter in name).strip() or '""'
     return text if len(text) <= MAX_NAME_LENGTH else f"{text[: MAX_NAME_LENGTH - 3]}..."
 
 

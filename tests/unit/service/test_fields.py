@@ -263,6 +263,13 @@ def test_a_refusal_names_them_too(app: tuple[str, Path]) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["", " ", "\u00e9", "a\r\nb", "x" * 5000])
+def test_any_name_can_be_told_in_a_header(app: tuple[str, Path], name: str) -> None:
+    answer = post(app[0], "/generate", json={"prompt": "a man", name: None})
+    assert accepted(answer)["params"]["prompt"] == "a man"
+    assert answer.headers["X-Warnings"].endswith("is not a field of this call and was left out.")
+
+
 def test_fields_in_the_address_of_a_post_are_named(app: tuple[str, Path]) -> None:
     answer = post(app[0], "/generate?seed=3", json={"prompt": "a man"})
     assert accepted(answer)["params"]["prompt"] == "a man"
