@@ -26,6 +26,8 @@ from avatar_pipeline.faces.readiness import assess
 
 DOCS = Path(__file__).parents[1] / "docs"
 FLAGGED = ("warn", "error")
+SMILES = ("happy", "amateur_selfie")
+LIDS = " with lids together by "
 MILDEST, STRONGEST = 0.10, 0.90  # at most, at least: shares flagged at the ends of a curve
 
 
@@ -190,8 +192,13 @@ def figures(analyzer: FaceAnalyzer) -> list[Figure]:
     """
 
     def checked(person: str, kind: str) -> dict[str, Check]:
+        kind, _, lids = kind.partition(LIDS)
         image = person_picture(person, kind)
-        return {check.name: check for check in assess(image, analyzer.analyze(image))}
+        faces = analyzer.analyze(image)
+        if lids:
+            image = degradations.close_eyes(image, faces[0].landmarks68, float(lids))
+            faces = analyzer.analyze(image)
+        return {check.name: check for check in assess(image, faces)}
 
     def figure(
         what: str,
@@ -258,6 +265,27 @@ def figures(analyzer: FaceAnalyzer) -> list[Figure]:
             0.9,
             all_of("neutral"),
             lambda c: not fires([*c.values()], expression),
+        ),
+        figure(
+            "'happy' tiles and selfies",
+            "eyes_open passes",
+            0.95,
+            all_of(*SMILES),
+            lambda c: not fires([*c.values()], ["eyes_open"]),
+        ),
+        figure(
+            "the same, their eyes narrowed by half as by laughter",
+            "eyes_open passes",
+            0.5,
+            all_of(*(f"{kind}{LIDS}0.5" for kind in SMILES)),
+            lambda c: not fires([*c.values()], ["eyes_open"]),
+        ),
+        figure(
+            "the same, their eyes warped shut",
+            "eyes_open fires",
+            1,
+            all_of(*(f"{kind}{LIDS}1" for kind in SMILES)),
+            flags("eyes_open"),
         ),
     ]
 

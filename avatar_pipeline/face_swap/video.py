@@ -5,8 +5,9 @@ cut off, be a playlist that makes the reader open other files or addresses, or u
 of rarely tested formats.
 The mechanism: the bytes are read through memory or one ordinary file opened here, by one of two
 demuxers (MP4/MOV, Matroska/WebM) chosen by the file's first bytes and never by guessing, so that no
-playlist is followed; only CODECS are decoded; what the file claims (size, length) is checked before
-the first frame and what it turns out to be at every frame; the result appears whole or not at all.
+playlist is followed; only the CODECS of video_film.py are decoded; what the file claims (size,
+length) is checked before the first frame and what it turns out to be at every frame; the result
+appears whole or not at all.
 Its limits: demuxers and decoders are native code (FFmpeg through PyAV); a flaw in those is not
 caught here. Time is bounded by frames and pixels only.
 """
@@ -27,26 +28,14 @@ from avatar_pipeline.face_swap.base import Swapper
 from avatar_pipeline.face_swap.landmarks import LandmarkSwapper
 from avatar_pipeline.face_swap.swap import MAX_ANGLE, MIN_INTER_EYE, find_one
 from avatar_pipeline.face_swap.tracking import FaceTracker
-from avatar_pipeline.face_swap.video_file import VideoWriter, upright
+from avatar_pipeline.face_swap.video_file import VideoWriter
+from avatar_pipeline.face_swap.video_film import Film, find_film, too_large, unusable
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-CODECS = (
-    "h264",
-    "hevc",
-    "vp8",
-    "vp9",
-    "av1",
-    "libdav1d",
-    "mpeg4",
-    "mjpeg",
-    "prores",
-    "libvpx",
-    "libvpx-vp9",
-)
 IDENTITY_EVERY_FRAMES = (
     # swapped frames between two whose identity is measured: looking again takes as long as looking
     # the first time
@@ -186,7 +175,7 @@ def _opened(video: bytes | Path, limits: VideoLimits) -> InputContainer:
 
     if isinstance(video, Path):
         if not video.is_file():
-            raise _unusable("is not there, or is no ordinary file. Give a video.")
+            raise unusable("is not there, or is no ordinary file. Give a video.")
         if video.stat().st_size > limits.bytes:
             raise _too_long(limits)
         file: Any = video.open("rb")
@@ -195,13 +184,15 @@ def _opened(video: bytes | Path, limits: VideoLimits) -> InputContainer:
             raise _too_long(limits)
         file = io.BytesIO(video)
     head = file.read(12)
+    if not head:
+        raise unusable("is no video that can be read: it is empty. Give a video.")
     file.seek(0)
     if head[4:8] in (b"ftyp", b"moov", b"wide", b"mdat"):
         kind = "mov"
     elif head[:4] == b"\x1a\x45\xdf\xa3":
         kind = "matroska"
     else:
-        raise _unusable(
+        raise unusable(
             "is no video that can be read: it is neither MP4, MOV nor WebM. Export it as MP4."
         )
     try:
@@ -211,7 +202,7 @@ def _opened(video: bytes | Path, limits: VideoLimits) -> InputContainer:
 
 
 def _no_other_file(*_: Any) -> Any:
-    raise _unusable("refers to other files. Export it as one MP4 file.")
+    raise unusable("refers to other files. Export it as one MP4 file.")
 
 
 def _convert(
@@ -225,7 +216,9 @@ def _convert(
 ) -> VideoResult:
     import av
 
-    stream = _video_stream(source, limits)
+    stream, passed = find_film(source.streams)
+    _check_claims(source, stream, limits)
+    film = Film(stream, limits.pixels)
     sound = source.streams.audio[0] if source.streams.audio else None
     count, first, last = 0, 0.0, 0.0
     writer: VideoWriter | None = None
@@ -237,15 +230,14 @@ def _convert(
                 if packet.stream is sound:
                     waiting.append(packet)
                 else:
-                    frames: list[Any] = packet.decode()
-                    for frame in frames:
+                    for frame in film.frames(packet):
                         if cancelled():
                             raise Cancelled(
                                 f"cancelled after frame {count} of the video. Nothing was stored; "
                                 "run it again when you want it."
                             )
                         time = float(frame.time) if frame.time is not None else last
-                        image = upright(frame)
+                        image = film.picture(frame)
                         if writer is None:
                             first = time
                             writer = VideoWriter(target, stream, sound, image.shape)
@@ -259,11 +251,12 @@ def _convert(
                         writer.sound(early, first + limits.seconds)
                     waiting.clear()
             if writer is None:
-                raise _unusable("has no picture that can be decoded. Export it again as MP4.")
+                raise unusable("has no picture that can be decoded. Export it again as MP4.")
             writer.finish()
     except av.FFmpegError as error:
         raise _damaged(error, count) from None
-    notes = list(state.notes)
+    told = [*passed, *film.notes, *writer.notes]
+    notes = [*state.notes, *(f"target_video: {words[:1].lower()}{words[1:]}" for words in told)]
     if not state.swapped:
         notes.append(
             "No frame was swapped: no face was found that is large enough and turned "
@@ -286,23 +279,15 @@ def _convert(
     )
 
 
-def _video_stream(source: InputContainer, limits: VideoLimits) -> Any:
-    """Return the first video stream, when what the file claims is within the limits."""
-    if not source.streams.video:
-        raise _unusable("has no picture, only sound. Give a video.")
-    stream = source.streams.video[0]
-    codec = stream.codec_context.name
-    if codec not in CODECS:
-        raise _unusable(f"is encoded as {codec}, which is not read. Export it as MP4 with H.264.")
+def _check_claims(source: InputContainer, stream: Any, limits: VideoLimits) -> None:
+    """Check the limits on what the file claims."""
     if stream.width * stream.height > limits.pixels:
-        raise _too_large(stream.width, stream.height, limits)
+        raise too_large(stream.width, stream.height, limits.pixels)
     claimed = source.duration / 1_000_000 if source.duration else 0.0  # av.time_base: microseconds
     if claimed > limits.seconds + 0.5 or stream.frames > limits.frames:
-        raise _unusable(
+        raise unusable(
             f"is too long: {claimed:.1f} seconds, {stream.frames} frames; {_at_most(limits)}"
         )
-    stream.thread_type = "AUTO"
-    return stream
 
 
 def _check(
@@ -310,32 +295,21 @@ def _check(
 ) -> None:
     """Check the limits on what the video turns out to be, which need not be what it claims."""
     if frame.width * frame.height > limits.pixels:
-        raise _too_large(frame.width, frame.height, limits)
+        raise too_large(frame.width, frame.height, limits.pixels)
     if image.shape != writer.shape:
-        raise _unusable(
+        raise unusable(
             f"changes its picture's size at frame {count}. Export it again as MP4, with one size."
         )
     if count > limits.frames or time > limits.seconds + 0.5:
-        raise _unusable(f"is too long; {_at_most(limits)}")
+        raise unusable(f"is too long; {_at_most(limits)}")
 
 
 def _at_most(limits: VideoLimits) -> str:
     return f"at most {limits.seconds:g} seconds and {limits.frames} frames. Cut it."
 
 
-def _unusable(words: str) -> PhotoError:
-    return PhotoError(f"target_video {words}", code="invalid_video", field="target_video")
-
-
-def _too_large(width: int, height: int, limits: VideoLimits) -> PhotoError:
-    return _unusable(
-        f"is too large: {width}x{height} pixels, at most {limits.pixels / 1e6:.1f} megapixels "
-        "(1920x1080). Scale it down."
-    )
-
-
 def _too_long(limits: VideoLimits) -> PhotoError:
-    return _unusable(
+    return unusable(
         f"is too long: more than {limits.bytes // 2**20} MiB. Cut it, or export it smaller."
     )
 
@@ -344,4 +318,4 @@ def _damaged(error: Exception, count: int) -> PhotoError:
     where = f"after frame {count}" if count else "from its start"
     # FFmpeg's message names the file it was given, which is ours: only its reason is passed on.
     reason = getattr(error, "strerror", None) or type(error).__name__
-    return _unusable(f"is damaged or cut off {where} ({reason}). Copy it again from its source.")
+    return unusable(f"is damaged or cut off {where} ({reason}). Copy it again from its source.")

@@ -23,6 +23,7 @@ from avatar_pipeline.service.jobs.webhook import deliver
 from avatar_pipeline.service.middleware.stack import add_middleware
 from avatar_pipeline.service.routes import images, jobs, page
 from avatar_pipeline.service.settings import Settings
+from avatar_pipeline.service.unknown_fields import unknown_fields
 from avatar_pipeline.service.views import accepted_response, replayed_answer, request_at, view
 
 log = logging.getLogger(__name__)
@@ -66,9 +67,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(AlreadyAnswered, _already_answered)
     app.add_middleware(AnswerHeaders)
     # What makes jobs: X-Consent counts, and an Idempotency-Key.
-    makes_jobs = [Depends(_refuse_denial), Depends(idempotent)]
+    answers = [Depends(unknown_fields)]
+    makes_jobs = [Depends(_refuse_denial), *answers, Depends(idempotent)]
     for dialect in registry.DIALECTS:
-        app.include_router(dialect.router, dependencies=makes_jobs if dialect.job else None)
+        app.include_router(dialect.router, dependencies=makes_jobs if dialect.job else answers)
     app.include_router(jobs.create_router(), dependencies=makes_jobs)
     app.include_router(images.router)
     app.include_router(page.router)

@@ -113,6 +113,7 @@ async def submit(
         consent=getattr(request.state, "consent", None),
         sha256=getattr(request.state, "sha256", {}),
         people=people,
+        warnings=request_warnings(request),
         check=People(service.store, people).require,
     )
 
@@ -186,16 +187,19 @@ def preferences(request: Request) -> dict[str, str]:
 
 
 def finished_result(service: Service, job: Job) -> dict[str, Any]:
-    """Return the result of a finished job. Raises what it failed with. Reads a file."""
+    """Return the result of a finished job; its warnings begin with those about the request. Raises
+    what it failed with. Reads a file.
+    """
     if job.state == "failed" and job.fault:
         raise job.fault.error()
     if job.state == "cancelled":
         raise ServiceError("The job was cancelled.", code="cancelled", status=409)
     require_may_leave(service, job)
     try:
-        return service.queue.storage.result(job)
+        result = service.queue.storage.result(job)
     except FileNotFoundError:
         raise NotFound(f"What job {job.id} made has been removed.", code="expired") from None
+    return {**result, "warnings": [*job.warnings, *result.get("warnings", [])]}
 
 
 def png_input(image: Image.Image) -> bytes:
@@ -208,6 +212,13 @@ def png_input(image: Image.Image) -> bytes:
 def owner_of(request: Request) -> str:
     """Return the name of the token that asks; empty when none is configured."""
     return getattr(request.state, "owner", "")
+
+
+def request_warnings(request: Request) -> list[str]:
+    """Return what the client is to be told about its request itself, in sentences, such as fields
+    that nobody reads; printable ASCII.
+    """
+    return list(getattr(request.state, "request_warnings", ()))
 
 
 def image_url(service: Service, request: Request, job: Job, file: str) -> str:

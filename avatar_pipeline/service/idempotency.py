@@ -21,7 +21,7 @@ from fastapi import Header, Request
 from starlette.datastructures import UploadFile
 
 from avatar_pipeline.core.errors import InvalidInput
-from avatar_pipeline.service.http.forms import MAX_FORM_PARTS
+from avatar_pipeline.service.http.forms import FORMS, media_type, request_form
 from avatar_pipeline.service.jobs.idempotency_keys import in_progress
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
@@ -69,7 +69,8 @@ async def idempotent(
     whose = (getattr(request.state, "owner", ""), name)
     job = queue.keys.find(whose)
     request.state.answer_headers = {
-        "Idempotency-Key-Expires": format_datetime(queue.keys.expires(job), usegmt=True)
+        **getattr(request.state, "answer_headers", {}),
+        "Idempotency-Key-Expires": format_datetime(queue.keys.expires(job), usegmt=True),
     }
     if job is not None:
         request.state.answer_headers["Idempotent-Replayed"] = "true"
@@ -106,11 +107,8 @@ async def _sha256(request: Request) -> str:
     digest = hashlib.sha256(f"{request.url.path}?{request.url.query}\n".encode())
     if consent := request.headers.getlist("x-consent"):
         digest.update(f"X-Consent: {', '.join(consent)}\n".lower().encode())
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        for name, value in (
-            await request.form(max_files=4, max_fields=MAX_FORM_PARTS)
-        ).multi_items():
+    if media_type(request) in FORMS:
+        for name, value in (await request_form(request)).multi_items():
             content = value
             if isinstance(value, UploadFile):
                 content = hashlib.sha256(await value.read()).hexdigest()

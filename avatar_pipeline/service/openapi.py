@@ -16,7 +16,10 @@ from avatar_pipeline.service.consent import PARAMETER
 from avatar_pipeline.service.dialects import registry
 from avatar_pipeline.service.error_form import media_type
 from avatar_pipeline.service.http.exposure import is_public
+from avatar_pipeline.service.unknown_fields import HEADER as WARNINGS
 
+# described paths that take HEAD as well
+BYTES = ("/health", "/generate-image", "/api/generate-image", "/api/images/{job_id}/{file}")
 METHODS = ("get", "post", "put", "patch", "delete")
 
 # Which errors any route may answer with, and what they mean.
@@ -66,6 +69,13 @@ ACCEPTED = {
 }
 
 
+WARNINGS_HEADER = {
+    "description": "fields that were left out because this call has none of that name, in words, "
+    "with what was probably meant; only when there are any",
+    "schema": {"type": "string"},
+}
+
+
 def describe(app: FastAPI) -> None:
     """Make app.openapi() say all of this."""
 
@@ -78,13 +88,14 @@ def describe(app: FastAPI) -> None:
 
 
 def allowed_methods(app: FastAPI, path: str) -> list[str]:
-    """Return the methods that the description names for a path; none for one that it does not
-    know.
+    """Return the methods that a path takes: those of the description, and HEAD beside the GET of
+    what is handed out as bytes; none for a path that is not known.
     """
     for template, item in app.openapi()["paths"].items():
         if re.fullmatch(re.sub(r"\\{[^/]+?\\}", "[^/]+", re.escape(template)), path):
-            return [method.upper() for method in item if method in METHODS]
-    return []
+            found = [method.upper() for method in item if method in METHODS]
+            return [*found, "HEAD"] if template in BYTES else found
+    return ["GET", "HEAD"] if is_public(path) else []  # the page and its files
 
 
 def _described(app: FastAPI) -> dict[str, Any]:
@@ -105,6 +116,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
             "description": "needed as soon as the service has tokens",
         }
     }
+    told = {getattr(route, "path", "") for d in registry.DIALECTS for route in d.router.routes}
     for path, item in schema["paths"].items():
         for method in METHODS:
             if method in item:
@@ -115,6 +127,8 @@ def _described(app: FastAPI) -> dict[str, Any]:
                 if makes_job and "JobView" in schemas:
                     item[method].setdefault("parameters", []).append(PREFER)
                     item[method]["responses"].setdefault("202", ACCEPTED)
+                if path in told or (method, path) == ("post", "/jobs"):
+                    _describe_warnings(item[method])
     _remove_unused(schema)
     return schema
 
@@ -136,6 +150,16 @@ def _describe_errors(path: str, method: str, operation: dict[str, Any]) -> None:
         responses.setdefault(
             str(status), {"description": description, "content": content, **headers}
         )
+
+
+def _describe_warnings(operation: dict[str, Any]) -> None:
+    """Say of every success that it may carry X-Warnings."""
+    for status, answer in operation["responses"].items():
+        if status in ("200", "202") and "$ref" not in answer:
+            operation["responses"][status] = {
+                **answer,
+                "headers": {**answer.get("headers", {}), WARNINGS: WARNINGS_HEADER},
+            }
 
 
 def _remove_unused(schema: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from avatar_pipeline.core.errors import InvalidInput
+from avatar_pipeline.service.field_names import shown_name, suggestion
 
 MAX_ERRORS_SHOWN = 3  # findings in one message
 MAX_VALUE_LENGTH = 60  # characters of a value that is repeated
@@ -75,9 +76,17 @@ def _say(finding: Mapping[str, Any]) -> str:
         words = MESSAGES[kind].format(**context)
     except KeyError:
         words = finding["msg"][:1].lower() + finding["msg"][1:]
+    if kind == "missing" and isinstance(given, Mapping):
+        return f"{name} {words}.{_misspelt(str(finding['loc'][-1]), given)}"
     if kind in ("missing", "extra_forbidden"):
         return f"{name} {words}."
     return f"{name}: {words}; given: {_shown(given)}."
+
+
+def _misspelt(missing: str, given: Mapping[str, Any]) -> str:
+    """Return a question for a field of `given` that is likely to be the one that is missing."""
+    meant = [name for name in given if isinstance(name, str) and suggestion(name, [missing])]
+    return f" Did you mean it by {shown_name(meant[0])}?" if meant else ""
 
 
 def _field(finding: Mapping[str, Any]) -> str | None:

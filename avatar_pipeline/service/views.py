@@ -48,7 +48,10 @@ class Picture(BaseModel):
     expression: str | None = None
     faces: int | None = Field(None, description="how many were found")
     verdict: str | None = Field(
-        None, description="is it ready for LivePortrait? pass, warn, error or not_assessed"
+        None,
+        description="is it ready for LivePortrait? pass, warn, error or not_assessed. error is no "
+        "error of the call: the picture was made and can be fetched, and `checks` say why it "
+        "should not be animated",
     )
     checks: list[Check] = []
     distance: float | None = Field(

@@ -102,7 +102,7 @@ def _for_base_image(check: Check, blocking: frozenset[str]) -> Check:
 
 STAGE = Stage(
     name="face_validation",
-    code_version="2",
+    code_version="3",
     settings=Settings,
     run=run,
     scopes=("embed",),

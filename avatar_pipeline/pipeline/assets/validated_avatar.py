@@ -184,7 +184,7 @@ def _label(candidate: _Candidate) -> str:
 
 STAGE = Stage(
     name="validated_avatar",
-    code_version="2",
+    code_version="3",
     settings=Settings,
     run=run,
     scopes=("embed", "generate"),

@@ -199,6 +199,12 @@ def _image(service: Service, request: Request, job: Job, image: dict[str, Any]) 
 async def generate(request: Request, service: ServiceDep, body: Generate) -> dict[str, Any]:
     """Draws a portrait, by an actor's LoRA where the prompt or the field `actor` means one. The
     picture lies at `image_url`, which needs no token and expires.
+
+    `verdict` says whether the picture is ready for LivePortrait: pass, warn, error or not_assessed.
+    200 with `"verdict": "error"` is no failed call: the picture was drawn as asked and can be
+    fetched, but `checks` name what makes it unfit to be animated (closed eyes, a face that is too
+    small), each with what to do. Ask with another seed, or for a head shot. A call that fails has
+    another status and no `image_url`.
     """
     call = await prepare(service, request, body)
     job, result = await answer(service, request, KIND, call)

@@ -14,7 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.core.errors import ActorError, InvalidInput
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
-from avatar_pipeline.service.context import Service, ServiceDep, TaskCall, answer
+from avatar_pipeline.service.context import (
+    Service,
+    ServiceDep,
+    TaskCall,
+    answer,
+    request_warnings,
+)
 from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
 from avatar_pipeline.service.error_form import ErrorForm
 from avatar_pipeline.service.errors import ServiceError
@@ -166,11 +172,13 @@ async def prepare(service: Service, request: Request, input: GenerateBaseImage) 
         name for name in ("actorName", "description") if not (getattr(input, name) or "").strip()
     ]
     if missing:
-        raise InvalidInput(
+        # the client reads the body only: what it gave under another name is told there
+        told = [
             f"Missing required fields: {', '.join(missing)}. Ensure that both actorName and "
             "description are given.",
-            field=missing[0],
-        )
+            *request_warnings(request),
+        ]
+        raise InvalidInput(" ".join(told), field=missing[0])
     name, description = str(input.actorName), str(input.description)
     try:
         await run_in_threadpool(make_base_image.check_request, service.store, name, description)

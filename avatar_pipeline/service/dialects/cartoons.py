@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -23,7 +24,17 @@ from avatar_pipeline.service.errors import Unavailable
 
 router = APIRouter(tags=["Avatar Generation API"])
 
+MOST_KEPT = 32  # cartoons that were announced and not fetched yet, of some 20 kB each
 RETRY_AFTER_S = 1  # seconds, in which a core draws and signs about as many as may wait by default
+
+
+class Wish(NamedTuple):
+    """What a request asks for. seed: -1 draws one."""
+
+    seed: int
+    size: Size
+    renderer: Renderer
+    transparent: bool
 
 
 class CartoonQueue:
@@ -40,11 +51,25 @@ class CartoonQueue:
         self._thread = ThreadPoolExecutor(1, "cartoons")
         self._counting = threading.Lock()
         self._asked = 0  # cartoons that wait, and the one that is being drawn
+        # by what was asked for: drawn for a HEAD, and given to the GET that follows
+        self._kept: OrderedDict[Wish, tuple[int, Cartoon]] = OrderedDict()
 
-    async def draw(self, seed: int, size: Size, renderer: Renderer, transparent: bool) -> Cartoon:
-        """Wait for a cartoon. Raises Unavailable at once when as many as may wait already, and as
-        `credited_cartoon` does.
+    async def announce(self, wish: Wish) -> tuple[int, Cartoon]:
+        """Return what `draw` will return for the same wish, and keep it for that."""
+        if wish not in self._kept:
+            self._kept[wish] = await self._drawn(wish)
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return self._kept[wish]
+
+    async def draw(self, wish: Wish) -> tuple[int, Cartoon]:
+        """Wait for a cartoon, and return it with its seed. Raises Unavailable at once when as many
+        as may wait already, and as `credited_cartoon` does.
         """
+        return self._kept.pop(wish, None) or await self._drawn(wish)
+
+    async def _drawn(self, wish: Wish) -> tuple[int, Cartoon]:
+        seed = draw_seed() if wish.seed == -1 else wish.seed
         with self._counting:
             if self._asked > self._most:
                 raise Unavailable(
@@ -52,9 +77,11 @@ class CartoonQueue:
                     retry_after=RETRY_AFTER_S,
                 )
             self._asked += 1
-        work = self._thread.submit(credited_cartoon, seed, size, renderer, transparent)
+        work = self._thread.submit(
+            credited_cartoon, seed, wish.size, wish.renderer, wish.transparent
+        )
         work.add_done_callback(self._done)
-        return await asyncio.wrap_future(work)
+        return seed, await asyncio.wrap_future(work)
 
     def _done(self, work: Future[Cartoon]) -> None:
         with self._counting:
@@ -89,12 +116,15 @@ class Health(BaseModel):
     message: Literal["okay"] = "okay"
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", summary="Whether the server runs")
 async def health() -> Health:
     """Answers at once, whatever the worker and the queue are doing; needs no token."""
     return Health()
 
 
+@router.head("/generate-image", include_in_schema=False)
+@router.head("/api/generate-image", include_in_schema=False)
 @router.get("/generate-image", response_class=Response, responses=PNG, summary="A cartoon avatar")
 @router.get(
     "/api/generate-image",
@@ -128,10 +158,13 @@ async def generate_image(
     """Draws a cartoon avatar and answers with the PNG itself. Who it shows does not exist: a seed
     stands for a head with its hair, an expression, colours, and sometimes a beard, glasses or a
     mask.
+
+    HEAD draws as well, for its length: that cartoon is kept for the next GET of the same address,
+    which then draws nothing.
     """
-    used = draw_seed() if seed == -1 else seed
+    wish = Wish(seed, size, renderer, transparent)
     queue: CartoonQueue = request.app.state.cartoons
-    made = await queue.draw(used, size, renderer, transparent)
+    used, made = await (queue.announce(wish) if request.method == "HEAD" else queue.draw(wish))
     return Response(
         made.png,
         media_type="image/png",

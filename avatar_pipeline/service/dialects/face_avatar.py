@@ -25,6 +25,7 @@ from avatar_pipeline.service.context import (
     image_url,
     owner_of,
     png_input,
+    request_warnings,
     submit,
 )
 from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
@@ -210,9 +211,7 @@ class GetImage(BaseModel):
 
     id: str = Field(max_length=100, description="The task_id.")
     refID: str | None = Field(
-        None,
-        max_length=200,
-        description="A reference of the client's own; this service gives none and looks at none.",
+        None, max_length=200, description="A reference of the client's own; nothing looks at it."
     )
 
 
@@ -261,9 +260,11 @@ async def get_image(request: Request, service: ServiceDep, body: GetImage) -> An
     job = service.queue.get(body.id)
     if job.owner != owner_of(request) or not _request_file(service, job).is_file():
         raise NotFound(f"There is no task {body.id}.", field="id")
-    if job.state != "completed":
-        return _answer(service, request, job, [])
-    return render(service, request, job, finished_result(service, job))
+    if job.state == "completed":
+        told = render(service, request, job, finished_result(service, job))
+    else:
+        told = _answer(service, request, job, [])
+    return told | {"warnings": [*told["warnings"], *request_warnings(request)]}
 
 
 async def prepare(service: Service, request: Request, input: GetImageToImage) -> TaskCall:
@@ -330,6 +331,7 @@ def _answer(service: Service, request: Request, job: Job, output: list[str]) -> 
         "app_id": asked["app_id"],
         "task_id": job.id,
         "status": STATES[job.state],
+        "warnings": job.warnings,
     }
 
 

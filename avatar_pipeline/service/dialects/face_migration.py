@@ -37,6 +37,8 @@ router = APIRouter(tags=["Face migration"])
 KIND = "face-migration"  # in POST /jobs
 PATHS = ("/v1/images/face-migration",)
 
+FILES = ("image",)  # of the form
+
 # the contracted name; which model really draws is the service's preset, `drawn_by` in the answer
 MODEL = "flux-1-schnell"
 SIZE = re.compile(r"([1-9]\d{2,3})x([1-9]\d{2,3})")
@@ -75,7 +77,7 @@ class OpenAIError(ErrorForm):
 class FaceMigration(BaseModel):
     """The fields of the form."""
 
-    # OpenAI's clients send more than this service knows, such as `user`
+    # OpenAI's clients send more than this service knows, such as `user`: unknown_fields.py says so
     model_config = ConfigDict(extra="ignore")
 
     model: str = Field(
@@ -91,7 +93,10 @@ class FaceMigration(BaseModel):
             "ultra-high pixel count"
         ],
     )
-    size: str = Field("1024x1024", description=f"WxH in pixels, each {MIN_SIZE} to {MAX_SIZE}")
+    size: str = Field(
+        "1024x1024",
+        description=f"WxH in pixels, each {MIN_SIZE} to {MAX_SIZE}; auto: the preset's own size",
+    )
     guidance_scale: float = Field(4.0, ge=1, le=30, description="larger: closer to the prompt")
     num_inference_steps: int = Field(
         4, ge=1, le=50, description="told as the contracted model counts: 4 are a whole picture"
@@ -126,12 +131,12 @@ async def prepare(
             field="model",
             code="model_not_found",
         )
-    size = SIZE.fullmatch(input.size)
-    width, height = (int(size[1]), int(size[2])) if size else (0, 0)
+    preset = get_preset(service.settings.preset)
+    width, height = _pixels(input.size, preset)
     if not (MIN_SIZE <= width <= MAX_SIZE and MIN_SIZE <= height <= MAX_SIZE):
         raise InvalidInput(
             f"size: {input.size!r} is not WxH with {MIN_SIZE} to {MAX_SIZE} pixels each, such as "
-            "1024x1024.",
+            "1024x1024, nor auto.",
             field="size",
         )
     if input.id_timestep_start >= input.num_inference_steps:
@@ -148,9 +153,7 @@ async def prepare(
             "image: it is missing. Send the picture with the face as a file.", field="image"
         )
     image = await receive_image(service, request, given, field="image", name="face")
-    steps, start = drawn_steps(
-        get_preset(service.settings.preset), input.num_inference_steps, input.id_timestep_start
-    )
+    steps, start = drawn_steps(preset, input.num_inference_steps, input.id_timestep_start)
     params = draw_params.Params(
         prompt=input.prompt,
         width=width,
@@ -165,6 +168,14 @@ async def prepare(
         attempts=MAX_ATTEMPTS,
     )
     return TaskCall("draw", params, {"face.png": await asyncio.to_thread(png_input, image)})
+
+
+def _pixels(size: str, preset: Preset) -> tuple[int, int]:
+    """Return width and height of a `size`; zeros for what is none."""
+    if size.strip().lower() == "auto":
+        return preset.width, preset.height
+    found = SIZE.fullmatch(size.strip().lower())
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def drawn_steps(preset: Preset, steps: int, start: int) -> tuple[int, int]:
@@ -217,13 +228,13 @@ def _rendered(
 @router.post(
     "/v1/images/face-migration",
     summary="A given face in a new picture",
-    openapi_extra=body_schema(FaceMigration, ("image",), ("image", "prompt"), json_too=False),
+    openapi_extra=body_schema(FaceMigration, FILES, ("image", "prompt"), json_too=False),
 )
 async def face_migration(request: Request, service: ServiceDep) -> dict[str, Any]:
     """Draws the prompt with the face of `image`. How strongly and from which step on is `id_weight`
     and `id_timestep_start`.
     """
-    body, uploads = await read_body(request, FaceMigration)
+    body, uploads = await read_body(request, FaceMigration, FILES)
     call = await prepare(service, request, body, uploads)
     job, result = await answer(service, request, KIND, call)
     return await asyncio.to_thread(

@@ -31,6 +31,7 @@ router = APIRouter(tags=["Image / Avatar Agent API"])
 
 KIND = "faceswap"  # in POST /jobs
 PATHS = ("/faceswap", "/api/faceswap")
+FILES = ("source_face", "target", "target_video")  # of the form
 
 
 class FaceSwap(BaseModel):
@@ -75,11 +76,7 @@ async def prepare(
     ConsentRequired without consent, naming the field.
     """
     given = uploads or {}
-    wanted = {
-        name
-        for name in ("source_face", "target", "target_video")
-        if name in given or getattr(input, name)
-    }
+    wanted = {name for name in FILES if name in given or getattr(input, name)}
     if "source_face" not in wanted:
         raise InvalidInput(
             "source_face: it is missing. Give a picture's address, or a file in a form.",
@@ -133,9 +130,7 @@ def render(service: Service, request: Request, job: Job, result: dict[str, Any])
     }
 
 
-BODY = body_schema(
-    FaceSwap, ("source_face", "target", "target_video"), ("source_face",), json_too=True
-)
+BODY = body_schema(FaceSwap, FILES, ("source_face",), json_too=True)
 
 
 @router.post("/faceswap", summary="A face into a picture or a video", openapi_extra=BODY)
@@ -149,7 +144,7 @@ async def swap(request: Request, service: ServiceDep) -> dict[str, Any]:
     `identity` tells how far the result is from both people; `warnings` say in words what may look
     wrong.
     """
-    body, uploads = await read_body(request, FaceSwap)
+    body, uploads = await read_body(request, FaceSwap, FILES)
     call = await prepare(service, request, body, uploads)
     job, result = await answer(service, request, KIND, call)
     return render(service, request, job, result)

@@ -98,7 +98,8 @@ class Job(BaseModel):
     how many there have been.
     cancelling: its end was asked for. consent: None when no face was sent. sha256: of the
     files that were sent, as they came, by name. people: the actors, real people, whom those files
-    show; an actor whom `params` names is not among them.
+    show; an actor whom `params` names is not among them. warnings: about the request, such as
+    fields that nobody reads.
     """
 
     id: str
@@ -125,6 +126,7 @@ class Job(BaseModel):
     consent: Declaration | None = None
     sha256: dict[str, str] = {}
     people: list[str] = []
+    warnings: list[str] = []
 
     @property
     def is_finished(self) -> bool:

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.core.os_errors import is_full
 from avatar_pipeline.service.errors import NotFound, Unavailable, storage_error
+from avatar_pipeline.service.field_names import shown_name
 from avatar_pipeline.service.jobs.background import BackgroundTasks
 from avatar_pipeline.service.jobs.dispatcher import Dispatcher
 from avatar_pipeline.service.jobs.idempotency_keys import IdempotencyKeys
@@ -151,7 +152,7 @@ class JobQueue:
         """Return a job. Raises NotFound for an unknown id."""
         if job_id not in self.jobs:
             raise NotFound(
-                f"There is no job {job_id}. Finished jobs are kept for "
+                f"There is no job {shown_name(job_id)}. Finished jobs are kept for "
                 f"{self.settings.job_days:g} days."
             )
         return self.jobs[job_id]

@@ -40,6 +40,7 @@ RESPONSE_HEADERS = [
     "X-Renderer",
     "X-Request-ID",
     "X-Seed",
+    "X-Warnings",
 ]
 
 
@@ -58,7 +59,7 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.allowed_origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=REQUEST_HEADERS,
             expose_headers=RESPONSE_HEADERS,
         )

@@ -3,7 +3,7 @@
 import { api, follow, isFinished, token } from "./api.js";
 import { drawCartoon, showCartoon } from "./cartoon.js";
 import { ago, byId, el, local, pictureOf, sentence, show, ticked } from "./dom.js";
-import { kindOf, picturesOf, showResult, wordsOf } from "./result.js";
+import { picturesOf, showResult, tileOf, wordsOf } from "./result.js";
 
 // What the embedded model knows: its card lists the words that it was taught.
 const EXAMPLES = {
@@ -227,12 +227,15 @@ function paintHistory() {
 function entry(job) {
   const current = job.id === state.shown;
   const [picture] = picturesOf(job);
-  const title = wordsOf(job) || kindOf(job);
+  const { title, words, about } = tileOf(job);
+  const at = job.finished ?? job.created;
   const missing = { queued: "Waiting", running: `${Math.round((job.share ?? 0) * 100)} %`, failed: "Failed", cancelled: "Cancelled", completed: job.withheld ? "Withheld" : "Done" }[job.state] ?? sentence(job.state);
   const thumb = picture && !picture.video ? el("img", { class: "thumb", src: picture.src, alt: "", loading: "lazy" }) : el("span", { class: "thumb", text: missing });
-  const what = el("span", { class: "what" }, el("b", { text: title }), ago(job.finished ?? job.created));
-  return el("li", { "data-key": `${job.id} ${job.state} ${missing} ${picture?.src.slice(0, 80)} ${current}` },
-    el("button", { type: "button", "aria-current": current ? "true" : null, "aria-label": `${title}, ${missing}, ${ago(job.finished ?? job.created)}`, onclick: () => open(job.id) }, thumb, what));
+  const what = el("span", { class: "what" }, el("b", { text: title }), words ? el("span", { class: "words", text: words }) : null,
+    el("span", { text: about }), el("time", { datetime: at, text: ago(at) }));
+  const said = [title, words, about, missing, ago(at)].filter(Boolean);
+  return el("li", { "data-key": `${job.id} ${said.join(" ")} ${picture?.src.slice(0, 80)} ${current}` },
+    el("button", { type: "button", "aria-current": current ? "true" : null, title: [title, words].filter(Boolean).join(": "), "aria-label": said.join(", "), onclick: () => open(job.id) }, thumb, what));
 }
 
 async function open(id) {

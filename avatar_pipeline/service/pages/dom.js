@@ -53,6 +53,7 @@ export function ago(date) {
   const seconds = Math.max(0, (Date.now() - new Date(date)) / 1000);
   if (seconds < 60) return "just now";
   if (seconds < 3600) return `${Math.round(seconds / 60)} min ago`;
-  if (seconds < 86400) return new Date(date).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  return new Date(date).toLocaleDateString([], { day: "numeric", month: "short" });
+  const time = { hour: "2-digit", minute: "2-digit" };
+  if (seconds < 86400) return new Date(date).toLocaleTimeString([], time);
+  return new Date(date).toLocaleString([], { day: "numeric", month: "short", ...time });
 }

@@ -20,6 +20,15 @@ export const picturesOf = (job) => (job.made?.pictures ?? []).map((picture) => (
 /** What the job was asked for, in words. */
 export const wordsOf = (job) => job.params?.prompt ?? job.params?.description ?? "";
 
+/** What tells a job from others at a glance: {title: the actor, or what was asked for; words: that, below an actor's name; about: the kind, how many, the seed}. */
+export function tileOf(job) {
+  const { actor, count, seed, format } = job.params ?? {};
+  const words = wordsOf(job);
+  const swap = kindOf(job) === "Face swap" && (format === "mp4" ? "A face into a video" : "A face into a picture");
+  const about = [kindOf(job), count > 1 && `${count} pictures`, seed != null && `seed ${seed}`].filter(Boolean).join(" · ");
+  return { title: actor || words || swap || kindOf(job), words: actor ? words || swap || "" : "", about };
+}
+
 /** Fill `place`. again(job, seed): ask for the same with that seed; null when it cannot be asked for again. Returns the first picture's verdict in words. */
 export function showResult(place, job, again) {
   const pictures = picturesOf(job);

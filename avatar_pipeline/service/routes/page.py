@@ -8,10 +8,9 @@ everything.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from fastapi import APIRouter, Request
-from fastapi import Path as InPath
 from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
@@ -86,20 +85,23 @@ def _entry(service: Service, name: ActorName) -> ActorEntry | None:
     )
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 def index() -> FileResponse:
     """Return the page."""
     return FileResponse(PAGES / "index.html", headers=HEADERS)
 
 
+@router.head("/static/{file}", include_in_schema=False)
 @router.get("/static/{file}", include_in_schema=False)
-def static(file: Annotated[str, InPath(max_length=40)]) -> FileResponse:
+def static(file: str) -> FileResponse:
     """Return a file of the page."""
     if file not in STATIC:
         raise NotFound("The page has no such file.")
     return FileResponse(PAGES / file, headers=HEADERS)
 
 
+@router.head("/docs", include_in_schema=False)
 @router.get("/docs", include_in_schema=False)
 def api_page(request: Request) -> HTMLResponse:
     """Every route with its fields, limits, examples and answers, made from openapi.json."""

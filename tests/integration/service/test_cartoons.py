@@ -163,8 +163,40 @@ def test_wrong_values_are_refused_by_field(client: TestClient, field: str, value
 def test_other_methods_are_refused_in_its_own_form(client: TestClient) -> None:
     for path in ("/health", "/generate-image"):
         answer = client.post(path)
-        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET")
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
         assert set(answer.json()) == {"error", "message"}
+
+
+@pytest.mark.parametrize("query", ["?seed=7&size=large", "?transparent=true", ""])
+@pytest.mark.parametrize("path", ["/generate-image", "/api/generate-image"])
+def test_head_says_what_get_hands_out_and_one_cartoon_is_drawn_for_both(
+    client: TestClient, path: str, query: str
+) -> None:
+    head = client.head(path + query)
+    again = client.head(path + query)
+    assert (head.status_code, head.content) == (200, b"")
+    got = client.get(path + query)
+    assert head.headers["Content-Type"] == got.headers["Content-Type"] == "image/png"
+    assert int(head.headers["Content-Length"]) == len(got.content)
+    # the drawn seed is the announced one: nothing was drawn twice
+    assert head.headers["X-Seed"] == again.headers["X-Seed"] == got.headers["X-Seed"]
+    # and what was fetched is not given to anybody else: its signature is its own
+    assert client.get(path + query).content != got.content
+    assert client.head(f"{path}?size=medium").status_code == 422
+
+
+def test_unknown_parameters_are_named_in_a_header(client: TestClient) -> None:
+    answer = client.get("/generate-image", params={"seed": 7, "rendrer": "gan", "zoom": 2})
+    assert answer.headers["X-Seed"] == "7" and answer.headers["Content-Type"] == "image/png"
+    assert answer.headers["X-Warnings"] == (
+        "rendrer is not a field of this call and was left out. Did you mean renderer? "
+        "zoom is not a field of this call and was left out."
+    )
+    assert "X-Warnings" not in client.get("/generate-image", params={"seed": 7}).headers
+    twice = client.get("/generate-image?seed=7&seed=8")
+    assert (twice.status_code, twice.json()["error"]) == (422, "invalid_request")
+    health = client.get("/health?x=1")
+    assert (health.json(), "x is" in health.headers["X-Warnings"]) == ({"message": "okay"}, True)
 
 
 def test_weights_that_are_damaged_are_said_to_be(

@@ -21,6 +21,7 @@ from avatar_pipeline.faces.landmark_measurements import eye_openness
 from avatar_pipeline.faces.readiness import assess, reload_check, worst
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png
+from benchmarks import degradations
 
 
 def by_name(image: np.ndarray, faces: list[Face], **more) -> dict[str, Check]:
@@ -83,6 +84,22 @@ def test_a_closed_eye_that_is_too_small_for_an_error_says_so(look):
     assert check.value is not None and check.value < 0.15 and check.verdict == "warn"
     assert "no error below 90 px between the eyes, here 57" in check.threshold
     assert "below 90 px" not in by_name(*look("P005", "neutral"))["eyes_open"].threshold
+
+
+@pytest.mark.parametrize("person", ["P001", "P004", "P006", "P009"])
+def test_eyes_that_a_smile_narrows_pass_and_closed_ones_do_not(look, analyzer, person):
+    image, (face, *_) = look(person, "happy")
+
+    def with_lids(share: float) -> Check:
+        warped = degradations.close_eyes(image, face.landmarks68, share)
+        found = by_name(warped, analyzer.analyze(warped))["eyes_open"]
+        assert found.value is not None and found.value < RULES["eyes_open"].low
+        return found
+
+    narrow, shut = with_lids(0.5), with_lids(1.0)
+    assert (narrow.verdict, narrow.hint) == ("pass", "")
+    assert shut.verdict == "warn"
+    assert "smiles, which narrows the eyes" in shut.hint and "cannot be told" in shut.hint
 
 
 @pytest.mark.parametrize("person", PEOPLE)

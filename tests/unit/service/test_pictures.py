@@ -80,6 +80,30 @@ def test_an_address_is_of_one_picture_of_one_job_and_for_its_time(
     assert code(url + picture_path(key, ONE, "0.png", -1)) == (404, "expired")
 
 
+def test_head_says_type_and_length_of_what_get_hands_out(pictures: tuple[str, bytes]) -> None:
+    url, key = pictures
+    picture = picture_path(key, ONE, "0.png", 1)
+    for path in (picture, "/health", "/", "/docs", "/static/app.js", "/openapi.json"):
+        head, got = (
+            requests.request(method, url + path, headers={"Accept-Encoding": ""}, timeout=10)
+            for method in ("HEAD", "GET")
+        )
+        assert (head.status_code, head.content) == (got.status_code, b"") == (200, b""), path
+        assert head.headers["Content-Type"] == got.headers["Content-Type"]
+        assert int(head.headers["Content-Length"]) == len(got.content) > 0
+    assert requests.head(url + picture[:-1], timeout=10).status_code == 404
+    for path in (picture, "/", "/static/app.js"):
+        refused = requests.put(url + path, timeout=10)
+        assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize("name", ["nope/0.png", "a/b.svg", f"{ONE}/0.PNG", f"{ONE}/{'a' * 99}.png"])
+def test_a_picture_of_an_impossible_name_is_not_found(
+    pictures: tuple[str, bytes], name: str
+) -> None:
+    assert code(f"{pictures[0]}/api/images/{name}?expires=1&signature=a") == (404, "not_found")
+
+
 def test_the_key_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     key = signing_key(tmp_path)
     assert len(key) == 32 and signing_key(tmp_path) == key
