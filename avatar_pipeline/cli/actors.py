@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from avatar_pipeline.cli._shared import Actor, actor_store, out
+from avatar_pipeline.core.words import count
 from avatar_pipeline.orchestration.home import dagster_home
 
 
@@ -21,15 +22,17 @@ def register(
     """
     from dagster import DagsterInstance
 
+    from avatar_pipeline.orchestration.pools import free_slots_of_dead_runs
     from avatar_pipeline.orchestration.registration import register as register_actors
 
     home = dagster_home()
     store = actor_store()
     with DagsterInstance.get() as instance:
+        free_slots_of_dead_runs(instance)
         done = register_actors(instance, store, remove_many=removed)
     out.print(
-        f"{len(store.names())} actors, {len(done.added)} new, {len(done.removed)} gone, "
-        f"{len(done.changed)} changed inputs. "
+        f"{count(len(store.names()), 'actor')}, {len(done.added)} new, {len(done.removed)} gone, "
+        f"{count(len(done.changed), 'changed input')}. "
         f"DAGSTER_HOME={home}",
         highlight=False,
     )

@@ -42,7 +42,9 @@ def replay(
         store.spec(name),
         settings,
         replace(context, pinned_preset=recorded_preset(recorded, context.models)),
-        MaterializeOptions(seed=recorded.root_seed, upstream=upstream, resume=False),
+        MaterializeOptions(
+            seed=recorded.root_seed, upstream=upstream, resume=False, recorded=recorded
+        ),
     )
     return recorded, product
 
