@@ -30,12 +30,16 @@ def register(
     with DagsterInstance.get() as instance:
         free_slots_of_dead_runs(instance)
         done = register_actors(instance, store, remove_many=removed)
+    renamed = f"{len(done.renamed)} renamed, " if done.renamed else ""
     out.print(
-        f"{count(len(store.names()), 'actor')}, {len(done.added)} new, {len(done.removed)} gone, "
+        f"{count(len(store.names()), 'actor')}, {len(done.added)} new, {renamed}"
+        f"{len(done.removed)} gone, "
         f"{count(len(done.changed), 'changed input')}. "
         f"DAGSTER_HOME={home}",
         highlight=False,
     )
+    for note in done.notes.values():
+        out.print(note, markup=False, highlight=False)
     for actor, problem in done.problems.items():
         out.print(f"[yellow]{actor} cannot run yet[/yellow]: ", end="")
         out.print(problem, markup=False, highlight=False)

@@ -70,7 +70,8 @@ def run(
     with DagsterInstance.get() as instance:
         from avatar_pipeline.orchestration.registration import register as register_actors
 
-        register_actors(instance, store, only=[spec.name])
+        for note in register_actors(instance, store, only=[spec.name]).notes.values():
+            out.print(note, markup=False, highlight=False)
         options = RunOptions(only or [], settings, tools, chosen_logger())
         outcome = run_avatar(avatar_job(), instance, store, spec.name, options)
     table = Table(title=f"{spec.name}, run {outcome.run_id[:8]}", title_justify="left")
@@ -130,7 +131,7 @@ def replay(
     """
     from avatar_pipeline.pipeline.context import RunContext
     from avatar_pipeline.pipeline.models import Models
-    from avatar_pipeline.pipeline.replay import differences
+    from avatar_pipeline.pipeline.replay import differences, replayed_digest
     from avatar_pipeline.pipeline.replay import replay as replay_asset
 
     require_assets([asset])
@@ -139,8 +140,9 @@ def replay(
         log=lambda line: out.print(line, markup=False, highlight=False),
     )
     recorded, product = replay_asset(actor_store(), actor, asset, context)
-    out.print(f"recorded {recorded.digest}\nreplayed {product.digest}", highlight=False)
-    if product.digest != recorded.digest:
+    digest = replayed_digest(recorded, product)
+    out.print(f"recorded {recorded.digest}\nreplayed {digest}", highlight=False)
+    if digest != recorded.digest:
         raise StoreError(
             f"{asset} of {actor} came out differently.\n"
             + "\n".join(differences(recorded, product))

@@ -34,6 +34,7 @@ from avatar_pipeline.orchestration.actor_index import (
     write_index,
 )
 from avatar_pipeline.orchestration.inputs import ACTORS, model_version, observation, observed_in
+from avatar_pipeline.orchestration.renaming import take_over_renamed, tell_renamed
 from avatar_pipeline.pipeline.settings import check_asset_names
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
 from avatar_pipeline.pipeline.versions import photos_version, spec_version
@@ -52,7 +53,8 @@ class RegistrationResult:
     removed names actors whose consent was revoked, too. waiting: actors whose files are still being
     copied.
     later: how many did not fit into `seconds`.
-    problems: by actor, what its owner must fix.
+    problems: by actor, what its owner must fix. renamed: actors whose folder was renamed, with the
+    name before; they count neither as new nor as gone. notes: by actor, what is good to know.
     """
 
     added: list[str] = field(default_factory=list)
@@ -61,6 +63,8 @@ class RegistrationResult:
     waiting: list[str] = field(default_factory=list)
     later: int = 0
     problems: dict[str, str] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def register(
@@ -115,7 +119,11 @@ def register(
         if number and time.monotonic() >= end:
             break
         done.later -= len(group)
+        faults, versions = take_over_renamed(store, group, done.renamed, done.notes)
         read = {actor: _read(store, actor, seen[actor], patient=settle) for actor in group}
+        for actor, fault in faults.items():
+            if (entry := read[actor]) is not None:
+                entry.problem = fault
         done.waiting += [actor for actor, entry in read.items() if entry is None]
         index.actors |= {
             actor: entry for actor, entry in read.items() if entry is not None and entry.revoked
@@ -130,11 +138,16 @@ def register(
         }
         new = [actor for actor in entries if actor not in known]
         instance.add_dynamic_partitions(name, new)
-        done.added += new
+        done.added += [actor for actor in new if actor not in done.renamed]
         index.actors |= entries
         _look_at_models(instance, index, entries, done)
         _tell(instance, SPEC, {actor: entry.spec for actor, entry in entries.items()}, done)
         _tell(instance, PHOTOS, {actor: entry.photos for actor, entry in entries.items()}, done)
+        tell_renamed(instance, store, versions, done.renamed)
+        for former in known.intersection(done.renamed[actor] for actor in versions):
+            if not (store.actor_dir(former) / "actor.yaml").is_file():
+                instance.delete_dynamic_partition(name, former)
+    done.removed = [actor for actor in done.removed if actor not in done.renamed.values()]
     done.changed.sort(key=lambda pair: (pair[0], (SPEC, PHOTOS, MODEL).index(pair[1])))
     done.problems = {
         actor: entry.problem

@@ -208,10 +208,16 @@ def publish(
         seconds=1.5,
         peak_memory_mb=500.0,
         metrics=metrics,
-        checks=[{"name": "yaw", "verdict": "pass"}, {"name": "mouth_open", "verdict": verdict}]
-        if stage.checks
-        else [],
-        **{"settings": {"steps": 10 + seed}, **fields},
+        **{
+            "settings": {"steps": 10 + seed},
+            "checks": [
+                {"name": "yaw", "verdict": "pass"},
+                {"name": "mouth_open", "verdict": verdict},
+            ]
+            if stage.checks
+            else [],
+            **fields,
+        },
     )
     return store.publish(manifest, files)
 

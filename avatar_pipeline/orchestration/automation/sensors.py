@@ -31,8 +31,11 @@ def actors_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> 
     done = register(context.instance, store.open(), settle=True, seconds=TICK_BUDGET_S)
     for actor, problem in list(done.problems.items())[:MAX_PROBLEMS_SHOWN]:
         context.log.warning(f"{actor}: {problem}")
+    for note in done.notes.values():
+        context.log.info(note)
     facts = [
         f"{len(done.added)} new actors",
+        *([f"{len(done.renamed)} renamed"] if done.renamed else []),
         f"{len(done.removed)} gone",
         f"{len(done.changed)} changed inputs",
         f"{len(done.problems)} with problems",

@@ -178,7 +178,7 @@ def evaluation_fingerprint(
     """
     held_out = [sha256_bytes(encode_png(image)) for image in data.held_out]
     about = [
-        spec.name,
+        spec.first_name,
         spec.description,
         analyzer.name,
         with_former_names(settings.model_dump(mode="json"), LORA_SETTINGS),
