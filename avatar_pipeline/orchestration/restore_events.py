@@ -12,7 +12,6 @@ from PIL import Image
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.faces.check_records import from_record
-from avatar_pipeline.orchestration.assets.metadata import stage_metadata
 from avatar_pipeline.orchestration.checks import check_results
 from avatar_pipeline.orchestration.dagster_patches.data_versions import (
     CODE_VERSION_TAG,
@@ -22,6 +21,7 @@ from avatar_pipeline.orchestration.dagster_patches.data_versions import (
     INPUT_EVENT_POINTER_TAG_PREFIX,
     data_version,
 )
+from avatar_pipeline.orchestration.metadata import stage_metadata
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import StageResult
 

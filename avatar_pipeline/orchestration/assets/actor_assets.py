@@ -21,12 +21,12 @@ from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.history.versions import verdict_of
 from avatar_pipeline.imaging.images import preview_markdown
 from avatar_pipeline.orchestration.assets.config import config_class, overrides
-from avatar_pipeline.orchestration.assets.metadata import machine, stage_metadata
 from avatar_pipeline.orchestration.automation.policy import regenerate_when_changed
 from avatar_pipeline.orchestration.checks import check_results, check_specs
 from avatar_pipeline.orchestration.executors import step_retries
 from avatar_pipeline.orchestration.failures import as_failure
 from avatar_pipeline.orchestration.inputs import ACTORS, DATA_VERSION, record_inputs
+from avatar_pipeline.orchestration.metadata import machine, stage_metadata
 from avatar_pipeline.orchestration.pools import GPU_POOL, seconds_in_pool
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG, gpu_tags
