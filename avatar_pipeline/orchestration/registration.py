@@ -119,11 +119,8 @@ def register(
         if number and time.monotonic() >= end:
             break
         done.later -= len(group)
-        faults, versions = take_over_renamed(store, group, done.renamed, done.notes)
+        versions = take_over_renamed(store, group, done.renamed, done.notes)
         read = {actor: _read(store, actor, seen[actor], patient=settle) for actor in group}
-        for actor, fault in faults.items():
-            if (entry := read[actor]) is not None:
-                entry.problem = fault
         done.waiting += [actor for actor, entry in read.items() if entry is None]
         index.actors |= {
             actor: entry for actor, entry in read.items() if entry is not None and entry.revoked

@@ -26,13 +26,12 @@ def take_over_renamed(
     actors: Sequence[str],
     renamed: MutableMapping[str, str],
     notes: MutableMapping[str, str],
-) -> tuple[dict[str, str], dict[str, list[Manifest]]]:
-    """Take over the versions of those actors whose folder was renamed; return by actor what is in
-    the way, and the current versions of the others.
+) -> dict[str, list[Manifest]]:
+    """Take over the versions of those actors whose folder was renamed; return the current ones by
+    actor.
 
     renamed, notes: get an entry for each actor that was renamed, or has something to tell.
     """
-    faults: dict[str, str] = {}
     versions: dict[str, list[Manifest]] = {}
     for actor in actors:
         try:
@@ -49,8 +48,9 @@ def take_over_renamed(
                 "again for the name alone."
             )
         except AvatarPipelineError as error:
-            faults[actor] = str(error)
-    return faults, versions
+            if error.code != "no_consent":  # the registration says so of every actor
+                notes[actor] = str(error)
+    return versions
 
 
 def tell_renamed(

@@ -196,7 +196,6 @@ def publish(
         asset=asset,
         code_version=stage.code_version,
         run_id=f"run{seed:05d}",
-        inputs=inputs,
         root_seed=seed,
         seeds={"sample": seed * 1000},
         preset="embedded",
@@ -209,6 +208,7 @@ def publish(
         peak_memory_mb=500.0,
         metrics=metrics,
         **{
+            "inputs": inputs,
             "settings": {"steps": 10 + seed},
             "checks": [
                 {"name": "yaw", "verdict": "pass"},
