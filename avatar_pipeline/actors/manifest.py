@@ -95,6 +95,15 @@ class Manifest(BaseModel):
     )
     analyzer: str = Field("", description="the face analyzer")
     checks: list[dict[str, Any]] = Field([], description="the verdicts, as faces/check.py's Check")
+    named: dict[str, str] = Field(
+        {},
+        description="of an actor that was renamed: file -> its name when the digest was taken",
+    )
+    provenance: dict[str, Any] = Field(
+        {},
+        description="what a stage wrote into its files of where its inputs come from; empty where "
+        "none did, and before this was recorded",
+    )
 
     @property
     def verdicts(self) -> dict[str, str]:

@@ -49,14 +49,14 @@ def refuse_if_revoked(actor_dir: UPath, path: UPath | Path) -> None:
         raise
 
 
-def copies_of(actor: str) -> dict[str, set[str]]:
-    """Return where pictures of an actor were written, paths and URLs, those that are gone since
-    among them; with the sha256 of what was written there. No sha256: whatever is there shows the
-    actor.
+def copies_of(*actors: str) -> dict[str, set[str]]:
+    """Return where pictures of an actor, by all its names, were written: paths and URLs, those that
+    are gone since among them; with the sha256 of what was written there. No sha256: whatever is
+    there shows the actor.
     """
     found: dict[str, set[str]] = {}
     for entry in _LEDGER.entries():
-        if entry.get("actor") == actor and "path" in entry:
+        if entry.get("actor") in actors and "path" in entry:
             found.setdefault(str(entry["path"]), set()).update(
                 {str(entry["sha256"])} if "sha256" in entry else ()
             )

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+)
 from upath import UPath
 
 from avatar_pipeline.actors.description import require_description
@@ -73,6 +81,21 @@ class ActorSpec(BaseModel):
         if name not in PRESETS:
             raise ValueError(f"there is no such preset; choose one of {', '.join(PRESETS)}")
         return name
+
+    _made_as: str = PrivateAttr("")
+
+    @property
+    def first_name(self) -> str:
+        """The name that counts in versions: the one that the folder had first."""
+        return self._made_as or self.name
+
+    def called_first(self, name: str) -> ActorSpec:
+        """Return the same specification of an actor whose folder was called `name` first; "" for
+        one that always had its name.
+        """
+        spec = self.model_copy()
+        spec._made_as = name
+        return spec
 
     @property
     def has_photographs(self) -> bool:

@@ -6,6 +6,7 @@ where it comes from.
     {root}/{actor}/versions/{asset}/{digest}/        every version; what the pipeline reads
     {root}/{actor}/versions/{asset}/restored.json    which older versions were made current again,
     when and by whom
+    {root}/{actor}/versions/names.json               what a renamed actor was called before
     {root}/{actor}/.checkpoints/{asset}.safetensors  the state of a stage that is under way, gone
     once its asset is published
     {root}/.revocations/{actor}.{moment}.json        receipts of revoked consents, which outlive the
@@ -50,6 +51,7 @@ from avatar_pipeline.actors.files import (
     sync_folder,
     write_atomic,
 )
+from avatar_pipeline.actors.former_names import former_names
 from avatar_pipeline.actors.manifest import MANIFEST, Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.photos import Photo, import_openpeople, load_photos, photographs
@@ -131,7 +133,9 @@ class ActorStore:
                 f"There is no actor {name!r}: {path} is missing. Actors: {known}. Make one: "
                 f"avatar-pipeline new-actor {name}"
             )
-        return load_spec(path, ActorName(name))
+        spec = load_spec(path, ActorName(name))
+        first = former_names(path.parent).first
+        return spec.called_first(first) if first else spec
 
     def photos(self, name: str) -> list[Photo]:
         """Return the actor's photographs, as `load_photos` gives them, consent checked first.

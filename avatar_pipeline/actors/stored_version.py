@@ -123,7 +123,7 @@ def load_manifest(path: UPath, name: str, asset: str) -> Manifest:
             f"{path} belongs to {manifest.asset} of {manifest.actor}. Put the right file back: "
             f"{command(name, asset)}"
         )
-    if digest_of(manifest.files) != manifest.digest:
+    if digest_of(manifest.files, manifest.named) != manifest.digest:
         raise StoreError(
             f"{path} was altered: its files do not give its digest. Restore it, or materialize "
             f"again: {command(name, asset)}"
@@ -131,8 +131,10 @@ def load_manifest(path: UPath, name: str, asset: str) -> Manifest:
     return manifest
 
 
-def digest_of(entries: Mapping[str, FileEntry]) -> str:
-    return digest_files({file: entry.sha256 for file, entry in entries.items()})
+def digest_of(entries: Mapping[str, FileEntry], named: Mapping[str, str] | None = None) -> str:
+    """Return the digest of a version's files. named: the names that count, where they differ."""
+    names = named or {}
+    return digest_files({names.get(file, file): entry.sha256 for file, entry in entries.items()})
 
 
 def command(name: str, asset: str) -> str:

@@ -4,7 +4,7 @@ actors' store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +60,18 @@ def require_assets(names: Sequence[str]) -> None:
 
     for name in names:
         require_asset(name)
+
+
+def require_used(settings: Iterable[str], only: Sequence[str]) -> None:
+    """Raise StoreError when settings are for an asset that is not among those to be made: they
+    would be dropped without a word. only: empty for all.
+    """
+    for asset in settings:
+        if only and asset not in only:
+            raise StoreError(
+                f"--set {asset}...: {asset} is not made by --only {' --only '.join(only)}, and the "
+                f"setting would count for nothing. Add --only {asset}, or leave --set out."
+            )
 
 
 def parse_settings(items: Sequence[str], assets: Any) -> dict[str, dict[str, Any]]:

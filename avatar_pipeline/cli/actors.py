@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avatar_pipeline.cli._shared import Actor, actor_store, out
+from avatar_pipeline.core.words import count
 from avatar_pipeline.orchestration.home import dagster_home
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def _register(*, only: Sequence[str] | None = None, removed: bool = False) -> di
     """
     from dagster import DagsterInstance
 
+    from avatar_pipeline.orchestration.pools import free_slots_of_dead_runs
     from avatar_pipeline.orchestration.registration import in_one_line
     from avatar_pipeline.orchestration.registration import register as register_actors
     from avatar_pipeline.preflight.find import printable
@@ -43,10 +45,13 @@ def _register(*, only: Sequence[str] | None = None, removed: bool = False) -> di
     home = dagster_home()
     store = actor_store()
     with DagsterInstance.get() as instance:
+        free_slots_of_dead_runs(instance)
         done = register_actors(instance, store, only, remove_many=removed)
+    renamed = f"{len(done.renamed)} renamed, " if done.renamed else ""
     out.print(
-        f"{len(store.names())} actors, {len(done.added)} new, {len(done.removed)} gone, "
-        f"{len(done.changed)} changed inputs. "
+        f"{count(len(store.names()), 'actor')}, {len(done.added)} new, {renamed}"
+        f"{len(done.removed)} gone, "
+        f"{count(len(done.changed), 'changed input')}. "
         f"DAGSTER_HOME={home}",
         highlight=False,
     )
@@ -55,6 +60,8 @@ def _register(*, only: Sequence[str] | None = None, removed: bool = False) -> di
             out.print(f"[yellow]{actor}, not taken from photos/[/yellow]:", highlight=False)
             for line in lines:
                 out.print(f"  {printable(line)}", markup=False, highlight=False)
+    for note in done.notes.values():
+        out.print(note, markup=False, highlight=False)
     return {actor: in_one_line(actor, problem) for actor, problem in done.problems.items()}
 
 

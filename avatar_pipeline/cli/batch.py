@@ -21,6 +21,7 @@ from avatar_pipeline.cli._shared import (
     out,
     parse_settings,
     require_assets,
+    require_used,
     tools_config,
 )
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
@@ -81,6 +82,7 @@ def batch(
     store = actor_store()
     settings = parse_settings(set_ or [], STAGES)
     require_assets(only or [])
+    require_used(settings, only or [])
     if not (actors or all_ or missing or stale):
         raise StoreError(
             "Which actors? Give names, or --all, --missing, --stale, or several of them."

@@ -4,7 +4,9 @@ one file for each kind of work.
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 
 import typer
 from rich.console import Console
@@ -69,6 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point. What the user has to fix is printed as it is, without a traceback; the exit
     code is then 1.
     """
+    _heed_signals()
     try:
         app(arguments)
     except AvatarPipelineError as error:
@@ -77,6 +80,20 @@ def main(arguments: list[str] | None = None) -> None:
         if words := explain(error):
             _fail(words)
         raise
+
+
+def _heed_signals() -> None:
+    """Let SIGINT count where a script has started this process in the background.
+
+    A shell without job control starts `command &` with SIGINT ignored, and Dagster gives SIGTERM
+    whatever handler SIGINT has: `dagster dev`, a batch between two runs and their children would
+    ignore both.
+    """
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _fail(words: str) -> None:

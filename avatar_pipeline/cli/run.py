@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -15,11 +16,16 @@ from avatar_pipeline.cli._shared import (
     out,
     parse_settings,
     require_assets,
+    require_used,
     tools_config,
 )
 from avatar_pipeline.core.digests import short
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
+from avatar_pipeline.core.words import count
 from avatar_pipeline.orchestration.home import dagster_home
+
+if TYPE_CHECKING:
+    from avatar_pipeline.actors.store import ActorStore
 
 
 def run(
@@ -55,14 +61,17 @@ def run(
     store = actor_store()
     spec = store.spec(actor)
     settings = parse_settings(set_ or [], STAGES)
-    if seed is not None:
-        settings.setdefault(next(iter(STAGES)), {})["seed"] = seed
     require_assets(only or [])
+    require_used(settings, only or [])
+    if seed is not None:
+        _require_seed_used(store, spec.name, only or [], seed)
+        settings.setdefault(next(iter(STAGES)), {})["seed"] = seed
     tools = tools_config(device, preset, model)
     with DagsterInstance.get() as instance:
         from avatar_pipeline.orchestration.registration import register as register_actors
 
-        register_actors(instance, store, only=[spec.name])
+        for note in register_actors(instance, store, only=[spec.name]).notes.values():
+            out.print(note, markup=False, highlight=False)
         options = RunOptions(only or [], settings, tools, chosen_logger())
         outcome = run_avatar(avatar_job(), instance, store, spec.name, options)
     table = Table(title=f"{spec.name}, run {outcome.run_id[:8]}", title_justify="left")
@@ -82,9 +91,33 @@ def run(
     out.print(table)
     if outcome.problems:
         raise AvatarPipelineError("\n".join(outcome.problems))
+    out.print(f"Done: {count(len(outcome.rows), 'asset')} of {spec.name}.", highlight=False)
     if STAGES[outcome.rows[-1].asset].exported:
         out.print(f"The portrait: {exports_root() / f'{spec.name}.jpg'}", highlight=False)
     out.print(f"All files: {store.actor_dir(spec.name)}", highlight=False)
+
+
+def _require_seed_used(store: ActorStore, actor: str, only: Sequence[str], seed: int) -> None:
+    """Raise StoreError for a root seed that nothing would take: the assets after the first take
+    that of the version which is there.
+    """
+    from avatar_pipeline.pipeline.registry import STAGES
+
+    first = next(iter(STAGES))
+    if not only or first in only:
+        return
+    if store.has(actor, first):
+        recorded = store.current(actor, first).root_seed
+        if recorded == seed:
+            return
+        there = f"the {first} that is there has {recorded}"
+    else:
+        there = f"{actor} has no {first} yet"
+    raise StoreError(
+        f"--seed {seed} is the seed of the whole chain, which {first} hands on, and {there}: "
+        f"{', '.join(only)} would not take it. Add --only {first} (it takes seconds), or leave "
+        "--seed out."
+    )
 
 
 def replay(
@@ -98,7 +131,7 @@ def replay(
     """
     from avatar_pipeline.pipeline.context import RunContext
     from avatar_pipeline.pipeline.models import Models
-    from avatar_pipeline.pipeline.replay import differences
+    from avatar_pipeline.pipeline.replay import differences, replayed_digest
     from avatar_pipeline.pipeline.replay import replay as replay_asset
 
     require_assets([asset])
@@ -107,8 +140,9 @@ def replay(
         log=lambda line: out.print(line, markup=False, highlight=False),
     )
     recorded, product = replay_asset(actor_store(), actor, asset, context)
-    out.print(f"recorded {recorded.digest}\nreplayed {product.digest}", highlight=False)
-    if product.digest != recorded.digest:
+    digest = replayed_digest(recorded, product)
+    out.print(f"recorded {recorded.digest}\nreplayed {digest}", highlight=False)
+    if digest != recorded.digest:
         raise StoreError(
             f"{asset} of {actor} came out differently.\n"
             + "\n".join(differences(recorded, product))

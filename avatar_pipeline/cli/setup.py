@@ -44,7 +44,14 @@ def fetch(
 
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:
     """Open the Dagster UI, with its daemon, on the same instance."""
+    from dagster import DagsterInstance
+
+    from avatar_pipeline.orchestration.pools import free_slots_of_dead_runs
+
     dagster_home()
+    # runs that were killed with the UI before this one hold their slots, and no run is started
+    with DagsterInstance.get() as instance:
+        free_slots_of_dead_runs(instance)
     dagster = shutil.which(
         "dagster", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     )

@@ -11,6 +11,7 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import SHORT_DIGEST, short
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
+from avatar_pipeline.core.words import count
 from avatar_pipeline.history.restorations import Restoration, restorations
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
@@ -168,7 +169,7 @@ def verdict_of(manifest: Manifest) -> str:
         errors, warnings = (int(count or 0) for count in counts)
     if errors:
         return "error"
-    return f"{warnings} warning{'s' if warnings != 1 else ''}" if warnings else "pass"
+    return count(warnings, "warning") if warnings else "pass"
 
 
 def main_metrics(manifest: Manifest) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def _description(name: str) -> str | None:
     return f"Passes at {rule.threshold} {rule.unit}. Source: {rule.source}." if rule else None
 
 
-def check_results(stage: Stage, checks: Sequence[Check]) -> list[dg.AssetCheckResult]:
+def check_results(stage: Stage, checks: Sequence[Check], actor: str) -> list[dg.AssetCheckResult]:
     """Return results for exactly the promised checks; one that the stage did not report counts as
     not assessed.
     """
@@ -53,13 +53,14 @@ def check_results(stage: Stage, checks: Sequence[Check]) -> list[dg.AssetCheckRe
             f"{stage.name} reports checks that chain.py does not promise: "
             f"{', '.join(sorted(unknown))}"
         )
-    return [check_result(name, found.get(name)) for name in stage.checks]
+    return [check_result(name, found.get(name), actor) for name in stage.checks]
 
 
-def check_result(name: str, check: Check | None) -> dg.AssetCheckResult:
+def check_result(name: str, check: Check | None, actor: str) -> dg.AssetCheckResult:
     """Return a result: pass is a pass; what could not be assessed is never a silent pass. Dagster
     knows no third state: there it fails with severity WARN, and the metadata "verdict" tells it
-    from a warning.
+    from a warning. It names the actor, as Dagster's asset graph shows the verdict that came last,
+    whatever actor it is of.
     """
     if check is None:
         return dg.AssetCheckResult(
@@ -67,13 +68,14 @@ def check_result(name: str, check: Check | None) -> dg.AssetCheckResult:
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
             description="Not assessed for this actor.",
-            metadata={"verdict": "not_assessed"},
+            metadata={"actor": actor, "verdict": "not_assessed"},
         )
     severity = (
         dg.AssetCheckSeverity.ERROR if check.verdict == "error" else dg.AssetCheckSeverity.WARN
     )
     not_assessed = "Not assessed: " if check.verdict == "not_assessed" else ""
     metadata: dict[str, dg.RawMetadataValue] = {
+        "actor": actor,
         "verdict": check.verdict,
         "threshold": check.threshold,
         "source": check.source,

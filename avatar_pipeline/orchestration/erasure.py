@@ -31,9 +31,17 @@ class DagsterRecord(DataHolder):
 
     def find(self, subject: Subject) -> Found:
         """Return the runs, those that have been named already first."""
-        runs = runs_of(self.instance, subject.actor, subject.digests)
+        runs = list(
+            {
+                run.run_id: run
+                for name in subject.names
+                for run in runs_of(self.instance, name, subject.digests)
+            }.values()
+        )
         under_way = sum(not run.is_finished for run in runs)
-        backfills = backfills_of(self.instance, subject.actor)
+        backfills = {
+            each.backfill_id for name in subject.names for each in backfills_of(self.instance, name)
+        }
         return Found(
             runs=list(dict.fromkeys((*subject.runs, *(run.run_id for run in runs)))),
             counts={
@@ -46,12 +54,18 @@ class DagsterRecord(DataHolder):
         """Remove the actor's partition, and end its runs and backfills."""
         unregistered = unregister(self.instance, subject.actor)
         outcome = stop_runs(self.instance, subject.actor, log, timeout_s)
+        for name in subject.former:
+            unregistered = unregister(self.instance, name) or unregistered
+            former = stop_runs(self.instance, name, log, timeout_s)
+            outcome.runs_stopped += former.runs_stopped
+            outcome.backfills_stopped += former.backfills_stopped
+            outcome.not_deleted |= former.not_deleted
         outcome.unregistered = unregistered
         return outcome
 
     def delete(self, subject: Subject, found: Found, log: Log) -> Outcome:
         """Delete the runs, and all other events about the actor."""
-        events = delete_record(self.instance, subject.actor, found.runs)
+        events = sum(delete_record(self.instance, name, found.runs) for name in subject.names)
         log(f"{len(found.runs)} runs and {events} further events of Dagster's are deleted")
         return Outcome(events_deleted=events, notes=compact(self.instance))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 
 import dagster as dg
@@ -14,6 +15,8 @@ from dagster import DagsterEventType
 from avatar_pipeline.core.json_log import VARIABLE, JsonHandler
 
 SHOWN = (DagsterEventType.STEP_START, DagsterEventType.STEP_FAILURE)
+# One line of Dagster's for each step after one that failed; the table at the end says "not run".
+NOT_EXECUTED = re.compile(r"Dependencies for step \w+ .*Not executing\.|Skipping step \w+ ")
 
 
 def chosen_logger() -> str:
@@ -38,8 +41,12 @@ class _Brief(logging.Formatter):
 
 
 def _is_shown(record: logging.LogRecord) -> bool:
-    event = getattr(record, "dagster_meta", {}).get("dagster_event")
-    return event.event_type in SHOWN if event is not None else record.levelno >= logging.INFO
+    meta = getattr(record, "dagster_meta", {})
+    event = meta.get("dagster_event")
+    if event is not None:
+        return event.event_type in SHOWN
+    text = str(meta.get("orig_message") or "")
+    return record.levelno >= logging.INFO and not NOT_EXECUTED.match(text)
 
 
 def _console(init_context: dg.InitLoggerContext) -> logging.Logger:

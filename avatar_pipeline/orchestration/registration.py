@@ -35,6 +35,7 @@ from avatar_pipeline.orchestration.actor_index import (
     write_index,
 )
 from avatar_pipeline.orchestration.inputs import ACTORS, model_version, observation, observed_in
+from avatar_pipeline.orchestration.renaming import take_over_renamed, tell_renamed
 from avatar_pipeline.orchestration.undeclared_folders import undeclared_folders
 from avatar_pipeline.pipeline.settings import check_asset_names
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
@@ -56,6 +57,8 @@ class RegistrationResult:
     later: how many did not fit into `seconds`.
     problems: by actor, what its owner must fix. left_out: by actor, what lies in its folder photos/
     and is not taken, and why; all of them, and those that were read now alone (left_out_now).
+    renamed: actors whose folder was renamed, with the name before; they count neither as new nor as
+    gone. notes: by actor, what is good to know.
     """
 
     added: list[str] = field(default_factory=list)
@@ -66,6 +69,8 @@ class RegistrationResult:
     problems: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     left_out_now: dict[str, list[str]] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def register(
@@ -120,6 +125,7 @@ def register(
         if number and time.monotonic() >= end:
             break
         done.later -= len(group)
+        versions = take_over_renamed(store, group, done.renamed, done.notes)
         read = {actor: _read(store, actor, seen[actor], patient=settle) for actor in group}
         done.waiting += [actor for actor, entry in read.items() if entry is None]
         index.actors |= {
@@ -138,11 +144,16 @@ def register(
         }
         new = [actor for actor in entries if actor not in known]
         instance.add_dynamic_partitions(name, new)
-        done.added += new
+        done.added += [actor for actor in new if actor not in done.renamed]
         index.actors |= entries
         _look_at_models(instance, index, entries, done)
         _tell(instance, SPEC, {actor: entry.spec for actor, entry in entries.items()}, done)
         _tell(instance, PHOTOS, {actor: entry.photos for actor, entry in entries.items()}, done)
+        tell_renamed(instance, store, versions, done.renamed)
+        for former in known.intersection(done.renamed[actor] for actor in versions):
+            if not (store.actor_dir(former) / "actor.yaml").is_file():
+                instance.delete_dynamic_partition(name, former)
+    done.removed = [actor for actor in done.removed if actor not in done.renamed.values()]
     done.changed.sort(key=lambda pair: (pair[0], (SPEC, PHOTOS, MODEL).index(pair[1])))
     done.problems = {
         actor: entry.problem

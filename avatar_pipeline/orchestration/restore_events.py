@@ -1,5 +1,5 @@
-"""Tell Dagster of a version that was made current again: a materialization that belongs to no
-run.
+"""Tell Dagster of a version that was made current again, or of those of an actor who was renamed:
+materializations that belong to no run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from PIL import Image
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.core.digests import sha256_bytes
-from avatar_pipeline.orchestration.assets.metadata import stage_metadata
+from avatar_pipeline.faces.check_records import from_record
+from avatar_pipeline.orchestration.checks import check_results
 from avatar_pipeline.orchestration.dagster_patches.data_versions import (
     CODE_VERSION_TAG,
     DATA_VERSION_IS_USER_PROVIDED_TAG,
@@ -20,6 +21,7 @@ from avatar_pipeline.orchestration.dagster_patches.data_versions import (
     INPUT_EVENT_POINTER_TAG_PREFIX,
     data_version,
 )
+from avatar_pipeline.orchestration.metadata import stage_metadata
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.stage import StageResult
 
@@ -49,28 +51,78 @@ def report_restored(
     """
     if _is_reported(instance, manifest, when):
         return
-    tags = {
-        DATA_VERSION_TAG: manifest.digest,
-        DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
-        CODE_VERSION_TAG: manifest.code_version,
-        **_lineage(instance, manifest),
-    }
-    metadata: dict[str, dg.MetadataValue] = stage_metadata(
-        manifest, StageResult(files={}, previews=dict(previews)), folder
+    _report(
+        instance,
+        manifest,
+        stage_metadata(manifest, StageResult(files={}, previews=dict(previews)), folder)
+        | {
+            "restored": dg.MetadataValue.bool(True),
+            "restored_by": dg.MetadataValue.text(by),
+            "restored_at": dg.MetadataValue.text(when),
+        },
+        f"Version {manifest.digest[:12]}, made {manifest.created[:19]}Z, is current again.",
     )
-    metadata |= {
-        "restored": dg.MetadataValue.bool(True),
-        "restored_by": dg.MetadataValue.text(by),
-        "restored_at": dg.MetadataValue.text(when),
-    }
+
+
+def report_renamed(
+    instance: dg.DagsterInstance,
+    manifest: Manifest,
+    previews: Mapping[str, Image.Image],
+    folder: str,
+    former: str,
+) -> None:
+    """Report a version of an actor who was called `former` when it was made, with its checks, as
+    the present actor's: nothing is stale for the name alone.
+    """
+    _report(
+        instance,
+        manifest,
+        stage_metadata(manifest, StageResult(files={}, previews=dict(previews)), folder)
+        | {"renamed_from": dg.MetadataValue.text(former)},
+        f"Version {manifest.digest[:12]}, made {manifest.created[:19]}Z, when {manifest.actor} was "
+        f"called {former}.",
+    )
+    stage = STAGES[manifest.asset]
+    checks = [from_record(check) for check in manifest.checks]
+    for result in (
+        check_results(
+            stage, [check for check in checks if check.name in stage.checks], manifest.actor
+        )
+        if checks
+        else ()
+    ):
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(manifest.asset),
+                check_name=str(result.check_name),
+                passed=result.passed,
+                metadata=result.metadata,
+                severity=result.severity,
+                description=result.description,
+                partition=manifest.actor,
+            )
+        )
+
+
+def _report(
+    instance: dg.DagsterInstance,
+    manifest: Manifest,
+    metadata: Mapping[str, dg.MetadataValue],
+    description: str,
+) -> None:
+    """Report a stored version, with the provenance that it had when it was made."""
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
             manifest.asset,
             partition=manifest.actor,
-            description=f"Version {manifest.digest[:12]}, made {manifest.created[:19]}Z, is "
-            "current again.",
+            description=description,
             metadata=metadata,
-            tags=tags,
+            tags={
+                DATA_VERSION_TAG: manifest.digest,
+                DATA_VERSION_IS_USER_PROVIDED_TAG: "true",
+                CODE_VERSION_TAG: manifest.code_version,
+                **_lineage(instance, manifest),
+            },
         )
     )
 

@@ -14,6 +14,7 @@ import dagster as dg
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.core.words import count
 from avatar_pipeline.orchestration.failures import step_error
 from avatar_pipeline.orchestration.pools import process_tag
 from avatar_pipeline.pipeline.models import Models
@@ -231,4 +232,4 @@ def _is_error(check: dg.AssetCheckEvaluation) -> bool:
 def _verdict(checks: Sequence[dg.AssetCheckEvaluation], warned: int) -> str:
     if any(_is_error(check) for check in checks):
         return "error"
-    return f"pass, {warned} warnings" if warned else "pass"
+    return f"pass, {count(warned, 'warning')}" if warned else "pass"

@@ -58,7 +58,9 @@ class MaterializeOptions:
     seed: the root seed of a stage at the head of the chain, -1 to draw one; the others take it from
     their first upstream manifest. upstream: the versions to read, by asset; the current ones when
     None. run_id: for the manifest. resume: let a stage that was killed in the middle go on from
-    there. waited: seconds already waited, by what for.
+    there. waited: seconds already waited, by what for. recorded: the manifest that is made again:
+    its seed and provenance count, whatever the manifests of its inputs say since. The same contents
+    made again under another seed replace the manifest of their version.
     """
 
     seed: int = -1
@@ -66,6 +68,7 @@ class MaterializeOptions:
     run_id: str = ""
     resume: bool = True
     waited: Mapping[str, float] | None = None
+    recorded: Manifest | None = None
 
 
 def materialize(
@@ -90,16 +93,17 @@ def materialize(
         else {name: store.current(spec.name, name) for name in stage.upstream}
     )
     seed = options.seed
-    if stage.upstream:
+    if stage.upstream and options.recorded is None:
         seed = manifests[stage.upstream[0]].root_seed
     root_seed = draw_seed() if seed == -1 else seed
+    provenance = _Provenance(store, manifests, options.recorded)
     photos = store.photos(spec.name) if stage.photos else []
     inputs = Inputs(
         spec=spec,
         photos=photos,
         upstream={name: store.read_all(manifests[name]) for name in stage.upstream},
         root_seed=root_seed,
-        provenance=lambda: _provenance(store, manifests),
+        provenance=provenance,
         checkpoints=store.checkpoint(spec.name, stage.name) if options.resume else None,
         earlier=lambda name: _earlier(store, spec, stage, root_seed, name),
     )
@@ -133,6 +137,7 @@ def materialize(
         person=person_version(spec),
         analyzer=context.models.analyzer_name,
         checks=[dataclasses.asdict(check) for check in result.checks],
+        provenance=provenance.told,
         **used,
     )
     return Product(manifest, result)
@@ -160,6 +165,23 @@ def _earlier(
         return store.read(current, name)
     except StoreError:  # never made, or damaged
         return None
+
+
+class _Provenance:
+    """What a stage may write into its files of where its inputs come from. told: the answer, once a
+    stage has asked; empty before.
+    """
+
+    def __init__(
+        self, store: ActorStore, upstream: Mapping[str, Manifest], recorded: Manifest | None
+    ) -> None:
+        self.told: dict[str, Any] = {}
+        self._store, self._upstream, self._recorded = store, upstream, recorded
+
+    def __call__(self) -> dict[str, Any]:
+        recorded = self._recorded.provenance if self._recorded else {}
+        self.told = recorded or _provenance(self._store, self._upstream)
+        return self.told
 
 
 def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.core.digests import digest_files, sha256_bytes
 from avatar_pipeline.diffusion.overrides import (
     MODEL_PREFIX,
     resolve_preset,
@@ -42,9 +42,18 @@ def replay(
         store.spec(name),
         settings,
         replace(context, pinned_preset=recorded_preset(recorded, context.models)),
-        MaterializeOptions(seed=recorded.root_seed, upstream=upstream, resume=False),
+        MaterializeOptions(
+            seed=recorded.root_seed, upstream=upstream, resume=False, recorded=recorded
+        ),
     )
     return recorded, product
+
+
+def replayed_digest(recorded: Manifest, product: Product) -> str:
+    """The digest of a replay, by the file names under which that of the recorded version counts."""
+    return digest_files(
+        {recorded.named.get(file, file): data for file, data in product.result.files.items()}
+    )
 
 
 def recorded_preset(recorded: Manifest, models: Models) -> Preset:
@@ -82,6 +91,8 @@ def differences(recorded: Manifest, product: Product) -> list[str]:
     for name in ("code_version", "device"):
         if getattr(recorded, name) != getattr(new, name):
             lines.append(f"{name}: {getattr(recorded, name)} then, {getattr(new, name)} now")
+    if recorded.named:
+        lines.append("it was made under the actor's former name, which its files may say inside")
     made = {file: sha256_bytes(data) for file, data in product.result.files.items()}
     stored = {file: entry.sha256 for file, entry in recorded.files.items()}
     lines += [

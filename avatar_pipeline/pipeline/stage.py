@@ -92,7 +92,8 @@ class Stage:
     all. previews: the images that are shown of a stored version, the most telling first: the file
     of each by its name; "{actor}" stands for the actor's name, and a pattern with * for a contact
     sheet of the files of that folder which match. exported: the file whose signed copy is put
-    into the folder of finished portraits; empty for a stage that exports nothing.
+    into the folder of finished portraits; empty for a stage that exports nothing. named: its files
+    that have the actor's name in theirs, as patterns: a renamed actor's are renamed.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Stage:
     headline_metrics: tuple[str, ...] = ()
     previews: Mapping[str, str] = field(default_factory=dict)
     exported: str = ""
+    named: tuple[str, ...] = ()
 
     @property
     def external(self) -> tuple[str, ...]:

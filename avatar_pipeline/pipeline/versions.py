@@ -64,6 +64,7 @@ def spec_version(spec: ActorSpec) -> str:
     # version. Aliases change nothing that is made. Settings that were renamed count under their
     # former names, whichever the file has.
     said = spec.model_dump(mode="json", exclude={"aliases"} if spec.model else {"aliases", "model"})
+    said["name"] = spec.first_name  # a folder that was renamed is no other specification
     said["settings"] = {
         asset: with_former_names(values, SETTINGS.get(asset, {}))
         for asset, values in said["settings"].items()

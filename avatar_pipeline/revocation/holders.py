@@ -27,7 +27,8 @@ class Subject:
 
     photos: the original photographs go, too. digests: sha256 of files and versions by which other
     things say what they were made from. runs, jobs: ids that the receipt names already, from other
-    holders or from a revocation that was interrupted.
+    holders or from a revocation that was interrupted. former: what the actor was called before, as
+    far as no other actor has that name now.
     """
 
     actor: str
@@ -35,6 +36,12 @@ class Subject:
     digests: frozenset[str] = frozenset()
     runs: tuple[str, ...] = ()
     jobs: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The actor's name, and those that it had before."""
+        return (self.actor, *self.former)
 
 
 @dataclass

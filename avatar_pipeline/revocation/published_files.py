@@ -42,9 +42,9 @@ class PublishedFiles(DataHolder):
     def find(self, subject: Subject) -> Found:
         """Return the files that show the person; one that has changed since is left to people."""
         found = Found()
-        for path in self._exports(subject.actor):
+        for path in {path for name in subject.names for path in self._exports(name)}:
             found.add(path, "export")
-        for place, contents in published_copies.copies_of(subject.actor).items():
+        for place, contents in published_copies.copies_of(*subject.names).items():
             path = UPath(place)
             if place in found.files or not path.is_file():
                 continue
@@ -74,7 +74,8 @@ class PublishedFiles(DataHolder):
 
     def finish(self, receipt: Receipt) -> Outcome:
         """Drop the list of what was written of the actor, but for what is still there."""
-        published_copies.forget(receipt.actor, but=receipt.not_deleted)
+        for name in (receipt.actor, *receipt.former):
+            published_copies.forget(name, but=receipt.not_deleted)
         pages = (entry for entry in receipt.deleted if entry.kind == PAGE)
         if any(PurePosixPath(entry.path).name == "index.html" for entry in pages):
             return Outcome(

@@ -34,6 +34,7 @@ from avatar_pipeline.actors.consent.revoked import may_be_revoked, revoked
 from avatar_pipeline.actors.consent.standing import standing
 from avatar_pipeline.actors.editing import with_values
 from avatar_pipeline.actors.files import local, read_whole, unwritable, write_atomic
+from avatar_pipeline.actors.former_names import former_names
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.clock import utc_now
@@ -53,7 +54,8 @@ def plan(
 
     photos: with the original photographs. Raises ActorError for an unknown or a synthetic actor.
     """
-    subject = Subject(_require_real(store, name).name, photos)
+    spec = _require_real(store, name)
+    subject = Subject(spec.name, photos, former=tuple(_former(store, spec.name)[0]))
     everything = Found()
     for holder in holders:
         found = holder.find(subject)
@@ -152,7 +154,17 @@ def _subject(receipt: Receipt) -> Subject:
         identifying_digests(receipt.deleted),
         tuple(receipt.runs_deleted),
         tuple(receipt.jobs_deleted),
+        tuple(receipt.former),
     )
+
+
+def _former(store: ActorStore, name: str) -> tuple[list[str], list[str]]:
+    """Return what an actor was called before: the names that no other actor has now, and the
+    others.
+    """
+    before = former_names(store.actor_dir(name)).former
+    taken = {each for each in before if (store.actor_dir(each) / "actor.yaml").is_file()}
+    return [each for each in before if each not in taken], sorted(taken)
 
 
 def _list_found(receipt: Receipt, found: Found, files: list[DeletedFile]) -> bool:
@@ -211,6 +223,13 @@ def _begin(store: ActorStore, spec: ActorSpec, reason: str, photos: bool) -> Rec
         )
     )
     receipt.finished, receipt.not_deleted, receipt.notes = None, {}, []
+    free, taken = _former(store, spec.name)
+    _extend(receipt.former, free)
+    for name in taken:
+        receipt.not_deleted[f"the former name {name}"] = (
+            f"{spec.name} was called {name} before, and another actor has that name now: Dagster's "
+            "record, portraits and jobs under it may show either. Look at them by hand."
+        )
     receipt.reason = reason or receipt.reason
     receipt.photographs = "deleted" if photos else receipt.photographs if earlier else "kept"
     if before.consent is not None:
@@ -253,9 +272,12 @@ def _record(folder: UPath) -> str:
 
 def _finish(store: ActorStore, holders: Sequence[DataHolder], receipt: Receipt) -> None:
     """Have the holders drop their lists of the person's data, and close the receipt."""
-    _extend(receipt.handed_out, sorted(handed_out.digests_of(receipt.actor)))
+    names = (receipt.actor, *receipt.former)
+    for name in names:
+        _extend(receipt.handed_out, sorted(handed_out.digests_of(name)))
     write_receipt(store, receipt)
-    handed_out.forget(receipt.actor)
+    for name in names:
+        handed_out.forget(name)
     for holder in holders:
         _record_outcome(receipt, holder.finish(receipt))
     receipt.notes.append(

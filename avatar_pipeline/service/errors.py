@@ -28,10 +28,11 @@ from avatar_pipeline.core.errors import (
     RemoteError,
     StoreError,
 )
+from avatar_pipeline.service.own_paths import without_own_paths
 
 
 class ServiceError(AvatarPipelineError):
-    """A request to the HTTP service cannot be served.
+    """A request to the HTTP service cannot be served. Its words name no folder of this machine.
 
     status: of HTTP; that of the class when None. retry_after: seconds, where it makes sense to ask
     again.
@@ -48,7 +49,7 @@ class ServiceError(AvatarPipelineError):
         code: str | None = None,
         status: int | None = None,
     ) -> None:
-        super().__init__(message, code=code, field=field)
+        super().__init__(without_own_paths(message), code=code, field=field)
         self.retry_after = retry_after
         self.status = status or status_of(type(self))
 

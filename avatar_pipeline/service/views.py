@@ -19,6 +19,7 @@ from avatar_pipeline.service.dialects.registry import job_kinds
 from avatar_pipeline.service.error_responses import as_service_error
 from avatar_pipeline.service.errors import NotFound
 from avatar_pipeline.service.jobs.job import PREVIEW, Job, State
+from avatar_pipeline.service.own_paths import without_own_paths
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +173,13 @@ async def view(
         image_urls=image_urls,
         result=result,
         withheld=withheld,
-        error=JobError(**job.fault.model_dump(exclude={"status"})) if job.fault else None,
+        error=JobError(
+            code=job.fault.code,
+            message=without_own_paths(job.fault.message),
+            field=job.fault.field,
+        )
+        if job.fault
+        else None,
         webhook=WebhookView(**job.webhook.model_dump()) if job.webhook else None,
         consent=job.consent.by if job.consent else None,
     )

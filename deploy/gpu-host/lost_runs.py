@@ -19,7 +19,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from avatar_pipeline.orchestration.pools import PROCESS_TAG, is_dead
+from avatar_pipeline.orchestration.pools import PROCESS_TAG, free_slots_of_dead_runs, is_dead
 
 SECONDS = 80.0  # systemd gives a service 90 to start
 # seconds until the daemon, too, has seen that the server is back: it looks every second
@@ -49,6 +49,8 @@ def main(server: list[str]) -> None:
             if run is not None and not run.is_finished:
                 instance.report_run_failed(run, "The code server that executed this run has ended.")
                 print(f"run {run_id} had died")
+        # at once: the daemon starts no run that needs a slot which these hold
+        free_slots_of_dead_runs(instance)
 
 
 if __name__ == "__main__":

@@ -196,7 +196,6 @@ def publish(
         asset=asset,
         code_version=stage.code_version,
         run_id=f"run{seed:05d}",
-        inputs=inputs,
         root_seed=seed,
         seeds={"sample": seed * 1000},
         preset="embedded",
@@ -208,10 +207,17 @@ def publish(
         seconds=1.5,
         peak_memory_mb=500.0,
         metrics=metrics,
-        checks=[{"name": "yaw", "verdict": "pass"}, {"name": "mouth_open", "verdict": verdict}]
-        if stage.checks
-        else [],
-        **{"settings": {"steps": 10 + seed}, **fields},
+        **{
+            "inputs": inputs,
+            "settings": {"steps": 10 + seed},
+            "checks": [
+                {"name": "yaw", "verdict": "pass"},
+                {"name": "mouth_open", "verdict": verdict},
+            ]
+            if stage.checks
+            else [],
+            **fields,
+        },
     )
     return store.publish(manifest, files)
 

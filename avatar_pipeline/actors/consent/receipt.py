@@ -62,6 +62,7 @@ class Receipt(BaseModel):
     finished: str | None = None
     by: str = ""
     reason: str = ""
+    former: list[str] = []
     photographs: Literal["deleted", "kept"] = "deleted"
     deleted: list[DeletedFile] = []
     runs_stopped: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ from avatar_pipeline.diffusion.training.checkpoint import (
 )
 from avatar_pipeline.diffusion.training.denoiser import encoders_offloaded, trainable
 from avatar_pipeline.diffusion.training.distributed import SingleProcess, process_group
+from avatar_pipeline.diffusion.training.resumption import LIBRARIES, asked, why_not_used
 from avatar_pipeline.diffusion.training.state import Training
 from avatar_pipeline.diffusion.training.types import Evaluation, Step, TrainingJob, TrainingResult
 
@@ -32,6 +34,7 @@ def train_lora(
     checkpoints: Checkpoints | None = None,
     evaluation_fingerprint: str = "",
     checkpoint_seconds: float = CHECKPOINT_INTERVAL_S,
+    log: Callable[[str], None] = logging.getLogger(__name__).info,
 ) -> TrainingResult:
     """Train a LoRA; the weights returned are those of its best evaluation.
 
@@ -40,7 +43,8 @@ def train_lora(
     checkpoints: where to keep the state, so that a training that was killed goes on and ends with
     the same result, bit for bit on the same device; it is used only for the same data,
     hyperparameters, seed, model and code, and the same `evaluation_fingerprint`, which says what
-    `evaluate` depends on. The caller clears it once the result is safe.
+    `evaluate` depends on; with any other, `log` gets a line that says why it starts over. The
+    caller clears it once the result is safe.
     Raises ModelError for a base model that cannot be trained, GenerationError when training
     diverges or another process of it dies, StoreError when a checkpoint cannot be stored.
     """
@@ -48,8 +52,10 @@ def train_lora(
     key = _key(job, evaluation_fingerprint) if checkpoints else None
     kept = checkpoints.load() if checkpoints else None
     if checkpoints and kept is not None and unpack(key, kept) is None:
+        log(f"the training starts over: {why_not_used(kept, job)}")
         checkpoints.clear()
         kept = None
+    about = asked(job) if checkpoints else {}
     with (
         process_group(job, kept) as processes,
         trainable(job.session, job.hyperparameters, job.seed) as model,
@@ -61,7 +67,7 @@ def train_lora(
         def save() -> None:
             nonlocal saved
             if checkpoints and key:
-                checkpoints.save(training.pack(key))
+                checkpoints.save(training.pack(key, about))
                 saved = time.monotonic()
 
         while not training.finished:
@@ -108,7 +114,7 @@ def _key(job: TrainingJob, evaluation_fingerprint: str) -> str:
     device = job.session.device
     about = {
         "code": CODE_VERSION,
-        "libraries": {name: version(name) for name in ("torch", "diffusers", "peft")},
+        "libraries": {name: version(name) for name in LIBRARIES},
         "device": [device.kind, str(device.dtype), str(device.autocast)],
         "preset": recorded_preset(job.session.preset),
         "model": job.session.model_sha256,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,8 +149,10 @@ class Training:
         self.evaluations[self.step] = Evaluation(math.inf)
         self._stopped = self._processes.decide(False)
 
-    def pack(self, key: str) -> bytes:
-        """Return all of it as a checkpoint's file."""
+    def pack(self, key: str, asked: Mapping[str, Any]) -> bytes:
+        """Return all of it as a checkpoint's file. asked: what the training was asked for, for
+        people (resumption.py).
+        """
         optimizer, rest = pack_optimizer(self._optimizer)
         tensors = {f"optimizer.{name}": value for name, value in optimizer.items()}
         tensors |= {f"weights.{index}": value for index, value in enumerate(self._model.masters)}
@@ -165,6 +168,7 @@ class Training:
                 tensors[f"pictures.{step}"] = torch.from_numpy(np.stack(found.pictures))
         state = {
             "step": self.step,
+            "asked": asked,
             "stopped": self._stopped,
             "best": [self.best_step, self.best_score],
             "optimizer": rest,

@@ -20,7 +20,8 @@ class TrainingJob:
     """One training of a LoRA. The same job gives the same bytes on the same device.
 
     session: the base model and its device. prior: class pictures, used with `prior_loss_weight`.
-    seed: of noise, order and initial weights.
+    seed: of noise, order and initial weights. facts: what else evaluations depend on, by name, in a
+    form that JSON can hold: it is told when a checkpoint is not gone on from, and decides nothing.
     """
 
     session: PipelineSession
@@ -28,6 +29,7 @@ class TrainingJob:
     hyperparameters: LoraHyperparameters
     seed: int
     prior: LoraDataset | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def on_device(self) -> TrainingJob:
         """Return the job with its tensors on the session's device, class pictures without a weight

@@ -16,14 +16,17 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.content_credentials import keys
 from avatar_pipeline.content_credentials.verify import verify
+from avatar_pipeline.core.digests import short
+from avatar_pipeline.core.errors import StoreError
+from avatar_pipeline.history.versions import verdict_of
 from avatar_pipeline.imaging.images import preview_markdown
 from avatar_pipeline.orchestration.assets.config import config_class, overrides
-from avatar_pipeline.orchestration.assets.metadata import machine, stage_metadata
 from avatar_pipeline.orchestration.automation.policy import regenerate_when_changed
 from avatar_pipeline.orchestration.checks import check_results, check_specs
 from avatar_pipeline.orchestration.executors import step_retries
 from avatar_pipeline.orchestration.failures import as_failure
 from avatar_pipeline.orchestration.inputs import ACTORS, DATA_VERSION, record_inputs
+from avatar_pipeline.orchestration.metadata import machine, stage_metadata
 from avatar_pipeline.orchestration.pools import GPU_POOL, seconds_in_pool
 from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.orchestration.tags import KEEP_UNCHANGED_TAG, gpu_tags
@@ -61,6 +64,8 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
         tools: ToolsResource,
     ) -> Iterator[dg.MaterializeResult]:
         actors = store.open()
+        with as_failure():
+            _require_one_actor(context)
         with (
             as_failure(),
             actors.actor_lock(context.partition_key, _work(context), context.log.info) as waited,
@@ -119,10 +124,27 @@ def stage_asset(stage: Stage) -> dg.AssetsDefinition:
             yield dg.MaterializeResult(
                 data_version=dg.DataVersion(manifest.digest),
                 metadata=metadata,
-                check_results=check_results(stage, product.result.checks),
+                check_results=check_results(stage, product.result.checks, spec.name),
+            )
+            # after Dagster has recorded it
+            context.log.info(
+                f"{'kept' if kept else 'made'}: version {short(manifest.digest)} of {spec.name}, "
+                f"{manifest.seconds:.1f} s, {verdict_of(manifest) or 'no checks'}"
             )
 
     return asset
+
+
+def _require_one_actor(context: dg.AssetExecutionContext) -> None:
+    """Raise StoreError for a run of several actors: their checks would stop, and be shown for, one
+    another.
+    """
+    if not context.has_partition_key:
+        raise StoreError(
+            "This run is for several actors, or for none, and a run makes one: a check that fails "
+            "would stop all of them. Give each a run of its own: a backfill in the UI does, and "
+            "avatar-pipeline batch."
+        )
 
 
 def _work(context: dg.AssetExecutionContext) -> str:

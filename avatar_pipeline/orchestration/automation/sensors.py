@@ -33,8 +33,11 @@ def actors_sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> 
         context.log.warning(f"{actor}: {in_one_line(actor, problem)}")
     for actor, lines in list(done.left_out_now.items())[:MAX_PROBLEMS_SHOWN]:
         context.log.warning(f"{actor}: not taken from photos/: {'; '.join(lines)}")
+    for note in done.notes.values():
+        context.log.info(note)
     facts = [
         f"{len(done.added)} new actors",
+        *([f"{len(done.renamed)} renamed"] if done.renamed else []),
         f"{len(done.removed)} gone",
         f"{len(done.changed)} changed inputs",
         f"{len(done.problems)} with problems",

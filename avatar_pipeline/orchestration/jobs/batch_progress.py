@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from avatar_pipeline.core.words import count
 from avatar_pipeline.orchestration.runs import RunOutcome
 
 MAX_FAILURES_SHOWN = 20  # failed actors that the summary names; the table has them all
@@ -33,7 +34,7 @@ class BatchProgress:
         if self.problems:
             return "failed"
         warnings = sum(row.warnings for row in self.outcome.rows) if self.outcome else 0
-        return f"pass, {warnings} warnings" if warnings else "pass"
+        return f"pass, {count(warnings, 'warning')}" if warnings else "pass"
 
     @property
     def made(self) -> list[str]:
@@ -73,7 +74,7 @@ def summary(failed: Sequence[BatchProgress], total: int) -> str:
         [f"and {len(failed) - MAX_FAILURES_SHOWN} more"] if len(failed) > MAX_FAILURES_SHOWN else []
     )
     others = "; the others are made" if len(failed) < total else ""
-    return "\n".join([f"{len(failed)} of {total} actors failed{others}.", *lines])
+    return "\n".join([f"{len(failed)} of {count(total, 'actor')} failed{others}.", *lines])
 
 
 def batch_metadata(done: Sequence[BatchProgress]) -> Mapping[str, dg.MetadataValue]:

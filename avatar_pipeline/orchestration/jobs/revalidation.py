@@ -60,7 +60,7 @@ def revalidate_op(
         for asset, checks in found.items():
             for check in checks:
                 context.instance.report_runless_asset_event(
-                    _evaluation(asset, actor, check_result(check.name, check))
+                    _evaluation(asset, actor, check_result(check.name, check, actor))
                 )
             counts = Counter(check.verdict for check in checks)
             manifest = actors.current(actor, asset)

@@ -188,4 +188,5 @@ STAGE = Stage(
     headline_metrics=("distance", "errors", "warnings"),
     previews={"portrait": "{actor}.jpg"},
     exported="{actor}.jpg",
+    named=("{actor}.jpg", "{actor}.json"),
 )

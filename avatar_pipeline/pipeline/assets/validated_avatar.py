@@ -192,4 +192,5 @@ STAGE = Stage(
     checks=tuple(name for name in READINESS if name not in JUDGED_ON_EXPORT),
     headline_metrics=("distance", "passed", "candidates"),
     previews={"avatar": "{actor}_avatar.png", "contact_sheet": "contact_sheet.jpg"},
+    named=("{actor}_avatar.png",),
 )

@@ -35,16 +35,26 @@ class ServiceJobs(DataHolder):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def _jobs_of(self, subject: Subject) -> list[Job]:
+        """Return the jobs under any of the person's names, each once."""
+        return list(
+            {
+                job.id: job
+                for name in subject.names
+                for job in jobs_of(self.folder, name, subject.digests)
+            }.values()
+        )
+
     def find(self, subject: Subject) -> Found:
         """Return which jobs go."""
-        ids = [job.id for job in jobs_of(self.folder, subject.actor, subject.digests)]
+        ids = [job.id for job in self._jobs_of(subject)]
         return Found(jobs=ids, counts={"jobs of the service": str(len(ids))})
 
     @contextmanager
     def claim(self, subject: Subject, timeout_s: float, log: Log) -> Iterator[Found]:
         """Return the jobs with their files and runs, once no server is doing them any more."""
         found = Found(jobs=list(subject.jobs))
-        about = jobs_of(self.folder, subject.actor, subject.digests)
+        about = self._jobs_of(subject)
         still = wait_for(self.folder, about, log, timeout_s)
         for job in about:
             if job.id in still:

@@ -67,6 +67,9 @@ def test_runs_of_two_processes_and_dead_runs(
             } == {(name, "SUCCESS") for name in NAMES}
             started = dg.DagsterRunStatus.STARTED
             dead = create_run_for_test(instance, status=started)
+            storage = instance.event_log_storage
+            storage.set_concurrency_slots("gpu", 1)
+            storage.claim_concurrency_slot("gpu", dead.run_id, "lora")
             alive = create_run_for_test(instance, status=started)
             instance.add_run_tags(alive.run_id, process_tag(alive.run_id))
             socket = tmp_path / "code.sock"
@@ -88,5 +91,7 @@ def test_runs_of_two_processes_and_dead_runs(
                 )
             assert script.returncode == 0, script.stderr
             assert script.stdout.strip() == f"run {dead.run_id} had died"
+            info = storage.get_concurrency_info("gpu")
+            assert (info.claimed_slots, info.pending_steps) == ([], []), "its slot is free"
             after = [instance.get_run_by_id(run.run_id) for run in (dead, alive)]
             assert [run.status for run in after if run] == [dg.DagsterRunStatus.FAILURE, started]

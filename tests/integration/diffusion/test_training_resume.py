@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,12 +24,13 @@ from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.checkpoint import pack, unpack
+from avatar_pipeline.diffusion.training.loop import train_lora
 from avatar_pipeline.diffusion.training.optimizer import (
     make_optimizer,
     pack_optimizer,
     unpack_optimizer,
 )
-from avatar_pipeline.diffusion.training.types import Evaluation, Step
+from avatar_pipeline.diffusion.training.types import Evaluation, Step, TrainingJob
 from tests.support.training_sets import settings, square_set, train
 
 
@@ -242,3 +245,40 @@ def test_pictures_and_scores_of_evaluations_survive(
         for step, found in trained.evaluations.items()
     )
     assert trained.evaluations[2].facts == {"distance": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"batch_size": 1}, "batch_size was 2 and is 1"),
+        ({"pictures": 5}, r"1 training picture is new .*4 were there, 5 are"),
+        ({"pictures": 3}, r"1 training picture is gone .*4 were there, 3 are"),
+        ({"facts": {"the description": "a tall man"}}, "the description was .* and is a tall man"),
+    ],
+)
+def test_a_training_that_starts_over_says_why(
+    sd_session: PipelineSession, tmp_path: Path, more: dict[str, Any], why: str
+) -> None:
+    checkpoints = CheckpointFile(UPath(tmp_path / "lora.safetensors"))
+    interrupted(sd_session, checkpoints, 3)
+    said: list[str] = []
+    asked = settings(sd_session, batch_size=more.get("batch_size", 2))
+    job = TrainingJob(
+        sd_session,
+        square_set(sd_session, more.get("pictures", 4)),
+        asked,
+        1,
+        facts=more.get("facts", {}),
+    )
+    trained = train_lora(
+        job,
+        lambda step: None,
+        lambda step: Evaluation(-step),
+        checkpoints=checkpoints,
+        evaluation_fingerprint="another" if "facts" in more else "",
+        log=said.append,
+    )
+    assert trained.resumed_at == 0
+    (line,) = said
+    assert line.startswith("the training starts over: the checkpoint of step 2 is not used, as ")
+    assert re.search(why, line), line

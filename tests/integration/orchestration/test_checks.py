@@ -61,10 +61,10 @@ def test_a_check_that_was_not_promised_is_a_mistake_in_the_chain() -> None:
     with pytest.raises(
         ValueError, match="face_validation reports checks that chain.py does not promise: surprise"
     ):
-        check_results(CHAIN[1], [check])
+        check_results(CHAIN[1], [check], "red")
 
 
 def test_a_promised_check_that_is_missing_is_no_pass() -> None:
-    results = check_results(CHAIN[1], [])
+    results = check_results(CHAIN[1], [], "red")
     assert [result.passed for result in results] == [False, False, False]
     assert {result.severity for result in results} == {dg.AssetCheckSeverity.WARN}

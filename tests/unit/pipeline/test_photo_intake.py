@@ -364,3 +364,42 @@ def test_what_is_not_taken_is_named_and_captions_are_handed_on(
     handed = {one.name: one.caption for one in read_intake(result.files, analyzer).photographs}
     assert handed[captioned.name] == "ohwx, in the garden"
     assert set(handed.values()) == {"", "ohwx, in the garden"}
+
+
+def named_in(reason: str) -> str:
+    return reason.split("same picture as ")[-1].split("same file as ")[-1].split(",")[0]
+
+
+def test_of_a_burst_each_reason_names_the_shot_that_is_kept(
+    take: Take, portraits: list[Photo]
+) -> None:
+    """Each is larger than the one before, and takes its place."""
+    happy = emotion_tiles("P005")["happy"]
+    size = np.array(happy.size)
+    burst = [
+        photo(
+            f"burst_{number}.png",
+            encode_png(happy.resize(tuple(size * share // 100), Image.Resampling.LANCZOS)),
+        )
+        for number, share in enumerate((60, 75, 100, 125))
+    ]
+    again = Photo("zz_again.png", burst[0].data, burst[0].sha256)
+    others = [one for one in portraits if one.name != "happy.png"]
+    found = rows(take(sorted([*others, *burst, again], key=lambda one: one.name)))
+    rejected = {name: row["reason"] for name, row in found.items() if row["decision"] == "rejected"}
+    assert list(rejected) == ["burst_0.png", "burst_1.png", "burst_2.png", "zz_again.png"]
+    assert {named_in(reason) for reason in rejected.values()} == {"burst_3.png"}
+
+
+def test_no_reason_names_a_photograph_that_is_rejected_as_another_persons(
+    take: Take, portraits: list[Photo], stranger: Photo
+) -> None:
+    image = open_image(stranger.data, name="stranger")
+    smaller = photo("aa_small.jpg", resaved(image))
+    again = Photo("zz_again.png", stranger.data, stranger.sha256)
+    result = take(sorted([*portraits, stranger, smaller, again], key=lambda one: one.name))
+    reasons = {
+        name: row["reason"] for name, row in rows(result).items() if row["decision"] == "rejected"
+    }
+    assert set(reasons) == {"aa_small.jpg", "stranger.png", "zz_again.png"}
+    assert all(reason.startswith("probably another person") for reason in reasons.values())

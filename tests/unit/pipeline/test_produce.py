@@ -4,6 +4,7 @@ inputs.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,34 @@ def test_a_stage_goes_on_from_its_checkpoint_and_a_replay_never_does(
     store.checkpoint(NAME, "photo_intake").save(b"of another run")
     replay(store, NAME, "photo_intake", tools())
     assert seen == [b"state", b"none"]
+
+
+def told(inputs: Inputs, settings: Width, context: RunContext) -> StageResult:
+    """Writes into its file what it was made from, as the export does."""
+    return StageResult(files={"c.json": json.dumps(inputs.provenance(), sort_keys=True).encode()})
+
+
+def test_a_replay_is_not_moved_by_an_ancestor_that_came_out_the_same_under_another_seed(
+    store: ActorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def same(inputs: Inputs, settings: Width, context: RunContext) -> StageResult:
+        return StageResult(files={"a.png": b"the same whatever the seed"})
+
+    third = Stage(
+        "liveportrait_export",
+        "1",
+        Width,
+        told,
+        scopes=("embed",),
+        upstream=("base_image",),
+        model=False,
+    )
+    monkeypatch.setitem(STAGES, "photo_intake", replace(FIRST, run=same))
+    monkeypatch.setitem(STAGES, third.name, third)
+    for name in ("photo_intake", "base_image", third.name):
+        put(store, make(store, STAGES[name], 7))
+    put(store, make(store, STAGES["photo_intake"], 9, width=32))
+    assert store.current(NAME, "photo_intake").root_seed == 9
+    for name in ("base_image", third.name):
+        recorded, product = replay(store, NAME, name, tools())
+        assert product.digest == recorded.digest, name

@@ -292,4 +292,5 @@ STAGE = Stage(
     elsewhere=is_remote,
     headline_metrics=("chosen", "readiness_errors", "readiness_warnings"),
     previews={"base_image": "{actor}_base.png"},
+    named=("{actor}_base.png",),
 )

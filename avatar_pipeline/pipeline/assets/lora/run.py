@@ -234,4 +234,5 @@ STAGE = Stage(
     upstream=("training_variations",),
     headline_metrics=("distance_before", "distance_after", "best_step"),
     previews={"curves": "curves.png", "comparison": "comparison.jpg", "probes": "probes.jpg"},
+    named=("{actor}.safetensors", "{actor}_kohya.safetensors"),
 )

@@ -116,13 +116,21 @@ def train(
 
         def attempt() -> TrainingResult:
             return train_lora(
-                TrainingJob(session, dataset, hyperparameters, seeds["training"], plan.prior),
+                TrainingJob(
+                    session,
+                    dataset,
+                    hyperparameters,
+                    seeds["training"],
+                    plan.prior,
+                    facts=evaluation_facts(spec, data, settings, analyzer),
+                ),
                 on_step,
                 evaluate,
                 checkpoints=checkpoints,
                 evaluation_fingerprint=evaluation_fingerprint(
                     spec, data, settings, seeds, analyzer
                 ),
+                log=lambda line: log(f"{spec.name}: {line}"),
             )
 
         return run_with_fallback(session, attempt, step_down)
@@ -141,6 +149,22 @@ def _faces(
     return [tuple(float(side) for side in faces[0].box) if faces else None for faces in found]  # type: ignore[misc]
 
 
+def evaluation_facts(
+    spec: ActorSpec, data: TrainingSet, settings: Settings, analyzer: FaceAnalyzer
+) -> dict[str, Any]:
+    """Return by name what evaluations depend on beside the training itself: a person is told which
+    of it changed when a checkpoint is not gone on from.
+    """
+    held_out = sorted(sha256_bytes(encode_png(image))[:8] for image in data.held_out)
+    return {
+        "the description": spec.description,
+        "the face analyzer": analyzer.name,
+        "the held-out pictures": held_out,
+        "validation_images": settings.validation_images,
+        "final_renders": settings.final_renders,
+    }
+
+
 def evaluation_fingerprint(
     spec: ActorSpec,
     data: TrainingSet,
@@ -154,7 +178,7 @@ def evaluation_fingerprint(
     """
     held_out = [sha256_bytes(encode_png(image)) for image in data.held_out]
     about = [
-        spec.name,
+        spec.first_name,
         spec.description,
         analyzer.name,
         with_former_names(settings.model_dump(mode="json"), LORA_SETTINGS),

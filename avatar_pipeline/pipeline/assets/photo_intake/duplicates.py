@@ -97,24 +97,28 @@ def median_to_others(portraits: Mapping[str, Portrait], analyzer: FaceAnalyzer) 
     }
 
 
-def near_duplicates(portraits: Mapping[str, Portrait], analyzer: FaceAnalyzer) -> dict[str, str]:
-    """Names of the photographs that another one shows as well or better, with the reason."""
+def near_duplicates(
+    portraits: Mapping[str, Portrait], analyzer: FaceAnalyzer
+) -> dict[str, tuple[str, str]]:
+    """By name of the photographs that another one shows as well or better: that one, which is kept
+    itself, and why it is.
+    """
     kept: list[str] = []
-    found: dict[str, str] = {}
+    twins: dict[str, str] = {}
     for name, portrait in portraits.items():
         twin = next((other for other in kept if _same(portrait, portraits[other], analyzer)), None)
         if twin is None:
             kept.append(name)
-            continue
-        why = _better(portrait, portraits[twin])
-        if why:
+        elif _better(portrait, portraits[twin]):
             kept[kept.index(twin)] = name
-            found[twin] = f"nearly the same picture as {name}, which {why}"
+            twins[twin] = name
         else:
-            found[name] = (
-                f"nearly the same picture as {twin}, which "
-                f"{_better(portraits[twin], portrait) or 'is kept'}"
-            )
+            twins[name] = twin
+    found: dict[str, tuple[str, str]] = {}
+    for name, twin in twins.items():
+        while twin in twins:  # of a burst, each may give way to the next: the last one is kept
+            twin = twins[twin]
+        found[name] = twin, _better(portraits[twin], portraits[name]) or "is kept"
     return found
 
 

@@ -60,6 +60,8 @@ HEADER = (
     "notes",
 )
 
+LIKE_A_STRANGER = "probably another person: so is the person of another photograph of this moment"
+
 
 class Settings(BaseModel):
     """photo_intake has nothing to set: a photograph that it rejects is to be replaced, not talked
@@ -81,10 +83,12 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     analyses: dict[str, PhotoAnalysis] = {}
     reasons: dict[str, str] = {}
     copies: dict[str, str] = {}
+    same_file: dict[str, str] = {}
     for photo in photos:
         if photo.sha256 in copies:
             twin = copies[photo.sha256]
             reasons[photo.name] = f"the same file as {twin}"
+            same_file[photo.name] = twin
             analyses[photo.name] = replace(analyses[twin], name=photo.name, portrait=None)
             continue
         copies[photo.sha256] = photo.name
@@ -101,9 +105,16 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         }
 
     distances = median_to_others(left(), analyzer)
-    reasons |= near_duplicates(left(), analyzer)
+    twins = near_duplicates(left(), analyzer)
+    reasons |= {
+        name: f"nearly the same picture as {kept}, which {why}"
+        for name, (kept, why) in twins.items()
+    }
     unlike = strangers(left(), analyzer)
+    # a reason names no photograph that is rejected itself
+    unlike |= {name: LIKE_A_STRANGER for name, (kept, _) in twins.items() if kept in unlike}
     reasons |= unlike
+    reasons |= {name: reasons[twin] for name, twin in same_file.items() if twin in reasons}
     usable = left()
     if photos and not usable:
         lines = "\n".join(f"  {name}: {reason}" for name, reason in reasons.items())
