@@ -4,15 +4,12 @@ where it comes from.
     {root}/{actor}/actor.yaml, photos/               what people provide
     {root}/{actor}/{asset}/                          the current version, for people to look at
     {root}/{actor}/versions/{asset}/{digest}/        every version; what the pipeline reads
-    {root}/{actor}/versions/{asset}/restored.json    which older versions were made current again,
-    when and by whom
+    {root}/{actor}/versions/{asset}/restored.json    which older versions were made current again
     {root}/{actor}/versions/names.json               what a renamed actor was called before
     {root}/{actor}/.checkpoints/{asset}.safetensors  the state of a stage that is under way, gone
     once its asset is published
-    {root}/.revocations/{actor}.{moment}.json        receipts of revoked consents, which outlive the
-    actor's folder
-    {root}/.locks/{actor}.lock                       held while publishing (local and mounted disks
-    only)
+    {root}/.revocations/{actor}.{moment}.json        receipts of revoked consents
+    {root}/.locks/{actor}.lock                       held while publishing (on disks only)
     {root}/.locks/{actor}.turn.lock                  held while a stage of the actor runs; beside
     it, .json: by whom
 

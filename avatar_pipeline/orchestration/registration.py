@@ -53,10 +53,9 @@ class RegistrationResult:
     (actor, asset) pairs.
 
     removed names actors whose consent was revoked, too. waiting: actors whose files are still being
-    copied.
-    later: how many did not fit into `seconds`.
-    problems: by actor, what its owner must fix. left_out: by actor, what lies in its folder photos/
-    and is not taken, and why; all of them, and those that were read now alone (left_out_now).
+    copied. later: how many did not fit into `seconds`. problems: by actor, what its
+    owner must fix. left_out: by actor, what lies in its folder photos/ and is not taken, and why;
+    all of them, and those that were read now alone (left_out_now).
     renamed: actors whose folder was renamed, with the name before; they count neither as new nor as
     gone. notes: by actor, what is good to know.
     """

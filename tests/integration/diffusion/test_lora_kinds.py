@@ -23,9 +23,9 @@ from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.prompt_chunks import count_tokens
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.text_encoding import encode
-from tests.support.lora_conventions import kohya, text_encoders, with_words
+from tests.support.lora_conventions import Written, kohya, text_encoders, with_words
 from tests.support.lora_factors import dora, loha, lokr, lora
-from tests.support.lora_table import Written, measure, peft_folder
+from tests.support.lora_table import measure, peft_folder
 from tests.support.training_sets import tiny_session
 
 
