@@ -1,5 +1,5 @@
-"""Renamed actors in a registration: their versions are taken over, and told to Dagster under the
-present name.
+"""Renamed actors in a registration: their versions are taken over, and reported to Dagster under
+the present name.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def materialize(
         person=person_version(spec),
         analyzer=context.models.analyzer_name,
         checks=[dataclasses.asdict(check) for check in result.checks],
-        provenance=provenance.told,
+        provenance=provenance.answered,
         **used,
     )
     return Product(manifest, result)
@@ -168,20 +168,20 @@ def _earlier(
 
 
 class _Provenance:
-    """What a stage may write into its files of where its inputs come from. told: the answer, once a
-    stage has asked; empty before.
+    """What a stage may write into its files of where its inputs come from. answered: the answer,
+    once a stage has asked; empty before.
     """
 
     def __init__(
         self, store: ActorStore, upstream: Mapping[str, Manifest], recorded: Manifest | None
     ) -> None:
-        self.told: dict[str, Any] = {}
+        self.answered: dict[str, Any] = {}
         self._store, self._upstream, self._recorded = store, upstream, recorded
 
     def __call__(self) -> dict[str, Any]:
         recorded = self._recorded.provenance if self._recorded else {}
-        self.told = recorded or _provenance(self._store, self._upstream)
-        return self.told
+        self.answered = recorded or _provenance(self._store, self._upstream)
+        return self.answered
 
 
 def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str, Any]:

@@ -17,8 +17,8 @@ SAMPLERS = ("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvan
 SEEDS = ("seed", "noise_seed")
 # What a sampler's model comes from: the names under which loaders keep their file.
 WEIGHTS = ("ckpt_name", "unet_name", "base_ckpt_name", "gguf_name")
-# Nodes that are told the picture's size beside the latents, and the inputs that hold it.
-TOLD_SIZE = {
+# Nodes that are given the picture's size beside the latents, and the inputs that hold it.
+SIZE_INPUTS = {
     "ModelSamplingFlux": ("width", "height"),
     "Flux2Scheduler": ("width", "height"),
     "CLIPTextEncodeSDXL": ("width", "height", "target_width", "target_height"),
@@ -152,7 +152,7 @@ class Sampler:
 
     def size(self) -> tuple[str, dict[str, list[tuple[Input, Input]]]]:
         """Return the id of the node of empty latents, and the inputs that want width and height:
-        its own, and those of nodes that are told the same size.
+        its own, and those of nodes that are given the same size.
         """
         graph, latent = self.graph, self.latent()
         wanted: dict[str, list[tuple[Input, Input]]] = {}
@@ -168,13 +168,13 @@ class Sampler:
                     )
             wanted[side] = [(place, source)]
             saved = graph.value(source)
-            told = [
+            given = [
                 (key, name)
                 for key in graph.upstream(self.key)
-                for name in TOLD_SIZE.get(graph.kind(key), ())
+                for name in SIZE_INPUTS.get(graph.kind(key), ())
                 if name.endswith(side)
             ]
-            for one in told:
+            for one in given:
                 where = source_of(graph, one)
                 if where and graph.value(where) == saved:
                     wanted[side].append((one, where))

@@ -3,7 +3,7 @@
 The API format may lie inside a request: {"input": {"workflow": ...}} as RunPod's worker takes it,
 {"prompt": ...} as ComfyUI's own POST /prompt does, {"output": ..., "workflow": ...} as the editor
 hands out both forms. The editor's form ("nodes" and "links") keeps values without their names; they
-can be told only by the classes that its ComfyUI has, so it is refused.
+can be found only from the classes that its ComfyUI has, so it is refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Folders of this machine in the words of errors: a client is told what is wrong with a file, and
+"""Folders of this machine in the words of errors: a client reads what is wrong with a file, and
 not where the server keeps it.
 """
 

@@ -1,8 +1,8 @@
 """Fields that a request gives and no one reads: named to the client, never dropped in silence.
 
 A misspelt `guidence_scale` would otherwise give another picture than was asked for, without a word.
-The client is told in the answer's `warnings` (`submit` keeps them with the job, so that whoever
-asks for the job later is told too) and in the header X-Warnings: with every answer, a refusal, a
+The client reads it in the answer's `warnings` (`submit` keeps them with the job, so that who
+asks for the job later reads them too) and in the header X-Warnings: with every answer, a refusal, a
 202 and a PNG among them, where the dialect's document leaves no place in the body.
 """
 
@@ -29,10 +29,10 @@ def note(request: Request, found: Sequence[str]) -> None:
     """
     if not found:
         return
-    told = [*request_warnings(request), *found]
+    warnings = [*request_warnings(request), *found]
     headers = getattr(request.state, "answer_headers", {})
-    request.state.request_warnings = told
-    request.state.answer_headers = {**headers, HEADER: " ".join(told)}
+    request.state.request_warnings = warnings
+    request.state.answer_headers = {**headers, HEADER: " ".join(warnings)}
 
 
 async def unknown_fields(request: Request) -> None:

@@ -118,7 +118,7 @@ def _lora(
 
 
 def _lycoris(layer: FileLayer, place: Place, whole: bool) -> Change | None:
-    """The factors of a module's own rows; None where rows cannot be told apart in them."""
+    """The factors of a module's own rows; None where rows cannot be separated in them."""
     tensors: Mapping[str, torch.Tensor] = {
         role: value for role, value in layer.tensors.items() if role.startswith(("hada_", "lokr_"))
     }

@@ -21,7 +21,7 @@ class TrainingJob:
 
     session: the base model and its device. prior: class pictures, used with `prior_loss_weight`.
     seed: of noise, order and initial weights. facts: what else evaluations depend on, by name, in a
-    form that JSON can hold: it is told when a checkpoint is not gone on from, and decides nothing.
+    form that JSON can hold: it is named when a checkpoint is not continued, and decides nothing.
     """
 
     session: PipelineSession

@@ -152,8 +152,8 @@ def _faces(
 def evaluation_facts(
     spec: ActorSpec, data: TrainingSet, settings: Settings, analyzer: FaceAnalyzer
 ) -> dict[str, Any]:
-    """Return by name what evaluations depend on beside the training itself: a person is told which
-    of it changed when a checkpoint is not gone on from.
+    """Return by name what evaluations depend on beside the training itself: a message names what
+    of it changed when a checkpoint is not continued.
     """
     held_out = sorted(sha256_bytes(encode_png(image))[:8] for image in data.held_out)
     return {

@@ -102,7 +102,7 @@ def _light(portrait: Portrait, brightness: float, warmth: float) -> Light:
         return "dim" if brightness < DIMMER else "bright"
     if not COOLER <= warmth <= WARMER:
         return "cool" if warmth < COOLER else "warm"
-    # A turned head shows one cheek only: there the light cannot be told from the shape.
+    # A turned head shows one cheek only: there the light cannot be separated from the shape.
     if view(portrait) == "front" and portrait.measured("illumination") < RULES["illumination"].low:
         return "from the side"
     return "even"
