@@ -4,8 +4,8 @@ neighbouring cells.
 The denoiser leaves an error of about 0.17 in each of the 80 numbers of a cell. In hair and faces it
 drowns in detail; in a wall it shows as grain. A wall's cells differ by nothing else, so they can be
 distinguished from all others, and from photographs, and averaged (Buades, Coll and Morel, "A
-non-local algorithm for image denoising", 2005). A trained cleaner of 400 000 weights removed as much, and
-blurred faces.
+non-local algorithm for image denoising", 2005). A trained cleaner of 400 000 weights removed as
+much, and blurred faces.
 """
 
 from __future__ import annotations
