@@ -16,6 +16,9 @@ printf 'import dagster as dg\n\ndefs = dg.Definitions()\n' > "$folder/nothing.py
 export DAGSTER_HOME="$folder/home"
 "$folder/venv/bin/python" -c 'import dagster; print("dagster", dagster.__version__)'
 
+: > "$folder/without.log"
+: > "$folder/with.log"
+
 ended() {  # SIGTERM once it serves: does it end within 30 seconds?
     for _ in $(seq 120); do
         grep -q "Serving dagster-webserver" "$2" && break
