@@ -22,6 +22,7 @@ export DAGSTER_HOME="$folder/home"
 ended() {  # SIGTERM once it serves: does it end within 30 seconds?
     for _ in $(seq 120); do
         grep -q "Serving dagster-webserver" "$2" && break
+        kill -0 "$1" 2> /dev/null || { cat "$2" >&2; echo "it did not start" ; return; }
         sleep 0.5
     done
     kill -TERM "$1"

@@ -13,7 +13,7 @@ where it comes from.
     actor's folder
     {root}/.locks/{actor}.lock                       held while publishing (local and mounted disks
     only)
-    {root}/.locks/{actor}.turn.lock                  held while a stage runs; beside it, .json: whose
+    {root}/.locks/{actor}.turn.lock                  held while a stage runs; beside it .json: whose
 
 A version exists if and only if its manifest.json exists, which is written last; then the asset's
 own folder, whose manifest.json names which version is the current one, is exchanged whole. A writer
