@@ -10,17 +10,15 @@ where it comes from.
     once its asset is published
     {root}/.revocations/{actor}.{moment}.json        receipts of revoked consents
     {root}/.locks/{actor}.lock                       held while publishing (on disks only)
-    {root}/.locks/{actor}.turn.lock                  held while a stage of the actor runs; beside
-    it, .json: by whom
+    {root}/.locks/{actor}.turn.lock                  held while a stage runs; beside it .json: whose
 
 A version exists if and only if its manifest.json exists, which is written last; then the asset's
 own folder, whose manifest.json names which version is the current one, is exchanged whole. A writer
 that is killed leaves the old state, and temporary files that the next publish removes.
 
-The limits: an object store has no lock here. Two runs of one actor are then not kept apart: both do
-the work. Two machines that publish the same asset of one actor at the same moment leave sound
-versions, and the pointer of the later one, but may mix the files of {asset}/, which the pipeline
-never reads.
+The limits: an object store has no lock here, and two runs of one actor both do the work. Two
+machines that publish the same asset at one moment leave sound versions and the later one's pointer,
+but may mix the files of {asset}/, which the pipeline never reads.
 """
 
 from __future__ import annotations
@@ -131,8 +129,7 @@ class ActorStore:
                 f"avatar-pipeline new-actor {name}"
             )
         spec = load_spec(path, ActorName(name))
-        first = former_names(path.parent).first
-        return spec.called_first(first) if first else spec
+        return spec.called_first(former_names(path.parent).first)
 
     def photos(self, name: str) -> list[Photo]:
         """Return the actor's photographs, as `load_photos` gives them, consent checked first.
@@ -239,7 +236,7 @@ class ActorStore:
         ), damaged
 
     def manifest_file(self, name: str, asset: str, digest: str) -> UPath:
-        """Return where a version's manifest lies, whether it is there or not."""
+        """Return where a version's manifest lies, if it is there."""
         return self._versions_dir(name, asset) / digest / MANIFEST
 
     def restored_file(self, name: str, asset: str) -> UPath:

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 64 * 1024 * 1024  # a 50 MP JPEG of best quality has about 30 MB
 
+# Of a preview in Dagster's log, base64: an event holds up to three of them, and some databases and
+# messages end at 1 MB. The contact sheet of 60 photographs has about 250,000.
+PREVIEW_CHARACTERS = 280_000
+
 
 class FileFacts(NamedTuple):
     """What a file says of itself. kind: one of imaging.kinds.READ. opaque: no pixel of it is
@@ -183,13 +187,19 @@ def resize_to_fit(image: Image.Image, longest: int) -> Image.Image:
 
 def preview_markdown(image: Image.Image, width: int = 320) -> str:
     """Return markdown that shows the picture by itself: a small JPEG, at most `width` pixels wide,
-    inside a data URL.
+    inside a data URL of PREVIEW_CHARACTERS at most; a long sheet gets smaller.
     """
     if image.width > width:
         image = image.resize(
             (width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS
         )
-    encoded = base64.b64encode(encode_jpeg(image.convert("RGB"), quality=85)).decode("ascii")
+    image = image.convert("RGB")
+    encoded = base64.b64encode(encode_jpeg(image, quality=85)).decode("ascii")
+    while len(encoded) > PREVIEW_CHARACTERS:
+        share = min(0.9, (PREVIEW_CHARACTERS / len(encoded)) ** 0.5)
+        size = (max(1, int(image.width * share)), max(1, int(image.height * share)))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+        encoded = base64.b64encode(encode_jpeg(image, quality=85)).decode("ascii")
     return f"![preview](data:image/jpeg;base64,{encoded})"
 
 

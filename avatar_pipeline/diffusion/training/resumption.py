@@ -63,7 +63,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     for group in ("settings", "facts", "preset", "libraries"):
         before, now = dict(old.get(group, {})), dict(new[group])
         reasons += [
-            f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}"
+            _change(name, before.get(name), now.get(name))
             for name in dict.fromkeys([*before, *now])
             if before.get(name) != now.get(name)
         ]
@@ -88,6 +88,12 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         if old.get(name) != new[name]:
             reasons.append(f"{label} was {_shown(old.get(name))} and is {_shown(new[name])}")
     return reasons
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    if isinstance(before, list) and isinstance(now, list):
+        return f"{name} are others ({len(before)} were there, {len(now)} are)"
+    return f"{name} was {_shown(before)} and is {_shown(now)}"
 
 
 def _shown(value: Any) -> str:

@@ -257,28 +257,30 @@ def test_pictures_and_scores_of_evaluations_survive(
     ],
 )
 def test_a_training_that_starts_over_says_why(
-    sd_session: PipelineSession, tmp_path: Path, more: dict[str, Any], why: str
+    sd_session: PipelineSession,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    more: dict[str, Any],
+    why: str,
 ) -> None:
     checkpoints = CheckpointFile(UPath(tmp_path / "lora.safetensors"))
     interrupted(sd_session, checkpoints, 3)
-    said: list[str] = []
-    asked = settings(sd_session, batch_size=more.get("batch_size", 2))
     job = TrainingJob(
         sd_session,
-        square_set(sd_session, more.get("pictures", 4)),
-        asked,
+        square_set(sd_session, more.pop("pictures", 4)),
+        settings(sd_session, batch_size=more.pop("batch_size", 2)),
         1,
-        facts=more.get("facts", {}),
+        **more,
     )
-    trained = train_lora(
-        job,
-        lambda step: None,
-        lambda step: Evaluation(-step),
-        checkpoints=checkpoints,
-        evaluation_fingerprint="another" if "facts" in more else "",
-        log=said.append,
-    )
+    with caplog.at_level("INFO", logger="avatar_pipeline"):
+        trained = train_lora(
+            job,
+            lambda step: None,
+            lambda step: Evaluation(-step),
+            checkpoints=checkpoints,
+            evaluation_fingerprint="another" if more else "",
+        )
     assert trained.resumed_at == 0
-    (line,) = said
+    (line,) = [each for each in caplog.messages if "starts over" in each]
     assert line.startswith("the training starts over: the checkpoint of step 2 is not used, as ")
     assert re.search(why, line), line

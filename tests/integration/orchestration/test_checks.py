@@ -10,6 +10,7 @@ import pytest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.orchestration.checks import check_results
+from avatar_pipeline.orchestration.failures import step_error
 from avatar_pipeline.orchestration.registration import register
 from tests.support.small_chain import CHAIN, Materialize, add_actor
 
@@ -68,3 +69,30 @@ def test_a_promised_check_that_is_missing_is_no_pass() -> None:
     results = check_results(CHAIN[1], [], "red")
     assert [result.passed for result in results] == [False, False, False]
     assert {result.severity for result in results} == {dg.AssetCheckSeverity.WARN}
+
+
+def test_a_verdict_names_its_actor_as_the_graph_shows_the_last_one_whosever_it_is(
+    materialize: Materialize, store: ActorStore, instance: dg.DagsterInstance
+) -> None:
+    register(instance, store)
+    found = materialize("blue").get_asset_check_evaluations()
+    assert {check.metadata["actor"].value for check in found} == {"blue"}
+
+
+def test_a_run_of_several_actors_is_refused_before_anything_is_made(
+    small_defs: dg.Definitions, store: ActorStore, instance: dg.DagsterInstance
+) -> None:
+    """Their checks would stop one another."""
+    register(instance, store)
+    result = small_defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance,
+        tags={
+            "dagster/asset_partition_range_start": "blue",
+            "dagster/asset_partition_range_end": "red",
+        },
+        asset_selection=[dg.AssetKey("base_image")],
+        raise_on_error=False,
+    )
+    (failed,) = [event for event in result.all_events if event.is_step_failure]
+    assert "a run makes one" in step_error(failed)
+    assert not any(store.has(name, "base_image") for name in ("red", "blue"))
