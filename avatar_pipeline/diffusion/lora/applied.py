@@ -112,6 +112,7 @@ def _insert_all(session: PipelineSession, file: LoraFile, undo: ExitStack) -> No
 def _changes(session: PipelineSession, layers: list[FileLayer]) -> dict[str, list[Change]]:
     """What changes in which part of the pipeline. Raises LayerFault when a layer has no place."""
     from avatar_pipeline.diffusion.lora.changes import changes_of
+    from avatar_pipeline.diffusion.lora.insert import clear
     from avatar_pipeline.diffusion.lora.modules import ModuleIndex
     from avatar_pipeline.diffusion.lora.settings import LayerFault
 
@@ -123,6 +124,7 @@ def _changes(session: PipelineSession, layers: list[FileLayer]) -> dict[str, lis
     for layer in layers:
         name = _part(session, layer.part)
         if name not in indexes and hasattr(pipeline, name):
+            clear(getattr(pipeline, name))
             indexes[name] = ModuleIndex(getattr(pipeline, name))
         index = indexes.get(name)
         changes = changes_of(layer, index, offloaded) if index else []

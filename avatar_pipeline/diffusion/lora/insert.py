@@ -25,11 +25,7 @@ def insert(part: Any, changes: Sequence[Change]) -> Undo:
     kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
 
     def undo() -> None:
-        from diffusers.utils import recurse_remove_peft_layers
-
-        recurse_remove_peft_layers(part)
-        if hasattr(part, "peft_config"):
-            del part.peft_config
+        _remove(part)
         for parameter, before in kept:
             parameter.data = before.to(parameter.device)
         offload_again(part)
@@ -40,6 +36,8 @@ def insert(part: Any, changes: Sequence[Change]) -> Undo:
             for change in changes:
                 if change.kind in ("LoHa", "LoKr"):
                     _insert_lycoris(part, change)
+            if any(_is_adapted(module) for module in part.modules()):
+                part._hf_peft_config_loaded = True  # diffusers asks it before it adds others beside
         for change in changes:
             if change.kind == "difference":
                 module = _base(part.get_submodule(change.module))
@@ -53,6 +51,24 @@ def insert(part: Any, changes: Sequence[Change]) -> Undo:
         undo()
         raise
     return undo
+
+
+def clear(part: Any) -> None:
+    """Take off PEFT's layers that a training has left behind, empty. Raises LayerFault when a LoRA
+    is in use there.
+    """
+    if getattr(part, "peft_config", {}) or any(_is_adapted(module) for module in part.modules()):
+        raise LayerFault("another LoRA is in use. Use one at a time")
+    _remove(part)
+
+
+def _remove(part: Any) -> None:
+    from diffusers.utils import recurse_remove_peft_layers
+
+    recurse_remove_peft_layers(part)
+    if hasattr(part, "peft_config"):
+        del part.peft_config
+    part._hf_peft_config_loaded = False
 
 
 def _insert_loras(part: Any, changes: Sequence[Change]) -> None:
@@ -77,7 +93,7 @@ def _insert_loras(part: Any, changes: Sequence[Change]) -> None:
         if dora or module.r[ADAPTER] != change.rank:
             own = replace(config, r=change.rank, use_dora=dora)
             module.update_layer(ADAPTER, r=change.rank, lora_alpha=change.alpha, config=own)
-        module.lora_alpha[ADAPTER], module.scaling[ADAPTER] = change.alpha, change.scale
+        module.lora_alpha[ADAPTER], module.scaling[ADAPTER] = _alpha(change), change.scale
         module.lora_A[ADAPTER].weight = _parameter(change.tensors["down"], module, part)
         module.lora_B[ADAPTER].weight = _parameter(change.tensors["up"], module, part)
         if change.magnitudes is not None:
@@ -99,11 +115,30 @@ def _insert_lycoris(part: Any, change: Change) -> None:
         getattr(adapter, name).clear()
     for name, value in change.tensors.items():
         getattr(adapter, name)[ADAPTER] = _parameter(value, adapter, part)
-    adapter.r[ADAPTER], adapter.alpha[ADAPTER] = change.rank, change.alpha
+    adapter.r[ADAPTER], adapter.alpha[ADAPTER] = change.rank, _alpha(change)
     adapter.scaling[ADAPTER] = change.scale
+    adapter.register_forward_pre_hook(_follow_input)
     adapter.train(base.training)
     parent, _, name = change.module.rpartition(".")
     setattr(part.get_submodule(parent), name, adapter)
+    if not hasattr(part, "peft_config"):
+        part.peft_config = {ADAPTER: config}
+
+
+def _alpha(change: Change) -> float:
+    """The alpha from which PEFT computes the scale again, as alpha / rank, when another LoRA is
+    put beside: rsLoRA's has another meaning.
+    """
+    exact = change.alpha / change.rank == change.scale
+    return change.alpha if exact else change.scale * change.rank
+
+
+def _follow_input(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Group offloading moves what lies in layers that are called, and these tensors lie in none."""
+    for name in module.adapter_layer_names:
+        for parameter in getattr(module, name).values():
+            if parameter.device != inputs[0].device:
+                parameter.data = parameter.data.to(inputs[0].device)
 
 
 def _parameter(value: torch.Tensor, module: Any, part: Any) -> torch.nn.Parameter:

@@ -35,9 +35,8 @@ FLUX_DOUBLE = {
     "img_mlp_2": ("ff.net.2",),
     "txt_mlp_0": ("ff_context.net.0.proj",),
     "txt_mlp_2": ("ff_context.net.2",),
-    "img_mod_lin": ("norm1.linear",),
-    "txt_mod_lin": ("norm1_context.linear",),
 }
+FLUX_MODULATION = {"img_mod_lin": ("norm1.linear",), "txt_mod_lin": ("norm1_context.linear",)}
 FLUX_SINGLE = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
 FLUX_SINGLE_LAYERS = {
     "linear1": FLUX_SINGLE,
@@ -96,7 +95,7 @@ def flux_layers(doubles: int, singles: int) -> Iterator[tuple[str, tuple[str, ..
     that share its output rows, from the first row down.
     """
     for block in range(doubles):
-        for original, members in FLUX_DOUBLE.items():
+        for original, members in (FLUX_DOUBLE | FLUX_MODULATION).items():
             yield (
                 f"double_blocks_{block}_{original}",
                 tuple(f"transformer_blocks.{block}.{member}" for member in members),

@@ -23,10 +23,11 @@ from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.prompt_chunks import count_tokens
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.text_encoding import encode
-from tests.support.lora_conventions import Written, kohya, text_encoders, with_words
+from tests.support.lora_conventions import Written, dotted, kohya, text_encoders, with_words
 from tests.support.lora_factors import dora, loha, lokr, lora
 from tests.support.lora_table import measure, peft_folder
 from tests.support.training_sets import tiny_session
+from tests.unit.diffusion.test_loading import draw
 
 
 def zeros(*layers: tuple[str, int, int], down: str = "lora_down", up: str = "lora_up") -> bytes:
@@ -227,6 +228,33 @@ def test_folders_that_hold_no_lora_say_what_they_lack(
     assert not measure(sd_session, file, tmp_path).stray
 
 
+@pytest.mark.parametrize("kind", ["LoHa", "rsLoRA", "DoRA of inputs"])
+def test_strengths_stay_when_diffusers_puts_another_lora_beside(
+    sd_session: PipelineSession, kind: str, tmp_path: Path
+) -> None:
+    """As a face-identity adapter with a LoRA of its own does."""
+    pipeline = sd_session.pipeline
+    if kind == "rsLoRA":
+        settings = {"r": 4, "lora_alpha": 3, "use_rslora": True}
+        peft_folder(sd_session, "Lora", tmp_path, **settings)
+        file: Any = tmp_path
+    else:
+        file = kohya(pipeline, loha() if kind == "LoHa" else dora(lora(), False)).data()
+    other = load_tensors(dotted(pipeline, lora(2, 0)).data())
+    plain = draw(sd_session)
+    with applied(sd_session, file):
+        taught = draw(sd_session)
+        pipeline.load_lora_weights(other, adapter_name="beside")
+        pipeline.set_adapters(["actor", "beside"], [1.0, 0.0])
+        assert np.array_equal(draw(sd_session), taught)
+        pipeline.set_adapters(["actor", "beside"], [1.0, 1.0])
+        assert not np.array_equal(draw(sd_session), taught)
+        pipeline.delete_adapters("beside")
+        pipeline.set_adapters(["actor"])
+        assert np.array_equal(draw(sd_session), taught)
+    assert np.array_equal(draw(sd_session), plain)
+
+
 def test_what_text_encoders_said_before_a_lora_is_not_kept_under_it(
     sd_session: PipelineSession,
 ) -> None:
@@ -275,8 +303,6 @@ def test_a_bundles_word_that_the_model_knows_or_of_another_width_is_refused(
 def test_lycoris_kinds_under_every_memory_plan(
     tiny_folder: Callable[[str], Path], offload: Any, quantization: Any
 ) -> None:
-    from tests.unit.diffusion.test_loading import draw
-
     session = tiny_session("sd", tiny_folder("sd"))
     pipeline = session.pipeline
     files = [kohya(pipeline, make, ("to_q", "conv1")).data() for make in (loha(), lokr(rank=3))]

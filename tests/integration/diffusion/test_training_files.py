@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from avatar_pipeline.diffusion.lora import ADAPTER
+from avatar_pipeline.diffusion.lora import ADAPTER, applied
 from avatar_pipeline.diffusion.lora.original_names import sgm_name
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import PipelineSession
@@ -178,6 +178,27 @@ def test_alpha_and_rslora_are_one_scale_in_kohyas_format(sd_session: PipelineSes
         assert other is not None
         (alpha,) = {float(value) for key, value in load(other).items() if key.endswith(".alpha")}
         assert alpha / 4 == pytest.approx(scale)
+
+
+def test_dora_is_trained_in_convolutions_and_drawn_by_both_files(
+    sd_session: PipelineSession,
+) -> None:
+    trained: list[np.ndarray] = []
+
+    def evaluate(step: int) -> Evaluation:
+        trained.append(draw(sd_session.pipeline))
+        return Evaluation(-step)
+
+    asked = settings(
+        sd_session, rank=4, alpha=6, use_dora=True, targets=("to_q", "conv1", "conv_shortcut")
+    )
+    weights = train(sd_session, asked, evaluate=evaluate).weights
+    other = kohya_file(weights, sd_session.preset, 1, {})
+    assert other is not None
+    for file in (weights, other):
+        with applied(sd_session, file):
+            assert draw(sd_session.pipeline) == pytest.approx(trained[-1], abs=1e-5)
+    assert not np.array_equal(draw(sd_session.pipeline), trained[-1])
 
 
 def test_dora_magnitudes_are_kept_where_the_format_can_hold_them(
