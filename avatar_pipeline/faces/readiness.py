@@ -62,7 +62,7 @@ IRIS_MARGIN, IRIS_INTER_EYE, IRIS_SHARPNESS, IRIS_YAW = 0.10, 60.0, 0.015, 12.0
 # face (contrast up to 0.43; benchmarks/readiness.py). Below that they look alike.
 SMILING_IRIS, SMILING_CONTRAST = 0.08, 0.5
 LAUGHTER = (
-    "The face smiles, which narrows the eyes: whether they are narrow or closed cannot be told "
+    "The face smiles, which narrows the eyes: whether they are narrow or closed cannot be seen "
     "here."
 )
 
@@ -305,7 +305,7 @@ def _expression_checks(
 
 def _narrowed(lids: Check, height: float, contrast: float) -> Check:
     """Return the check of a smiling face's eyes, which are narrow or closed: a pass where both
-    irises are surely seen, else a warning that says what cannot be told.
+    irises are surely seen, else a warning that says what cannot be seen.
     """
     if height >= SMILING_IRIS and contrast >= SMILING_CONTRAST:
         return replace(lids, verdict="pass", hint="")

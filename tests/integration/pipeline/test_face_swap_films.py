@@ -36,7 +36,7 @@ Swap = Callable[[bytes], tuple[VideoResult, list[np.ndarray], list[float]]]
 
 @pytest.fixture
 def swap(analyzer: Any, source: np.ndarray, tmp_path: Path) -> Swap:
-    """Swap into a video and read the result: what is told of it, its frames and their times."""
+    """Swap into a video and read the result: what is said of it, its frames and their times."""
 
     def run(video: bytes) -> tuple[VideoResult, list[np.ndarray], list[float]]:
         result = swap_video(source, video, analyzer, None, tmp_path / "out.mp4")
