@@ -255,11 +255,8 @@ def _convert(
             writer.finish()
     except av.FFmpegError as error:
         raise _damaged(error, count) from None
-    noted = [*passed, *film.notes, *writer.notes]
-    notes = [
-        *state.notes,
-        *(f"target_video: {words[:1].lower()}{words[1:]}" for words in noted),
-    ]
+    changes = [*passed, *film.notes, *writer.notes]
+    notes = [*state.notes, *(f"target_video: {words[:1].lower()}{words[1:]}" for words in changes)]
     if not state.swapped:
         notes.append(
             "No frame was swapped: no face was found that is large enough and turned "

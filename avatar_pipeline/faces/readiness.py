@@ -293,7 +293,7 @@ def _expression_checks(
 
 def _narrowed(lids: Check, height: float, contrast: float) -> Check:
     """Return the check of a smiling face's eyes, which are narrow or closed: a pass where both
-    irises are surely seen, else a warning that says what cannot be known.
+    irises are surely seen, else a warning that says what cannot be seen.
     """
     if height >= SMILING_IRIS and contrast >= SMILING_CONTRAST:
         return replace(lids, verdict="pass", hint="")

@@ -215,8 +215,8 @@ def owner_of(request: Request) -> str:
 
 
 def request_warnings(request: Request) -> list[str]:
-    """Return what the client should know about its request itself, in sentences, such as fields
-    that are not read; printable ASCII.
+    """Return what is to be said about the request itself, in sentences, such as fields that no
+    call has; printable ASCII.
     """
     return list(getattr(request.state, "request_warnings", ()))
 

@@ -29,14 +29,14 @@ def warnings(given: Iterable[str], known: Sequence[str], why: str = "") -> list[
     """
     why = why or "is not a field of this call and was left out"
     unknown = [name for name in dict.fromkeys(given) if name not in known]
-    warnings = []
+    found = []
     for name in unknown[:MAX_NAMED]:
         meant = suggestion(name, known)
         hint = f" Did you mean {meant}?" if meant else ""
-        warnings.append(f"{shown_name(name)} {why}.{hint}")
+        found.append(f"{shown_name(name)} {why}.{hint}")
     if (more := len(unknown) - MAX_NAMED) > 0:
-        warnings.append(f"{more} more unknown fields were left out.")
-    return warnings
+        found.append(f"{more} more unknown fields were left out.")
+    return found
 
 
 def suggestion(name: str, known: Iterable[str]) -> str | None:

@@ -116,7 +116,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
             "description": "needed as soon as the service has tokens",
         }
     }
-    described = {getattr(route, "path", "") for d in registry.DIALECTS for route in d.router.routes}
+    spoken = {getattr(route, "path", "") for d in registry.DIALECTS for route in d.router.routes}
     for path, item in schema["paths"].items():
         for method in METHODS:
             if method in item:
@@ -127,7 +127,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
                 if makes_job and "JobView" in schemas:
                     item[method].setdefault("parameters", []).append(PREFER)
                     item[method]["responses"].setdefault("202", ACCEPTED)
-                if path in described or (method, path) == ("post", "/jobs"):
+                if path in spoken or (method, path) == ("post", "/jobs"):
                     _describe_warnings(item[method])
     _remove_unused(schema)
     return schema

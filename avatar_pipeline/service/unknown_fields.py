@@ -1,9 +1,9 @@
-"""Fields that a request gives and no one reads: named to the client, never dropped in silence.
+"""Fields that a request gives and its call does not have: named, never dropped in silence.
 
 A misspelt `guidence_scale` would otherwise give another picture than was asked for, without a word.
-The client reads it in the answer's `warnings` (`submit` keeps them with the job, so that who
-asks for the job later reads them too) and in the header X-Warnings: with every answer, a refusal, a
-202 and a PNG among them, where the dialect's document leaves no place in the body.
+The answer's `warnings` name them (`submit` keeps these with the job, for everybody who asks for it
+later), and so does the header X-Warnings: with every answer, a refusal, a 202 and a PNG among them,
+where the dialect's document leaves no place in the body.
 """
 
 from __future__ import annotations
@@ -29,14 +29,15 @@ def note(request: Request, found: Sequence[str]) -> None:
     """
     if not found:
         return
-    warnings = [*request_warnings(request), *found]
+    every = [*request_warnings(request), *found]
     headers = getattr(request.state, "answer_headers", {})
-    request.state.request_warnings = warnings
-    request.state.answer_headers = {**headers, HEADER: " ".join(warnings)}
+    request.state.request_warnings = every
+    request.state.answer_headers = {**headers, HEADER: " ".join(every)}
 
 
 async def unknown_fields(request: Request) -> None:
-    """Note the fields of a request that nobody reads: a dependency of every dialect's route.
+    """Note the fields that a request gives and its call does not have: a dependency of every
+    dialect's route.
 
     Raises InvalidInput for a query parameter that is given twice with different values.
     """

@@ -172,13 +172,13 @@ async def prepare(service: Service, request: Request, input: GenerateBaseImage) 
         name for name in ("actorName", "description") if not (getattr(input, name) or "").strip()
     ]
     if missing:
-        # the client reads the body only: what it gave under another name is named there
-        problems = [
+        # the client reads the body only: what it gave under another name is said there
+        message = [
             f"Missing required fields: {', '.join(missing)}. Ensure that both actorName and "
             "description are given.",
             *request_warnings(request),
         ]
-        raise InvalidInput(" ".join(problems), field=missing[0])
+        raise InvalidInput(" ".join(message), field=missing[0])
     name, description = str(input.actorName), str(input.description)
     try:
         await run_in_threadpool(make_base_image.check_request, service.store, name, description)

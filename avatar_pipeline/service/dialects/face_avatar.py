@@ -261,10 +261,10 @@ async def get_image(request: Request, service: ServiceDep, body: GetImage) -> An
     if job.owner != owner_of(request) or not _request_file(service, job).is_file():
         raise NotFound(f"There is no task {body.id}.", field="id")
     if job.state == "completed":
-        answer = render(service, request, job, finished_result(service, job))
+        answered = render(service, request, job, finished_result(service, job))
     else:
-        answer = _answer(service, request, job, [])
-    return answer | {"warnings": [*answer["warnings"], *request_warnings(request)]}
+        answered = _answer(service, request, job, [])
+    return answered | {"warnings": [*answered["warnings"], *request_warnings(request)]}
 
 
 async def prepare(service: Service, request: Request, input: GetImageToImage) -> TaskCall:

@@ -99,7 +99,7 @@ class Job(BaseModel):
     cancelling: its end was asked for. consent: None when no face was sent. sha256: of the
     files that were sent, as they came, by name. people: the actors, real people, whom those files
     show; an actor whom `params` names is not among them. warnings: about the request, such as
-    fields that nobody reads.
+    fields that its call does not have.
     """
 
     id: str

@@ -91,8 +91,8 @@ def test_a_text_that_comes_as_a_file_counts(app: tuple[str, Path]) -> None:
         ("response_format", ("format.txt", b"url\n")),
     )
     params = accepted(answer)["params"]
-    told = {name: params[name] for name in ("prompt", "seed", "count", "width", "height")}
-    assert told == {"prompt": "a woman", "seed": 7, "count": 2, "width": 512, "height": 256}
+    found = {name: params[name] for name in ("prompt", "seed", "count", "width", "height")}
+    assert found == {"prompt": "a woman", "seed": 7, "count": 2, "width": 512, "height": 256}
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", PNG, b"7" * 70_000])
@@ -156,8 +156,8 @@ def test_a_likely_misspelling_gets_a_suggestion(
 
 
 def test_many_and_odd_names_are_cut_and_stay_in_one_line() -> None:
-    told = warnings([*(f"x{number}" for number in range(30)), "y" * 500, "z\r\nSet-Cookie: a"], [])
-    assert told[-1] == "24 more unknown fields were left out."
+    found = warnings([*(f"x{number}" for number in range(30)), "y" * 500, "z\r\nSet-Cookie: a"], [])
+    assert found[-1] == "24 more unknown fields were left out."
     (odd,) = warnings(["\u00e9\r\nSet-Cookie: a=1" + "b" * 200], [])
     assert odd.isascii() and odd.isprintable() and len(odd) < 150
 
@@ -193,10 +193,10 @@ def test_an_unknown_field_is_named_and_kept_with_the_job(
         answer = post(url, path, json=given)
     known = kind != "faceswap"  # which has no seed
     said = "sed is not a field of this call and was left out."
-    told = said + (" Did you mean seed?" if known else "")
-    assert told in answer.headers["X-Warnings"]
+    sentence = said + (" Did you mean seed?" if known else "")
+    assert sentence in answer.headers["X-Warnings"]
     kept = json.loads((jobs / accepted(answer)["id"] / "job.json").read_text())["warnings"]
-    assert told in kept
+    assert sentence in kept
     if "mask" in answer.headers["X-Warnings"]:
         assert len(kept) == 2  # the file as well
 
@@ -264,7 +264,7 @@ def test_a_refusal_names_them_too(app: tuple[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "\u00e9", "a\r\nb", "x" * 5000])
-def test_any_name_can_be_told_in_a_header(app: tuple[str, Path], name: str) -> None:
+def test_any_name_fits_into_a_header(app: tuple[str, Path], name: str) -> None:
     answer = post(app[0], "/generate", json={"prompt": "a man", name: None})
     assert accepted(answer)["params"]["prompt"] == "a man"
     assert answer.headers["X-Warnings"].endswith("is not a field of this call and was left out.")
