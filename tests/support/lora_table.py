@@ -6,7 +6,6 @@ The rows are the table of docs/lora-files.md, which benchmarks/lora_conventions.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +15,6 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.session import PipelineSession
 from tests.support.lora_conventions import (
@@ -301,15 +299,6 @@ def _check_words(pipeline: Any, part: str, file: Written) -> None:
         assert torch.equal(table[token], vector), word
 
 
-def outcome(session: PipelineSession, build: Build) -> str:
-    """A row's cell: the largest relative error, or why the file is refused."""
-    try:
-        taken = measure(session, build(session.pipeline))
-    except ModelError as error:
-        return f"refused: {error}"
-    return f"{taken.worst:.0e}" if not taken.stray else f"wrong: {taken.stray[:2]}"
-
-
 def peft_folder(session: PipelineSession, kind: str, folder: Path, **settings: Any) -> Written:
     """Save a folder with PEFT itself; what it adds, as PEFT's own layers compute it. kind: "Lora",
     "LoHa" or "LoKr".
@@ -333,10 +322,3 @@ def peft_folder(session: PipelineSession, kind: str, folder: Path, **settings: A
             module.float()
     adapted.save_pretrained(folder)
     return Written(added=added)
-
-
-@contextmanager
-def empty_folder() -> Iterator[Path]:
-    """A folder while the block runs."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -18,8 +18,9 @@ ROOM = "Use a device with more memory, where the model is held as it is, or a pl
 
 @dataclass(frozen=True)
 class Change:
-    """What is put at one module. tensors: by their roles in the file. magnitudes: DoRA's, one an
-    output. kind "difference": tensors by the parameters that they are added to, "weight" or "bias".
+    """What is put at one module. tensors: by their roles in the file; of the kind "difference" by
+    the parameters that they are added to, "weight" or "bias". magnitudes: DoRA's, one an output.
+    rows: the module's of a LoKr's product, where it has not all of them.
     """
 
     module: str
@@ -28,7 +29,8 @@ class Change:
     rank: int = 1
     alpha: float = 1.0
     scale: float = 1.0
-    magnitudes: torch.Tensor | None = field(default=None, compare=False)
+    magnitudes: torch.Tensor | None = None
+    rows: Ranges = ()
 
 
 def changes_of(layer: FileLayer, index: ModuleIndex, whole_dora: bool) -> list[Change]:
@@ -65,10 +67,7 @@ def changes_of(layer: FileLayer, index: ModuleIndex, whole_dora: bool) -> list[C
         return [_lora(layer, place, shape, magnitudes) for place in places]
     if any(not module.weight.is_floating_point() for module in modules):
         raise LayerFault(f"it is a {layer.kind}, and the model is held in 4 bits. {ROOM}")
-    parts = [_lycoris(layer, place, whole=len(places) == 1) for place in places]
-    if any(part is None for part in parts):
-        return _dense(delta(layer).reshape(shape), places)
-    return [part for part in parts if part is not None]
+    return [_lycoris(layer, place, whole=len(places) == 1) for place in places]
 
 
 def _shape(index: ModuleIndex, places: Sequence[Place]) -> tuple[int, ...]:
@@ -90,7 +89,8 @@ def _check_shape(layer: FileLayer, shape: tuple[int, ...]) -> None:
         has = f"{len(t['up'])} outputs of {t['down'][0].numel()} inputs"
     else:
         try:
-            added = delta(layer)
+            shapes = {role: value.to("meta") for role, value in t.items()}
+            added = delta(replace(layer, tensors=shapes))
         except RuntimeError as error:
             raise LayerFault(f"{layer.name}: its tensors do not fit each other: {error}") from None
         fits = added.numel() == prod(shape) and len(added) == outputs
@@ -117,27 +117,26 @@ def _lora(
     return Change(place.module, "LoRA", tensors, layer.rank, layer.alpha, layer.scale, own)
 
 
-def _lycoris(layer: FileLayer, place: Place, whole: bool) -> Change | None:
-    """The factors of a module's own rows; None where rows cannot be separated in them."""
+def _lycoris(layer: FileLayer, place: Place, whole: bool) -> Change:
+    """The factors of a module's own rows. Those of a Kronecker product cannot be cut out of its
+    factors everywhere: what computes it is told the rows.
+    """
     tensors: Mapping[str, torch.Tensor] = {
         role: value for role, value in layer.tensors.items() if role.startswith(("hada_", "lokr_"))
     }
-    if not whole or len(place.rows) > 1:
-        if layer.kind == "LoHa" and "hada_t1" not in tensors:
-            cut = ("hada_w1_a", "hada_w2_a")
-            ranges = place.rows
-        elif layer.kind == "LoKr" and "lokr_t2" not in tensors:
-            cut = ("lokr_w1", "lokr_w1_a")
-            height = len(tensors.get("lokr_w2", tensors.get("lokr_w2_a", ())))
-            if any(edge % height for span in place.rows for edge in span):
-                return None
-            ranges = tuple((start // height, stop // height) for start, stop in place.rows)
-        else:
-            return None
-        tensors = {
-            role: _rows(value, ranges) if role in cut else value for role, value in tensors.items()
-        }
-    return Change(place.module, layer.kind, tensors, layer.rank, layer.alpha, layer.scale)
+    change = Change(place.module, layer.kind, tensors, layer.rank, layer.alpha, layer.scale)
+    if whole and len(place.rows) == 1:
+        return change
+    if layer.kind == "LoKr":
+        return replace(change, rows=place.rows)
+    cut = ("hada_w1_a", "hada_w2_a")
+    return replace(
+        change,
+        tensors={
+            role: _rows(value, place.rows) if role in cut else value
+            for role, value in tensors.items()
+        },
+    )
 
 
 def _differences(layer: FileLayer, index: ModuleIndex, places: Sequence[Place]) -> list[Change]:

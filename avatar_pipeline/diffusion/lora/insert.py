@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from math import isclose
 from typing import Any
 
@@ -110,6 +111,8 @@ def _insert_lycoris(part: Any, change: Change) -> None:
     config.inference_mode = True
     base = part.get_submodule(change.module)
     layer = kind.Linear if isinstance(base, torch.nn.Linear) else kind.Conv2d
+    if change.rows:
+        layer = _lokr_of_rows()
     adapter = layer(base, ADAPTER, config=config, r=1, alpha=1.0)
     for name in adapter.adapter_layer_names:
         getattr(adapter, name).clear()
@@ -117,12 +120,41 @@ def _insert_lycoris(part: Any, change: Change) -> None:
         getattr(adapter, name)[ADAPTER] = _parameter(value, adapter, part)
     adapter.r[ADAPTER], adapter.alpha[ADAPTER] = change.rank, _alpha(change)
     adapter.scaling[ADAPTER] = change.scale
+    adapter.rows = change.rows
     adapter.register_forward_pre_hook(_follow_input)
     adapter.train(base.training)
     parent, _, name = change.module.rpartition(".")
     setattr(part.get_submodule(parent), name, adapter)
     if not hasattr(part, "peft_config"):
         part.peft_config = {ADAPTER: config}
+
+
+@cache
+def _lokr_of_rows() -> type:
+    from peft.tuners import lokr
+
+    class LoKrOfRows(lokr.Linear):
+        """PEFT's LoKr of a layer that shares the rows of the product with others."""
+
+        def get_delta_weight(self, adapter_name: str, **_: Any) -> torch.Tensor:
+            def factor(name: str) -> torch.Tensor:
+                whole = getattr(self, name)
+                if adapter_name in whole:
+                    return whole[adapter_name]
+                return (
+                    getattr(self, f"{name}_a")[adapter_name]
+                    @ (getattr(self, f"{name}_b")[adapter_name])
+                )
+
+            left, right = factor("lokr_w1"), factor("lokr_w2")
+            height, parts = len(right), []
+            for start, stop in self.rows:
+                first, last = start // height, -(-stop // height)
+                product = torch.kron(left[first:last].contiguous(), right.contiguous())
+                parts.append(product[start - first * height : stop - first * height])
+            return torch.cat(parts) * self.scaling[adapter_name]
+
+    return LoKrOfRows
 
 
 def _alpha(change: Change) -> float:
