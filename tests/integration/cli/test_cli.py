@@ -94,10 +94,10 @@ def test_register_is_repeatable_and_makes_the_home(call: Call, world: Path) -> N
     new_actor(world, "anna")
     code, out, _ = call("register")
     assert code == 0
-    assert out.startswith("1 actors, 1 new")
+    assert out.startswith("1 actor, 1 new")
     assert "telemetry:\n  enabled: false" in (world / "home" / "dagster.yaml").read_text()
     code, out, _ = call("register")
-    assert out.startswith("1 actors, 0 new, 0 gone, 0 changed inputs")
+    assert out.startswith("1 actor, 0 new, 0 gone, 0 changed inputs")
 
 
 def test_a_preset_that_does_not_exist_stops_a_run_before_it_starts(call: Call, world: Path) -> None:
