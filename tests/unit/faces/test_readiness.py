@@ -238,17 +238,18 @@ def test_the_file_itself_is_judged_when_it_is_given(look):
     assert verdicts(None) == ("not_assessed", "not_assessed")
 
 
-def test_reload_names_the_checks_whose_verdict_changed(look):
+@pytest.mark.parametrize(("now", "verdict"), [("error", "error"), ("warn", "warn")])
+def test_reload_names_the_checks_whose_verdict_changed(look, now, verdict):
     image, faces = look("P002", "studio_portrait")
     before = assess(image, faces)
     assert reload_check(before, before).verdict == "pass"
     after = [
-        dataclasses.replace(check, verdict="warn") if check.name == "sharpness" else check
+        dataclasses.replace(check, verdict=now) if check.name == "sharpness" else check
         for check in before
     ]
-    changed = reload_check(before, after)
-    assert changed.verdict == "error"
-    assert "Changed: sharpness." in changed.hint
+    for changed in (reload_check(before, after), reload_check(after, before)):
+        assert changed.verdict == verdict
+        assert "Changed: sharpness." in changed.hint
 
 
 def test_a_small_share_never_reads_as_nothing():
