@@ -26,7 +26,7 @@ SHOWN = 3  # names of layers in a message
 def check_lora(weights: bytes, preset: Preset) -> Base | None:
     """Raise ModelError when the bytes are a pickle, damaged, no LoRA, a kind that cannot be loaded,
     or the LoRA of another family than the preset's. Returns the base model that it is for, where
-    that can be known.
+    that can be seen.
     """
     base = lora_base(read_header(weights))
     if base is not None and preset.family not in base.families:

@@ -119,7 +119,7 @@ def _lora(
 
 def _lycoris(layer: FileLayer, place: Place, whole: bool) -> Change:
     """The factors of a module's own rows. Those of a Kronecker product cannot be cut out of its
-    factors everywhere: what computes it is told the rows.
+    factors everywhere: what computes it knows the rows.
     """
     tensors: Mapping[str, torch.Tensor] = {
         role: value for role, value in layer.tensors.items() if role.startswith(("hada_", "lokr_"))

@@ -1,5 +1,5 @@
-"""LoRA files that somebody else's trainer made: which are told apart by name, what is said of those
-that cannot be used, and that nothing is left behind.
+"""LoRA files that somebody else's trainer made: which are distinguished by name, what is said of
+those that cannot be used, and that nothing is left behind.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ FLUX2 = {
 
 
 @pytest.mark.parametrize("name", FLUX2)
-def test_flux_2_is_told_apart_from_flux_1(tiny_folder: Callable[[str], Path], name: str) -> None:
+def test_flux_2_is_distinguished_from_flux_1(tiny_folder: Callable[[str], Path], name: str) -> None:
     session = tiny_session("flux", tiny_folder("flux"))
     refused = pytest.raises(ModelError, match=r"the LoRA is one for FLUX\.2, and preset flux-dev")
     with refused as caught, applied(session, FLUX2[name]):
@@ -118,7 +118,7 @@ UNUSABLE = {
         named("base_model.model.mid.lora_A.weight", "base_model.model.mid.lora_B.weight"),
         "adapter_config.json beside it.*Give the folder",
     ),
-    "names of nobody": (named(DOWN, UP, "lora_unet_mid.lora_sideways"), "lora_sideways"),
+    "unknown names": (named(DOWN, UP, "lora_unet_mid.lora_sideways"), "lora_sideways"),
     "half a layer": (named(DOWN), "the layer mid lacks up"),
     "half a LoHa": (named("lora_unet_mid.hada_w1_a", "lora_unet_mid.hada_w2_b"), "lacks hada_w1_b"),
     "no such layer": (named(DOWN, UP), "none of its 2 tensors belongs to a layer of the unet"),
@@ -175,7 +175,7 @@ def test_a_layer_under_two_names_is_refused(sd_session: PipelineSession) -> None
         pass
 
 
-def test_a_lora_that_changes_nothing_is_told(sd_session: PipelineSession) -> None:
+def test_a_lora_that_changes_nothing_is_logged(sd_session: PipelineSession) -> None:
     lines: list[str] = []
     session = replace(sd_session, log=lines.append)
     file = kohya(session.pipeline, lora())
