@@ -8,7 +8,6 @@ itself is Boost.
 from __future__ import annotations
 
 import importlib.util
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,25 +46,8 @@ def model_files() -> dict[str, Path]:
     }
 
 
-@cache
-def _loaded_models() -> tuple[Any, Any, Any]:
-    """Return dlib's detector, its shape predictor and its embedding network, loaded once a process:
-    they hold no state between pictures.
-    """
-    import dlib
-
-    files = model_files()
-    return (
-        dlib.get_frontal_face_detector(),
-        dlib.shape_predictor(str(files["landmarks"])),
-        dlib.face_recognition_model_v1(str(files["embedding"])),
-    )
-
-
 class DlibAnalyzer:
-    """dlib's face models behind the FaceAnalyzer protocol. The first of a process loads them, in
-    about half a second.
-    """
+    """dlib's face models behind the FaceAnalyzer protocol. Loading takes about half a second."""
 
     name = "dlib"
     # dlib's published operating point: 99.38 % on LFW at a distance of 0.6.
@@ -73,7 +55,12 @@ class DlibAnalyzer:
     uncertain = 0.6
 
     def __init__(self) -> None:
-        self._detector, self._landmarks, self._embedding = _loaded_models()
+        import dlib
+
+        files = model_files()
+        self._detector: Any = dlib.get_frontal_face_detector()
+        self._landmarks: Any = dlib.shape_predictor(str(files["landmarks"]))
+        self._embedding: Any = dlib.face_recognition_model_v1(str(files["embedding"]))
 
     def analyze(self, image: np.ndarray) -> list[Face]:
         """Return faces of an RGB uint8 (H, W, 3) picture, largest box first."""
