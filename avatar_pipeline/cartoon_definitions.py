@@ -1,7 +1,7 @@
 """The Dagster entry point for training the cartoon generators again: the asset group
 `cartoons`.
 
-A code location of its own, as that of the embedded model (embedded_definitions.py) and for its
+A code location of its own, as that of the embedded model (bundled_model_definitions.py) and for its
 reason: "all assets" of another location must never begin a training. `dagster asset materialize -m
 avatar_pipeline.cartoon_definitions --select '*'` does what `python -m
 avatar_pipeline.cartoons.train` does, into build/cartoons, and evaluates the result.

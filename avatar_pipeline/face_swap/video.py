@@ -113,9 +113,9 @@ def swap_video(
     temporary = output.parent / f".{output.name}.{secrets.token_hex(4)}.tmp"
     try:
         with _opened(video, limits) as container:
-            asked = hooks.should_cancel or (lambda: False)
+            should_cancel = hooks.should_cancel or (lambda: False)
             result = _convert(
-                container, temporary, state, limits, swapper.name, hooks.progress, asked
+                container, temporary, state, limits, swapper.name, hooks.progress, should_cancel
             )
         temporary.replace(output)
     finally:

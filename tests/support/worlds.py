@@ -20,7 +20,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="session")
 def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Dagster home with empty databases: made once a test run, half a second each time spared."""
+    """A Dagster home with empty databases: made once a test run, and copied."""
 
     def make(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:

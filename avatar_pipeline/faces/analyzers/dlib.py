@@ -8,7 +8,6 @@ itself is Boost.
 from __future__ import annotations
 
 import importlib.util
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,15 @@ DETECT_SIDE = 1024
 # Weakest HOG score that counts as a face. On the openpeople set full profiles and false finds score
 # below 0.29, heads turned by about 45 degrees 0.49 and more, and the other 230 faces 0.97 and more.
 DETECT_SCORE = 0.3
+
+# A face that is small in a large picture has its pixels there only: where none was found, it is
+# looked for, piece by piece, at the picture's own size (from 80 px on), and up to UPSAMPLED_PIXELS
+# also magnified (from 40 px on).
+PIECE, OVERLAP = 2048, 320
+UPSAMPLED_PIXELS = 13_000_000
+# Many more places are looked at than in a reduced picture: a find must be surer.
+PIECE_SCORE = 0.6
+FLAT = 4.0  # a piece whose grey levels have this standard deviation or less shows no face
 
 
 def model_files() -> dict[str, Path]:
@@ -47,35 +55,8 @@ def model_files() -> dict[str, Path]:
     }
 
 
-# A face that is small in a large picture has its pixels there only: where none was found, it is
-# looked for, piece by piece, at the picture's own size (from 80 px on), and up to UPSAMPLED_PIXELS
-# also magnified (from 40 px on).
-PIECE, OVERLAP = 2048, 320
-UPSAMPLED_PIXELS = 13_000_000
-# Many more places are looked at than in a reduced picture: a find must be surer.
-PIECE_SCORE = 0.6
-FLAT = 4.0  # a piece whose grey levels have this standard deviation or less shows no face
-
-
-@cache
-def _loaded_models() -> tuple[Any, Any, Any]:
-    """Return dlib's detector, its shape predictor and its embedding network, loaded once a process:
-    they hold no state between pictures.
-    """
-    import dlib
-
-    files = model_files()
-    return (
-        dlib.get_frontal_face_detector(),
-        dlib.shape_predictor(str(files["landmarks"])),
-        dlib.face_recognition_model_v1(str(files["embedding"])),
-    )
-
-
 class DlibAnalyzer:
-    """dlib's face models behind the FaceAnalyzer protocol. The first of a process loads them, in
-    about half a second.
-    """
+    """dlib's face models behind the FaceAnalyzer protocol. Loading takes about half a second."""
 
     name = "dlib"
     # dlib's published operating point: 99.38 % on LFW at a distance of 0.6.
@@ -83,7 +64,12 @@ class DlibAnalyzer:
     uncertain = 0.6
 
     def __init__(self) -> None:
-        self._detector, self._landmarks, self._embedding = _loaded_models()
+        import dlib
+
+        files = model_files()
+        self._detector: Any = dlib.get_frontal_face_detector()
+        self._landmarks: Any = dlib.shape_predictor(str(files["landmarks"]))
+        self._embedding: Any = dlib.face_recognition_model_v1(str(files["embedding"]))
 
     def analyze(self, image: np.ndarray) -> list[Face]:
         """Return faces of an RGB uint8 (H, W, 3) picture, largest box first."""
