@@ -32,8 +32,8 @@ from avatar_pipeline.faces.analyzers.dlib_search import FaceSearch
 SIZE, LARGE = (1024, 768), (4000, 3000)
 KINDS = ("studio_portrait", "amateur_selfie", "studio_posture", "amateur_posture")
 SIDES = (30, 36, 43, 52, 62, 75, 90, 130, 400)  # of the face in a reduced photograph, pixels
-TIMES = 7
-TIMES_LARGE = 3
+TIMES = 5
+TIMES_LARGE = 1
 WORDS = "The quick brown fox jumps over the lazy dog, and 1234567890 times again. "
 
 
@@ -44,7 +44,7 @@ class Exhaustive(FaceSearch):
         super().__init__()
         self._smallest = self._detector
 
-    def _might_show(self, *_: object) -> bool:
+    def _doubtful(self, *_: object) -> bool:
         return True
 
 
@@ -53,8 +53,8 @@ class Counting(FaceSearch):
 
     doubted = False
 
-    def _might_show(self, *given: Any) -> bool:
-        answer = super()._might_show(*given)
+    def _doubtful(self, *given: Any) -> bool:
+        answer = super()._doubtful(*given)
         self.doubted = self.doubted or answer
         return answer
 
@@ -82,7 +82,7 @@ def times() -> None:
     for width, height in (SIZE, LARGE):
         rng = np.random.default_rng(0)
         pictures = {name: draw(rng, width, height) for name, draw in GROUNDS.items()}
-        for side in (60, 400):  # of the portrait; its face is about half of that
+        for side in (90, 400):  # of the portrait; its face is about half of that
             with_face = pictures["leaves"].copy()
             portrait = Image.open(asset_path("P001", "studio_portrait")).convert("RGB")
             with_face[300 : 300 + side, 500 : 500 + side] = portrait.resize((side, side))

@@ -76,11 +76,12 @@ class FaceSearch:
         found = [(box, score) for box, score in seen if score >= DETECT_SCORE]
         if found:
             return found
-        if not self._might_show(image, islice(_sizes(image), 2), DETECT_SCORE, seen):
-            return []
         # a face of 80 px or more may score more when it is magnified
-        detector = self._detector if seen else self._smallest
-        return _run(detector, image, 1, DETECT_SCORE)
+        if self._doubtful(image, seen, DETECT_SCORE):
+            return _run(self._detector, image, 1, DETECT_SCORE)
+        if self._might_show(image, islice(_sizes(image), 2), DETECT_SCORE):
+            return _run(self._smallest, image, 1, DETECT_SCORE)
+        return []
 
     def _small_faces(self, image: np.ndarray) -> list[Find]:
         """Return the faces that are too small to be seen in the picture at DETECT_SIDE: at the
@@ -110,28 +111,24 @@ class FaceSearch:
             ]
         )
 
-    def _might_show(
-        self,
-        image: np.ndarray,
-        sizes: Iterable[np.ndarray],
-        score: float,
-        seen: Iterable[Find] = (),
-    ) -> bool:
+    def _might_show(self, image: np.ndarray, sizes: Iterable[np.ndarray], score: float) -> bool:
         """Say whether a place of a picture might score that much as a face.
 
-        sizes: of the picture, to be scanned. seen: places that are suspected already.
+        sizes: of the picture, to be scanned one after the other.
         """
-        places = list(seen)
         for size in sizes:
             scale = size.shape[0] / image.shape[0]
-            places += [
+            places = [
                 (_divided(box, scale), sure)
                 for box, sure in _run(self._scan, size, 0, score - SCAN_SLACK)
             ]
-            if len(places) > MOST_PLACES:
+            if self._doubtful(image, places, score):
                 return True
-        places.sort(key=lambda place: -place[1])
-        return any(
+        return False
+
+    def _doubtful(self, image: np.ndarray, places: list[Find], score: float) -> bool:
+        """Say whether one of these places, magnified, comes near that score."""
+        return len(places) > MOST_PLACES or any(
             _run(self._detector, _around(image, box), 1, score - CROP_SLACK) for box, _ in places
         )
 
