@@ -2,4 +2,7 @@
 workspace.yaml, `avatar-pipeline ui`.
 """
 
-from avatar_pipeline.orchestration.definitions import defs as defs
+from avatar_pipeline.core.importing import importing
+
+with importing():
+    from avatar_pipeline.orchestration.definitions import defs as defs

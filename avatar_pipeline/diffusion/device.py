@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.core.importing import importing
 from avatar_pipeline.core.locks import hold, locks_folder, this_machine
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def choose_device(wanted: str = "auto") -> Device:
     A CUDA device becomes the current one, so that "cuda" alone means it. Raises ModelError when the
     one asked for is not usable.
     """
-    import torch
+    with importing():
+        import torch
 
     usable = {
         "cuda": torch.cuda.is_available(),

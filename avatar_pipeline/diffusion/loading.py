@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.core.importing import importing
 from avatar_pipeline.diffusion.device import Device
 from avatar_pipeline.diffusion.families import get_family
 from avatar_pipeline.diffusion.memory import Plan
@@ -23,14 +24,16 @@ def load_pipeline(preset: Preset, folder: Path, device: Device, plan: Plan) -> A
     weights are stored in four bits. Raises ModelError for weights that are missing or damaged.
     """
     family = get_family(preset.family)
-    import torch
+    with importing():
+        import torch
 
-    quiet_libraries()
-    import diffusers
+        quiet_libraries()
+        import diffusers
 
-    # diffusers loads the bundled model's own autoencoder class only from a module that is already
-    # imported: by the address that its model_index.json gives.
-    import_module("avatar_pipeline.embedded.autoencoder")
+        # diffusers loads the bundled model's own autoencoder class only from a module that is
+        # already imported: by the address that its model_index.json gives.
+        import_module("avatar_pipeline.embedded.autoencoder")
+        pipeline_class = getattr(diffusers, family.PIPELINE)
     # SD 1.5's safety checker is left out: it is 1.2 GB more that answers false alarms on plain
     # portraits with a black picture. What is drawn here is one described or consenting person, and
     # every picture goes through the checks of the pipeline.
@@ -40,7 +43,7 @@ def load_pipeline(preset: Preset, folder: Path, device: Device, plan: Plan) -> A
     if plan.quantization == "nf4":
         extra["quantization_config"] = nf4_config(family.DENOISER, device.dtype)
     try:
-        pipeline = getattr(diffusers, family.PIPELINE).from_pretrained(
+        pipeline = pipeline_class.from_pretrained(
             folder,
             # in bfloat16 flat walls show steps: the VAE stays in float32
             dtype={"vae": torch.float32, "default": device.dtype},
