@@ -1,4 +1,4 @@
-"""Pictures of several requests in one batch: what happens to one of them is nothing to the others."""
+"""Pictures of several requests in one batch: what happens to one of them is its own affair."""
 
 from __future__ import annotations
 
@@ -82,10 +82,11 @@ def test_one_is_cancelled_one_fails_and_the_others_have_their_own_pixels(tmp_pat
     assert isinstance(requests.ends[2], ConsentRequired)
     assert isinstance(requests.ends[4], AvatarPipelineError)
     assert requests.progress[0] == [0.5, 1.0, 1.0] and requests.progress[1] == [0.5]
-    for number, fields in (
-        (0, {"seed": 1}),
-        (3, {"seed": 4, "prompt": PROMPT.replace("man", "woman")}),
-    ):
+    asked: dict[int, dict[str, Any]] = {
+        0: {"seed": 1},
+        3: {"seed": 4, "prompt": PROMPT.replace("man", "woman")},
+    }
+    for number, fields in asked.items():
         together, alone = requests.ends[number], draw.run(requests.request(fields))
         assert isinstance(together, TaskResult) and together.drawn_together == 4
         assert together.files == alone.files and together.facts == alone.facts
