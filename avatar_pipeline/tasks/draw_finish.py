@@ -24,11 +24,14 @@ from avatar_pipeline.tasks.likeness import Likeness
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A picture as the model draws it, the faces in it, and the seed that gives it at once."""
+    """A picture as the model draws it, the faces in it, and the seed that gives it at once.
+    together: how many were drawn in the same batch.
+    """
 
     picture: Image.Image
     faces: list[Face]
     seed: int
+    together: int = 1
 
 
 def finish(

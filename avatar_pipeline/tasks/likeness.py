@@ -110,7 +110,13 @@ class Likeness:
             return
         with applied(session, store.read(self.lora, f"{self.spec.name}.safetensors")):
             yield
-            # it may have been revoked, or have expired, in the meantime
+            self.require(store)
+
+    def require(self, store: ActorStore) -> None:
+        """Raise ConsentRequired once pictures of this person may not leave the house any more:
+        consent may have been revoked, or have expired, while they were drawn.
+        """
+        if self.lora is not None:
             require_publishable(self.spec, store)
 
 

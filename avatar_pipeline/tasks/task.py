@@ -38,6 +38,8 @@ class TaskRequest:
     request, by field name; pictures are PNG, upright RGB, as open_image gives them. sha256: of the
     files as they came, before they became PNG, by field name.
     progress: takes a share from 0 to 1, what is being done, and a preview or None.
+    draw: draws one picture (tasks.draw_together.PictureOrder) together with those of other
+    requests; None: the task draws by itself.
     """
 
     params: Any
@@ -47,6 +49,7 @@ class TaskRequest:
     context: RunContext
     progress: Callable[[float, str, Image.Image | None], None]
     make_assets: MakeAssets
+    draw: Callable[[Any], Image.Image] | None = None
 
 
 @dataclass
@@ -58,7 +61,8 @@ class TaskResult:
     Dagster's UI. seeds: all that were drawn from. made_from: digests of what went in, by what it
     is, such as lora, base_model, source_face. actor: who was asked for. likenesses: the actors
     whose LoRA or pictures went into it. people: the real people whom it shows, those of the given
-    pictures among them. warnings: in words.
+    pictures among them. warnings: in words. drawn_together: how many pictures were drawn in one
+    batch, when those of other requests were among them.
     """
 
     files: dict[str, bytes]
@@ -70,6 +74,7 @@ class TaskResult:
     likenesses: list[str] = field(default_factory=list)
     people: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    drawn_together: int = 1
 
 
 @dataclass(frozen=True)

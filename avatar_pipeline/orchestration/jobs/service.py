@@ -28,6 +28,7 @@ from avatar_pipeline.orchestration.resources import StoreResource, ToolsResource
 from avatar_pipeline.orchestration.runs import RunOptions, run_actor
 from avatar_pipeline.orchestration.tags import CONSENT_TAG, SERVICE_TAG
 from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.tasks.draw_together import Place
 from avatar_pipeline.tasks.folder import read_inputs, write_result
 from avatar_pipeline.tasks.likeness import People, real_people
 from avatar_pipeline.tasks.origin import signed
@@ -36,6 +37,7 @@ from avatar_pipeline.tasks.task import TaskRequest, TaskResult
 
 Progress = Callable[[float, str, Image.Image | None], None]
 _PROGRESS: ContextVar[Progress | None] = ContextVar("task_progress", default=None)
+_PLACE: ContextVar[Place | None] = ContextVar("place_in_a_batch", default=None)
 
 
 class TaskConfig(dg.Config):
@@ -115,9 +117,13 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
 
             params, files = task.params.model_validate(config.params), read_inputs(folder)
             sha256 = {name: sha256_bytes(data) for name, data in files.items()} | config.sha256
+            place = _PLACE.get()
+            draw = place.draw if place is not None else None
             result = task.run(
-                TaskRequest(params, files, sha256, actors, used, progress, make_assets)
+                TaskRequest(params, files, sha256, actors, used, progress, make_assets, draw)
             )
+            if result.drawn_together > 1:
+                context.log.info(_together(result))
             result.files = signed(result)
             result.people = sorted({*config.people, *real_people(actors, result.likenesses)})
             shown = People(actors, result.people)
@@ -183,7 +189,8 @@ class TaskOrder:
     """One run of the job. run_id: the run's. task, params, folder, sha256, people: as in
     TaskConfig.
 
-    tags: of the run.
+    tags: of the run. place: in a batch, for a picture that is drawn together with those of other
+    runs.
     """
 
     run_id: str
@@ -193,6 +200,7 @@ class TaskOrder:
     sha256: Mapping[str, str]
     people: Sequence[str]
     tags: Mapping[str, str]
+    place: Place | None = None
 
 
 def run_task(
@@ -207,7 +215,7 @@ def run_task(
 
     Does not raise for what the task refuses: see the result.
     """
-    token = _PROGRESS.set(progress)
+    token, seat = _PROGRESS.set(progress), _PLACE.set(order.place)
     config = {
         "task": order.task,
         "params": dict(order.params),
@@ -226,6 +234,16 @@ def run_task(
             )
     finally:
         _PROGRESS.reset(token)
+        _PLACE.reset(seat)
+        if order.place is not None:
+            order.place.leave()
+
+
+def _together(result: TaskResult) -> str:
+    return (
+        f"{result.drawn_together} pictures, each of another request, were drawn in one batch; this "
+        "is one of them. Its pixels are those that it has alone."
+    )
 
 
 def _metadata(
@@ -246,5 +264,10 @@ def _metadata(
         "made_from": dg.MetadataValue.json(result.made_from),
         "actor": dg.MetadataValue.text(result.actor or ""),
         **({"consent": dg.MetadataValue.json(consent)} if consent else {}),
+        **(
+            {"drawn_together": dg.MetadataValue.text(_together(result))}
+            if result.drawn_together > 1
+            else {}
+        ),
         "files": dg.MetadataValue.path(str(folder)),
     }

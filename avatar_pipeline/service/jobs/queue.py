@@ -1,7 +1,7 @@
 """The queue: accepted jobs in their order, one worker, everything on disk before it is accepted.
 
 What is where: job.json is what a job is; this object keeps the same in memory, for at most
-`queue_limit` waiting, one running and `jobs_kept` finished jobs. All methods are called on the
+`queue_limit` waiting, a few running and `jobs_kept` finished jobs. All methods are called on the
 event loop; files are written by threads.
 """
 
@@ -186,9 +186,7 @@ class JobQueue:
 
     def seconds_left(self, job: Job) -> int:
         """Estimate the time until a job is done; at least a second."""
-        return self.wait_estimator.until_done(
-            self.position(job) + (self._dispatcher.running is not None)
-        )
+        return self.wait_estimator.until_done(self.position(job) + len(self._dispatcher.running))
 
     def _require_room(self, awaited: bool) -> None:
         """Raise Unavailable when a job cannot be accepted now. awaited: whether a request waits for
@@ -202,7 +200,7 @@ class JobQueue:
                 "accepted; ask again later.",
                 retry_after=self.wait_estimator.until_room(),
             )
-        ahead = len(self.waiting) + self._accepting + (self._dispatcher.running is not None)
+        ahead = len(self.waiting) + self._accepting + len(self._dispatcher.running)
         wait = ahead * self.wait_estimator.seconds_per_job
         if awaited and wait > self.settings.wait_seconds:
             raise Unavailable(

@@ -1,12 +1,15 @@
-"""The worker: a process beside the server, which holds the models and does one job after the other,
-each as a Dagster run.
+"""The worker: a process beside the server, which holds the models. It does jobs one after the
+other, or draws the pictures of several together; each is a Dagster run.
 
 Orders come through a pipe: {"job", "run_id", "before", "task", "params", "consent", "sha256",
-"people", "folder"} to do a job (before: ids of earlier runs of it, whose processes are gone;
-consent: for its tags; sha256 and people: as of the job), {"cancel": job id}, and {"stop": True}. It
-sends {"event": "ready"} once, and {"job", "event": "progress" | "done" | "failed" | "cancelled",
-...}. An error of a job never ends it; an error of its own does, at once, and the server starts
-another one. It dies with the server: the pipe closes.
+"people", "folder", "batched"} to do a job (before: ids of earlier runs of it, whose processes are
+gone; consent: for its tags; sha256 and people: as of the job; batched: whether its picture may be
+drawn in a batch), {"together": [such orders]} for those of one batch, {"cancel": job id}, and
+{"stop": True}. It sends {"event": "ready"} once, and {"job", "event": "progress" | "drawn" | "done"
+| "failed" | "cancelled", ...}; after "drawn" it takes further orders for batches.
+
+An error of a job never ends it; an error of its own does, at once, and the server starts another
+one. It dies with the server: the pipe closes.
 """
 
 from __future__ import annotations
@@ -16,22 +19,20 @@ import os
 import queue
 import signal
 import threading
-import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from avatar_pipeline.core.errors import Cancelled
+from avatar_pipeline.service.jobs.progress_reporter import ProgressReporter
 from avatar_pipeline.service.settings import Settings
 
-PROGRESS_INTERVAL_S = 0.2  # seconds between two messages about progress
-PREVIEW_INTERVAL_S = 1.0  # and two previews of a task that gives them by itself
+if TYPE_CHECKING:
+    from avatar_pipeline.tasks.draw_together import Place
 
 # Dagster's own: the UI then shows a run as a re-execution of an earlier one.
 PARENT_TAG, ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
@@ -48,20 +49,15 @@ def work(connection: Connection, settings: Settings) -> None:
     # waits for a minute.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: None)
+    # A thread that waits for its share of a drawing sleeps, and leaves the core to the jobs that
+    # are being finished meanwhile, and to the server. Read when torch's OpenMP is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     logging.basicConfig(level=logging.WARNING, format="worker: %(message)s")
-    orders: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    inbox: queue.Queue[Any] = queue.Queue()
     cancelled: set[str] = set()
     stopping = threading.Event()
-
-    def run() -> None:
-        try:
-            _work(connection, settings, orders, cancelled, stopping)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(70)  # EX_SOFTWARE: the server sees it at once
-
-    thread = threading.Thread(target=run, name="avatar_pipeline jobs", daemon=True)
-    thread.start()
+    worker = _Worker(connection, settings, inbox, cancelled, stopping)
+    thread = ending_all(worker.run, "avatar_pipeline jobs")
     try:
         while True:
             message = connection.recv()
@@ -69,47 +65,148 @@ def work(connection: Connection, settings: Settings) -> None:
                 cancelled.add(message["cancel"])
             elif "stop" in message:
                 stopping.set()
-                orders.put(None)
+                inbox.put(None)
                 thread.join()
                 return
             else:
-                orders.put(message)
+                inbox.put(message)
     except (EOFError, OSError):
         os._exit(0)  # the server is gone; its next start does the job again
 
 
-def _work(
-    connection: Connection,
-    settings: Settings,
-    orders: queue.Queue[dict[str, Any] | None],
-    cancelled: set[str],
-    stopping: threading.Event,
-) -> None:
-    from avatar_pipeline.orchestration.definitions import defs
-    from avatar_pipeline.orchestration.pools import executes_runs, slots_watched
-    from avatar_pipeline.orchestration.resources import ToolsResource
+def ending_all(function: Callable[..., None], name: str, *arguments: Any) -> threading.Thread:
+    """Start a thread whose error ends the process: the server sees it at once."""
 
-    executes_runs()
-    tools = ToolsResource(device=settings.device, analyzer=settings.analyzer)
-    job_definition = defs.resolve_job_def("service")
-    with _instance() as instance, slots_watched(instance):
-        connection.send({"event": "ready"})
-        while (order := orders.get()) is not None:
-            job_id = order["job"]
-            try:
-                outcome = _do(
-                    order,
-                    job_definition,
-                    instance,
-                    tools,
-                    connection,
-                    partial(_is_cancelled, job_id, cancelled, stopping),
-                )
-            except Exception:
-                traceback.print_exc()
-                outcome = {"event": "failed", **_unforeseen(order["run_id"])}
-            cancelled.discard(job_id)
-            connection.send({"job": job_id, **outcome})
+    def run() -> None:
+        try:
+            function(*arguments)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(70)  # EX_SOFTWARE
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+class _Worker:
+    """What the thread does that holds the models: it draws, and does what is done by itself. Jobs
+    that may be drawn in one batch have threads of their own for everything else.
+
+    inbox: orders of the server; pictures that are to be drawn; None to stop.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: Settings,
+        inbox: queue.Queue[Any],
+        cancelled: set[str],
+        stopping: threading.Event,
+    ) -> None:
+        self.connection, self.settings, self.inbox = connection, settings, inbox
+        self.cancelled, self.stopping = cancelled, stopping
+        self._sending = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def run(self) -> None:
+        """Work until the server says stop."""
+        from avatar_pipeline.orchestration.definitions import defs
+        from avatar_pipeline.orchestration.pools import executes_runs, slots_watched
+        from avatar_pipeline.orchestration.resources import ToolsResource
+
+        executes_runs()
+        self.tools = ToolsResource(device=self.settings.device, analyzer=self.settings.analyzer)
+        self.tools.open()
+        self.job_definition = defs.resolve_job_def("service")
+        with _instance() as self.instance, slots_watched(self.instance):
+            self.send({"event": "ready"})
+            while (message := self.inbox.get()) is not None:
+                self._take(message)
+            while any(thread.is_alive() for thread in self._threads):  # they end at their next step
+                with suppress(queue.Empty):
+                    self._take(self.inbox.get(timeout=0.05))
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Tell the server something; from any thread."""
+        with self._sending:
+            self.connection.send(message)
+
+    def _take(self, message: Any) -> None:
+        from avatar_pipeline.tasks.draw_together import Batch, draw_all
+
+        if isinstance(message, list):
+            draw_all(message)
+            return
+        orders = message.get("together", [message])
+        if not orders[0].get("batched"):
+            self._do(orders[0])
+            return
+        batch = Batch(len(orders), self.inbox.put)
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        for order in orders:
+            drawn = partial(self.send, {"job": order["job"], "event": "drawn"})
+            more = (batch.place(drawn), len(orders))
+            self._threads.append(ending_all(self._do, "avatar_pipeline job", order, *more))
+
+    def _do(self, order: dict[str, Any], place: Place | None = None, together: int = 1) -> None:
+        """Do one job, and tell the server how it ended."""
+        job_id = order["job"]
+        try:
+            outcome = self._outcome(order, place, together)
+        except Exception:
+            traceback.print_exc()
+            outcome = {"event": "failed", **_unforeseen(order["run_id"])}
+        finally:
+            if place is not None:
+                place.leave()
+        self.cancelled.discard(job_id)
+        self.send({"job": job_id, **outcome})
+
+    def _outcome(self, order: dict[str, Any], place: Place | None, together: int) -> dict[str, Any]:
+        """Do one job; the message about its end. together: how many jobs are drawn in its batch."""
+        from avatar_pipeline.actors.store import ActorStore
+        from avatar_pipeline.orchestration.jobs.service import TaskOrder, run_task
+        from avatar_pipeline.orchestration.tags import CONSENT_TAG, SERVICE_TAG
+        from avatar_pipeline.pipeline.progress import LIVE_PREVIEW_INTERVAL_S
+        from avatar_pipeline.tasks.likeness import real_people
+
+        folder, before = Path(order["folder"]), order["before"]
+        _end_runs(self.instance, before)
+        shown = real_people(ActorStore(), [*order["people"], order["params"].get("actor")])
+        cancelled = partial(self._is_cancelled, order["job"])
+        watcher = ProgressReporter(self.send, order["job"], folder, cancelled, shown)
+        context = replace(self.tools.open(), should_cancel=cancelled)
+        if together == 1:  # a step's preview is of one picture, which may be another job's
+            context = context.showing(
+                lambda image, text: watcher.preview(image), LIVE_PREVIEW_INTERVAL_S
+            )
+        task = TaskOrder(
+            run_id=order["run_id"],
+            task=order["task"],
+            params=order["params"],
+            folder=folder,
+            sha256=order["sha256"],
+            people=order["people"],
+            tags={
+                SERVICE_TAG: order["job"],
+                RETRIES_TAG: "0",
+                **{f"{CONSENT_TAG}{name}": value for name, value in order["consent"].items()},
+                **({PARENT_TAG: before[-1], ROOT_TAG: before[0]} if before else {}),
+            },
+            place=place,
+        )
+        result = run_task(
+            self.job_definition, self.instance, self.tools, task, context, watcher.progress
+        )
+        if result.success:
+            return {"event": "done"}
+        if result.dagster_run.status.value == "CANCELED":
+            return {"event": "cancelled"}
+        return {"event": "failed", **_reason(result, order["run_id"])}
+
+    def _is_cancelled(self, job_id: str) -> bool:
+        return job_id in self.cancelled or self.stopping.is_set()
 
 
 def _instance() -> Any:
@@ -119,131 +216,13 @@ def _instance() -> Any:
     from avatar_pipeline.orchestration.dagster_patches.instance import (
         instance_without_captured_logs,
     )
+    from avatar_pipeline.orchestration.dagster_patches.migration_scripts import (
+        keep_migration_scripts,
+    )
     from avatar_pipeline.orchestration.home import dagster_home
 
+    keep_migration_scripts()
     return instance_without_captured_logs(dagster_home())
-
-
-def _is_cancelled(job_id: str, cancelled: set[str], stopping: threading.Event) -> bool:
-    return job_id in cancelled or stopping.is_set()
-
-
-def _do(
-    order: dict[str, Any],
-    job_definition: Any,
-    instance: Any,
-    tools: Any,
-    connection: Connection,
-    cancelled: Callable[[], bool],
-) -> dict[str, Any]:
-    """Do one job and return the message about its end."""
-    from avatar_pipeline.actors.store import ActorStore
-    from avatar_pipeline.orchestration.jobs.service import TaskOrder, run_task
-    from avatar_pipeline.orchestration.tags import CONSENT_TAG, SERVICE_TAG
-    from avatar_pipeline.pipeline.progress import LIVE_PREVIEW_INTERVAL_S
-    from avatar_pipeline.tasks.likeness import real_people
-
-    folder, before = Path(order["folder"]), order["before"]
-    _end_runs(instance, before)
-    shown = real_people(ActorStore(), [*order["people"], order["params"].get("actor")])
-    watcher = _ProgressReporter(connection, order["job"], folder, cancelled, shown)
-    context = replace(tools.open(), should_cancel=cancelled).showing(
-        lambda image, text: watcher.preview(image), LIVE_PREVIEW_INTERVAL_S
-    )
-    task = TaskOrder(
-        run_id=order["run_id"],
-        task=order["task"],
-        params=order["params"],
-        folder=folder,
-        sha256=order["sha256"],
-        people=order["people"],
-        tags={
-            SERVICE_TAG: order["job"],
-            RETRIES_TAG: "0",
-            **{f"{CONSENT_TAG}{name}": value for name, value in order["consent"].items()},
-            **({PARENT_TAG: before[-1], ROOT_TAG: before[0]} if before else {}),
-        },
-    )
-    result = run_task(job_definition, instance, tools, task, context, watcher.progress)
-    if result.success:
-        return {"event": "done"}
-    if result.dagster_run.status.value == "CANCELED":
-        return {"event": "cancelled"}
-    return {"event": "failed", **_reason(result, order["run_id"])}
-
-
-class _ProgressReporter:
-    """Passes on how far a job is: numbers and words through the pipe, previews as a file in the
-    job's folder. people: whom it shows.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        job_id: str,
-        folder: Path,
-        cancelled: Callable[[], bool],
-        people: Sequence[str],
-    ) -> None:
-        self.connection, self.job_id, self.folder, self.cancelled, self.people = (
-            connection,
-            job_id,
-            folder,
-            cancelled,
-            people,
-        )
-        self.reported = self.shown = time.monotonic()
-        self.previews = 0
-        self.share, self.doing = 0.0, ""
-
-    def progress(self, share: float, what: str, preview: Image.Image | None) -> None:
-        """Report how far a task is. Raises Cancelled when the job's end was asked for:
-        between two steps of any task.
-        """
-        if self.cancelled():
-            raise Cancelled(f"cancelled while {what or 'at work'}. Nothing was stored.")
-        self.share, self.doing = share, what
-        if preview is not None and time.monotonic() - self.shown >= PREVIEW_INTERVAL_S:
-            self.preview(preview)
-        elif time.monotonic() - self.reported >= PROGRESS_INTERVAL_S:
-            self._report()
-
-    def preview(self, picture: Image.Image) -> None:
-        """Show what is being drawn. A disk that does not take it costs the preview, not the job."""
-        from upath import UPath
-
-        from avatar_pipeline.actors.files import write_atomic
-        from avatar_pipeline.actors.handed_out import note
-        from avatar_pipeline.content_credentials.xmp import with_source_type
-        from avatar_pipeline.core.digests import sha256_bytes
-        from avatar_pipeline.core.errors import StoreError
-        from avatar_pipeline.imaging.images import encode_jpeg
-        from avatar_pipeline.service.jobs.job import PREVIEW
-
-        try:
-            shown = with_source_type(
-                encode_jpeg(picture.convert("RGB")), "trainedAlgorithmicMedia"
-            )  # gone in a second: not signed
-            for name in self.people:
-                note(name, [sha256_bytes(shown)])
-            write_atomic(UPath(self.folder / PREVIEW), shown)
-        except StoreError:
-            return
-        self.previews += 1
-        self.shown = time.monotonic()
-        self._report()
-
-    def _report(self) -> None:
-        self.reported = time.monotonic()
-        self.connection.send(
-            {
-                "job": self.job_id,
-                "event": "progress",
-                "share": self.share,
-                "doing": self.doing,
-                "previews": self.previews,
-            }
-        )
 
 
 def _end_runs(instance: Any, run_ids: list[str]) -> None:

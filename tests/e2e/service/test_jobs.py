@@ -195,6 +195,41 @@ def test_a_full_queue_refuses_with_an_honest_time_and_accepts_nothing(server: Se
     end(server, running, *waiting)
 
 
+def test_waiting_jobs_are_drawn_together_and_have_the_pixels_that_they_have_alone(
+    server: Server,
+) -> None:
+    running = server.post_job(**LONG)["id"]
+    server.wait(running, until=("running",))
+    asked: list[dict[str, Any]] = [
+        {"seed": 5},
+        {"seed": 6, "prompt": "a 60 year old woman"},
+        {"seed": 7, "width": 512},
+    ]
+    ids = [server.post_job(**fields)["id"] for fields in asked]
+    server.post(f"/jobs/{running}/cancel")
+    jobs = [server.wait(job_id) for job_id in ids]
+    assert [(job["state"], job["runs"]) for job in jobs] == [
+        ("completed", [job_id]) for job_id in ids
+    ]
+    with dg.DagsterInstance.from_config(str(server.home)) as instance:
+        records = instance.fetch_materializations(dg.AssetKey(["service", "draw"]), limit=3).records
+    together = {
+        record.run_id: str(record.asset_materialization.metadata.get("drawn_together"))
+        for record in records
+        if record.asset_materialization is not None
+    }
+    words = [together[job_id] for job_id in ids]
+    assert words[0] == words[1] and "2 pictures, each of another request" in words[0]
+    assert words[2] == "None"
+    for fields, job in zip(asked, jobs, strict=True):
+        alone = server.wait(server.post_job(**fields)["id"])
+        pixels = [
+            Image.open(io.BytesIO(requests.get(one["image_urls"][0], timeout=30).content)).tobytes()
+            for one in (job, alone)
+        ]
+        assert pixels[0] == pixels[1]
+
+
 def test_prefer_respond_async_on_a_dialects_path(server: Server) -> None:
     body = {"prompt": "a 20 year old man", "seed": 3, **SMALL}
     answer = server.post("/generate", body, headers={"Prefer": "respond-async"})

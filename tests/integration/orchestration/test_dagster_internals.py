@@ -131,6 +131,7 @@ RELIED_ON: dict[tuple[str, str], Any] = {
         "with_status(status)",
     ],
     ("dagster._core.storage.noop_compute_log_manager", "NoOpComputeLogManager"): [],
+    ("dagster._core.storage", "sql"): ["ScriptDirectory"],
 }
 
 

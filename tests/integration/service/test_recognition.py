@@ -33,8 +33,8 @@ from avatar_pipeline.service.jobs import job as service_jobs
 from avatar_pipeline.service.jobs import storage
 from avatar_pipeline.service.jobs.erasure import jobs_of
 from avatar_pipeline.service.jobs.job import PREVIEW, Job
+from avatar_pipeline.service.jobs.progress_reporter import ProgressReporter
 from avatar_pipeline.service.jobs.queue import JobQueue
-from avatar_pipeline.service.jobs.worker import _ProgressReporter
 from avatar_pipeline.service.people import PeopleIndex
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.tasks import draw_params
@@ -357,7 +357,7 @@ def test_previews_are_known_when_they_come_back(
     store: ActorStore, granted: Path, tmp_path: Path
 ) -> None:
     ours, theirs = multiprocessing.Pipe()
-    watcher = _ProgressReporter(theirs, "job", tmp_path, lambda: False, [NAME])
+    watcher = ProgressReporter(theirs.send, "job", tmp_path, lambda: False, [NAME])
     watcher.preview(Image.new("RGB", (64, 64), (200, 100, 50)))
     assert ours.recv()["previews"] == 1
     assert PeopleIndex(store).shown_by(sha256_file(tmp_path / PREVIEW)) == {NAME}

@@ -140,6 +140,82 @@ def test_jobs_are_done_one_after_the_other(tmp_path: Path, monkeypatch: pytest.M
     with_queue(tmp_path, monkeypatch, story)
 
 
+async def ask(queue: JobQueue, **fields: Any) -> Job:
+    return await queue.submit("draw", draw_params.Params(**{"prompt": "x", "seed": 1, **fields}))
+
+
+def ids(order: dict[str, Any]) -> list[str]:
+    return [one["job"] for one in order.get("together", [order])]
+
+
+def test_waiting_jobs_that_differ_in_words_and_seed_are_drawn_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(queue: JobQueue, worker: Worker) -> None:
+        first = await ask(queue)
+        await until(lambda: len(worker.sent) == 1)
+        same = [await ask(queue, seed=seed, prompt=f"picture {seed}") for seed in range(5)]
+        other = [await ask(queue, width=512), await ask(queue, steps=3), await ask(queue, count=2)]
+        late = await ask(queue)
+        worker.on_message({"job": first.id, "event": "drawn"})
+        await until(lambda: len(worker.sent) == 2)
+        assert ids(worker.sent[1]) == [job.id for job in same[:4]]  # the most, in their order
+        assert [queue.position(job) for job in (same[4], *other, late)] == [1, 2, 3, 4, 5]
+        assert all(job.state == "running" for job in (first, *same[:4]))
+        for job in (first, *same[:4]):
+            worker.on_message({"job": job.id, "event": "done"})
+        await until(lambda: len(worker.sent) == 3)
+        assert ids(worker.sent[2]) == [same[4].id, late.id]
+        for job in (same[4], late):
+            worker.on_message({"job": job.id, "event": "drawn"})
+        await until(lambda: len(worker.sent) == 4)
+        assert ids(worker.sent[3]) == [other[0].id]
+
+    with_queue(tmp_path, monkeypatch, story)
+
+
+def test_jobs_drawn_together_are_cancelled_fail_and_end_each_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(queue: JobQueue, worker: Worker) -> None:
+        first = await ask(queue)
+        await until(lambda: len(worker.sent) == 1)
+        jobs = [await ask(queue, seed=seed) for seed in range(3)]
+        worker.on_message({"job": first.id, "event": "done"})
+        await until(lambda: len(worker.sent) == 2)
+        await queue.cancel(jobs[1].id)
+        assert worker.sent[2] == {"cancel": jobs[1].id}
+        fault = {"code": "no_consent", "message": "no.", "status": 403, "field": "actor"}
+        worker.on_message({"job": jobs[0].id, "event": "failed", **fault})
+        worker.on_message({"job": jobs[1].id, "event": "cancelled"})
+        worker.on_message({"job": jobs[2].id, "event": "done"})
+        await until(lambda: on_disk(queue, jobs[2]).state == "completed")
+        assert [job.state for job in jobs] == ["failed", "cancelled", "completed"]
+
+    with_queue(tmp_path, monkeypatch, story)
+
+
+def test_jobs_of_a_batch_whose_worker_dies_are_begun_again_each_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(queue: JobQueue, worker: Worker) -> None:
+        first = await ask(queue)
+        await until(lambda: len(worker.sent) == 1)
+        jobs = [await ask(queue, seed=seed) for seed in range(2)]
+        worker.on_message({"job": first.id, "event": "done"})
+        await until(lambda: len(worker.sent) == 2)
+        worker.on_exit("killed by SIGKILL")
+        assert [(job.state, job.deaths) for job in jobs] == [("queued", 1)] * 2
+        worker.on_message({"event": "ready"})
+        await until(lambda: len(worker.sent) == 3)
+        assert (ids(worker.sent[2]), worker.sent[2]["before"]) == ([jobs[0].id], [jobs[0].id])
+        worker.on_message({"job": jobs[0].id, "event": "done"})
+        await until(lambda: len(worker.sent) == 4)
+        assert ids(worker.sent[3]) == [jobs[1].id]
+
+    with_queue(tmp_path, monkeypatch, story)
+
+
 def test_a_job_whose_worker_dies_is_begun_again_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
