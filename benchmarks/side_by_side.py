@@ -19,6 +19,7 @@ with tiny settings: its figures mean nothing. Do nothing else on the machine mea
 from __future__ import annotations
 
 import compileall
+import signal
 import statistics
 import sys
 import tempfile
@@ -50,6 +51,7 @@ def main() -> None:
         parser.error(f"rows are {', '.join(ROWS)}; then BASE, and NOW if it is not this tree")
     base, now = (*asked.places, str(ROOT))[:2]
     print(machine(), flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # checkouts are taken away all the same
     lines, missed = [], []
     with (
         opened("base", base) as first,

@@ -113,8 +113,11 @@ def run(
             stderr=log,
             preexec_fn=pinned,
         )
-        with watched(process.pid) as memory:
-            process.wait()
+        try:
+            with watched(process.pid) as memory:
+                process.wait()
+        finally:
+            process.kill()  # when the wait was interrupted
         seconds = time.monotonic() - began
         out.seek(0)
         log.seek(0)
