@@ -146,6 +146,7 @@ def main() -> None:
     parser.add_argument("--model", nargs="+", default=["sdxl", "flux-dev"])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--rank", type=int, nargs="+", default=[16, 32])
+    parser.add_argument("--who", nargs="+", choices=["theirs", "ours"], default=["theirs", "ours"])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     device = "cuda" if arguments.gpu else "cpu"
@@ -163,7 +164,7 @@ def main() -> None:
             sides: dict[str, Side] = {}
             for _ in range(arguments.rounds):
                 for precision in precisions:
-                    for who in ("theirs", "ours") if case.theirs else ("ours",):
+                    for who in arguments.who if case.theirs else ("ours",):
                         measure(who, precision, case, arguments, folder, pictures, device, sides)
             results.append(
                 {
@@ -342,7 +343,7 @@ def table(case: Case, sides: dict[str, Side], device: str) -> str:
             f"| {case.batch / best:.2f} | {min(side.whole):.1f} | "
             f"{statistics.median(side.peak) / 2**30:.2f} | {mfu} |"
         )
-    if case.theirs:
+    if len({name.split()[0] for name in sides}) == 2:
         lines.append("")
         lines += [f"{name}: {ratio:.2f} x" for name, ratio in ratios(case, sides)]
     return "\n".join(lines)

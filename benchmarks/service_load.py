@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +49,19 @@ class Seen:
     faults: list[str] = field(default_factory=list)
     codes: Counter[str] = field(default_factory=Counter)
     memory: dict[str, list[float]] = field(default_factory=lambda: {"server": [], "worker": []})
+
+    def pictures(self) -> int:
+        """How many pictures were made."""
+        done = sum(state == "completed" for state in self.jobs.values())
+        return len(self.drawn()) + done
+
+    def drawn(self) -> list[float]:
+        """Seconds of each picture that POST /generate answered with."""
+        return self.answers.get(("POST /generate", 200), [])
+
+    def median(self) -> float:
+        """The p50 of `drawn`; infinite when there is none."""
+        return quantile(self.drawn(), 0.5) if self.drawn() else float("inf")
 
 
 async def ask(
@@ -186,7 +201,7 @@ def table(seen: Seen, took: float, clients: int, seconds: float) -> str:
         found = [f"{quantile(times, share):.2f}" for share in (0.5, 0.95, 0.99, 1.0)]
         lines.append(f"| {name} | {status} | {len(times)} | {' | '.join(found)} |")
     states = Counter(seen.jobs.values())
-    pictures = len(seen.answers.get(("POST /generate", 200), [])) + states["completed"]
+    pictures = seen.pictures()
     lines += [
         "",
         f"Pictures: {pictures}, {pictures / took:.2f} a second. Refused: "
@@ -210,9 +225,6 @@ def main() -> None:
     options.add_argument("--clients", type=int, default=50)
     options.add_argument("--seconds", type=float, default=60.0)
     given = options.parse_args()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             **os.environ,
@@ -221,21 +233,9 @@ def main() -> None:
         }
         Path(environment["AVATAR_DATA"]).mkdir()
         log = Path(folder) / "server.log"
-        with log.open("wb") as output:
-            server = subprocess.Popen(
-                [sys.executable, "-m", "avatar_pipeline", "serve", "--port", str(port)],
-                cwd=PROJECT,
-                env=environment,
-                stdout=output,
-                stderr=output,
-            )
-        url = f"http://127.0.0.1:{port}"
-        try:
-            warm(url, server)
+        command = [sys.executable, "-m", "avatar_pipeline", "serve"]
+        with serving(command, PROJECT, environment, log) as (url, server):
             seen, took = asyncio.run(load(url, server.pid, given.clients, given.seconds))
-        finally:
-            server.terminate()
-            server.wait(60)
         print(table(seen, took, given.clients, given.seconds))
         lost = [job_id for job_id, state in seen.jobs.items() if state != "completed"]
         errors = [
@@ -244,6 +244,34 @@ def main() -> None:
     for fault in (*seen.faults[:20], *(f"lost: {job_id}" for job_id in lost), *errors[:20]):
         print(f"FAULT {fault}")
     sys.exit(bool(seen.faults or lost or errors))
+
+
+@contextmanager
+def serving(
+    command: list[str], checkout: Path, environment: dict[str, str], log: Path
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A server on a free port while the block runs, warmed up; its address and its process.
+
+    command: starts it, the port aside. checkout: where it runs. log: the file for its output.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [*command, "--port", str(port)],
+            cwd=checkout,
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            warm(url, server)
+            yield url, server
+        finally:
+            server.terminate()
+            server.wait(60)
 
 
 def warm(url: str, server: subprocess.Popen[bytes]) -> None:
