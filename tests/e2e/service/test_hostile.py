@@ -275,12 +275,6 @@ PICTURES = {
     "bomb": png(10_000, 10_000, (b"IDAT", ZEROS)),
     "endless line": png(2**31 - 1, 1, (b"IDAT", ZEROS)),
     "no pixels": png(0, 0, (b"IDAT", b"")),
-    "text bomb": png(
-        8,
-        8,
-        (b"zTXt", b"a\0\0" + zlib.compress(bytes(90_000_000), 9)),
-        (b"IDAT", zlib.compress(bytes(200))),
-    ),
     "profile bomb": png(
         8, 8, (b"iCCP", b"a\0\0" + zlib.compress(bytes(90_000_000), 9)), (b"IDAT", b"x")
     ),

@@ -10,6 +10,7 @@ from avatar_pipeline.actors.store import ActorStore
 from tests.support.chains import add_actor, make_chain
 from tests.support.worlds import Call
 from tests.support.worlds import call as call
+from tests.support.worlds import empty_home as empty_home
 from tests.support.worlds import store as store
 from tests.support.worlds import world as world
 

@@ -185,7 +185,7 @@ def test_no_byte_is_left_and_the_receipt_tells_what_went(
         name: piece for name, piece in pieces.items() if not found_below(alike, {name: piece})
     }
     places = [world / "actors", world / "home", world / "exports", world / "pages"]
-    looked = [*places, *world.glob("*.jpg")]
+    looked = [*places, *(world / "build" / "diff").glob("*.jpg")]
     present = found_below(places, wanted)
     for kind in (
         "lora",
@@ -204,7 +204,7 @@ def test_no_byte_is_left_and_the_receipt_tells_what_went(
     assert any("index.db" in hit and hit.startswith("preview") for hit in present), (
         "no picture is in Dagster's database"
     )
-    assert len(list(world.glob(f"{NAME}_base_image_*.jpg"))) == 1
+    assert len(list((world / "build" / "diff").glob(f"{NAME}_base_image_*.jpg"))) == 1
     others = {
         path: path.read_bytes() for path in (world / "actors" / OTHER).rglob("*") if path.is_file()
     }
@@ -224,7 +224,7 @@ def test_no_byte_is_left_and_the_receipt_tells_what_went(
     assert code == 1, "a file is left that nothing here made"
     assert "notes.txt" in printed
     assert found_below(places, wanted) == []
-    assert list(world.glob(f"{NAME}_base_image_*.jpg")) == []
+    assert list((world / "build" / "diff").glob(f"{NAME}_base_image_*.jpg")) == []
     # nor would they be in the databases where SQLite is built to leave deleted rows as they were
     for database in (world / "home").rglob("*.db"):
         with closing(sqlite3.connect(database)) as connection:

@@ -167,7 +167,7 @@ def test_requests_are_few(store: ActorStore, demo: UPath, s3_folder: Path) -> No
 
     (demo / "actor.yaml").write_text(SPECIFICATION)
     store.photos("demo")
-    assert requests("photos") <= 2 * 18 + 8  # for each photograph: how long it is, and its content
+    assert requests("photos") <= 2 * 18 + 9  # each: how long it is, and its content; the rest lists
     assert (
         requests("publish") <= 2 * (3 + 1) + 10
     )  # a put for each of three files and a manifest, in two folders; one asks for consent

@@ -68,7 +68,7 @@ def test_a_failing_actor_stops_no_other(store: ActorStore, instance: dg.DagsterI
         ("black", 1, 4, "failed"),
         ("blue", 2, 4, "failed"),
         ("nobody", 3, 4, "failed"),
-        ("red", 4, 4, "pass, 1 warnings"),
+        ("red", 4, 4, "pass, 1 warning"),
     ]
     (failure,) = [
         event.step_failure_data.user_failure_data
@@ -85,11 +85,11 @@ def test_a_failing_actor_stops_no_other(store: ActorStore, instance: dg.DagsterI
     assert isinstance(table, dg.TableMetadataValue)
     assert [(row.data["actor"], row.data["verdict"]) for row in table.records][-1] == (
         "red",
-        "pass, 1 warnings",
+        "pass, 1 warning",
     )
     assert "failed black" in failure.metadata  # a link to its run
     log = [entry.user_message for entry in instance.all_logs(result.run_id)]
-    assert any(line.startswith("4 of 4  red: pass, 1 warnings") for line in log)
+    assert any(line.startswith("4 of 4  red: pass, 1 warning") for line in log)
 
 
 @pytest.fixture
