@@ -345,7 +345,8 @@ def _start_images(
     import torch
 
     images = [one.image for one in pictures if one.image is not None]
-    each = [session.family.start_image(pipeline, [image])["image"] for image in images]
-    if isinstance(each[0], torch.Tensor):
-        return {"image": torch.cat(each)}
-    return {"image": [image for images in each for image in images]}
+    each = [session.family.start_image(pipeline, [image]) for image in images]
+    starts = [one["image"] for one in each]
+    if isinstance(starts[0], torch.Tensor):
+        return {**each[0], "image": torch.cat(starts)}
+    return {**each[0], "image": [image for several in starts for image in several]}

@@ -61,7 +61,7 @@ class _Attention(torch.autograd.Function):
     ) -> torch.Tensor:
         out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value)
         context.save_for_backward(query, key, value, out, log_sum)
-        return out  # type: ignore[no-any-return]
+        return out
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:

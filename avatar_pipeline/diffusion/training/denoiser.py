@@ -12,6 +12,7 @@ from avatar_pipeline.core.errors import GenerationError, ModelError
 from avatar_pipeline.diffusion.fp8 import store_in_fp8
 from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
 from avatar_pipeline.diffusion.lora import ADAPTER
+from avatar_pipeline.diffusion.lora.insert import remove_adapters
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.attention import TrainedAttention
 from avatar_pipeline.diffusion.training.effective_weights import use_effective_weights
@@ -123,8 +124,7 @@ def trainable(
         else:
             if hyperparameters.gradient_checkpointing:
                 denoiser.disable_gradient_checkpointing()
-            if ADAPTER in getattr(denoiser, "peft_config", {}):
-                denoiser.delete_adapters(ADAPTER)
+            remove_adapters(denoiser)
             if processors:
                 denoiser.set_attn_processor(processors)
 
