@@ -4,8 +4,8 @@ step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,49 +42,65 @@ class IdentityAdapter:
     lora: dict[str, torch.Tensor]
     encoder: Any = None
 
-    def arguments(self, identity: Identity, guided: bool) -> dict[str, Any]:
-        """The pipeline's arguments for this identity, which the pipeline repeats for each picture
-        of a batch.
+    @property
+    def takes_several(self) -> bool:
+        """Whether a batch may show several faces."""
+        return self.encoder is None
 
-        For FaceID (1, 1, 1, D), or (2, 1, 1, D) for guidance, where zeros stand for nobody and come
-        first; for FLUX (1, 1, D), and a black picture's for nobody. Raises GenerationError for an
-        embedding that is not the adapter's length, or not finite, and for a missing face.
+    def arguments(self, identities: Sequence[Identity], guided: bool) -> dict[str, Any]:
+        """The pipeline's arguments for a batch's identities, one for each picture.
+
+        For FaceID (1, 1, 1, D), or (2, 1, 1, D) for guidance, of the first: the pipeline repeats it
+        for each picture, and `installed` knows the others. For FLUX (1, 1, D), and a black
+        picture's for no face. Raises GenerationError for an embedding that is not the adapter's
+        length, or not finite, and for a missing face.
         """
         import torch
 
         if self.encoder is not None:
-            if identity.face is None:
+            face = identities[0].face
+            if face is None:
                 raise GenerationError(
                     f"identity: {self.file} looks at the face itself. Give a "
                     "picture of it (Identity.face)."
                 )
-            black = Image.new("RGB", identity.face.size)
-            somebody, nobody = (self._look(face)[None] for face in (identity.face, black))
+            black = Image.new("RGB", face.size)
+            somebody, without = (self._look(each)[None] for each in (face, black))
             return {
                 "ip_adapter_image_embeds": [somebody],
-                "negative_ip_adapter_image_embeds": [nobody],
+                "negative_ip_adapter_image_embeds": [without],
             }
-        weights = self.projection.image_projection_layers[0].ff.net[0].proj.weight
-        length = weights.shape[1]
-        if identity.embedding.shape != (length,) or not np.isfinite(identity.embedding).all():
-            raise GenerationError(
-                f"identity: the embedding has the shape {identity.embedding.shape}, and "
-                f"{self.file} takes {length} finite numbers. "
-                "Measure the face with the analyzer that the adapter was trained on (the preset's "
-                "identity_analyzer)."
-            )
-        somebody = torch.from_numpy(identity.embedding)[None, None, None].to(
-            weights.device, weights.dtype
-        )
+        first = self._embeddings(identities)[:1]
         return {
             "ip_adapter_image_embeds": [
-                torch.cat([torch.zeros_like(somebody), somebody]) if guided else somebody
+                torch.cat([torch.zeros_like(first), first]) if guided else first
             ]
         }
 
+    def _embeddings(self, identities: Sequence[Identity]) -> torch.Tensor:
+        """(N, 1, 1, D) embeddings, checked."""
+        import torch
+
+        weights = self.projection.image_projection_layers[0].ff.net[0].proj.weight
+        length = weights.shape[1]
+        for identity in identities:
+            if identity.embedding.shape != (length,) or not np.isfinite(identity.embedding).all():
+                raise GenerationError(
+                    f"identity: the embedding has the shape {identity.embedding.shape}, and "
+                    f"{self.file} takes {length} finite numbers. "
+                    "Measure the face with the analyzer that the adapter was trained on (the "
+                    "preset's identity_analyzer)."
+                )
+        stacked = np.stack([identity.embedding for identity in identities])
+        return torch.from_numpy(stacked)[:, None, None].to(weights.device, weights.dtype)
+
     @contextmanager
-    def installed(self, pipeline: Any, scale: float) -> Iterator[None]:
-        """The denoiser takes identities, at `scale`, while the block runs."""
+    def installed(
+        self, pipeline: Any, scale: float, identities: Sequence[Identity]
+    ) -> Iterator[None]:
+        """The denoiser takes a batch's identities, at `scale`, while the block runs."""
+        from avatar_pipeline.diffusion.folding import unfolded
+
         denoiser = getattr(pipeline, self.denoiser)
         for module in (
             *(part for part in self.processors.values() if hasattr(part, "to_k_ip")),
@@ -92,7 +108,10 @@ class IdentityAdapter:
         ):
             # memory plans move the denoiser about, and know nothing of these
             module.to(pipeline._execution_device)
-        with _restored(denoiser):
+        # PEFT computes only what is folded in, of the LoRAs at a layer
+        beside_folded = unfolded(denoiser) if self.lora else nullcontext()
+        several = self.takes_several and len(identities) > 1
+        with beside_folded, _restored(denoiser), self._each(identities, several):
             denoiser.set_attn_processor(dict(self.processors))
             denoiser.encoder_hid_proj = self.projection
             denoiser.config.encoder_hid_dim_type = "ip_image_proj"
@@ -108,6 +127,30 @@ class IdentityAdapter:
                     pipeline.set_adapters(beside)
                 elif self.lora:
                     pipeline.unload_lora_weights()
+
+    @contextmanager
+    def _each(self, identities: Sequence[Identity], several: bool) -> Iterator[None]:
+        """Each picture gets its own identity: diffusers' pipelines take one for all, and hand it,
+        repeated, to the projection.
+        """
+        if not several:
+            yield
+            return
+        import torch
+
+        own = self._embeddings(identities)
+
+        def swap(module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            (repeated,) = arguments[0]
+            guided = len(repeated) == 2 * len(own)
+            embeddings = torch.cat([torch.zeros_like(own), own]) if guided else own
+            return ([embeddings.to(repeated.dtype)], *arguments[1:])
+
+        hook = self.projection.register_forward_pre_hook(swap)
+        try:
+            yield
+        finally:
+            hook.remove()
 
     def set_scale(self, pipeline: Any, scale: float, beside: list[str] | None = None) -> None:
         """Change the scale of the installed adapter. Its LoRA is on or off, as in the demos of

@@ -160,6 +160,16 @@ def inference_gib(
     return (peak + vae) * (1 + RESERVE_SHARE) + RESERVE_GIB
 
 
+def more_pictures(preset: Preset, plan: Plan, pixels: int) -> int:
+    """Return how many pictures of `pixels` can be drawn beside one in the memory that `plan` leaves
+    free.
+    """
+    cost = ACTIVATIONS[preset.name]
+    wide = BYTES[preset.dtype] / 2  # activations are counted in bfloat16
+    each = cost.denoising / 1024 * wide * pixels / cost.pixels * (1 + RESERVE_SHARE)
+    return max(0, int((plan.free_gib - plan.needs_gib) / each))
+
+
 def inference_plans(
     preset: Preset,
     free_gib: float,

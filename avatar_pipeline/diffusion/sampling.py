@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError
+from avatar_pipeline.diffusion.batches import Batches, batches
 from avatar_pipeline.diffusion.callbacks import StepCallback, shrunk
 from avatar_pipeline.diffusion.fallback import run_with_fallback
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.diffusion.session import PipelineSession
-from avatar_pipeline.diffusion.text_encoding import autocast, word_arguments
+from avatar_pipeline.diffusion.text_encoding import autocast, cast_once, word_arguments
 
 if TYPE_CHECKING:
     import torch
@@ -103,14 +104,19 @@ def text_to_images(
     size: tuple[int, int],
     sampling: Sampling,
 ) -> list[Image.Image]:
-    """Return an image for each prompt and its seed, drawn together; each is, up to rounding, what
-    text_to_image draws alone.
+    """Return an image for each prompt and its seed, drawn in batches as large as the device takes;
+    each has the same pixels whatever is drawn beside it.
 
-    Raises as text_to_image does, and ValueError when there are not as many seeds as prompts.
+    `session.on_step` sees the steps of one batch after the other. Raises as text_to_image does, and
+    ValueError when there are not as many seeds as prompts.
     """
     check_size(session.preset, *size, sampling.steps)
-    wanted = {"width": size[0], "height": size[1]}
-    return _draw(session, prompts, seeds, _Task(size, sampling, sampling.steps, wanted))
+    _check_counts(prompts, seeds)
+    pictures = [
+        _Picture(prompt, seed, sampling.identity)
+        for prompt, seed in zip(prompts, seeds, strict=True)
+    ]
+    return _draw(session, pictures, _Task(size, sampling, sampling.steps))
 
 
 def image_to_image(
@@ -126,16 +132,45 @@ def image_to_image(
 
     Raises as text_to_image does, and GenerationError when no step is left to draw.
     """
+    source = Source(image, prompt, seed, sampling.identity)
+    return image_to_images(session, [source], strength, sampling)[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A picture to redraw. seed: uint32. identity: the face to draw."""
+
+    image: Image.Image
+    prompt: str
+    seed: int
+    identity: Identity | None = None
+
+
+def image_to_images(
+    session: PipelineSession, sources: Sequence[Source], strength: float, sampling: Sampling
+) -> list[Image.Image]:
+    """Redraw pictures of one size as image_to_image does, in batches; each has the same pixels
+    whatever is drawn beside it. Their own identities count, not that of `sampling`.
+
+    Raises as image_to_image does, and ValueError for pictures of several sizes.
+    """
+    if not sources:
+        return []
+    size = sources[0].image.size
+    if any(source.image.size != size for source in sources):
+        raise ValueError("pictures of several sizes: redraw those of one size together.")
     steps = sampling.steps
-    check_size(session.preset, image.width, image.height, steps)
+    check_size(session.preset, *size, steps)
     drawn = session.family.drawn_steps(steps, strength)
     if drawn < 1:
         raise GenerationError(
             f"strength: {strength:g} of {steps} steps leaves nothing to draw. Raise strength to "
             f"{1 / steps:.2f} or more, or steps."
         )
-    wanted = {"image": [image], "strength": strength}
-    return _draw(session, [prompt], [seed], _Task(image.size, sampling, drawn, wanted))[0]
+    pictures = [
+        _Picture(source.prompt, source.seed, source.identity, source.image) for source in sources
+    ]
+    return _draw(session, pictures, _Task(size, sampling, drawn, strength))
 
 
 def decode(session: PipelineSession, latents: torch.Tensor) -> Image.Image:
@@ -153,94 +188,143 @@ def decode(session: PipelineSession, latents: torch.Tensor) -> Image.Image:
 @dataclass(frozen=True)
 class _Task:
     """What is the same for all images of a call. drawn: how many of the steps are done, which are
-    fewer from an image. wanted: the pipeline's own arguments.
+    fewer from an image. strength: from an image.
     """
 
     size: tuple[int, int]
     sampling: Sampling
     drawn: int
-    wanted: dict[str, Any]
+    strength: float | None = None
 
 
-def _draw(
-    session: PipelineSession, prompts: Sequence[str], seeds: Sequence[int], task: _Task
-) -> list[Image.Image]:
-    sampling, identity = task.sampling, task.sampling.identity
-    if identity is not None and identity.weight > 0 and identity.start >= task.drawn:
-        raise GenerationError(
-            f"id_timestep_start: {identity.start} is beyond the last of {task.drawn} steps that "
-            f"are drawn, and the face would never enter. Give 0 to {task.drawn - 1}."
-        )
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    prompt: str
+    seed: int
+    identity: Identity | None
+    image: Image.Image | None = None
 
-    def work() -> list[Image.Image]:
-        words = [
-            word_arguments(session, prompt, sampling.negative_prompt, sampling.guidance_scale)
-            for prompt in prompts
-        ]
-        images: dict[int, Image.Image] = {}
-        # Prompts of several windows and short ones do not fit into one batch, and filled up a short
-        # one would draw another picture.
-        for length in dict.fromkeys(word["prompt_embeds"].shape[1] for word in words):
-            indices = [
-                index
-                for index, word in enumerate(words)
-                if word["prompt_embeds"].shape[1] == length
-            ]
-            together = [words[index] for index in indices]
-            latents = _denoise(session, together, [seeds[index] for index in indices], task)
-            images |= {
-                index: decode(session, latents[place : place + 1])
-                for place, index in enumerate(indices)
-            }
-        return [images[index] for index in range(len(prompts))]
+    @property
+    def steers(self) -> bool:
+        """Whether an identity has an effect."""
+        return self.identity is not None and self.identity.weight > 0
 
+
+def _check_counts(prompts: Sequence[str], seeds: Sequence[int]) -> None:
     if len(prompts) != len(seeds):
         raise ValueError(
             f"{len(prompts)} prompts and {len(seeds)} seeds: each picture needs one of its own."
         )
+
+
+def _draw(session: PipelineSession, pictures: Sequence[_Picture], task: _Task) -> list[Image.Image]:
+    sampling = task.sampling
+    for picture in pictures:
+        start = picture.identity.start if picture.identity and picture.steers else 0
+        if start >= task.drawn:
+            raise GenerationError(
+                f"id_timestep_start: {start} is beyond the last of {task.drawn} steps that "
+                f"are drawn, and the face would never enter. Give 0 to {task.drawn - 1}."
+            )
+
+    def work() -> list[Image.Image]:
+        words = [
+            word_arguments(
+                session, picture.prompt, sampling.negative_prompt, sampling.guidance_scale
+            )
+            for picture in pictures
+        ]
+        images: dict[int, Image.Image] = {}
+        for indices in _alike(session, pictures, words):
+            together = batches(session, len(pictures), task.size[0] * task.size[1])
+            for first in range(0, len(indices), together.size):
+                batch = indices[first : first + together.size]
+                latents = _denoise(
+                    session,
+                    [pictures[index] for index in batch],
+                    [words[index] for index in batch],
+                    task,
+                    together,
+                )
+                images |= {
+                    index: decode(session, latents[place : place + 1])
+                    for place, index in enumerate(batch)
+                }
+        return [images[index] for index in range(len(pictures))]
+
     return run_with_fallback(session, work)
+
+
+def _alike(
+    session: PipelineSession,
+    pictures: Sequence[_Picture],
+    words: Sequence[dict[str, torch.Tensor]],
+) -> list[list[int]]:
+    """The places of pictures that can be drawn together. Prompts of several windows and short ones
+    cannot, and filled up a short one would be drawn otherwise; an identity adapter has one strength
+    at a time, and one that looks at faces itself one face.
+    """
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for index, (picture, word) in enumerate(zip(pictures, words, strict=True)):
+        identity = picture.identity if picture.steers else None
+        steered: tuple[object, ...] = ()
+        if identity is not None:
+            steered = (identity.weight, identity.start)
+            if not session.identity_adapter.takes_several:
+                steered += (id(identity),)
+        groups.setdefault((word["prompt_embeds"].shape[1], steered), []).append(index)
+    return list(groups.values())
 
 
 def _denoise(
     session: PipelineSession,
+    pictures: Sequence[_Picture],
     words: Sequence[dict[str, torch.Tensor]],
-    seeds: Sequence[int],
     task: _Task,
+    together: Batches,
 ) -> torch.Tensor:
-    """Return latents (N, C, h, w) of N prompts whose embeddings are alike long."""
+    """Return latents (N, C, h, w) of N pictures that can be drawn together."""
     import torch
 
-    family, (width, height) = session.family, task.size
-    sampling, wanted, identity = task.sampling, task.wanted, task.sampling.identity
+    family, (width, height), sampling = session.family, task.size, task.sampling
     guidance_scale = sampling.guidance_scale
-    pipeline = session.image_pipeline if "image" in wanted else session.pipeline
+    redrawn = task.strength is not None
+    pipeline = session.image_pipeline if redrawn else session.pipeline
     guided = family.is_guided(guidance_scale, sampling.negative_prompt)
-    arguments = {name: torch.cat([word[name] for word in words]) for name in words[0]}
-    arguments |= wanted | family.guidance(guidance_scale, guided)
+    beside = together.rows_beside(len(pictures), guided)
+    pictures = [*pictures, *[pictures[-1]] * beside]
+    words = [*words, *[words[-1]] * beside]
+    arguments: dict[str, Any] = {
+        name: torch.cat([word[name] for word in words]) for name in words[0]
+    }
+    arguments |= family.guidance(guidance_scale, guided)
+    arguments |= {"strength": task.strength} if redrawn else {"width": width, "height": height}
 
     def preview(latents: torch.Tensor) -> Image.Image:
         return decode(session, shrunk(family.unpack(pipeline, latents[:1], height, width)))
 
     callback = StepCallback(session.on_step, preview)
     installed: AbstractContextManager[None] = nullcontext()
-    if identity is not None and identity.weight > 0:
+    first = pictures[0].identity
+    if first is not None and pictures[0].steers:
         adapter = session.identity_adapter
-        arguments |= adapter.arguments(identity, guided)
-        scale = identity.weight * session.preset.identity_unit
-        installed = adapter.installed(pipeline, 0.0 if identity.start else scale)
+        identities = [picture.identity for picture in pictures if picture.identity]
+        arguments |= adapter.arguments(identities, guided)
+        scale = first.weight * session.preset.identity_unit
+        installed = adapter.installed(pipeline, 0.0 if first.start else scale, identities)
         callback.start, callback.on_start = (
-            identity.start,
+            first.start,
             lambda: adapter.set_scale(pipeline, scale),
         )
     watched = callback.on_step is not None or callback.start > 0
-    with installed, autocast(session):
-        if "image" in wanted:
+    with installed, autocast(session), cast_once(session):
+        if redrawn:
             with torch.no_grad():
-                arguments |= family.start_image(pipeline, wanted["image"])
+                arguments |= _start_images(session, pipeline, pictures)
         try:
             latents = pipeline(
                 num_inference_steps=sampling.steps,
-                generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+                generator=[torch.Generator("cpu").manual_seed(one.seed) for one in pictures],
                 output_type="latent",
                 callback_on_step_end=callback if watched else None,
                 **arguments,
@@ -249,4 +333,20 @@ def _denoise(
             # as at the end of a drawing: parts that are offloaded go back to where they were
             pipeline.maybe_free_model_hooks()
             raise
-    return family.unpack(pipeline, latents, height, width)
+    return family.unpack(pipeline, latents[: len(pictures) - beside], height, width)
+
+
+def _start_images(
+    session: PipelineSession, pipeline: Any, pictures: Sequence[_Picture]
+) -> dict[str, Any]:
+    """The pipeline's argument for the pictures to start from. Each is encoded by itself, so that
+    it does not depend on the others.
+    """
+    import torch
+
+    images = [one.image for one in pictures if one.image is not None]
+    each = [session.family.start_image(pipeline, [image]) for image in images]
+    starts = [one["image"] for one in each]
+    if isinstance(starts[0], torch.Tensor):
+        return {**each[0], "image": torch.cat(starts)}
+    return {**each[0], "image": [image for several in starts for image in several]}

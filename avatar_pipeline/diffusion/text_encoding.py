@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -79,6 +79,26 @@ def autocast(session: PipelineSession) -> Any:
 
     device = session.device
     return torch.autocast(device.kind, device.autocast) if device.autocast else nullcontext()
+
+
+@contextmanager
+def cast_once(session: PipelineSession) -> Iterator[None]:
+    """Have autocast, which must be on, cast the denoiser's weights to the lower precision once for
+    the block, and not at each step: it keeps those that require gradients, also where none are
+    computed.
+    """
+    if not session.device.autocast:
+        yield
+        return
+    frozen = [one for one in session.denoiser.parameters() if not one.requires_grad]
+    frozen = [one for one in frozen if one.is_floating_point()]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 def _encode(

@@ -45,8 +45,9 @@ def applied(session: PipelineSession, lora: bytes | Path) -> Iterator[None]:
 
     Raises ModelError for a pickle, a damaged file, a LoRA of another family, a kind that cannot be
     loaded, and one of which something does not fit the model. The pipeline is as before after the
-    block and after any error.
+    block and after any error. Meanwhile it is folded into the weights where they allow.
     """
+    from avatar_pipeline.diffusion.folding import folded
     from avatar_pipeline.diffusion.lora.folders import read_lora
 
     weights = lora if isinstance(lora, bytes) else read_lora(lora)
@@ -61,6 +62,7 @@ def applied(session: PipelineSession, lora: bytes | Path) -> Iterator[None]:
             raise ModelError(
                 f"the LoRA does not fit the model {session.preset.name}{aside}: {fault}. {REMEDY}"
             )
+        stack.enter_context(folded(session.denoiser))
         yield
 
 

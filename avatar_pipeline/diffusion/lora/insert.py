@@ -26,7 +26,7 @@ def insert(part: Any, changes: Sequence[Change]) -> Undo:
     kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
 
     def undo() -> None:
-        _remove(part)
+        remove_adapters(part)
         for parameter, before in kept:
             parameter.data = before.to(parameter.device)
         offload_again(part)
@@ -60,10 +60,11 @@ def clear(part: Any) -> None:
     """
     if getattr(part, "peft_config", {}) or any(_is_adapted(module) for module in part.modules()):
         raise LayerFault("another LoRA is in use. Use one at a time")
-    _remove(part)
+    remove_adapters(part)
 
 
-def _remove(part: Any) -> None:
+def remove_adapters(part: Any) -> None:
+    """Take all of PEFT's layers off a part."""
     from diffusers.utils import recurse_remove_peft_layers
 
     recurse_remove_peft_layers(part)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FORMAT = "avatar_pipeline.checkpoint.1"
 # Raise it when the same state would go on to another result: older checkpoints are then not used.
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 # what a kill costs at most, beside the step or the evaluation that it hits
 CHECKPOINT_INTERVAL_S = 60.0
 

@@ -12,7 +12,10 @@ from avatar_pipeline.core.errors import GenerationError, ModelError
 from avatar_pipeline.diffusion.fp8 import store_in_fp8
 from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
 from avatar_pipeline.diffusion.lora import ADAPTER
+from avatar_pipeline.diffusion.lora.insert import remove_adapters
 from avatar_pipeline.diffusion.session import PipelineSession
+from avatar_pipeline.diffusion.training.attention import TrainedAttention
+from avatar_pipeline.diffusion.training.effective_weights import use_effective_weights
 from avatar_pipeline.diffusion.training.optimizer import optional_package
 
 
@@ -96,10 +99,13 @@ def trainable(
             "bitsandbytes, which allows nf4, or choose a smaller preset or a larger card."
         )
     compiled: list[Any] = []
+    processors: dict[str, Any] = {}
     try:
         parameters = _add_adapter(denoiser, hyperparameters, seed, session.device.dtype)
         if hyperparameters.quantization == "fp8":
             store_in_fp8(denoiser)
+        if session.device.kind == "cpu":
+            processors = _compute_for_cpu(denoiser)
         if hyperparameters.gradient_checkpointing:
             denoiser.enable_gradient_checkpointing()
         if hyperparameters.compile:
@@ -118,8 +124,9 @@ def trainable(
         else:
             if hyperparameters.gradient_checkpointing:
                 denoiser.disable_gradient_checkpointing()
-            if ADAPTER in getattr(denoiser, "peft_config", {}):
-                denoiser.delete_adapters(ADAPTER)
+            remove_adapters(denoiser)
+            if processors:
+                denoiser.set_attn_processor(processors)
 
 
 @contextmanager
@@ -153,7 +160,7 @@ def kernels(session: PipelineSession) -> AbstractContextManager[Any]:
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     # On a CPU the fused attention's gradient works through many tiny products: the plain one is a
-    # third faster, in training only.
+    # third faster, in training only. U-Nets have their own (attention.py).
     return sdpa_kernel(SDPBackend.MATH) if session.device.kind == "cpu" else nullcontext()
 
 
@@ -191,6 +198,18 @@ def _add_adapter(
             if parameter.requires_grad:
                 parameter.data = parameter.data.contiguous()
     return [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
+
+
+def _compute_for_cpu(denoiser: Any) -> dict[str, Any]:
+    """Have layers and a U-Net's attention computed in the ways that are fast on a CPU; returns the
+    attention's processors that were there.
+    """
+    use_effective_weights(denoiser)
+    if not type(denoiser).__name__.startswith("UNet"):
+        return {}
+    processors = dict(denoiser.attn_processors)
+    denoiser.set_attn_processor(TrainedAttention())
+    return processors
 
 
 def _load_in_nf4(session: PipelineSession) -> None:

@@ -26,7 +26,9 @@ def make_optimizer(
     Raises ModelError when the package of an optional one is missing.
     """
     if name == "adamw":
-        return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)
+        return torch.optim.AdamW(
+            parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY, fused=True
+        )
     if name == "adamw8bit":
         found: Any = optional_package("bitsandbytes", f"optimizer: {name}", "optimizer: adamw")
         return found.optim.AdamW8bit(parameters, lr=learning_rate, weight_decay=WEIGHT_DECAY)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from avatar_pipeline.core.errors import GenerationError
+from avatar_pipeline.diffusion.folding import folded
 from avatar_pipeline.diffusion.text_encoding import autocast
 from avatar_pipeline.diffusion.training.checkpoint import below, pack, unpack
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, face_weights
@@ -134,7 +135,8 @@ class Training:
         """
         self._exchange()
         try:
-            found = evaluate(self.step)
+            with folded(self._session.denoiser):
+                found = evaluate(self.step)
             if found.score < self.best_score or not self.best:
                 self.best_score, self.best_step = found.score, self.step
                 self.best = lora_file(self._model, self._session.family.DENOISER)

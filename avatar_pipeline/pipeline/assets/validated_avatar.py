@@ -15,7 +15,7 @@ from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.diffusion.lora import applied
-from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_images
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.imaging.compose import contact_sheet
@@ -111,32 +111,36 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         spec.description, prompts.NEUTRAL, "frontal view", prompts.STUDIO, trigger=True
     )
 
+    seeds = [
+        derive_seed(root_seed, "validated_avatar", index) for index in range(settings.candidates)
+    ]
     candidates = []
     with applied(session, inputs.file("lora", "{actor}.safetensors")):
-        for index in range(settings.candidates):
-            seed = derive_seed(root_seed, "validated_avatar", index)
-            image = text_to_image(
-                session, prompt, seed, (preset.width, preset.height), Sampling(steps, guidance)
-            )
-            pixels = np.asarray(image)
-            faces = analyzer.analyze(pixels)
-            checks = [
-                check
-                for check in assess_person(pixels, faces, references, thresholds, analyzer)
-                if check.name not in JUDGED_ON_EXPORT
-            ]
-            faults = [f"{check.name}: {check.hint}" for check in checks if check.verdict == "error"]
-            distance = nearest = None
-            if faces:
-                distance = compare(analyzer, faces[0].embedding, references).median
-                nearest = compare(analyzer, faces[0].embedding, training).nearest
-                if distance > limit:
-                    faults.append(
-                        f"max_distance: {distance:.2f} from the person, at most {limit:.2f}"
-                    )
-            candidates.append(
-                _Candidate(f"candidate_{index}", seed, image, distance, nearest, checks, faults)
-            )
+        images = text_to_images(
+            session,
+            [prompt] * settings.candidates,
+            seeds,
+            (preset.width, preset.height),
+            Sampling(steps, guidance),
+        )
+    for index, (seed, image) in enumerate(zip(seeds, images, strict=True)):
+        pixels = np.asarray(image)
+        faces = analyzer.analyze(pixels)
+        checks = [
+            check
+            for check in assess_person(pixels, faces, references, thresholds, analyzer)
+            if check.name not in JUDGED_ON_EXPORT
+        ]
+        faults = [f"{check.name}: {check.hint}" for check in checks if check.verdict == "error"]
+        distance = nearest = None
+        if faces:
+            distance = compare(analyzer, faces[0].embedding, references).median
+            nearest = compare(analyzer, faces[0].embedding, training).nearest
+            if distance > limit:
+                faults.append(f"max_distance: {distance:.2f} from the person, at most {limit:.2f}")
+        candidates.append(
+            _Candidate(f"candidate_{index}", seed, image, distance, nearest, checks, faults)
+        )
 
     candidates.sort(key=lambda candidate: candidate.rank)
     rows = [candidate.row() for candidate in candidates]

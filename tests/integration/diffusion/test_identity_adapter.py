@@ -107,10 +107,10 @@ def test_an_installed_adapter_at_scale_zero_changes_nothing(session: PipelineSes
         return drawn
 
     adapter, plain = session.identity_adapter, latents()
-    embeds = adapter.arguments(face(1), guided=True)
-    with adapter.installed(session.pipeline, 0.0):
+    embeds = adapter.arguments([face(1)], guided=True)
+    with adapter.installed(session.pipeline, 0.0, [face(1)]):
         assert torch.equal(latents(**embeds), plain)
-    with adapter.installed(session.pipeline, 0.5):
+    with adapter.installed(session.pipeline, 0.5, [face(1)]):
         assert not torch.equal(latents(**embeds), plain)
 
 

@@ -16,7 +16,7 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.errors import GenerationError, StoreError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.prompts import NEUTRAL, STUDIO, base_prompt, portrait_prompt
-from avatar_pipeline.diffusion.sampling import Sampling, check_size, drawable_size, text_to_image
+from avatar_pipeline.diffusion.sampling import Sampling, check_size, drawable_size, text_to_images
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
@@ -237,11 +237,15 @@ def _from_words(
         drawn = drawable_size(preset, *shape, native_width * native_height)
     check_size(preset, *drawn, steps)
     prompt = base_prompt(spec.description, framing)
-    candidates, seeds = [], {}
-    for index in range(settings.candidates):
-        name = f"candidate_{index}"
-        seeds[name] = derive_seed(root_seed, "base_image", index)
-        image = text_to_image(session, prompt, seeds[name], drawn, Sampling(steps, guidance))
+    seeds = {
+        f"candidate_{index}": derive_seed(root_seed, "base_image", index)
+        for index in range(settings.candidates)
+    }
+    images = text_to_images(
+        session, [prompt] * len(seeds), list(seeds.values()), drawn, Sampling(steps, guidance)
+    )
+    candidates = []
+    for name, image in zip(seeds, images, strict=True):
         # before the face detail pass, which draws a face in more pixels than it was enlarged from
         if drawn != (width, height):
             image = ImageOps.fit(

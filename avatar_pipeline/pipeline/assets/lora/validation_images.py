@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_images
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
@@ -33,21 +33,13 @@ def render(
     """Return the actor's picture for each seed, and the faces in it. Seed and prompt belong
     together, so that renders compare.
     """
-    preset = session.preset
-    images = []
-    for index, seed in enumerate(seeds):
-        prompt = prompts.portrait_prompt(
+    words = [
+        prompts.portrait_prompt(
             spec.description, EXPRESSIONS[index % len(EXPRESSIONS)], prompts.STUDIO, trigger=True
         )
-        images.append(
-            text_to_image(
-                session,
-                prompt,
-                seed,
-                (preset.width, preset.height),
-                Sampling(preset.steps, preset.guidance_scale),
-            )
-        )
+        for index in range(len(seeds))
+    ]
+    images = _draw(session, words, seeds)
     return images, [analyzer.analyze(np.asarray(image)) for image in images]
 
 
@@ -57,23 +49,21 @@ def draw_class(
     """People like the described one, as the base model draws them without a LoRA: prompts and
     pictures.
     """
-    preset = session.preset
     words = [
         prompts.portrait_prompt(
             spec.description, EXPRESSIONS[index % len(EXPRESSIONS)], prompts.STUDIO
         )
         for index in range(len(seeds))
     ]
-    return words, [
-        text_to_image(
-            session,
-            text,
-            seed,
-            (preset.width, preset.height),
-            Sampling(preset.steps, preset.guidance_scale),
-        )
-        for text, seed in zip(words, seeds, strict=True)
-    ]
+    return words, _draw(session, words, seeds)
+
+
+def _draw(
+    session: PipelineSession, words: Sequence[str], seeds: Sequence[int]
+) -> list[Image.Image]:
+    preset = session.preset
+    sampling = Sampling(preset.steps, preset.guidance_scale)
+    return text_to_images(session, words, seeds, (preset.width, preset.height), sampling)
 
 
 def cost(distance: float, face_rate: float) -> float:

@@ -16,7 +16,7 @@ from avatar_pipeline.core.errors import GenerationError, PhotoError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.diffusion.identity import identity_at
-from avatar_pipeline.diffusion.sampling import Sampling, image_to_image
+from avatar_pipeline.diffusion.sampling import Sampling, Source, image_to_images
 from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
@@ -204,23 +204,29 @@ def _vary(
     steps, guidance = _drawing(settings, session)
     kept: list[Member] = []
     rejected: list[Rejected] = []
-    seeds: dict[str, int] = {}
-    for index in range(wanted):
-        seed = derive_seed(root_seed, "training_variations", index)
-        name = f"variation_{index:03d}"
-        seeds[name] = seed
-        source = sources[index % len(sources)]
-        details = _details(index, seed)
-        prompt = prompts.portrait_prompt(spec.description, *details)
-        identity = identity_at(identity_scale, source.embedding, source.image, session.preset)
-        image = image_to_image(
-            session,
-            source.image,
-            prompt,
-            seed,
-            strength,
-            Sampling(steps, guidance, identity=identity),
-        )
+    seeds = {
+        f"variation_{index:03d}": derive_seed(root_seed, "training_variations", index)
+        for index in range(wanted)
+    }
+    varied = [
+        (name, seed, sources[index % len(sources)], _details(index, seed))
+        for index, (name, seed) in enumerate(seeds.items())
+    ]
+    images = image_to_images(
+        session,
+        [
+            Source(
+                source.image,
+                prompts.portrait_prompt(spec.description, *details),
+                seed,
+                identity_at(identity_scale, source.embedding, source.image, session.preset),
+            )
+            for _, seed, source, details in varied
+        ],
+        strength,
+        Sampling(steps, guidance),
+    )
+    for (name, seed, source, details), image in zip(varied, images, strict=True):
         faces = analyzer.analyze(np.asarray(image))
         fault = face_fault(faces)
         distance = compare(analyzer, faces[0].embedding, references).median if not fault else None
