@@ -18,6 +18,7 @@ from avatar_pipeline.core.errors import GenerationError, ModelError
 if TYPE_CHECKING:
     import torch
 from avatar_pipeline.diffusion.identity import Identity
+from avatar_pipeline.diffusion.identity_weights import read_weights, take_lora
 
 FACE_LORA = "face_identity"  # name of the LoRA that published FaceID adapters bring along
 
@@ -208,8 +209,8 @@ def load_adapter(pipeline: Any, model: Path, name: str) -> IdentityAdapter:
     denoiser = getattr(pipeline, part)
     with _restored(denoiser):
         try:
-            weights = _read(file)
-            lora = _take_lora(denoiser, weights)
+            weights = read_weights(file)
+            lora = take_lora(denoiser, weights)
             if part == "unet":
                 pipeline.load_ip_adapter(
                     weights, subfolder="", weight_name=file.name, image_encoder_folder=None
@@ -228,53 +229,6 @@ def load_adapter(pipeline: Any, model: Path, name: str) -> IdentityAdapter:
         return IdentityAdapter(
             file, part, dict(denoiser.attn_processors), denoiser.encoder_hid_proj, lora, encoder
         )
-
-
-def _read(file: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """The two groups of an adapter's weights, by the names that diffusers' loaders know; XLabs'
-    names for FLUX are translated as there.
-    """
-    from safetensors.torch import load_file
-
-    prefixes = {
-        "image_proj.": 0,
-        "ip_adapter_proj_model.": 0,
-        "ip_adapter.": 1,
-        "double_blocks.": 1,
-    }
-    renamed = (
-        ("ip_adapter_double_stream_k_proj", "to_k_ip"),
-        ("ip_adapter_double_stream_v_proj", "to_v_ip"),
-        ("processor.", ""),
-    )
-    groups: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]] = ({}, {})
-    for key, tensor in load_file(file).items():
-        prefix = next((prefix for prefix in prefixes if key.startswith(prefix)), None)
-        if prefix is None:
-            raise ValueError(f"it holds {key}, which belongs to no IP-Adapter")
-        new = key.removeprefix(prefix)
-        for old, now in renamed:
-            new = new.replace(old, now)
-        groups[prefixes[prefix]][new] = tensor
-    return {"image_proj": groups[0], "ip_adapter": groups[1]}
-
-
-def _take_lora(
-    denoiser: Any, weights: dict[str, dict[str, torch.Tensor]]
-) -> dict[str, torch.Tensor]:
-    """Take the LoRA out of the weights: loaded along it would stay on in every picture, and switch
-    another LoRA off.
-    """
-    taken = {
-        key: weights["ip_adapter"].pop(key)
-        for key in list(weights["ip_adapter"])
-        if "_lora." in key
-    }
-    names = list(denoiser.attn_processors)
-    return {
-        f"unet.{names[int(key.split('.')[0])]}.{key.split('.', 1)[1]}": tensor
-        for key, tensor in taken.items()
-    }
 
 
 def _load_encoder(folder: Path, denoiser: Any) -> Any:

@@ -20,8 +20,9 @@ from avatar_pipeline.core.errors import GenerationError, InvalidInput
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.presets import Preset
-from avatar_pipeline.diffusion.sampling import Sampling, drawable_size, text_to_image
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
+from avatar_pipeline.diffusion.sizes import drawable_size
 from avatar_pipeline.faces.framing import Framing, frame_head
 from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.tasks.bundled_model_vocabulary import known, read

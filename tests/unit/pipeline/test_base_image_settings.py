@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from avatar_pipeline.diffusion.presets import PRESETS
-from avatar_pipeline.diffusion.sampling import check_size, drawable_size
+from avatar_pipeline.diffusion.sizes import check_size, drawable_size
 from avatar_pipeline.pipeline.assets.base_image.run import Settings
 
 

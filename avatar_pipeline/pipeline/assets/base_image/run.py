@@ -16,8 +16,9 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.errors import GenerationError, StoreError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.prompts import NEUTRAL, STUDIO, base_prompt, portrait_prompt
-from avatar_pipeline.diffusion.sampling import Sampling, check_size, drawable_size, text_to_images
+from avatar_pipeline.diffusion.sampling import Sampling, text_to_images
 from avatar_pipeline.diffusion.session import PipelineSession
+from avatar_pipeline.diffusion.sizes import check_size, drawable_size
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.imaging.compose import contact_sheet
