@@ -4,7 +4,8 @@ A picture's pixels depend on its own prompt, seed and settings only, bit for bit
 many are drawn beside it. Kernels guarantee this of a row's place and neighbours at one batch size;
 at another one they may add up in another order. Measured (`python -m benchmarks.batch_bits`): on a
 CPU the embedded model's rows are the same in every even number of them in bfloat16, and in two or
-four in float32. Elsewhere each batch of a drawing of several pictures is filled up to one size.
+four in float32, at the preset's own sizes; pictures of other sizes are drawn by themselves.
+Elsewhere each batch of a drawing of several pictures is filled up to one size.
 """
 
 from __future__ import annotations
@@ -36,19 +37,21 @@ class Batches:
         return 0 if guided else pictures % 2
 
 
-def batches(session: PipelineSession, pictures: int, pixels: int) -> Batches:
-    """Return how `pictures` of `pixels` each are drawn. The environment variable AVATAR_BATCH_SIZE
-    limits the size. Raises ModelError when it is no number from 1 on.
+def batches(session: PipelineSession, pictures: int, size: tuple[int, int]) -> Batches:
+    """Return how `pictures` of `size`, width and height in pixels, are drawn. The environment
+    variable AVATAR_BATCH_SIZE limits how many at once; ModelError when it is no number from 1 on.
     """
     limit = _limit()
     device = session.device
     if device.kind == "cpu":
         if session.preset.name != "embedded":  # larger models fill a CPU with one picture
             return Batches(1, filled=True)
-        return Batches(min(limit, LARGEST if device.autocast else 2), filled=False)
+        largest = LARGEST if device.autocast else 2
+        measured = size in session.preset.sizes.values()
+        return Batches(min(limit, largest if measured else 1), filled=False)
     if pictures == 1:
         return Batches(1, filled=True)
-    room = more_pictures(session.preset, session.plan, pixels) if session.plan else 0
+    room = more_pictures(session.preset, session.plan, size[0] * size[1]) if session.plan else 0
     return Batches(min(limit, LARGEST, 1 + room), filled=True)
 
 

@@ -16,6 +16,7 @@ from avatar_pipeline.diffusion.fallback import run_with_fallback
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.sizes import check_size
+from avatar_pipeline.diffusion.start_images import start_images
 from avatar_pipeline.diffusion.text_encoding import autocast, cast_once, word_arguments
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _draw(session: PipelineSession, pictures: Sequence[_Picture], task: _Task) -
         ]
         images: dict[int, Image.Image] = {}
         for indices in _alike(session, pictures, words):
-            together = batches(session, len(pictures), task.size[0] * task.size[1])
+            together = batches(session, len(pictures), task.size)
             for first in range(0, len(indices), together.size):
                 batch = indices[first : first + together.size]
                 latents = _denoise(
@@ -277,7 +278,8 @@ def _denoise(
     with installed, autocast(session), cast_once(session):
         if redrawn:
             with torch.no_grad():
-                arguments |= _start_images(session, pipeline, pictures)
+                images = [one.image for one in pictures if one.image is not None]
+                arguments |= start_images(family, pipeline, images)
         try:
             latents = pipeline(
                 num_inference_steps=sampling.steps,
@@ -291,19 +293,3 @@ def _denoise(
             pipeline.maybe_free_model_hooks()
             raise
     return family.unpack(pipeline, latents[: len(pictures) - beside], height, width)
-
-
-def _start_images(
-    session: PipelineSession, pipeline: Any, pictures: Sequence[_Picture]
-) -> dict[str, Any]:
-    """The pipeline's argument for the pictures to start from. Each is encoded by itself, so that
-    it does not depend on the others.
-    """
-    import torch
-
-    images = [one.image for one in pictures if one.image is not None]
-    each = [session.family.start_image(pipeline, [image]) for image in images]
-    starts = [one["image"] for one in each]
-    if isinstance(starts[0], torch.Tensor):
-        return {**each[0], "image": torch.cat(starts)}
-    return {**each[0], "image": [image for several in starts for image in several]}

@@ -242,9 +242,8 @@ def _from_words(
         f"candidate_{index}": derive_seed(root_seed, "base_image", index)
         for index in range(settings.candidates)
     }
-    images = text_to_images(
-        session, [prompt] * len(seeds), list(seeds.values()), drawn, Sampling(steps, guidance)
-    )
+    words, sampling = [prompt] * len(seeds), Sampling(steps, guidance)
+    images = text_to_images(session, words, list(seeds.values()), drawn, sampling)
     candidates = []
     for name, image in zip(seeds, images, strict=True):
         # before the face detail pass, which draws a face in more pixels than it was enlarged from
