@@ -48,7 +48,9 @@ def main() -> None:
             if precision == "bfloat16" and not session.device.autocast:
                 continue
 
-            def rows(places: list[int], precision: str = precision) -> torch.Tensor:
+            def rows(
+                places: list[int], precision: str = precision, noise: torch.Tensor = noise
+            ) -> torch.Tensor:
                 lower = autocast(session) if precision == "bfloat16" else nullcontext()
                 with torch.no_grad(), lower:
                     out = unet(noise[places], torch.tensor(500), texts[places], return_dict=False)
