@@ -55,6 +55,11 @@ def batches(session: PipelineSession, pictures: int, size: tuple[int, int]) -> B
     return Batches(min(limit, LARGEST, 1 + room), filled=True)
 
 
+def same_alone(session: PipelineSession, size: tuple[int, int]) -> bool:
+    """Return whether a picture drawn by itself has the bits that it has in a batch."""
+    return not batches(session, 2, size).filled
+
+
 def _limit() -> int:
     given = os.environ.get(VARIABLE, "") or str(LARGEST)
     if not given.isdecimal() or int(given) < 1:

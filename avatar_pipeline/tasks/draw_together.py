@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.diffusion.batches import same_alone
 from avatar_pipeline.diffusion.callbacks import Step
 from avatar_pipeline.diffusion.sampling import Sampling, text_to_images
 from avatar_pipeline.diffusion.session import PipelineSession
@@ -38,12 +39,15 @@ class PictureOrder:
     together: int = 1
 
     def joins(self, other: PictureOrder) -> bool:
-        """Return whether both can be in one batch: one model, LoRA, size and way of sampling."""
+        """Return whether both can be in one batch: one model, LoRA, size and way of sampling, on a
+        device where that changes no pixel.
+        """
         return (
             self.session.loaded is other.session.loaded
             and self.session.preset == other.session.preset
             and self.likeness.made_from == other.likeness.made_from
             and (self.size, self.sampling) == (other.size, other.sampling)
+            and same_alone(self.session, self.size)
         )
 
 
@@ -58,6 +62,7 @@ def draw_all(orders: Sequence[PictureOrder]) -> None:
     left = list(orders)
     while left:
         batch = [order for order in left if order.joins(left[0])]
+        batch = batch or left[:1]
         left = [order for order in left if order not in batch]
         _draw_batch(batch)
 
