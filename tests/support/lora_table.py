@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
+from avatar_pipeline.diffusion.folding import unfolded
 from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.session import PipelineSession
 from tests.support.lora_conventions import (
@@ -234,7 +235,11 @@ def measure(session: PipelineSession, file: Written, given: bytes | Path | None 
     """
     parts = (session.family.DENOISER, *session.family.TEXT_ENCODERS)
     worst, changed, stray = 0.0, 0, []
-    with applied(session, file.data() if given is None else given), torch.no_grad():
+    with (
+        applied(session, file.data() if given is None else given),
+        unfolded(session.denoiser),
+        torch.no_grad(),
+    ):
         for part in parts:
             with _in_double(getattr(session.pipeline, part)) as model:
                 for name, base, module in _layers(model):

@@ -193,10 +193,11 @@ def _add_adapter(
     if type(denoiser).__name__.startswith("UNet"):
         # the fresh weights too: a tenth of the time on a CPU
         denoiser.to(memory_format=torch.channels_last)
-    if hyperparameters.use_dora:  # PEFT takes views of them as matrices (peft.tuners.lora.dora)
-        for parameter in denoiser.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.contiguous()
+    # The fused optimizer goes through weights and its state as they lie in memory, and a checkpoint
+    # gives the state back contiguous; DoRA takes views of them as matrices (peft.tuners.lora.dora).
+    for parameter in denoiser.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.contiguous()
     return [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from avatar_pipeline.core.errors import ModelError
+from avatar_pipeline.diffusion.folding import unfolded
 from avatar_pipeline.diffusion.lora import applied
 from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.prompt_chunks import count_tokens
@@ -242,7 +243,7 @@ def test_strengths_stay_when_diffusers_puts_another_lora_beside(
         file = kohya(pipeline, loha() if kind == "LoHa" else dora(lora(), False)).data()
     other = load_tensors(dotted(pipeline, lora(2, 0)).data())
     plain = draw(sd_session)
-    with applied(sd_session, file):
+    with applied(sd_session, file), unfolded(sd_session.denoiser):
         taught = draw(sd_session)
         pipeline.load_lora_weights(other, adapter_name="beside")
         pipeline.set_adapters(["actor", "beside"], [1.0, 0.0])

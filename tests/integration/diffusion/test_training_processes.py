@@ -74,7 +74,7 @@ def test_two_processes_train_as_one_does(tiny_folder: Callable[[str], Path], fam
         [step.loss for step in one.steps], rel=1e-3
     )
     # rounding in bfloat16; a few steps more or less are a multiple of that:
-    assert distance(one, two) < 0.05
+    assert distance(one, two) < 0.1
     assert distance(one, other) > 0.3
     assert workers() == []
     assert not torch.distributed.is_initialized()

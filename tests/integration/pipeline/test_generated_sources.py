@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.openpeople import asset_path
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.presets import get_preset
-from avatar_pipeline.diffusion.sampling import Sampling
+from avatar_pipeline.diffusion.sampling import Sampling, Source
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.landmark_measurements import inter_eye_distance
@@ -82,9 +82,7 @@ def session(tmp_path: Path) -> PipelineSession:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer) -> list[dict[str, Any]]:
-    """The calls of image_to_image, which gives back the sharp head of P005 whatever it is asked
-    for.
-    """
+    """The pictures that were redrawn, which give back the sharp head of P005 whatever is asked for."""
     large = standing(1024, 1836)
     head = head_crops.frame("head", large, analyzer.analyze(np.asarray(large))[0], PRESET).image
     calls: list[dict[str, Any]] = []
@@ -108,8 +106,23 @@ def drawn(monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer) -> list[dict[
         )
         return head
 
+    def draw_all(
+        session: PipelineSession, sources: Sequence[Source], strength: float, sampling: Sampling
+    ) -> list[Image.Image]:
+        return [
+            draw(
+                session,
+                one.image,
+                one.prompt,
+                one.seed,
+                strength,
+                replace(sampling, identity=one.identity),
+            )
+            for one in sources
+        ]
+
     monkeypatch.setattr(head_crops, "image_to_image", draw)
-    monkeypatch.setattr(training_variations, "image_to_image", draw)
+    monkeypatch.setattr(training_variations, "image_to_images", draw_all)
     return calls
 
 
@@ -157,14 +170,14 @@ def test_a_base_image_has_the_size_of_its_framing(
 ) -> None:
     def draw(
         session: PipelineSession,
-        prompt: str,
-        seed: int,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
         size: tuple[int, int],
         sampling: Sampling,
-    ) -> Image.Image:
-        return Image.new("RGB", size)
+    ) -> list[Image.Image]:
+        return [Image.new("RGB", size) for _ in seeds]
 
-    monkeypatch.setattr(base_image, "text_to_image", draw)
+    monkeypatch.setattr(base_image, "text_to_images", draw)
     spec = SPEC.model_copy(update={"framing": framing})
     intake = photo_intake.run(
         inputs_of(spec), photo_intake.Settings(), context_of(analyzer, preset=PRESET)

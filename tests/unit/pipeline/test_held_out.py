@@ -99,7 +99,9 @@ def choose(person: Found, analyzer: FaceAnalyzer, monkeypatch: pytest.MonkeyPatc
 
     def run(pictures: list[Image.Image], **settings: Any) -> StageResult:
         turn = iter(pictures)
-        monkeypatch.setattr(validated_avatar, "text_to_image", lambda *_: next(turn))
+        monkeypatch.setattr(
+            validated_avatar, "text_to_images", lambda *given: [next(turn) for _ in given[1]]
+        )
         monkeypatch.setattr(validated_avatar, "applied", lambda session, weights: nullcontext())
         chosen = validated_avatar.Settings(candidates=len(pictures), **settings)
         variations = write_members(members[:3], members[3:])
