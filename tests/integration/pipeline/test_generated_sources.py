@@ -82,7 +82,7 @@ def session(tmp_path: Path) -> PipelineSession:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer) -> list[dict[str, Any]]:
-    """The pictures that were redrawn, which give back the sharp head of P005 whatever is asked for."""
+    """The pictures that were redrawn, which all give the sharp head of P005."""
     large = standing(1024, 1836)
     head = head_crops.frame("head", large, analyzer.analyze(np.asarray(large))[0], PRESET).image
     calls: list[dict[str, Any]] = []
