@@ -334,7 +334,11 @@ def test_a_run_that_is_under_way_ends_first(
     """A run in a process of its own, which nothing can reach but its consent; and one that has not
     begun.
     """
-    environment = {**os.environ, "AVATAR_DATA": str(world / "actors")}
+    environment = {
+        **os.environ,
+        "AVATAR_DATA": str(world / "actors"),
+        "DAGSTER_COMPUTE_LOG_TAIL_WAIT_AFTER_FINISH": "1.5",  # docs/observability.md
+    }
     working = subprocess.Popen(
         [sys.executable, "-m", "tests.support.slow_runs", "allowed", NAME, str(world / "never")],
         stdout=subprocess.PIPE,

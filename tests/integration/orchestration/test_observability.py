@@ -44,6 +44,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AVATAR_DATA", str(tmp_path / "actors"))
     monkeypatch.setenv("AVATAR_EXPORTS", str(tmp_path / "exports"))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAGSTER_COMPUTE_LOG_TAIL_WAIT_AFTER_FINISH", "1.5")  # docs/observability.md
     return tmp_path
 
 
