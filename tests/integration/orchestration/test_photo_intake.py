@@ -25,11 +25,17 @@ Run = Callable[[str], dg.ExecuteInProcessResult]
 
 
 @pytest.fixture
-def intake(tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Run:
+def intake(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
     """Materialize photo_intake alone, or with what follows: `intake("demo")`, `intake("few
     photo_intake base_image")`.
     """
     monkeypatch.setenv("AVATAR_DATA", str(tmp_path))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path_factory.mktemp("home")))
 
     def no_model(self: RunContext, spec: object) -> None:
         raise AssertionError("photo_intake needs no model")
