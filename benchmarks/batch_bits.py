@@ -16,9 +16,10 @@ from contextlib import nullcontext
 
 import torch
 
+from avatar_pipeline.diffusion.precision import autocast
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import open_session
-from avatar_pipeline.diffusion.text_encoding import autocast, encode
+from avatar_pipeline.diffusion.text_encoding import encode
 from benchmarks._common import machine
 
 ROWS = 16

@@ -73,7 +73,7 @@ def scan_all(store: ActorStore) -> dict[str, ActorFingerprint]:
 
 def misnamed_folders(store: ActorStore) -> list[str]:
     """Return the folders beside the actors' that hold pictures and cannot be an actor's by their
-    name ("Jane Doe"), sorted. None of an object store, where nobody drops folders.
+    name ("Jane Doe"), sorted. None of an object store, where no folders are dropped.
     """
     root = local(store.root)
     if root is None:

@@ -14,10 +14,11 @@ from avatar_pipeline.diffusion.batches import Batches, batches
 from avatar_pipeline.diffusion.callbacks import StepCallback, shrunk
 from avatar_pipeline.diffusion.fallback import run_with_fallback
 from avatar_pipeline.diffusion.identity import Identity
+from avatar_pipeline.diffusion.precision import autocast, cast_once
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.sizes import check_size
 from avatar_pipeline.diffusion.start_images import start_images
-from avatar_pipeline.diffusion.text_encoding import autocast, cast_once, word_arguments
+from avatar_pipeline.diffusion.text_encoding import word_arguments
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +70,10 @@ def text_to_images(
     ValueError when there are not as many seeds as prompts.
     """
     check_size(session.preset, *size, sampling.steps)
-    _check_counts(prompts, seeds)
+    if len(prompts) != len(seeds):
+        raise ValueError(
+            f"{len(prompts)} prompts and {len(seeds)} seeds: each picture needs one of its own."
+        )
     pictures = [
         _Picture(prompt, seed, sampling.identity)
         for prompt, seed in zip(prompts, seeds, strict=True)
@@ -157,6 +161,8 @@ class _Task:
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
+    """One picture of a call. image: to start from."""
+
     prompt: str
     seed: int
     identity: Identity | None
@@ -166,13 +172,6 @@ class _Picture:
     def steers(self) -> bool:
         """Whether an identity has an effect."""
         return self.identity is not None and self.identity.weight > 0
-
-
-def _check_counts(prompts: Sequence[str], seeds: Sequence[int]) -> None:
-    if len(prompts) != len(seeds):
-        raise ValueError(
-            f"{len(prompts)} prompts and {len(seeds)} seeds: each picture needs one of its own."
-        )
 
 
 def _draw(session: PipelineSession, pictures: Sequence[_Picture], task: _Task) -> list[Image.Image]:
@@ -193,8 +192,9 @@ def _draw(session: PipelineSession, pictures: Sequence[_Picture], task: _Task) -
             for picture in pictures
         ]
         images: dict[int, Image.Image] = {}
+        # after a shortage of memory there may be room for fewer
+        together = batches(session, len(pictures), task.size)
         for indices in _alike(session, pictures, words):
-            together = batches(session, len(pictures), task.size)
             for first in range(0, len(indices), together.size):
                 batch = indices[first : first + together.size]
                 latents = _denoise(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.families import PromptEmbeds
+from avatar_pipeline.diffusion.precision import autocast
 from avatar_pipeline.diffusion.session import PipelineSession
 
 if TYPE_CHECKING:
@@ -71,34 +71,6 @@ def encode_nothing(session: PipelineSession, tokens: int) -> PromptEmbeds:
 def token_count(prompt_embeds: PromptEmbeds) -> int:
     """How many tokens embeddings have; empty places count too."""
     return prompt_embeds["prompt_embeds"].shape[1]
-
-
-def autocast(session: PipelineSession) -> Any:
-    """The lower precision that the session's device computes in, as a context."""
-    import torch
-
-    device = session.device
-    return torch.autocast(device.kind, device.autocast) if device.autocast else nullcontext()
-
-
-@contextmanager
-def cast_once(session: PipelineSession) -> Iterator[None]:
-    """Have autocast, which must be on, cast the denoiser's weights to the lower precision once for
-    the block, and not at each step: it keeps those that require gradients, also where none are
-    computed.
-    """
-    if not session.device.autocast:
-        yield
-        return
-    frozen = [one for one in session.denoiser.parameters() if not one.requires_grad]
-    frozen = [one for one in frozen if one.is_floating_point()]
-    for parameter in frozen:
-        parameter.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
 
 
 def _encode(

@@ -52,7 +52,7 @@ class PictureOrder:
 
 
 class _AllEndedError(Exception):
-    """Nobody waits for the batch any more."""
+    """The last picture of the batch has ended before it was drawn."""
 
 
 def draw_all(orders: Sequence[PictureOrder]) -> None:
@@ -61,8 +61,8 @@ def draw_all(orders: Sequence[PictureOrder]) -> None:
     """
     left = list(orders)
     while left:
-        batch = [order for order in left if order.joins(left[0])]
-        batch = batch or left[:1]
+        first, *others = left
+        batch = [first, *[order for order in others if order.joins(first)]]
         left = [order for order in left if order not in batch]
         _draw_batch(batch)
 

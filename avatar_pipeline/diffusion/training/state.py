@@ -12,7 +12,7 @@ import torch
 
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.folding import folded
-from avatar_pipeline.diffusion.text_encoding import autocast
+from avatar_pipeline.diffusion.precision import autocast
 from avatar_pipeline.diffusion.training.checkpoint import below, pack, unpack
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, face_weights
 from avatar_pipeline.diffusion.training.denoiser import Trainable, kernels

@@ -49,9 +49,6 @@ def work(connection: Connection, settings: Settings) -> None:
     # waits for a minute.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: None)
-    # A thread that waits for its share of a drawing sleeps, and leaves the core to the jobs that
-    # are being finished meanwhile, and to the server. Read when torch's OpenMP is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     logging.basicConfig(level=logging.WARNING, format="worker: %(message)s")
     inbox: queue.Queue[Any] = queue.Queue()
     cancelled: set[str] = set()
