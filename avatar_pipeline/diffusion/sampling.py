@@ -137,11 +137,12 @@ def image_to_images(
 
 def decode(session: PipelineSession, latents: torch.Tensor) -> Image.Image:
     """The first picture of (N, C, h, w) latents. In the weights' own precision: in bfloat16 flat
-    walls show steps.
+    walls show steps. Only an autoencoder that says which of its layers may, computes them in less.
     """
     import torch
 
-    with torch.no_grad():
+    lower = getattr(session.pipeline.vae, "takes_autocast", False)
+    with torch.no_grad(), autocast(session) if lower else nullcontext():
         pixels = session.family.decode_latents(session.pipeline, latents[:1])
     image: Image.Image = session.pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
     return image
