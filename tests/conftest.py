@@ -13,6 +13,7 @@ import pytest
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from tests.support.lanes import TESTS, lane_of, seconds_by_file
+from tests.support.memory_folder import use_memory
 from tests.support.once import made_once
 from tests.support.real_chain import environment, make_real_chain
 from tests.support.remembered_faces import remember_faces
@@ -20,6 +21,8 @@ from tests.support.remembered_faces import remember_faces
 # Tests draw with tiny models of random weights, which no licence protects, under the presets of
 # large ones, which some do.
 os.environ.setdefault("AVATAR_ACCEPT_LICENCES", "flux-dev")
+
+FILES = use_memory()  # before anything asks where temporary files lie
 
 # Neither the processes of one test run nor two test runs wait for each other's turn on the device.
 # Children inherit the folder.
