@@ -151,6 +151,7 @@ DECIDED_BY_PRESET = (
     "face_weight",
     "snr_gamma",
     "ema",
+    "evaluate_every",
     "timestep_mean",
     "timestep_spread",
     "timestep_uniform",

@@ -143,8 +143,10 @@ PRESETS: dict[str, Preset] = {
                 rank=16,
                 alpha=16,
                 learning_rate=2e-3,
-                max_train_steps=500,
+                max_train_steps=250,
                 batch_size=4,
+                ema=0.95,
+                evaluate_every=50,
                 # A small base has little to say about a new face in its attention alone: its
                 # convolutions learn along.
                 targets=(

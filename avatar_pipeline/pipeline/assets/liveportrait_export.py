@@ -178,7 +178,7 @@ def _describe(face: Face) -> dict[str, Any]:
 
 STAGE = Stage(
     name="liveportrait_export",
-    code_version="3",
+    code_version="4",
     settings=Settings,
     run=run,
     scopes=("embed", "generate", "publish"),  # its portrait leaves: pipeline/exports.py

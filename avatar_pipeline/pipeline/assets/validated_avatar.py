@@ -188,7 +188,7 @@ def _label(candidate: _Candidate) -> str:
 
 STAGE = Stage(
     name="validated_avatar",
-    code_version="4",
+    code_version="5",
     settings=Settings,
     run=run,
     scopes=("embed", "generate"),

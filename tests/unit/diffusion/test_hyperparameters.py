@@ -23,7 +23,6 @@ BOTH_STREAMS = [*ATTENTION, "add_k_proj", "add_q_proj", "add_v_proj", "to_add_ou
 
 # What every preset leaves as it is, under the names of the first release.
 COMMON = {
-    "evaluate_every": 75,
     "caption_dropout": 0.1,
     "accumulation": 1,
     "patience": 0,
@@ -38,13 +37,14 @@ COMMON = {
 }
 COLUMNS = (
     *("rank", "alpha", "learning_rate", "steps", "batch_size", "targets", "face_weight"),
-    *("min_snr", "ema", "timestep_mean", "timestep_spread", "timestep_uniform"),
+    *("min_snr", "ema", "evaluate_every"),
+    *("timestep_mean", "timestep_spread", "timestep_uniform"),
 )
-FLUX = (16, 16, 1e-4, 1200, 1, BOTH_STREAMS, 1.0, 0.0, 0.99, 0.0, 1.0, 0.0)
+FLUX = (16, 16, 1e-4, 1200, 1, BOTH_STREAMS, 1.0, 0.0, 0.99, 75, 0.0, 1.0, 0.0)
 TABLE = {
-    "embedded": (16, 16, 2e-3, 500, 4, ATTENTION + CONVOLUTIONS, 3.0, 0.0, 0.0, 1.5, 1.3, 0.3),
-    "sd15": (16, 16, 1e-4, 800, 4, ATTENTION, 1.0, 5.0, 0.0, 0.0, 1.0, 1.0),
-    "sdxl": (32, 32, 1e-4, 1200, 4, ATTENTION, 1.0, 5.0, 0.0, 0.0, 1.0, 1.0),
+    "embedded": (16, 16, 2e-3, 250, 4, ATTENTION + CONVOLUTIONS, 3.0, 0.0, 0.95, 50, 1.5, 1.3, 0.3),
+    "sd15": (16, 16, 1e-4, 800, 4, ATTENTION, 1.0, 5.0, 0.0, 75, 0.0, 1.0, 1.0),
+    "sdxl": (32, 32, 1e-4, 1200, 4, ATTENTION, 1.0, 5.0, 0.0, 75, 0.0, 1.0, 1.0),
     "flux-dev": FLUX,
     "flux-schnell": FLUX,
 }
@@ -69,7 +69,7 @@ def test_a_checkpoint_is_bound_to_the_same_preset_as_before_the_rename() -> None
         *("flow_shift", "head_inter_eye", "head_eye_y", "identity_adapter", "identity_analyzer"),
         *("identity_unit", "lora_rank", "lora_alpha", "lora_learning_rate", "lora_steps"),
         *("lora_batch_size", "lora_targets", "lora_face_weight", "lora_min_snr", "lora_ema"),
-        *("timestep_mean", "timestep_spread", "timestep_uniform"),
+        *("lora_evaluate_every", "timestep_mean", "timestep_spread", "timestep_uniform"),
     ]
     assert (recorded["lora_steps"], recorded["lora_min_snr"], recorded["steps"]) == (800, 5.0, 25)
 
@@ -89,7 +89,7 @@ def test_settings_say_all_that_the_model_does_not_decide() -> None:
     open_ = {name for name, value in Settings().model_dump().items() if value is None}
     assert open_ == {
         *("rank", "alpha", "learning_rate", "max_train_steps", "batch_size", "face_weight"),
-        *("snr_gamma", "ema", "gradient_checkpointing", "quantization"),
+        *("snr_gamma", "ema", "evaluate_every", "gradient_checkpointing", "quantization"),
     }
 
 

@@ -314,6 +314,12 @@ def test_an_export_says_the_names_that_it_always_said(
         *("steps", "guidance_scale", "scheduler", "flow_shift", "dtype", "sizes", "largest"),
         *("head_inter_eye", "head_eye_y", "lora_rank", "lora_alpha", "lora_learning_rate"),
         *("lora_steps", "lora_batch_size", "lora_targets", "lora_face_weight", "lora_min_snr"),
-        *("lora_ema", "timestep_mean", "timestep_spread", "timestep_uniform"),
+        *(
+            "lora_ema",
+            "lora_evaluate_every",
+            "timestep_mean",
+            "timestep_spread",
+            "timestep_uniform",
+        ),
         *("identity_adapter", "identity_analyzer", "identity_unit"),
     ]

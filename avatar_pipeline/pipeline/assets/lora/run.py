@@ -227,7 +227,7 @@ def _metrics(when: str, result: Score) -> dict[str, float | int | str | bool | N
 
 STAGE = Stage(
     name="lora",
-    code_version="6",
+    code_version="7",
     settings=Settings,
     run=run,
     scopes=("embed", "train", "generate"),  # its probes are pictures of the person

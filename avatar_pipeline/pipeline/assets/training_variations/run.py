@@ -268,7 +268,7 @@ def _label(member: Member) -> str:
 
 STAGE = Stage(
     name="training_variations",
-    code_version="3",
+    code_version="4",
     settings=Settings,
     run=run,
     scopes=("embed", "generate"),
