@@ -25,9 +25,9 @@ from avatar_pipeline.diffusion.sampling import (
 )
 from avatar_pipeline.diffusion.session import PipelineSession, identity_fault, open_session
 from tests.support.ip_adapters import EMBEDDING, INSIGHTFACE, write_adapter, write_flux_adapter
-from tests.support.tiny_sessions import TINY, tiny_session
+from tests.support.tiny_sessions import SIZE, TINY, tiny_session
 
-SIZE, STEPS = (128, 128), 4
+STEPS = 4
 
 
 @pytest.fixture(scope="module", params=["embedded", *TINY])
