@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from tests.support.warm import run
 
 # Decoding 1536x1536 pixels at once takes about 500 MB in the tiny VAE, and 60 MB in tiles of 512.
 # The limit is set when everything is loaded and warm: what the process has now, and so many MB
@@ -48,7 +47,13 @@ print(json.dumps({"made": made, "error": error, "calls": calls, "history": sessi
 
 
 def run_limited(folder: Path, spare: int) -> dict:
-    done = run(["-c", LIMITED, str(folder), str(spare)])
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(folder), str(spare)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
