@@ -28,6 +28,7 @@ from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
 from avatar_pipeline.pipeline import intake_files
 from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
 from avatar_pipeline.pipeline.assets.photo_intake.analysis import PhotoAnalysis
+from avatar_pipeline.pipeline.assets.photo_intake.analysis import analyze as analyze_photograph
 from avatar_pipeline.pipeline.assets.photo_intake.sheet import COLOURS
 from avatar_pipeline.pipeline.intake_files import read_intake
 from avatar_pipeline.pipeline.stage import StageResult
@@ -76,20 +77,19 @@ def take(analyzer: FaceAnalyzer) -> Iterator[Take]:
             context_of(remembering, preset=PRESET),
         )
 
-    really_analyze, really_encode = photo_intake.analyze, intake_files.encode_png
     analyses: dict[tuple[Photo, str | None], PhotoAnalysis] = {}
     encoded: dict[tuple[str, tuple[int, int], bytes], bytes] = {}
 
     def analyze_once(photo: Photo, analyzer: FaceAnalyzer, preset: Preset) -> PhotoAnalysis:
         key = (photo, getattr(analyzer, "gender", None))
         if key not in analyses:
-            analyses[key] = really_analyze(photo, analyzer, preset)
+            analyses[key] = analyze_photograph(photo, analyzer, preset)
         return analyses[key]
 
     def encode_once(image: Image.Image) -> bytes:
         key = (image.mode, image.size, image.tobytes())
         if key not in encoded:
-            encoded[key] = really_encode(image)
+            encoded[key] = encode_png(image)
         return encoded[key]
 
     with pytest.MonkeyPatch.context() as patch:
