@@ -5,6 +5,7 @@ and to make it again.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -152,7 +153,13 @@ def library_versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:
     versions = {}
     for name in names:
         try:
-            versions[name] = metadata.version(name)
+            versions[name] = _version(name)
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+@cache
+def _version(name: str) -> str:
+    """Return the installed version of a distribution, whose files are read once by a process."""
+    return metadata.version(name)

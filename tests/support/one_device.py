@@ -10,6 +10,7 @@ import time
 import dagster as dg
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.orchestration import dagster_patches
 from avatar_pipeline.orchestration.assets.actor_assets import stage_asset
 from avatar_pipeline.orchestration.home import dagster_home
 from avatar_pipeline.orchestration.inputs import EXTERNAL_ASSETS
@@ -29,8 +30,8 @@ def take(inputs: Inputs, settings: NoSettings, context: RunContext) -> StageResu
 TAKES = stage_asset(Stage("base_image", "1", NoSettings, take, scopes=("embed",)))
 
 if __name__ == "__main__":
-    import torch  # noqa: F401  the slow part, before the others are told that this process is ready
-
+    # as in a code location: a run that waits for the pool does not take a core from the other
+    dagster_patches.apply()
     dagster_home()  # of two processes, one makes it
     with dg.DagsterInstance.get() as instance:
         register(instance, ActorStore(), only=sys.argv[1:])

@@ -10,7 +10,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError
-from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.history.images import pictures
 from avatar_pipeline.orchestration.batch_run import choose_actors
 from avatar_pipeline.orchestration.registration import register
@@ -40,6 +38,7 @@ from avatar_pipeline.tasks.task import TaskResult
 from tests.support.chains import add_actor, make_chain
 from tests.support.people import NAME, Call, found_below, needles
 from tests.support.small_chain import small_defs as small_defs
+from tests.support.warm import WarmProcess, run
 
 OTHER = "anna"
 
@@ -339,16 +338,12 @@ def test_a_run_that_is_under_way_ends_first(
         "AVATAR_DATA": str(world / "actors"),
         "DAGSTER_COMPUTE_LOG_TAIL_WAIT_AFTER_FINISH": "1.5",  # docs/observability.md
     }
-    working = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.slow_runs", "allowed", NAME, str(world / "never")],
-        stdout=subprocess.PIPE,
+    working = WarmProcess(
+        ["-m", "tests.support.slow_runs", "allowed", NAME, str(world / "never")],
+        environment=environment,
         stderr=subprocess.STDOUT,
-        text=True,
-        cwd=PROJECT,
-        env=environment,
     )
     try:
-        assert working.stdout is not None
         assert any("working" in line for line in working.stdout)
         queued = instance.create_run_for_job(
             dg.job(name="avatar")(lambda: None),
@@ -357,10 +352,10 @@ def test_a_run_that_is_under_way_ends_first(
         )
         code, printed = call("consent", "revoke", NAME, "--yes", "--wait", "60")
         assert code == 0, printed
-        rest = working.communicate(timeout=60)[0]
+        assert working.wait(60) == 1
+        rest = working.stdout.read()
     finally:
-        working.kill()
-    assert working.returncode == 1
+        working.end()
     assert "base_image           failed" in rest
     (receipt,) = receipts(store, NAME)
     assert len(receipt.runs_stopped) == 2 and queued.run_id in receipt.runs_stopped
@@ -439,14 +434,7 @@ else:
 from avatar_pipeline.cli.main import main
 main(["consent", "revoke", "{NAME}", "--yes"])
 """
-    killed = subprocess.run(
-        [sys.executable, "-c", child],
-        capture_output=True,
-        text=True,
-        cwd=PROJECT,
-        check=False,
-        env=dict(os.environ),
-    )
+    killed = run(["-c", child])
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     (receipt,) = receipts(store, NAME)
     assert receipt.finished is None

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from avatar_pipeline.core.errors import AvatarPipelineError, StoreError
-from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.core.locks import hold, hold_or_refuse
 from avatar_pipeline.diffusion.device import choose_device, lock_path, turn
+from tests.support.warm import run
 
 WHERE = (
     "from avatar_pipeline.diffusion.device import choose_device, lock_path; "
@@ -30,14 +28,8 @@ def lock_in(**variables: str) -> str:
     environment = {
         name: value for name, value in os.environ.items() if name not in SESSION
     } | variables
-    done = subprocess.run(
-        [sys.executable, "-c", WHERE],
-        env=environment,
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run(["-c", WHERE], environment)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 

@@ -5,8 +5,6 @@ writes, and a killed writer.
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,11 +18,11 @@ from avatar_pipeline.content_credentials.sign import Origin
 from avatar_pipeline.content_credentials.verify import verify
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import ActorError, StoreError
-from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.imaging.images import encode_jpeg
 from avatar_pipeline.pipeline.exports import drop_in
 from tests.support.actors import make_actor as make_actor
 from tests.support.deployment.servers import requests_in
+from tests.support.warm import run
 from tests.unit.actors.test_store import (
     ONE,
     TWO,
@@ -66,14 +64,7 @@ def elsewhere(code: str) -> str:
     knows.
     """
     lines = f"import sys\nfrom upath import UPath\n{code}"
-    done = subprocess.run(
-        [sys.executable, "-c", lines],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=PROJECT,
-    )
+    done = run(["-c", lines])
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -195,14 +186,7 @@ from tests.unit.actors.test_store import manifest
 from avatar_pipeline.actors.store import ActorStore
 ActorStore({str(store.root)!r}).publish(manifest(), {files!r})
 """
-    done = subprocess.run(
-        [sys.executable, "-c", child],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=PROJECT,
-    )
+    done = run(["-c", child])
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0
 

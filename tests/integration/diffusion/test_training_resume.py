@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +18,6 @@ from upath import UPath
 
 from avatar_pipeline.actors.checkpoints import CheckpointFile
 from avatar_pipeline.core.errors import StoreError
-from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.checkpoint import pack, unpack
 from avatar_pipeline.diffusion.training.loop import train_lora
@@ -32,32 +28,18 @@ from avatar_pipeline.diffusion.training.optimizer import (
 )
 from avatar_pipeline.diffusion.training.types import Evaluation, Step, TrainingJob
 from tests.support.training_sets import settings, square_set, train
+from tests.support.warm import WarmProcess
 
 
-def start(model: Path, checkpoint: Path, out: Path) -> subprocess.Popen[str]:
+def start(model: Path, checkpoint: Path, out: Path) -> WarmProcess:
     """The training in a process of its own."""
     out.mkdir(exist_ok=True)
-    command = [
-        sys.executable,
-        "-m",
-        "tests.support.killed_training",
-        str(model),
-        str(checkpoint),
-        str(out),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=PROJECT,
-        env=environment,
+    return WarmProcess(
+        ["-m", "tests.support.killed_training", str(model), str(checkpoint), str(out)]
     )
 
 
-def lines(process: subprocess.Popen[str]) -> list[str]:
-    assert process.stdout is not None
+def lines(process: WarmProcess) -> list[str]:
     return [line.strip() for line in process.stdout]
 
 
@@ -76,17 +58,16 @@ def test_five_kills_change_nothing(tiny_folder: Callable[[str], Path], tmp_path:
     # written.
     for phase in ("step", "evaluate", "step", "save", "save"):
         process = start(model, checkpoint, tmp_path / "killed")
-        assert process.stdout is not None
         wanted = pick.randint(1, 2)
         for line in process.stdout:
             wanted -= line.startswith(phase)
             if not wanted:
                 # a save takes that long, a step ten times as long
                 time.sleep(pick.random() * 0.004)
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 break
-        process.stdout.close()
         assert process.wait() == -signal.SIGKILL
+        process.end()
         met.append(unpacked_step(checkpoint))
     last = start(model, checkpoint, tmp_path / "killed")
     said = lines(last)

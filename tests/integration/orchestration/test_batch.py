@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,6 @@ import dagster as dg
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.orchestration.home import TEMPLATE
 from avatar_pipeline.orchestration.inputs import ACTORS
 from avatar_pipeline.orchestration.jobs.batch import BATCH_TAG
@@ -26,6 +23,7 @@ from avatar_pipeline.orchestration.pools import free_slots_of_dead_runs
 from avatar_pipeline.pipeline.models import Models
 from tests.support.batches import HOLD, batch_defs, execute
 from tests.support.small_chain import add_actor
+from tests.support.warm import WarmProcess
 
 Status = dg.DagsterRunStatus
 
@@ -224,19 +222,15 @@ def test_a_signal_that_dagster_forgets_stops_the_batch(
 @pytest.fixture
 def held(
     store: ActorStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[WarmProcess]:
     """A batch of blue, red, green in a process of its own, that has made blue and works on red."""
     add_actor(store, "green", "green")
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "dagster.yaml").write_bytes(TEMPLATE.read_bytes())
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    environment = {**os.environ, HOLD: "red"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.batches", "blue", "red", "green"],
-        cwd=PROJECT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+    process = WarmProcess(
+        ["-m", "tests.support.batches", "blue", "red", "green"],
+        environment={**os.environ, HOLD: "red"},
     )
     try:
         for _ in range(1200):
@@ -246,13 +240,12 @@ def held(
         assert process.poll() is None
         yield process
     finally:
-        process.kill()
-        process.wait()
+        process.end()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_cancels_the_actor_and_the_batch(
-    held: subprocess.Popen[bytes], store: ActorStore, sent: signal.Signals
+    held: WarmProcess, store: ActorStore, sent: signal.Signals
 ) -> None:
     held.send_signal(sent)
     assert held.wait(timeout=60) is not None
@@ -263,9 +256,7 @@ def test_a_signal_cancels_the_actor_and_the_batch(
     assert [len(store.versions("red", asset)) for asset in ("base_image", "lora")] == [1, 0]
 
 
-def test_a_killed_batch_leaves_no_run_under_way(
-    held: subprocess.Popen[bytes], store: ActorStore
-) -> None:
+def test_a_killed_batch_leaves_no_run_under_way(held: WarmProcess, store: ActorStore) -> None:
     held.kill()
     held.wait()
     with dg.DagsterInstance.get() as instance:

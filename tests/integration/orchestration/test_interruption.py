@@ -7,14 +7,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from avatar_pipeline.core.home import PROJECT
-from tests.support.real_chain import command
+from tests.support import warm
 
 # Drawing takes minutes: 64 pictures of 150 steps each.
 SPECIFICATION = """\
@@ -41,14 +39,11 @@ def test_an_interrupted_run_stops_while_it_draws_and_stores_nothing(
         "AVATAR_EXPORTS": str(tmp_path / "exports"),
         "DAGSTER_HOME": str(tmp_path / "home"),
     }
-    subprocess.run(
-        [sys.executable, "-m", "avatar_pipeline", "register"],
-        check=True,
-        cwd=PROJECT,
-        env=environment,
-    )
+    registered = warm.run(["-m", "avatar_pipeline", "register"], environment)
+    assert registered.returncode == 0, registered.stderr
     job = [
-        command("dagster"),
+        "-m",
+        "dagster",
         "asset",
         "materialize",
         "-m",
@@ -57,32 +52,22 @@ def test_an_interrupted_run_stops_while_it_draws_and_stores_nothing(
         "slow",
     ]
     selected = [*job, "--select", "photo_intake,base_image"]
-    run = subprocess.Popen(
-        selected,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=PROJECT,
-        env=environment,
-        bufsize=1,
-    )
+    run = warm.WarmProcess(selected, environment=environment, stderr=subprocess.STDOUT)
     watchdog = threading.Timer(300, run.kill)
     watchdog.start()
     lines: list[str] = []
     try:
-        assert run.stdout is not None
         for line in run.stdout:
             lines.append(line)
             if " of 150, " in line:  # the first word of progress: it is drawing
                 break
         stored = sorted(str(path) for path in folder.rglob("*"))
         run.send_signal(sent)
-        rest, _ = run.communicate(timeout=ENDS_WITHIN)
+        assert run.wait(ENDS_WITHIN) != 0
+        log = "".join(lines) + run.stdout.read()
     finally:
         watchdog.cancel()
-        run.kill()
-    log = "".join(lines) + rest
-    assert run.returncode != 0
+        run.end()
     assert "base_image" in log and "interrupted" in log.lower(), log[-3000:]
     assert sorted(str(path) for path in folder.rglob("*")) == stored
     assert not (folder / "base_image").exists()

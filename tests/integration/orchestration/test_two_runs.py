@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +16,8 @@ import dagster as dg
 import pytest
 
 from avatar_pipeline.actors.store import ActorStore
-from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.orchestration.home import TEMPLATE
+from tests.support.warm import WarmProcess
 
 LONGEST = 300  # seconds: a run that waits for ever is ended then
 
@@ -27,12 +26,8 @@ class Run:
     """A run of tests.support.slow_runs, whose lines are read as they come."""
 
     def __init__(self, kind: str, actor: str, gate: Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.slow_runs", kind, actor, str(gate)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=PROJECT,
+        self.process = WarmProcess(
+            ["-m", "tests.support.slow_runs", kind, actor, str(gate)], stderr=subprocess.STDOUT
         )
         self.lines: list[str] = []
         self.watchdog = threading.Timer(LONGEST, self.process.kill)
@@ -40,7 +35,6 @@ class Run:
 
     def until(self, text: str) -> str:
         """Read until a line holds the text; returns that line."""
-        assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line)
             if text in line:
@@ -49,7 +43,6 @@ class Run:
 
     def end(self) -> int:
         """Read to the end; returns the exit code."""
-        assert self.process.stdout is not None
         self.lines += self.process.stdout.readlines()
         code = self.process.wait()
         self.watchdog.cancel()
@@ -73,8 +66,7 @@ def start(
     yield starter
     for run in runs:
         run.watchdog.cancel()
-        run.process.kill()
-        run.process.wait()
+        run.process.end()
 
 
 def test_runs_of_one_actor_wait_and_say_for_whom(

@@ -8,7 +8,7 @@ import copy
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -22,10 +22,13 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import PhotoError, StoreError
 from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
-from avatar_pipeline.diffusion.presets import get_preset
+from avatar_pipeline.diffusion.presets import Preset, get_preset
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
+from avatar_pipeline.pipeline import intake_files
 from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
+from avatar_pipeline.pipeline.assets.photo_intake.analysis import PhotoAnalysis
+from avatar_pipeline.pipeline.assets.photo_intake.analysis import analyze as analyze_photograph
 from avatar_pipeline.pipeline.assets.photo_intake.sheet import COLOURS
 from avatar_pipeline.pipeline.intake_files import read_intake
 from avatar_pipeline.pipeline.stage import StageResult
@@ -40,8 +43,10 @@ Take = Callable[..., StageResult]
 
 
 @pytest.fixture(scope="module")
-def take(analyzer: FaceAnalyzer) -> Take:
-    """photo_intake of some photographs, of which each is analyzed once for all tests."""
+def take(analyzer: FaceAnalyzer) -> Iterator[Take]:
+    """photo_intake of some photographs, of which each is analyzed, and its head written, once for
+    all tests.
+    """
     remembering = copy.copy(analyzer)
     found: dict[bytes, list[Face]] = {}
 
@@ -62,6 +67,7 @@ def take(analyzer: FaceAnalyzer) -> Take:
         inputs = inputs_of(spec, photos=photos, seed=seed)
         if earlier is not None:
             inputs = replace(inputs, earlier=earlier.files.get)
+        remembering.gender = gender  # type: ignore[attr-defined]
         remembering.analyze = lambda image: [  # type: ignore[method-assign]
             replace(face, gender=gender) if gender else face for face in analyze(image)
         ]
@@ -71,7 +77,25 @@ def take(analyzer: FaceAnalyzer) -> Take:
             context_of(remembering, preset=PRESET),
         )
 
-    return run
+    analyses: dict[tuple[Photo, str | None], PhotoAnalysis] = {}
+    encoded: dict[tuple[str, tuple[int, int], bytes], bytes] = {}
+
+    def analyze_once(photo: Photo, analyzer: FaceAnalyzer, preset: Preset) -> PhotoAnalysis:
+        key = (photo, getattr(analyzer, "gender", None))
+        if key not in analyses:
+            analyses[key] = analyze_photograph(photo, analyzer, preset)
+        return analyses[key]
+
+    def encode_once(image: Image.Image) -> bytes:
+        key = (image.mode, image.size, image.tobytes())
+        if key not in encoded:
+            encoded[key] = encode_png(image)
+        return encoded[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(photo_intake, "analyze", analyze_once)
+        patch.setattr(intake_files, "encode_png", encode_once)
+        yield run
 
 
 def rows(result: StageResult) -> dict[str, dict[str, str]]:
