@@ -112,9 +112,11 @@ def _ai_toolkit(pipeline: Any) -> Written:
 def _huge_alpha(pipeline: Any) -> Written:
     """ai-toolkit's LoKr in float16: its alpha of 9999999999 is infinity there, and says nothing."""
     file = kohya(pipeline, lokr(), CONVOLUTIONS)
-    infinite = torch.tensor(9_999_999_999.0).half()
-    alphas = {name: infinite for name in file.tensors if name.endswith(".alpha")}
-    return replace(file, tensors={**file.tensors, **alphas})
+    tensors = {
+        name: torch.tensor(9_999_999_999.0).half() if name.endswith(".alpha") else value
+        for name, value in file.tensors.items()
+    }
+    return replace(file, tensors=tensors)
 
 
 def _peft_with_alphas(pipeline: Any) -> Written:
