@@ -135,6 +135,9 @@ def _sort(files: Iterable[UPath], prefix: str, found: FolderContents) -> None:
         found.captions |= dict.fromkeys(shown, file)
         if file.stem not in stems:
             found.others[name] = "a text, and there is no photograph of its name"
+        elif not shown:
+            taken = found.captions[stems[file.stem][0]].name
+            found.others[name] = f"a second caption: {taken} is taken"
 
 
 def _not_taken(file: UPath, kind: str) -> str:

@@ -3,8 +3,9 @@
 The shapes: worker-comfyui 5.0.0 and later gives {"images": [{"filename", "type": "base64" |
 "s3_url", "data"}], "errors": [...]}; before, it gave {"message": base64 or address, "status":
 "success"}; the Base Image Generation API has {"job_results": {"images": [base64, ...]}}. Other
-handlers give a list, a single text, or other names for the same (image, image_url, output, data,
-b64_json, url).
+handlers give a list, a single text, pictures by node or by file name, JSON in a text, or other
+names for the same (image, image_url, output, data, b64_json, url). Under a name that is not known
+a text is a picture when it begins as a picture file or a data URL does: the job is paid for.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ REPORTS = ("errors", "error", "warnings", "warning")
 SHORTEST = 64
 DEEPEST = 8
 ENCODED = re.compile(r"[A-Za-z0-9+/_\-\s]+=*\s*")
+# How base64 of JPEG, PNG, WebP, GIF and BMP begins, and of the box that HEIC and AVIF begin with.
+BEGINNINGS = ("/9j/", "_9j_", "iVBORw0KGgo", "UklGR", "R0lGOD", "Qk0", "AAAA")
+# Fields of pictures that are not what was drawn, or of no picture.
+ASIDE = re.compile(r"input|mask|preview|thumb|control|source|message|" + "|".join(REPORTS), re.I)
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,13 @@ def pictures_in(output: Any, key: str) -> list[Returned]:
     key: RunPod's, which no message shows. Raises RemoteError ("Generation failed: ...") when there
     is none.
     """
-    if isinstance(output, str) and output.lstrip()[:1] in ("{", "["):
-        with suppress(ValueError, RecursionError):
-            output = json.loads(output)
+    output = _parsed(output)
     found = list(dict.fromkeys(_pictures(output, DEEPEST)))
     fields = output if isinstance(output, dict) else {}
-    message = fields.get("message")
-    if not found and fields.get("status", "success") == "success" and isinstance(message, str):
-        found = [Returned("", message)] if message else []
+    message = _parsed(fields.get("message"))
+    if not found and fields.get("status", "success") == "success" and message:
+        text = isinstance(message, str)
+        found = [Returned("", message)] if text else _pictures(message, DEEPEST, inside=True)
     if found:
         return found
     if reasons := [
@@ -76,6 +80,7 @@ def pictures_in(output: Any, key: str) -> list[Returned]:
 
 def reports_in(output: Any, key: str) -> list[str]:
     """Return what a worker reports beside its pictures, a line for each, without the key."""
+    output = _parsed(output)
     fields = output if isinstance(output, dict) else {}
     said: list[str] = []
     for name in REPORTS:
@@ -105,6 +110,7 @@ def _pictures(value: Any, depth: int, inside: bool = False) -> list[Returned]:
     """Return the pictures of a value. inside: of a list of pictures, where every text is one."""
     if depth == 0:
         return []
+    value = _parsed(value)
     if isinstance(value, str):
         return [Returned("", value)] if value and (inside or _like_a_picture(value)) else []
     if isinstance(value, list):
@@ -119,7 +125,34 @@ def _pictures(value: Any, depth: int, inside: bool = False) -> list[Returned]:
         listed = field == "images" and isinstance(value.get(field), list)
         if found := _pictures(value.get(field), depth - 1, listed):
             return found
-    return []
+    return [
+        one
+        for field, other in value.items()
+        if not ASIDE.search(str(field))
+        for one in _unnamed(str(field), other, depth)
+        if one.name or not is_address(one.source)  # an address alone may be of anything
+    ]
+
+
+def _unnamed(field: str, value: Any, depth: int) -> list[Returned]:
+    """Return the pictures of a field whose name is not known; it may be that of a file."""
+    value = _parsed(value)
+    if not isinstance(value, str):
+        return _pictures(value, depth - 1)
+    name = field if "." in field else ""
+    return [Returned(name, value)] if value.startswith(("data:image/", *BEGINNINGS)) else []
+
+
+def _parsed(value: Any) -> Any:
+    """Return what a text says that is JSON, or bytes as Python prints them; else the value."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text[:2] in ("b'", 'b"'):
+            return text[2:-1]
+        if text[:1] in ("{", "[", '"'):
+            with suppress(ValueError, RecursionError):
+                return json.loads(text)
+    return value
 
 
 def _like_a_picture(text: str) -> bool:

@@ -2,8 +2,9 @@
 
 The API format may lie inside a request: {"input": {"workflow": ...}} as RunPod's worker takes it,
 {"prompt": ...} as ComfyUI's own POST /prompt does, {"output": ..., "workflow": ...} as the editor
-hands out both forms. The editor's form ("nodes" and "links") keeps values without their names; they
-can be found only from the classes that its ComfyUI has, so it is refused.
+hands out both forms, {"input": {"workflow_json": ...}} as other workers call it. The editor's form
+("nodes" and "links") keeps values without their names; they can be found only from the classes that
+its ComfyUI has, so it is refused.
 """
 
 from __future__ import annotations
@@ -142,13 +143,19 @@ def _unwrapped(content: Any) -> tuple[Any, set[str]]:
         for image in images if isinstance(images, list) else []:
             if isinstance(image, dict) and isinstance(image.get("name"), str):
                 brought.add(image["name"])
-        inner = next(
-            (content[name] for name in WRAPPERS if isinstance(content.get(name), dict | str)), None
-        )
-        if inner is None:
+        if isinstance(content.get("nodes"), list):
+            break  # the editor's form, whose other fields wrap nothing
+        inside = {name: value for name, value in content.items() if _wraps(value)}
+        named = [inside[name] for name in WRAPPERS if name in inside]
+        if not named and len(inside) != 1:
             break
-        content = inner
+        content = (named or list(inside.values()))[0]
     return content, brought
+
+
+def _wraps(value: Any) -> bool:
+    """Return whether a request's field may hold a workflow: an object, or one as a text."""
+    return isinstance(value, dict) or (isinstance(value, str) and value.lstrip().startswith("{"))
 
 
 def _is_node(node: Any) -> bool:

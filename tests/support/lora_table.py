@@ -109,6 +109,21 @@ def _ai_toolkit(pipeline: Any) -> Written:
     return replace(file, metadata={"ss_base_model_version": version})
 
 
+def _huge_alpha(pipeline: Any) -> Written:
+    """ai-toolkit's LoKr in float16: its alpha of 9999999999 is infinity there, and says nothing."""
+    file = kohya(pipeline, lokr(), CONVOLUTIONS)
+    tensors = {
+        name: torch.tensor(9_999_999_999.0).half() if name.endswith(".alpha") else value
+        for name, value in file.tensors.items()
+    }
+    return replace(file, tensors=tensors)
+
+
+def _peft_with_alphas(pipeline: Any) -> Written:
+    """PEFT's names in a file that tells each layer's strength itself."""
+    return dotted(pipeline, lora(4, None), prefix="base_model.model.")
+
+
 def _lycoris_root(pipeline: Any) -> Written:
     """LyCORIS around the denoiser itself, as SimpleTuner has it."""
     file = dotted(pipeline, lokr(rank=2), prefix="", renamed=lambda role: f".{role}")
@@ -161,6 +176,7 @@ ROWS = (
     Row("text encoders included, kohya", lambda p: _with_encoders(p, True)),
     Row("text encoders included, diffusers", lambda p: _with_encoders(p, False)),
     Row("PEFT names of diffusers, alpha in the metadata", _diffusers),
+    Row("PEFT's names, alpha in the file", _peft_with_alphas),
     Row("diffusers, lora.down", lambda p: dotted(p, lora(4, 0), renamed=old_role)),
     Row(
         "diffusers' attention processors (2023)",
@@ -185,6 +201,7 @@ ROWS = (
         U_NETS,
     ),
     Row("LyCORIS LoKr, whole factors", lambda p: kohya(p, lokr(), CONVOLUTIONS)),
+    Row("LyCORIS LoKr, whole factors, ai-toolkit's alpha in fp16", _huge_alpha),
     Row("LyCORIS LoKr, factored", lambda p: kohya(p, lokr(rank=3), CONVOLUTIONS)),
     Row(
         "LyCORIS LoKr in three factors",

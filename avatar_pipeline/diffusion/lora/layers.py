@@ -60,7 +60,7 @@ def read_layers(tensors: Tensors, metadata: Mapping[str, str]) -> LoraFile:
     found: dict[tuple[str, str], dict[str, torch.Tensor]] = defaultdict(dict)
     dotted: dict[tuple[str, str], str] = {}
     words: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
-    unknown = []
+    unknown, by_peft = [], set[tuple[str, str]]()
     for name, tensor in tensors.items():
         word, key = BUNDLED_WORD.match(name), split_key(name)
         if word is None and key is None:
@@ -68,7 +68,8 @@ def read_layers(tensors: Tensors, metadata: Mapping[str, str]) -> LoraFile:
             continue
         # 8 and 16 bits are what it is stored in; all of their values are float32's too
         value = tensor if tensor.dtype == torch.float64 else tensor.float()
-        if not torch.isfinite(value).all():
+        is_alpha = key is not None and key.role == "alpha"  # judged where it counts
+        if not is_alpha and not torch.isfinite(value).all():
             raise LayerFault(f"the tensor {name} holds values that are no finite numbers")
         if word:
             words[word["word"]][word["encoder"]] = value
@@ -77,10 +78,10 @@ def read_layers(tensors: Tensors, metadata: Mapping[str, str]) -> LoraFile:
                 raise LayerFault(f"the layer {key.dotted} is in it twice, by two names")
             found[key.part, key.layer][key.role] = value
             dotted[key.part, key.layer] = key.dotted
+            if name.startswith(PEFT):
+                by_peft.add((key.part, key.layer))
     settings = read_settings(metadata)
-    if not settings and any(
-        name.startswith(PEFT) and not name.endswith(".alpha") for name in tensors
-    ):
+    if not settings and any("alpha" not in found[place] for place in by_peft):
         raise LayerFault(
             "PEFT has saved it, and its strength is in adapter_config.json beside it, not in this "
             "file. Give the folder that holds both"
@@ -109,8 +110,12 @@ def _layer(
     by_root = False
     if "alpha" in roles:
         alpha = float(roles.pop("alpha").item())
-        if not rank:  # LyCORIS' alpha says nothing of LoKr's whole factors and of differences
+        if not rank:
+            # LyCORIS' alpha says nothing of LoKr's whole factors and of differences; ai-toolkit
+            # gives 9999999999, which is none of float16's numbers
             alpha = rank = 1
+        elif not math.isfinite(alpha):
+            raise LayerFault(f"the alpha of the layer {name} is no finite number")
     elif settings:
         rank = rank or settings.rank
         alpha, by_root = settings.alpha, settings.by_root

@@ -183,10 +183,10 @@ function fail(error, retry) {
 }
 
 function explain(title, message, code, retry) {
-  byId("error").replaceChildren(
-    el("h3", { text: title }), el("p", { text: message }), code ? el("p", { class: "help mono", text: code }) : null,
-    retry ? el("div", { class: "row" }, el("button", { type: "button", onclick: retry }, "Try again")) : null,
-  );
+  const parts = [el("h3", { text: title }), el("p", { text: message })];
+  if (code) parts.push(el("p", { class: "help mono", text: code }));
+  if (retry) parts.push(el("div", { class: "row" }, el("button", { type: "button", onclick: retry }, "Try again")));
+  byId("error").replaceChildren(...parts);
 }
 
 // --- the page around it ---

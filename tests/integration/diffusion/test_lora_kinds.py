@@ -150,6 +150,7 @@ def test_numbers_that_are_none_and_shapes_that_do_not_fit(sd_session: PipelineSe
     hadamard = kohya(sd_session.pipeline, loha())
     for weights, words in (
         (changed(file, "lora_up.weight", lambda up: up * torch.nan), "no finite numbers"),
+        (changed(file, ".alpha", lambda alpha: alpha * torch.inf), "alpha .* is no finite number"),
         (changed(file, "lora_up.weight", lambda up: up[1:]), "has 31 outputs of 32 inputs"),
         (changed(file, "lora_down.weight", lambda down: down[:, 1:]), "32 outputs of 31 inputs"),
         (changed(hadamard, "hada_w1_a", lambda w: w[1:]), "do not fit each other"),

@@ -76,6 +76,8 @@ def test_what_is_not_taken_is_named_with_its_reason_and_folder(
             "old.gif": saved(picture(), "GIF"),
             "IMG_1.MOV": VIDEO,
             "notes.txt": b"to do",
+            "a.txt": b"a caption",
+            "a.caption": b"another",
             "b.jpg.part": JPEG,
             ".hidden.jpg": JPEG,
             "more/c.jpg": JPEG,
@@ -85,6 +87,7 @@ def test_what_is_not_taken_is_named_with_its_reason_and_folder(
     names, warnings = new_actor(store, folder)
     assert names == ["a.jpg"]
     expected = {
+        "a.caption": "a second caption: a.txt is taken",
         "IMG_1.NEF": "a camera's raw file, which is not read: develop it",
         "raw_named.jpg": "a camera's raw file, which is not read: develop it",
         "phone.jxl": "a JPEG XL picture, which is not read: export it",

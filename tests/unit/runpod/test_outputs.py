@@ -58,12 +58,38 @@ def entry(name: str, data: str) -> dict[str, str]:
         {"message": URLSAFE},
         json.dumps(images(BASE64)),
         {"images": [{"filename": "a.png", "error": "not saved"}, entry("b.png", BASE64)]},
+        {"outputs": {"9": {"images": [entry("a.png", BASE64)]}}},
+        {"outputs": {"9": {"images": [{"filename": "a.png"}]}, "10": {"images": [BASE64]}}},
+        {"images": {"a.png": BASE64}},
+        {"pictures": [BASE64]} | {"input_image": BLACK},
+        {"artifacts": [{"base64": BASE64, "finishReason": "SUCCESS"}]},
+        {"predictions": [{"bytesBase64Encoded": BASE64, "mimeType": "image/jpeg"}]},
+        {"mask": BLACK, "preview": BLACK, "generated_image": URLSAFE, "prompt": "a" * 200},
+        {"images": [{"content": BASE64}]},
+        {"images": [{"src": f"data:image/jpeg;base64,{BASE64}"}]},
+        {"output": json.dumps(images(BASE64))},
+        {"message": {"images": [BASE64]}, "status": "success"},
+        {"message": [BASE64], "status": "success"},
+        json.dumps(BASE64),
+        f"b'{BASE64}'",
     ],
     ids=lambda output: "",
 )
 def test_pictures_in_other_forms(output: Any) -> None:
     picture = decode_output(output, Endpoint(ENDPOINT, KEY), Timeouts())
     assert np.array_equal(np.asarray(picture), EXPECTED)
+
+
+def test_of_pictures_by_file_name_the_saving_nodes_is_taken() -> None:
+    right, warnings = read({"images": {"mask_00001_.png": BLACK, "base_image_00001_.png": BASE64}})
+    assert right and not warnings
+
+
+def test_a_text_of_an_unknown_field_is_no_picture() -> None:
+    with pytest.raises(RemoteError, match="holds no picture"):
+        read({"node": "a" * 200, "input_image": BASE64, "mask": BASE64})
+    with pytest.raises(RemoteError, match="the worker says: out of memory"):
+        read({"error": "out of memory", "see": {"url": "https://example.com/help"}})
 
 
 def test_which_of_several_pictures_was_taken_is_said() -> None:

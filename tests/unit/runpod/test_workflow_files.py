@@ -29,6 +29,10 @@ WITH_PICTURE = flux({"12": node("LoadImage", image="me.png")})
         {"workflow": flux()},
         {"output": flux(), "workflow": EDITOR},
         {"input": {"prompt": flux()}, "policy": {"ttl": 10_000}},
+        {"input": {"workflow_json": flux()}},
+        {"version": "1f2a", "input": {"workflow_json": json.dumps(flux()), "output_quality": 95}},
+        {"input": {"workflow": "custom", "custom_workflow": flux()}},
+        {"body": {"input": {"workflow": flux()}}},
     ],
 )
 def test_requests_around_a_workflow_are_taken_off(wrapped: Any) -> None:
