@@ -26,6 +26,9 @@ from tests.support.ports import free_port
 STARTS = 120.0  # seconds that a server may take until it answers, on a busy machine
 FINISHES = 180.0  # and a small picture
 SMALL = {"width": 256, "height": 256}
+# Steps of each picture where none are asked for: a face is one after four of the preset's twelve.
+STEPS = 4
+SECRET = "a secret of the tests, long enough"  # the default server's, for webhooks
 
 
 @dataclass
@@ -74,13 +77,17 @@ class Server:
     def wait(
         self, job_id: str, seconds: float = FINISHES, until: tuple[str, ...] = ()
     ) -> dict[str, Any]:
-        """The job, when it is finished or in one of the states `until`."""
-        deadline = time.monotonic() + seconds
+        """The job, when it is finished or in one of the states `until`, which may pass quickly:
+        only who waits for an end asks less and less often, as each answer takes its time from the
+        worker.
+        """
+        deadline, pause = time.monotonic() + seconds, 0.05
         while time.monotonic() < deadline:
             job = dict(self.get(f"/jobs/{job_id}").json())
             if job["state"] in (until or ("completed", "failed", "cancelled")):
                 return job
-            time.sleep(0.05)
+            time.sleep(pause)
+            pause = pause if until else min(1.3 * pause, 0.4)
         raise AssertionError(
             f"job {job_id} is {job['state']} after {seconds:g} s:\n{self.log.read_text()[-4000:]}"
         )
@@ -138,6 +145,7 @@ def start_server(folders: pytest.TempPathFactory, *arguments: str, **environment
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
+        "AVATAR_PRESET_EMBEDDED_STEPS": str(STEPS),
         **{name: str(path) for name, path in own.items()},
         **environment,
     }
@@ -171,7 +179,7 @@ def _until_it_answers(server: Server) -> None:
     deadline = time.monotonic() + STARTS
     while time.monotonic() < deadline and server.process.poll() is None:
         try:
-            requests.get(f"{server.url}/openapi.json", timeout=10).raise_for_status()
+            requests.get(f"{server.url}/health", timeout=10).raise_for_status()
             return
         except requests.RequestException:
             time.sleep(0.1)
@@ -184,10 +192,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The default server, one for all files of a process that change nothing of it for the next:
     what they need of their own is under names of their own, or put back.
 
+    It may reach this machine, with webhooks and for pictures, and has room for three waiting jobs.
     A file that needs other settings, or that leaves another server behind, has a fixture `server`
     of its own.
     """
-    started = start_server(tmp_path_factory)
+    started = start_server(
+        tmp_path_factory,
+        AVATAR_SERVICE_WEBHOOK_SECRET=SECRET,
+        AVATAR_SERVICE_WEBHOOK_WAIT="0.02",
+        AVATAR_SERVICE_ALLOW_PRIVATE_HOSTS="true",
+        AVATAR_SERVICE_QUEUE_LIMIT="3",
+    )
     try:
         yield started
     finally:

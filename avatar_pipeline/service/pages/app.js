@@ -234,7 +234,7 @@ function entry(job) {
   const what = el("span", { class: "what" }, el("b", { text: title }), words ? el("span", { class: "words", text: words }) : null,
     el("span", { text: about }), el("time", { datetime: at, text: ago(at) }));
   const said = [title, words, about, missing, ago(at)].filter(Boolean);
-  return el("li", { "data-key": `${job.id} ${said.join(" ")} ${picture?.src.slice(0, 80)} ${current}` },
+  return el("li", { "data-key": `${job.id} ${said.join(" ")} ${picture?.src.slice(0, 80) ?? ""} ${current}` },
     el("button", { type: "button", "aria-current": current ? "true" : null, title: [title, words].filter(Boolean).join(": "), "aria-label": said.join(", "), onclick: () => open(job.id) }, thumb, what));
 }
 

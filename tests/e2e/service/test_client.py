@@ -6,7 +6,6 @@ import ast
 import inspect
 import io
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,7 @@ from PIL import Image
 from avatar_pipeline import client as module
 from avatar_pipeline.client import ApiError, Client
 from avatar_pipeline.core.openpeople import emotion_tiles
-from tests.support.servers import SMALL, Server, start_server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """With room for two waiting jobs."""
-    started = start_server(tmp_path_factory, AVATAR_SERVICE_QUEUE_LIMIT="2")
-    try:
-        yield started
-    finally:
-        started.stop()
+from tests.support.servers import SMALL, Server
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +116,7 @@ def test_jobs(server: Server) -> None:
 
 def test_a_full_queue_is_waited_for_and_no_longer_than_allowed(server: Server) -> None:
     client = Client(server.url)
-    long = [client.submit("generate", {"prompt": "a man", "n": 8, **SMALL}) for _ in range(3)]
+    long = [client.submit("generate", {"prompt": "a man", "n": 8, **SMALL}) for _ in range(4)]
     with pytest.raises(ApiError) as full:
         Client(server.url, patience=0).submit("generate", {"prompt": "a man", **SMALL})
     assert full.value.code == "queue_full" and (full.value.retry_after or 0) >= 1

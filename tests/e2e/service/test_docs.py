@@ -1,5 +1,6 @@
 """docs/service.md: every command and snippet in it runs against the real server, in order, and
-answers as it shows.
+answers as it shows. Those about tokens have a server of their own, without a worker: once there was
+a token, it asks for one.
 """
 
 from __future__ import annotations
@@ -19,25 +20,24 @@ from PIL import Image
 from avatar_pipeline.cli.main import main
 from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.service.settings import Settings
-from tests.support.servers import Server, start_server
+from tests.support.guarded import application
+from tests.support.servers import Server
 
 GUIDE = (PROJECT / "docs" / "service.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", GUIDE, flags=re.DOTALL)
 THERE = "http://127.0.0.1:8000"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server for this file alone: once a command of the guide made a token, it asks for one."""
-    started = start_server(tmp_path_factory)
-    try:
-        yield started
-    finally:
-        started.stop()
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[str]:
+    with application(tmp_path / "service") as (url, _):
+        yield url
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_commands_and_snippets_run_in_order(server: Server, tmp_path: Path) -> None:
+def test_the_commands_and_snippets_run_in_order(
+    server: Server, guarded: str, tmp_path: Path
+) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, program in (
@@ -54,7 +54,9 @@ def test_the_commands_and_snippets_run_in_order(server: Server, tmp_path: Path) 
     ran = {"bash": 0, "python": 0}
     said = ""
     for kind, code in BLOCKS:
-        code = code.replace(THERE, server.url)
+        asked_for_a_token = "token new" in code
+        there = guarded if asked_for_a_token else server.url
+        code = code.replace(THERE, there)
         if kind == "json":  # what the block before it answered, in part
             shown, given = json.loads(code), json.loads(said)
             assert set(shown) <= set(given)
@@ -69,7 +71,7 @@ def test_the_commands_and_snippets_run_in_order(server: Server, tmp_path: Path) 
             done = subprocess.run(
                 call,
                 cwd=tmp_path,
-                env=environment,
+                env=environment | ({"DAGSTER_HOME": str(tmp_path)} if asked_for_a_token else {}),
                 capture_output=True,
                 text=True,
                 timeout=180,
@@ -79,7 +81,6 @@ def test_the_commands_and_snippets_run_in_order(server: Server, tmp_path: Path) 
                 f"{code}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}\n{server.log.read_text()[-2000:]}"
             )
             said = done.stdout
-            asked_for_a_token = "token new" in code
             assert asked_for_a_token == ("unauthorized" in said), said[-2000:]
             assert not re.search(r'"status": ?"FAILED"|"error": ?["{]', said), (
                 f"{code}\n{said[-2000:]}"

@@ -13,7 +13,6 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,25 +27,16 @@ from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.service.jobs.queue import JobQueue
 from avatar_pipeline.service.settings import Settings
 from avatar_pipeline.tasks import draw_params
-from tests.support.servers import SMALL, Server, start_server
+from tests.support.servers import SECRET, SMALL, Server
 
-SECRET = "a secret of the tests, long enough"
 # some 5 seconds
 LONG: dict[str, Any] = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 5}
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = start_server(
-        tmp_path_factory,
-        AVATAR_SERVICE_WEBHOOK_SECRET=SECRET,
-        AVATAR_SERVICE_WEBHOOK_WAIT="0.02",
-        AVATAR_SERVICE_ALLOW_PRIVATE_HOSTS="true",
-        AVATAR_SERVICE_QUEUE_LIMIT="3",
-    )
-    started.warm()
-    yield started
-    started.stop()
+@pytest.fixture(scope="module", autouse=True)
+def warm(server: Server) -> None:
+    """The worker has loaded its model."""
+    server.warm()
 
 
 def dagster_run(server: Server, run_id: str) -> dg.DagsterRun:

@@ -10,21 +10,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.service.http.tokens import new_token
 from tests.support.browser import Page, browser, chromium
 from tests.support.guarded import application
-from tests.support.servers import Server, start_server
+from tests.support.servers import Server
 from tests.support.site import PNG
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server for this file alone: its last test has it ask for tokens from then on."""
-    started = start_server(tmp_path_factory)
-    try:
-        yield started
-    finally:
-        started.stop()
 
 
 @pytest.fixture
@@ -123,7 +114,7 @@ def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: S
 
     page.open(server.url + "/")
     page.until("document.querySelectorAll('#history img').length >= 1")
-    page.click("#history li:last-child button")
+    page.click("#history li:nth-child(2) button")  # before the one that was asked for elsewhere
     page.until(visible("result"))
     assert "a 35 year old woman" in text(page, "#result .said")
     assert unsaid(page) == []
@@ -247,18 +238,21 @@ def test_a_face_needs_its_tick_where_the_service_asks_for_one(page: Page, tmp_pa
     assert page.complaints == []
 
 
-def test_a_token_is_asked_for_once_and_kept_in_the_tab(page: Page, server: Server) -> None:
-    """The last test of this file: from its first token on the server wants one."""
-    token = new_token(server.home / "service", "page")
-    page.open(server.url + "/")
-    page.until(visible("token-form"))
-    page.type("#token", "wrong")
-    page.press("Enter", 13)
-    page.until("document.getElementById('token-text').innerText.includes('not known')")
-    page.type("#token", token)
-    page.click("#token-form button")
-    page.until("document.querySelectorAll('#actor option').length > 1")
-    assert not page.js(visible("token-form"))
-    page.open(server.url + "/")
-    page.until("document.querySelectorAll('#actor option').length > 1")
-    assert page.js("document.cookie + JSON.stringify(localStorage)") == "{}"
+def test_a_token_is_asked_for_once_and_kept_in_the_tab(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AVATAR_DATA", str(PROJECT / "data" / "actors"))
+    token = new_token(tmp_path / "service", "page")  # from its first one on the service wants one
+    with application(tmp_path / "service") as (url, _):
+        page.open(url + "/")
+        page.until(visible("token-form"))
+        page.type("#token", "wrong")
+        page.press("Enter", 13)
+        page.until("document.getElementById('token-text').innerText.includes('not known')")
+        page.type("#token", token)
+        page.click("#token-form button")
+        page.until("document.querySelectorAll('#actor option').length > 1")
+        assert not page.js(visible("token-form"))
+        page.open(url + "/")
+        page.until("document.querySelectorAll('#actor option').length > 1")
+        assert page.js("document.cookie + JSON.stringify(localStorage)") == "{}"
