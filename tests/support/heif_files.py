@@ -5,7 +5,10 @@ library here writes HEIC. The frames are HEVC's, encoded by PyAV; the boxes are 
 from __future__ import annotations
 
 import io
+import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import av
@@ -66,10 +69,26 @@ def heic(picture: Image.Image | np.ndarray, look: Look | None = None) -> bytes:
     return _file([*items, *tiles], len(tiles), look, alpha is not None)
 
 
+@contextmanager
+def scheduling_kept() -> Iterator[None]:
+    """Put this thread's scheduling back afterwards: for root, SVT-AV1 makes the thread that opens an
+    encoder a real-time one of the highest priority, and leaves it so. Whatever the thread starts
+    later inherits that, and a browser that does stops the machine.
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def avif_10_bit(picture: Image.Image) -> bytes:
     """Return an AVIF of 10 bits; Pillow writes 8."""
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="avif") as file:
+    with scheduling_kept(), av.open(buffer, "w", format="avif") as file:
         stream = file.add_stream("libsvtav1", rate=1, options={"crf": "10", "preset": "10"})
         stream.width, stream.height, stream.pix_fmt = *picture.size, "yuv420p10le"
         frame = av.VideoFrame.from_ndarray(np.asarray(picture.convert("RGB")), format="rgb24")
