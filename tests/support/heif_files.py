@@ -71,9 +71,9 @@ def heic(picture: Image.Image | np.ndarray, look: Look | None = None) -> bytes:
 
 @contextmanager
 def scheduling_kept() -> Iterator[None]:
-    """Put this thread's scheduling back afterwards: for root, SVT-AV1 makes the thread that opens an
-    encoder a real-time one of the highest priority, and leaves it so. Whatever the thread starts
-    later inherits that, and a browser that does stops the machine.
+    """Put this thread's scheduling back afterwards: for root, SVT-AV1 makes the thread that opens
+    an encoder a real-time one of the highest priority, and leaves it so. Whatever the thread starts
+    later inherits that, and then hardly anything else runs.
     """
     if not hasattr(os, "sched_getscheduler"):
         yield

@@ -64,7 +64,8 @@ def bare(session: PipelineSession, prompt: str, seed: int, **options: Any) -> np
     """What the session's pipeline draws when it is called as its documentation says."""
     pipeline, device = session.pipeline, session.device
     random = torch.Generator("cpu").manual_seed(seed)
-    with torch.autocast(device.kind, device.autocast, enabled=device.autocast is not None):
+    lower = device.autocast is not None
+    with torch.autocast(device.kind, device.autocast, enabled=lower):
         latents = pipeline(
             prompt,
             width=SIZE[0],
@@ -75,7 +76,8 @@ def bare(session: PipelineSession, prompt: str, seed: int, **options: Any) -> np
             **options,
         ).images
     cells = session.family.unpack(pipeline, latents, SIZE[1], SIZE[0])
-    with torch.no_grad():
+    lower = lower and getattr(pipeline.vae, "takes_autocast", False)
+    with torch.no_grad(), torch.autocast(device.kind, device.autocast, enabled=lower):
         pixels = session.family.decode_latents(pipeline, cells)
     return np.asarray(pipeline.image_processor.postprocess(pixels, output_type="pil")[0])
 
