@@ -61,7 +61,7 @@ class Activations:
 
 FLUX = Activations(1024 * 1536, 670, 4608, 1024 * 1024, 31215, 2435, 1_634_304)
 ACTIVATIONS: dict[str, Activations] = {
-    "embedded": Activations(512 * 768, 8, 18, 512 * 512, 33, 11, 61_184),
+    "embedded": Activations(512 * 768, 8, 45, 512 * 512, 33, 11, 61_184),
     "sd15": Activations(512 * 768, 195, 1152, 512 * 512, 1014, 246, 199_296),
     "sdxl": Activations(1024 * 1024, 315, 3072, 1024 * 1024, 7473, 554, 1_451_520),
     "flux-dev": FLUX,
