@@ -234,7 +234,7 @@ def test_a_video_is_swapped_frame_by_frame(
         ({"source_face": "source", "output_format": "mp4"}, "invalid_request", "output_format"),
         ({"source_face": "source", "output_format": "gif"}, "invalid_request", "output_format"),
         ({"source_face": "source", "actor": "nobody_here"}, "unknown_actor", "actor"),
-        ({"source_face": "http://127.0.0.1/face.jpg"}, "url_refused", "source_face"),
+        ({"source_face": "http://169.254.169.254/face.jpg"}, "url_refused", "source_face"),
         ({"source_face": "data:image/png;base64,AAAA"}, "invalid_image", "source_face"),
     ],
 )
