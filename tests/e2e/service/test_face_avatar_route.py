@@ -235,7 +235,7 @@ def test_tasks_that_are_none(server: Server) -> None:
     [
         ("image", None),
         ("image", ""),
-        ("image", "http://127.0.0.1/x.jpg"),
+        ("image", "http://169.254.169.254/x.jpg"),
         ("image", "file:///etc/passwd"),
         ("image", "data:image/png;base64,AAAA"),
         ("prompt", "a" * 4001),

@@ -94,15 +94,6 @@ def test_a_request_that_was_not_accepted_leaves_its_key_unused(server: Server) -
     assert server.post("/generate", BODY, headers={"Idempotency-Key": "x" * 256}).status_code == 422
 
 
-def test_keys_outlive_the_server(server: Server) -> None:
-    used = key()
-    seed = server.post("/generate", BODY, headers=used).json()["seed"]
-    server.stop()
-    server.start()
-    again = server.post("/generate", BODY, headers=used)
-    assert (again.status_code, again.json()["seed"]) == (200, seed)
-
-
 def test_every_path_that_accepts_jobs_can_say_its_answer_again(server: Server) -> None:
     described = server.get("/openapi.json").json()["paths"]
     posts = {path for path, methods in described.items() if "post" in methods}

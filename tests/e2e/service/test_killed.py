@@ -16,10 +16,11 @@ import pytest
 import requests
 
 from avatar_pipeline.core.home import PROJECT
-from tests.support.servers import Server, start_server
+from tests.support.servers import SMALL, Server, start_server
 
 # some 2 seconds
-LONG: dict[str, Any] = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 2}
+LONG: dict[str, Any] = {"prompt": "a 30 year old man", "width": 1024, "height": 1024, "n": 3}
+KEY, BODY = {"Idempotency-Key": "before"}, {"prompt": "a 30 year old woman", **SMALL}
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     started = start_server(tmp_path_factory)
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def answered(server: Server) -> dict[str, Any]:
+    """What a request with KEY was answered, before anything was stopped."""
+    return dict(server.post("/generate", BODY, headers=KEY).json())
 
 
 def worker(server: Server) -> psutil.Process:
@@ -124,6 +131,15 @@ def test_a_stopped_server_answers_who_waits_and_goes_on_after_its_start(server: 
     again = server.wait(job["id"])
     assert (again["state"], len(again["runs"])) == ("completed", 2)
     assert again["result"]["seed"] is not None
+
+
+def test_keys_outlive_the_server(server: Server, answered: dict[str, Any]) -> None:
+    if server.starts == 1:  # this test alone
+        server.stop()
+        server.start()
+    again = server.post("/generate", BODY, headers=KEY)
+    assert (again.status_code, again.json()["seed"]) == (200, answered["seed"])
+    assert again.headers["Idempotent-Replayed"] == "true"
 
 
 def test_a_second_server_on_the_same_folder_refuses_in_words(server: Server) -> None:

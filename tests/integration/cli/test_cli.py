@@ -19,12 +19,13 @@ from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli.main import main
 from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
 from tests.support.hollow import hollow_model
+from tests.support.worlds import empty_home as empty_home
 
 DESCRIPTION = "european 25 year old male with short brown hair and blue eyes"
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_home: Path) -> Path:
     """An empty store, exports folder and Dagster home; returns the folder that holds them."""
     for variable, name in (
         ("AVATAR_DATA", "actors"),
@@ -32,7 +33,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("DAGSTER_HOME", "home"),
     ):
         monkeypatch.setenv(variable, str(tmp_path / name))
+    for name in ("actors", "exports"):
         (tmp_path / name).mkdir()
+    shutil.copytree(empty_home, tmp_path / "home", ignore=shutil.ignore_patterns("*.lock"))
     return tmp_path
 
 
@@ -91,6 +94,7 @@ def assert_one_error(answer: tuple[int, str, str], *words: str) -> None:
 
 
 def test_register_is_repeatable_and_makes_the_home(call: Call, world: Path) -> None:
+    shutil.rmtree(world / "home")
     new_actor(world, "anna")
     code, out, _ = call("register")
     assert code == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from avatar_pipeline.runpod.workflow import load_workflow
 from tests.support.fake_runpod import BASE64, ENDPOINT, KEY, FakeRunPod, completed, images
 from tests.support.given import context_of, inputs_of
 from tests.support.workflows import node, sdxl
+from tests.support.worlds import empty_home as empty_home
 
 DESCRIPTION = "european 25 year old male with short brown hair and blue eyes"
 RUN = (
@@ -48,7 +50,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_home: Path) -> Path:
     """A store with one actor of words, anna."""
     for variable, name in (
         ("AVATAR_DATA", "actors"),
@@ -56,8 +58,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("DAGSTER_HOME", "home"),
     ):
         monkeypatch.setenv(variable, str(tmp_path / name))
-        (tmp_path / name).mkdir()
-    (tmp_path / "actors" / "anna").mkdir()
+    (tmp_path / "exports").mkdir()
+    shutil.copytree(empty_home, tmp_path / "home", ignore=shutil.ignore_patterns("*.lock"))
+    (tmp_path / "actors" / "anna").mkdir(parents=True)
     (tmp_path / "actors" / "anna" / "actor.yaml").write_text(
         f"description: {DESCRIPTION}\nlikeness: synthetic\nseed: 7\n"
     )
