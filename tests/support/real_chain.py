@@ -21,9 +21,12 @@ likeness: synthetic
 photos: openpeople:P008
 framing: headshot
 seed: 11
+model: {steps: 5}
 settings:
+  base_image: {candidates: 2}
   training_variations: {variations: 2}
-  lora: {max_train_steps: 24, evaluate_every: 12, validation_images: 2, final_renders: 2}
+  lora:
+    {max_train_steps: 6, evaluate_every: 3, validation_images: 1, final_renders: 1, batch_size: 2}
   validated_avatar: {candidates: 3}
 """
 MATERIALIZE = [

@@ -17,11 +17,12 @@ SPECIFICATION = """\
 description: indian 40 year old male with long straight light brown hair and an angular jaw
 likeness: synthetic
 framing: headshot
-model: {steps: 6}
+model: {steps: 5}
 settings:
   base_image: {candidates: 2}
   training_variations: {variations: 7}
-  lora: {max_train_steps: 6, evaluate_every: 6, validation_images: 1, final_renders: 1}
+  lora:
+    {max_train_steps: 2, evaluate_every: 2, validation_images: 1, final_renders: 1, batch_size: 1}
   validated_avatar: {candidates: 3}
 """
 

@@ -39,7 +39,7 @@ photos: openpeople:P008
 framing: headshot
 seed: 11
 preset: {preset}
-model: {{steps: 5, sizes: {{headshot: [512, 512]}}}}
+model: {{steps: 5, sizes: {{headshot: [256, 256]}}}}
 settings:
   training_variations: {{variations: 1}}
   lora:
