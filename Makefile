@@ -40,7 +40,10 @@ demo: $(STAMP)
 	$(BIN)/avatar-pipeline register
 	$(BIN)/avatar-pipeline run $(ACTOR)
 
+# The tests start hundreds of processes; compiled here, the package need not be compiled in each
+# where PYTHONDONTWRITEBYTECODE is set.
 test: $(DEV_STAMP)
+	$(BIN)/python -m compileall -q avatar_pipeline
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) --durations 30 --junitxml build/tests.xml
 
 test-fast: $(DEV_STAMP)
