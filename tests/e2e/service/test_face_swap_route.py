@@ -96,7 +96,7 @@ def test_how_consent_was_declared_stays_with_the_run_and_who_agreed_does_not(
 
     given = {"source_face": data_url(faces["source"]), "target": data_url(faces["target"])}
     silent = swap(server, **given)
-    declared = swap(server, **given, consent="Jane Doe agreed on 2026-05-01")
+    declared = swap(server, **given, consent="Quilla Marchbanks agreed on 2026-05-01")
     assert [note for note in silent["warnings"] if note.startswith("consent: nothing was declared")]
     assert not [note for note in declared["warnings"] if note.startswith("consent")]
     assert server.get(f"/jobs/{silent['job']}").json()["made"]["warnings"] == silent["warnings"]
@@ -122,7 +122,7 @@ def test_how_consent_was_declared_stays_with_the_run_and_who_agreed_does_not(
     written = [
         path
         for path in server.home.rglob("*")
-        if path.is_file() and b"Jane Doe" in path.read_bytes()
+        if path.is_file() and b"Quilla Marchbanks" in path.read_bytes()
     ]
     assert [path.relative_to(server.home).as_posix() for path in written] == [
         f"service/jobs/{declared['job']}/job.json"
