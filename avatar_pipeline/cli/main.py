@@ -21,6 +21,7 @@ from avatar_pipeline.cli import (
     history,
     inspect,
     metrics,
+    portrait,
     prune,
     report,
     restore,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 # In the order in which --help lists them.
 COMMANDS = (
+    portrait.portrait,
     actors.register,
     actors.new_actor,
     run.run,

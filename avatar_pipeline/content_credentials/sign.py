@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 LINEAGE = "org.avatar_pipeline.lineage"
 PROMPT_VARIABLE = "AVATAR_CREDENTIALS_PROMPT"
-# what a face swap edits: the parent in C2PA's words; all else went in beside it
-PARENTS = ("target", "target_video")
+# what is edited: the parent in C2PA's words; all else went in beside it
+PARENTS = ("target", "target_video", "photograph")
 # No network, no thumbnails. What was just signed is not verified once more: that takes as long
 # again, and the tests do it.
 _SETTINGS: dict[str, Any] = {
@@ -52,9 +52,11 @@ _SETTINGS: dict[str, Any] = {
 class Origin:
     """What the manifest says of one picture.
 
-    model: id, such as "embedded" or "cartoon_gan_small". ingredients: what went in, by what it is
-    (base_image, source_face), each with its sha256. source: IPTC's digital source type. prompt:
-    None unless the user asked for it to be recorded.
+    model: id, such as "embedded" or "cartoon_gan_small"; empty where no model took part.
+    ingredients: what went in, by what it is (base_image, source_face), each with its sha256.
+    source: IPTC's digital source type. prompt: None unless the user asked for it to be recorded.
+    edits: what was done to the picture that a "photograph" among the ingredients is, as C2PA's
+    actions: c2pa.cropped and the like.
     """
 
     model: str
@@ -64,6 +66,7 @@ class Origin:
     lora_sha256: str | None = None
     ingredients: Mapping[str, str] = field(default_factory=dict)
     prompt: str | None = None
+    edits: tuple[str, ...] = ()
 
 
 def sign(data: bytes, origin: Origin) -> bytes:
@@ -158,11 +161,12 @@ def _relationship(name: str, origin: Origin) -> str:
 
 def _actions(origin: Origin) -> list[dict[str, Any]]:
     """Return the actions: created by a model; or, for a face swap, the target opened, the face
-    placed, and the whole edited (C2PA 2.4, section 18.15).
+    placed, and the whole edited; or the photograph opened, and what was done to it (C2PA 2.4,
+    section 18.15).
     """
     when = datetime.now(UTC).isoformat(timespec="seconds")
     kind = DIGITAL_SOURCE_TYPE + origin.source
-    agent = {"name": _model(origin)}
+    agent = {"name": _model(origin) or "avatar_pipeline"}
 
     def of(names: list[str]) -> dict[str, Any]:
         return (
@@ -187,7 +191,10 @@ def _actions(origin: Origin) -> list[dict[str, Any]]:
     return [
         {"action": "c2pa.opened", "when": when, **of(parents)},
         *([{"action": "c2pa.placed", "when": when, **of(placed)}] if placed else []),
-        {"action": "c2pa.edited", "when": when, "digitalSourceType": kind, "softwareAgent": agent},
+        *(
+            {"action": edit, "when": when, "digitalSourceType": kind, "softwareAgent": agent}
+            for edit in origin.edits or ("c2pa.edited",)
+        ),
     ]
 
 
@@ -199,8 +206,8 @@ def _model(origin: Origin) -> str:
 
 
 def _edits(origin: Origin) -> bool:
-    return origin.source == "compositeWithTrainedAlgorithmicMedia" and any(
-        name in PARENTS for name in origin.ingredients
+    return any(name in PARENTS for name in origin.ingredients) and (
+        bool(origin.edits) or origin.source == "compositeWithTrainedAlgorithmicMedia"
     )
 
 

@@ -10,12 +10,29 @@ Specification Part 3). The coded pixels are copied as they are.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
-from typing import Literal
+from typing import Literal, get_args
 
 Source = Literal[
-    "trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "algorithmicMedia"
+    "trainedAlgorithmicMedia",
+    "compositeWithTrainedAlgorithmicMedia",
+    "algorithmicMedia",
+    "algorithmicallyEnhanced",
+    "digitalCapture",
+    "computationalCapture",
+    "negativeFilm",
+    "positiveFilm",
+    "print",
+    "humanEdits",
+    "composite",
+    "compositeCapture",
+    "compositeSynthetic",
+    "dataDrivenMedia",
+    "digitalCreation",
+    "screenCapture",
+    "virtualRecording",
 ]
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
@@ -44,6 +61,15 @@ def media_type(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return "video/mp4" if data[4:8] == b"ftyp" else None
+
+
+def source_type(data: bytes) -> Source | None:
+    """Return what a file says of its own source: the IPTC code in its XMP, or in a C2PA manifest,
+    which is not verified. None where it says nothing, or something that is no code of IPTC's.
+    """
+    found = re.search(re.escape(DIGITAL_SOURCE_TYPE.encode()) + rb"([A-Za-z]{4,50})", data)
+    code = found[1].decode() if found else ""
+    return next((known for known in get_args(Source) if known == code), None)
 
 
 def with_source_type(data: bytes, source: Source) -> bytes:

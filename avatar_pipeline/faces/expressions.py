@@ -10,6 +10,7 @@ every picture does not have.
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -28,6 +29,73 @@ MOUTH_OPEN, MOUTH_OPEN_SMILING = 0.14, 0.25
 # more, neutral tiles and studio portraits
 # 0.061 and less; slight smiles (smug, flirty) lie between.
 SMILE = 0.08
+
+# The middle and the half width of what openpeople's neutral tiles show: mouth_lift, eye_openness,
+# brow_height; and the most that a closed mouth reads (benchmarks/identity_thresholds.py).
+NEUTRAL_LIFT, NEUTRAL_OPENING = (0.03, 0.05), 0.06
+NEUTRAL_EYES, NEUTRAL_BROWS = (0.30, 0.07), (0.36, 0.09)
+SHOWS = 0.2  # from this share on it is said
+
+
+@dataclass(frozen=True)
+class FromNeutral:
+    """How far a face is from a neutral one, each 0 (neutral) to 1 (as far as openpeople's strongest
+    tiles). mouth: open or smiling. eyes: wide or narrow. brows: raised or drawn down.
+    """
+
+    mouth: float
+    eyes: float
+    brows: float
+
+    @property
+    def worst(self) -> float:
+        """The largest of the three."""
+        return max(self.mouth, self.eyes, self.brows)
+
+    @property
+    def words(self) -> str:
+        """What is not neutral, such as "mouth 60 % from neutral"; "neutral" where nothing is."""
+        parts = [
+            f"{name} {getattr(self, name):.0%}"
+            for name in ("mouth", "eyes", "brows")
+            if getattr(self, name) >= SHOWS
+        ]
+        return f"{', '.join(parts)} from neutral" if parts else "neutral"
+
+    def record(self) -> dict[str, float]:
+        """The three shares, rounded, by name."""
+        return {name: round(value, 3) for name, value in asdict(self).items()}
+
+
+def from_neutral(landmarks: np.ndarray) -> FromNeutral:
+    """Return how far the face of (68, 2) landmarks in pixels is from neutral."""
+    lift, opening = mouth_lift(landmarks), mouth_opening(landmarks)
+    mouth = max(
+        _beyond(abs(lift - NEUTRAL_LIFT[0]), NEUTRAL_LIFT[1], 0.15),
+        _beyond(opening, NEUTRAL_OPENING, 0.5),
+    )
+    openness, height = eye_openness(landmarks), brow_height(landmarks)
+    return FromNeutral(
+        mouth,
+        _beyond(abs(openness - NEUTRAL_EYES[0]), NEUTRAL_EYES[1], 0.15),
+        _beyond(abs(height - NEUTRAL_BROWS[0]), NEUTRAL_BROWS[1], 0.15),
+    )
+
+
+def brow_height(landmarks: np.ndarray) -> float:
+    """Return how far the brows lie above the eyes, along the face's own axis, in inter-eye
+    distances.
+    """
+    left, right, _ = eyes_and_mouth(landmarks)
+    across = (right - left).astype(np.float64)
+    down = np.array([-across[1], across[0]]) / np.linalg.norm(across)
+    brows = landmarks[17:27].mean(axis=0)
+    return float(((left + right) / 2 - brows) @ down / np.linalg.norm(across))
+
+
+def _beyond(value: float, limit: float, reach: float) -> float:
+    """Return 0 up to the limit, growing to 1 over `reach`."""
+    return float(min(1.0, max(0.0, (value - limit) / reach)))
 
 
 def expressions(landmarks: np.ndarray) -> tuple[Expression, ...]:

@@ -18,6 +18,14 @@ def inter_eye_distance(landmarks: np.ndarray) -> float:
     return float(np.linalg.norm(right - left))
 
 
+def brows_and_nose(landmarks: np.ndarray) -> np.ndarray:
+    """Return (3, 2) float32: the middles of the brow on the picture's left, of the other, and of
+    the nose's lower end.
+    """
+    parts = (landmarks[17:22], landmarks[22:27], landmarks[31:36])
+    return np.stack([part.mean(axis=0) for part in parts]).astype(np.float32)
+
+
 def eye_openness(landmarks: np.ndarray) -> float:
     """Return the eye aspect ratio of the less open eye (Soukupova and Cech 2016): near 0.3 when
     open, under 0.15 when closed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,10 @@ from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.identity import Thresholds, compare
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import identity_rule
+from avatar_pipeline.pipeline.intake_files import read_intake
+from avatar_pipeline.pipeline.training_set import read_training_set
+
+SAME_PICTURE = 0.05  # identity distance up to which two faces are those of one photograph
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,31 @@ def embeddings(images: Sequence[Image.Image], analyzer: FaceAnalyzer) -> list[np
     return vectors
 
 
+def references(
+    photo_intake: Mapping[str, bytes],
+    training_variations: Mapping[str, bytes],
+    analyzer: FaceAnalyzer,
+) -> list[np.ndarray]:
+    """The identity vectors that a picture of the person is compared with: of the held-out pictures;
+    where too few photographs left none to hold out, of all of them.
+    """
+    data = read_training_set(training_variations)
+    if data.held_out:
+        return embeddings(data.held_out, analyzer)
+    return [one.embedding for one in read_intake(photo_intake, analyzer).photographs]
+
+
+def other_pictures(
+    known: Sequence[np.ndarray], face: Face | None, analyzer: FaceAnalyzer
+) -> list[np.ndarray]:
+    """`known` without the vector of a photograph's own face: a picture compared with itself says
+    nothing. face: None for one that is no photograph.
+    """
+    if face is None:
+        return list(known)
+    return [one for one in known if analyzer.distance(one, face.embedding) > SAME_PICTURE]
+
+
 def score(
     found: Sequence[Sequence[Face]], references: Sequence[np.ndarray], analyzer: FaceAnalyzer
 ) -> Score:
@@ -74,11 +103,12 @@ def assess_person(
     rule = replace(
         identity_rule(thresholds.same_person, thresholds.uncertain), source=thresholds.source
     )
-    identity = (
-        rule.judge(compare(analyzer, faces[0].embedding, references).median)
-        if faces
-        else rule.skip("No face was found.")
-    )
+    if not faces:
+        identity = rule.skip("No face was found.")
+    elif not references:
+        identity = rule.skip("There is no other photograph of the person to compare with.")
+    else:
+        identity = rule.judge(compare(analyzer, faces[0].embedding, references).median)
     return [
         identity if check.name == "identity" else check for check in assess(image, faces, data=data)
     ]

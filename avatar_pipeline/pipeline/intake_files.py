@@ -145,14 +145,25 @@ def read_thresholds(files: Mapping[str, bytes], analyzer: FaceAnalyzer) -> Thres
 def not_enough(
     usable: int, photographs: int, fewest: int, reasons: Sequence[tuple[str, str]]
 ) -> str:
-    """What to say when too few photographs are left. reasons: (name, reason) of each rejected
-    one.
-    """
+    """What to say when few photographs are left. reasons: (name, reason) of each rejected one."""
     lines = "".join(f"\n  {name}: {reason}" for name, reason in reasons)
+    if usable < fewest:
+        return f"{no_lora(usable, photographs, fewest)}{lines}"
     return (
         f"only {usable} of {photographs} photographs are usable, and LoRA training needs at least "
         f"{fewest} "
         f"(10 to 20 are better).{lines}"
+    )
+
+
+def no_lora(usable: int, photographs: int, fewest: int) -> str:
+    """What to say when the photographs are too few for a LoRA."""
+    are = "photograph is" if usable == 1 else "photographs are"
+    of = f" of {photographs}" if photographs > usable else ""
+    return (
+        f"{usable}{of} {are} usable: the portrait is made from the best one, and no LoRA is "
+        f"trained. That takes {fewest} or more (10 to 20 are better), and brings pictures of the "
+        "person in other views, expressions and places."
     )
 
 

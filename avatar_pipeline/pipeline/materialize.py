@@ -118,7 +118,7 @@ def materialize(
     require_scopes(spec, folder, stage.scopes)
     used.update(result.machine)
     used["waited_seconds"] = {**(options.waited or {}), **used.get("waited_seconds", {})}
-    lora = manifests.get("lora")
+    lora = _weights(spec, manifests)
     manifest = Manifest(
         actor=spec.name,
         asset=stage.name,
@@ -131,7 +131,7 @@ def materialize(
         preset=preset.name,
         preset_values=preset_values(preset),
         model=model_location(preset) if local else "",
-        lora_sha256=lora.files[f"{spec.name}.safetensors"].sha256 if lora else None,
+        lora_sha256=lora,
         libraries=library_versions(),
         metrics=result.metrics,
         person=person_version(spec),
@@ -141,6 +141,15 @@ def materialize(
         **used,
     )
     return Product(manifest, result)
+
+
+def _weights(spec: ActorSpec, manifests: Mapping[str, Manifest]) -> str | None:
+    """Return the sha256 of the LoRA among the inputs; None without one, and where none was
+    trained.
+    """
+    lora = manifests.get("lora")
+    file = lora.files.get(f"{spec.name}.safetensors") if lora else None
+    return file.sha256 if file else None
 
 
 def recorded_seed(store: ActorStore, stage: Stage, spec: ActorSpec) -> int:

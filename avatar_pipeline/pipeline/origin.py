@@ -7,6 +7,7 @@ from __future__ import annotations
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.content_credentials.sign import Origin, includes_prompt
+from avatar_pipeline.pipeline.avatar_source import source_type
 from avatar_pipeline.pipeline.versions import version_of
 
 
@@ -21,6 +22,16 @@ def portrait_origin(store: ActorStore, export: Manifest) -> Origin:
     )
     base = version_of(store, name, "base_image", variations.inputs["base_image"])
     chosen = avatar.metrics.get("chosen")
+    if avatar.metrics.get("source") == "photograph":
+        invented = float(export.metrics.get("invented_border") or 0.0)
+        return Origin(
+            model="",
+            model_sha256="",
+            seed=None,
+            ingredients={"photograph": base.files[f"{name}_base.png"].sha256},
+            source=source_type("photograph", invented),
+            edits=("c2pa.cropped", "c2pa.resized", *(("c2pa.edited",) if invented else ())),
+        )
     return Origin(
         model=avatar.model_id,
         model_sha256=avatar.model_sha256,

@@ -17,6 +17,7 @@ from avatar_pipeline.imaging.images import encode_png, open_image
 from avatar_pipeline.pipeline.face_selection import Rejected
 
 HELD_OUT = "held_out/"
+HEADER = ("file", "split", "source", "name", "distance", "seed", "caption")
 Source = Literal["photograph", "base_image", "generated"]
 
 
@@ -65,7 +66,7 @@ def write_members(train: Sequence[Member], held_out: Sequence[Member]) -> dict[s
                 "distance": distance,
             }
             rows.append(row | {"seed": member.seed, "caption": member.caption})
-    files["metadata.csv"] = write_csv(rows)
+    files["metadata.csv"] = write_csv(rows, HEADER)
     return files
 
 

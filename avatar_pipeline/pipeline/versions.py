@@ -31,6 +31,16 @@ def version_of(store: ActorStore, name: str, asset: str, digest: str) -> Manifes
     )
 
 
+def trained_lora(store: ActorStore, name: str) -> Manifest | None:
+    """The manifest of an actor's current LoRA; None without one, and where the photographs were too
+    few to train. Raises StoreError when it is damaged.
+    """
+    if not store.has(name, "lora"):
+        return None
+    found = store.current(name, "lora")
+    return found if f"{name}.safetensors" in found.files else None
+
+
 def input_versions(
     stage: Stage,
     spec: ActorSpec,

@@ -140,7 +140,7 @@ def actor_page(store: ActorStore, facts: ActorFacts, price: float, fingerprint: 
             }
             for row in evaluations
         ],
-        "best_step": str(made["lora"].metrics.get("best_step")) if "lora" in made else "",
+        "best_step": str(made["lora"].metrics.get("best_step", "")) if "lora" in made else "",
         "pictures": sections(store, made),
         "missing": tried(lambda: missing_of(store, made.get("photo_intake")), []),
         "rejected_photographs": [row for row in intake if row.get("decision") == "rejected"],

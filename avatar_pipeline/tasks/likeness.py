@@ -31,7 +31,7 @@ from avatar_pipeline.pipeline.identity_score import embeddings
 from avatar_pipeline.pipeline.intake_files import read_thresholds
 from avatar_pipeline.pipeline.replay import recorded_preset
 from avatar_pipeline.pipeline.training_set import read_training_set
-from avatar_pipeline.pipeline.versions import version_of
+from avatar_pipeline.pipeline.versions import trained_lora, version_of
 
 # A likeness that is drawn for somebody outside is generated, compared with the held-out
 # photographs, and leaves the house.
@@ -248,17 +248,17 @@ def likeness_of(actor: str | None, prompt: str, store: ActorStore, context: RunC
     spec = store.spec(actor)
     if not may_be_described(spec.name, store):
         require_publishable(spec, store)
-    if not store.has(spec.name, "lora"):
+    lora = trained_lora(store, spec.name)
+    if lora is None:
         described = replace_aliases(prompt, spec, f"a {spec.description}") or portrait_prompt(
             spec.description, prompt
         )
         warning = (
-            f"{spec.name} has no LoRA yet: the picture is drawn from the description, and is "
+            f"{spec.name} has no LoRA: the picture is drawn from the description, and is "
             "nobody's likeness."
         )
         return Likeness("description", described, spec, warnings=[warning])
     require_publishable(spec, store)
-    lora = store.current(spec.name, "lora")
     words = replace_aliases(prompt, spec, f"a {TRIGGER} {spec.description}")
     return Likeness(
         "lora",

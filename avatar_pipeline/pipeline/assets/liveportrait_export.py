@@ -17,24 +17,19 @@ from avatar_pipeline.content_credentials.xmp import with_source_type
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.faces.analyzers.types import Face
+from avatar_pipeline.faces.animators.profiles import ANIMATORS
 from avatar_pipeline.faces.annotate import annotate
 from avatar_pipeline.faces.check_records import to_record
-from avatar_pipeline.faces.crop import CROP_SIZE, source_crop
+from avatar_pipeline.faces.crop import source_crop
 from avatar_pipeline.faces.readiness import reload_check
 from avatar_pipeline.imaging.images import encode_jpeg, open_image
+from avatar_pipeline.pipeline.avatar_source import avatar_source, source_type
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.identity_score import assess_person, embeddings
+from avatar_pipeline.pipeline.identity_score import assess_person, other_pictures, references
 from avatar_pipeline.pipeline.intake_files import read_thresholds
 from avatar_pipeline.pipeline.stage import READINESS, Inputs, Stage, StageResult
-from avatar_pipeline.pipeline.training_set import read_training_set
-
-SIZE = 1024  # pixels a side: what the LivePortrait team asks for
-# Room around the crop as a share of the picture. Detectors disagree on the jaw by a few percent of
-# the face, which the crop takes 2.3-fold.
-MARGIN = 0.06
-# share of invented border from which people see where the picture ended (looked at on openpeople)
-NOTICEABLE = 0.3
-FADE = 48  # pixels over which the invented border goes from repeated to blurred
+from avatar_pipeline.portrait.frame import around_head
+from avatar_pipeline.portrait.make import warnings_of
 
 
 class Settings(BaseModel):
@@ -59,105 +54,65 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     avatar = open_image(
         inputs.file("validated_avatar", "{actor}_avatar.png"), name=f"{spec.name}_avatar.png"
     )
-    variations = inputs.upstream["training_variations"]
-    references = embeddings(read_training_set(variations).held_out, analyzer)
-    thresholds = read_thresholds(inputs.upstream["photo_intake"], analyzer)
+    intake, variations = inputs.upstream["photo_intake"], inputs.upstream["training_variations"]
+    thresholds = read_thresholds(intake, analyzer)
     faces = analyzer.analyze(np.asarray(avatar))
     if not faces:
         raise GenerationError(
             f"{spec.name}: the validated avatar has no face. Materialize validated_avatar again."
         )
-    framed, enlarged, invented = frame_for_liveportrait(np.asarray(avatar), faces[0])
+    source = avatar_source(inputs.upstream["validated_avatar"])
+    known = other_pictures(
+        references(intake, variations, analyzer),
+        faces[0] if source == "photograph" else None,
+        analyzer,
+    )
+    framed = around_head(ANIMATORS["liveportrait"], np.asarray(avatar), faces[0])
+    pixels = framed.pixels
     if settings.watermark:
-        framed = np.asarray(embed(Image.fromarray(framed)))
-    framed_faces = analyzer.analyze(framed)
-    before = assess_person(framed, framed_faces, references, thresholds, analyzer)
+        pixels = np.asarray(embed(Image.fromarray(pixels)))
+    before = assess_person(pixels, analyzer.analyze(pixels), known, thresholds, analyzer)
 
     jpg = with_source_type(
-        encode_jpeg(Image.fromarray(framed), quality=settings.quality), "trainedAlgorithmicMedia"
+        encode_jpeg(Image.fromarray(pixels), quality=settings.quality),
+        source_type(source, framed.invented),
     )
     exported = open_image(jpg, name=f"{spec.name}.jpg")
     found = analyzer.analyze(np.asarray(exported))
-    checks = assess_person(np.asarray(exported), found, references, thresholds, analyzer, jpg)
+    checks = assess_person(np.asarray(exported), found, known, thresholds, analyzer, jpg)
     checks.append(reload_check(before, checks))
     verdicts = [check.verdict for check in checks]
     annotated = annotate(exported, found, checks)
     about = {
         "actor": spec.name,
         "likeness": spec.likeness,
+        "source": source,
         "file": f"{spec.name}.jpg",
         "sha256": sha256_bytes(jpg),
         "width": exported.width,
         "height": exported.height,
-        "enlarged": round(enlarged, 3),
-        "invented_border": round(invented, 4),
+        "enlarged": round(framed.enlarged, 3),
+        "invented_border": round(framed.invented, 4),
+        "invented_head": round(framed.invented_head, 4),
         "analyzer": analyzer.name,
         "face": _describe(found[0]) if found else None,
         "checks": [to_record(check) for check in checks],
         "provenance": inputs.provenance(),
     }
-    warnings = []
-    if enlarged > 1.5:
-        warnings.append(
-            f"the portrait is enlarged {enlarged:.1f}-fold: the base model draws {avatar.width} "
-            f"px, and {SIZE} are exported."
-        )
-    if invented > NOTICEABLE:
-        warnings.append(
-            f"{invented:.0%} of the portrait lies outside of the avatar's frame and repeats its "
-            "border: LivePortrait accepts that, "
-            "but hair and clothes end there. An avatar with more room around the head would show "
-            "them."
-        )
     return StageResult(
         files={f"{spec.name}.jpg": jpg, f"{spec.name}.json": json.dumps(about, indent=1).encode()},
         metrics={
             "errors": verdicts.count("error"),
             "warnings": verdicts.count("warn"),
-            "enlarged": enlarged,
-            "invented_border": invented,
+            "enlarged": framed.enlarged,
+            "invented_border": framed.invented,
+            "invented_head": framed.invented_head,
             "distance": next((check.value for check in checks if check.name == "identity"), None),
         },
         previews={"portrait": exported, "annotated": annotated},
         tables={"checks": [dataclasses.asdict(check) for check in checks]},
         checks=checks,
-        warnings=warnings,
-    )
-
-
-def frame_for_liveportrait(image: np.ndarray, face: Face) -> tuple[np.ndarray, float, float]:
-    """Turn the face upright and place LivePortrait's crop in the middle of a SIZE x SIZE picture,
-    MARGIN around it.
-
-    Returns the (SIZE, SIZE, 3) uint8 picture, by how much the original was enlarged, and the share
-    of its area (0-1) that lies outside
-    of the original: there the border is repeated and fades into a blur, so that LivePortrait finds
-    no black.
-    """
-    import cv2
-
-    crop = source_crop(face.landmarks)
-    scale = SIZE * (1 - 2 * MARGIN) / CROP_SIZE
-    matrix = crop.matrix * scale
-    matrix[:, 2] += SIZE * MARGIN
-    size = (SIZE, SIZE)
-    framed = cv2.warpAffine(
-        image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-    inside = (
-        cv2.warpAffine(
-            np.full(image.shape[:2], 255, np.uint8), matrix, size, flags=cv2.INTER_NEAREST
-        )
-        > 0
-    )
-    outside = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 3)
-    weight = np.clip(outside / FADE, 0, 1)[..., None]
-    soft = cv2.GaussianBlur(framed, (0, 0), FADE / 3)
-    blended = framed * (1 - weight) + soft * weight
-    return (
-        np.clip(blended, 0, 255).astype(np.uint8),
-        scale * CROP_SIZE / crop.side,
-        float((~inside).mean()),
+        warnings=warnings_of(framed),
     )
 
 
@@ -178,7 +133,7 @@ def _describe(face: Face) -> dict[str, Any]:
 
 STAGE = Stage(
     name="liveportrait_export",
-    code_version="4",
+    code_version="5",
     settings=Settings,
     run=run,
     scopes=("embed", "generate", "publish"),  # its portrait leaves: pipeline/exports.py

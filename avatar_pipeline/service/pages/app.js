@@ -294,7 +294,7 @@ async function fillActors() {
   }
   byId("actor").addEventListener("change", () => {
     const actor = actors.find((one) => one.name === byId("actor").value);
-    byId("actor-help").textContent = actor ? `${actor.description}. ${actor.has_lora ? "Drawn with its LoRA." : "It has no LoRA yet: drawn from this description."}` : "";
+    byId("actor-help").textContent = actor ? `${actor.description}. ${actor.has_lora ? "Drawn with its LoRA." : "It has no LoRA: drawn from this description."}` : "";
     show(byId("actor-help"), Boolean(actor));
   });
 }

@@ -15,8 +15,9 @@ from fastapi.responses import FileResponse, HTMLResponse
 from pydantic import BaseModel, Field
 
 from avatar_pipeline.actors.name import ActorName
-from avatar_pipeline.core.errors import ActorError
+from avatar_pipeline.core.errors import ActorError, StoreError
 from avatar_pipeline.diffusion.presets import PRESETS
+from avatar_pipeline.pipeline.versions import trained_lora
 from avatar_pipeline.service.api_page import render_api_page
 from avatar_pipeline.service.consent import policy
 from avatar_pipeline.service.context import Service, ServiceDep
@@ -79,9 +80,15 @@ def _entry(service: Service, name: ActorName) -> ActorEntry | None:
         spec = service.store.spec(name)
     except ActorError:
         return None
-    has_lora = (service.store.actor_dir(name) / "lora" / "manifest.json").is_file()
+    try:
+        has_lora = trained_lora(service.store, name) is not None
+    except StoreError:  # damaged: asking for a picture says so
+        has_lora = True
     return ActorEntry(
-        name=name, description=spec.description, likeness=spec.likeness, has_lora=has_lora
+        name=name,
+        description=spec.description,
+        likeness=spec.likeness,
+        has_lora=has_lora,
     )
 
 

@@ -24,11 +24,12 @@ from avatar_pipeline.diffusion.families import get_family
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.training.files import read
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.faces.animators.profiles import ANIMATORS
 from avatar_pipeline.orchestration.definitions import avatar_job
 from avatar_pipeline.orchestration.registration import register
 from avatar_pipeline.orchestration.runs import run_avatar
-from avatar_pipeline.pipeline.assets.liveportrait_export import frame_for_liveportrait
 from avatar_pipeline.pipeline.registry import STAGES
+from avatar_pipeline.portrait.frame import around_head
 from tests.support import tiny_models
 from tests.support.stand_in import standing_in
 
@@ -51,7 +52,8 @@ settings:
 def portrait(photos: list[Photo], analyzer: FaceAnalyzer) -> Image.Image:
     """The actor's first photograph, framed as the export frames avatars."""
     photo = np.asarray(Image.open(io.BytesIO(photos[0].data)).convert("RGB"))
-    return Image.fromarray(frame_for_liveportrait(photo, analyzer.analyze(photo)[0])[0])
+    face = analyzer.analyze(photo)[0]
+    return Image.fromarray(around_head(ANIMATORS["liveportrait"], photo, face).pixels)
 
 
 @pytest.mark.parametrize("preset", ["sd15", "sdxl", "flux-dev", "flux-schnell"])

@@ -4,6 +4,7 @@ held-out pictures.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,12 +36,16 @@ from avatar_pipeline.pipeline.identity_score import Score, embeddings, score
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import read_training_set, write_csv
 
+NOT_TRAINED = "not_trained.json"
+WHY = "not trained: the photographs are too few for a LoRA (training_variations says how many)"
+
 
 def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """Train on the training set of training_variations; score on its held-out pictures.
 
     A training that is killed leaves its state in `inputs.checkpoints`, to go on from when the stage
-    runs again.
+    runs again. Without a training set, which too few photographs do not make, nothing is trained:
+    the version says so, and holds no weights.
     """
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.files import annotate
@@ -51,6 +56,8 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     session, analyzer = context.session(spec), context.analyzer
     variations = inputs.upstream["training_variations"]
     data = read_training_set(variations)
+    if not data.images:
+        return not_trained()
     references = embeddings(data.held_out, analyzer)
     warnings = _beyond_the_pooled_vector(session, data.captions)
     hyperparameters = as_planned(hyperparameters_of(settings, session), settings, session)
@@ -164,6 +171,15 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         previews={"curves": curves, "comparison": comparison, "probes": probes},
         tables={"evaluations": evaluations},
         warnings=warnings,
+    )
+
+
+def not_trained() -> StageResult:
+    """The version of an actor whose photographs are too few to train on."""
+    return StageResult(
+        files={NOT_TRAINED: json.dumps({"trained": False, "reason": WHY}, indent=1).encode()},
+        metrics={"statement": WHY, "training_images": 0, "held_out_images": 0},
+        warnings=[WHY],
     )
 
 

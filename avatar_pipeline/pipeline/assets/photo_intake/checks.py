@@ -21,10 +21,10 @@ INTAKE_RULES: dict[str, Rule] = {
         Rule(
             "enough_photographs",
             "photographs",
-            "LoRA practice; 5 are the least to split",
+            f"LoRA practice; {FEWEST_PHOTOGRAPHS} are the least to split; one makes a portrait",
             "",
             low=10,
-            error_low=FEWEST_PHOTOGRAPHS,
+            error_low=1,
         ),
         Rule("coverage", "gaps", "proposal", "", high=0),
         Rule("strangers", "photographs", "distances to the other photographs", "", high=0),

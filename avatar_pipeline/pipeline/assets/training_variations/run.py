@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from avatar_pipeline.actors.spec import ActorSpec
-from avatar_pipeline.core.errors import GenerationError, PhotoError
+from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.diffusion.identity import identity_at
@@ -28,7 +28,7 @@ from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.face_selection import Rejected, face_fault
 from avatar_pipeline.pipeline.head_crops import BLURRED, RENEWAL, frame, renew
 from avatar_pipeline.pipeline.hold_out import FEWEST_PHOTOGRAPHS, held_out_count
-from avatar_pipeline.pipeline.intake_files import not_enough, read_intake
+from avatar_pipeline.pipeline.intake_files import no_lora, read_intake
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import HELD_OUT, Member, write_members, write_rejected
 
@@ -46,21 +46,20 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """Vary and caption what photo_intake has chosen; or the base image, where there are no
     photographs.
 
-    Raises PhotoError with too few usable photographs,
+    Of fewer photographs than a LoRA takes, there is no training set: the version says so. Raises
     GenerationError when too few variations of a described person keep the person.
     """
     spec, root_seed = inputs.spec, inputs.root_seed
     session, analyzer = context.session(spec), context.analyzer
-    scale, warnings = _identity_scale(settings, session, analyzer)
-    seeds: dict[str, int] = {}
-    renewed: float | None = None
     chosen = read_intake(inputs.upstream["photo_intake"], analyzer)
     photos = chosen.photographs
     if photos and len(photos) < FEWEST_PHOTOGRAPHS:
-        raise PhotoError(
-            f"{spec.name}: "
-            f"{not_enough(len(photos), len(photos) + chosen.rejected, FEWEST_PHOTOGRAPHS, [])}"
+        return no_training_set(
+            no_lora(len(photos), len(photos) + chosen.rejected, FEWEST_PHOTOGRAPHS)
         )
+    scale, warnings = _identity_scale(settings, session, analyzer)
+    seeds: dict[str, int] = {}
+    renewed: float | None = None
     if photos:
         sources = [_Source(photo.name, photo.image, photo.embedding) for photo in photos]
         photographs = [
@@ -157,6 +156,21 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
             ]
         },
         warnings=warnings,
+    )
+
+
+def no_training_set(statement: str) -> StageResult:
+    """The version of an actor with too few photographs: empty tables, and why."""
+    return StageResult(
+        files={**write_members([], []), "rejected.csv": write_rejected([])},
+        metrics={
+            "statement": statement,
+            "train_photographs": 0,
+            "train_generated": 0,
+            "held_out": 0,
+            "rejected": 0,
+        },
+        warnings=[statement],
     )
 
 

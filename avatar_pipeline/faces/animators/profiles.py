@@ -1,0 +1,354 @@
+"""The animators as a table: how each finds the face, what it cuts, what it wants of the picture,
+and where that was read.
+
+"read": in the animator's code at that commit. A commit stands for the newest one that was read, not
+for the first that does so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from avatar_pipeline.faces.analyzers.types import Face
+from avatar_pipeline.faces.animators import cuts
+from avatar_pipeline.faces.animators.boxes import detector_box, mesh_box
+from avatar_pipeline.faces.animators.cuts import Cut
+from avatar_pipeline.faces.landmark_measurements import brows_and_nose
+
+# height and width by height / width
+BUCKETS_480 = {
+    0.26: (320, 1216), 0.38: (384, 1024), 0.50: (448, 896), 0.67: (512, 768), 0.82: (576, 704),
+    1.00: (640, 640), 1.22: (704, 576), 1.50: (768, 512), 1.86: (832, 448), 2.00: (896, 448),
+    2.50: (960, 384), 2.83: (1088, 384), 3.60: (1152, 320), 3.80: (1216, 320), 4.00: (1280, 320),
+}  # fmt: skip
+LONGCAT_480 = {
+    0.26: (320, 1216), 0.31: (352, 1120), 0.38: (384, 1024), 0.43: (416, 960), 0.52: (448, 864),
+    0.58: (480, 832), 0.67: (512, 768), 0.74: (544, 736), 0.86: (576, 672), 0.95: (608, 640),
+    1.05: (640, 608), 1.17: (672, 576), 1.29: (704, 544), 1.35: (736, 544), 1.50: (768, 512),
+    1.67: (800, 480), 1.73: (832, 480), 2.00: (896, 448), 2.31: (960, 416), 2.58: (992, 384),
+    2.75: (1056, 384), 3.09: (1088, 352), 3.70: (1184, 320), 3.80: (1216, 320), 3.90: (1248, 320),
+    4.00: (1280, 320),
+}  # fmt: skip
+
+Frame = Literal["face", "whole"]
+
+
+@dataclass(frozen=True)
+class Animator:
+    """One animator, and what it does with a source picture.
+
+    name: as it is given to --for. title: its own spelling. finds: the detector. cut: returns what
+    its network is given of a picture of this width and height. cut_words, into: the same in words.
+    frame: "face" where a square around the head is what it wants, "whole" where the picture's own
+    frame is animated. wants: what its authors or users ask for. code, commit, date: where this was
+    read. cuts_head: whether the cut itself is around the head; False where it takes the whole
+    picture, whatever that shows.
+    """
+
+    name: str
+    title: str
+    licence: str
+    finds: str
+    cut: Callable[[int, int, Face], Cut]
+    cut_words: str
+    into: str
+    frame: Frame
+    wants: str
+    code: str
+    commit: str
+    date: str
+    cuts_head: bool = True
+
+
+def _grown(share: float, side: int) -> Callable[[int, int, Face], Cut]:
+    def cut(width: int, height: int, face: Face) -> Cut:
+        box = cuts.grown_box(detector_box(face.landmarks68), share, width, height)
+        return cuts.rectangle(box, side, side)
+
+    return cut
+
+
+def _flash_head(width: int, height: int, face: Face) -> Cut:
+    box = cuts.clipped_square(detector_box(face.landmarks68), 2.0, width, height)
+    return cuts.rectangle(box, 512, 512)
+
+
+def _live_portrait(longest: int) -> Callable[[int, int, Face], Cut]:
+    return lambda width, height, face: cuts.rotated_square(face.landmarks, width, height, longest)
+
+
+def _echo_mimic(width: int, height: int, face: Face) -> Cut:
+    return cuts.whole(width, height, *cuts.within_area(width, height, 768 * 768, 16))
+
+
+def _fantasy_portrait(width: int, height: int, face: Face) -> Cut:
+    scale = 720 / max(width, height)
+    return cuts.whole(width, height, int(width * scale), int(height * scale))
+
+
+def _in_buckets(buckets: cuts.Buckets) -> Callable[[int, int, Face], Cut]:
+    return lambda width, height, face: cuts.covering(
+        width, height, *cuts.bucketed(width, height, buckets)
+    )
+
+
+def _speech_to_video(width: int, height: int, face: Face) -> Cut:
+    size = cuts.within_padded_area(width, height, 1024 * 704)
+    return cuts.short_side_covering(width, height, *size)
+
+
+def _muse_talk(width: int, height: int, face: Face) -> Cut:
+    return cuts.rectangle(cuts.lower_face(face.landmarks68), 256, 256)
+
+
+def _latent_sync(width: int, height: int, face: Face) -> Cut:
+    return cuts.three_points(np.round(brows_and_nose(face.landmarks68)), 512)
+
+
+_TABLE = (
+    Animator(
+        "liveportrait",
+        "LivePortrait",
+        "MIT; InsightFace's models: non-commercial",
+        "InsightFace buffalo_l, largest box, 106 landmarks",
+        _live_portrait(1280),
+        "square 2.3 x the landmarks' box, up 1/8, turned upright; black outside",
+        "512, network 256; picture first to at most 1280",
+        "face",
+        "closed mouth, eyes open, facing the camera, head not small",
+        "src/utils/cropper.py, crop.py; src/config/argument_config.py",
+        "1986663be3b6",
+        "2025-06-14",
+    ),
+    Animator(
+        "fasterliveportrait",
+        "FasterLivePortrait",
+        "MIT; InsightFace's models: non-commercial",
+        "InsightFace or MediaPipe",
+        _live_portrait(1280),
+        "as LivePortrait",
+        "512, network 256; picture first to at most 1280",
+        "face",
+        "as LivePortrait",
+        "src/pipelines/faster_live_portrait_pipeline.py; configs/*.yaml",
+        "8aad36021775",
+        "2025-06-29",
+    ),
+    Animator(
+        "ditto",
+        "Ditto",
+        "Apache-2.0",
+        "InsightFace, then 106 and 203 landmarks",
+        _live_portrait(1920),
+        "as LivePortrait, by 203 landmarks",
+        "512, network 256; picture first to at most 1920",
+        "face",
+        "as LivePortrait",
+        "core/atomic_components/source2info.py, loader.py",
+        "e9191cf6cf8c",
+        "2025-07-11",
+    ),
+    Animator(
+        "hunyuanportrait",
+        "HunyuanPortrait",
+        "Tencent Hunyuan",
+        "YOLOv5-face, largest box",
+        _grown(1.0, 512),
+        "box and its own size on each side, clipped, then a square of the shorter side",
+        "512",
+        "face",
+        "room of a face's size on every side",
+        "src/dataset/test_preprocess.py",
+        "48bae74f79b1",
+        "2025-12-08",
+    ),
+    Animator(
+        "sonic",
+        "Sonic",
+        "CC BY-NC-SA 4.0",
+        "YOLOv5-face, largest box",
+        _grown(0.5, 512),
+        "with --crop: box and half its size on each side, clipped, then a square",
+        "shorter side 512, sides multiples of 64",
+        "face",
+        "room of half a face on every side",
+        "sonic.py, demo.py; src/dataset/test_preprocess.py",
+        "51a74aec29e1",
+        "2025-06-27",
+    ),
+    Animator(
+        "flashhead",
+        "SoulX-FlashHead",
+        "Apache-2.0",
+        "MediaPipe face detection, the first",
+        _flash_head,
+        "with use_face_crop: square of two face widths, 55 % above the middle; clipped, then "
+        "stretched to a square",
+        "512",
+        "face",
+        "room of half a face's width beside it: what is missing distorts the face",
+        "flash_head/utils/facecrop.py",
+        "12467cef31a9",
+        "2026-04-15",
+    ),
+    Animator(
+        "personalive",
+        "PersonaLive",
+        "Apache-2.0",
+        "MediaPipe face mesh",
+        lambda width, height, face: cuts.whole(width, height, 512, 512),
+        "whole picture, stretched to a square; face patch of 1.1 x the mesh",
+        "512",
+        "face",
+        "a square picture: any other is distorted",
+        "inference_offline.py; src/utils/util.py",
+        "32f401d20538",
+        "2025-12-31",
+        cuts_head=False,
+    ),
+    Animator(
+        "fantasyportrait",
+        "FantasyPortrait",
+        "Apache-2.0",
+        "none in the source picture",
+        _fantasy_portrait,
+        "whole picture",
+        "longer side 720",
+        "whole",
+        "the frame that the video shall have",
+        "infer.py",
+        "4df229cab407",
+        "2025-08-20",
+    ),
+    Animator(
+        "echomimic",
+        "EchoMimic V3",
+        "Apache-2.0",
+        "RetinaFace, for a mask",
+        _echo_mimic,
+        "whole picture",
+        "at most 768 x 768 in area, sides multiples of 16; never enlarged",
+        "whole",
+        "at least 768 x 768 in area",
+        "app.py, infer_flash.py",
+        "7e89489ca51c",
+        "2026-03-18",
+    ),
+    Animator(
+        "infinitetalk",
+        "InfiniteTalk",
+        "Apache-2.0",
+        "none",
+        _in_buckets(BUCKETS_480),
+        "the middle of the picture, in the nearest of 15 shapes",
+        "480P: such as 640 x 640, 576 x 704",
+        "whole",
+        "nothing important at the edges",
+        "wan/multitalk.py; wan/utils/multitalk_utils.py",
+        "0107cd96421b",
+        "2025-08-25",
+    ),
+    Animator(
+        "multitalk",
+        "MultiTalk",
+        "Apache-2.0",
+        "none",
+        _in_buckets(BUCKETS_480),
+        "as InfiniteTalk",
+        "480P: such as 640 x 640, 576 x 704",
+        "whole",
+        "nothing important at the edges",
+        "wan/multitalk.py",
+        "c1ad84009b99",
+        "2026-05-22",
+    ),
+    Animator(
+        "longcat",
+        "LongCat-Video-Avatar",
+        "MIT",
+        "none",
+        _in_buckets(LONGCAT_480),
+        "the middle of the picture, in the nearest of 26 shapes",
+        "480P: such as 640 x 608, 608 x 640",
+        "whole",
+        "nothing important at the edges",
+        "longcat_video/pipeline_longcat_video_avatar.py; utils/bukcet_config.py",
+        "6b3f4b8582a8",
+        "2026-05-27",
+    ),
+    Animator(
+        "wan-s2v",
+        "Wan2.2-S2V",
+        "Apache-2.0",
+        "none",
+        _speech_to_video,
+        "the middle of the picture, sides multiples of 64",
+        "at most 1024 x 704 in area",
+        "whole",
+        "the frame that the video shall have",
+        "wan/speech2video.py",
+        "42bf4cfaa384",
+        "2026-03-17",
+    ),
+    Animator(
+        "wan-animate",
+        "Wan2.2-Animate",
+        "Apache-2.0",
+        "YOLOv10 and ViTPose",
+        lambda width, height, face: cuts.padded(width, height, 1280 * 720, 16),
+        "whole picture, black bars to sides of multiples of 16",
+        "1280 x 720 in area",
+        "whole",
+        "for retargeting: frontal, half or full body, limbs stretched and in the picture",
+        "wan/modules/animate/preprocess/utils.py, UserGuider.md",
+        "42bf4cfaa384",
+        "2026-03-17",
+    ),
+    Animator(
+        "musetalk",
+        "MuseTalk 1.5",
+        "MIT",
+        "S3FD, DWPose landmarks",
+        _muse_talk,
+        "lower face: as far above the nose's middle as the chin is below; stretched to a square",
+        "256; the rest of the picture stays",
+        "whole",
+        "a face not much larger than 256 pixels, or its lower half gets soft",
+        "musetalk/utils/preprocessing.py",
+        "0a89dec45a01",
+        "2025-09-26",
+    ),
+    Animator(
+        "latentsync",
+        "LatentSync 1.6",
+        "Apache-2.0",
+        "InsightFace 106",
+        _latent_sync,
+        "brows and nose to fixed places, stretched to a square",
+        "512; the rest of the picture stays",
+        "whole",
+        "a frontal face",
+        "latentsync/utils/affine_transform.py, image_processor.py",
+        "a229c3948406",
+        "2025-06-20",
+    ),
+)
+
+ANIMATORS: dict[str, Animator] = {animator.name: animator for animator in _TABLE}
+
+
+def mesh_patch(width: int, height: int, face: Face) -> Cut:
+    """PersonaLive's second input: a square of 1.1 x the longer side of the mesh's box, clipped."""
+    x0, y0, x1, y1 = mesh_box(face.landmarks68)
+    half, x, y = max(x1 - x0, y1 - y0) * 0.55, (x0 + x1) / 2, (y0 + y1) / 2
+    box = (
+        int(max(0, x - half)),
+        int(max(0, y - half)),
+        int(min(width - 1, x + half)),
+        int(min(height - 1, y + half)),
+    )
+    return cuts.rectangle(box, 224, 224)

@@ -1,0 +1,1 @@
+"""The asset validated_avatar."""

@@ -1,0 +1,269 @@
+"""What a frame needs and the picture lacks, continued so that nothing shows where it ended.
+
+No model: outside of the picture stands a smooth field, which the wall's colours give where the wall
+goes on, and the person's where the outline of the person, continued straight, says so. At the
+picture's edge the field takes on the edge's own pixels and loses them with the distance; the grain
+is the picture's, mirrored. Limits: a patterned wall goes on as if out of focus, and hair that the
+picture cuts off is closed by an arc in the colour of hair: how much of a head is made that way is
+what the check `invented_head` says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from avatar_pipeline.cutout.person_mask import person_mask
+
+SMALL = 256  # pixels a side at which wall, person and outline are continued
+OUTLINE_REACH = 8  # small pixels over which the outline's direction is taken
+HAIR_ARC = 0.6  # height of the arc that closes hair, in half its width at the picture's edge
+SOFT_EDGE = 3.0  # small pixels over which the continued person's edge is soft
+# shares of the frame's side: over these distances the edge's pixels are lost, and blurred
+FADE, BLUR_BEGINS, BLUR_ENDS = 0.035, 0.006, 0.05
+GRAIN_SIGMA = 2.0  # pixels: what is finer is grain
+GRAIN_LIMIT = 3.0  # deviations: what is stronger is a thing, and is not repeated
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where the pixels of a frame lie in the picture that it was cut from.
+
+    picture: (S, S, 2) float32, pixel indices in the picture; nearest: the same, moved to the
+    picture's nearest pixel. distance: (S, S) float32, between both, in pixels of the frame; 0
+    inside.
+    """
+
+    picture: np.ndarray
+    nearest: np.ndarray
+    distance: np.ndarray
+
+    @property
+    def outside(self) -> np.ndarray:
+        """(S, S) bool: where the picture does not reach."""
+        return self.distance > 0.5
+
+    @classmethod
+    def of(cls, matrix: np.ndarray, side: int, width: int, height: int) -> Place:
+        """matrix: (2, 3), from pixel indices of the picture to those of the frame, a similarity."""
+        y, x = np.mgrid[:side, :side].astype(np.float32)
+        back = np.linalg.inv(matrix[:, :2]).astype(np.float32)
+        places = np.stack([x - matrix[0, 2], y - matrix[1, 2]], axis=-1).astype(np.float32) @ back.T
+        limits = np.array([width - 1, height - 1], np.float32)
+        nearest = np.clip(places, 0, limits)
+        scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+        distance = np.linalg.norm(places - nearest, axis=-1) * scale
+        return cls(places, nearest, distance.astype(np.float32))
+
+
+def continue_border(
+    image: np.ndarray, framed: np.ndarray, matrix: np.ndarray, landmarks: np.ndarray
+) -> np.ndarray:
+    """Return the frame with everything outside of the picture continued.
+
+    image: (H, W, 3) uint8, the picture. framed: (S, S, 3) uint8, the frame cut from it by `matrix`
+    ((2, 3), pixel indices), its border repeated. landmarks: (68, 2) float32 of the face, in the
+    picture. Pixels inside of the picture stay as they are.
+    """
+    side = framed.shape[0]
+    place = Place.of(matrix, side, image.shape[1], image.shape[0])
+    if not place.outside.any():
+        return framed
+    field = _enlarged(_small_field(image, matrix, landmarks, side), side)
+    result = _blend(framed.astype(np.float32), field, place, matrix)
+    return np.where(place.outside[..., None], result, framed).round().clip(0, 255).astype(np.uint8)
+
+
+def head_area(landmarks: np.ndarray, side: int) -> np.ndarray:
+    """Return (side, side) bool: head and hair, as an ellipse about the face of (68, 2) landmarks in
+    pixels of the frame.
+    """
+    import cv2
+
+    eyes = landmarks[36:48].mean(axis=0)
+    chin = landmarks[8]
+    high = float(np.linalg.norm(chin - eyes))
+    axis = (chin - eyes) / max(high, 1e-6)
+    middle = eyes - axis * 0.05 * high
+    angle = float(np.degrees(np.arctan2(axis[1], axis[0]))) - 90
+    area = np.zeros((side, side), np.uint8)
+    half = (round(1.05 * high), round(1.35 * high))
+    cv2.ellipse(area, (round(middle[0]), round(middle[1])), half, angle, 0, 360, 1, -1)
+    return area.astype(bool)
+
+
+def _small_field(
+    image: np.ndarray, matrix: np.ndarray, landmarks: np.ndarray, side: int
+) -> np.ndarray:
+    """Return (SMALL, SMALL, 3) float32: colours of wall and person, continued over the frame."""
+    import cv2
+
+    shrunk = matrix * (SMALL / side)
+    scale = float(np.sqrt(abs(np.linalg.det(shrunk[:, :2]))))
+    part, shrunk, moved = _part(image, shrunk, landmarks, scale)
+    height, width = part.shape[:2]
+    mask = person_mask(part, [moved])
+    outline = _signed_distance(mask)
+    place = Place.of(shrunk, SMALL, width, height)
+
+    def taken(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
+        return cv2.remap(picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    person = _continued_outline(outline, place, shrunk, moved, taken)
+    alpha = np.clip(person / SOFT_EDGE + 0.5, 0, 1)[..., None]
+    pixels = taken(part, place.nearest).astype(np.float32)
+    known = taken(outline, place.nearest)
+    inside = place.distance <= 0.5
+    wall = _wall(pixels, inside & (known < -3))
+    body = _spread(pixels, inside & (known > 2), (2.0, 6.0, 18.0, 54.0))
+    if wall is None:
+        return body if body is not None else pixels
+    if body is None:
+        return wall
+    field: np.ndarray = alpha * body + (1 - alpha) * wall
+    return field
+
+
+def _part(
+    image: np.ndarray, matrix: np.ndarray, landmarks: np.ndarray, scale: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what the small frame sees of the picture at its scale, and matrix and landmarks."""
+    import cv2
+
+    ends = np.array([(0, 0), (SMALL, 0), (SMALL, SMALL), (0, SMALL)], np.float64)
+    corners = (ends - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    limits = np.array([image.shape[1], image.shape[0]])
+    low = np.clip(np.floor(corners.min(axis=0)), 0, limits - 2).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0)), low + 2, limits).astype(int)
+    cut = image[low[1] : high[1], low[0] : high[0]]
+    size = np.maximum(np.round((high - low) * scale), 8).astype(int)
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    part = cv2.resize(cut, (int(size[0]), int(size[1])), interpolation=way)
+    ratio = size / (high - low)  # pixels of the part a pixel of the picture
+    linear = matrix[:, :2] / ratio
+    # middles of pixels: index i of the part lies at (i + 0.5) / ratio - 0.5 + low in the picture
+    shift = matrix[:, 2] + matrix[:, :2] @ (0.5 / ratio - 0.5 + low)
+    moved = ((landmarks - low + 0.5) * ratio - 0.5).astype(np.float32)
+    return part, np.hstack([linear, shift[:, None]]), moved
+
+
+def _signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Return (H, W) float32: how deep inside of the person a pixel lies; negative outside."""
+    import cv2
+
+    framed = np.pad(mask, 1, mode="edge")  # a picture's edge is no outline
+    inner = cv2.distanceTransform(framed, cv2.DIST_L2, 5)
+    outer = cv2.distanceTransform(1 - framed, cv2.DIST_L2, 5)
+    return cv2.GaussianBlur(inner - outer, (0, 0), 1.5)[1:-1, 1:-1]
+
+
+def _continued_outline(
+    outline: np.ndarray, place: Place, matrix: np.ndarray, landmarks: np.ndarray, taken: object
+) -> np.ndarray:
+    """Return the signed distance over the frame: outside of the picture it goes on as it changed
+    towards the edge; above the head it ends in an arc.
+    """
+    away = place.picture - place.nearest
+    length = np.linalg.norm(away, axis=-1, keepdims=True)
+    direction = away / np.maximum(length, 1e-6)
+    at_edge = taken(outline, place.nearest)  # type: ignore[operator]
+    before = taken(outline, place.nearest - direction * OUTLINE_REACH)  # type: ignore[operator]
+    slope = np.clip((at_edge - before) / OUTLINE_REACH, -1, 1)
+    distance = length[..., 0]
+    up = landmarks[27] - landmarks[8]
+    up = up / max(float(np.linalg.norm(up)), 1e-6)
+    upward = np.clip(direction @ up, 0, 1)
+    above = at_edge[(upward > 0.7) & (distance > 0.5)]
+    if above.size and above.max() > 0:
+        # hair that reaches the edge gets no wider beyond it
+        slope = np.where(upward > 0.7, np.minimum(slope, 0), slope)
+        width = float(above.max())
+        distance_squared = distance**2 / (HAIR_ARC**2 * width)
+        return at_edge + slope * distance - upward * distance_squared
+    result: np.ndarray = at_edge + slope * distance
+    return result
+
+
+def _wall(pixels: np.ndarray, known: np.ndarray) -> np.ndarray | None:
+    """Return (S, S, 3) float32: the wall as a slope of light, and what it differs from that near
+    where it is known. None where hardly any wall is known.
+    """
+    if known.mean() < 0.004:
+        return None
+    side = pixels.shape[0]
+    y, x = (np.mgrid[:side, :side] / side - 0.5).astype(np.float32)
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    places, colours = terms[known], pixels[known]
+    # curved terms are held back: they run away where there is nothing to hold them
+    hold = np.diag([0, 1e-3, 1e-3, 0.3, 0.3, 0.3]) * len(places)
+    keep = np.ones(len(places), bool)
+    for _ in range(3):  # what stands before the wall is left out
+        a, b = places[keep], colours[keep]
+        factors = np.linalg.solve(a.T @ a + hold, a.T @ b)
+        error = np.abs(colours - places @ factors).mean(axis=1)
+        keep = error <= max(2.5 * float(np.median(error)), 2.0)
+    low, high = np.percentile(colours, (2, 98), axis=0)
+    slope = np.clip(terms @ factors, low - 12, high + 12)
+    rest = _spread(pixels - slope, known, (2.0, 6.0, 18.0))
+    assert rest is not None
+    return slope + rest
+
+
+def _spread(values: np.ndarray, known: np.ndarray, reaches: tuple[float, ...]) -> np.ndarray | None:
+    """Return the values smoothed where they are known, and spread from there: near with the first
+    reach, farther with the next. None where nothing is known.
+    """
+    import cv2
+
+    if not known.any():
+        return None
+    weight = known.astype(np.float32)
+    result: np.ndarray | None = None
+    for reach in reversed(reaches):
+        around = cv2.GaussianBlur(weight, (0, 0), reach)
+        sums = cv2.GaussianBlur(values * weight[..., None], (0, 0), reach)
+        found = sums / np.maximum(around, 1e-4)[..., None]
+        sure = np.clip(around * 4, 0, 1)[..., None]
+        result = found * np.clip(around / 1e-3, 0, 1)[..., None] if result is None else (
+            sure * found + (1 - sure) * result
+        )  # fmt: skip
+    return result
+
+
+def _enlarged(field: np.ndarray, side: int) -> np.ndarray:
+    import cv2
+
+    large: np.ndarray = cv2.resize(field, (side, side), interpolation=cv2.INTER_CUBIC)
+    return large
+
+
+def _blend(framed: np.ndarray, field: np.ndarray, place: Place, matrix: np.ndarray) -> np.ndarray:
+    """Return the field, with the edge's own pixels where it begins, and the picture's grain."""
+    import cv2
+
+    side = framed.shape[0]
+    near = (place.nearest @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    at_edge = cv2.remap(field, near, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    excess = framed - at_edge
+    far = cv2.GaussianBlur(excess, (0, 0), side * BLUR_ENDS / 3)
+    middle = cv2.GaussianBlur(excess, (0, 0), side * BLUR_BEGINS)
+    share = place.distance / side
+    to_middle = np.clip(share / BLUR_BEGINS - 0.5, 0, 1)[..., None]
+    to_far = np.clip((share - BLUR_BEGINS) / (BLUR_ENDS - BLUR_BEGINS), 0, 1)[..., None]
+    excess = excess * (1 - to_middle) + middle * to_middle
+    excess = excess * (1 - to_far) + far * to_far
+    kept = np.exp(-share / FADE)[..., None]
+
+    fine = framed - cv2.GaussianBlur(framed, (0, 0), GRAIN_SIGMA)
+    deviation = 1.48 * float(np.median(np.abs(fine[~place.outside])))
+    limit = max(GRAIN_LIMIT * deviation, 0.5)
+    mirrored = (2 * near - _indices(side)).astype(np.float32)
+    fine = np.clip(fine, -limit, limit)
+    grain = cv2.remap(fine, mirrored, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
+    return field + excess * kept + grain * to_middle
+
+
+def _indices(side: int) -> np.ndarray:
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    return np.stack([x, y], axis=-1)
