@@ -39,6 +39,14 @@ def preflight(
         Path | None,
         typer.Option(help="Folder for pictures that show face, landmarks, crop and checks."),
     ] = None,
+    for_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for",
+            help="Further animators (docs/animators.md), which are replayed beside LivePortrait. "
+            "May be given again, or be a list with commas.",
+        ),
+    ] = None,
     analyzer: Annotated[
         str, typer.Option(help="dlib, or insightface as in LivePortrait.")
     ] = "dlib",
@@ -53,11 +61,18 @@ def preflight(
     Exit code: 0 all pass; 1 the worst is a warning; 2 a picture has an error or cannot be read, or
     the command could not run.
     """
-    from avatar_pipeline.preflight.run import preflight as look
+    from avatar_pipeline.faces.animators.seen import animators_named
+    from avatar_pipeline.preflight.run import preflight as examine
 
     try:
-        code = look(
-            paths, as_json=json_, report=report, annotate=annotate, analyzer=analyzer, jobs=jobs
+        code = examine(
+            paths,
+            as_json=json_,
+            report=report,
+            annotate=annotate,
+            analyzer=analyzer,
+            jobs=jobs,
+            animators=[animator.name for animator in animators_named(for_ or [])],
         )
     except AvatarPipelineError as error:
         Console(stderr=True, soft_wrap=True).print(

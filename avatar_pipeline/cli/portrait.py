@@ -65,8 +65,9 @@ def portrait(
     """
     from avatar_pipeline.content_credentials.sign import sign
     from avatar_pipeline.faces.analyzers import get_analyzer
+    from avatar_pipeline.faces.animators.seen import animators_named
 
-    animators = _animators(for_ or [])
+    animators = animators_named(for_ or ["liveportrait"])
     photographs = _photographs(photograph, best)
     target = output or Path(f"{photograph.stem or photograph.resolve().name}_portrait.jpg")
     if target.suffix.lower() not in (".jpg", ".jpeg", ".png"):
@@ -82,18 +83,6 @@ def portrait(
         about = {"format": 1, "file": path.name, "consent": basis} | made.facts()
         _write(path, sign(made.data, made.origin), about, spec)
         _report(made, path, chosen if best else None)
-
-
-def _animators(names: Sequence[str]) -> list[Animator]:
-    from avatar_pipeline.faces.animators.profiles import ANIMATORS
-
-    asked = [name.strip().lower() for item in names for name in item.split(",")]
-    unknown = [name for name in asked if name not in ANIMATORS]
-    if unknown:
-        raise StoreError(
-            f"--for {unknown[0]!r}: there is no such animator. Known: {', '.join(ANIMATORS)}."
-        )
-    return [ANIMATORS[name] for name in dict.fromkeys(asked)] or [ANIMATORS["liveportrait"]]
 
 
 def _photographs(path: Path, best: bool) -> list[Path]:

@@ -13,6 +13,8 @@ from PIL import Image
 
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
+from avatar_pipeline.faces.animators.profiles import ANIMATORS
+from avatar_pipeline.faces.animators.seen import Seen, seen_by, view
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.quality import overall
 from avatar_pipeline.faces.readiness import assess, worst
@@ -24,7 +26,7 @@ VERDICTS: tuple[PictureVerdict, ...] = ("pass", "warn", "error", "unreadable")  
 
 # Sizes of what the HTML report holds, longest side in pixels: twice what a screen shows of a
 # thumbnail, the width of a page. Together 60 to 100 kB a picture.
-THUMBNAIL, DRAWN = 192, 720
+THUMBNAIL, DRAWN, CUT = 192, 720, 384
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Drawings:
         found: The picture with what was found in it.
         seen: What LivePortrait's network would see; empty without a face.
         annotated: Picture, `seen` and all checks in one.
+        cuts: What each animator that was asked about would be given.
     """
 
     thumbnail: bytes
     found: bytes
     seen: bytes
     annotated: bytes
+    cuts: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class PictureReport:
         size: Width and height in pixels, upright.
         boxes: Of the faces, largest first, in pixels.
         checks: All readiness checks, in a fixed order.
+        seen: What the animators that were asked about make of it.
         drawings: Present when they were asked for.
         annotated: The file that the annotated picture was written to.
     """
@@ -67,6 +72,7 @@ class PictureReport:
     size: tuple[int, int] | None = None
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
     drawings: Drawings | None = None
     annotated: Path | None = None
 
@@ -76,18 +82,25 @@ class PictureReport:
         return [
             check
             for verdict in ("error", "warn")
-            for check in self.checks
+            for check in (*self.checks, *(check for one in self.seen for check in one.checks))
             if check.verdict == verdict
         ]
 
 
-def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> PictureReport:
+def examine(
+    picture: Picture,
+    analyzer: FaceAnalyzer,
+    *,
+    draw: bool = False,
+    animators: Sequence[str] = (),
+) -> PictureReport:
     """Examine one file. Never raises PhotoError: a file that cannot be read is a result too.
 
     Args:
         picture: The file.
         analyzer: Finds the faces.
         draw: Whether to make `drawings` too.
+        animators: The names of those to replay beside LivePortrait.
     """
     try:
         data = read_file(picture.path, name=picture.shown)
@@ -99,23 +112,28 @@ def examine(picture: Picture, analyzer: FaceAnalyzer, *, draw: bool = False) -> 
         # of damaged EXIF, when the checks open the file: it does no harm
         warnings.filterwarnings("ignore", module=r"PIL\.")
         checks = assess(pixels, faces, data=data)
-    verdict = worst(checks)
+    height, width = pixels.shape[:2]
+    seen = [seen_by(ANIMATORS[name], width, height, faces[0]) for name in animators if faces]
+    verdict = worst([*checks, *(check for one in seen for check in one.checks)])
     del data
     return PictureReport(
         picture,
         "pass" if verdict == "not_assessed" else verdict,
         score=overall(checks),
-        size=(pixels.shape[1], pixels.shape[0]),
+        size=(width, height),
         boxes=[
             (float(face.box[0]), float(face.box[1]), float(face.box[2]), float(face.box[3]))
             for face in faces
         ],
         checks=checks,
-        drawings=_draw(Image.fromarray(pixels), faces, checks) if draw else None,
+        seen=seen,
+        drawings=_draw(Image.fromarray(pixels), faces, checks, seen) if draw else None,
     )
 
 
-def _draw(image: Image.Image, faces: Sequence[Face], checks: Sequence[Check]) -> Drawings:
+def _draw(
+    image: Image.Image, faces: Sequence[Face], checks: Sequence[Check], seen: Sequence[Seen]
+) -> Drawings:
     from avatar_pipeline.faces.annotate import MARGIN, MAX_SIDE, STRIP, annotate
     from avatar_pipeline.faces.crop import INPUT_SIZE
 
@@ -130,4 +148,8 @@ def _draw(image: Image.Image, faces: Sequence[Face], checks: Sequence[Check]) ->
         encode_jpeg(resize_to_fit(found, DRAWN), quality=80),
         encode_jpeg(seen, quality=85) if faces else b"",
         encode_jpeg(drawn, quality=90),
+        tuple(
+            encode_jpeg(resize_to_fit(Image.fromarray(view(np.asarray(image), one.cut)), CUT))
+            for one in seen
+        ),
     )

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
+from avatar_pipeline.faces.animators.profiles import ANIMATORS
 from avatar_pipeline.faces.check import Check
+from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
 from avatar_pipeline.preflight.terminal import problem_of, value_of
 
@@ -108,17 +110,24 @@ def _details(result: PictureReport) -> str:
         figures.append(_figure(result.drawings.found, caption))
         if result.drawings.seen:
             figures.append(_figure(result.drawings.seen, "What LivePortrait sees"))
+        figures += [
+            _figure(jpeg, f"What {ANIMATORS[one.animator].title} sees")
+            for one, jpeg in zip(result.seen, result.drawings.cuts, strict=True)
+        ]
     order = ("error", "warn", "pass", "not_assessed")
     rows = [
         _check(check)
         for check in sorted(result.checks, key=lambda check: order.index(check.verdict))
     ]
+    animators = "".join(
+        f'<p class="{worst(one.checks)}">{escape(one.words)}</p>' for one in result.seen
+    )
     head = "".join(
         f"<th>{title}</th>"
         for title in ("Check", "Value", "Limit", "OFIQ", "Verdict", "What to do")
     )
     return (
-        f'<div class="drawn">{"".join(figures)}</div>'
+        f'<div class="drawn">{"".join(figures)}</div>{animators}'
         "<table "
         f'class="checks"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )

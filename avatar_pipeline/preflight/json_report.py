@@ -50,6 +50,7 @@ def _picture(result: PictureReport) -> dict[str, Any]:
         "faces": [[round(edge, 1) for edge in box] for box in result.boxes],
         "annotated": str(result.annotated) if result.annotated else None,
         "checks": [_check(check) for check in result.checks],
+        "animators": [one.record() for one in result.seen],
     }
 
 

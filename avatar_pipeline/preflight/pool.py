@@ -40,6 +40,7 @@ def examine_all(
     analyzer: str = "dlib",
     jobs: int | None = None,
     draw: bool = False,
+    animators: Sequence[str] = (),
 ) -> Iterator[PictureReport]:
     """Examine every picture; results come as they are ready, in any order.
 
@@ -49,6 +50,7 @@ def examine_all(
         jobs: How many processes; by default one a core, but no more than the pictures are worth.
             With 1 all runs in this process.
         draw: Whether to make drawings too.
+        animators: The names of those to replay beside LivePortrait.
 
     Raises:
         ModelError: The analyzer cannot be loaded.
@@ -57,11 +59,11 @@ def examine_all(
     if jobs == 1:
         loaded = get_analyzer(analyzer)
         for picture in pictures:
-            yield examine(picture, loaded, draw=draw)
+            yield examine(picture, loaded, draw=draw, animators=animators)
         return
     left = list(pictures)
     while left:
-        for done in _together(left, analyzer, jobs, draw):
+        for done in _together(left, analyzer, jobs, draw, animators):
             left.remove(done.picture)
             yield done
         # Whatever is left was under way or waiting when a process died. Work is begun in order, so
@@ -69,7 +71,7 @@ def examine_all(
         # together again.
         suspects, left = left[:jobs], left[jobs:]
         for picture in suspects:
-            yield next(_together([picture], analyzer, 1, draw), None) or PictureReport(
+            yield next(_together([picture], analyzer, 1, draw, animators), None) or PictureReport(
                 picture,
                 "unreadable",
                 problem=f"{picture.shown} ended the process that looked at it: its decoder "
@@ -79,7 +81,7 @@ def examine_all(
 
 
 def _together(
-    pictures: Sequence[Picture], analyzer: str, jobs: int, draw: bool
+    pictures: Sequence[Picture], analyzer: str, jobs: int, draw: bool, animators: Sequence[str]
 ) -> Iterator[PictureReport]:
     """Yield results as they are ready; those that were under way when a process died are
     missing.
@@ -92,7 +94,7 @@ def _together(
         )
         try:
             waiting: list[Future[PictureReport]] = [
-                pool.submit(_examine, picture, draw) for picture in pictures
+                pool.submit(_examine, picture, draw, animators) for picture in pictures
             ]
             for future in as_completed(waiting):
                 try:
@@ -115,11 +117,11 @@ def _start(analyzer: str) -> None:
         _analyzer = error
 
 
-def _examine(picture: Picture, draw: bool) -> PictureReport:
+def _examine(picture: Picture, draw: bool, animators: Sequence[str]) -> PictureReport:
     assert _analyzer is not None
     if isinstance(_analyzer, ModelError):
         raise _analyzer
-    return examine(picture, _analyzer, draw=draw)
+    return examine(picture, _analyzer, draw=draw, animators=animators)
 
 
 @contextmanager

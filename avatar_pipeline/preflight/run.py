@@ -28,6 +28,7 @@ def preflight(
     annotate: Path | None = None,
     analyzer: str = "dlib",
     jobs: int | None = None,
+    animators: Sequence[str] = (),
 ) -> int:
     """Examine the pictures, print what was found, write what was asked for.
 
@@ -38,6 +39,7 @@ def preflight(
         annotate: The folder for annotated pictures.
         analyzer: "dlib" or "insightface".
         jobs: How many processes; by default one a core.
+        animators: The names of those to replay beside LivePortrait.
 
     Returns:
         The exit code of the worst verdict: 0 pass, 1 warn, 2 error or unreadable.
@@ -66,7 +68,13 @@ def preflight(
     order = {picture: place for place, picture in enumerate(pictures)}
     names = _annotated_names(pictures) if annotate else {}
     results: list[PictureReport] = []
-    looked = examine_all(pictures, analyzer=analyzer, jobs=jobs, draw=bool(report or annotate))
+    looked = examine_all(
+        pictures,
+        analyzer=analyzer,
+        jobs=jobs,
+        draw=bool(report or annotate),
+        animators=animators,
+    )
     for result in terminal.progress(looked, len(pictures)):
         if annotate and result.drawings:
             target = annotate / names[result.picture]

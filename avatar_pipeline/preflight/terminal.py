@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from avatar_pipeline.faces.check import Check
+from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
 from avatar_pipeline.preflight.find import printable
 
@@ -40,6 +41,8 @@ def show(results: Sequence[PictureReport]) -> None:
             if results[0].checks
             else Text(results[0].problem, COLOURS["unreadable"])
         )
+        for one in results[0].seen:
+            out.print(Text(one.words, COLOURS[worst(one.checks)]))
     out.print(_summary(results))
 
 

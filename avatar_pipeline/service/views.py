@@ -45,6 +45,11 @@ class Picture(BaseModel):
     )
     drawn_height: int | None = None
     seed: int | None = None
+    animator: str | None = Field(None, description="for which it is framed: of POST /portrait")
+    score: int | None = Field(None, description="over all checks, 0 to 100: of POST /portrait")
+    invented_border: float | None = Field(
+        None, description="the share of it that lay outside of the photograph, and was continued"
+    )
     view: str | None = None
     expression: str | None = None
     faces: int | None = Field(None, description="how many were found")

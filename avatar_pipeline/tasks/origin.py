@@ -23,6 +23,10 @@ def origin_of(result: TaskResult, file: str) -> Origin:
     the prompt.
     """
     facts, made_from = result.facts, result.made_from
+    if "edits" in facts:  # a photograph, which no model has drawn
+        return Origin(
+            "", "", None, facts["source_type"], ingredients=made_from, edits=tuple(facts["edits"])
+        )
     swap = "method" in facts
     return Origin(
         model=facts["method"] if swap else facts["model"],

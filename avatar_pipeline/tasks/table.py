@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatar_pipeline.tasks import draw, draw_params, face_swap, make_base_image
+from avatar_pipeline.tasks import draw, draw_params, face_swap, make_base_image, portrait
 from avatar_pipeline.tasks.task import Task
 
 TASKS: dict[str, Task] = {
@@ -19,6 +19,12 @@ TASKS: dict[str, Task] = {
             face_swap.Params,
             face_swap.run,
             "A person's face in another picture, or in every frame of a video.",
+        ),
+        Task(
+            "portrait",
+            portrait.Params,
+            portrait.run,
+            "A photograph framed for animators.",
         ),
         Task(
             "make_base_image",

@@ -46,7 +46,8 @@ class Animator:
     frame: "face" where a square around the head is what it wants, "whole" where the picture's own
     frame is animated. wants: what its authors or users ask for. code, commit, date: where this was
     read. cuts_head: whether the cut itself is around the head; False where it takes the whole
-    picture, whatever that shows.
+    picture, whatever that shows. fills: whether it adds bars on purpose, so that what lies outside
+    is no fault.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Animator:
     commit: str
     date: str
     cuts_head: bool = True
+    fills: bool = False
 
 
 def _grown(share: float, side: int) -> Callable[[int, int, Face], Cut]:
@@ -307,6 +309,7 @@ _TABLE = (
         "wan/modules/animate/preprocess/utils.py, UserGuider.md",
         "42bf4cfaa384",
         "2026-03-17",
+        fills=True,
     ),
     Animator(
         "musetalk",

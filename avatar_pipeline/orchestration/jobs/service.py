@@ -143,7 +143,7 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
 
     @dg.job(
         name="service",
-        description="One task of the HTTP service: a picture, a face swap, a base image.",
+        description="One task of the HTTP service: a picture, a portrait, a face swap, a base image.",
     )
     def job() -> None:
         answer()
@@ -172,6 +172,7 @@ READS = {
     "draw": ["base_model", "lora"],
     "face_swap": ["validated_avatar", "liveportrait_export"],
     "make_base_image": ["base_image"],
+    "portrait": [],
 }
 SERVICE_ASSETS = [
     dg.AssetSpec(

@@ -10,29 +10,32 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from avatar_pipeline.content_credentials.watermark import embed
 from avatar_pipeline.content_credentials.xmp import with_source_type
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.faces.analyzers.types import Face
-from avatar_pipeline.faces.animators.profiles import ANIMATORS
+from avatar_pipeline.faces.animators.profiles import ANIMATORS, Animator
+from avatar_pipeline.faces.animators.seen import animators_named
 from avatar_pipeline.faces.annotate import annotate
 from avatar_pipeline.faces.check_records import to_record
 from avatar_pipeline.faces.crop import source_crop
 from avatar_pipeline.faces.readiness import reload_check
 from avatar_pipeline.imaging.images import encode_jpeg, open_image
-from avatar_pipeline.pipeline.avatar_source import avatar_source, source_type
+from avatar_pipeline.pipeline.avatar_source import AvatarSource, avatar_source, source_type
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import assess_person, other_pictures, references
 from avatar_pipeline.pipeline.intake_files import read_thresholds
 from avatar_pipeline.pipeline.stage import READINESS, Inputs, Stage, StageResult
-from avatar_pipeline.portrait.frame import around_head
+from avatar_pipeline.portrait.frame import around_head, frame_for
 from avatar_pipeline.portrait.make import warnings_of
 
+FOR = "for"  # a word of Python's: such a field cannot be written in a class
 
-class Settings(BaseModel):
+
+class Writing(BaseModel):
     """How the portrait is written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,8 +48,26 @@ class Settings(BaseModel):
     )
 
 
-def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
-    """Frame, write, read back, judge. Raises GenerationError when the avatar has no face.
+Settings = create_model(
+    "Settings",
+    __base__=Writing,
+    __doc__="How the portrait is written, and for which animators beside LivePortrait.",
+    **{
+        FOR: (
+            tuple[str, ...],
+            Field(
+                (),
+                description="further animators (docs/animators.md): each gets a file of its own, "
+                "ACTOR_ANIMATOR.jpg",
+            ),
+        )
+    },
+)
+
+
+def run(inputs: Inputs, settings: Writing, context: RunContext) -> StageResult:
+    """Frame, write, read back, judge. Raises GenerationError when the avatar has no face,
+    StoreError for an unknown animator.
 
     The checks are those of the exported bytes; one of severity error blocks.
     """
@@ -61,6 +82,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         raise GenerationError(
             f"{spec.name}: the validated avatar has no face. Materialize validated_avatar again."
         )
+    others = [one for one in animators_named(getattr(settings, FOR)) if one.name != "liveportrait"]
     source = avatar_source(inputs.upstream["validated_avatar"])
     known = other_pictures(
         references(intake, variations, analyzer),
@@ -99,8 +121,18 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         "checks": [to_record(check) for check in checks],
         "provenance": inputs.provenance(),
     }
+    further = {
+        f"{spec.name}_{animator.name}.jpg": _for_another(
+            animator, np.asarray(avatar), faces[0], source, settings.quality
+        )
+        for animator in others
+    }
     return StageResult(
-        files={f"{spec.name}.jpg": jpg, f"{spec.name}.json": json.dumps(about, indent=1).encode()},
+        files={
+            f"{spec.name}.jpg": jpg,
+            f"{spec.name}.json": json.dumps(about, indent=1).encode(),
+            **further,
+        },
         metrics={
             "errors": verdicts.count("error"),
             "warnings": verdicts.count("warn"),
@@ -113,6 +145,17 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         tables={"checks": [dataclasses.asdict(check) for check in checks]},
         checks=checks,
         warnings=warnings_of(framed),
+    )
+
+
+def _for_another(
+    animator: Animator, avatar: np.ndarray, face: Face, source: AvatarSource, quality: int
+) -> bytes:
+    """The avatar framed for another animator, as JPEG."""
+    framed = frame_for(animator, avatar, face)
+    return with_source_type(
+        encode_jpeg(Image.fromarray(framed.pixels), quality=quality),
+        source_type(source, framed.invented),
     )
 
 
@@ -143,5 +186,5 @@ STAGE = Stage(
     headline_metrics=("distance", "errors", "warnings"),
     previews={"portrait": "{actor}.jpg"},
     exported="{actor}.jpg",
-    named=("{actor}.jpg", "{actor}.json"),
+    named=("{actor}.jpg", "{actor}.json", *(f"{{actor}}_{name}.jpg" for name in ANIMATORS)),
 )

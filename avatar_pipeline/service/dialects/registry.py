@@ -11,6 +11,7 @@ from avatar_pipeline.service.dialects import (
     face_avatar,
     face_migration,
     face_swap,
+    portrait,
 )
 from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
 from avatar_pipeline.service.error_form import ErrorForm, Problem
@@ -18,6 +19,7 @@ from avatar_pipeline.service.error_form import ErrorForm, Problem
 DIALECTS: tuple[Dialect, ...] = (
     agent.DIALECT,
     face_swap.DIALECT,
+    portrait.DIALECT,
     face_avatar.DIALECT,
     base_image.DIALECT,
     face_migration.DIALECT,

@@ -32,6 +32,13 @@ const FORMS = {
     if (byId("actor").value) input.actor = byId("actor").value;
     return { task: "generate", input };
   },
+  photograph: async () => {
+    const animators = ticked(byId("animators"));
+    if (!animators.length) throw new Error("Choose at least one animator.");
+    const input = { photograph: await pictureOf(byId("photo"), 3072), animators: animators.join(",") };
+    if (byId("photo-consent").checked) input.consent = true;
+    return { task: "portrait", input };
+  },
   "face-swap": async () => {
     const input = { source_face: await pictureOf(byId("source-face")), output_format: "jpg" };
     const target = await pictureOf(byId("target"));
@@ -284,7 +291,9 @@ function fillChoices(schema) {
 }
 
 async function fillActors() {
-  const { actors, preset, upload_consent: policy, ...sampling } = await api.actors();
+  const { actors, animators, preset, upload_consent: policy, ...sampling } = await api.actors();
+  byId("animators").replaceChildren(byId("animators").firstElementChild, ...animators.map(({ name, title, wants }, index) =>
+    el("label", { title: wants }, el("input", { type: "checkbox", value: name, checked: index === 0 }), title)));
   state.preset = sampling;
   state.consent = policy === "declared";
   askForConsent();
@@ -303,6 +312,7 @@ async function fillActors() {
 function askForConsent() {
   byId("face-consent").required = state.consent && byId("face").files.length > 0;
   byId("swap-consent").required = state.consent;
+  byId("photo-consent").required = state.consent;
   for (const help of document.querySelectorAll(".consent-help")) {
     help.textContent = state.consent ? "Without it this service takes no face." : "If it is not ticked, whoever runs this service answers for it.";
   }
@@ -330,14 +340,14 @@ function start() {
     const at = TABS.findIndex((name) => byId(`tab-${name}`) === event.target);
     if (step && at >= 0) choose(TABS.at((at + step) % TABS.length), true);
   });
-  for (const [input, preview] of [["face", "face-preview"], ["source-face", "source-face-preview"], ["target", "target-preview"]]) {
+  for (const [input, preview] of [["face", "face-preview"], ["photo", "photo-preview"], ["source-face", "source-face-preview"], ["target", "target-preview"]]) {
     byId(input).addEventListener("change", () => {
       const file = byId(input).files[0];
       if (byId(preview).src) URL.revokeObjectURL(byId(preview).src);
       if (file) byId(preview).src = URL.createObjectURL(file);
       show(byId(preview), Boolean(file));
       if (input === "face") byId("face-name").textContent = file ? file.name : "";
-      byId(input === "face" ? "face-consent" : "swap-consent").checked = false; // it was said of another picture
+      byId({ face: "face-consent", photo: "photo-consent" }[input] ?? "swap-consent").checked = false; // it was said of another picture
       askForConsent();
     });
   }
@@ -348,6 +358,15 @@ function start() {
     });
   }
   byId("face-consent").addEventListener("invalid", () => { byId("more-face").open = true; }); // or nobody sees what is missing
+  const drop = byId("photo-drop");
+  for (const kind of ["dragenter", "dragover"]) drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+  for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    if (!event.dataTransfer.files.length) return;
+    byId("photo").files = event.dataTransfer.files;
+    byId("photo").dispatchEvent(new Event("change"));
+  });
   byId("dice").addEventListener("click", () => { byId("seed").value = crypto.getRandomValues(new Uint32Array(1))[0]; });
   byId("id-weight").addEventListener("input", () => { byId("id-weight-value").textContent = Number(byId("id-weight").value).toFixed(1); });
   byId("cancel").addEventListener("click", () => api.cancel(state.shown).catch((error) => fail(error)));

@@ -23,23 +23,31 @@ export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 /** The chosen values of a group of checkboxes. */
 export const ticked = (group) => [...group.querySelectorAll("input:checked")].map((box) => box.value);
 
-/** A chosen picture as a data: URL, at most 1536 pixels on its longer side. Drawn again, so that its metadata stays on this device. */
-export async function pictureOf(input) {
+/** A chosen picture as a data: URL, at most `longest` pixels on its longer side. Drawn again, so that its metadata stays on this device; HEIC and AVIF, which a browser may not read, go as they are. */
+export async function pictureOf(input, longest = 1536) {
   const file = input.files[0];
   if (!file) return null;
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    throw new Error(`${file.name} cannot be read as a picture. Choose a JPG, PNG or WebP file.`);
+    if (/\.(hei[cf]|hif|avif)$/i.test(file.name)) return addressOf(file);
+    throw new Error(`${file.name} cannot be read as a picture. Choose a JPG, PNG, WebP, HEIC or AVIF file.`);
   }
-  const scale = Math.min(1, 1536 / Math.max(bitmap.width, bitmap.height));
+  const scale = Math.min(1, longest / Math.max(bitmap.width, bitmap.height));
   const canvas = el("canvas");
   canvas.width = Math.round(bitmap.width * scale);
   canvas.height = Math.round(bitmap.height * scale);
   canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   return canvas.toDataURL("image/jpeg", 0.95);
 }
+
+const addressOf = (file) => new Promise((resolve, reject) => {
+  const reader = new FileReader();
+  reader.addEventListener("load", () => resolve(reader.result.replace(/^data:[^;]*;/, "data:image/heic;")));
+  reader.addEventListener("error", () => reject(new Error(`${file.name} cannot be read.`)));
+  reader.readAsDataURL(file);
+});
 
 /** Addresses of pictures as paths on this host: the page's policy admits no other, and a proxy may have another name. */
 export function local(address) {

@@ -8,7 +8,7 @@ const VERDICTS = {
   error: "Not fit for LivePortrait",
   not_assessed: "Not checked",
 };
-const TASKS = { generate: "Portrait", draw: "Portrait", "face-avatar": "Face avatar", "face-migration": "Portrait with a face", faceswap: "Face swap", face_swap: "Face swap", "base-image": "Base image", make_base_image: "Base image" };
+const TASKS = { portrait: "Photograph", generate: "Portrait", draw: "Portrait", "face-avatar": "Face avatar", "face-migration": "Portrait with a face", faceswap: "Face swap", face_swap: "Face swap", "base-image": "Base image", make_base_image: "Base image" };
 
 const CONSENT = { field: "declared", header: "declared", "field and header": "declared", operator: "not declared" };
 
@@ -33,7 +33,7 @@ export function tileOf(job) {
 export function showResult(place, job, again) {
   const pictures = picturesOf(job);
   const [large, side] = [el("div", { class: "large" }), el("div", { class: "told" })];
-  const nameOf = (picture, index) => [picture.view, picture.expression].filter(Boolean).join(", ") || `Picture ${index + 1}`;
+  const nameOf = (picture, index) => [picture.animator, picture.view, picture.expression].filter(Boolean).join(", ") || `Picture ${index + 1}`;
   const strip = pictures.map((picture, index) => el("button", { type: "button", onclick: () => choose(index) },
     el("img", { src: picture.src, alt: "" }), el("span", { text: nameOf(picture, index) })));
   const choose = (index) => {
@@ -72,6 +72,7 @@ function told(job, picture, again) {
           ...checks.map((check) => el("li", { class: check.verdict }, el("b", { text: inWords(check.name) }), el("span", { text: check.hint ?? "" }))),
           ...warnings.map((text) => el("li", { class: "warn" }, el("span", { text: sentence(text) }))))
       : null,
+    job.result?.checks_url ? el("figure", {}, el("a", { href: local(job.result.checks_url) }, el("img", { src: local(job.result.checks_url), alt: "What each check found, drawn onto the portrait" })), el("figcaption", { class: "help", text: "What each check found" })) : null,
     facts(job, picture, seed),
     el("div", { class: "actions" },
       el("a", { class: "button", href: picture.src, download: fileName(job, picture) }, "Download"),
@@ -86,6 +87,8 @@ function facts(job, picture, seed) {
     ["Seed", seed],
     ["Size", picture.width && `${by(picture.width, picture.height)}${drawn}`],
     ["Faces found", picture.faces],
+    ["Score", picture.score != null && `${picture.score} of 100`],
+    ["Continued", picture.invented_border ? `${Math.round(picture.invented_border * 100)} % of it lay outside of the photograph` : null],
     ["Likeness", picture.distance != null && `distance ${Number(picture.distance).toFixed(2)} (smaller is more alike)`],
     ["Identity", swapped(job.made.identity)],
     ["Preset", job.made.preset],

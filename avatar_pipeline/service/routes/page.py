@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.core.errors import ActorError, StoreError
 from avatar_pipeline.diffusion.presets import PRESETS
+from avatar_pipeline.faces.animators.profiles import ANIMATORS
 from avatar_pipeline.pipeline.versions import trained_lora
 from avatar_pipeline.service.api_page import render_api_page
 from avatar_pipeline.service.consent import policy
@@ -48,6 +49,14 @@ class ActorEntry(BaseModel):
     has_lora: bool = Field(description="whether its LoRA draws; else its description is drawn")
 
 
+class AnimatorEntry(BaseModel):
+    """One animator that a portrait can be framed for."""
+
+    name: str
+    title: str
+    wants: str = Field(description="what it asks of a picture, in words")
+
+
 class Actors(BaseModel):
     """What GET /actors answers."""
 
@@ -59,6 +68,7 @@ class Actors(BaseModel):
         "operator: whoever runs the service answers"
     )
     actors: list[ActorEntry]
+    animators: list[AnimatorEntry] = Field(description="for which POST /portrait frames")
 
 
 @router.get("/actors", summary="The actors of this service")
@@ -72,6 +82,10 @@ def actors(request: Request, service: ServiceDep) -> Actors:
         guidance_scale=preset.guidance_scale,
         upload_consent=policy(service.settings, request),
         actors=found,
+        animators=[
+            AnimatorEntry(name=one.name, title=one.title, wants=one.wants)
+            for one in ANIMATORS.values()
+        ],
     )
 
 
