@@ -14,6 +14,7 @@ from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.orchestration.inputs import ACTORS
 from avatar_pipeline.pipeline.assets.photo_intake.checks import INTAKE_RULES
 from avatar_pipeline.pipeline.stage import Stage
+from avatar_pipeline.portrait.beside_photograph import RULES as EXPORT_RULES
 
 
 def check_specs(stage: Stage) -> list[dg.AssetCheckSpec]:
@@ -39,7 +40,7 @@ def _description(name: str) -> str | None:
     """Return what passes, and where that comes from; the limits of identity are the analyzer's, and
     stand in each result.
     """
-    rule = (RULES | INTAKE_RULES).get(name)
+    rule = (RULES | INTAKE_RULES | EXPORT_RULES).get(name)
     return f"Passes at {rule.threshold} {rule.unit}. Source: {rule.source}." if rule else None
 
 

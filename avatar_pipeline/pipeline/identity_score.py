@@ -11,13 +11,15 @@ from PIL import Image
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.check import Check
-from avatar_pipeline.faces.identity import Thresholds, compare
+from avatar_pipeline.faces.identity import Thresholds, compare, distances
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import identity_rule
 from avatar_pipeline.pipeline.intake_files import read_intake
 from avatar_pipeline.pipeline.training_set import read_training_set
 
-SAME_PICTURE = 0.05  # identity distance up to which two faces are those of one photograph
+# Identity distance below which the nearest face is that of the same photograph: openpeople's, framed
+# otherwise and saved again, are up to 0.18 from themselves, different ones of a person 0.3 and more.
+SAME_PICTURE = 0.2
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,11 @@ def other_pictures(
     """`known` without the vector of a photograph's own face: a picture compared with itself says
     nothing. face: None for one that is no photograph.
     """
-    if face is None:
+    if face is None or not known:
         return list(known)
-    return [one for one in known if analyzer.distance(one, face.embedding) > SAME_PICTURE]
+    away = distances(analyzer, face.embedding, known)
+    own = int(away.argmin()) if away.min() < SAME_PICTURE else -1
+    return [one for place, one in enumerate(known) if place != own]
 
 
 def score(
@@ -81,12 +85,8 @@ def score(
     """Score the faces found in each of some pictures; the distance is infinite when no picture has
     a face.
     """
-    distances = [
-        compare(analyzer, faces[0].embedding, references).median for faces in found if faces
-    ]
-    return Score(
-        float(np.median(distances)) if distances else float("inf"), len(distances), len(found)
-    )
+    away = [compare(analyzer, faces[0].embedding, references).median for faces in found if faces]
+    return Score(float(np.median(away)) if away else float("inf"), len(away), len(found))
 
 
 def assess_person(

@@ -12,9 +12,8 @@ from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.assets import face_validation
-from avatar_pipeline.pipeline.identity_score import assess_person, embeddings
+from avatar_pipeline.pipeline.identity_score import assess_person, other_pictures, references
 from avatar_pipeline.pipeline.intake_files import read_thresholds
-from avatar_pipeline.pipeline.training_set import read_training_set
 from avatar_pipeline.pipeline.versions import version_of
 
 
@@ -22,7 +21,8 @@ def revalidate(store: ActorStore, actor: str, analyzer: FaceAnalyzer) -> dict[st
     """The checks of the current face_validation and liveportrait_export of an actor, by asset, each
     against the inputs it was made from.
 
-    The check `reload` compares two moments of one making, and is not judged again. Raises
+    What compares the portrait with what it was made of (`reload`, portrait/beside_photograph.py) is
+    not judged again. Raises
     ActorError when a real person's consent does not hold any more, and StoreError for what is
     missing or altered.
     """
@@ -38,10 +38,18 @@ def revalidate(store: ActorStore, actor: str, analyzer: FaceAnalyzer) -> dict[st
     jpg = store.read(export, f"{actor}.jpg")
     training = version_of(store, actor, "training_variations", export.inputs["training_variations"])
     intake = version_of(store, actor, "photo_intake", export.inputs["photo_intake"])
-    references = embeddings(read_training_set(store.read_all(training)).held_out, analyzer)
-    thresholds = read_thresholds(store.read_all(intake), analyzer)
+    avatar = version_of(store, actor, "validated_avatar", export.inputs["validated_avatar"])
+    intake_files = store.read_all(intake)
+    thresholds = read_thresholds(intake_files, analyzer)
     pixels = np.asarray(open_image(jpg, name=f"{actor}.jpg"))
-    checks = assess_person(pixels, analyzer.analyze(pixels), references, thresholds, analyzer, jpg)
+    faces = analyzer.analyze(pixels)
+    photographed = avatar.metrics.get("source") == "photograph" and faces
+    known = other_pictures(
+        references(intake_files, store.read_all(training), analyzer),
+        faces[0] if photographed else None,
+        analyzer,
+    )
+    checks = assess_person(pixels, faces, known, thresholds, analyzer, jpg)
     return {"face_validation": judged, "liveportrait_export": checks}
 
 

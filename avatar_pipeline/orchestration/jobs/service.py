@@ -143,7 +143,7 @@ def service_job(avatar_job: Callable[[], dg.JobDefinition]) -> dg.JobDefinition:
 
     @dg.job(
         name="service",
-        description="One task of the HTTP service: a picture, a portrait, a face swap, a base image.",
+        description="One task of the HTTP service: a picture, a portrait, a face swap, ...",
     )
     def job() -> None:
         answer()

@@ -16,22 +16,24 @@ from avatar_pipeline.content_credentials.watermark import embed
 from avatar_pipeline.content_credentials.xmp import with_source_type
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import GenerationError
-from avatar_pipeline.faces.analyzers.types import Face
+from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.animators.profiles import ANIMATORS, Animator
 from avatar_pipeline.faces.animators.seen import animators_named
 from avatar_pipeline.faces.annotate import annotate
 from avatar_pipeline.faces.check_records import to_record
 from avatar_pipeline.faces.crop import source_crop
 from avatar_pipeline.faces.readiness import reload_check
-from avatar_pipeline.imaging.images import encode_jpeg, open_image
+from avatar_pipeline.imaging.images import encode_jpeg, open_image, resize_to_fit
 from avatar_pipeline.pipeline.avatar_source import AvatarSource, avatar_source, source_type
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import assess_person, other_pictures, references
 from avatar_pipeline.pipeline.intake_files import read_thresholds
 from avatar_pipeline.pipeline.stage import READINESS, Inputs, Stage, StageResult
+from avatar_pipeline.portrait.beside_photograph import RULES, beside_photograph
 from avatar_pipeline.portrait.frame import around_head, frame_for
 from avatar_pipeline.portrait.make import warnings_of
 
+LONGEST = 2048  # pixels: of the photograph that a portrait is compared with
 FOR = "for"  # a word of Python's: such a field cannot be written in a class
 
 
@@ -103,6 +105,11 @@ def run(inputs: Inputs, settings: Writing, context: RunContext) -> StageResult:
     found = analyzer.analyze(np.asarray(exported))
     checks = assess_person(np.asarray(exported), found, known, thresholds, analyzer, jpg)
     checks.append(reload_check(before, checks))
+    checks += beside_photograph(
+        framed.invented_head,
+        (np.asarray(exported), found[0]) if found else None,
+        _best_photograph(inputs, analyzer),
+    )
     verdicts = [check.verdict for check in checks]
     annotated = annotate(exported, found, checks)
     about = {
@@ -148,6 +155,18 @@ def run(inputs: Inputs, settings: Writing, context: RunContext) -> StageResult:
     )
 
 
+def _best_photograph(inputs: Inputs, analyzer: FaceAnalyzer) -> tuple[np.ndarray, Face] | None:
+    """The photograph that base_image has chosen, and its face; None for a described actor."""
+    if not inputs.spec.has_photographs:
+        return None
+    name = f"{inputs.spec.name}_base.png"
+    image = resize_to_fit(
+        open_image(inputs.file("base_image", "{actor}_base.png"), name=name), LONGEST
+    )
+    faces = analyzer.analyze(np.asarray(image))
+    return (np.asarray(image), faces[0]) if faces else None
+
+
 def _for_another(
     animator: Animator, avatar: np.ndarray, face: Face, source: AvatarSource, quality: int
 ) -> bytes:
@@ -180,9 +199,9 @@ STAGE = Stage(
     settings=Settings,
     run=run,
     scopes=("embed", "generate", "publish"),  # its portrait leaves: pipeline/exports.py
-    upstream=("validated_avatar", "training_variations", "photo_intake"),
+    upstream=("validated_avatar", "training_variations", "photo_intake", "base_image"),
     model=False,
-    checks=(*READINESS, "reload"),
+    checks=(*READINESS, "reload", *RULES),
     headline_metrics=("distance", "errors", "warnings"),
     previews={"portrait": "{actor}.jpg"},
     exported="{actor}.jpg",
