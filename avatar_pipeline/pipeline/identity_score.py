@@ -17,8 +17,8 @@ from avatar_pipeline.faces.rules import identity_rule
 from avatar_pipeline.pipeline.intake_files import read_intake
 from avatar_pipeline.pipeline.training_set import read_training_set
 
-# Identity distance below which the nearest face is that of the same photograph: openpeople's, framed
-# otherwise and saved again, are up to 0.18 from themselves, different ones of a person 0.3 and more.
+# Identity distance below which the nearest face is that of the same photograph: openpeople's,
+# framed otherwise and saved again, are up to 0.18 from themselves, a person's others 0.3 and more.
 SAME_PICTURE = 0.2
 
 

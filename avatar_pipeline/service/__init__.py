@@ -1,3 +1,3 @@
-"""The HTTP service: six dialects, a job resource of its own, one queue, and one worker that holds
+"""The HTTP service: seven dialects, a job resource of its own, one queue, and one worker that holds
 the models.
 """

@@ -1,4 +1,5 @@
-"""Image / Avatar Agent API: POST /portrait, a photograph framed for animators."""
+"""POST /portrait: a photograph framed for animators. No document of others asks for it: the errors
+are the service's own."""
 
 from __future__ import annotations
 
@@ -15,15 +16,15 @@ from avatar_pipeline.faces.animators.seen import animators_named
 from avatar_pipeline.imaging.images import MAX_BYTES
 from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import Service, ServiceDep, TaskCall, answer, image_url
-from avatar_pipeline.service.dialects.agent import AgentError
 from avatar_pipeline.service.dialects.dialect import Dialect, JobKind
+from avatar_pipeline.service.error_form import Problem
 from avatar_pipeline.service.http.forms import body_schema, read_body
 from avatar_pipeline.service.http.uploads import decode
 from avatar_pipeline.service.incoming import PICTURES, receive
 from avatar_pipeline.service.jobs.job import Job
 from avatar_pipeline.tasks import portrait
 
-router = APIRouter(tags=["Image / Avatar Agent API"])
+router = APIRouter(tags=["Portraits"])
 
 KIND = "portrait"  # in POST /jobs
 PATHS = ("/portrait",)
@@ -132,6 +133,6 @@ DIALECT: Dialect = Dialect(
     name="portrait",
     router=router,
     prefixes=PATHS,
-    error=AgentError,
+    error=Problem,
     job=JobKind(KIND, PATHS, PortraitRequest, prepare, render),
 )

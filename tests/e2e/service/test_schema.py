@@ -31,6 +31,7 @@ def test_made_up_requests_get_answers_that_the_description_names(server, tmp_pat
     asked = server.log.read_text()
     for path in (
         "/generate",
+        "/portrait",
         "/faceswap",
         "/getImageToImage",
         "/api/generate-base-image",

@@ -11,6 +11,7 @@ from avatar_pipeline.core.home import PROJECT
 from avatar_pipeline.faces.check import Rule
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.pipeline.assets.photo_intake.checks import INTAKE_RULES
+from avatar_pipeline.portrait.beside_photograph import RULES as EXPORT_RULES
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,7 @@ from avatar_pipeline.pipeline.assets.photo_intake.checks import INTAKE_RULES
     [
         *(("readiness.md", rule) for rule in RULES.values()),
         *(("photo-intake.md", rule) for rule in INTAKE_RULES.values()),
+        *(("portrait.md", rule) for rule in EXPORT_RULES.values()),
     ],
     ids=lambda value: value.name if isinstance(value, Rule) else value,
 )
