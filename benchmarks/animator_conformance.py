@@ -13,6 +13,7 @@ torchvision beside this project.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import math
 import subprocess
@@ -31,6 +32,7 @@ from avatar_pipeline.faces.animators.profiles import ANIMATORS, BUCKETS_480, LON
 
 SIZES = ((512, 512), (640, 960), (1280, 720), (1000, 1500), (1536, 1536), (2400, 1800), (375, 500))
 CASES = 21
+LOW, HIGH = 8, 247  # grey levels at the ends of the ramps
 Run = Callable[[Path, dict[str, Any]], np.ndarray]
 
 
@@ -101,11 +103,29 @@ MEAN_FACE = _mean_face()
 
 
 def picture(one: dict[str, Any]) -> np.ndarray:
-    """(H, W, 3) uint8: red grows across, green down, blue is full: what is no picture is black."""
+    """(H, W, 3) uint8: red grows across, green down, blue is full: what is no picture is black.
+
+    Levels are rounded up or down by chance, so that on average they say the place exactly, and stay
+    away from 0 and 255, where filters that overshoot would be cut off.
+    """
     width, height = one["width"], one["height"]
+    chance = np.random.default_rng(0).random((height, width, 2))
     pixels = np.full((height, width, 3), 255, np.uint8)
-    pixels[..., 0] = np.round((np.arange(width) + 0.5) * 255 / width)
-    pixels[..., 1] = np.round((np.arange(height) + 0.5) * 255 / height)[:, None]
+    across = LOW + (np.arange(width) + 0.5) * (HIGH - LOW) / width
+    down = LOW + (np.arange(height) + 0.5) * (HIGH - LOW) / height
+    pixels[..., 0] = np.floor(across + chance[..., 0])
+    pixels[..., 1] = np.floor(down[:, None] + chance[..., 1])
+    return pixels
+
+
+def exact_picture(one: dict[str, Any]) -> np.ndarray:
+    """(H, W, 3) float32, the same without rounding: for what OpenCV alone cuts, whose arithmetic of
+    whole levels would move it by up to a pixel.
+    """
+    width, height = one["width"], one["height"]
+    pixels = np.full((height, width, 3), 255, np.float32)
+    pixels[..., 0] = LOW + (np.arange(width) + 0.5) * (HIGH - LOW) / width
+    pixels[..., 1] = (LOW + (np.arange(height) + 0.5) * (HIGH - LOW) / height)[:, None]
     return pixels
 
 
@@ -118,7 +138,8 @@ def fit(out: np.ndarray, one: dict[str, Any]) -> tuple[np.ndarray, tuple[int, in
     inside &= cv2.erode(inside.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
     y, x = np.nonzero(inside)
     places = np.column_stack([x + 0.5, y + 0.5, np.ones(len(x))])
-    seen = out[y, x, :2].astype(np.float64) / 255 * (one["width"], one["height"])
+    share = (out[y, x, :2].astype(np.float64) - LOW) / (HIGH - LOW)
+    seen = share * (one["width"], one["height"])
     solved, *_ = np.linalg.lstsq(places, seen, rcond=None)
     ends = np.array([(0, 0, 1), (width, 0, 1), (width, height, 1), (0, height, 1)], np.float64)
     return ends @ solved, (width, height)
@@ -157,29 +178,47 @@ def taken(file: Path, names: tuple[str, ...], **known: Any) -> dict[str, Any]:
     return scope
 
 
+def torchvision_transforms() -> Any:
+    """torchvision.transforms. A build for another torch has no operators, of which the transforms
+    need none, but it asks for this one when it is imported.
+    """
+    import torch
+
+    for name in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):
+            torch.library.define(f"torchvision::{name}", "(Tensor a, Tensor b, float c) -> Tensor")
+    from torchvision import transforms
+
+    return transforms
+
+
 def landmarks_of(one: dict[str, Any]) -> np.ndarray:
     return np.array(one["landmarks"], np.float32)
+
+
+def in_loaded(one: dict[str, Any], loaded: np.ndarray) -> np.ndarray:
+    """The landmarks where a detector finds them in the picture as it was resized, not yet
+    trimmed.
+    """
+    ratio = np.array(loaded.shape[1::-1]) / (one["width"], one["height"])
+    return ((landmarks_of(one) + 0.5) * ratio - 0.5).astype(np.float32)
 
 
 def liveportrait(folder: Path, one: dict[str, Any]) -> np.ndarray:
     io = taken(folder / "src/utils/io.py", ("resize_to_limit",))
     crop = taken(folder / "src/utils/crop.py", CROP, DTYPE=np.float32, **SINES)
-    loaded = io["resize_to_limit"](picture(one), max_dim=1280, division=2)
-    scale = min(1.0, 1280 / max(one["width"], one["height"]))
-    cut = crop["crop_image"](
-        loaded, landmarks_of(one) * scale, dsize=512, scale=2.3, vx_ratio=0, vy_ratio=-0.125
-    )
+    loaded = io["resize_to_limit"](exact_picture(one), max_dim=1280, division=2)
+    points = in_loaded(one, io["resize_to_limit"](exact_picture(one), max_dim=1280, division=1))
+    cut = crop["crop_image"](loaded, points, dsize=512, scale=2.3, vx_ratio=0, vy_ratio=-0.125)
     return np.asarray(cut["img_crop"])
 
 
 def faster_liveportrait(folder: Path, one: dict[str, Any]) -> np.ndarray:
     io = taken(folder / "src/utils/utils.py", ("resize_to_limit",))
     crop = taken(folder / "src/utils/crop.py", CROP, DTYPE=np.float32, **SINES)
-    loaded = io["resize_to_limit"](picture(one), 1280, 2)
-    scale = min(1.0, 1280 / max(one["width"], one["height"]))
-    cut = crop["crop_image"](
-        loaded, landmarks_of(one) * scale, dsize=512, scale=2.3, vx_ratio=0, vy_ratio=-0.125
-    )
+    loaded = io["resize_to_limit"](exact_picture(one), 1280, 2)
+    points = in_loaded(one, io["resize_to_limit"](exact_picture(one), 1280, 1))
+    cut = crop["crop_image"](loaded, points, dsize=512, scale=2.3, vx_ratio=0, vy_ratio=-0.125)
     return np.asarray(cut["img_crop"])
 
 
@@ -187,10 +226,9 @@ def ditto(folder: Path, one: dict[str, Any]) -> np.ndarray:
     loader = taken(folder / "core/atomic_components/loader.py", ("check_resize",))
     crop = taken(folder / "core/utils/crop.py", CROP, DTYPE=np.float32, **SINES)
     high, wide, reduced = loader["check_resize"](one["height"], one["width"], 1920)
-    loaded = cv2.resize(picture(one), (wide, high)) if reduced else picture(one)
-    scale = min(1.0, 1920 / max(one["width"], one["height"]))
+    loaded = cv2.resize(exact_picture(one), (wide, high)) if reduced else exact_picture(one)
     cut = crop["crop_image"](
-        loaded, landmarks_of(one) * scale, dsize=512, scale=2.3, vx_ratio=0, vy_ratio=-0.125,
+        loaded, in_loaded(one, loaded), dsize=512, scale=2.3, vx_ratio=0, vy_ratio=-0.125,
         flag_do_rot=True, pt_crop_flag=False,
     )  # fmt: skip
     return np.asarray(cut["img_crop"])
@@ -220,8 +258,7 @@ def flash_head(folder: Path, one: dict[str, Any]) -> np.ndarray:
 
 
 def persona_live(folder: Path, one: dict[str, Any]) -> np.ndarray:
-    from torchvision import transforms
-
+    transforms = torchvision_transforms()
     assert "transforms.Resize((height, width))" in (folder / "inference_offline.py").read_text()
     return np.asarray(transforms.Resize((512, 512))(Image.fromarray(picture(one))))
 
@@ -243,8 +280,8 @@ def echo_mimic(folder: Path, one: dict[str, Any]) -> np.ndarray:
 
 def infinite_talk(folder: Path, one: dict[str, Any]) -> np.ndarray:
     import torch
-    from torchvision import transforms
 
+    transforms = torchvision_transforms()
     code = taken(
         folder / "wan/multitalk.py", ("resize_and_centercrop",), torch=torch, transforms=transforms
     )
@@ -270,8 +307,7 @@ def longcat(folder: Path, one: dict[str, Any]) -> np.ndarray:
 
 
 def speech_to_video(folder: Path, one: dict[str, Any]) -> np.ndarray:
-    from torchvision import transforms
-
+    transforms = torchvision_transforms()
     code = taken(folder / "wan/speech2video.py", ("get_size_less_than_area",))
     height, width = code["get_size_less_than_area"](
         None, one["height"], one["width"], target_area=1024 * 704
@@ -288,8 +324,8 @@ def wan_animate(folder: Path, one: dict[str, Any]) -> np.ndarray:
 
 def muse_talk(folder: Path, one: dict[str, Any]) -> np.ndarray:
     text = (folder / "musetalk/utils/preprocessing.py").read_text()
-    begin = text.index("half_face_coord =  face_land_mark[29]")
-    end = text.index("x1, y1, x2, y2 = f_landmark")
+    begin = text.index("half_face_coord =", text.index("def get_landmark_and_bbox"))
+    end = text.index("x1, y1, x2, y2 = f_landmark", begin)
     block = "\n".join(line.strip() for line in text[begin:end].splitlines())
     block = block.replace("if upperbondrange != 0:\n", "if upperbondrange != 0:\n ")
     scope: dict[str, Any] = {
@@ -298,7 +334,9 @@ def muse_talk(folder: Path, one: dict[str, Any]) -> np.ndarray:
     }  # fmt: skip
     exec(block, scope)
     x0, y0, x1, y1 = scope["f_landmark"]
-    return cv2.resize(picture(one)[y0:y1, x0:x1], (256, 256), interpolation=cv2.INTER_LANCZOS4)
+    return cv2.resize(
+        exact_picture(one)[y0:y1, x0:x1], (256, 256), interpolation=cv2.INTER_LANCZOS4
+    )
 
 
 def latent_sync(folder: Path, one: dict[str, Any]) -> np.ndarray:
@@ -312,7 +350,7 @@ def latent_sync(folder: Path, one: dict[str, Any]) -> np.ndarray:
     align = code["AlignRestore"](resolution=512, dtype=torch.float32)
     matrix, _ = align.transformation_from_points(brows_and_nose(one), align.face_template)
     # kornia's warp_affine maps the middles of pixels, as OpenCV's does
-    face = cv2.warpAffine(picture(one), matrix, align.face_size, flags=cv2.INTER_LINEAR)
+    face = cv2.warpAffine(exact_picture(one), matrix, align.face_size, flags=cv2.INTER_LINEAR)
     return cv2.resize(face, (512, 512), interpolation=cv2.INTER_LANCZOS4)
 
 

@@ -97,7 +97,6 @@ def _small_field(
     image: np.ndarray, matrix: np.ndarray, landmarks: np.ndarray, side: int
 ) -> np.ndarray:
     """Return (SMALL, SMALL, 3) float32: colours of wall and person, continued over the frame."""
-    import cv2
 
     shrunk = matrix * (SMALL / side)
     scale = float(np.sqrt(abs(np.linalg.det(shrunk[:, :2]))))
@@ -107,13 +106,10 @@ def _small_field(
     outline = _signed_distance(mask)
     place = Place.of(shrunk, SMALL, width, height)
 
-    def taken(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
-        return cv2.remap(picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-    person = _continued_outline(outline, place, shrunk, moved, taken)
+    person = _continued_outline(outline, place, moved)
     alpha = np.clip(person / SOFT_EDGE + 0.5, 0, 1)[..., None]
-    pixels = taken(part, place.nearest).astype(np.float32)
-    known = taken(outline, place.nearest)
+    pixels = _sampled(part, place.nearest).astype(np.float32)
+    known = _sampled(outline, place.nearest)
     inside = place.distance <= 0.5
     wall = _wall(pixels, inside & (known < -3))
     body = _spread(pixels, inside & (known > 2), (2.0, 6.0, 18.0, 54.0))
@@ -123,6 +119,16 @@ def _small_field(
         return wall
     field: np.ndarray = alpha * body + (1 - alpha) * wall
     return field
+
+
+def _sampled(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Return the picture's values at (S, S, 2) float32 places, its border repeated."""
+    import cv2
+
+    found: np.ndarray = cv2.remap(
+        picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return found
 
 
 def _part(
@@ -158,17 +164,15 @@ def _signed_distance(mask: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(inner - outer, (0, 0), 1.5)[1:-1, 1:-1]
 
 
-def _continued_outline(
-    outline: np.ndarray, place: Place, matrix: np.ndarray, landmarks: np.ndarray, taken: object
-) -> np.ndarray:
+def _continued_outline(outline: np.ndarray, place: Place, landmarks: np.ndarray) -> np.ndarray:
     """Return the signed distance over the frame: outside of the picture it goes on as it changed
     towards the edge; above the head it ends in an arc.
     """
     away = place.picture - place.nearest
     length = np.linalg.norm(away, axis=-1, keepdims=True)
     direction = away / np.maximum(length, 1e-6)
-    at_edge = taken(outline, place.nearest)  # type: ignore[operator]
-    before = taken(outline, place.nearest - direction * OUTLINE_REACH)  # type: ignore[operator]
+    at_edge = _sampled(outline, place.nearest)
+    before = _sampled(outline, place.nearest - direction * OUTLINE_REACH)
     slope = np.clip((at_edge - before) / OUTLINE_REACH, -1, 1)
     distance = length[..., 0]
     up = landmarks[27] - landmarks[8]

@@ -60,18 +60,39 @@ def rectangle(box: Box, width: int, height: int) -> Cut:
     return Cut(np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64), width, height)
 
 
-def rotated_square(landmarks: np.ndarray, width: int, height: int, longest: int) -> Cut:
+def rotated_square(landmarks: np.ndarray, ratio: np.ndarray) -> Cut:
     """LivePortrait, FasterLivePortrait, Ditto: a square 2.3 times the box of the landmarks along
     the face's own axes, moved up by an eighth of it, 512 pixels; black outside the picture.
 
-    landmarks: (68, 2) or (106, 2) float32. longest: the side to which the picture is reduced first.
+    landmarks: (68, 2) or (106, 2) float32. ratio: (2,), by which the picture is resized first.
     """
-    load = min(1.0, longest / max(width, height))
-    matrix = source_crop(landmarks * load).matrix
+    matrix = source_crop((landmarks + 0.5) * ratio - 0.5).matrix
     ends = np.array([(0, 0), (CROP_SIZE, 0), (CROP_SIZE, CROP_SIZE), (0, CROP_SIZE)], np.float64)
     # the matrix maps the middles of pixels, which lie half a pixel from their corners
     corners = (ends - 0.5 - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T + 0.5
-    return Cut(corners / load, CROP_SIZE, CROP_SIZE)
+    return Cut(corners / ratio, CROP_SIZE, CROP_SIZE)
+
+
+def reduced_to(width: int, height: int, longest: int) -> np.ndarray:
+    """LivePortrait's resize_to_limit: (2,), by what width and height change. The trimming of odd
+    sides afterwards moves nothing.
+    """
+    if max(width, height) <= longest:
+        return np.ones(2)
+    if height > width:
+        return np.array([int(width * (longest / height)) / width, longest / height])
+    return np.array([longest / width, int(height * (longest / width)) / height])
+
+
+def reduced_to_even(width: int, height: int, longest: int) -> np.ndarray:
+    """Ditto's check_resize: (2,), by what width and height change. Odd sides are resized, too."""
+    wide, high = width, height
+    if max(width, height) > longest:
+        if height > width:
+            wide, high = round(width * longest / height), longest
+        else:
+            wide, high = longest, round(height * longest / width)
+    return np.array([wide // 2 * 2 / width, high // 2 * 2 / height])
 
 
 def grown_box(box: Box, share: float, width: int, height: int) -> Box:
@@ -111,13 +132,30 @@ def clipped_square(box: Box, ratio: float, width: int, height: int) -> Box:
 
 
 def covering(width: int, height: int, target_width: int, target_height: int) -> Cut:
-    """InfiniteTalk, MultiTalk, LongCat-Video-Avatar and FlashHead: the picture reduced until it
-    just covers the target, and the middle of it.
+    """InfiniteTalk, MultiTalk and FlashHead: the picture reduced until it just covers the target,
+    and the middle of it.
     """
     scale = max(target_width / width, target_height / height)
     across, down = math.ceil(width * scale), math.ceil(height * scale)
     left, top = round((across - target_width) / 2), round((down - target_height) / 2)
     x, y = width / across, height / down  # ceil makes both scales differ by a trifle
+    return rectangle(
+        (left * x, top * y, (left + target_width) * x, (top + target_height) * y),
+        target_width,
+        target_height,
+    )
+
+
+def covering_by_halves(width: int, height: int, target_width: int, target_height: int) -> Cut:
+    """LongCat-Video-Avatar, by diffusers' VideoProcessor: as `covering`, in whole pixels, rounded
+    down, and the middle of it by half lengths that are rounded down.
+    """
+    if target_width / target_height > width / height:
+        across, down = target_width, height * target_width // width
+    else:
+        across, down = width * target_height // height, target_height
+    left, top = across // 2 - target_width // 2, down // 2 - target_height // 2
+    x, y = width / across, height / down
     return rectangle(
         (left * x, top * y, (left + target_width) * x, (top + target_height) * y),
         target_width,

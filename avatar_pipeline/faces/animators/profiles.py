@@ -79,8 +79,12 @@ def _flash_head(width: int, height: int, face: Face) -> Cut:
     return cuts.rectangle(box, 512, 512)
 
 
-def _live_portrait(longest: int) -> Callable[[int, int, Face], Cut]:
-    return lambda width, height, face: cuts.rotated_square(face.landmarks, width, height, longest)
+def _live_portrait(width: int, height: int, face: Face) -> Cut:
+    return cuts.rotated_square(face.landmarks, cuts.reduced_to(width, height, 1280))
+
+
+def _ditto(width: int, height: int, face: Face) -> Cut:
+    return cuts.rotated_square(face.landmarks, cuts.reduced_to_even(width, height, 1920))
 
 
 def _echo_mimic(width: int, height: int, face: Face) -> Cut:
@@ -92,10 +96,12 @@ def _fantasy_portrait(width: int, height: int, face: Face) -> Cut:
     return cuts.whole(width, height, int(width * scale), int(height * scale))
 
 
-def _in_buckets(buckets: cuts.Buckets) -> Callable[[int, int, Face], Cut]:
-    return lambda width, height, face: cuts.covering(
-        width, height, *cuts.bucketed(width, height, buckets)
-    )
+def _infinite_talk(width: int, height: int, face: Face) -> Cut:
+    return cuts.covering(width, height, *cuts.bucketed(width, height, BUCKETS_480))
+
+
+def _longcat(width: int, height: int, face: Face) -> Cut:
+    return cuts.covering_by_halves(width, height, *cuts.bucketed(width, height, LONGCAT_480))
 
 
 def _speech_to_video(width: int, height: int, face: Face) -> Cut:
@@ -117,7 +123,7 @@ _TABLE = (
         "LivePortrait",
         "MIT; InsightFace's models: non-commercial",
         "InsightFace buffalo_l, largest box, 106 landmarks",
-        _live_portrait(1280),
+        _live_portrait,
         "square 2.3 x the landmarks' box, up 1/8, turned upright; black outside",
         "512, network 256; picture first to at most 1280",
         "face",
@@ -131,7 +137,7 @@ _TABLE = (
         "FasterLivePortrait",
         "MIT; InsightFace's models: non-commercial",
         "InsightFace or MediaPipe",
-        _live_portrait(1280),
+        _live_portrait,
         "as LivePortrait",
         "512, network 256; picture first to at most 1280",
         "face",
@@ -145,7 +151,7 @@ _TABLE = (
         "Ditto",
         "Apache-2.0",
         "InsightFace, then 106 and 203 landmarks",
-        _live_portrait(1920),
+        _ditto,
         "as LivePortrait, by 203 landmarks",
         "512, network 256; picture first to at most 1920",
         "face",
@@ -245,7 +251,7 @@ _TABLE = (
         "InfiniteTalk",
         "Apache-2.0",
         "none",
-        _in_buckets(BUCKETS_480),
+        _infinite_talk,
         "the middle of the picture, in the nearest of 15 shapes",
         "480P: such as 640 x 640, 576 x 704",
         "whole",
@@ -259,7 +265,7 @@ _TABLE = (
         "MultiTalk",
         "Apache-2.0",
         "none",
-        _in_buckets(BUCKETS_480),
+        _infinite_talk,
         "as InfiniteTalk",
         "480P: such as 640 x 640, 576 x 704",
         "whole",
@@ -273,7 +279,7 @@ _TABLE = (
         "LongCat-Video-Avatar",
         "MIT",
         "none",
-        _in_buckets(LONGCAT_480),
+        _longcat,
         "the middle of the picture, in the nearest of 26 shapes",
         "480P: such as 640 x 608, 608 x 640",
         "whole",
