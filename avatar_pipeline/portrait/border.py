@@ -18,12 +18,15 @@ from avatar_pipeline.cutout.person_mask import person_mask
 
 SMALL = 256  # pixels a side at which wall, person and outline are continued
 OUTLINE_REACH = 8  # small pixels over which the outline's direction is taken
-HAIR_ARC = 0.6  # height of the arc that closes hair, in half its width at the picture's edge
+HAIR_ARC = 0.45  # height of the arc that closes hair, in half its width at the picture's edge
+HAIR_BAND = 8.0  # small pixels above the chin over which clothes turn into hair
+OUTLINE_SMOOTH = 5.0  # small pixels: an arc has no corner
+BODY_FADE, BODY_BLUR = 0.12, 0.03  # shares of the side: from where on clothes are blurred, and how
 SOFT_EDGE = 3.0  # small pixels over which the continued person's edge is soft
 # shares of the frame's side: over these distances the edge's pixels are lost, and blurred
 FADE, BLUR_BEGINS, BLUR_ENDS = 0.035, 0.006, 0.05
 GRAIN_SIGMA = 2.0  # pixels: what is finer is grain
-GRAIN_LIMIT = 3.0  # deviations: what is stronger is a thing, and is not repeated
+EDGE = np.ones((61, 61), np.uint8)  # how far inside of the picture its grain is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +62,9 @@ class Place:
 
 def continue_border(
     image: np.ndarray, framed: np.ndarray, matrix: np.ndarray, landmarks: np.ndarray
-) -> np.ndarray:
-    """Return the frame with everything outside of the picture continued.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frame with everything outside of the picture continued, and (S, S) bool: where the
+    person was.
 
     image: (H, W, 3) uint8, the picture. framed: (S, S, 3) uint8, the frame cut from it by `matrix`
     ((2, 3), pixel indices), its border repeated. landmarks: (68, 2) float32 of the face, in the
@@ -69,10 +73,12 @@ def continue_border(
     side = framed.shape[0]
     place = Place.of(matrix, side, image.shape[1], image.shape[0])
     if not place.outside.any():
-        return framed
-    field = _enlarged(_small_field(image, matrix, landmarks, side), side)
-    result = _blend(framed.astype(np.float32), field, place, matrix)
-    return np.where(place.outside[..., None], result, framed).round().clip(0, 255).astype(np.uint8)
+        return framed, np.zeros((side, side), bool)
+    small, alpha = _small_field(image, matrix, landmarks, side)
+    result = _blend(framed.astype(np.float32), _enlarged(small, side), place, matrix)
+    result = np.where(place.outside[..., None], result, framed)
+    person = (_enlarged(alpha, side) > 0.5) & place.outside
+    return result.round().clip(0, 255).astype(np.uint8), person
 
 
 def head_area(landmarks: np.ndarray, side: int) -> np.ndarray:
@@ -95,8 +101,12 @@ def head_area(landmarks: np.ndarray, side: int) -> np.ndarray:
 
 def _small_field(
     image: np.ndarray, matrix: np.ndarray, landmarks: np.ndarray, side: int
-) -> np.ndarray:
-    """Return (SMALL, SMALL, 3) float32: colours of wall and person, continued over the frame."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (SMALL, SMALL, 3) float32: colours of wall and person, continued over the frame; and
+    (SMALL, SMALL) float32: how much of a pixel is the person, 0 to 1.
+    """
+
+    import cv2
 
     shrunk = matrix * (SMALL / side)
     scale = float(np.sqrt(abs(np.linalg.det(shrunk[:, :2]))))
@@ -107,18 +117,20 @@ def _small_field(
     place = Place.of(shrunk, SMALL, width, height)
 
     person = _continued_outline(outline, place, moved)
-    alpha = np.clip(person / SOFT_EDGE + 0.5, 0, 1)[..., None]
+    alpha = np.clip(person / SOFT_EDGE + 0.5, 0, 1)
     pixels = _sampled(part, place.nearest).astype(np.float32)
     known = _sampled(outline, place.nearest)
     inside = place.distance <= 0.5
-    wall = _wall(pixels, inside & (known < -3))
-    body = _spread(pixels, inside & (known > 2), (2.0, 6.0, 18.0, 54.0))
-    if wall is None:
-        return body if body is not None else pixels
-    if body is None:
-        return wall
-    field: np.ndarray = alpha * body + (1 - alpha) * wall
-    return field
+    near = _in_frame(place.nearest, shrunk)
+    wall = _wall(pixels, inside & (known < -3), 2 * near - _indices(SMALL))
+    body = _spread(pixels, inside & (known > 2), (1.5, 5.0, 15.0))
+    if wall is None or body is None:
+        return pixels if wall is None else wall, alpha
+    # clothes and hair go on in the colours that they have at the edge, the softer the farther
+    edge = _sampled(body, near)
+    soft = np.clip(place.distance / (SMALL * BODY_FADE), 0, 1)[..., None]
+    body = edge * (1 - soft) + cv2.GaussianBlur(edge, (0, 0), SMALL * BODY_BLUR) * soft
+    return alpha[..., None] * body + (1 - alpha[..., None]) * wall, alpha
 
 
 def _sampled(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -166,8 +178,10 @@ def _signed_distance(mask: np.ndarray) -> np.ndarray:
 
 def _continued_outline(outline: np.ndarray, place: Place, landmarks: np.ndarray) -> np.ndarray:
     """Return the signed distance over the frame: outside of the picture it goes on as it changed
-    towards the edge; above the head it ends in an arc.
+    towards the edge; above the chin it ends in an arc.
     """
+    import cv2
+
     away = place.picture - place.nearest
     length = np.linalg.norm(away, axis=-1, keepdims=True)
     direction = away / np.maximum(length, 1e-6)
@@ -175,23 +189,24 @@ def _continued_outline(outline: np.ndarray, place: Place, landmarks: np.ndarray)
     before = _sampled(outline, place.nearest - direction * OUTLINE_REACH)
     slope = np.clip((at_edge - before) / OUTLINE_REACH, -1, 1)
     distance = length[..., 0]
-    up = landmarks[27] - landmarks[8]
-    up = up / max(float(np.linalg.norm(up)), 1e-6)
-    upward = np.clip(direction @ up, 0, 1)
-    above = at_edge[(upward > 0.7) & (distance > 0.5)]
-    if above.size and above.max() > 0:
-        # hair that reaches the edge gets no wider beyond it
-        slope = np.where(upward > 0.7, np.minimum(slope, 0), slope)
-        width = float(above.max())
-        distance_squared = distance**2 / (HAIR_ARC**2 * width)
-        return at_edge + slope * distance - upward * distance_squared
+    down = landmarks[8] - landmarks[27]
+    down = down / max(float(np.linalg.norm(down)), 1e-6)
+    # Shoulders and clothes go on straight. Hair does not: it ends in an arc, above all and beside.
+    hair = np.clip(((landmarks[8] - place.nearest) @ down) / HAIR_BAND, 0, 1)
+    reach = float(at_edge[(hair > 0) & (distance > 0.5)].max(initial=0.0))
+    if reach > 0:
+        slope = slope + hair * (np.minimum(slope, 0) - slope)
+        arc = distance**2 / (HAIR_ARC**2 * max(reach, 4.0))
+        return cv2.GaussianBlur(at_edge + slope * distance - hair * arc, (0, 0), OUTLINE_SMOOTH)
     result: np.ndarray = at_edge + slope * distance
     return result
 
 
-def _wall(pixels: np.ndarray, known: np.ndarray) -> np.ndarray | None:
-    """Return (S, S, 3) float32: the wall as a slope of light, and what it differs from that near
-    where it is known. None where hardly any wall is known.
+def _wall(pixels: np.ndarray, known: np.ndarray, mirrored: np.ndarray) -> np.ndarray | None:
+    """Return (S, S, 3) float32: the wall as a slope of light, and what it differs from that. None
+    where hardly any wall is known.
+
+    mirrored: (S, S, 2) float32, the place in the frame that a place outside of the picture mirrors.
     """
     if known.mean() < 0.004:
         return None
@@ -207,11 +222,14 @@ def _wall(pixels: np.ndarray, known: np.ndarray) -> np.ndarray | None:
         factors = np.linalg.solve(a.T @ a + hold, a.T @ b)
         error = np.abs(colours - places @ factors).mean(axis=1)
         keep = error <= max(2.5 * float(np.median(error)), 2.0)
-    low, high = np.percentile(colours, (2, 98), axis=0)
+    # on a plain wall what differs is no wall: hair that the outline missed, a shadow
+    error = np.abs(pixels - terms @ factors).mean(axis=-1)
+    known = known & (error <= max(4 * float(np.median(error[known])), 6.0))
+    low, high = np.percentile(colours[keep], (2, 98), axis=0)
     slope = np.clip(terms @ factors, low - 12, high + 12)
-    rest = _spread(pixels - slope, known, (2.0, 6.0, 18.0))
+    rest = _spread(pixels - slope, known, (1.0, 4.0, 12.0))
     assert rest is not None
-    return slope + rest
+    return slope + _sampled(rest, mirrored.astype(np.float32))
 
 
 def _spread(values: np.ndarray, known: np.ndarray, reaches: tuple[float, ...]) -> np.ndarray | None:
@@ -247,7 +265,7 @@ def _blend(framed: np.ndarray, field: np.ndarray, place: Place, matrix: np.ndarr
     import cv2
 
     side = framed.shape[0]
-    near = (place.nearest @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    near = _in_frame(place.nearest, matrix)
     at_edge = cv2.remap(field, near, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     excess = framed - at_edge
     far = cv2.GaussianBlur(excess, (0, 0), side * BLUR_ENDS / 3)
@@ -259,13 +277,29 @@ def _blend(framed: np.ndarray, field: np.ndarray, place: Place, matrix: np.ndarr
     excess = excess * (1 - to_far) + far * to_far
     kept = np.exp(-share / FADE)[..., None]
 
-    fine = framed - cv2.GaussianBlur(framed, (0, 0), GRAIN_SIGMA)
-    deviation = 1.48 * float(np.median(np.abs(fine[~place.outside])))
-    limit = max(GRAIN_LIMIT * deviation, 0.5)
-    mirrored = (2 * near - _indices(side)).astype(np.float32)
-    fine = np.clip(fine, -limit, limit)
-    grain = cv2.remap(fine, mirrored, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
+    grain = _grain(framed, place)
     return field + excess * kept + grain * to_middle
+
+
+def _grain(framed: np.ndarray, place: Place) -> np.ndarray:
+    """Return (S, S, 3) float32: noise as strong and as coarse as the picture's own near its edge.
+    Always the same for the same picture.
+    """
+    import cv2
+
+    side = framed.shape[0]
+    fine = framed - cv2.GaussianBlur(framed, (0, 0), GRAIN_SIGMA)
+    edge = (place.distance <= 0.5) & (cv2.dilate(place.outside.astype(np.uint8), EDGE) > 0)
+    strength = 1.48 * float(np.median(np.abs(fine[edge]))) if edge.any() else 0.0
+    random = np.random.default_rng(0)
+    noise = random.standard_normal((side, side, 1)) + 0.4 * random.standard_normal((side, side, 3))
+    noise = cv2.GaussianBlur(noise.astype(np.float32), (0, 0), 0.7)
+    return noise * (strength / float(noise.std()))
+
+
+def _in_frame(places: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return where places of the picture lie in the frame, (S, S, 2) float32."""
+    return (places @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
 def _indices(side: int) -> np.ndarray:

@@ -25,7 +25,8 @@ class Framed:
 
     pixels: (H, W, 3) uint8. matrix: (2, 3), from pixel indices of the original to those of it.
     enlarged: by how much; below 1 it was reduced. turned: in degrees, clockwise. invented: share (0
-    to 1) of it that lies outside of the original. invented_head: the same of head and hair.
+    to 1) of it that lies outside of the original. invented_head: of head and hair, the share that
+    does.
     """
 
     pixels: np.ndarray
@@ -65,19 +66,20 @@ def around_head(animator: Animator, image: np.ndarray, face: Face) -> Framed:
         borderMode=cv2.BORDER_REPLICATE,
     )
     outside = Place.of(matrix, SIZE, image.shape[1], image.shape[0]).outside
-    moved = face.landmarks68 @ matrix[:, :2].T + matrix[:, 2]
-    head = head_area(moved, SIZE)
+    invented_head = 0.0
     if outside.any():
         ratio = np.array([reduced.shape[1] / image.shape[1], reduced.shape[0] / image.shape[0]])
         landmarks = ((face.landmarks68 + 0.5) * ratio - 0.5).astype(np.float32)
-        framed = continue_border(reduced, framed, _after(matrix, to_reduced), landmarks)
+        framed, person = continue_border(reduced, framed, _after(matrix, to_reduced), landmarks)
+        head = head_area(face.landmarks68 @ matrix[:, :2].T + matrix[:, 2], SIZE)
+        invented_head = float(person[head].mean()) if head.any() else 0.0
     return Framed(
         framed,
         matrix,
         scale,
         -angle,
         float(outside.mean()),
-        float(outside[head].mean()) if head.any() else 0.0,
+        invented_head,
     )
 
 

@@ -26,6 +26,8 @@ from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
 from avatar_pipeline.portrait.frame import SIZE, Framed, frame_for
 
+# What a photograph must have before it is framed.
+ITS_OWN = frozenset({"face_pixels", "inter_eye", "min_face"})
 QUALITY = 95  # of JPEG: no verdict of openpeople's portraits changes by it
 # shares from which people see what was continued (openpeople's photographs, cut closer and closer)
 NOTICEABLE, NOTICEABLE_HEAD = 0.3, 0.05
@@ -109,6 +111,8 @@ def make_portrait(
     second = RULES["single_face"].judge(faces[1].area / faces[0].area if len(faces) > 1 else 0.0)
     if second.verdict == "error":
         raise PhotoError(f"{name}: {second.hint}")
+    # enlarging gives a face pixels, and no detail
+    refuse(name, [check for check in assess(image, faces) if check.name in ITS_OWN])
     framed = frame_for(animator, image, faces[0])
     found = analyzer.analyze(framed.pixels)
     before = assess(framed.pixels, found)
