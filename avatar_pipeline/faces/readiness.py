@@ -177,6 +177,25 @@ def reload_check(before: Sequence[Check], after: Sequence[Check]) -> Check:
     return replace(check, verdict="warn", threshold=f"{check.threshold}; no error for warnings")
 
 
+def pixel_checks(width: int, height: int, face: Face) -> list[Check]:
+    """Return the checks of how many pixels a face has in a picture of this size: face_pixels,
+    inter_eye and min_face.
+    """
+    return [RULES[name].judge(value) for name, value in _pixels(width, height, face).items()]
+
+
+def _pixels(width: int, height: int, face: Face) -> dict[str, float]:
+    # sizes are those after LivePortrait's reduction to 1280 pixels
+    scale = load_scale(width, height)
+    x0, y0, x1, y1 = (float(edge) for edge in face.box)
+    turned = max(float(np.cos(np.radians(face.pose.yaw))), 0.1)
+    return {
+        "face_pixels": source_crop(face.landmarks).face_size * scale,
+        "inter_eye": inter_eye_distance(face.landmarks68) * scale / turned,
+        "min_face": min(x1 - x0, y1 - y0),
+    }
+
+
 def _file_checks(data: bytes | None) -> list[Check]:
     decodable, alpha = RULES["decodable"], RULES["alpha"]
     if data is None:
@@ -202,15 +221,10 @@ def _file_checks(data: bytes | None) -> list[Check]:
 def _face_checks(image: np.ndarray, faces: Sequence[Face]) -> list[Check]:
     height, width = image.shape[:2]
     face = faces[0]
-    # sizes are those after LivePortrait's reduction to 1280 pixels
-    scale = load_scale(width, height)
     crop = source_crop(face.landmarks)
     x0, y0, x1, y1 = (float(edge) for edge in face.box)
-    between_eyes = (
-        inter_eye_distance(face.landmarks68)
-        * scale
-        / max(float(np.cos(np.radians(face.pose.yaw))), 0.1)
-    )
+    pixels = _pixels(width, height, face)
+    between_eyes = pixels["inter_eye"]
 
     aligned, points = align_face(image, face.landmarks68), align_landmarks(face.landmarks68)
     mask, light = face_mask(points), luminance(aligned)
@@ -218,9 +232,7 @@ def _face_checks(image: np.ndarray, faces: Sequence[Face]) -> list[Check]:
     values = {
         "confident_face": float(face.score >= max(other.score for other in faces)),
         "single_face": faces[1].area / face.area if len(faces) > 1 else 0.0,
-        "face_pixels": crop.face_size * scale,
-        "inter_eye": between_eyes,
-        "min_face": min(x1 - x0, y1 - y0),
+        **pixels,
         "crop_inside": black_share(crop, width, height),
         "centered_x": (x0 + x1) / 2 / width,
         "centered_y": (y0 + y1) / 2 / height,

@@ -11,12 +11,13 @@ what the check `invented_head` says.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from avatar_pipeline.cutout.person_mask import person_mask
 
-SMALL = 256  # pixels a side at which wall, person and outline are continued
+SMALL = 192  # pixels a side at which wall, person and outline are continued
 OUTLINE_REACH = 8  # small pixels over which the outline's direction is taken
 HAIR_ARC = 0.45  # height of the arc that closes hair, in half its width at the picture's edge
 HAIR_BAND = 8.0  # small pixels above the chin over which clothes turn into hair
@@ -61,24 +62,24 @@ class Place:
 
 
 def continue_border(
-    image: np.ndarray, framed: np.ndarray, matrix: np.ndarray, landmarks: np.ndarray
+    image: np.ndarray, framed: np.ndarray, place: Place, matrix: np.ndarray, landmarks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the frame with everything outside of the picture continued, and (S, S) bool: where the
     person was.
 
     image: (H, W, 3) uint8, the picture. framed: (S, S, 3) uint8, the frame cut from it by `matrix`
-    ((2, 3), pixel indices), its border repeated. landmarks: (68, 2) float32 of the face, in the
+    ((2, 3), pixel indices), its border repeated. place: where the frame's pixels
+    lie in the picture. landmarks: (68, 2) float32 of the face, in the
     picture. Pixels inside of the picture stay as they are.
     """
     side = framed.shape[0]
-    place = Place.of(matrix, side, image.shape[1], image.shape[0])
     if not place.outside.any():
         return framed, np.zeros((side, side), bool)
     small, alpha = _small_field(image, matrix, landmarks, side)
-    result = _blend(framed.astype(np.float32), _enlarged(small, side), place, matrix)
-    result = np.where(place.outside[..., None], result, framed)
-    person = (_enlarged(alpha, side) > 0.5) & place.outside
-    return result.round().clip(0, 255).astype(np.uint8), person
+    made = _blend(framed.astype(np.float32), _enlarged(small, side), place, matrix)
+    result = framed.copy()
+    result[place.outside] = made.round().clip(0, 255).astype(np.uint8)
+    return result, (_enlarged(alpha, side) > 0.5) & place.outside
 
 
 def head_area(landmarks: np.ndarray, side: int) -> np.ndarray:
@@ -256,45 +257,66 @@ def _spread(values: np.ndarray, known: np.ndarray, reaches: tuple[float, ...]) -
 def _enlarged(field: np.ndarray, side: int) -> np.ndarray:
     import cv2
 
-    large: np.ndarray = cv2.resize(field, (side, side), interpolation=cv2.INTER_CUBIC)
+    large: np.ndarray = cv2.resize(field, (side, side), interpolation=cv2.INTER_LINEAR)
     return large
 
 
 def _blend(framed: np.ndarray, field: np.ndarray, place: Place, matrix: np.ndarray) -> np.ndarray:
-    """Return the field, with the edge's own pixels where it begins, and the picture's grain."""
-    import cv2
-
-    side = framed.shape[0]
-    near = _in_frame(place.nearest, matrix)
-    at_edge = cv2.remap(field, near, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    excess = framed - at_edge
-    far = cv2.GaussianBlur(excess, (0, 0), side * BLUR_ENDS / 3)
-    middle = cv2.GaussianBlur(excess, (0, 0), side * BLUR_BEGINS)
-    share = place.distance / side
-    to_middle = np.clip(share / BLUR_BEGINS - 0.5, 0, 1)[..., None]
-    to_far = np.clip((share - BLUR_BEGINS) / (BLUR_ENDS - BLUR_BEGINS), 0, 1)[..., None]
-    excess = excess * (1 - to_middle) + middle * to_middle
-    excess = excess * (1 - to_far) + far * to_far
-    kept = np.exp(-share / FADE)[..., None]
-
-    grain = _grain(framed, place)
-    return field + excess * kept + grain * to_middle
-
-
-def _grain(framed: np.ndarray, place: Place) -> np.ndarray:
-    """Return (S, S, 3) float32: noise as strong and as coarse as the picture's own near its edge.
-    Always the same for the same picture.
+    """Return (N, 3) float32 for the N pixels outside of the picture: the field, with the edge's own
+    pixels where it begins, and the picture's grain.
     """
     import cv2
 
-    side = framed.shape[0]
-    fine = framed - cv2.GaussianBlur(framed, (0, 0), GRAIN_SIGMA)
+    side, outside = framed.shape[0], place.outside
+    near = _in_frame(place.nearest, matrix)
+    at_edge = cv2.remap(field, near, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    excess = framed - at_edge
+    middle = _blurred(excess, side * BLUR_BEGINS, 2)[outside]
+    far = _blurred(excess, side * BLUR_ENDS / 3, 8)[outside]
+    share = place.distance[outside][:, None] / side
+    to_middle = np.clip(share / BLUR_BEGINS - 0.5, 0, 1)
+    to_far = np.clip((share - BLUR_BEGINS) / (BLUR_ENDS - BLUR_BEGINS), 0, 1)
+    kept = excess[outside] * (1 - to_middle) + middle * to_middle
+    kept = (kept * (1 - to_far) + far * to_far) * np.exp(-share / FADE)
+    grain = _unit_noise(side)[outside] * _grain(framed, place)
+    return field[outside] + kept + grain * to_middle
+
+
+def _grain(framed: np.ndarray, place: Place) -> float:
+    """Return how strong the picture's grain is near its edge, in grey levels."""
+    import cv2
+
+    grey = cv2.cvtColor(framed, cv2.COLOR_RGB2GRAY)
+    fine = grey - cv2.GaussianBlur(grey, (0, 0), GRAIN_SIGMA)
     edge = (place.distance <= 0.5) & (cv2.dilate(place.outside.astype(np.uint8), EDGE) > 0)
-    strength = 1.48 * float(np.median(np.abs(fine[edge]))) if edge.any() else 0.0
+    return 1.48 * float(np.median(np.abs(fine[edge]))) if edge.any() else 0.0
+
+
+@cache
+def _unit_noise(side: int) -> np.ndarray:
+    """Return (side, side, 3) float32 noise of deviation 1, mostly grey, as coarse as a camera's;
+    always the same.
+    """
+    import cv2
+
     random = np.random.default_rng(0)
-    noise = random.standard_normal((side, side, 1)) + 0.4 * random.standard_normal((side, side, 3))
-    noise = cv2.GaussianBlur(noise.astype(np.float32), (0, 0), 0.7)
-    return noise * (strength / float(noise.std()))
+    grey = random.standard_normal((side, side, 1), np.float32)
+    noise = cv2.GaussianBlur(
+        grey + np.float32(0.4) * random.standard_normal((side, side, 3), np.float32), (0, 0), 0.7
+    )
+    return noise / float(noise.std())
+
+
+def _blurred(picture: np.ndarray, sigma: float, reduction: int) -> np.ndarray:
+    """Return the picture blurred by a Gaussian of `sigma` pixels, computed at a fraction of its
+    size.
+    """
+    import cv2
+
+    side = picture.shape[0]
+    size = (side // reduction, side // reduction)
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return _enlarged(cv2.GaussianBlur(small, (0, 0), sigma / reduction), side)
 
 
 def _in_frame(places: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -65,12 +65,14 @@ def around_head(animator: Animator, image: np.ndarray, face: Face) -> Framed:
         flags=cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    outside = Place.of(matrix, SIZE, image.shape[1], image.shape[0]).outside
+    matrix_reduced = _after(matrix, to_reduced)
+    place = Place.of(matrix_reduced, SIZE, reduced.shape[1], reduced.shape[0])
+    outside = place.outside
     invented_head = 0.0
     if outside.any():
         ratio = np.array([reduced.shape[1] / image.shape[1], reduced.shape[0] / image.shape[0]])
         landmarks = ((face.landmarks68 + 0.5) * ratio - 0.5).astype(np.float32)
-        framed, person = continue_border(reduced, framed, _after(matrix, to_reduced), landmarks)
+        framed, person = continue_border(reduced, framed, place, matrix_reduced, landmarks)
         head = head_area(face.landmarks68 @ matrix[:, :2].T + matrix[:, 2], SIZE)
         invented_head = float(person[head].mean()) if head.any() else 0.0
     return Framed(
@@ -103,10 +105,13 @@ def _wanted(animator: Animator, face: Face, turn: np.ndarray) -> tuple[np.ndarra
     size = float(np.ptp(points68, axis=0).max())
     canvas = FAR * size
     offset = canvas / 2 - points68.mean(axis=0)
-    middle = replace(
-        face,
-        landmarks=(points + offset).astype(np.float32),
-        landmarks68=(points68 + offset).astype(np.float32),
+    middle = Face(
+        face.box,
+        face.score,
+        (points + offset).astype(np.float32),
+        (points68 + offset).astype(np.float32),
+        face.pose,
+        np.zeros(0, np.float32),  # the face's own is computed when it is asked for
     )
     way = animator if animator.cuts_head else ANIMATORS["liveportrait"]
     corners = way.cut(round(canvas), round(canvas), middle).corners - offset

@@ -21,13 +21,11 @@ from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.check_records import to_record
 from avatar_pipeline.faces.expressions import from_neutral
 from avatar_pipeline.faces.quality import overall
-from avatar_pipeline.faces.readiness import assess, reload_check
+from avatar_pipeline.faces.readiness import assess, pixel_checks
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
 from avatar_pipeline.portrait.frame import SIZE, Framed, frame_for
 
-# What a photograph must have before it is framed.
-ITS_OWN = frozenset({"face_pixels", "inter_eye", "min_face"})
 QUALITY = 95  # of JPEG: no verdict of openpeople's portraits changes by it
 # shares from which people see what was continued (openpeople's photographs, cut closer and closer)
 NOTICEABLE, NOTICEABLE_HEAD = 0.3, 0.05
@@ -112,18 +110,14 @@ def make_portrait(
     if second.verdict == "error":
         raise PhotoError(f"{name}: {second.hint}")
     # enlarging gives a face pixels, and no detail
-    refuse(name, [check for check in assess(image, faces) if check.name in ITS_OWN])
+    refuse(name, pixel_checks(image.shape[1], image.shape[0], faces[0]))
     framed = frame_for(animator, image, faces[0])
-    found = analyzer.analyze(framed.pixels)
-    before = assess(framed.pixels, found)
-    refuse(name, before)
     source = _source(data, framed)
     encoded = _encoded(Image.fromarray(framed.pixels), png)
     written = with_source_type(encoded, source)
     pixels = np.asarray(open_image(written, name=name))
     found = analyzer.analyze(pixels)
     checks = assess(pixels, found, data=written)
-    checks.append(reload_check(before, checks))
     refuse(name, checks)
     edits = ["c2pa.cropped", "c2pa.resized", *(["c2pa.edited"] if framed.invented else [])]
     return Portrait(
