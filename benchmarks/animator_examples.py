@@ -4,8 +4,8 @@
 
 FOLDER holds checkouts of the animators' repositories by their names. The pictures stay there: only
 numbers are written, a row for each picture with the values of all checks. Prints a row for each
-picture with an error, and the share of errors. An error means that an animator fails on a picture,
-or animates it badly: what its authors show as an example is neither.
+picture with an error for the animator that ships it, and the share of errors. An error means that
+an animator fails on a picture, or animates it badly: what its authors show is neither.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from _common import command_line, head
 from PIL import Image
 
 from avatar_pipeline.faces.analyzers import get_analyzer
+from avatar_pipeline.faces.animators.profiles import ANIMATORS
+from avatar_pipeline.faces.animators.seen import applying, seen_by
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import RULES
@@ -26,12 +28,10 @@ from avatar_pipeline.imaging.images import open_image
 
 # Pictures of one person, or a drawing of one; animals and groups are not what this is about.
 EXAMPLES = {
-    "LivePortrait": tuple(f"assets/examples/source/s{n}.jpg" for n in (*range(13), 22, 23, 38)),
+    "LivePortrait": tuple(f"assets/examples/source/s{n}.jpg" for n in range(13)),
     "HunyuanPortrait": ("assets/source_image.png",),
     "ditto-talkinghead": ("example/image.png",),
     "Sonic": (
-        "examples/image/QQ.png",
-        "examples/image/QQ2.jpg",
         "examples/image/anime1.png",
         "examples/image/female_diaosu.png",
         "examples/image/hair.png",
@@ -44,8 +44,8 @@ EXAMPLES = {
     ),
     "fantasy-portrait": ("assert/man.jpeg",),
     "InfiniteTalk": ("examples/single/ref_image.png",),
-    "MultiTalk": ("examples/single/single1.png",),
-    "LongCat-Video": ("assets/avatar/single/man.png",),
+    # MultiTalk's single example is the same picture
+    "LongCat-Video": ("assets/avatar/single/man.png", "assets/girl.png"),
     "Wan2.2": (
         "examples/wan_animate/animate/image.jpeg",
         "examples/wan_animate/replace/image.jpeg",
@@ -59,7 +59,34 @@ EXAMPLES = {
         "assets/demo/video1/video1.png",
         "assets/demo/yongen/yongen.jpeg",
     ),
-    "echomimic_v3": tuple(f"datasets/echomimicv3_demos/imgs/{n:02d}.jpg" for n in range(1, 21)),
+    "echomimic_v3": tuple(
+        f"datasets/echomimicv3_demos/imgs/{name}"
+        for name in (
+            *(f"{n:02d}.jpg" for n in range(1, 26)),
+            "2025-07-14-1036.jpg",
+            "2025-07-14-2371.jpg",
+            "2025-07-14-3927.jpg",
+            "2025-07-14-3945.jpg",
+            "2025-07-14-4513.jpg",
+            "2025-07-14-6032.jpg",
+        )
+    ),
+}
+
+
+ANIMATOR = {
+    "LivePortrait": "liveportrait",
+    "HunyuanPortrait": "hunyuanportrait",
+    "ditto-talkinghead": "ditto",
+    "Sonic": "sonic",
+    "SoulX-FlashHead": "flashhead",
+    "PersonaLive": "personalive",
+    "fantasy-portrait": "fantasyportrait",
+    "InfiniteTalk": "infinitetalk",
+    "LongCat-Video": "longcat",
+    "Wan2.2": "wan-animate",
+    "MuseTalk": "musetalk",
+    "echomimic_v3": "echomimic",
 }
 
 
@@ -77,8 +104,13 @@ def main() -> None:
             path = asked.folder / repository / name
             data = path.read_bytes()
             image = open_image(data, name=name)
-            checks = assess(np.asarray(image), analyzer.analyze(np.asarray(image)), data=data)
+            faces = analyzer.analyze(np.asarray(image))
+            checks = assess(np.asarray(image), faces, data=data)
             rows.append(row(repository, name, image, checks))
+            animator = ANIMATORS[ANIMATOR[repository]]
+            checks = applying(animator, checks)
+            if faces and animator.name != "liveportrait":
+                checks += seen_by(animator, image.width, image.height, faces[0]).checks
             found = [f"{c.name} {c.value:.3g}" for c in checks if c.verdict == "error"]
             errors += bool(found)
             if found:

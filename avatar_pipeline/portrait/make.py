@@ -28,7 +28,7 @@ from avatar_pipeline.portrait.frame import SIZE, Framed, frame_for
 
 QUALITY = 95  # of JPEG: no verdict of openpeople's portraits changes by it
 # shares from which people see what was continued (openpeople's photographs, cut closer and closer)
-NOTICEABLE, NOTICEABLE_HEAD = 0.3, 0.05
+NOTICEABLE, NOTICEABLE_HEAD = 0.3, 0.03
 ENLARGED = 1.5  # from this on the portrait is visibly soft
 
 

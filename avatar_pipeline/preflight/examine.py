@@ -142,11 +142,11 @@ def _draw(
     found = drawn.crop(
         (0, 0, width, max(1, round(image.height * min(1.0, MAX_SIDE / max(image.size)))))
     )
-    seen = drawn.crop((width + MARGIN, MARGIN, width + MARGIN + INPUT_SIZE, MARGIN + INPUT_SIZE))
+    network = drawn.crop((width + MARGIN, MARGIN, width + MARGIN + INPUT_SIZE, MARGIN + INPUT_SIZE))
     return Drawings(
         encode_jpeg(resize_to_fit(image, THUMBNAIL), quality=80),
         encode_jpeg(resize_to_fit(found, DRAWN), quality=80),
-        encode_jpeg(seen, quality=85) if faces else b"",
+        encode_jpeg(network, quality=85) if faces else b"",
         encode_jpeg(drawn, quality=90),
         tuple(
             encode_jpeg(resize_to_fit(Image.fromarray(view(np.asarray(image), one.cut)), CUT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from avatar_pipeline.faces.animators.profiles import ANIMATORS
@@ -30,8 +31,11 @@ def run(request: TaskRequest) -> TaskResult:
     for a photograph that no framing makes fit to be animated.
     """
     params: Params = request.params
-    files, images, warnings, edits = {}, [], [], ()
-    previews = {}
+    files: dict[str, bytes] = {}
+    images: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    edits: tuple[str, ...] = ()
+    previews: dict[str, Image.Image] = {}
     for number, name in enumerate(params.animators):
         animator = ANIMATORS[name]
         request.progress(number / len(params.animators), f"framing for {animator.title}", None)

@@ -46,8 +46,8 @@ class Animator:
     frame: "face" where a square around the head is what it wants, "whole" where the picture's own
     frame is animated. wants: what its authors or users ask for. code, commit, date: where this was
     read. cuts_head: whether the cut itself is around the head; False where it takes the whole
-    picture, whatever that shows. fills: whether it adds bars on purpose, so that what lies outside
-    is no fault.
+    picture, whatever that shows. needs_face: whether it fails where it finds none. fills: whether
+    it adds bars on purpose, so that what lies outside is no fault.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Animator:
     commit: str
     date: str
     cuts_head: bool = True
+    needs_face: bool = True
     fills: bool = False
 
 
@@ -231,6 +232,7 @@ _TABLE = (
         "infer.py",
         "4df229cab407",
         "2025-08-20",
+        needs_face=False,
     ),
     Animator(
         "echomimic",
@@ -259,6 +261,7 @@ _TABLE = (
         "wan/multitalk.py; wan/utils/multitalk_utils.py",
         "0107cd96421b",
         "2025-08-25",
+        needs_face=False,
     ),
     Animator(
         "multitalk",
@@ -273,6 +276,7 @@ _TABLE = (
         "wan/multitalk.py",
         "c1ad84009b99",
         "2026-05-22",
+        needs_face=False,
     ),
     Animator(
         "longcat",
@@ -287,6 +291,7 @@ _TABLE = (
         "longcat_video/pipeline_longcat_video_avatar.py; utils/bukcet_config.py",
         "6b3f4b8582a8",
         "2026-05-27",
+        needs_face=False,
     ),
     Animator(
         "wan-s2v",
@@ -301,6 +306,7 @@ _TABLE = (
         "wan/speech2video.py",
         "42bf4cfaa384",
         "2026-03-17",
+        needs_face=False,
     ),
     Animator(
         "wan-animate",

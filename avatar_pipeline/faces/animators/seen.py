@@ -89,6 +89,26 @@ def seen_by(animator: Animator, width: int, height: int, face: Face) -> Seen:
     return Seen(animator.name, cut, (bottom - top) * down, checks)
 
 
+def applying(animator: Animator, checks: Sequence[Check]) -> list[Check]:
+    """Return those of a picture's readiness checks that count for an animator, with the severity
+    that they have for it.
+
+    The checks are LivePortrait's. Where the cut is around the head they hold, but for the cut's own
+    (`seen_by`); where the picture's own frame is animated, an open mouth or a turned head is what
+    the video begins with, and at most worth a remark.
+    """
+    found = []
+    for check in checks:
+        if check.name == "crop_inside" and animator.name != "liveportrait":
+            continue
+        fatal = check.name == "decodable" or (animator.needs_face and check.name == "face_found")
+        if check.verdict == "error" and animator.frame == "whole" and not fatal:
+            found.append(replace(check, verdict="warn"))
+        else:
+            found.append(check)
+    return found
+
+
 def view(image: np.ndarray, cut: Cut) -> np.ndarray:
     """Return what the network is given, (cut.height, cut.width, 3) uint8, of an RGB uint8 picture;
     black outside of it. Resampled here, and not by the animator's own library.

@@ -102,7 +102,7 @@ def _for_base_image(check: Check, blocking: frozenset[str]) -> Check:
 
 STAGE = Stage(
     name="face_validation",
-    code_version="3",
+    code_version="4",
     settings=Settings,
     run=run,
     scopes=("embed",),

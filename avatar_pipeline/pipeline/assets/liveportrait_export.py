@@ -38,7 +38,7 @@ FOR = "for"  # a word of Python's: such a field cannot be written in a class
 
 
 class Writing(BaseModel):
-    """How the portrait is written."""
+    """How the portrait is written, and for which animators beside LivePortrait."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,21 +50,17 @@ class Writing(BaseModel):
     )
 
 
-Settings = create_model(
-    "Settings",
-    __base__=Writing,
-    __doc__="How the portrait is written, and for which animators beside LivePortrait.",
-    **{
-        FOR: (
-            tuple[str, ...],
-            Field(
-                (),
-                description="further animators (docs/animators.md): each gets a file of its own, "
-                "ACTOR_ANIMATOR.jpg",
-            ),
-        )
-    },
-)
+_FURTHER: Any = {
+    FOR: (
+        tuple[str, ...],
+        Field(
+            (),
+            description="further animators (docs/animators.md): each gets a file of its own, "
+            "ACTOR_ANIMATOR.jpg",
+        ),
+    )
+}
+Settings = create_model("Settings", __base__=Writing, __doc__=Writing.__doc__, **_FURTHER)
 
 
 def run(inputs: Inputs, settings: Writing, context: RunContext) -> StageResult:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,8 @@ def _ours(name: str, case: dict) -> cuts.Cut:
     if name in BY_BOX:
         return cuts.rectangle(BY_BOX[name](tuple(case["box"]), size), 512, 512)
     landmarks = np.array(case["landmarks"], np.float32)
-    return ANIMATORS[name].cut(*size, SimpleNamespace(landmarks=landmarks, landmarks68=landmarks))
+    face: Any = SimpleNamespace(landmarks=landmarks, landmarks68=landmarks)
+    return ANIMATORS[name].cut(*size, face)
 
 
 def test_a_cut_says_how_much_of_it_is_outside_of_the_picture():

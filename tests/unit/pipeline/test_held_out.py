@@ -23,8 +23,8 @@ from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.identity import Thresholds, compare
 from avatar_pipeline.imaging.images import encode_png
-from avatar_pipeline.pipeline.assets import validated_avatar
 from avatar_pipeline.pipeline.assets.lora.validation_images import cost, nearest
+from avatar_pipeline.pipeline.assets.validated_avatar import run as validated_avatar
 from avatar_pipeline.pipeline.identity_score import embeddings, score
 from avatar_pipeline.pipeline.intake_files import Intake, write_intake
 from avatar_pipeline.pipeline.stage import StageResult

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.core.openpeople import asset_path
+from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.animators.profiles import ANIMATORS
 from avatar_pipeline.portrait.border import Place
 from avatar_pipeline.portrait.frame import SIZE, around_head
@@ -15,7 +16,7 @@ from avatar_pipeline.portrait.frame import SIZE, around_head
 PEOPLE = ("P001", "P003", "P005", "P007")
 
 
-def cut_close(analyzer, person: str, room: float) -> tuple[np.ndarray, object]:
+def cut_close(analyzer, person: str, room: float) -> tuple[np.ndarray, Face]:
     """A studio portrait cut to `room` face sizes around the face, as many people's pictures are."""
     image = np.asarray(Image.open(asset_path(person, "studio_portrait")).convert("RGB"))
     face = analyzer.analyze(image)[0]

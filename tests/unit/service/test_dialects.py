@@ -47,6 +47,7 @@ def test_each_answers_errors_at_all_of_its_paths_in_its_own_form() -> None:
     assert list(job_kinds()) == [
         "generate",
         "faceswap",
+        "portrait",
         "face-avatar",
         "base-image",
         "face-migration",

@@ -21,6 +21,7 @@ INDEX = (PAGES / "index.html").read_text()
 # The body of each task, by the name that POST /jobs knows it by.
 BODIES = {
     "portrait": ("Generate", "FaceMigration"),
+    "photograph": ("PortraitRequest",),
     "face-swap": ("FaceSwap",),
     "base-image": ("GenerateBaseImage",),
 }
@@ -155,4 +156,4 @@ def test_the_api_page_shows_every_route_with_its_limits(
         assert f'<span class="path">{path}</span>' in page, path
     assert "integer, from 256 to 2048" in page and "<script" not in page
     assert "Prof. Dr. Uwe Hahne" in page  # the routes' own examples
-    assert "generate, faceswap, face-avatar, base-image, face-migration" in page
+    assert "generate, faceswap, portrait, face-avatar, base-image, face-migration" in page

@@ -287,7 +287,7 @@ def _rank(image: Image.Image, faces: Sequence[Face]) -> tuple[int, int, float]:
 
 STAGE = Stage(
     name="base_image",
-    code_version="5",
+    code_version="6",
     settings=Settings,
     run=run,
     scopes=("embed", "generate"),

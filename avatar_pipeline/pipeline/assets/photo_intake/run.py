@@ -279,7 +279,7 @@ def _coverage_rows(shown: Coverage) -> list[dict[str, Any]]:
 
 STAGE = Stage(
     name="photo_intake",
-    code_version="2",
+    code_version="3",
     settings=Settings,
     run=run,
     scopes=("embed",),
