@@ -71,7 +71,7 @@ def test_nothing_is_trained_and_no_version_claims_a_lora(made):
     assert not any(name.endswith(".safetensors") for name in manifests["lora"].files)
     assert trained_lora(store, NAME) is None
     assert all(manifest.lora_sha256 is None for manifest in manifests.values())
-    assert not models._loaded, "no diffusion model is loaded for it"
+    assert not any(one._text_to_image for one in models._loaded.values()), "no model is loaded"
 
 
 def test_every_stage_says_what_more_photographs_would_bring(made):

@@ -127,9 +127,10 @@ def test_a_small_mouth_opening_reads_as_a_photographer_would_say_it(look):
     )
 
 
-def test_a_turned_head_is_an_error_and_its_expression_is_not_assessed(look):
+def test_a_turned_head_is_a_warning_and_its_expression_is_not_assessed(look):
     checks = by_name(*look("P001", "view_left"))
-    assert checks["yaw"].verdict == "error"
+    assert checks["yaw"].verdict == "warn"
+    assert 30 < checks["yaw"].value < 45
     assert "to the picture's right" in checks["yaw"].hint
     assert checks["eyes_open"].verdict == checks["mouth_closed"].verdict == "not_assessed"
 
@@ -137,8 +138,9 @@ def test_a_turned_head_is_an_error_and_its_expression_is_not_assessed(look):
 def test_a_small_face_fails_its_sizes(look):
     image, faces = look("P001", "studio_posture")
     checks = by_name(image, faces)
-    assert checks["face_pixels"].verdict == "error"
-    assert checks["inter_eye"].verdict != "pass"
+    assert checks["face_pixels"].verdict == "warn"
+    assert 64 < checks["face_pixels"].value < 112
+    assert checks["inter_eye"].verdict == "warn"
     assert checks["centered_y"].verdict == "warn"
 
 
@@ -146,10 +148,7 @@ def test_no_face_is_an_error_and_the_rest_is_not_assessed(look):
     image, faces = look("P001", "view_back")
     checks = assess(image, faces)
     assert worst(checks) == "error"
-    assert [check.name for check in checks if check.verdict == "error"] == [
-        "resolution",
-        "face_found",
-    ]
+    assert [check.name for check in checks if check.verdict == "error"] == ["face_found"]
     assert by_name(image, faces)["yaw"].verdict == "not_assessed"
 
 
@@ -203,7 +202,8 @@ def test_a_crop_beyond_the_picture_is_black(look):
         face, landmarks=face.landmarks - (0, top), box=face.box - np.array([0, top, 0, top])
     )
     check = by_name(image[top:], [moved])["crop_inside"]
-    assert check.verdict == "error"
+    assert check.verdict == "warn"
+    assert check.value > 0.2
     assert "turns black" in check.hint
 
 
@@ -258,7 +258,7 @@ def test_a_small_share_never_reads_as_nothing():
 
 
 def test_thresholds_read_well():
-    assert RULES["resolution"].threshold == ">= 1024 (error < 512)"
+    assert RULES["resolution"].threshold == ">= 1024 (error < 256)"
     assert RULES["yaw"].threshold == "within 15 (error beyond 45)"
     assert RULES["centered_x"].threshold == ">= 0.35 and <= 0.65"
 
