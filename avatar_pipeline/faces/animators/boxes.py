@@ -12,10 +12,23 @@ from avatar_pipeline.faces.animators.cuts import Box
 
 
 def detector_box(landmarks68: np.ndarray) -> Box:
-    """Return the box that detectors trained on WIDER FACE draw (YOLOv5-face, RetinaFace, SCRFD,
-    MTCNN), and MediaPipe's by its width: from the hair line to the chin, jaw to jaw.
+    """Return the box that detectors trained on WIDER FACE draw (YOLOv5-face, RetinaFace, SCRFD):
+    from the hair line to the chin, jaw to jaw.
     """
     return _box(landmarks68, FOREHEAD)
+
+
+def mediapipe_box(landmarks68: np.ndarray) -> Box:
+    """Return the box of MediaPipe's face detection: wider than the jaw, and lower on the
+    forehead.
+    """
+    x0, y0, x1, y1 = _box(landmarks68, FOREHEAD)
+    return (
+        x0 - MEDIAPIPE_SIDES * (y1 - y0),
+        y0 + MEDIAPIPE_FOREHEAD * (y1 - y0),
+        x1 + MEDIAPIPE_SIDES * (y1 - y0),
+        y1,
+    )
 
 
 def mesh_box(landmarks68: np.ndarray) -> Box:
@@ -25,6 +38,8 @@ def mesh_box(landmarks68: np.ndarray) -> Box:
 
 # How far above the brows the box begins, as a share of brows to chin.
 FOREHEAD, MESH_FOREHEAD = 0.30, 0.25
+# Of the box's height; the median over openpeople's pictures (benchmarks/detector_boxes.py).
+MEDIAPIPE_SIDES, MEDIAPIPE_FOREHEAD = 0.075, 0.09
 
 
 def _box(landmarks: np.ndarray, forehead: float) -> Box:

@@ -15,7 +15,7 @@ import numpy as np
 
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.animators import cuts
-from avatar_pipeline.faces.animators.boxes import detector_box, mesh_box
+from avatar_pipeline.faces.animators.boxes import detector_box, mediapipe_box, mesh_box
 from avatar_pipeline.faces.animators.cuts import Cut
 from avatar_pipeline.faces.landmark_measurements import brows_and_nose
 
@@ -76,7 +76,7 @@ def _grown(share: float, side: int) -> Callable[[int, int, Face], Cut]:
 
 
 def _flash_head(width: int, height: int, face: Face) -> Cut:
-    box = cuts.clipped_square(detector_box(face.landmarks68), 2.0, width, height)
+    box = cuts.clipped_square(mediapipe_box(face.landmarks68), 2.0, width, height)
     return cuts.rectangle(box, 512, 512)
 
 

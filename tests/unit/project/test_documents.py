@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.faces.animators.profiles import ANIMATORS
 from avatar_pipeline.faces.check import Rule
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.pipeline.assets.photo_intake.checks import INTAKE_RULES
@@ -26,6 +27,22 @@ from avatar_pipeline.portrait.beside_photograph import RULES as EXPORT_RULES
 def test_every_limit_that_a_report_cites_is_in_the_documents(page: str, rule: Rule) -> None:
     row = f"| `{rule.name}` | {rule.threshold} | {rule.unit} | {rule.source} |"
     assert row in (PROJECT / "docs" / page).read_text().splitlines()
+
+
+@pytest.mark.parametrize("name", ANIMATORS)
+def test_the_table_of_animators_is_that_of_the_code(name: str) -> None:
+    one = ANIMATORS[name]
+    cells = (
+        f"`{one.name}`",
+        f"{one.title}; {one.licence}",
+        one.finds,
+        one.cut_words,
+        one.into,
+        one.wants,
+        f"{one.code} ({one.commit}, {one.date})",
+    )
+    row = f"| {' | '.join(cells)} |"
+    assert row in (PROJECT / "docs" / "animators.md").read_text().splitlines()
 
 
 def test_whoever_installs_by_the_documents_gets_the_versions_that_were_tested() -> None:
