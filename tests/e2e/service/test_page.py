@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from avatar_pipeline.core.home import PROJECT
+from avatar_pipeline.core.openpeople import asset_path
 from avatar_pipeline.service.http.tokens import new_token
 from tests.support.browser import Page, browser, chromium
 from tests.support.guarded import application
@@ -121,6 +122,31 @@ def test_a_prompt_becomes_a_picture_that_survives_a_reload(page: Page, server: S
     assert page.complaints == []
 
 
+def test_a_photograph_becomes_a_portrait_with_its_checks_drawn_onto_it(
+    page: Page, server: Server
+) -> None:
+    page.size(390, 844, phone=True)
+    page.open(server.url + "/#photograph")
+    page.until("document.querySelectorAll('#animators input').length > 10")
+    assert page.js(visible("photograph")) and not page.js(visible("portrait"))
+    page.choose_file("#photo", asset_path("P001", "studio_portrait"))
+    page.until(visible("photo-preview"))
+    page.js("document.querySelector('#animators input[value=ditto]').click()")
+    page.js("document.getElementById('photo-consent').click()")
+    page.click("#photograph .submit button")
+    page.until(visible("result"), 120)
+    page.until("document.querySelector('#result .large img').naturalWidth === 1024")
+    assert page.js("document.querySelectorAll('#result .strip button').length") == 2
+    assert text(page, "#result .strip button:first-child").startswith("liveportrait")
+    assert text(page, "#result .verdict") == "Ready for LivePortrait"
+    page.until("document.querySelector('#result .told figure img').naturalWidth > 1024")
+    facts = text(page, "#result .facts")
+    assert "of 100" in facts and "% of it lay outside of the photograph" in facts
+    assert page.js("document.documentElement.scrollWidth") == 390
+    assert unsaid(page) == []
+    assert page.complaints == []
+
+
 PIXELS = """(() => {
   const image = document.querySelector('#result figure img');
   const canvas = Object.assign(document.createElement('canvas'), {width: image.naturalWidth, height: image.naturalHeight});
@@ -187,8 +213,8 @@ def test_tabs_by_keyboard_and_cancelling(page: Page, server: Server) -> None:
     page.until("document.querySelectorAll('#expressions input').length")
     page.js("document.getElementById('tab-portrait').focus()")
     page.press("ArrowRight", 39)
-    assert page.js("document.activeElement.id") == "tab-face-swap"
-    assert page.js(visible("face-swap")) and not page.js(visible("portrait"))
+    assert page.js("document.activeElement.id") == "tab-photograph"
+    assert page.js(visible("photograph")) and not page.js(visible("portrait"))
     page.press("ArrowLeft", 37)
     page.type("#prompt", "a 30 year old man")
     page.js(
