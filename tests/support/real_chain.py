@@ -27,7 +27,7 @@ settings:
   training_variations: {variations: 2}
   lora:
     {max_train_steps: 6, evaluate_every: 3, validation_images: 1, final_renders: 1, batch_size: 2}
-  validated_avatar: {candidates: 3}
+  validated_avatar: {candidates: 3, source: lora}
 """
 MATERIALIZE = [
     "dagster",

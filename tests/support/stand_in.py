@@ -18,7 +18,9 @@ from PIL import Image
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.pipeline import identity_score
-from avatar_pipeline.pipeline.assets import liveportrait_export, validated_avatar
+from avatar_pipeline.pipeline.assets import liveportrait_export
+from avatar_pipeline.pipeline.assets.validated_avatar import candidate
+from avatar_pipeline.portrait import beside_photograph
 
 
 class StandIn:
@@ -58,8 +60,14 @@ def standing_in(real: FaceAnalyzer, portrait: Image.Image) -> Iterator[StandIn]:
         judged = image if real.analyze(image) else stand_in.seen(image)
         return assess_person(judged, faces, *rest)
 
+    def beside(invented: float, made: Any, photograph: Any) -> list[Check]:
+        if made is not None and not real.analyze(made[0]):
+            made = stand_in.seen(made[0]), made[1]
+        return beside_photograph.beside_photograph(invented, made, photograph)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("avatar_pipeline.pipeline.models.get_analyzer", lambda name: stand_in)
-        for stage in (validated_avatar, liveportrait_export):
+        for stage in (candidate, liveportrait_export):
             patch.setattr(stage, "assess_person", assess)
+        patch.setattr(liveportrait_export, "beside_photograph", beside)
         yield stand_in

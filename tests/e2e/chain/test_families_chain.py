@@ -45,7 +45,7 @@ settings:
   training_variations: {{variations: 1}}
   lora:
     {{max_train_steps: 4, evaluate_every: 2, validation_images: 1, final_renders: 1, batch_size: 2}}
-  validated_avatar: {{candidates: 1, steps: 2}}
+  validated_avatar: {{candidates: 1, steps: 2, source: lora}}
 """
 
 

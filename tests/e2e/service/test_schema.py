@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from avatar_pipeline.service.dialects.registry import DIALECTS
+from avatar_pipeline.service.error_form import media_type
 from benchmarks.service_fuzz import SERVER, fuzz
 from tests.support.servers import Server, start_server
 
@@ -57,7 +58,7 @@ def test_every_path_documents_its_errors_in_its_dialect(server):
                 ((media, body),) = operation["responses"][status]["content"].items()
                 model = body["schema"]["$ref"].rpartition("/")[2]
                 assert (media, model) == (
-                    ("application/json", fitting[-1].__name__)
+                    (media_type(fitting[-1]), fitting[-1].__name__)
                     if fitting
                     else ("application/problem+json", "Problem")
                 ), path

@@ -97,7 +97,12 @@ def test_downstream_that_was_never_made_from_it_is_named(store: ActorStore, twic
     assert (done.downstream, done.stale) == ([], []), "what is current was made from it"
     done = restore(store, "anna", "base_image", again.digest, silent)
     assert done.downstream == []
-    assert done.stale == ["face_validation", "training_variations"]
+    assert done.stale == [
+        "face_validation",
+        "training_variations",
+        "validated_avatar",
+        "liveportrait_export",
+    ]
 
 
 def test_a_version_with_errors_does_not_reach_the_drop_in_folder(

@@ -76,6 +76,7 @@ def test_the_asset_graph() -> None:
         "lora": ["actor_spec", "base_model", "training_variations"],
         "validated_avatar": [
             "actor_spec",
+            "base_image",
             "base_model",
             "lora",
             "photo_intake",
@@ -83,6 +84,7 @@ def test_the_asset_graph() -> None:
         ],
         "liveportrait_export": [
             "actor_spec",
+            "base_image",
             "photo_intake",
             "training_variations",
             "validated_avatar",
@@ -90,6 +92,7 @@ def test_the_asset_graph() -> None:
         "service/draw": ["base_model", "lora"],
         "service/face_swap": ["liveportrait_export", "validated_avatar"],
         "service/make_base_image": ["base_image"],
+        "service/portrait": [],
     }
     assert all(
         node.partitions_def == ACTORS for node in graph.asset_nodes if node.group_name != "service"

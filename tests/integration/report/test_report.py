@@ -168,7 +168,7 @@ def test_what_is_out_of_date_says_why(call: Call, world: Path, store: ActorStore
     assert (
         f"training_variations: made from base_image {then}; the current one is {now}" in page.text
     )
-    assert "out of date: 2 assets" in page.text
+    assert "out of date: 4 assets" in page.text
     (folder / "actor.yaml").write_text(
         (folder / "actor.yaml").read_text().replace("headshot", "half_body")
     )
