@@ -1,5 +1,5 @@
 # make demo [ACTOR=demo]   all seven assets of one actor, then a table and where the portrait lies
-# make test [WORKERS=2]    every test, in so many processes of one thread and up to 3 GB each
+# make test [WORKERS=3]    every test, in so many processes of one thread and up to 3 GB each
 # make test-fast           the unit lane alone, in a minute or so: no server, no chain; tests/README.md
 # make ui                  the Dagster UI (with its daemon) on the same instance, http://127.0.0.1:3000
 # make serve               the HTTP service with its worker on the same instance, http://127.0.0.1:8000
@@ -7,7 +7,7 @@
 # Nothing but Python >= 3.11, make and git is needed. PIP_FLAGS goes to pip, e.g. to name an index with CPU builds of torch.
 
 ACTOR ?= demo
-WORKERS ?= 2
+WORKERS ?= 3
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 PIP_FLAGS ?=

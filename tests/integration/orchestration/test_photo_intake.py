@@ -116,15 +116,9 @@ def test_a_described_actor(intake: Run) -> None:
     }
 
 
-def test_too_few_photographs_for_a_lora_are_a_warning_and_the_chain_goes_on(intake: Run) -> None:
-    result = intake("few photo_intake base_image")
+def test_too_few_photographs_for_a_lora_are_a_warning_that_stops_nothing(intake: Run) -> None:
+    result = intake("few")
     assert result.success
-    made = [
-        event.asset_key.to_user_string()
-        for event in result.get_asset_materialization_events()
-        if event.asset_key
-    ]
-    assert made == ["photo_intake", "base_image"]
     few = [
         check
         for check in result.get_asset_check_evaluations()

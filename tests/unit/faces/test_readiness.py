@@ -130,7 +130,7 @@ def test_a_small_mouth_opening_reads_as_a_photographer_would_say_it(look):
 def test_a_turned_head_is_a_warning_and_its_expression_is_not_assessed(look):
     checks = by_name(*look("P001", "view_left"))
     assert checks["yaw"].verdict == "warn"
-    assert 30 < checks["yaw"].value < 45
+    assert checks["yaw"].value == pytest.approx(37.5, abs=7.5)
     assert "to the picture's right" in checks["yaw"].hint
     assert checks["eyes_open"].verdict == checks["mouth_closed"].verdict == "not_assessed"
 
@@ -139,7 +139,7 @@ def test_a_small_face_fails_its_sizes(look):
     image, faces = look("P001", "studio_posture")
     checks = by_name(image, faces)
     assert checks["face_pixels"].verdict == "warn"
-    assert 64 < checks["face_pixels"].value < 112
+    assert checks["face_pixels"].value == pytest.approx(88, abs=24)
     assert checks["inter_eye"].verdict == "warn"
     assert checks["centered_y"].verdict == "warn"
 
@@ -203,7 +203,7 @@ def test_a_crop_beyond_the_picture_is_black(look):
     )
     check = by_name(image[top:], [moved])["crop_inside"]
     assert check.verdict == "warn"
-    assert check.value > 0.2
+    assert check.value == pytest.approx(0.35, abs=0.15)
     assert "turns black" in check.hint
 
 
