@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avatar_pipeline.cli._shared import actor_store, out
+from avatar_pipeline.cli._shared import actor_store, out, output_folder
 from avatar_pipeline.core.errors import ActorError, PhotoError, StoreError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def portrait(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="The JPG or PNG to write. Default: NAME_portrait.jpg here."
+            "-o", "--output", help="The JPG or PNG to write. Default: build/portraits/NAME.jpg."
         ),
     ] = None,
     whose: Annotated[
@@ -69,7 +69,7 @@ def portrait(
 
     animators = animators_named(for_ or ["liveportrait"])
     photographs = _photographs(photograph, best)
-    target = output or Path(f"{photograph.stem or photograph.resolve().name}_portrait.jpg")
+    target = output or output_folder("portraits") / f"{photograph.resolve().stem}.jpg"
     if target.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise StoreError(f"-o {target}: give a file that ends in .jpg or .png.")
     spec, basis = _consent(photographs, whose)

@@ -34,6 +34,16 @@ def test_one_command_makes_a_signed_portrait_and_a_json(call: Call, photograph: 
     assert f"Written: {target}" in printed
 
 
+def test_by_default_it_lies_where_git_takes_nothing(
+    call: Call, photograph: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(photograph.parent)
+    code, printed = call("portrait", "anna.png", "--whose", "nobody")
+    assert code == 0, printed
+    folder = photograph.parent / "build" / "portraits"
+    assert {path.name for path in folder.iterdir()} == {".gitignore", "anna.jpg", "anna.json"}
+
+
 def test_several_animators_get_a_file_each(call: Call, photograph: Path):
     target = photograph.with_name("p.jpg")
     code, printed = call(
