@@ -18,7 +18,7 @@ export const kindOf = (job) => TASKS[job.task] ?? job.task ?? "Picture";
 export const picturesOf = (job) => (job.made?.pictures ?? []).map((picture) => ({ ...picture, src: local(picture.image_url), video: /\.mp4(\?|$)/.test(picture.image_url) }));
 
 /** What the job was asked for, in words. */
-export const wordsOf = (job) => job.params?.prompt ?? job.params?.description ?? "";
+export const wordsOf = (job) => job.params?.prompt ?? job.params?.description ?? (job.params?.animators ? `A photograph for ${job.params.animators.join(", ")}` : "");
 
 /** What tells a job from others at a glance: {title: the actor, or what was asked for; words: that, below an actor's name; about: the kind, how many, the seed}. */
 export function tileOf(job) {

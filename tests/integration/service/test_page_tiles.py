@@ -22,6 +22,7 @@ JOBS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("faceswap", {"format": "mp4"}),
     ("faceswap", {"format": "jpg", "actor": "anna"}),
     ("base-image", {"actor": "otto", "description": "european 25 year old male", "seed": 3}),
+    ("portrait", {"animators": ["liveportrait", "ditto"]}),
 )
 
 
@@ -58,6 +59,7 @@ def test_every_tile_says_who_or_what_which_kind_and_when(tmp_path: Path) -> None
     assert lines[3][1] == "Portrait with a face \u00b7 seed 1"
     assert lines[4][:2] == ["A face into a picture", "Face swap"]
     assert lines[5][0] == "A face into a video"
+    assert lines[8][:2] == ["A photograph for liveportrait, ditto", "Photograph"]
     assert lines[6][0] == "anna"
     assert lines[7][:3] == ["otto", "european 25 year old male", "Base image \u00b7 seed 3"]
     assert all(day in line[-1] and ":" in line[-1] for line in lines), "a date and a time"
