@@ -70,6 +70,8 @@ def _facts(manifest: Manifest) -> str:
         facts.append(f"model {manifest.model_id} {manifest.model_revision}{weights}")
     if manifest.lora_sha256:
         facts.append(f"LoRA {short(manifest.lora_sha256)}")
+    if manifest.asset == "validated_avatar" and manifest.metrics.get("source") == "photograph":
+        facts.append("made of the best photograph")
     facts += [
         f"code {manifest.code_version}",
         f"{manifest.seconds:.1f} s on {manifest.device}",

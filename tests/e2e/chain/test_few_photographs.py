@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.content_credentials.xmp import source_type
 from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
+from avatar_pipeline.history.lineage import lineage
 from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import MaterializeOptions, materialize
@@ -93,6 +95,17 @@ def test_the_avatar_is_the_photograph_and_says_so(made):
     origin = portrait_origin(store, manifests["liveportrait_export"])
     assert (origin.model, origin.seed, origin.lora_sha256) == ("", None, None)
     assert list(origin.ingredients) == ["photograph"]
+
+
+def test_its_lineage_says_what_it_is_made_of(made):
+    store, _, _ = made
+    assert "made of the best photograph" in str_of(lineage(store, NAME))
+
+
+def str_of(tree: object) -> str:
+    console = Console(width=300, record=True, file=io.StringIO())
+    console.print(tree)
+    return console.export_text()
 
 
 def test_a_further_animator_gets_its_own_file(made):

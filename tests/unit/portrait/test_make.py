@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from avatar_pipeline.content_credentials.sign import sign
 from avatar_pipeline.content_credentials.verify import verify
@@ -123,10 +123,21 @@ def small_face() -> Image.Image:
     return wide
 
 
+def sunglasses() -> Image.Image:
+    """Black glass where the eyes are."""
+    image = photograph("P002")
+    pen = ImageDraw.Draw(image)
+    for left, right in (((720, 730), (980, 930)), ((1050, 725), (1310, 925))):
+        pen.ellipse((*left, *right), fill=(12, 12, 14))
+    pen.line((970, 810, 1060, 810), fill=(12, 12, 14), width=24)
+    return image
+
+
 REFUSED = {
     "no face": (lambda: Image.new("RGB", (800, 800), (90, 120, 150)), "no face"),
     "two people": (two_people, "second face"),
     "a face of some sixty pixels": (small_face, "come closer, or use a larger original"),
+    "sunglasses": (sunglasses, "eye"),
     "eyes closed": (lambda: Image.open(CLOSED_EYES).convert("RGB"), "eye"),
 }
 
@@ -139,6 +150,11 @@ def test_what_no_framing_mends_is_refused_in_one_sentence(analyzer, kind):
     assert words in str(error.value)
     assert str(error.value).startswith("photo.jpg: ")
     assert "\n" not in str(error.value)
+
+
+def test_a_photograph_of_thirty_megapixels_is_taken(analyzer):
+    image = photograph().resize((5500, 5500), Image.Resampling.BICUBIC)
+    assert made(analyzer, image).pixels.shape == (1024, 1024, 3)
 
 
 def test_a_text_file_is_refused(analyzer):
