@@ -17,6 +17,8 @@ from PIL import Image
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
+from avatar_pipeline.diffusion.overrides import resolve_preset
+from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.service.errors import NotFound, ServiceError, Unavailable
 from avatar_pipeline.service.gate import require_may_leave
@@ -54,6 +56,14 @@ class Service:
     def people(self) -> PeopleIndex:
         """Return whom files show that come with requests."""
         return PeopleIndex(self.store)
+
+    @property
+    def preset(self) -> Preset:
+        """Return the service's preset, with what the environment sets of it. Raises ModelError for
+        what is not usable there.
+        """
+        name = self.settings.preset
+        return resolve_preset(name, {}, "the service's settings", run_preset=name)
 
     @cached_property
     def key(self) -> bytes:

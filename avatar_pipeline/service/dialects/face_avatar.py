@@ -13,7 +13,6 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
-from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.imaging.images import resize_to_fit
 from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import (
@@ -272,7 +271,7 @@ async def prepare(service: Service, request: Request, input: GetImageToImage) ->
     here. Raises InvalidInput, ConsentRequired without consent.
     """
     declare(request, service.settings, input.consent)
-    preset = PRESETS[service.settings.preset]
+    preset = service.preset
     face = await receive_image(service, request, input.image, field="image", name="face")
     params = draw_params.Params(
         prompt=input.whole_prompt,

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.diffusion.identity import LARGEST_WEIGHT
-from avatar_pipeline.diffusion.presets import Preset, get_preset
+from avatar_pipeline.diffusion.presets import Preset
 from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import (
     Service,
@@ -131,7 +131,7 @@ async def prepare(
             field="model",
             code="model_not_found",
         )
-    preset = get_preset(service.settings.preset)
+    preset = service.preset
     width, height = _pixels(input.size, preset)
     if not (MIN_SIZE <= width <= MAX_SIZE and MIN_SIZE <= height <= MAX_SIZE):
         raise InvalidInput(

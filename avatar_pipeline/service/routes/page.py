@@ -16,7 +16,6 @@ from pydantic import BaseModel, Field
 
 from avatar_pipeline.actors.name import ActorName
 from avatar_pipeline.core.errors import ActorError, StoreError
-from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.faces.animators.profiles import ANIMATORS
 from avatar_pipeline.pipeline.versions import trained_lora
 from avatar_pipeline.service.api_page import render_api_page
@@ -75,7 +74,7 @@ class Actors(BaseModel):
 def actors(request: Request, service: ServiceDep) -> Actors:
     """The actors of this service, by name. One whose actor.yaml cannot be read is left out."""
     found = [entry for name in service.store.names() if (entry := _entry(service, name))]
-    preset = PRESETS[service.settings.preset]
+    preset = service.preset
     return Actors(
         preset=preset.name,
         steps=preset.steps,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from avatar_pipeline.service.app import create_app
+from avatar_pipeline.service.context import Service
+from avatar_pipeline.service.dialects.face_migration import drawn_steps
 from avatar_pipeline.service.routes.page import PAGES, STATIC
 from avatar_pipeline.service.settings import Settings
 
@@ -125,6 +128,17 @@ def test_paths_and_fields_that_the_scripts_use_are_in_the_api(schema: dict[str, 
     picture = schema["components"]["schemas"]["Picture"]["properties"]
     for field in re.findall(r"\bpicture\??\.(\w+)", SCRIPTS["result.js"]):
         assert field in (*picture, "src", "video"), f"picture.{field}"
+
+
+def test_what_the_operator_sets_of_the_preset_is_what_requests_that_say_nothing_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue: Any = None  # not asked
+    service = Service(Settings(folder=tmp_path), queue)
+    assert service.preset.steps == 12
+    monkeypatch.setenv("AVATAR_PRESET_EMBEDDED_STEPS", "5")
+    assert service.preset.steps == 5
+    assert drawn_steps(service.preset, 4, 0) == (4, 0)
 
 
 def test_what_the_forms_send_is_in_the_api(schema: dict[str, Any]) -> None:
