@@ -28,7 +28,7 @@ from _common import command_line
 from PIL import Image
 
 from avatar_pipeline.faces.animators import cuts
-from avatar_pipeline.faces.animators.profiles import ANIMATORS, BUCKETS_480, LONGCAT_480
+from avatar_pipeline.faces.animators.profiles import ANIMATORS
 
 SIZES = ((512, 512), (640, 960), (1280, 720), (1000, 1500), (1536, 1536), (2400, 1800), (375, 500))
 CASES = 21
@@ -427,5 +427,4 @@ ANIMATORS_RUN: dict[str, tuple[str, Run, Callable[[dict[str, Any]], cuts.Cut]]] 
 }
 
 if __name__ == "__main__":
-    assert len(BUCKETS_480) and len(LONGCAT_480)
     main()

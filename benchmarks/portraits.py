@@ -3,6 +3,7 @@
     python benchmarks/portraits.py cost [--times 5]
     python benchmarks/portraits.py people OUT
     python benchmarks/portraits.py by_hand OUT
+    python benchmarks/portraits.py neutral
 
 cost: `avatar-pipeline portrait` of a studio portrait, from start to end of its process, with its
 peak memory and whether torch was loaded; and a second portrait in the same process.
@@ -11,6 +12,8 @@ sheet of all to OUT/people.jpg.
 by_hand: 60 photographs (those 20 and four expressions of each person): the readiness score of the
 photograph, of a square of 2.3 times the face resized to 1024, as one would cut it by hand, and of
 the portrait; writes the plot OUT/by_hand.png.
+neutral: what mouth, eyes and brows read on ten neutral tiles and ten studio portraits, and on all 160
+tiles; and how far a person's two most alike pictures lie apart.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import cv2
@@ -34,6 +38,8 @@ from avatar_pipeline.core.openpeople import PEOPLE, asset_path, emotion_tiles
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.animators.profiles import ANIMATORS
+from avatar_pipeline.faces.expressions import brow_height, mouth_lift
+from avatar_pipeline.faces.landmark_measurements import eye_openness, mouth_opening
 from avatar_pipeline.faces.quality import overall
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.imaging.compose import contact_sheet
@@ -57,13 +63,16 @@ finally:
 def main() -> None:
     """Entry point."""
     parser = command_line(__doc__)
-    parser.add_argument("what", choices=("cost", "people", "by_hand"))
+    parser.add_argument("what", choices=("cost", "people", "by_hand", "neutral"))
     parser.add_argument("out", nargs="?", type=Path, default=Path("build/portraits"))
     parser.add_argument("--times", type=int, default=5)
     asked = parser.parse_args()
     print(machine())
     if asked.what == "cost":
         cost(asked.times)
+        return
+    if asked.what == "neutral":
+        neutral()
         return
     asked.out.mkdir(parents=True, exist_ok=True)
     (people if asked.what == "people" else by_hand)(asked.out)
@@ -166,6 +175,37 @@ def by_hand(out: Path) -> None:
     for place, title in ((1, "as it is"), (2, "by hand"), (3, "portrait")):
         print(f"{title}: median {statistics.median(row[place] for row in rows):.0f}")
     plot(rows).save(out / "by_hand.png")
+
+
+def neutral() -> None:
+    """Least, median and most of each measure."""
+    analyzer = get_analyzer("dlib")
+    measures = (mouth_lift, mouth_opening, eye_openness, brow_height)
+    neutrals: list[list[float]] = []
+    tiles: list[list[float]] = []
+    nearest: list[float] = []
+    for person in PEOPLE:
+        faces = {
+            name: found[0]
+            for name, tile in emotion_tiles(person).items()
+            if (found := analyzer.analyze(np.asarray(tile)))
+        }
+        for kind in KINDS:
+            image = Image.open(asset_path(person, kind)).convert("RGB")
+            faces[kind] = analyzer.analyze(np.asarray(image))[0]
+        for name, face in faces.items():
+            values = [measure(face.landmarks68) for measure in measures]
+            neutrals += [values] if name in ("neutral", "studio_portrait") else []
+            tiles += [values] if name not in KINDS else []
+        some = [faces[name].embedding for name in (*KINDS, *EXPRESSIONS) if name in faces]
+        nearest.append(min(analyzer.distance(a, b) for a, b in combinations(some, 2)))
+    print(head("measure | neutral: min, median, max | all tiles: min, max"))
+    for measure, own, every in zip(measures, zip(*neutrals), zip(*tiles), strict=True):
+        print(
+            f"| {measure.__name__} | {min(own):.3f}, {statistics.median(own):.3f}, {max(own):.3f} "
+            f"| {min(every):.3f}, {max(every):.3f} |"
+        )
+    print(f"two most alike pictures of a person: {min(nearest):.2f} to {max(nearest):.2f}")
 
 
 def scored(image: np.ndarray, analyzer: FaceAnalyzer) -> int:

@@ -30,10 +30,12 @@ MOUTH_OPEN, MOUTH_OPEN_SMILING = 0.14, 0.25
 # 0.061 and less; slight smiles (smug, flirty) lie between.
 SMILE = 0.08
 
-# The middle and the half width of what openpeople's neutral tiles show: mouth_lift, eye_openness,
-# brow_height; and the most that a closed mouth reads (benchmarks/identity_thresholds.py).
-NEUTRAL_LIFT, NEUTRAL_OPENING = (0.03, 0.05), 0.06
-NEUTRAL_EYES, NEUTRAL_BROWS = (0.30, 0.07), (0.36, 0.09)
+# The middle and the half width of what openpeople's ten neutral tiles and ten studio portraits show
+# (mouth_lift, eye_openness, brow_height), the most that their mouths are open, and how far beyond
+# that their 160 tiles go. benchmarks/portraits.py neutral prints them.
+NEUTRAL_LIFT, NEUTRAL_EYES, NEUTRAL_BROWS = (0.022, 0.04), (0.315, 0.035), (0.305, 0.075)
+NEUTRAL_OPENING = 0.025
+LIFT_REACH, OPENING_REACH, EYES_REACH, BROWS_REACH = 0.155, 0.58, 0.225, 0.095
 SHOWS = 0.2  # from this share on it is said
 
 
@@ -71,14 +73,14 @@ def from_neutral(landmarks: np.ndarray) -> FromNeutral:
     """Return how far the face of (68, 2) landmarks in pixels is from neutral."""
     lift, opening = mouth_lift(landmarks), mouth_opening(landmarks)
     mouth = max(
-        _beyond(abs(lift - NEUTRAL_LIFT[0]), NEUTRAL_LIFT[1], 0.15),
-        _beyond(opening, NEUTRAL_OPENING, 0.5),
+        _beyond(abs(lift - NEUTRAL_LIFT[0]), NEUTRAL_LIFT[1], LIFT_REACH),
+        _beyond(opening, NEUTRAL_OPENING, OPENING_REACH),
     )
     openness, height = eye_openness(landmarks), brow_height(landmarks)
     return FromNeutral(
         mouth,
-        _beyond(abs(openness - NEUTRAL_EYES[0]), NEUTRAL_EYES[1], 0.15),
-        _beyond(abs(height - NEUTRAL_BROWS[0]), NEUTRAL_BROWS[1], 0.15),
+        _beyond(abs(openness - NEUTRAL_EYES[0]), NEUTRAL_EYES[1], EYES_REACH),
+        _beyond(abs(height - NEUTRAL_BROWS[0]), NEUTRAL_BROWS[1], BROWS_REACH),
     )
 
 

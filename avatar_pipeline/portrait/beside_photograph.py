@@ -14,11 +14,11 @@ RULES: dict[str, Rule] = {
     rule.name: rule
     for rule in (
         Rule(
-            # openpeople's photographs, cut closer and closer: from 3 % on the arc that closes the
-            # hair shows, from 10 % on the head has another shape
+            # by eye, on a dozen of openpeople's pictures, cut closer and closer: from 3 % on the
+            # arc that closes the hair shows, from 10 % on the head has another shape
             "invented_head",
             "share",
-            "head and hair outside of the avatar (portrait/border.py); measured on openpeople",
+            "head and hair outside of the avatar (portrait/border.py); proposal",
             high=0.03,
             error_high=0.10,
             hint="{value} of head and hair lie outside of the avatar and were continued: give "

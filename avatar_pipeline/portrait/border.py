@@ -2,10 +2,10 @@
 
 No model: outside of the picture stands a smooth field, which the wall's colours give where the wall
 goes on, and the person's where the outline of the person, continued straight, says so. At the
-picture's edge the field takes on the edge's own pixels and loses them with the distance; the grain
-is the picture's, mirrored. Limits: a patterned wall goes on as if out of focus, and hair that the
-picture cuts off is closed by an arc in the colour of hair: how much of a head is made that way is
-what the check `invented_head` says.
+picture's edge the field takes on the edge's own pixels and loses them with the distance; grain is
+added, as strong as the picture's. Limits: a patterned wall goes on as if out of focus, and hair
+that the picture cuts off is closed by an arc in the colour of hair: how much of a head is made that
+way is what the check `invented_head` says.
 """
 
 from __future__ import annotations

@@ -23,8 +23,6 @@ from avatar_pipeline.faces.measurements import (
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.portrait.frame import Framed, around_head
 
-CROP = 512  # pixels a side: LivePortrait's crop, at which detail and noise count
-
 
 @dataclass(frozen=True)
 class Worth:
@@ -57,7 +55,7 @@ class Aspect:
     words: str
 
 
-# From where on a difference is one: less is the same picture taken twice (openpeople).
+# From where on a difference counts: proposals.
 ASPECTS = (
     Aspect("sharpness", lambda a, b: a > 1.3 * b, "sharper ({0:.3f} against {1:.3f})"),
     Aspect("noise", lambda a, b: a < b / 1.5 and b > 2, "cleaner ({0:.1f} against {1:.1f})"),

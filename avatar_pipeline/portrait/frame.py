@@ -57,20 +57,19 @@ def around_head(animator: Animator, image: np.ndarray, face: Face) -> Framed:
     shift = SIZE * MARGIN - scale * low + linear @ np.array([0.5, 0.5]) - 0.5
     matrix = np.hstack([linear, shift[:, None]])
 
-    reduced, to_reduced = _reduced(image, scale)
+    reduced, ratio = _reduced(image, scale)
+    matrix_reduced = _after(matrix, ratio)
     framed = cv2.warpAffine(
         reduced,
-        _after(matrix, to_reduced),
+        matrix_reduced,
         (SIZE, SIZE),
         flags=cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    matrix_reduced = _after(matrix, to_reduced)
     place = Place.of(matrix_reduced, SIZE, reduced.shape[1], reduced.shape[0])
     outside = place.outside
     invented_head = 0.0
     if outside.any():
-        ratio = np.array([reduced.shape[1] / image.shape[1], reduced.shape[0] / image.shape[0]])
         landmarks = ((face.landmarks68 + 0.5) * ratio - 0.5).astype(np.float32)
         framed, person = continue_border(reduced, framed, place, matrix_reduced, landmarks)
         head = head_area(face.landmarks68 @ matrix[:, :2].T + matrix[:, 2], SIZE)

@@ -26,8 +26,8 @@ from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
 from avatar_pipeline.portrait.frame import SIZE, Framed, frame_for
 
-QUALITY = 95  # of JPEG: no verdict of openpeople's portraits changes by it
-# shares from which people see what was continued (openpeople's photographs, cut closer and closer)
+QUALITY = 95  # of JPEG, as liveportrait_export's default
+# shares from which one sees what was continued, by eye, on a dozen of openpeople's pictures
 NOTICEABLE, NOTICEABLE_HEAD = 0.3, 0.03
 ENLARGED = 1.5  # from this on the portrait is visibly soft
 

@@ -113,7 +113,9 @@ def examine(
         warnings.filterwarnings("ignore", module=r"PIL\.")
         checks = assess(pixels, faces, data=data)
     height, width = pixels.shape[:2]
-    seen = [seen_by(ANIMATORS[name], width, height, faces[0]) for name in animators if faces]
+    seen = [
+        seen_by(ANIMATORS[name], width, height, faces[0], checks) for name in animators if faces
+    ]
     verdict = worst([*checks, *(check for one in seen for check in one.checks)])
     del data
     return PictureReport(

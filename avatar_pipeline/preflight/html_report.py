@@ -16,7 +16,6 @@ from importlib.resources import files
 
 from avatar_pipeline.faces.animators.profiles import ANIMATORS
 from avatar_pipeline.faces.check import Check
-from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
 from avatar_pipeline.preflight.terminal import problem_of, value_of
 
@@ -119,9 +118,7 @@ def _details(result: PictureReport) -> str:
         _check(check)
         for check in sorted(result.checks, key=lambda check: order.index(check.verdict))
     ]
-    animators = "".join(
-        f'<p class="{worst(one.checks)}">{escape(one.words)}</p>' for one in result.seen
-    )
+    animators = "".join(f'<p class="{one.verdict}">{escape(one.words)}</p>' for one in result.seen)
     head = "".join(
         f"<th>{title}</th>"
         for title in ("Check", "Value", "Limit", "OFIQ", "Verdict", "What to do")

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from avatar_pipeline.faces.check import Check
-from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.preflight.examine import VERDICTS, PictureReport
 from avatar_pipeline.preflight.find import printable
 
@@ -42,7 +41,7 @@ def show(results: Sequence[PictureReport]) -> None:
             else Text(results[0].problem, COLOURS["unreadable"])
         )
         for one in results[0].seen:
-            out.print(Text(one.words, COLOURS[worst(one.checks)]))
+            out.print(Text(one.words, COLOURS[one.verdict]))
     out.print(_summary(results))
 
 

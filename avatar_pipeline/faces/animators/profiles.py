@@ -15,24 +15,10 @@ import numpy as np
 
 from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.animators import cuts
-from avatar_pipeline.faces.animators.boxes import detector_box, mediapipe_box, mesh_box
+from avatar_pipeline.faces.animators.boxes import detector_box, mediapipe_box
+from avatar_pipeline.faces.animators.buckets import BUCKETS_480, LONGCAT_480
 from avatar_pipeline.faces.animators.cuts import Cut
 from avatar_pipeline.faces.landmark_measurements import brows_and_nose
-
-# height and width by height / width
-BUCKETS_480 = {
-    0.26: (320, 1216), 0.38: (384, 1024), 0.50: (448, 896), 0.67: (512, 768), 0.82: (576, 704),
-    1.00: (640, 640), 1.22: (704, 576), 1.50: (768, 512), 1.86: (832, 448), 2.00: (896, 448),
-    2.50: (960, 384), 2.83: (1088, 384), 3.60: (1152, 320), 3.80: (1216, 320), 4.00: (1280, 320),
-}  # fmt: skip
-LONGCAT_480 = {
-    0.26: (320, 1216), 0.31: (352, 1120), 0.38: (384, 1024), 0.43: (416, 960), 0.52: (448, 864),
-    0.58: (480, 832), 0.67: (512, 768), 0.74: (544, 736), 0.86: (576, 672), 0.95: (608, 640),
-    1.05: (640, 608), 1.17: (672, 576), 1.29: (704, 544), 1.35: (736, 544), 1.50: (768, 512),
-    1.67: (800, 480), 1.73: (832, 480), 2.00: (896, 448), 2.31: (960, 416), 2.58: (992, 384),
-    2.75: (1056, 384), 3.09: (1088, 352), 3.70: (1184, 320), 3.80: (1216, 320), 3.90: (1248, 320),
-    4.00: (1280, 320),
-}  # fmt: skip
 
 Frame = Literal["face", "whole"]
 
@@ -354,16 +340,3 @@ _TABLE = (
 )
 
 ANIMATORS: dict[str, Animator] = {animator.name: animator for animator in _TABLE}
-
-
-def mesh_patch(width: int, height: int, face: Face) -> Cut:
-    """PersonaLive's second input: a square of 1.1 x the longer side of the mesh's box, clipped."""
-    x0, y0, x1, y1 = mesh_box(face.landmarks68)
-    half, x, y = max(x1 - x0, y1 - y0) * 0.55, (x0 + x1) / 2, (y0 + y1) / 2
-    box = (
-        int(max(0, x - half)),
-        int(max(0, y - half)),
-        int(min(width - 1, x + half)),
-        int(min(height - 1, y + half)),
-    )
-    return cuts.rectangle(box, 224, 224)

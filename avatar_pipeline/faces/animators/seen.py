@@ -15,7 +15,8 @@ from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.animators.boxes import detector_box
 from avatar_pipeline.faces.animators.cuts import Cut
 from avatar_pipeline.faces.animators.profiles import ANIMATORS, Animator
-from avatar_pipeline.faces.check import Check, Rule
+from avatar_pipeline.faces.check import Check, Rule, Verdict
+from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.faces.rules import RULES
 
 CUT_INSIDE = replace(
@@ -47,13 +48,15 @@ CUT_DETAIL = Rule(
 @dataclass(frozen=True, eq=False)
 class Seen:
     """What an animator is given of a picture, and the checks of that. animator: its name.
-    face_pixels: the height of the face in the network's input.
+    face_pixels: the height of the face in the network's input. verdict: the worst for it of these
+    and the picture's readiness checks.
     """
 
     animator: str
     cut: Cut
     face_pixels: float
     checks: list[Check]
+    verdict: Verdict
 
     def record(self) -> dict[str, Any]:
         """For the JSON report."""
@@ -61,6 +64,7 @@ class Seen:
             "animator": self.animator,
             "corners": np.round(self.cut.corners, 1).tolist(),
             "input": [self.cut.width, self.cut.height],
+            "verdict": self.verdict,
             "face_pixels": round(self.face_pixels, 1),
             "checks": [
                 {"name": one.name, "value": round(one.value or 0.0, 4), "verdict": one.verdict}
@@ -75,18 +79,23 @@ class Seen:
         size = f"{self.cut.width} x {self.cut.height}, the face {self.face_pixels:.0f} pixels high"
         faults = [check.hint for check in self.checks if check.verdict != "pass"]
         title = ANIMATORS[self.animator].title
-        return f"{title}: {size}. {' '.join(faults) or 'Nothing is missing.'}"
+        return f"{title}: {self.verdict}. {size}. {' '.join(faults) or 'Nothing is missing.'}"
 
 
-def seen_by(animator: Animator, width: int, height: int, face: Face) -> Seen:
-    """Return what an animator makes of a picture of this size by this face of it."""
+def seen_by(
+    animator: Animator, width: int, height: int, face: Face, readiness: Sequence[Check] = ()
+) -> Seen:
+    """Return what an animator makes of a picture of this size by this face of it. readiness: the
+    picture's own checks.
+    """
     cut = animator.cut(width, height, face)
     across, down = cut.scales()
     _, top, _, bottom = detector_box(face.landmarks68)
     checks = [CUT_SHAPE.judge(cut.squeezed()), CUT_DETAIL.judge(max(across, down))]
     if not animator.fills:
         checks.insert(0, CUT_INSIDE.judge(round(cut.outside(width, height), 4)))
-    return Seen(animator.name, cut, (bottom - top) * down, checks)
+    verdict = worst([*applying(animator, readiness), *checks])
+    return Seen(animator.name, cut, (bottom - top) * down, checks, verdict)
 
 
 def applying(animator: Animator, checks: Sequence[Check]) -> list[Check]:

@@ -1,5 +1,5 @@
-"""One photograph is an actor: the chain completes on it, nothing is trained, and nobody is told
-otherwise; with more photographs the better of photograph and LoRA is kept.
+"""One photograph is an actor: the chain completes on it, nothing is trained, and every version says
+so; with more photographs the better of photograph and LoRA is kept.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from tests.integration.preflight.conftest import Call
 def test_each_animator_has_a_line(portraits: Path, call: Call) -> None:
     code, out, _ = call(portraits / "good.jpg", "--for", "ditto,infinitetalk")
     assert code in (0, 1)
-    assert "Ditto: 512 x 512" in out
-    assert "InfiniteTalk: 640 x 640" in out
+    assert "Ditto: pass. 512 x 512" in out
+    assert "InfiniteTalk: pass. 640 x 640" in out
 
 
 def test_json_has_what_it_is_given(portraits: Path, call: Call) -> None:
@@ -43,7 +43,7 @@ def test_the_page_shows_each_ones_cut_from_several_processes(
     call(portraits, "--report", page, "--for", "ditto", "--jobs", "2")
     text = page.read_text(encoding="utf-8")
     assert text.count("What Ditto sees") >= 3
-    assert "Ditto: 512 x 512" in text
+    assert "Ditto: pass. 512 x 512" in text
 
 
 def test_an_unknown_animator_is_named_with_those_that_are_known(
@@ -83,3 +83,12 @@ def test_a_missing_face_is_no_error_for_an_animator_that_looks_for_none(analyzer
         for name in ("liveportrait", "infinitetalk")
     }
     assert found == {"liveportrait": ["face_found"], "infinitetalk": []}
+
+
+def test_an_open_mouth_is_an_error_for_liveportrait_and_none_for_a_whole_frame(
+    portraits: Path, call: Call
+) -> None:
+    _, out, _ = call(portraits / "more" / "shocked.png", "--json", "--for", "ditto,infinitetalk")
+    (picture,) = json.loads(out)["pictures"]
+    assert picture["verdict"] == "error"
+    assert [one["verdict"] for one in picture["animators"]] == ["error", "warn"]
