@@ -12,8 +12,8 @@ sheet of all to OUT/people.jpg.
 by_hand: 60 photographs (those 20 and four expressions of each person): the readiness score of the
 photograph, of a square of 2.3 times the face resized to 1024, as one would cut it by hand, and of
 the portrait; writes the plot OUT/by_hand.png.
-neutral: what mouth, eyes and brows read on ten neutral tiles and ten studio portraits, and on all 160
-tiles; and how far a person's two most alike pictures lie apart.
+neutral: what mouth, eyes and brows read on ten neutral tiles and ten studio portraits, and on all
+160 tiles; and how far a person's two most alike pictures lie apart.
 """
 
 from __future__ import annotations
@@ -200,7 +200,8 @@ def neutral() -> None:
         some = [faces[name].embedding for name in (*KINDS, *EXPRESSIONS) if name in faces]
         nearest.append(min(analyzer.distance(a, b) for a, b in combinations(some, 2)))
     print(head("measure | neutral: min, median, max | all tiles: min, max"))
-    for measure, own, every in zip(measures, zip(*neutrals), zip(*tiles), strict=True):
+    columns = zip(*neutrals, strict=True), zip(*tiles, strict=True)
+    for measure, own, every in zip(measures, *columns, strict=True):
         print(
             f"| {measure.__name__} | {min(own):.3f}, {statistics.median(own):.3f}, {max(own):.3f} "
             f"| {min(every):.3f}, {max(every):.3f} |"

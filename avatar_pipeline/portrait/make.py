@@ -17,6 +17,7 @@ from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import PhotoError
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.animators.profiles import Animator
+from avatar_pipeline.faces.animators.seen import applying
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.check_records import to_record
 from avatar_pipeline.faces.expressions import from_neutral
@@ -110,14 +111,14 @@ def make_portrait(
     if second.verdict == "error":
         raise PhotoError(f"{name}: {second.hint}")
     # enlarging gives a face pixels, and no detail
-    refuse(name, pixel_checks(image.shape[1], image.shape[0], faces[0]))
+    refuse(name, applying(animator, pixel_checks(image.shape[1], image.shape[0], faces[0])))
     framed = frame_for(animator, image, faces[0])
     source = _source(data, framed)
     encoded = _encoded(Image.fromarray(framed.pixels), png)
     written = with_source_type(encoded, source)
     pixels = np.asarray(open_image(written, name=name))
     found = analyzer.analyze(pixels)
-    checks = assess(pixels, found, data=written)
+    checks = applying(animator, assess(pixels, found, data=written))
     refuse(name, checks)
     edits = ["c2pa.cropped", "c2pa.resized", *(["c2pa.edited"] if framed.invented else [])]
     return Portrait(

@@ -152,6 +152,15 @@ def test_what_no_framing_mends_is_refused_in_one_sentence(analyzer, kind):
     assert "\n" not in str(error.value)
 
 
+def test_an_open_mouth_is_refused_for_liveportrait_and_a_warning_for_a_whole_frame(analyzer):
+    shocked = emotion_tiles("P006")["shocked"]
+    with pytest.raises(PhotoError, match="mouth is open"):
+        made(analyzer, shocked)
+    portrait = made(analyzer, shocked, ANIMATORS["infinitetalk"])
+    mouth = next(check for check in portrait.checks if check.name == "mouth_closed")
+    assert mouth.verdict == "warn"
+
+
 def test_a_photograph_of_thirty_megapixels_is_taken(analyzer):
     image = photograph().resize((5500, 5500), Image.Resampling.BICUBIC)
     assert made(analyzer, image).pixels.shape == (1024, 1024, 3)
