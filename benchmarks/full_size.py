@@ -20,7 +20,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from avatar_pipeline.diffusion.presets import PRESETS, Preset
+from avatar_pipeline.diffusion.memory import denoiser_of
+from avatar_pipeline.diffusion.preset_types import Preset
+from avatar_pipeline.diffusion.presets import PRESETS
+from avatar_pipeline.diffusion.training.denoiser import target_modules
+from benchmarks import full_size_flow
 
 MIB = 2**20
 
@@ -45,9 +49,11 @@ def lora_parameters(preset: Preset, rank: int = 1) -> int:
     """Weights of a LoRA on the preset's targets; proportional to the rank."""
     from peft import LoraConfig
 
-    denoiser: Any = build(preset, "transformer" if preset.family == "flux" else "unet")
+    denoiser: Any = build(preset, denoiser_of(preset))
     with torch.device("meta"):
-        denoiser.add_adapter(LoraConfig(r=rank, target_modules=list(preset.lora.targets)))
+        denoiser.add_adapter(
+            LoraConfig(r=rank, target_modules=target_modules(denoiser, preset.lora.targets))
+        )
     return sum(value.numel() for name, value in denoiser.named_parameters() if "lora_" in name)
 
 
@@ -55,9 +61,9 @@ def drawing(preset: Preset, width: int, height: int) -> int:
     """Peak bytes of activations in one denoising step of one picture, in bfloat16; with guidance a
     U-Net sees it twice.
     """
-    denoiser, inputs = denoiser_and_inputs(
-        preset, width, height, 1 if preset.family == "flux" else 2
-    )
+    # Z-Image's guidance is computed in one pass too.
+    twice = denoiser_of(preset) == "unet" or preset.family == "z_image"
+    denoiser, inputs = denoiser_and_inputs(preset, width, height, 2 if twice else 1)
     with torch.no_grad():
         return _peak(lambda: denoiser(**inputs))
 
@@ -66,9 +72,9 @@ def vae_decode(preset: Preset, width: int, height: int) -> int:
     """Peak bytes of activations when the VAE decodes one picture in float32."""
     vae: Any = build(preset, "vae").to(torch.float32)
     cell = 16 if preset.name == "embedded" else 8
-    latents = torch.empty(
-        1, vae.config.latent_channels, height // cell, width // cell, device="meta"
-    )
+    video = preset.family == "qwen_image"  # its autoencoder is that of a video model
+    channels = vae.config.z_dim if video else vae.config.latent_channels
+    latents = torch.empty(1, channels, *[1] * video, height // cell, width // cell, device="meta")
     # its decode looks at values, of which there are none
     decode = vae.to_pictures if preset.name == "embedded" else vae.decode
     with torch.no_grad():
@@ -84,24 +90,33 @@ def training(preset: Preset, width: int, height: int, checkpointing: bool) -> in
     denoiser, inputs = denoiser_and_inputs(preset, width, height, 1)
     denoiser.requires_grad_(False)
     with torch.device("meta"):
-        denoiser.add_adapter(LoraConfig(r=1, target_modules=list(preset.lora.targets)))
+        denoiser.add_adapter(
+            LoraConfig(r=1, target_modules=target_modules(denoiser, preset.lora.targets))
+        )
     if checkpointing:
         denoiser.enable_gradient_checkpointing()
     denoiser.train()
-    return _peak(lambda: denoiser(**inputs)[0].float().pow(2).mean().backward())
+
+    def work() -> None:
+        found = denoiser(**inputs)[0]
+        predicted = torch.stack(found) if isinstance(found, list) else found
+        predicted.float().pow(2).mean().backward()
+
+    return _peak(work)
 
 
 def denoiser_and_inputs(
     preset: Preset, width: int, height: int, batch: int
 ) -> tuple[Any, dict[str, Any]]:
     """A preset's denoiser in bfloat16, and what it is called with for `batch` pictures."""
-    denoiser: Any = build(preset, "transformer" if preset.family == "flux" else "unet").to(
-        torch.bfloat16
-    )
+    denoiser: Any = build(preset, denoiser_of(preset)).to(torch.bfloat16)
 
     def empty(*shape: int) -> torch.Tensor:
         return torch.empty(shape, device="meta", dtype=torch.bfloat16)
 
+    if (preset.family, "transformer") in full_size_flow.BUILDERS:
+        inputs = full_size_flow.denoiser_inputs(preset, denoiser, (width, height), batch, empty)
+        return denoiser, inputs
     if preset.family == "flux":
         tokens = (width // 16) * (height // 16)
         return denoiser, {
@@ -115,7 +130,7 @@ def denoiser_and_inputs(
             "return_dict": False,
         }
     cell = 16 if preset.name == "embedded" else 8
-    inputs: dict[str, Any] = {
+    inputs = {
         "sample": empty(batch, denoiser.config.in_channels, height // cell, width // cell),
         "timestep": torch.empty(batch, device="meta"),
         "encoder_hidden_states": empty(batch, 77, denoiser.config.cross_attention_dim),
@@ -320,6 +335,7 @@ BUILDERS: dict[tuple[str, str], Callable[[Preset], Any]] = {
     ("flux", "text_encoder"): _clip_large,
     ("flux", "text_encoder_2"): _t5,
     ("flux", "vae"): _vae,
+    **full_size_flow.BUILDERS,
 }
 
 

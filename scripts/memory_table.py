@@ -11,7 +11,8 @@ from pathlib import Path
 
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.memory import Plan, inference_plan, inference_plans
-from avatar_pipeline.diffusion.presets import PRESETS, Preset
+from avatar_pipeline.diffusion.preset_types import Preset
+from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.diffusion.training_memory import TrainingPlan, training_plan, training_plans
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"

@@ -16,9 +16,11 @@ from avatar_pipeline.core.locks import state_of
 from avatar_pipeline.diffusion.device import choose_device, free_memory_gib, lock_path
 from avatar_pipeline.diffusion.licences import licence_accepted
 from avatar_pipeline.diffusion.memory import inference_plan
+from avatar_pipeline.diffusion.model_choice import hub_id
 from avatar_pipeline.diffusion.offload import has_nf4
 from avatar_pipeline.diffusion.overrides import preset_by_name
-from avatar_pipeline.diffusion.presets import PRESETS, Preset, hub_id
+from avatar_pipeline.diffusion.preset_types import Preset
+from avatar_pipeline.diffusion.presets import PRESETS
 from avatar_pipeline.diffusion.training_memory import training_plan
 from avatar_pipeline.diffusion.weights import check_model_folder, locate_model
 from avatar_pipeline.faces.analyzers import get_analyzer

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.diffusion.presets import Preset, hub_id
+from avatar_pipeline.diffusion.model_choice import hub_id
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.weights import (
     CLASSES,
     FAMILY_NAMES,

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 
 LARGEST_WEIGHT = 3.0  # PuLID's range
 

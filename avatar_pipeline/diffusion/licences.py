@@ -12,7 +12,7 @@ from pathlib import Path
 from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.core.home import home_folder
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.weights_digest import write_json
 
 VARIABLE = "AVATAR_ACCEPT_LICENCES"

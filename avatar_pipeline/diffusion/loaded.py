@@ -16,7 +16,7 @@ from avatar_pipeline.diffusion.licences import require_licence
 from avatar_pipeline.diffusion.loading import load_pipeline
 from avatar_pipeline.diffusion.memory import Plan, inference_plan, next_plan
 from avatar_pipeline.diffusion.offload import apply_plan, has_nf4
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.training_memory import TrainingPlan, training_plan
 from avatar_pipeline.diffusion.weights import check_model_folder, count_parameters, locate_model
 
@@ -94,7 +94,11 @@ class LoadedPipeline:
         return self._text_to_image
 
     def image_to_image(self, log: Log) -> Any:
-        """Return the image-to-image pipeline; it shares every weight with the text-to-image one."""
+        """Return the pipeline that redraws pictures: the family's image-to-image class on the
+        weights of the text-to-image one, or that one itself.
+        """
+        if not self.family.REDRAWS:
+            return self.text_to_image(log)
         if self._image_to_image is None:
             loaded = self.text_to_image(log)
             from diffusers import AutoPipelineForImage2Image

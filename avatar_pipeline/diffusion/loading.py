@@ -13,7 +13,7 @@ from avatar_pipeline.diffusion.device import Device
 from avatar_pipeline.diffusion.families import get_family
 from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.offload import nf4_config
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.weights import variant_of
 
 

@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeVar
 
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.hyperparameters import Quantization
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 
 GIB = 2**30
 Offload = Literal["none", "model", "group"]
@@ -45,8 +45,8 @@ class Activations:
     """MiB that computing takes on top of the weights. pixels: of the picture drawn or decoded;
     training_pixels: of the one trained on.
 
-    denoising: a step in bfloat16 (two of them at once for a U-Net's guidance). vae_decode: in
-    float32. training: forward and backward of one picture; checkpointed: the same
+    denoising: a step in bfloat16 (two pictures at once for the guidance of a U-Net and of Z-Image).
+    vae_decode: in float32. training: forward and backward of one picture; checkpointed: the same
     with gradient checkpointing. lora: parameters a rank, on the targets.
     """
 
@@ -66,6 +66,10 @@ ACTIVATIONS: dict[str, Activations] = {
     "sdxl": Activations(1024 * 1024, 315, 3072, 1024 * 1024, 7473, 554, 1_451_520),
     "flux-dev": FLUX,
     "flux-schnell": FLUX,
+    "flux2-klein": Activations(1024 * 1536, 835, 4611, 1024 * 1024, 20376, 2003, 1_167_360),
+    "flux2-klein-9b": Activations(1024 * 1536, 1109, 4611, 1024 * 1024, 34413, 2921, 1_998_848),
+    "z-image": Activations(1024 * 1536, 1541, 4608, 1024 * 1024, 41304, 2640, 1_044_480),
+    "qwen-image": Activations(1328 * 1328, 627, 11634, 1328 * 1328, 62951, 4049, 2_949_120),
 }
 
 

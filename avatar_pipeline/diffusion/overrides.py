@@ -6,88 +6,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.core.renamed import PRESET_FIELDS, with_former_names, with_present_names
-from avatar_pipeline.diffusion.hyperparameters import (
-    DECIDED_BY_PRESET,
-    optional_overrides,
-    override_name,
-)
-from avatar_pipeline.diffusion.presets import PRESETS, Preset, SchedulerName, get_preset, with_model
+from avatar_pipeline.core.renamed import PRESET_FIELDS, with_present_names
+from avatar_pipeline.diffusion.model_choice import drawn_with, trained_on, with_model
+from avatar_pipeline.diffusion.override_fields import LORA_FIELDS, Overrides
+from avatar_pipeline.diffusion.preset_records import field_value
+from avatar_pipeline.diffusion.preset_types import Preset
+from avatar_pipeline.diffusion.presets import PRESETS, get_preset
 
 PRESET_VARIABLE = "AVATAR_PRESET"
 MODEL_PREFIX = "AVATAR_MODEL_"
 FIELD_PREFIX = "AVATAR_PRESET_"
 RUN = "the run's configuration"
-
-Size = tuple[int, int]
-
-# hyperparameters of LoRA training by the name of their override
-LORA_FIELDS = {override_name(name): name for name in DECIDED_BY_PRESET}
-
-
-class _DrawingOverrides(BaseModel):
-    """Those of the model and of drawing. Manifests list the overrides in the order of these
-    classes.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str | None = Field(
-        None, min_length=1, description="a diffusers folder, or a hub id as OWNER/NAME@REVISION"
-    )
-    revision: str | None = Field(None, min_length=1, description="commit of the hub id")
-    steps: int | None = Field(None, ge=1, le=150, description="denoising steps")
-    guidance_scale: float | None = Field(
-        None, ge=1, le=30, description="how closely pictures follow the prompt"
-    )
-    scheduler: SchedulerName | None = Field(
-        None, description="own, dpmpp_2m_karras or euler_simple"
-    )
-    flow_shift: float | None = Field(
-        None, ge=-3, le=3, description="exponent of the constant time shift of euler_simple"
-    )
-    dtype: Literal["bfloat16", "float16", "float32"] | None = Field(
-        None, description="precision of the weights on CUDA"
-    )
-    sizes: dict[Literal["headshot", "half_body", "full_body"], Size] | None = Field(
-        None, description="width and height in pixels by framing, headshot among them"
-    )
-    largest: int | None = Field(None, ge=256, le=4096, description="longest side in pixels")
-    head_inter_eye: float | None = Field(
-        None, gt=0, lt=1, description="eye distance of a head shot, share of the width"
-    )
-    head_eye_y: float | None = Field(
-        None, gt=0, lt=1, description="height of the eyes of a head shot, share of the height"
-    )
-
-
-_WithLora: Any = optional_overrides(_DrawingOverrides)
-
-
-class Overrides(_WithLora):
-    """The fields of a preset that may be overridden, with their ranges; None leaves the table's
-    value.
-
-    What a model is (family, licence, size_multiple, parameters) is not among them.
-    """
-
-    identity_adapter: str | None = Field(
-        None, description="file of the IP-Adapter in the model's folder, empty for none"
-    )
-    identity_analyzer: Literal["", "dlib", "insightface"] | None = Field(
-        None, description="analyzer that the adapter reads"
-    )
-    identity_unit: float | None = Field(
-        None, gt=0, le=3, description="the adapter's scale at an id_weight of 1"
-    )
 
 
 def resolve_preset(
@@ -195,34 +131,6 @@ def preset_by_name(name: str, environ: Mapping[str, str] = os.environ) -> Preset
     return _override(get_preset(name), values, origins)
 
 
-def preset_values(preset: Preset) -> dict[str, Any]:
-    """Return every value that may be overridden, as plain data for a manifest: what a later table
-    says does not matter to a replay.
-    """
-    fields = [field for field in Overrides.model_fields if field not in ("model", "revision")]
-    values: dict[str, Any] = Overrides(
-        **{field: _value(preset, field) for field in fields}
-    ).model_dump(mode="json", include=set(fields))
-    return values
-
-
-def recorded_preset(preset: Preset) -> dict[str, Any]:
-    """Return all of a preset as the fingerprint of a checkpoint says it: flat, by the names of the
-    first release.
-    """
-    values = asdict(preset)
-    del values["lora"]
-    trained = {field: _value(preset, field) for field in LORA_FIELDS}
-    return values | with_former_names(trained, PRESET_FIELDS)
-
-
-def _value(preset: Preset, field: str) -> Any:
-    """Return what a preset has in a field that may be overridden."""
-    if field in LORA_FIELDS:
-        return getattr(preset.lora, LORA_FIELDS[field])
-    return getattr(preset, field)
-
-
 def _override(preset: Preset, values: Mapping[str, Any], origins: Mapping[str, str]) -> Preset:
     try:
         checked = Overrides.model_validate(values)
@@ -239,6 +147,9 @@ def _override(preset: Preset, values: Mapping[str, Any], origins: Mapping[str, s
     trained = {
         LORA_FIELDS[field]: changes.pop(field) for field in [*changes] if field in LORA_FIELDS
     }
+    preset = _with_base(
+        preset, changes.pop("training_model", None), changes.pop("draw_with", None), origins
+    )
     resolved: Preset = replace(preset, lora=preset.lora.with_values(trained), **changes)
     for framing, size in resolved.sizes.items():
         if "headshot" not in resolved.sizes or any(
@@ -261,6 +172,20 @@ def _override(preset: Preset, values: Mapping[str, Any], origins: Mapping[str, s
     return resolved
 
 
+def _with_base(
+    preset: Preset, training_model: str | None, draw_with: Any, origins: Mapping[str, str]
+) -> Preset:
+    """Return the preset with another base to train on, and with the model that is to draw."""
+    field = "training_model"
+    try:
+        if training_model:
+            preset = trained_on(preset, training_model)
+        field = "draw_with"
+        return drawn_with(preset, draw_with) if draw_with else preset
+    except ModelError as error:
+        raise ModelError(f"{error} It comes from {origins.get(field, RUN)}.") from None
+
+
 def _explain(preset: Preset, fault: Any, origins: Mapping[str, str]) -> str:
     name = str(fault["loc"][0]) if fault["loc"] else "model"
     origin = f" It comes from {origins.get(name, RUN)}."
@@ -273,7 +198,7 @@ def _explain(preset: Preset, fault: Any, origins: Mapping[str, str]) -> str:
     return (
         f"{name} = {fault['input']!r} is not usable: {fault['msg']}. It is: {described}; preset "
         f"{preset.name} has "
-        f"{_value(preset, name)!r}.{origin}"
+        f"{field_value(preset, name)!r}.{origin}"
     )
 
 
@@ -289,19 +214,3 @@ def _read_yaml(text: str, variable: str) -> Any:
 
 def _key(preset: str) -> str:
     return preset.upper().replace("-", "_")
-
-
-def is_table_model(preset: Preset) -> bool:
-    """Return whether the weights are the table's own, whose hub id and licence are known."""
-    table = PRESETS.get(preset.name)
-    return table is not None and (preset.model, preset.revision) == (table.model, table.revision)
-
-
-def model_location(preset: Preset) -> str:
-    """Return what a manifest says of where an overriding model lies: folder, or id@revision; empty
-    for the table's own.
-    """
-    if is_table_model(preset):
-        return ""
-    folder = Path(preset.model)
-    return str(folder.absolute()) if folder.is_dir() else f"{preset.model}@{preset.revision}"

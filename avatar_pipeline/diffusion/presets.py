@@ -2,78 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.diffusion.families import FamilyName
 from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
+from avatar_pipeline.diffusion.preset_types import Preset, TrainingBase
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "bundled_model" / "model"
-
-# own: as the model's folder says. dpmpp_2m_karras: DPM-Solver++ 2M on Karras' noise levels.
-# euler_simple: Euler steps of a flow model, noise levels evenly spaced and shifted by a constant,
-# as ComfyUI's sampler "euler" with the scheduler "simple".
-SchedulerName = Literal["own", "dpmpp_2m_karras", "euler_simple"]
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Everything that differs between base models.
-
-    model: a diffusers folder, or a model id of the Hugging Face hub, of which `revision` is the
-    commit. accept: what its licence asks a user to accept first; empty when there is nothing.
-    parameters: millions of weights by part of the pipeline.
-    scheduler, flow_shift: how noise levels are stepped through; flow_shift is the exponent mu of
-    FLUX's time shift. `sizes` gives the width and height in pixels at which each framing is drawn;
-    `width` and `height` are those of a head shot. `head_inter_eye` (share of the width) and
-    `head_eye_y` (share of the height) say where the model draws the eyes of a head shot. `lora` is
-    how a LoRA is trained on 10-20 photographs. `identity_adapter` is the model folder's IP-Adapter,
-    and `identity_analyzer` the analyzer whose embeddings it reads; both are empty where there is
-    none, the analyzer's name alone where any will do. `identity_unit` is the adapter's scale at an
-    `id_weight` of 1.
-    """
-
-    name: str
-    family: FamilyName
-    model: str
-    model_id: str
-    revision: str
-    licence: str
-    parameters: dict[str, float]
-    sizes: dict[str, tuple[int, int]]
-    size_multiple: int
-    largest: int
-    steps: int
-    guidance_scale: float
-    lora: LoraHyperparameters
-    accept: str = ""
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    scheduler: SchedulerName = "own"
-    flow_shift: float = 0.0
-    head_inter_eye: float = 104 / 512
-    head_eye_y: float = 240 / 512
-    identity_adapter: str = ""
-    identity_analyzer: str = ""
-    identity_unit: float = 1.0
-
-    @property
-    def framings(self) -> tuple[str, ...]:
-        """The framings that the model can draw."""
-        return tuple(self.sizes)
-
-    @property
-    def width(self) -> int:
-        """Width of a head shot in pixels."""
-        return self.sizes["headshot"][0]
-
-    @property
-    def height(self) -> int:
-        """Height of a head shot in pixels."""
-        return self.sizes["headshot"][1]
-
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 FLUX_SIZES = {"headshot": (1024, 1024), "half_body": (1024, 1536), "full_body": (1024, 1536)}
@@ -120,6 +56,44 @@ FLUX_DEV = Preset(
         timestep_uniform=0.0,
     ),
     identity_adapter="ip_adapter/ip_adapter.safetensors",
+)
+
+# The autoencoder has its normalisation's statistics beside these weights. Embeddings are of 512
+# tokens, three layers of Qwen3 wide.
+KLEIN_BASE_4B = TrainingBase(
+    model="black-forest-labs/FLUX.2-klein-base-4B",
+    model_id="black-forest-labs/FLUX.2-klein-base-4B",
+    revision="",
+    steps=50,
+    guidance_scale=4.0,
+)
+KLEIN_4B = Preset(
+    name="flux2-klein",
+    family="flux2",
+    model="black-forest-labs/FLUX.2-klein-4B",
+    model_id="black-forest-labs/FLUX.2-klein-4B",
+    revision="e7b7dc27f91deacad38e78976d1f2b499d76a294",
+    licence="Apache-2.0",
+    parameters={"transformer": 3_876.0, "text_encoder": 4_022.0, "vae": 84.0},
+    sizes=FLUX_SIZES,
+    size_multiple=16,
+    largest=2048,
+    steps=4,
+    guidance_scale=1.0,
+    lora=LoraHyperparameters(
+        rank=16,
+        alpha=16,
+        learning_rate=1e-4,
+        max_train_steps=1200,
+        batch_size=1,
+        # Attention of both streams; in the blocks of one stream a layer gives queries, keys, values
+        # and the feed-forward layer, as diffusers' train_dreambooth_lora_flux2_klein.py has it.
+        targets=(*FLUX_TARGETS, "to_qkv_mlp_proj", "attn.to_out"),
+        ema=0.99,
+        timestep_uniform=0.0,
+    ),
+    base=KLEIN_BASE_4B,
+    draw_with="distilled",
 )
 
 PRESETS: dict[str, Preset] = {
@@ -243,6 +217,83 @@ PRESETS: dict[str, Preset] = {
             steps=4,
             guidance_scale=4.0,
         ),
+        KLEIN_4B,
+        replace(
+            KLEIN_4B,
+            name="flux2-klein-9b",
+            model="black-forest-labs/FLUX.2-klein-9B",
+            model_id="black-forest-labs/FLUX.2-klein-9B",
+            revision="",
+            licence="FLUX Non-Commercial License",
+            accept="non-commercial use only: "
+            "https://huggingface.co/black-forest-labs/FLUX.2-klein-9B/blob/main/LICENSE.md",
+            parameters={"transformer": 9_079.0, "text_encoder": 8_191.0, "vae": 84.0},
+            base=replace(
+                KLEIN_BASE_4B,
+                model="black-forest-labs/FLUX.2-klein-base-9B",
+                model_id="black-forest-labs/FLUX.2-klein-base-9B",
+            ),
+        ),
+        Preset(
+            name="z-image",
+            family="z_image",
+            model="Tongyi-MAI/Z-Image-Turbo",
+            model_id="Tongyi-MAI/Z-Image-Turbo",
+            revision="",
+            licence="Apache-2.0",
+            parameters={"transformer": 6_155.0, "text_encoder": 4_022.0, "vae": 84.0},
+            sizes=FLUX_SIZES,
+            size_multiple=16,
+            largest=2048,
+            steps=8,
+            guidance_scale=1.0,
+            lora=LoraHyperparameters(
+                rank=16,
+                alpha=16,
+                learning_rate=1e-4,
+                max_train_steps=1500,
+                batch_size=1,
+                targets=ATTENTION,
+                ema=0.99,
+                timestep_uniform=0.0,
+            ),
+            base=TrainingBase(
+                model="Tongyi-MAI/Z-Image",
+                model_id="Tongyi-MAI/Z-Image",
+                revision="",
+                steps=50,
+                guidance_scale=5.0,  # what diffusers' pipeline of the family calls 4
+            ),
+            draw_with="distilled",
+        ),
+        Preset(
+            name="qwen-image",
+            family="qwen_image",
+            model="Qwen/Qwen-Image-2512",
+            model_id="Qwen/Qwen-Image-2512",
+            revision="",
+            licence="Apache-2.0",
+            parameters={"transformer": 20_430.0, "text_encoder": 8_292.0, "vae": 127.0},
+            sizes={
+                "headshot": (1328, 1328),
+                "half_body": (1104, 1472),
+                "full_body": (928, 1664),
+            },
+            size_multiple=16,
+            largest=2048,
+            steps=50,
+            guidance_scale=4.0,
+            lora=LoraHyperparameters(
+                rank=16,
+                alpha=16,
+                learning_rate=1e-4,
+                max_train_steps=1500,
+                batch_size=1,
+                targets=FLUX_TARGETS,
+                ema=0.99,
+                timestep_uniform=0.0,
+            ),
+        ),
     )
 }
 
@@ -252,46 +303,3 @@ def get_preset(name: str) -> Preset:
     if name not in PRESETS:
         raise ModelError(f"preset {name!r} does not exist. Choose one of: {', '.join(PRESETS)}.")
     return PRESETS[name]
-
-
-HUB_ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")
-
-
-def hub_id(model: str) -> str | None:
-    """Return the hub id that `model` is, None when it is a folder: what exists, or what cannot be
-    an OWNER/NAME.
-    """
-    found = None if Path(model).expanduser().is_dir() else HUB_ID.fullmatch(model)
-    return found["id"] if found else None
-
-
-def with_model(preset: Preset, model: str, revision: str | None = None) -> Preset:
-    """Return the preset with other weights: a folder, or OWNER/NAME@REVISION of the hub.
-
-    A manifest must not claim that a folder holds the preset's own weights, so its id becomes
-    "local:" and the folder's name. Raises ModelError for a hub id without a revision: what it means
-    could change between two runs.
-    """
-    name = hub_id(model)
-    if name is None:
-        folder = Path(model).expanduser()
-        own = str(folder) == preset.model
-        return (
-            preset
-            if own
-            else replace(
-                preset, model=str(folder), model_id=f"local:{folder.resolve().name}", revision=""
-            )
-        )
-    found = HUB_ID.fullmatch(model)
-    revision = (
-        revision
-        or (found["revision"] if found else None)
-        or (preset.revision if name == preset.model_id else None)
-    )
-    if not revision:
-        raise ModelError(
-            f"the model {model!r} has no revision. Give a folder that exists, or "
-            "OWNER/NAME@REVISION with a commit."
-        )
-    return replace(preset, model=name, model_id=name, revision=revision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -13,6 +13,7 @@ from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.batches import Batches, batches
 from avatar_pipeline.diffusion.callbacks import StepCallback, shrunk
 from avatar_pipeline.diffusion.fallback import run_with_fallback
+from avatar_pipeline.diffusion.families import Start
 from avatar_pipeline.diffusion.identity import Identity
 from avatar_pipeline.diffusion.precision import autocast, cast_once
 from avatar_pipeline.diffusion.session import PipelineSession
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 class Sampling:
     """How an image is denoised.
 
-    steps: 1 to 150. guidance_scale: of classifier-free guidance (SD, SDXL), or what FLUX.1-dev is
-    distilled from (schnell has none). negative_prompt: what not to draw; FLUX is asked twice each
-    step for it. identity: the face to draw.
+    steps: 1 to 150. guidance_scale: of classifier-free guidance, 1 for none, or what FLUX.1-dev is
+    distilled from; models that draw without guidance (FLUX.1-schnell, distilled FLUX.2 klein) do
+    not read it. negative_prompt: what not to draw; FLUX.1 is asked twice each step for it.
+    identity: the face to draw.
     """
 
     steps: int
@@ -249,15 +251,15 @@ def _denoise(
     guidance_scale = sampling.guidance_scale
     redrawn = task.strength is not None
     pipeline = session.image_pipeline if redrawn else session.pipeline
-    guided = family.is_guided(guidance_scale, sampling.negative_prompt)
+    guided = family.is_guided(pipeline, guidance_scale, sampling.negative_prompt)
     beside = together.rows_beside(len(pictures), guided)
     pictures = [*pictures, *[pictures[-1]] * beside]
     words = [*words, *[words[-1]] * beside]
-    arguments: dict[str, Any] = {
-        name: torch.cat([word[name] for word in words]) for name in words[0]
-    }
+    arguments = family.prompt_arguments(
+        {name: torch.cat([word[name] for word in words]) for name in words[0]}
+    )
     arguments |= family.guidance(guidance_scale, guided)
-    arguments |= {"strength": task.strength} if redrawn else {"width": width, "height": height}
+    arguments |= {} if redrawn else {"width": width, "height": height}
 
     def preview(latents: torch.Tensor) -> Image.Image:
         return decode(session, shrunk(family.unpack(pipeline, latents[:1], height, width)))
@@ -277,10 +279,11 @@ def _denoise(
         )
     watched = callback.on_step is not None or callback.start > 0
     with installed, autocast(session), cast_once(session):
-        if redrawn:
+        if task.strength is not None:
             with torch.no_grad():
                 images = [one.image for one in pictures if one.image is not None]
-                arguments |= start_images(family, pipeline, images)
+                starts = [Start(task.strength, sampling.steps, one.seed) for one in pictures]
+                arguments |= start_images(family, pipeline, images, starts)
         try:
             latents = pipeline(
                 num_inference_steps=sampling.steps,

@@ -15,7 +15,8 @@ from avatar_pipeline.diffusion.families import Family
 from avatar_pipeline.diffusion.identity_adapter import IdentityAdapter
 from avatar_pipeline.diffusion.loaded import LoadedPipeline
 from avatar_pipeline.diffusion.memory import Plan
-from avatar_pipeline.diffusion.presets import Preset, with_model
+from avatar_pipeline.diffusion.model_choice import with_model
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.training_memory import TrainingPlan
 from avatar_pipeline.diffusion.weights_digest import model_sha256
 

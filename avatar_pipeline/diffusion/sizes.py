@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from avatar_pipeline.core.errors import GenerationError
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 
 SMALLEST = 256  # pixels a side; below it a face is smaller than the checks need
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Prompts kept for each loaded text encoder. FLUX's embeddings take 4 MB each, and a stage asks for
 # few prompts again and again.
 KEPT = 16
+MASK = "prompt_embeds_mask"  # of families whose prompts are of unequal length
 
 _encoded: WeakKeyDictionary[Any, OrderedDict[tuple[str, str], PromptEmbeds]] = WeakKeyDictionary()
 
@@ -33,7 +34,12 @@ def word_arguments(
     """
     family = session.family
     prompt_embeds = encode(session, prompt)
-    if not family.is_guided(guidance_scale, negative_prompt):
+    if not family.is_guided(session.pipeline, guidance_scale, negative_prompt):
+        if negative_prompt and not family.is_guided(session.pipeline, 2.0, negative_prompt):
+            raise GenerationError(
+                f"negative_prompt: it has no effect, because {session.preset.model_id} is "
+                "distilled and draws without guidance. Leave it out, or draw with the base model."
+            )
         if negative_prompt:
             raise GenerationError(
                 f"negative_prompt: it has no effect at guidance_scale {guidance_scale:g}. Raise "
@@ -41,12 +47,15 @@ def word_arguments(
             )
         return dict(prompt_embeds)
     negative = _encode(session, "encode_negative", family.encode_negative, negative_prompt)
-    length = max(token_count(prompt_embeds), token_count(negative))
-    # Empty windows fill the shorter one up: embeddings of one kind are all alike long.
-    prompt_embeds = _lengthen(prompt_embeds, length, lambda: encode(session, ""))
-    negative = _lengthen(
-        negative, length, lambda: _encode(session, "encode_negative", family.encode_negative, "")
-    )
+    if MASK not in prompt_embeds:
+        length = max(token_count(prompt_embeds), token_count(negative))
+        # Empty windows fill the shorter one up: embeddings of one kind are all alike long.
+        prompt_embeds = _lengthen(prompt_embeds, length, lambda: encode(session, ""))
+        negative = _lengthen(
+            negative,
+            length,
+            lambda: _encode(session, "encode_negative", family.encode_negative, ""),
+        )
     return {**prompt_embeds, **{f"negative_{name}": tensor for name, tensor in negative.items()}}
 
 
@@ -102,10 +111,16 @@ def _lengthen(
     prompt_embeds: PromptEmbeds, length: int, empty: Callable[[], PromptEmbeds]
 ) -> PromptEmbeds:
     import torch
+    from torch.nn.functional import pad
 
     missing = length - token_count(prompt_embeds)
     if not missing:
         return prompt_embeds
+    if MASK in prompt_embeds:  # masked places instead
+        return {
+            "prompt_embeds": pad(prompt_embeds["prompt_embeds"], (0, 0, 0, missing)),
+            MASK: pad(prompt_embeds[MASK], (0, missing)),
+        }
     filling = empty()["prompt_embeds"]
     parts = [prompt_embeds["prompt_embeds"], *[filling] * (missing // filling.shape[1])]
     return {**prompt_embeds, "prompt_embeds": torch.cat(parts, dim=1)}

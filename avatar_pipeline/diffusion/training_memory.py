@@ -17,7 +17,7 @@ from avatar_pipeline.diffusion.memory import (
     denoiser_of,
     part_gib,
 )
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 
 TRAINED_BYTES = 16  # a trained parameter in float32, its gradient, and AdamW's two moments
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.families import FamilyName
-from avatar_pipeline.diffusion.presets import Preset, hub_id
+from avatar_pipeline.diffusion.model_choice import hub_id
+from avatar_pipeline.diffusion.preset_types import Preset
 
 # The parts that each family's pipeline needs, and the names under which diffusers saves such
 # pipelines.
@@ -18,11 +19,17 @@ PARTS: dict[FamilyName, tuple[str, ...]] = {
     "sd": ("unet", "vae", "text_encoder"),
     "sdxl": ("unet", "vae", "text_encoder", "text_encoder_2"),
     "flux": ("transformer", "vae", "text_encoder", "text_encoder_2"),
+    "flux2": ("transformer", "vae", "text_encoder"),
+    "z_image": ("transformer", "vae", "text_encoder"),
+    "qwen_image": ("transformer", "vae", "text_encoder"),
 }
 SMALL_PARTS: dict[FamilyName, tuple[str, ...]] = {
     "sd": ("tokenizer", "scheduler"),
     "sdxl": ("tokenizer", "tokenizer_2", "scheduler"),
     "flux": ("tokenizer", "tokenizer_2", "scheduler"),
+    "flux2": ("tokenizer", "scheduler"),
+    "z_image": ("tokenizer", "scheduler"),
+    "qwen_image": ("tokenizer", "scheduler"),
 }
 CLASSES: dict[str, FamilyName] = {
     "StableDiffusionPipeline": "sd",
@@ -31,8 +38,18 @@ CLASSES: dict[str, FamilyName] = {
     "StableDiffusionXLImg2ImgPipeline": "sdxl",
     "FluxPipeline": "flux",
     "FluxImg2ImgPipeline": "flux",
+    "Flux2KleinPipeline": "flux2",
+    "ZImagePipeline": "z_image",
+    "QwenImagePipeline": "qwen_image",
 }
-FAMILY_NAMES = {"sd": "Stable Diffusion 1.5", "sdxl": "SDXL", "flux": "FLUX.1"}
+FAMILY_NAMES = {
+    "sd": "Stable Diffusion 1.5",
+    "sdxl": "SDXL",
+    "flux": "FLUX.1",
+    "flux2": "FLUX.2 klein",
+    "z_image": "Z-Image",
+    "qwen_image": "Qwen-Image",
+}
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 VARIANTS = ("", ".fp16")  # the second: half-precision copies beside the originals
 

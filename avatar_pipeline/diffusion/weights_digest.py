@@ -13,7 +13,7 @@ from typing import Any
 from avatar_pipeline.core.digests import digest_files, sha256_file
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.core.home import home_folder
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.weights import check_model_folder, is_used, read_index, weight_files
 
 REMEMBERED = 64 * 2**20  # files from this size on have their digests remembered between processes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from avatar_pipeline.actors.spec import ActorSpec
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.pipeline.models import Models

@@ -13,7 +13,7 @@ from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.diffusion.identity import identity_at
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.sampling import Sampling, image_to_image
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer

@@ -22,7 +22,7 @@ from avatar_pipeline.core.errors import StoreError
 from avatar_pipeline.core.renamed import PRESET_FIELDS, SETTINGS, with_former_names
 from avatar_pipeline.core.seeds import draw_seed
 from avatar_pipeline.diffusion.device import process_peak_mb
-from avatar_pipeline.diffusion.overrides import model_location, preset_values
+from avatar_pipeline.diffusion.preset_records import model_location, preset_values
 from avatar_pipeline.faces.check import Verdict
 from avatar_pipeline.faces.readiness import worst
 from avatar_pipeline.pipeline.context import RunContext

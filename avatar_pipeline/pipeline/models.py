@@ -11,7 +11,7 @@ from typing import Any
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.diffusion.loaded import LoadedPipeline
 from avatar_pipeline.diffusion.overrides import resolve_preset
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.faces.analyzers import get_analyzer
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 

@@ -8,11 +8,8 @@ from dataclasses import replace
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import digest_files, sha256_bytes
-from avatar_pipeline.diffusion.overrides import (
-    MODEL_PREFIX,
-    resolve_preset,
-)
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.overrides import MODEL_PREFIX, resolve_preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import MaterializeOptions, Product, materialize
 from avatar_pipeline.pipeline.models import Models

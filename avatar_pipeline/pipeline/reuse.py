@@ -19,7 +19,7 @@ from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import StoreError
-from avatar_pipeline.diffusion.overrides import model_location, preset_values
+from avatar_pipeline.diffusion.preset_records import model_location, preset_values
 from avatar_pipeline.faces.check_records import from_record
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import Product

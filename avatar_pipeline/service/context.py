@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.diffusion.overrides import resolve_preset
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.imaging.images import encode_png
 from avatar_pipeline.service.errors import NotFound, ServiceError, Unavailable
 from avatar_pipeline.service.gate import require_may_leave

@@ -19,7 +19,7 @@ from PIL import Image
 from avatar_pipeline.core.errors import GenerationError, InvalidInput
 from avatar_pipeline.core.seeds import derive_seed
 from avatar_pipeline.diffusion.identity import Identity
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.sampling import Sampling, text_to_image
 from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
 from avatar_pipeline.diffusion.sizes import drawable_size

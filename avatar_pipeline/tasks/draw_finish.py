@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from avatar_pipeline.content_credentials import watermark
 from avatar_pipeline.diffusion.identity import Identity
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.faces.readiness import assess, worst

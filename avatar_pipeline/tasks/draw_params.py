@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from avatar_pipeline.core.seeds import SEED_LIMIT, derive_seed
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.tasks.draw_prompts import (
     MOST_PICTURES,
     Expression,

@@ -21,7 +21,7 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError, ConsentRequired
 from avatar_pipeline.diffusion.lora import applied
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.prompts import TRIGGER, portrait_prompt
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer

@@ -10,7 +10,7 @@ from typing import Any
 
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.actors.spec import ActorSpec
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.models import Models

@@ -12,12 +12,19 @@ from tests.support import tiny_models as tiny
 from tests.support.training_sets import tiny_session
 
 # preset of each family whose weights are large
-PRESET_OF = {"sd": "sd15", "sdxl": "sdxl", "flux": "flux-dev"}
+PRESET_OF = {
+    "sd": "sd15",
+    "sdxl": "sdxl",
+    "flux": "flux-dev",
+    "flux2": "flux2-klein",
+    "z_image": "z-image",
+    "qwen_image": "qwen-image",
+}
 
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders of tiny pipelines by preset: sd15, sdxl, flux-dev. Not to be changed."""
+    """Folders of tiny pipelines by preset. Not to be changed."""
     root = tmp_path_factory.mktemp("tiny")
     return {preset: tiny.build(family, root / family) for family, preset in PRESET_OF.items()}
 
@@ -28,7 +35,7 @@ def tiny_folder(tiny_models: dict[str, Path]) -> Callable[[str], Path]:
     return lambda family: tiny_models[PRESET_OF[family]]
 
 
-@pytest.fixture(scope="module", params=["sd", "sdxl", "flux"])
+@pytest.fixture(scope="module", params=list(PRESET_OF))
 def each_session(
     request: pytest.FixtureRequest, tiny_folder: Callable[[str], Path]
 ) -> Iterator[PipelineSession]:

@@ -33,12 +33,14 @@ from transformers import (
     T5Tokenizer,
 )
 
+from tests.support import tiny_flow_models
+
 HIDDEN = 32  # numbers a token in every text encoder
 
 
 def build(family: str, folder: Path, **changes: Any) -> Path:
-    """Save the tiny pipeline of a family ("sd", "sd2", "sdxl", "flux") in `folder`; `changes` go
-    to its builder, such as guidance=False.
+    """Save the tiny pipeline of a family (a key of BUILDERS) in `folder`; `changes` go to its
+    builder, such as guidance=False.
     """
     torch.manual_seed(0)
     pipeline = BUILDERS[family](**changes)
@@ -191,4 +193,10 @@ def _vocabulary() -> dict[str, int]:
     return {token: index for index, token in enumerate(tokens)}
 
 
-BUILDERS: dict[str, Callable[..., Any]] = {"sd": _sd, "sd2": _sd2, "sdxl": _sdxl, "flux": _flux}
+BUILDERS: dict[str, Callable[..., Any]] = {
+    "sd": _sd,
+    "sd2": _sd2,
+    "sdxl": _sdxl,
+    "flux": _flux,
+    **tiny_flow_models.BUILDERS,
+}

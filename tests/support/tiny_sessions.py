@@ -10,7 +10,15 @@ from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from tests.support import tiny_models
 
 # Which tiny pipeline stands for which preset.
-TINY = {"sd15": "sd", "sdxl": "sdxl", "flux-dev": "flux", "flux-schnell": "flux"}
+TINY = {
+    "sd15": "sd",
+    "sdxl": "sdxl",
+    "flux-dev": "flux",
+    "flux-schnell": "flux",
+    "flux2-klein": "flux2",
+    "z-image": "z_image",
+    "qwen-image": "qwen_image",
+}
 SIZE = (256, 256)
 
 

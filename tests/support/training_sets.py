@@ -19,7 +19,14 @@ from avatar_pipeline.diffusion.training.dataset import LoraDataset, encode_datas
 from avatar_pipeline.diffusion.training.loop import train_lora
 from avatar_pipeline.diffusion.training.types import Evaluation, Step, TrainingJob, TrainingResult
 
-PRESETS = {"sd": "sd15", "sdxl": "sdxl", "flux": "flux-dev"}
+PRESETS = {
+    "sd": "sd15",
+    "sdxl": "sdxl",
+    "flux": "flux-dev",
+    "flux2": "flux2-klein",
+    "z_image": "z-image",
+    "qwen_image": "qwen-image",
+}
 SIZE = 64
 
 

@@ -4,19 +4,19 @@ for a pooled vector, rectified flow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError
-from avatar_pipeline.diffusion.families import PromptEmbeds
+from avatar_pipeline.diffusion.families import PromptEmbeds, Start
 from avatar_pipeline.diffusion.prompt_chunks import count_tokens, split_prompt
 
 PIPELINE = "FluxPipeline"
 DENOISER = "transformer"
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+REDRAWS = True
 # dev is distilled from guidance, which it takes as a number. Trained at 1.0 a LoRA leaves the
 # guidance scale's meaning as it is (diffusers' train_dreambooth_lora_flux.py: --guidance_scale 1 is
 # recommended over its default of 3.5).
@@ -54,18 +54,23 @@ def pooled_part(pipeline: Any, prompt: str) -> str:
     return split_prompt(prompt, [pipeline.tokenizer])[0]
 
 
-def is_guided(guidance_scale: float, negative_prompt: str) -> bool:
+def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> bool:
     return bool(negative_prompt)
+
+
+def prompt_arguments(prompt_embeds: PromptEmbeds) -> dict[str, Any]:
+    return dict(prompt_embeds)
 
 
 def guidance(guidance_scale: float, guided: bool) -> dict[str, Any]:
     return {"guidance_scale": guidance_scale, "true_cfg_scale": TRUE_CFG_SCALE if guided else 1.0}
 
 
-def start_image(pipeline: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
-    latents = encode_pixels(pipeline, pipeline.image_processor.preprocess(list(images)))
+def start_image(pipeline: Any, image: Image.Image, start: Start) -> dict[str, Any]:
+    latents = encode_pixels(pipeline, pipeline.image_processor.preprocess([image]))
     # Without them the pipeline draws 1024x1024, whatever the picture's size.
-    return {"image": latents, "width": images[0].width, "height": images[0].height}
+    size = {"width": image.width, "height": image.height}
+    return {"image": latents, "strength": start.strength, **size}
 
 
 def drawn_steps(steps: int, strength: float) -> int:
@@ -91,6 +96,10 @@ def decode_latents(pipeline: Any, latents: torch.Tensor) -> torch.Tensor:
 
 def unpack(pipeline: Any, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
+
+
+def image_tokens(latents: torch.Tensor) -> int:
+    return latents.shape[2] * latents.shape[3] // 4
 
 
 def predict(

@@ -4,18 +4,18 @@ encoder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 
-from avatar_pipeline.diffusion.families import PromptEmbeds
+from avatar_pipeline.diffusion.families import PromptEmbeds, Start
 from avatar_pipeline.diffusion.prompt_chunks import split_prompt
 
 PIPELINE = "StableDiffusionPipeline"
 DENOISER = "unet"
 TEXT_ENCODERS = ("text_encoder",)
+REDRAWS = True
 PIPELINE_LATENTS = 4  # channels by which StableDiffusionImg2ImgPipeline tells latents from pictures
 
 
@@ -35,21 +35,26 @@ def pooled_part(pipeline: Any, prompt: str) -> str:
     return prompt
 
 
-def is_guided(guidance_scale: float, negative_prompt: str) -> bool:
+def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> bool:
     return guidance_scale > 1
+
+
+def prompt_arguments(prompt_embeds: PromptEmbeds) -> dict[str, Any]:
+    return dict(prompt_embeds)
 
 
 def guidance(guidance_scale: float, guided: bool) -> dict[str, Any]:
     return {"guidance_scale": guidance_scale}
 
 
-def start_image(pipeline: Any, images: Sequence[Image.Image]) -> dict[str, Any]:
-    # The pipeline would hand the pictures to an autoencoder in another precision than its own. The
-    # embedded model's own class minds that itself, and its latents the pipeline would take for
-    # pictures.
+def start_image(pipeline: Any, image: Image.Image, start: Start) -> dict[str, Any]:
+    # The pipeline would hand the picture to an autoencoder in another precision than its own. The
+    # embedded model's own class minds that itself, and its latents the pipeline would take for a
+    # picture.
     if pipeline.vae.config.latent_channels != PIPELINE_LATENTS:
-        return {"image": list(images)}
-    return {"image": encode_pixels(pipeline, pipeline.image_processor.preprocess(list(images)))}
+        return {"image": [image], "strength": start.strength}
+    latents = encode_pixels(pipeline, pipeline.image_processor.preprocess([image]))
+    return {"image": latents, "strength": start.strength}
 
 
 def drawn_steps(steps: int, strength: float) -> int:
@@ -72,6 +77,10 @@ def decode_latents(pipeline: Any, latents: torch.Tensor) -> torch.Tensor:
 
 def unpack(pipeline: Any, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return latents
+
+
+def image_tokens(latents: torch.Tensor) -> int:
+    return latents.shape[2] * latents.shape[3] // 4
 
 
 def predict(

@@ -14,7 +14,9 @@ from avatar_pipeline.diffusion.families.sd import (
     drawn_steps,
     encode_pixels,
     guidance,
+    image_tokens,
     is_guided,
+    prompt_arguments,
     start_image,
     unpack,
 )
@@ -25,7 +27,9 @@ __all__ = [
     "drawn_steps",
     "encode_pixels",
     "guidance",
+    "image_tokens",
     "is_guided",
+    "prompt_arguments",
     "start_image",
     "unpack",
 ]
@@ -33,6 +37,7 @@ __all__ = [
 PIPELINE = "StableDiffusionXLPipeline"
 DENOISER = "unet"
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+REDRAWS = True
 CELL = 8  # pixels a side of a latent cell
 
 

@@ -12,7 +12,7 @@ from avatar_pipeline.diffusion.fallback import first_line, is_out_of_memory
 from avatar_pipeline.diffusion.lora.bases import U_NET, Base, lora_base
 from avatar_pipeline.diffusion.lora.header import FAMILYS, REMEDY, read_header
 from avatar_pipeline.diffusion.lora.keys import DENOISER
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.weights import FAMILY_NAMES
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.text_encoding import encode, encode_nothing, token_count
 from avatar_pipeline.diffusion.training.checkpoint import below

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -179,7 +179,7 @@ def _add_adapter(
         r=hyperparameters.rank,
         lora_alpha=hyperparameters.alpha,
         init_lora_weights="gaussian",
-        target_modules=list(hyperparameters.targets),
+        target_modules=target_modules(denoiser, hyperparameters.targets),
         use_rslora=hyperparameters.use_rslora,
         use_dora=hyperparameters.use_dora,
     )
@@ -199,6 +199,20 @@ def _add_adapter(
         if parameter.requires_grad:
             parameter.data = parameter.data.contiguous()
     return [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
+
+
+def target_modules(denoiser: Any, targets: Sequence[str]) -> list[str]:
+    """Return what PEFT is to put a LoRA on: `targets`, names or their ends, as they are; all names
+    in full where an end is that of a list of layers too (FLUX.2's `attn.to_out`).
+    """
+    found = {
+        name: isinstance(module, (torch.nn.Linear, torch.nn.Conv2d))
+        for name, module in denoiser.named_modules()
+        if any(name == target or name.endswith(f".{target}") for target in targets)
+    }
+    return (
+        list(targets) if all(found.values()) else [name for name, layer in found.items() if layer]
+    )
 
 
 def _compute_for_cpu(denoiser: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.scratch import scratch_folder
 from avatar_pipeline.diffusion.device import Device
 from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.session import open_session
 from avatar_pipeline.diffusion.training.dataset import from_tensors
 from avatar_pipeline.diffusion.training.files import to_bytes

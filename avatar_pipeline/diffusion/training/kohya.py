@@ -22,7 +22,7 @@ import torch
 from avatar_pipeline import __version__
 from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
 from avatar_pipeline.diffusion.lora.original_names import FLUX_DOUBLE, FLUX_SINGLE, sgm_name
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.training.files import adapter_config, read, to_bytes
 from avatar_pipeline.diffusion.training.noising import Prediction
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import torch
 
-from avatar_pipeline.diffusion.overrides import recorded_preset
+from avatar_pipeline.diffusion.preset_records import recorded_preset
 from avatar_pipeline.diffusion.training.checkpoint import (
     CHECKPOINT_INTERVAL_S,
     CODE_VERSION,

@@ -34,11 +34,18 @@ class Objective:
     """How a base model was trained, read off its scheduler: to predict noise, velocity, or
     rectified flow.
 
-    Raises ModelError for any other kind.
+    image_tokens: how many tokens the denoiser sees of latents. Raises ModelError for any other
+    kind.
     """
 
-    def __init__(self, scheduler: Any, hyperparameters: LoraHyperparameters) -> None:
+    def __init__(
+        self,
+        scheduler: Any,
+        hyperparameters: LoraHyperparameters,
+        image_tokens: Callable[[torch.Tensor], int],
+    ) -> None:
         self.prediction = prediction(scheduler)
+        self._image_tokens = image_tokens
         self._hyperparameters = hyperparameters
         self._shift: Callable[[int, torch.Tensor], torch.Tensor] | None = None
         if self.prediction == "flow":
@@ -72,7 +79,7 @@ class Objective:
         logits = torch.randn(count, generator=random) * asked.timestep_spread + asked.timestep_mean
         evenly = torch.rand(count, generator=random) < asked.timestep_uniform
         t = torch.where(evenly, torch.rand(count, generator=random), torch.sigmoid(logits))
-        return t if self._shift is None else self._shift(clean.shape[2] * clean.shape[3] // 4, t)
+        return t if self._shift is None else self._shift(self._image_tokens(clean), t)
 
     def _snr_weight(self, steps: torch.Tensor) -> torch.Tensor | None:
         """Min-SNR weights (arXiv 2303.09556, section 3.4): steps of little noise, which are easy,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from avatar_pipeline.core.words import count
-from avatar_pipeline.diffusion.overrides import recorded_preset
+from avatar_pipeline.diffusion.preset_records import recorded_preset
 from avatar_pipeline.diffusion.training.checkpoint import CODE_VERSION, unpack
 from avatar_pipeline.diffusion.training.types import TrainingJob
 

@@ -56,7 +56,7 @@ class Training:
         self._session, self._model, self._processes = session, model, processes
         self._hyperparameters = asked
         self._dataset, self._prior = job.dataset, job.prior
-        self._objective = Objective(session.pipeline.scheduler, asked)
+        self._objective = Objective(session.pipeline.scheduler, asked, session.family.image_tokens)
         self._optimizer = make_optimizer(asked.optimizer, model.masters, asked.learning_rate)
         # float16 has no numbers for most of the gradients: the loss is scaled up, and steps in
         # which something overflows are left out.

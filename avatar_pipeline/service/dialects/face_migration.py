@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from avatar_pipeline.core.errors import InvalidInput
 from avatar_pipeline.core.seeds import SEED_LIMIT, draw_seed
 from avatar_pipeline.diffusion.identity import LARGEST_WEIGHT
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.service.consent import Consent, declare
 from avatar_pipeline.service.context import (
     Service,

@@ -14,7 +14,7 @@ from dagster import DagsterInstance
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli.main import main
 from avatar_pipeline.diffusion.loading import load_pipeline
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.orchestration.batch_run import choose_actors
 from avatar_pipeline.orchestration.home import dagster_home
 from avatar_pipeline.orchestration.registration import register

@@ -145,12 +145,12 @@ def test_min_snr_holds_back_steps_of_little_noise(
         sd_session.pipeline.scheduler.config, prediction_type=prediction
     )
     clean = torch.randn(400, 4, 2, 2, generator=torch.Generator().manual_seed(0))
-    plain = Objective(scheduler, settings(sd_session, snr_gamma=0.0)).sample_batch(
-        clean, torch.Generator().manual_seed(1)
-    )
-    asked = Objective(scheduler, settings(sd_session, snr_gamma=5.0)).sample_batch(
-        clean, torch.Generator().manual_seed(1)
-    )
+    plain = Objective(
+        scheduler, settings(sd_session, snr_gamma=0.0), sd_session.family.image_tokens
+    ).sample_batch(clean, torch.Generator().manual_seed(1))
+    asked = Objective(
+        scheduler, settings(sd_session, snr_gamma=5.0), sd_session.family.image_tokens
+    ).sample_batch(clean, torch.Generator().manual_seed(1))
     assert plain.weight is None
     assert asked.weight is not None
     alphas = (
@@ -175,7 +175,9 @@ def test_flux_shifts_noise_levels_by_the_size_of_the_picture(
 ) -> None:
     session = tiny_session("flux", tiny_folder("flux"))
     session = open_session(replace(session.preset, scheduler="own"), "cpu")
-    objective = Objective(session.pipeline.scheduler, settings(session))
+    objective = Objective(
+        session.pipeline.scheduler, settings(session), session.family.image_tokens
+    )
     means = []
     for cells in (32, 128):  # 256 and 1024 pixels a side
         question = objective.sample_batch(
@@ -195,7 +197,7 @@ def test_models_trained_otherwise_are_refused(sd_session: PipelineSession) -> No
         sd_session.pipeline.scheduler.config, prediction_type="sample"
     )
     with pytest.raises(ModelError, match="'sample'"):
-        Objective(scheduler, settings(sd_session))
+        Objective(scheduler, settings(sd_session), sd_session.family.image_tokens)
 
 
 def test_class_pictures_take_part_with_their_weight(sd_session: PipelineSession) -> None:

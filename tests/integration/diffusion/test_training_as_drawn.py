@@ -370,7 +370,7 @@ def test_noise_levels_are_shifted_as_the_sampler_shifts_them(
             scheduler.config.max_shift,
         )
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / count, count), mu=mu)
-        asked = Objective(scheduler, evenly).sample_batch(
+        asked = Objective(scheduler, evenly, session.family.image_tokens).sample_batch(
             torch.zeros(3000, 1, cells, cells), torch.Generator().manual_seed(0)
         )
         # evenly drawn levels lie below each of the sampler's as often as its unshifted ones say
@@ -409,7 +409,7 @@ def test_noise_levels_are_drawn_from_the_presets_distribution(
     session = tiny_session("sd", tiny_folder("sd"))
     session = replace(session, preset=chosen)
     scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
-    asked = Objective(scheduler, settings(session)).sample_batch(
+    asked = Objective(scheduler, settings(session), session.family.image_tokens).sample_batch(
         torch.zeros(20000, 1, 2, 2), torch.Generator().manual_seed(0)
     )
     for level in (0.1, 0.3, 0.5, 0.7, 0.9):
@@ -424,9 +424,9 @@ def test_noise_levels_are_drawn_from_the_presets_distribution(
 
 def test_noise_and_steps_are_each_pictures_own_and_cover_all(sd_session: PipelineSession) -> None:
     clean = torch.zeros(4000, 4, 2, 2)
-    asked = Objective(sd_session.pipeline.scheduler, settings(sd_session)).sample_batch(
-        clean, torch.Generator().manual_seed(0)
-    )
+    asked = Objective(
+        sd_session.pipeline.scheduler, settings(sd_session), sd_session.family.image_tokens
+    ).sample_batch(clean, torch.Generator().manual_seed(0))
     shares = torch.histc(asked.timesteps.float(), 10, 0, 1000) / 4000
     assert shares.tolist() == pytest.approx([0.1] * 10, abs=0.02)
     assert asked.timesteps.min() < 5

@@ -12,7 +12,8 @@ from avatar_pipeline.diffusion.hyperparameters import (
     LoraHyperparameters,
     override_name,
 )
-from avatar_pipeline.diffusion.overrides import Overrides, recorded_preset
+from avatar_pipeline.diffusion.override_fields import Overrides
+from avatar_pipeline.diffusion.preset_records import recorded_preset
 from avatar_pipeline.diffusion.presets import PRESETS, get_preset
 from avatar_pipeline.pipeline.assets.lora.settings import Settings
 from avatar_pipeline.pipeline.settings import describe_range

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatar_pipeline.diffusion.overrides import Overrides
+from avatar_pipeline.diffusion.override_fields import Overrides
 from scripts.memory_table import DOCUMENT, tables, written
 
 

@@ -10,15 +10,11 @@ from typing import Any
 import pytest
 
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.diffusion.overrides import (
-    Overrides,
-    check_values,
-    model_location,
-    preset_by_name,
-    preset_values,
-    resolve_preset,
-)
-from avatar_pipeline.diffusion.presets import PRESETS, Preset, get_preset
+from avatar_pipeline.diffusion.override_fields import Overrides
+from avatar_pipeline.diffusion.overrides import check_values, preset_by_name, resolve_preset
+from avatar_pipeline.diffusion.preset_records import model_location, preset_values
+from avatar_pipeline.diffusion.preset_types import Preset
+from avatar_pipeline.diffusion.presets import PRESETS, get_preset
 
 ACTOR = "actor.yaml of anna"
 

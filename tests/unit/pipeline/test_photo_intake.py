@@ -22,7 +22,8 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.core.errors import PhotoError, StoreError
 from avatar_pipeline.core.openpeople import asset_path, emotion_tiles
-from avatar_pipeline.diffusion.presets import Preset, get_preset
+from avatar_pipeline.diffusion.preset_types import Preset
+from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image
 from avatar_pipeline.pipeline import intake_files

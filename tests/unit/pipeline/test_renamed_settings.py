@@ -24,7 +24,8 @@ from avatar_pipeline.core.renamed import (
     forget_warnings,
     with_former_names,
 )
-from avatar_pipeline.diffusion.overrides import Overrides, resolve_preset
+from avatar_pipeline.diffusion.override_fields import Overrides
+from avatar_pipeline.diffusion.overrides import resolve_preset
 from avatar_pipeline.history.diff import compare
 from avatar_pipeline.history.versions import changes
 from avatar_pipeline.orchestration.assets.config import config_class, overrides

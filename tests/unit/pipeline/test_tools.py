@@ -17,7 +17,8 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import ActorError, ModelError
 from avatar_pipeline.diffusion.loading import load_pipeline
-from avatar_pipeline.diffusion.presets import Preset, get_preset
+from avatar_pipeline.diffusion.preset_types import Preset
+from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.materialize import materialize
 from avatar_pipeline.pipeline.models import Models

@@ -11,7 +11,7 @@ from PIL import Image
 
 from avatar_pipeline.actors.photos import Photo
 from avatar_pipeline.core.errors import PhotoError
-from avatar_pipeline.diffusion.presets import Preset
+from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.expressions import Expression, expressions
