@@ -86,6 +86,8 @@ def trained_on(preset: Preset, model: str) -> Preset:
             "Give that one (model)."
         )
     base = preset.base
+    if model == base.model_id:
+        return preset
     chosen = with_model(
         replace(preset, model=base.model, model_id=base.model_id, revision=base.revision), model
     )

@@ -35,9 +35,16 @@ def apply_plan(pipelines: Sequence[Any], denoiser: Any, plan: Plan, device: str)
     if plan.tiling and hasattr(first.vae, "enable_tiling"):
         # diffusers' tiles are as large as the pictures that the VAE was trained on: 1024 pixels in
         # SDXL, which would be no help
-        first.vae.tile_sample_min_size = TILE
-        first.vae.tile_latent_min_size = TILE // 2 ** (len(first.vae.config.block_out_channels) - 1)
-        first.vae.enable_tiling()
+        if hasattr(first.vae, "tile_sample_min_height"):  # of a video model
+            side = {"tile_sample_min_height": TILE, "tile_sample_min_width": TILE}
+            stride = TILE * 3 // 4
+            first.vae.enable_tiling(
+                **side, tile_sample_stride_height=stride, tile_sample_stride_width=stride
+            )
+        else:
+            cells = 2 ** (len(first.vae.config.block_out_channels) - 1)
+            first.vae.tile_sample_min_size, first.vae.tile_latent_min_size = TILE, TILE // cells
+            first.vae.enable_tiling()
         first.vae.enable_slicing()
 
 

@@ -46,7 +46,7 @@ FAMILY_NAMES = {
     "sd": "Stable Diffusion 1.5",
     "sdxl": "SDXL",
     "flux": "FLUX.1",
-    "flux2": "FLUX.2 klein",
+    "flux2": "FLUX.2",
     "z_image": "Z-Image",
     "qwen_image": "Qwen-Image",
 }

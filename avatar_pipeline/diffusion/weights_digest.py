@@ -13,8 +13,15 @@ from typing import Any
 from avatar_pipeline.core.digests import digest_files, sha256_file
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.core.home import home_folder
+from avatar_pipeline.diffusion.model_choice import training_preset
 from avatar_pipeline.diffusion.preset_types import Preset
-from avatar_pipeline.diffusion.weights import check_model_folder, is_used, read_index, weight_files
+from avatar_pipeline.diffusion.weights import (
+    check_model_folder,
+    is_used,
+    locate_model,
+    read_index,
+    weight_files,
+)
 
 REMEMBERED = 64 * 2**20  # files from this size on have their digests remembered between processes
 
@@ -35,7 +42,7 @@ def model_sha256(folder: Path, preset: Preset | None = None) -> str:
             files += [
                 f
                 for f in (folder / part).rglob("*")
-                if f.suffix in (".json", ".txt", ".model") and f.is_file()
+                if f.suffix in (".json", ".txt", ".model", ".jinja") and f.is_file()
             ]
     adapters = (
         [folder / preset.identity_adapter]
@@ -55,6 +62,23 @@ def model_sha256(folder: Path, preset: Preset | None = None) -> str:
             for f in files
         }
     )
+
+
+def weights_version(preset: Preset) -> str:
+    """sha256 of the weights that a preset draws with; of both where its LoRAs are trained on a base
+    that lies here. Raises ModelError when those that draw are missing.
+    """
+    drawing = model_sha256(locate_model(preset), preset)
+    base = training_preset(preset)
+    if base == preset:
+        return drawing
+    try:
+        folder = locate_model(base)
+    except ModelError:
+        return drawing  # not fetched: nothing can have been trained on it here
+    if not folder.is_dir():
+        return drawing
+    return digest_files({"drawing": drawing, "training": model_sha256(folder, base)})
 
 
 def file_sha256(file: Path) -> str:

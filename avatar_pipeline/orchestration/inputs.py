@@ -18,8 +18,7 @@ import dagster as dg
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.errors import AvatarPipelineError
 from avatar_pipeline.diffusion.overrides import resolve_preset
-from avatar_pipeline.diffusion.weights import locate_model
-from avatar_pipeline.diffusion.weights_digest import model_sha256
+from avatar_pipeline.diffusion.weights_digest import weights_version
 from avatar_pipeline.orchestration.resources import StoreResource
 from avatar_pipeline.pipeline.stage import MODEL, PHOTOS, SPEC
 from avatar_pipeline.pipeline.versions import photos_version, spec_version
@@ -56,7 +55,7 @@ def model_version(preset: str, values: Mapping[str, Any], actor: str) -> str:
     """
     # What a run's own configuration chooses is not known here: the run observes it (record_inputs).
     resolved = resolve_preset(preset, values, f"actor.yaml of {actor}")
-    return model_sha256(locate_model(resolved), resolved)
+    return weights_version(resolved)
 
 
 def observed_version(instance: dg.DagsterInstance, actor: str, asset: str) -> str | None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from avatar_pipeline.actors.spec import ActorSpec
+from avatar_pipeline.diffusion.model_choice import training_preset
 from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.session import PipelineSession
+from avatar_pipeline.diffusion.weights_digest import weights_version
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.progress import Preview, Progress
@@ -53,7 +55,15 @@ class RunContext:
 
     def session(self, spec: ActorSpec) -> PipelineSession:
         """Return a session of an actor's preset, which reports to this run. Loads nothing."""
-        preset = self.preset(spec)
+        return self._session(self.preset(spec))
+
+    def training_session(self, spec: ActorSpec) -> PipelineSession:
+        """Return a session of what the actor's LoRA is trained on: the base of a distilled model,
+        else the model itself, with the same loaded pipeline as `session`.
+        """
+        return self._session(training_preset(self.preset(spec)))
+
+    def _session(self, preset: Preset) -> PipelineSession:
         return PipelineSession(
             preset,
             self.models.pipeline(preset),
@@ -69,10 +79,10 @@ class RunContext:
         )
 
     def model_sha256(self, spec: ActorSpec) -> str:
-        """Return the hash of the weights that `session` would load. Raises ModelError when they are
-        missing.
+        """Return the hash of the weights that draw the actor, and of those that its LoRA is trained
+        on where they are others. Raises ModelError when the first are missing.
         """
-        return self.session(spec).model_sha256
+        return weights_version(self.preset(spec))
 
     def also_checking(self, check: Callable[[], None]) -> RunContext:
         """Return a context that calls `check`, too, at every step

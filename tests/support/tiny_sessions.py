@@ -26,4 +26,6 @@ def tiny_session(preset: str, folder: Path) -> PipelineSession:
     """A session of the preset whose model is a tiny pipeline, built in `folder`."""
     changes = {"guidance": False} if preset == "flux-schnell" else {}
     tiny_models.build(TINY[preset], folder, **changes)
-    return open_session(replace(get_preset(preset), size_multiple=16), "cpu", str(folder))
+    sizes = {"headshot": SIZE, "half_body": SIZE, "full_body": SIZE}
+    small = replace(get_preset(preset), sizes=sizes, size_multiple=16)
+    return open_session(small, "cpu", str(folder))

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
+from avatar_pipeline.diffusion.model_choice import training_preset
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, encode_dataset
@@ -35,7 +36,12 @@ def tiny_session(family: str, folder: Path) -> PipelineSession:
     tests.support.tiny_models.
     """
     sizes = {"headshot": (SIZE, SIZE), "half_body": (SIZE, SIZE), "full_body": (SIZE, SIZE)}
-    preset = replace(get_preset(PRESETS[family]), model=str(folder), sizes=sizes, size_multiple=16)
+    preset = replace(
+        training_preset(get_preset(PRESETS[family])),
+        model=str(folder),
+        sizes=sizes,
+        size_multiple=16,
+    )
     return open_session(preset, "cpu", str(folder))
 
 

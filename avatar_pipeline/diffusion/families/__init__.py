@@ -73,6 +73,11 @@ class Family(Protocol):
         prompt.
         """
 
+    def is_distilled(self, pipeline: Any) -> bool:
+        """Return whether the model's own configuration says that it is distilled, and no LoRA can
+        be trained on it.
+        """
+
     def prompt_arguments(self, prompt_embeds: PromptEmbeds) -> dict[str, Any]:
         """Return the pipeline's arguments for text embeddings, those of negative prompts by names
         with `negative_` before.

@@ -58,6 +58,10 @@ def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> boo
     return bool(negative_prompt)
 
 
+def is_distilled(pipeline: Any) -> bool:
+    return False
+
+
 def prompt_arguments(prompt_embeds: PromptEmbeds) -> dict[str, Any]:
     return dict(prompt_embeds)
 

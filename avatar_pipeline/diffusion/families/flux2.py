@@ -43,7 +43,11 @@ def pooled_part(pipeline: Any, prompt: str) -> str:
 
 
 def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> bool:
-    return guidance_scale > 1 and not pipeline.config.is_distilled
+    return guidance_scale > 1 and not is_distilled(pipeline)
+
+
+def is_distilled(pipeline: Any) -> bool:
+    return bool(pipeline.config.is_distilled)
 
 
 def prompt_arguments(prompt_embeds: PromptEmbeds) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from avatar_pipeline.diffusion.families.flow import check_length, noisy_latents,
 PIPELINE = "QwenImagePipeline"
 DENOISER = "transformer"
 TEXT_ENCODERS = ("text_encoder",)
-REDRAWS = False  # as its image-to-image pipeline does
+REDRAWS = False  # its image-to-image pipeline does the same, from a drawn start
 NOTHING = " "  # the negative prompt for none, as in the examples of the model's authors
 MAX_TOKENS = 1024  # of a prompt
 
@@ -38,6 +38,10 @@ def pooled_part(pipeline: Any, prompt: str) -> str:
 
 def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> bool:
     return guidance_scale > 1
+
+
+def is_distilled(pipeline: Any) -> bool:
+    return False
 
 
 def prompt_arguments(prompt_embeds: PromptEmbeds) -> dict[str, Any]:

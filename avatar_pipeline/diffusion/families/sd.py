@@ -39,6 +39,10 @@ def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> boo
     return guidance_scale > 1
 
 
+def is_distilled(pipeline: Any) -> bool:
+    return False
+
+
 def prompt_arguments(prompt_embeds: PromptEmbeds) -> dict[str, Any]:
     return dict(prompt_embeds)
 

@@ -23,7 +23,7 @@ __all__ = ["decode_latents", "encode_pixels"]
 PIPELINE = "ZImagePipeline"
 DENOISER = "transformer"
 TEXT_ENCODERS = ("text_encoder",)
-REDRAWS = False  # as its image-to-image pipeline does, to the bit
+REDRAWS = False  # its image-to-image pipeline does the same, from a drawn start
 MAX_TOKENS = 512  # of a prompt, its chat template included
 
 
@@ -47,6 +47,10 @@ def pooled_part(pipeline: Any, prompt: str) -> str:
 
 def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> bool:
     return guidance_scale > 1
+
+
+def is_distilled(pipeline: Any) -> bool:
+    return False
 
 
 def prompt_arguments(prompt_embeds: PromptEmbeds) -> dict[str, Any]:

@@ -81,8 +81,10 @@ def trainable(
     """Put a fresh LoRA into the session's denoiser while the block runs.
 
     Afterwards the base model is as it was; after a quantized training the session has dropped it,
-    and loads it again when it is used.
+    and loads it again when it is used. Raises ModelError for a distilled model, GenerationError for
+    hyperparameters that exclude each other.
     """
+    _refuse_distilled(session)
     if hyperparameters.use_dora and hyperparameters.quantization == "fp8":
         raise GenerationError(
             "use_dora and quantization: fp8 do not go together: DoRA needs the base weights in "
@@ -199,6 +201,19 @@ def _add_adapter(
         if parameter.requires_grad:
             parameter.data = parameter.data.contiguous()
     return [parameter for parameter in denoiser.parameters() if parameter.requires_grad]
+
+
+def _refuse_distilled(session: PipelineSession) -> None:
+    """Raise ModelError for a model that draws in few steps because it was distilled: a LoRA that is
+    trained on it learns somebody generic.
+    """
+    preset = session.preset
+    base = preset.base.model_id if preset.base else ""
+    if preset.draw_with == "distilled" or session.family.is_distilled(session.pipeline):
+        raise ModelError(
+            f"no LoRA can be trained on {preset.model_id}: it is distilled. Train on its base, "
+            f"{base}: give that model's folder, or OWNER/NAME@REVISION, as training_model."
+        )
 
 
 def target_modules(denoiser: Any, targets: Sequence[str]) -> list[str]:

@@ -1,5 +1,5 @@
-"""The whole chain on tiny pipelines of the exact classes of SD 1.5, SDXL and FLUX: everything real
-but the weights, which are random.
+"""The whole chain on tiny pipelines of the exact classes of every family: everything real but the
+weights, which are random.
 
 Random weights draw no face: only there the face checks are replaced (tests/support/stand_in.py).
 """
@@ -56,7 +56,10 @@ def portrait(photos: list[Photo], analyzer: FaceAnalyzer) -> Image.Image:
     return Image.fromarray(around_head(ANIMATORS["liveportrait"], photo, face).pixels)
 
 
-@pytest.mark.parametrize("preset", ["sd15", "sdxl", "flux-dev", "flux-schnell"])
+@pytest.mark.parametrize(
+    "preset",
+    ["sd15", "sdxl", "flux-dev", "flux-schnell", "flux2-klein", "z-image", "qwen-image"],
+)
 def test_the_chain_passes_on_every_family(
     preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer
 ) -> None:
@@ -67,6 +70,12 @@ def test_the_chain_passes_on_every_family(
     if preset == "sd15":
         _predicts_velocity(model)
     monkeypatch.setenv(f"AVATAR_MODEL_{preset.upper().replace('-', '_')}", str(model))
+    if get_preset(preset).base is not None:
+        base = tiny_models.build(
+            family, tmp_path / "base", **({"distilled": False} if family == "flux2" else {})
+        )
+        variable = f"AVATAR_PRESET_{preset.upper().replace('-', '_')}_TRAINING_MODEL"
+        monkeypatch.setenv(variable, str(base))
     monkeypatch.setenv("AVATAR_EXPORTS", str(tmp_path / "exports"))
     actor = ActorName("small")
     (tmp_path / "actors" / actor).mkdir(parents=True)

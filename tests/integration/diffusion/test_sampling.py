@@ -15,10 +15,12 @@ from PIL import Image
 
 from avatar_pipeline.core.errors import Cancelled, GenerationError
 from avatar_pipeline.diffusion.callbacks import Step, shrunk
+from avatar_pipeline.diffusion.precision import autocast
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import base_prompt
 from avatar_pipeline.diffusion.sampling import (
     Sampling,
+    decode,
     image_to_image,
     text_to_image,
     text_to_images,
@@ -29,6 +31,8 @@ from tests.support.tiny_sessions import SIZE, TINY, tiny_session
 FAMILIES = ("embedded", *TINY)
 GUIDANCE = 3.0
 STEPS = 3
+# tokens that the presets read whose text encoder is a language model
+LANGUAGE_MODELS = {"flux2-klein": 512, "z-image": 512, "qwen-image": 1024}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,7 @@ def bare(session: PipelineSession, prompt: str, seed: int, **options: Any) -> np
     lower = device.autocast is not None
     with torch.autocast(device.kind, device.autocast, enabled=lower):
         latents = pipeline(
-            prompt,
+            prompt=prompt,
             width=SIZE[0],
             height=SIZE[1],
             num_inference_steps=STEPS,
@@ -82,16 +86,40 @@ def bare(session: PipelineSession, prompt: str, seed: int, **options: Any) -> np
     return np.asarray(pipeline.image_processor.postprocess(pixels, output_type="pil")[0])
 
 
+def as_documented(session: PipelineSession, scale: float) -> dict[str, Any]:
+    """What the family's own pipeline takes for a guidance scale, and for how prompts are read."""
+    options: dict[str, dict[str, Any]] = {
+        "z-image": {"guidance_scale": scale - 1},
+        "qwen-image": {"true_cfg_scale": scale, "negative_prompt": " "},
+        "flux2-klein": {"guidance_scale": scale, "text_encoder_out_layers": (1, 2, 3)},
+        "flux-schnell": {"guidance_scale": scale, "max_sequence_length": 256},
+    }
+    return options.get(session.preset.name, {"guidance_scale": scale})
+
+
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Up to rounding: most pixels within two levels of 255."""
     return float(np.percentile(np.abs(a.astype(int) - b.astype(int)), 95)) <= 2
 
 
 def test_a_prompt_that_fits_gives_exactly_what_the_pipeline_gives(session: PipelineSession) -> None:
-    extra = {"max_sequence_length": 256} if session.preset.name == "flux-schnell" else {}
     assert np.array_equal(
         draw(session, "a man, grey hair"),
-        bare(session, "a man, grey hair", 7, guidance_scale=GUIDANCE, **extra),
+        bare(session, "a man, grey hair", 7, **as_documented(session, GUIDANCE)),
+    )
+
+
+def test_a_guidance_scale_of_1_is_none(session: PipelineSession) -> None:
+    none: dict[str, dict[str, Any]] = {
+        "z-image": {"guidance_scale": 0.0},
+        "qwen-image": {"true_cfg_scale": 1.0},
+        "flux2-klein": {"guidance_scale": 0.0, "text_encoder_out_layers": (1, 2, 3)},
+        "flux-dev": {"guidance_scale": 1.0, "true_cfg_scale": 1.0},  # dev's own number
+        "flux-schnell": {"guidance_scale": 0.0, "max_sequence_length": 256},
+    }
+    options = none.get(session.preset.name, {"guidance_scale": 0.0})
+    assert np.array_equal(
+        draw(session, "a man", guidance=1.0), bare(session, "a man", 7, **options)
     )
 
 
@@ -117,6 +145,10 @@ def test_a_picture_of_a_batch_is_the_picture_alone(session: PipelineSession) -> 
 def test_a_negative_prompt_acts_in_every_family(session: PipelineSession) -> None:
     plain = draw(session, "a man")
     assert np.array_equal(draw(session, "a man", negative_prompt=""), plain)
+    if session.preset.name == "flux2-klein":
+        with pytest.raises(GenerationError, match=r"negative_prompt: .* is distilled and draws "):
+            draw(session, "a man", negative_prompt="beard")
+        return
     pushed = draw(session, "a man", negative_prompt="beard")
     assert not np.array_equal(pushed, plain)
     if session.preset.family == "flux":  # its own guidance is not in the way, and off it is off
@@ -152,7 +184,7 @@ def test_a_picture_is_redrawn_at_its_own_size(session: PipelineSession) -> None:
         np.asarray(drawn),
         np.asarray(image_to_image(session, source, "a man", 3, 0.5, Sampling(4, GUIDANCE))),
     )
-    if session.preset.family != "flux":
+    if not session.family.drawn_steps(4, 0.1):
         with pytest.raises(
             GenerationError,
             match=r"strength: 0.1 of 4 steps leaves nothing to "
@@ -188,10 +220,16 @@ def test_nothing_of_a_long_prompt_is_lost(session: PipelineSession) -> None:
             draw(session, "word " * 200)
         return
     long = " ".join(words)
+    if session.preset.name in LANGUAGE_MODELS:
+        limit = LANGUAGE_MODELS[session.preset.name]
+        with pytest.raises(GenerationError, match=rf"too long: \d+ tokens.* reads {limit}\."):
+            draw(session, "word " * 800)
     one = draw(session, long)
     for changed in (0, 30, 59):
         other = " ".join("other" if index == changed else word for index, word in enumerate(words))
         assert not np.array_equal(draw(session, other), one)
+    if session.preset.name == "flux2-klein":  # distilled: it takes none
+        return
     # The negative prompt is filled up to the same length, or the prompt to the negative one's.
     assert not np.array_equal(
         draw(session, "a man", negative_prompt=long),
@@ -289,3 +327,52 @@ def test_prompts_are_encoded_once(
     first = draw(session, "somebody new")
     assert np.array_equal(draw(session, "somebody new"), first)
     assert calls.count("somebody new") == 1
+
+
+@pytest.mark.parametrize("preset", ["z-image", "qwen-image"])
+def test_a_picture_is_redrawn_as_by_diffusers_image_to_image_pipelines(
+    sessions: dict[str, PipelineSession], preset: str
+) -> None:
+    import diffusers
+
+    session = sessions[preset]
+    source = Image.fromarray(draw(session, "a man"))
+    kind = getattr(diffusers, session.family.PIPELINE.replace("Pipeline", "Img2ImgPipeline"))
+    plain = kind.from_pipe(session.pipeline)
+    plain.set_progress_bar_config(disable=True)
+    drawn = image_to_image(session, source, "a woman", 5, 0.6, Sampling(6, GUIDANCE))
+    # It would draw its start from the autoencoder's distribution; ours takes the mode.
+    with torch.no_grad():
+        pixels = session.pipeline.image_processor.preprocess([source])
+        start = session.family.encode_pixels(session.pipeline, pixels)
+        with autocast(session):
+            latents = plain(
+                prompt="a woman",
+                image=start,
+                width=SIZE[0],
+                height=SIZE[1],
+                strength=0.6,
+                num_inference_steps=6,
+                generator=torch.Generator("cpu").manual_seed(5),
+                output_type="latent",
+                **as_documented(session, GUIDANCE),
+            ).images
+    cells = session.family.unpack(session.pipeline, latents, *reversed(SIZE))
+    assert same(np.asarray(drawn), np.asarray(decode(session, cells)))
+
+
+def test_klein_redraws_from_the_picture_and_not_from_noise(
+    sessions: dict[str, PipelineSession],
+) -> None:
+    session = sessions["flux2-klein"]
+    source = Image.fromarray(draw(session, "a man"))
+
+    def redrawn(strength: float) -> float:
+        drawn = image_to_image(session, source, "a woman", 5, strength, Sampling(20, 1.0))
+        return float(np.abs(np.asarray(drawn, float) - np.asarray(source, float)).mean())
+
+    assert redrawn(0.05) < redrawn(0.4) < redrawn(1.0)
+    whole = image_to_image(session, source, "a woman", 5, 1.0, Sampling(4, 1.0))
+    assert np.array_equal(
+        np.asarray(whole), np.asarray(text_to_image(session, "a woman", 5, SIZE, Sampling(4, 1.0)))
+    )

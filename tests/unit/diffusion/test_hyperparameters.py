@@ -51,7 +51,7 @@ TABLE = {
 }
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", TABLE)
 def test_a_checkpoint_is_bound_to_the_same_hyperparameters_as_before_the_rename(name: str) -> None:
     recorded = PRESETS[name].lora.recorded()
     own = dict(zip(COLUMNS, TABLE[name], strict=True))

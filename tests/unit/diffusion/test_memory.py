@@ -54,6 +54,10 @@ DRAWING = {
     "sdxl": ("all on the device",) * 3,
     "flux-dev": ("all on the device", "fp8 + model offload", "group offload"),
     "flux-schnell": ("all on the device", "fp8 + model offload", "group offload"),
+    "flux2-klein": ("all on the device", "all on the device", "model offload"),
+    "flux2-klein-9b": ("all on the device", "model offload", "group offload"),
+    "z-image": ("all on the device", "all on the device, VAE in tiles", "fp8 + model offload"),
+    "qwen-image": ("model offload", "fp8 + model offload", "group offload, VAE in tiles"),
 }
 
 
@@ -74,10 +78,13 @@ TRAINING: dict[str, tuple[tuple[bool, str, bool] | None, ...]] = {
     "sdxl": ((False, "none", False), (True, "none", True), (True, "none", True)),
     "flux-dev": ((True, "none", True), (True, "fp8", True), None),
     "flux-schnell": ((True, "none", True), (True, "fp8", True), None),
+    "flux2-klein": ((False, "none", False), (True, "none", True), (True, "none", True)),
+    "flux2-klein-9b": ((True, "none", True), (True, "none", True), None),
+    "z-image": ((True, "none", True), (True, "none", True), (True, "fp8", True)),
 }
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", TRAINING)
 def test_the_plan_for_training_on_three_cards(name: str) -> None:
     preset = get_preset(name)
     for free, expected in zip((A6000, CARD_24, CARD_12), TRAINING[name], strict=True):
@@ -100,6 +107,14 @@ def test_the_plan_for_training_on_three_cards(name: str) -> None:
             )
         assert (plan.gradient_checkpointing, plan.quantization, plan.offload_text) == expected
         assert plan.needs_gib <= free
+
+
+def test_qwen_image_is_trained_on_two_of_the_three_cards() -> None:
+    preset = get_preset("qwen-image")
+    assert training_plan(preset, A6000, rank=16, batch_size=1).quantization == "none"
+    assert training_plan(preset, CARD_24, rank=16, batch_size=1, nf4=True).quantization == "nf4"
+    with pytest.raises(ModelError, match=r"does not fit.*nf4 base.*GiB of 11\.4 GiB free"):
+        training_plan(preset, CARD_12, rank=16, batch_size=1, nf4=True)
 
 
 def test_what_does_not_fit_is_refused_with_the_numbers() -> None:

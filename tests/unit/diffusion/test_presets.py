@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.diffusion.override_fields import Overrides
+from avatar_pipeline.diffusion.model_choice import training_preset
+from avatar_pipeline.diffusion.override_fields import BASE_FIELDS, Overrides
 from avatar_pipeline.diffusion.overrides import check_values, preset_by_name, resolve_preset
 from avatar_pipeline.diffusion.preset_records import model_location, preset_values
 from avatar_pipeline.diffusion.preset_types import Preset
@@ -38,12 +39,43 @@ def test_without_overrides_it_is_the_table() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_value_of_the_table_is_one_that_may_be_given(name: str) -> None:
     values = preset_values(PRESETS[name])
-    assert set(values) == set(Overrides.model_fields) - {"model", "revision"}
+    left_out = set() if PRESETS[name].base else set(BASE_FIELDS)
+    assert set(values) == set(Overrides.model_fields) - {"model", "revision"} - left_out
     assert resolve(name, values) == PRESETS[name]
     assert all(
         width % PRESETS[name].size_multiple == height % PRESETS[name].size_multiple == 0
         for width, height in PRESETS[name].sizes.values()
     )
+
+
+def test_the_base_may_draw_with_its_own_steps_and_guidance() -> None:
+    base = resolve("flux2-klein", {"draw_with": "base"})
+    assert (base.model_id, base.steps, base.guidance_scale) == (
+        "black-forest-labs/FLUX.2-klein-base-4B",
+        50,
+        4.0,
+    )
+    assert training_preset(base) == base
+    assert resolve("flux2-klein", {"draw_with": "base", "steps": 28}).steps == 28
+    trained = training_preset(PRESETS["z-image"])
+    assert (trained.model_id, trained.steps, trained.guidance_scale) == (
+        "Tongyi-MAI/Z-Image",
+        50,
+        5.0,
+    )
+    assert training_preset(PRESETS["sdxl"]) is PRESETS["sdxl"]
+
+
+def test_the_base_to_train_on_may_lie_elsewhere(tmp_path: Path) -> None:
+    preset = resolve("z-image", {"training_model": str(tmp_path)})
+    assert preset.model_id == "Tongyi-MAI/Z-Image-Turbo"
+    trained = training_preset(preset)
+    assert (trained.model, trained.model_id) == (str(tmp_path), f"local:{tmp_path.name}")
+    drawn = resolve("z-image", {"training_model": str(tmp_path), "draw_with": "base"})
+    assert drawn.model == str(tmp_path)
+    for field, value in (("draw_with", "base"), ("training_model", str(tmp_path))):
+        with pytest.raises(ModelError, match=rf"{field}: preset sdxl .*actor\.yaml of anna"):
+            resolve("sdxl", {field: value})
 
 
 def test_the_seeds_settings_are_the_defaults_of_flux() -> None:

@@ -54,13 +54,14 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
 
     spec, root_seed, log = inputs.spec, inputs.root_seed, context.log
     session, analyzer = context.session(spec), context.analyzer
+    trainee = context.training_session(spec)
+    apart = trainee.loaded is not session.loaded  # a base is trained, and another model draws
     variations = inputs.upstream["training_variations"]
     data = read_training_set(variations)
     if not data.images:
         return not_trained()
     references = embeddings(data.held_out, analyzer)
     warnings = _beyond_the_pooled_vector(session, data.captions)
-    hyperparameters = as_planned(hyperparameters_of(settings, session), settings, session)
     class_pictures = settings.num_class_images if settings.prior_loss_weight else 0
     seeds = {
         "training": derive_seed(root_seed, "lora.training"),
@@ -83,20 +84,28 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         f"{before.faces}/{before.pictures}"
     )
 
+    if apart:
+        log(f"{spec.name}: training on {trainee.preset.model_id}")
+        session.close()  # both at once may be too much
+    hyperparameters = as_planned(hyperparameters_of(settings, trainee), settings, trainee)
     prior = None
     if class_pictures:
         words, drawn = draw_class(
-            spec, session, [seeds[f"class_{i}"] for i in range(class_pictures)]
+            spec, trainee, [seeds[f"class_{i}"] for i in range(class_pictures)]
         )
-        prior = encode_dataset(session, drawn, words)
+        prior = encode_dataset(trainee, drawn, words)
     trained = train(
         spec,
         TrainingPlan(data, references, prior, hyperparameters, settings, seeds),
-        session,
+        trainee,
         analyzer,
         log,
         inputs.checkpoints,
     )
+    predicted = prediction(trainee.pipeline.scheduler)
+    layers_per_block = getattr(trainee.denoiser.config, "layers_per_block", 2)
+    if apart:
+        trainee.close()
     with applied(session, trained.weights):
         after_images, after_faces = render(spec, session, analyzer, final_seeds)
     after = score(after_faces, references, analyzer)
@@ -119,8 +128,8 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     probes = contact_sheet(labelled, settings.validation_images, (TILE_PIXELS, TILE_PIXELS))
     comparison = compare_renders(before_images, after_images)
     notes = training_notes(
-        session.preset,
-        prediction(session.pipeline.scheduler),
+        trainee.preset,
+        predicted,
         hyperparameters,
         LoraFacts(
             spec.name,
@@ -133,8 +142,8 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     )
     other = kohya_file(
         trained.weights,
-        session.preset,
-        getattr(session.denoiser.config, "layers_per_block", 2),
+        trainee.preset,
+        layers_per_block,
         notes,
     )
     if not other:
@@ -147,7 +156,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     return StageResult(
         files={
             f"{spec.name}.safetensors": annotate(
-                trained.weights, _provenance(spec, variations, session, seeds, trained)
+                trained.weights, _provenance(spec, variations, (session, trainee), seeds, trained)
             ),
             **({f"{spec.name}_kohya.safetensors": other} if other else {}),
             "curves.png": encode_png(curves),
@@ -166,6 +175,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
             "loss_last": float(np.mean(losses[-20:])),
             "training_images": len(data.images),
             "held_out_images": len(data.held_out),
+            **({"trained_on": trainee.preset.model_id} if apart else {}),
         },
         seeds=seeds,
         previews={"curves": curves, "comparison": comparison, "probes": probes},
@@ -204,21 +214,23 @@ def _beyond_the_pooled_vector(session: PipelineSession, captions: Sequence[str])
 def _provenance(
     spec: ActorSpec,
     variations: Mapping[str, bytes],
-    session: PipelineSession,
+    sessions: tuple[PipelineSession, PipelineSession],
     seeds: Mapping[str, int],
     trained: TrainingResult,
 ) -> dict[str, str]:
     """Return what the file itself tells about where it comes from. Nothing that differs between two
-    equal runs.
+    equal runs. sessions: that which draws, and that which was trained.
     """
-    preset = session.preset
+    session, trainee = sessions
+    preset = trainee.preset
     facts = {
         "actor": spec.name,
         "trigger": prompts.TRIGGER,
         "preset": preset.name,
         "base_model": preset.model_id,
         "base_revision": preset.revision,
-        "base_sha256": session.model_sha256,
+        "base_sha256": trainee.model_sha256,
+        **({} if trainee.loaded is session.loaded else {"drawn_with": session.preset.model_id}),
         "training_set": digest_files(
             {name: sha256_bytes(content) for name, content in variations.items()}
         ),
