@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from typing import Any, NamedTuple
 
@@ -21,11 +21,22 @@ class Base(NamedTuple):
 
 
 SD1, SD2 = Base("Stable Diffusion 1.5", ("sd",)), Base("Stable Diffusion 2", ("sd",))
-SDXL, FLUX1, FLUX2 = Base("SDXL", ("sdxl",)), Base("FLUX.1", ("flux",)), Base("FLUX.2")
+SDXL, FLUX1 = Base("SDXL", ("sdxl",)), Base("FLUX.1", ("flux",))
 U_NET = Base("Stable Diffusion or SDXL", ("sd", "sdxl"))
-SD3, QWEN, Z_IMAGE = Base("Stable Diffusion 3"), Base("Qwen-Image"), Base("Z-Image or Lumina 2")
+FLUX2 = Base("FLUX.2", ("flux2",))
+KLEIN_4B, KLEIN_9B = Base("FLUX.2 klein 4B", ("flux2",)), Base("FLUX.2 klein 9B", ("flux2",))
+FLUX2_DEV = Base("FLUX.2 dev")
+QWEN, Z_IMAGE = Base("Qwen-Image", ("qwen_image",)), Base("Z-Image", ("z_image",))
+SD3, LUMINA2 = Base("Stable Diffusion 3"), Base("Lumina 2")
 WAN, HUNYUAN, CHROMA = Base("Wan"), Base("HunyuanVideo"), Base("Chroma")
 HIDREAM, CASCADE = Base("HiDream"), Base("Stable Cascade")
+# Attention in the first double blocks alone is called the same in all of these.
+UNDECIDED = {
+    (True, True): Base("FLUX or Qwen-Image", ("flux", "flux2", "qwen_image")),
+    (True, False): Base("FLUX.1 or FLUX.2", ("flux", "flux2")),
+    (False, True): Base("FLUX.1 or Qwen-Image", ("flux", "qwen_image")),
+    (False, False): FLUX1,
+}
 
 # What modelspec.architecture, ss_base_model_version and the like begin with.
 DECLARED = (
@@ -55,7 +66,7 @@ DECLARED = (
     ("z-image", Z_IMAGE),
     ("zimage", Z_IMAGE),
     ("z_image", Z_IMAGE),
-    ("lumina", Z_IMAGE),
+    ("lumina", LUMINA2),
     ("wan", WAN),
     ("hunyuan", HUNYUAN),
     ("hidream", HIDREAM),
@@ -76,7 +87,10 @@ LAYERS = (
     (re.compile(r"double_stream_blocks_\d+_"), HIDREAM),
     (re.compile(r"transformer_blocks_\d+_(img|txt)_(mlp|mod)_"), QWEN),
     (re.compile(r"^prior_"), CASCADE),
-    (re.compile(r"^(layers_\d+_(attention|feed_forward|adaLN)|(noise|context)_refiner_)"), Z_IMAGE),
+    (
+        re.compile(r"^(layers_\d+_(attention|attn|feed_forward|adaLN)|(noise|context)_refiner_)"),
+        Z_IMAGE,
+    ),
     (re.compile(r"^blocks_\d+_(self_attn|cross_attn|ffn)_"), WAN),
     (re.compile(r"double_blocks_\d+_|single_blocks_\d+_|single_transformer_blocks"), FLUX1),
     (re.compile(r"^transformer_blocks_\d+_(attn_|ff_|norm1_)"), FLUX1),
@@ -87,22 +101,28 @@ LAYERS = (
         SDXL,
     ),
 )
-# A layer's output and input in widths of the model, by the original transformer's names: FLUX.2's
-# feed-forward layers are gated and three wide, FLUX.1's four.
-FLUX2_SIZES = (
-    (re.compile(r"single_blocks_\d+_linear1$"), lambda out, width: out == 9 * width),
-    (re.compile(r"single_blocks_\d+_linear2$"), lambda out, width: width == 4 * out),
-    (re.compile(r"double_blocks_\d+_(img|txt)_mlp_0$"), lambda out, width: out == 6 * width),
-    (re.compile(r"double_blocks_\d+_(img|txt)_mlp_2$"), lambda out, width: width == 3 * out),
+# Names of FLUX.1's that FLUX.2 and Qwen-Image do not have.
+FLUX1_LAYERS = re.compile(
+    r"single_transformer_blocks_\d+_(attn_to_(q|k|v|qkv)$|proj_|norm_)|_ff(_context)?_net_"
+    r"|_norm1(_context)?_linear|_(img|txt)_mod_lin|single_blocks_\d+_(modulation|linear1_qkv)"
+    r"|time_text_embed_(text|guidance)|vector_in_"
 )
-FLUX_INPUT = re.compile(
-    r"^(double_blocks_\d+_(img|txt)_attn_qkv|single_blocks_\d+_linear1"
-    r"|(single_)?transformer_blocks_\d+_attn_(to|add)_[qkv](_proj)?)$"
+# How many times wider than the model a layer's other side is, by the original transformer's names:
+# FLUX.2's feed-forward layers are gated and three wide, FLUX.1's four.
+RATIOS = (
+    (re.compile(r"single_blocks_\d+_linear1$"), {9: FLUX2, 7: FLUX1}),
+    (re.compile(r"single_blocks_\d+_linear2$"), {4: FLUX2, 5: FLUX1}),
+    (re.compile(r"double_blocks_\d+_(img|txt)_mlp_0$"), {6: FLUX2, 4: FLUX1}),
+    (re.compile(r"double_blocks_\d+_(img|txt)_mlp_2$"), {3: FLUX2, 4: FLUX1}),
 )
-# Width of the models whose blocks FLUX.1's names fit.
-WIDTHS = {4096: FLUX2, 6144: FLUX2, 1536: SD3, 2432: SD3}
-# Numbers of double and single blocks where the width is FLUX.1's own, 3072; it has 19 and 38.
-DEPTHS = {(5, 20): FLUX2, (20, 40): HUNYUAN, (60, 0): QWEN}
+# The smaller side of a block's layer is the model's width. Those of the models whose blocks
+# FLUX.1's names fit.
+FLUX_BLOCKS = re.compile(r"^(?:(?:single|double)_blocks|(?:single_)?transformer_blocks)_\d+_")
+FLUX_WIDTH = 3072  # FLUX.2 klein 4B's and Qwen-Image's too
+WIDTHS = {4096: KLEIN_9B, 6144: FLUX2_DEV, 1536: SD3, 2432: SD3}
+# Numbers of double and single blocks where the width is FLUX.1's own; it has 19 and 38.
+DEPTHS = {(5, 20): KLEIN_4B, (20, 40): HUNYUAN, (60, 0): QWEN}
+LUMINA2_WIDTH = 2304
 # Width of the text that a U-Net's cross-attention reads.
 TEXT_WIDTHS = {768: SD1, 1024: SD2, 2048: SDXL}
 CROSS_ATTENTION = re.compile(r"attn2_to_[kv]$")
@@ -116,8 +136,13 @@ def lora_base(header: Mapping[str, Any]) -> Base | None:
     named = next(
         (base for pattern, base in LAYERS if any(pattern.search(layer) for layer in layers)), None
     )
+    by_layer = {layer: sizes[DENOISER, layer] for layer in layers}
     if named == FLUX1:
-        named = _of_flux_form({layer: size for (_, layer), size in sizes.items()})
+        named = _of_flux_form(by_layer)
+    elif named == FLUX2:
+        named = _of_flux2(by_layer)
+    elif named == Z_IMAGE and LUMINA2_WIDTH in {min(size) for size in by_layer.values()}:
+        named = LUMINA2
     metadata = header.get("__metadata__") or {}
     declared = next(
         (
@@ -128,8 +153,10 @@ def lora_base(header: Mapping[str, Any]) -> Base | None:
         ),
         None,
     )
+    if declared == FLUX2:
+        declared = _of_flux2(by_layer)
     # Names that another model alone has say more than a label does: trainers label FLUX.2 "flux".
-    if named is not None and named != FLUX1 and named != SDXL:
+    if named is not None and named not in (FLUX1, SDXL, *UNDECIDED.values()):
         return named
     if declared or named:
         return declared or named
@@ -142,23 +169,50 @@ def lora_base(header: Mapping[str, Any]) -> Base | None:
 
 
 def _of_flux_form(sizes: Mapping[str, tuple[int, int]]) -> Base:
-    """FLUX.1, or the model that shares its layers' names."""
-    for layer, (out, width) in sizes.items():
-        if out and width and any(p.search(layer) and rule(out, width) for p, rule in FLUX2_SIZES):
-            return FLUX2
-        if FLUX_INPUT.search(layer) and width in WIDTHS:
-            return WIDTHS[width]
-    depth = (
-        _depth(sizes, r"^(?:double_blocks|transformer_blocks)_(\d+)_"),
-        _depth(sizes, r"^(?:single_blocks|single_transformer_blocks)_(\d+)_"),
+    """FLUX.1, or the model that shares its layers' names, or those among which they leave the
+    choice.
+    """
+    for layer, size in sizes.items():
+        for pattern, models in RATIOS:
+            ratio, rest = divmod(max(size), min(size) or 1)
+            if pattern.search(layer) and not rest and ratio in models:
+                return FLUX1 if models[ratio] == FLUX1 else _of_flux2(sizes)
+    widths = _widths(sizes)
+    doubles = _blocks(sizes, r"^(?:double_blocks|transformer_blocks)_(\d+)_")
+    singles = _blocks(sizes, r"^(?:single_blocks|single_transformer_blocks)_(\d+)_")
+    known = [WIDTHS[width] for width in widths if width in WIDTHS]
+    if known:
+        return known[0]
+    depth = (_depth(doubles), _depth(singles))
+    if depth in DEPTHS:
+        return DEPTHS[depth]
+    if any(FLUX1_LAYERS.search(layer) for layer in sizes):
+        return FLUX1
+    klein = FLUX_WIDTH not in widths or (
+        max(doubles, default=0) < 5 and max(singles, default=0) < 20
     )
-    return DEPTHS.get(depth, FLUX1)
+    qwen = not singles and not any(layer.startswith("double_blocks") for layer in sizes)
+    return UNDECIDED[klein, qwen]
 
 
-def _depth(layers: Mapping[str, Any], pattern: str) -> int:
-    """How many blocks the layers are in, when they are in the first ones without a gap; else 0."""
-    found = {int(match[1]) for layer in layers if (match := re.match(pattern, layer))}
-    return len(found) if found == set(range(len(found))) else 0
+def _of_flux2(sizes: Mapping[str, tuple[int, int]]) -> Base:
+    """The model of FLUX.2, by its width."""
+    models = {FLUX_WIDTH: KLEIN_4B, **WIDTHS}
+    return next((models[width] for width in _widths(sizes) if width in models), FLUX2)
+
+
+def _widths(sizes: Mapping[str, tuple[int, int]]) -> list[int]:
+    return [min(size) for layer, size in sizes.items() if FLUX_BLOCKS.match(layer)]
+
+
+def _blocks(layers: Collection[str], pattern: str) -> set[int]:
+    """The numbers of the blocks that layers are in."""
+    return {int(match[1]) for layer in layers if (match := re.match(pattern, layer))}
+
+
+def _depth(blocks: set[int]) -> int:
+    """How many blocks there are, when they are the first ones without a gap; else 0."""
+    return len(blocks) if blocks == set(range(len(blocks))) else 0
 
 
 def _sizes(header: Mapping[str, Any]) -> dict[tuple[str, str], tuple[int, int]]:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from avatar_pipeline.diffusion.lora.original_names import FLUX_SWAPPED, flux_layers, sgm_name
+from avatar_pipeline.diffusion.lora.original_names import sgm_name
+from avatar_pipeline.diffusion.lora.transformer_names import FLUX1, FLUX2, Z_IMAGE
 
 Ranges = tuple[tuple[int, int], ...]
+# By diffusers' classes.
+ORIGINALS = {
+    "FluxTransformer2DModel": FLUX1,
+    "Flux2Transformer2DModel": FLUX2,
+    "ZImageTransformer2DModel": Z_IMAGE,
+}
+# As diffusers calls them where it has fused them.
+FUSED = {
+    "to_qkv": ("to_q", "to_k", "to_v"),
+    "to_added_qkv": ("add_q_proj", "add_k_proj", "add_v_proj"),
+}
 
 
 class Place(NamedTuple):
@@ -35,8 +47,9 @@ class ModuleIndex:
         kind = type(part).__name__
         if kind.startswith("UNet"):
             self._add_sgm_names()
-        elif kind == "FluxTransformer2DModel":
-            self._add_flux_names()
+        elif kind.endswith("Transformer2DModel"):
+            self._add_original_names(kind)
+            self._add_fused_names()
         else:  # transformers has dropped "text_model." from CLIP's names; files have it
             for flat, modules in list(self._places.items()):
                 other = flat.removeprefix("text_model_")
@@ -71,21 +84,22 @@ class ModuleIndex:
         for name in self._modules:
             self._places.setdefault(sgm_name(name, layers, self._modules).replace(".", "_"), [name])
 
-    def _add_flux_names(self) -> None:
-        config = self._part.config
-        for original, members in flux_layers(config.num_layers, config.num_single_layers):
-            if all(name in self._modules for name in members):
-                self._places.setdefault(original, list(members))
-        self._swapped, module = FLUX_SWAPPED
-        self._places[self._swapped] = [module]
-        for block in range(config.num_layers):  # as diffusers calls them where it has fused them
-            start = f"transformer_blocks.{block}.attn"
-            for fused, names in {
-                "to_qkv": ("to_q", "to_k", "to_v"),
-                "to_added_qkv": ("add_q_proj", "add_k_proj", "add_v_proj"),
-            }.items():
-                flat = f"{start}.{fused}".replace(".", "_")
-                self._places.setdefault(flat, [f"{start}.{name}" for name in names])
+    def _add_original_names(self, kind: str) -> None:
+        original = ORIGINALS.get(kind)
+        if original is None:
+            return
+        for name, members in original.layers(self._modules):
+            if all(member in self._modules for member in members):
+                self._places.setdefault(name, list(members))
+        self._swapped = original.swapped
+
+    def _add_fused_names(self) -> None:
+        for name in list(self._modules):
+            attention, _, layer = name.rpartition(".")
+            for fused, parts in FUSED.items():
+                if layer == parts[0]:
+                    flat = f"{attention}.{fused}".replace(".", "_")
+                    self._places.setdefault(flat, [f"{attention}.{part}" for part in parts])
 
 
 def _is_packed(module: Any) -> bool:

@@ -1,14 +1,13 @@
-"""The original U-Net's and transformer's names of layers, which SDXL's and FLUX's LoRAs of kohya's
-sd-scripts, ComfyUI and most others carry, for diffusers' names.
+"""The original U-Net's names of layers, which SDXL's LoRAs of kohya's sd-scripts, ComfyUI and most
+others carry, for diffusers' names.
 
-Stability's U-Net numbers its blocks through, with one more a level for the change of size; in Black
-Forest Labs' transformer one layer gives queries, keys and values.
+Stability's U-Net numbers its blocks through, with one more a level for the change of size.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 # Inside a ResNet block of the U-Net, by diffusers' names.
 RESNET = {
@@ -25,38 +24,6 @@ OUTSIDE = {
     "add_embedding.linear_1": "label_emb.0.0",
     "add_embedding.linear_2": "label_emb.0.2",
 }
-# FLUX: the original layer, and the places of diffusers' layers in its output rows.
-FLUX_DOUBLE = {
-    "img_attn_qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "img_attn_proj": ("attn.to_out.0",),
-    "txt_attn_qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-    "txt_attn_proj": ("attn.to_add_out",),
-    "img_mlp_0": ("ff.net.0.proj",),
-    "img_mlp_2": ("ff.net.2",),
-    "txt_mlp_0": ("ff_context.net.0.proj",),
-    "txt_mlp_2": ("ff_context.net.2",),
-}
-FLUX_MODULATION = {"img_mod_lin": ("norm1.linear",), "txt_mod_lin": ("norm1_context.linear",)}
-FLUX_SINGLE = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
-FLUX_SINGLE_LAYERS = {
-    "linear1": FLUX_SINGLE,
-    "linear1_qkv": FLUX_SINGLE[:3],  # XLabs trains these rows alone
-    "linear2": ("proj_out",),
-    "modulation_lin": ("norm.linear",),
-}
-FLUX_OUTSIDE = {
-    "img_in": "x_embedder",
-    "txt_in": "context_embedder",
-    "time_in_in_layer": "time_text_embed.timestep_embedder.linear_1",
-    "time_in_out_layer": "time_text_embed.timestep_embedder.linear_2",
-    "vector_in_in_layer": "time_text_embed.text_embedder.linear_1",
-    "vector_in_out_layer": "time_text_embed.text_embedder.linear_2",
-    "guidance_in_in_layer": "time_text_embed.guidance_embedder.linear_1",
-    "guidance_in_out_layer": "time_text_embed.guidance_embedder.linear_2",
-    "final_layer_linear": "proj_out",
-}
-# Its output's halves, shift and scale, stand the other way round in diffusers.
-FLUX_SWAPPED = ("final_layer_adaLN_modulation_1", "norm_out.linear")
 
 
 def sgm_name(name: str, layers_per_block: int, modules: Collection[str] = ()) -> str:
@@ -88,23 +55,3 @@ def sgm_name(name: str, layers_per_block: int, modules: Collection[str] = ()) ->
         kind, layer, inner = found.groups()
         start = f"middle_block.{1 if kind == 'attentions' else 2 * int(layer)}"
     return f"{start}.{RESNET.get(inner, inner) if kind == 'resnets' else inner}"
-
-
-def flux_layers(doubles: int, singles: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each of the original transformer's layers, with underscores, and the modules of diffusers'
-    that share its output rows, from the first row down.
-    """
-    for block in range(doubles):
-        for original, members in (FLUX_DOUBLE | FLUX_MODULATION).items():
-            yield (
-                f"double_blocks_{block}_{original}",
-                tuple(f"transformer_blocks.{block}.{member}" for member in members),
-            )
-    for block in range(singles):
-        for original, members in FLUX_SINGLE_LAYERS.items():
-            yield (
-                f"single_blocks_{block}_{original}",
-                tuple(f"single_transformer_blocks.{block}.{member}" for member in members),
-            )
-    for original, member in FLUX_OUTSIDE.items():
-        yield original, (member,)

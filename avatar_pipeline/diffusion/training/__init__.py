@@ -5,7 +5,7 @@ size. noising: noise, targets, weights of the loss. optimizer: optimizers, learn
 weights. denoiser: the model made trainable. state: everything that changes, one step. checkpoint:
 the same as a file, to go on from after a kill. loop: the steps, from first to last. distributed:
 several processes; worker: the others' side. files: the LoRA in diffusers' format; kohya: under
-kohya's names.
+names that others read; notes: the metadata that they show.
 
 Only types and checkpoint can be imported without torch.
 """

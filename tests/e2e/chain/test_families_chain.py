@@ -101,14 +101,19 @@ def test_the_chain_passes_on_every_family(
     _plain_diffusers_takes(lora, model, family)
     kohya = load(store.read(manifests["lora"], f"{actor}_kohya.safetensors"))
     assert kohya
-    assert all(key.startswith("lora_unet_") for key in kohya)
+    start = "diffusion_model." if family in ("z_image", "qwen_image") else "lora_unet_"
+    assert all(key.startswith(start) for key in kohya)
     assert {key.rpartition(".")[2] for key in kohya} == {"alpha", "weight"}
+    if get_preset(preset).base is not None:
+        assert manifests["lora"].metrics["trained_on"] == "local:base"
+        assert read(lora)[1]["avatar_pipeline.base_model"] == "local:base"
+        assert read(lora)[1]["avatar_pipeline.drawn_with"] == "local:model"
     metadata = read(store.read(manifests["lora"], f"{actor}_kohya.safetensors"))[1]
     assert metadata.get("modelspec.prediction_type") == {"sd15": "v", "sdxl": "epsilon"}.get(preset)
     # One token a letter: the description alone is longer than a window of CLIP.
     assert event is not None and event.asset_materialization is not None
     words = event.asset_materialization.metadata.get("warnings_in_words")
-    assert (words is not None) == (family != "sd")
+    assert (words is not None) == (family in ("sdxl", "flux"))
     assert words is None or "the pooled vector" in str(words.value)
 
 
@@ -129,13 +134,15 @@ def _plain_diffusers_takes(lora: bytes, model: Path, family: str) -> None:
     def draw() -> torch.Tensor:
         random = torch.Generator().manual_seed(1)
         latents: torch.Tensor = pipeline(
-            "a man",
-            num_inference_steps=1,
+            prompt="a man",
+            num_inference_steps=2,
             height=64,
             width=64,
             generator=random,
             output_type="latent",
+            **({"text_encoder_out_layers": (1, 2, 3)} if family == "flux2" else {}),
         ).images
+        assert torch.isfinite(latents).all()
         return latents
 
     without = draw()

@@ -71,7 +71,8 @@ FLUX2 = {
 @pytest.mark.parametrize("name", FLUX2)
 def test_flux_2_is_distinguished_from_flux_1(tiny_folder: Callable[[str], Path], name: str) -> None:
     session = tiny_session("flux", tiny_folder("flux"))
-    refused = pytest.raises(ModelError, match=r"the LoRA is one for FLUX\.2, and preset flux-dev")
+    model = r"FLUX\.2 (klein 4B|klein 9B|dev)"
+    refused = pytest.raises(ModelError, match=f"the LoRA is one for {model}, and preset flux-dev")
     with refused as caught, applied(session, FLUX2[name]):
         pass
     assert "Train it again" not in str(caught.value)
@@ -82,6 +83,7 @@ OTHERS = {
     "Qwen-Image": peft(("transformer.transformer_blocks.0.img_mlp.net.0.proj", 12288, 3072)),
     "Wan": peft(("diffusion_model.blocks.0.self_attn.q", 5120, 5120)),
     "Z-Image": peft(("diffusion_model.layers.0.attention.to_q", 3840, 3840)),
+    "Lumina 2": peft(("diffusion_model.layers.0.attention.qkv", 6912, 2304)),
     "Chroma": save(
         {
             f"lora_unet_double_blocks_0_img_attn_proj.lora_{side}.weight": np.zeros(shape, "f2")

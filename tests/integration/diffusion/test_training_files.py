@@ -20,7 +20,8 @@ from avatar_pipeline.diffusion.lora.original_names import sgm_name
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.files import adapter_config, annotate, read, to_bytes
-from avatar_pipeline.diffusion.training.kohya import LoraFacts, kohya_file, training_notes
+from avatar_pipeline.diffusion.training.kohya import kohya_file
+from avatar_pipeline.diffusion.training.notes import LoraFacts, training_notes
 from avatar_pipeline.diffusion.training.types import Evaluation
 from tests.support.training_sets import SIZE, settings, train
 

@@ -49,8 +49,9 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.files import annotate
-    from avatar_pipeline.diffusion.training.kohya import LoraFacts, kohya_file, training_notes
+    from avatar_pipeline.diffusion.training.kohya import kohya_file
     from avatar_pipeline.diffusion.training.noising import prediction
+    from avatar_pipeline.diffusion.training.notes import LoraFacts, training_notes
 
     spec, root_seed, log = inputs.spec, inputs.root_seed, context.log
     session, analyzer = context.session(spec), context.analyzer
