@@ -1,8 +1,8 @@
-"""The face-identity input: who is drawn, through an IP-Adapter.
+"""The face-identity input: who is drawn, through an IP-Adapter or by reference photographs.
 
-SD and SDXL take a face analyzer's embedding (IP-Adapter FaceID); FLUX's adapter takes a CLIP
-projection of a picture of the face. Weight and start mean what they mean in PuLID, which itself is
-not in diffusers (docs/generation.md).
+SD and SDXL take a face analyzer's embedding (IP-Adapter FaceID); FLUX.1's adapter takes a CLIP
+projection of a picture of the face; FLUX.2 klein reads photographs themselves. Weight and start
+mean what they mean in PuLID, which itself is not in diffusers (docs/generation.md).
 """
 
 from __future__ import annotations
@@ -26,14 +26,16 @@ class Identity:
     gives it. weight: `id_weight`, how strongly
     the face is injected: 0 (draws as without an identity) to 3. start: `id_timestep_start`, the
     step from which it enters, counted from 0; the earlier, the more alike. face: the face upright
-    in a picture, which FLUX's adapter looks at instead of the embedding. Raises GenerationError for
-    another weight or start.
+    in a picture, which FLUX.1's adapter and models with references read instead of the embedding.
+    references: photographs of the person for these models, in place of `face`; for them a weight is
+    on or off. Raises GenerationError for another weight or start.
     """
 
     embedding: np.ndarray
     weight: float = 1.0
     start: int = 0
     face: Image.Image | None = None
+    references: tuple[Image.Image, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= LARGEST_WEIGHT:

@@ -18,6 +18,9 @@ SchedulerName = Literal["own", "dpmpp_2m_karras", "euler_simple"]
 DrawWith = Literal["", "distilled", "base"]
 
 
+REFERENCE_FAMILIES: tuple[FamilyName, ...] = ("flux2",)
+
+
 @dataclass(frozen=True)
 class TrainingBase:
     """The undistilled model that LoRAs are trained on, to be used on the distilled one.
@@ -74,6 +77,11 @@ class Preset:
     identity_unit: float = 1.0
     base: TrainingBase | None = None
     draw_with: DrawWith = ""
+
+    @property
+    def takes_references(self) -> bool:
+        """Whether the model reads reference photographs as an identity: no adapter is needed."""
+        return self.family in REFERENCE_FAMILIES
 
     @property
     def framings(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from avatar_pipeline.diffusion.callbacks import OnStep
 from avatar_pipeline.diffusion.device import Device, Usage, turn
 from avatar_pipeline.diffusion.families import Family
 from avatar_pipeline.diffusion.identity_adapter import IdentityAdapter
+from avatar_pipeline.diffusion.identity_reference import ReferenceIdentity
 from avatar_pipeline.diffusion.loaded import LoadedPipeline
 from avatar_pipeline.diffusion.memory import Plan
 from avatar_pipeline.diffusion.model_choice import with_model
@@ -95,8 +96,10 @@ class PipelineSession:
         return self.loaded.denoiser(self.log)
 
     @property
-    def identity_adapter(self) -> IdentityAdapter:
+    def identity_adapter(self) -> IdentityAdapter | ReferenceIdentity:
         """The model's face-identity input. Raises ModelError when it has none."""
+        if self.preset.takes_references:
+            return ReferenceIdentity(self.family.DENOISER)
         if not self.preset.identity_adapter:
             raise ModelError(
                 f"the preset {self.preset.name} has no face-identity input. Draw without an "
@@ -141,6 +144,8 @@ def identity_fault(session: PipelineSession, analyzer: str) -> str | None:
     None when it can.
     """
     preset = session.preset
+    if preset.takes_references:
+        return None
     if not preset.identity_adapter:
         return f"the preset {preset.name} has no face-identity input"
     if preset.identity_analyzer and analyzer != preset.identity_analyzer:

@@ -30,7 +30,10 @@ from tests.support.tiny_sessions import SIZE, TINY, tiny_session
 STEPS = 4
 
 
-@pytest.fixture(scope="module", params=["embedded", *TINY])
+@pytest.fixture(
+    scope="module",
+    params=["embedded", *(name for name in TINY if get_preset(name).identity_adapter)],
+)
 def session(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PipelineSession]:
