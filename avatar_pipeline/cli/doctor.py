@@ -140,7 +140,7 @@ def _model(name: str) -> list[Finding]:
 def _training_base(preset: Preset) -> list[Finding]:
     """Check the weights that LoRAs are trained on, where they are not those that draw."""
     trained = training_preset(preset)
-    if trained.model == preset.model:
+    if trained == preset:
         return []
     fix = (
         f"put the model into {trained.model}"

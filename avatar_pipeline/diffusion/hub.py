@@ -110,8 +110,9 @@ def record_unpinned(preset: Preset, model: str, log: Log) -> None:
 
 def _on_the_hub(preset: Preset, *, training_base: bool) -> list[Preset]:
     """Return the preset for each of its models that is one of the hub's."""
-    models = [preset, *([training_preset(preset)] if training_base else [])]
-    return list({(one.model, one.revision): one for one in models if hub_id(one.model)}.values())
+    trained = training_preset(preset)
+    models = [preset, trained] if training_base and trained != preset else [preset]
+    return [model for model in models if hub_id(model.model)]
 
 
 def _commit_of_main(preset: Preset) -> str:
