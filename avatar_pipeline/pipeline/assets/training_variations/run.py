@@ -29,6 +29,10 @@ from avatar_pipeline.pipeline.intake_files import no_lora, read_intake
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import HELD_OUT, Member, write_members, write_rejected
 
+# Of one photograph: measured on the embedded model, whose adapter alone does not hold a stranger's
+# face, more leaves the person (benchmarks/few_photographs.py).
+FEW_STRENGTH = 0.4
+
 
 def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """Vary and caption what photo_intake has chosen; or the base image, where there are no
@@ -178,7 +182,9 @@ def _strength(sources: int, few: bool, session: PipelineSession) -> float:
     """How far variations may leave their source, where the settings do not say it."""
     if few and session.preset.takes_references:
         return 1.0  # drawn from noise: the model reads who it is from the photographs
-    return RENEWAL if few or sources == 1 else 0.2
+    if few:
+        return FEW_STRENGTH
+    return RENEWAL if sources == 1 else 0.2
 
 
 def _from_few(photographs: int, drawn: int) -> str:
