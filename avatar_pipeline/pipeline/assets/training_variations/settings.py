@@ -33,7 +33,8 @@ class Settings(BaseModel):
         gt=0,
         lt=1,
         description="how far a variation may leave its source; None: 0.2 from photographs, 0.7 "
-        "from a generated base, 0.4 from few photographs, 1 where the model reads them as references",
+        "from a generated base, 0.4 from few photographs, 1 where the model reads them as "
+        "references",
     )
     identity_scale: float = Field(
         0.8,
