@@ -82,7 +82,12 @@ def fetch(preset: Preset, log: Log, *, training_base: bool = True) -> list[Path]
     elif preset.base and not training_base and preset.draw_with != "base":
         log(f"left out: {preset.base.model}, which LoRAs of the preset are trained on")
     _check_disk(sum(download.size for download in downloads), preset)
-    return [_download(download) for download in downloads]
+    folders = []
+    for number, download in enumerate(downloads, 1):
+        if len(downloads) > 1 and download.missing:
+            log(f"fetching {number} of {len(downloads)}: {download.preset.model}")
+        folders.append(_download(download))
+    return folders
 
 
 def update_revisions(preset: Preset, log: Log) -> None:

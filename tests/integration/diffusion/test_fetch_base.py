@@ -94,6 +94,7 @@ def test_both_models_are_fetched_with_their_sizes_first_and_run_without_the_hub(
     assert lines[3].startswith("together ") and "LoRAs are trained on the second" in lines[3]
     twice = lines[4].partition(" are the same in both, and come twice")[0]
     assert set(twice.split(", ")) == {"text_encoder", "vae", "tokenizer"}
+    assert lines[5:7] == [f"fetching 1 of 2: {KLEIN.model}", f"fetching 2 of 2: {BASE.model}"]
     for model, revision in ((KLEIN.model, KLEIN.revision), (BASE.model, BASE.revision)):
         got = files_of(snapshot(tmp_path, model, revision))
         assert len(got) == 12
