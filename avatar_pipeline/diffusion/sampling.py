@@ -188,6 +188,7 @@ def _draw(session: PipelineSession, pictures: Sequence[_Picture], task: _Task) -
             )
 
     def work() -> list[Image.Image]:
+        _check_steps(session, sampling.steps)
         words = [
             word_arguments(
                 session, picture.prompt, sampling.negative_prompt, sampling.guidance_scale
@@ -214,6 +215,17 @@ def _draw(session: PipelineSession, pictures: Sequence[_Picture], task: _Task) -
         return [images[index] for index in range(len(pictures))]
 
     return run_with_fallback(session, work)
+
+
+def _check_steps(session: PipelineSession, steps: int) -> None:
+    """Raise GenerationError for one step where the sampler spreads noise levels between the first
+    and a last one that is given: between one level and itself it finds no number.
+    """
+    if steps == 1 and session.pipeline.scheduler.config.get("shift_terminal"):
+        raise GenerationError(
+            f"steps: 1 is too few for {session.preset.model_id}, whose sampler needs 2 or more; "
+            f"preset {session.preset.name} uses {session.preset.steps}."
+        )
 
 
 def _alike(

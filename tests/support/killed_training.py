@@ -1,4 +1,5 @@
-"""A training that its test kills: `python -m tests.support.killed_training MODEL CHECKPOINT OUT`.
+"""A training that its test kills: `python -m tests.support.killed_training FAMILY MODEL CHECKPOINT
+OUT STEPS`.
 
 It says on standard output what it is about to do, a line each: "step 3", "save 3", "evaluate 4",
 and at last "done".
@@ -13,7 +14,7 @@ from upath import UPath
 
 from avatar_pipeline.actors.checkpoints import CheckpointFile
 from avatar_pipeline.diffusion.training.types import Evaluation, Step
-from tests.support.training_sets import settings, tiny_session, train
+from tests.support.training_sets import SIZE, settings, tiny_session, train
 
 
 class Telling(CheckpointFile):
@@ -24,8 +25,8 @@ class Telling(CheckpointFile):
         super().save(data)
 
 
-def main(model: Path, checkpoint: Path, out: Path) -> None:
-    session = tiny_session("sd", model)
+def main(family: str, model: Path, checkpoint: Path, out: Path, steps: int) -> None:
+    session = tiny_session(family, model)
 
     def on_step(step: Step) -> None:
         print("step", step.step, flush=True)
@@ -37,7 +38,8 @@ def main(model: Path, checkpoint: Path, out: Path) -> None:
 
         print("evaluate", step, flush=True)
         latents = draw(session.pipeline)
-        picture = np.clip(latents[0, :3].transpose(1, 2, 0) * 20 + 128, 0, 255).astype(np.uint8)
+        shown = np.resize(latents, (SIZE // 8, SIZE // 8, 3))  # whatever its form in the family
+        picture = np.clip(shown * 20 + 128, 0, 255).astype(np.uint8)
         return Evaluation(
             float(np.abs(latents).mean()), {"spread": float(latents.std())}, [picture]
         )
@@ -46,7 +48,7 @@ def main(model: Path, checkpoint: Path, out: Path) -> None:
         session,
         rank=4,
         alpha=6,
-        max_train_steps=24,
+        max_train_steps=steps,
         evaluate_every=4,
         ema=0.9,
         optimizer="adamw",
@@ -77,4 +79,5 @@ def main(model: Path, checkpoint: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*(Path(argument) for argument in sys.argv[1:]))
+    name, *paths, count = sys.argv[1:]
+    main(name, *(Path(path) for path in paths), int(count))

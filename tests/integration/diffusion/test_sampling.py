@@ -26,6 +26,7 @@ from avatar_pipeline.diffusion.sampling import (
     text_to_images,
 )
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
+from tests.support.documented import as_documented
 from tests.support.tiny_sessions import SIZE, TINY, tiny_session
 
 FAMILIES = ("embedded", *TINY)
@@ -86,17 +87,6 @@ def bare(session: PipelineSession, prompt: str, seed: int, **options: Any) -> np
     return np.asarray(pipeline.image_processor.postprocess(pixels, output_type="pil")[0])
 
 
-def as_documented(session: PipelineSession, scale: float) -> dict[str, Any]:
-    """What the family's own pipeline takes for a guidance scale, and for how prompts are read."""
-    options: dict[str, dict[str, Any]] = {
-        "z-image": {"guidance_scale": scale - 1},
-        "qwen-image": {"true_cfg_scale": scale, "negative_prompt": " "},
-        "flux2-klein": {"guidance_scale": scale, "text_encoder_out_layers": (1, 2, 3)},
-        "flux-schnell": {"guidance_scale": scale, "max_sequence_length": 256},
-    }
-    return options.get(session.preset.name, {"guidance_scale": scale})
-
-
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Up to rounding: most pixels within two levels of 255."""
     return float(np.percentile(np.abs(a.astype(int) - b.astype(int)), 95)) <= 2
@@ -105,7 +95,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 def test_a_prompt_that_fits_gives_exactly_what_the_pipeline_gives(session: PipelineSession) -> None:
     assert np.array_equal(
         draw(session, "a man, grey hair"),
-        bare(session, "a man, grey hair", 7, **as_documented(session, GUIDANCE)),
+        bare(session, "a man, grey hair", 7, **as_documented(session.pipeline, GUIDANCE)),
     )
 
 
@@ -140,6 +130,21 @@ def test_a_picture_of_a_batch_is_the_picture_alone(session: PipelineSession) -> 
     assert not same(together[0], together[2])
     with pytest.raises(ValueError, match="3 prompts and 2 seeds"):
         text_to_images(session, prompts, [1, 2], SIZE, Sampling(STEPS, GUIDANCE))
+
+
+def test_one_step_is_drawn_or_refused(session: PipelineSession) -> None:
+    """No picture of what is no number."""
+    source = Image.fromarray(draw(session, "a man"))
+    if session.preset.name == "qwen-image":
+        with pytest.raises(GenerationError, match=r"steps: 1 is too few .* needs 2 or more"):
+            draw(session, "a man", steps=1)
+        with pytest.raises(GenerationError, match=r"steps: 1 is too few .* needs 2 or more"):
+            image_to_image(session, source, "a man", 2, 1.0, Sampling(1, GUIDANCE))
+        assert not np.array_equal(draw(session, "a man", steps=2), draw(session, "b", steps=2))
+        return
+    assert not np.array_equal(draw(session, "a man", steps=1), draw(session, "b", steps=1))
+    drawn = image_to_image(session, source, "a man", 2, 1.0, Sampling(1, GUIDANCE))
+    assert np.asarray(drawn).std() > 1
 
 
 def test_a_negative_prompt_acts_in_every_family(session: PipelineSession) -> None:
@@ -355,7 +360,7 @@ def test_a_picture_is_redrawn_as_by_diffusers_image_to_image_pipelines(
                 num_inference_steps=6,
                 generator=torch.Generator("cpu").manual_seed(5),
                 output_type="latent",
-                **as_documented(session, GUIDANCE),
+                **as_documented(session.pipeline, GUIDANCE),
             ).images
     cells = session.family.unpack(session.pipeline, latents, *reversed(SIZE))
     assert same(np.asarray(drawn), np.asarray(decode(session, cells)))

@@ -308,34 +308,32 @@ def test_a_missing_package_is_named(sd_session: PipelineSession) -> None:
     assert ADAPTER not in getattr(sd_session.denoiser, "peft_config", {})
 
 
+@pytest.mark.parametrize("family", ["sd", "flux", "flux2", "z_image", "qwen_image"])
 def test_a_base_stored_in_eight_bits_is_trained_on_and_loaded_anew(
-    tiny_folder: Callable[[str], Path],
+    tiny_folder: Callable[[str], Path], family: str
 ) -> None:
-    for family in ("sd", "flux"):
-        session = tiny_session(family, tiny_folder(family))
-        dataset = square_set(session)
-        before = {name: value.clone() for name, value in session.denoiser.state_dict().items()}
-        kinds: Counter[torch.dtype] = Counter()
+    session = tiny_session(family, tiny_folder(family))
+    dataset = square_set(session)
+    before = {name: value.clone() for name, value in session.denoiser.state_dict().items()}
+    kinds: Counter[torch.dtype] = Counter()
 
-        def evaluate(
-            step: int, session: PipelineSession = session, kinds: Counter[torch.dtype] = kinds
-        ) -> Evaluation:
-            kinds.update(parameter.dtype for parameter in session.denoiser.parameters())
-            return Evaluation(0.0)
+    def evaluate(step: int) -> Evaluation:
+        kinds.update(parameter.dtype for parameter in session.denoiser.parameters())
+        return Evaluation(0.0)
 
-        plain = train(session, settings(session), dataset).steps
-        for checkpointing in (False, True):
-            asked = settings(session, quantization="fp8", gradient_checkpointing=checkpointing)
-            small = train(session, asked, dataset, evaluate).steps
-            assert kinds[torch.float8_e4m3fn] > 20
-            assert [step.loss for step in small] == pytest.approx(
-                [step.loss for step in plain], rel=0.1
-            )
-            assert [step.gradient_norm for step in small] == pytest.approx(
-                [step.gradient_norm for step in plain], rel=0.5
-            )
-        assert same(session.denoiser.state_dict(), before)
-        session.close()
+    plain = train(session, settings(session), dataset).steps
+    for checkpointing in (False, True):
+        asked = settings(session, quantization="fp8", gradient_checkpointing=checkpointing)
+        small = train(session, asked, dataset, evaluate).steps
+        assert kinds[torch.float8_e4m3fn] > 20
+        assert [step.loss for step in small] == pytest.approx(
+            [step.loss for step in plain], rel=0.1
+        )
+        assert [step.gradient_norm for step in small] == pytest.approx(
+            [step.gradient_norm for step in plain], rel=0.5
+        )
+    assert same(session.denoiser.state_dict(), before)
+    session.close()
 
 
 def test_four_bits_need_cuda(sd_session: PipelineSession) -> None:
@@ -344,7 +342,7 @@ def test_four_bits_need_cuda(sd_session: PipelineSession) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("family", ["sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sdxl", "flux", "flux2", "z_image", "qwen_image"])
 def test_a_base_stored_in_four_bits_is_trained_on(
     tiny_folder: Callable[[str], Path], family: str
 ) -> None:
@@ -372,7 +370,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(sd_session: PipelineSession) -
         settings(sd_session, processes=3)
 
 
-@pytest.mark.parametrize("family", ["sd", "flux"])
+@pytest.mark.parametrize("family", ["sd", "flux", "flux2", "z_image", "qwen_image"])
 def test_in_half_precision_small_steps_still_add_up(
     tiny_folder: Callable[[str], Path], tmp_path: Path, family: str
 ) -> None:

@@ -37,17 +37,37 @@ from avatar_pipeline.diffusion.training.noising import Objective
 from avatar_pipeline.diffusion.training.optimizer import learning_rate_factor, make_optimizer
 from avatar_pipeline.diffusion.training.types import Evaluation, TrainingJob
 from tests.support import tiny_models
+from tests.support.asked import alike, beside, embedded, noise_levels, questions, states, words
+from tests.support.documented import as_documented
 from tests.support.training_sets import SIZE, pictures, settings, square_set, tiny_session, train
 
 # 199 letters, each a token of the tiny tokenizers: three windows of CLIP, the details in the last
 # one.
 DESCRIPTION = " ".join(f"word{index:03}" for index in range(27))[:225]
 DETAILS = ("smiling", "angry, turned left")
-ENCODERS = {
-    "sd": "StableDiffusionInpaintPipeline",
-    "sdxl": "StableDiffusionXLInpaintPipeline",
-    "flux": "FluxImg2ImgPipeline",
-}
+
+
+def encoded_by_diffusers(session: PipelineSession, pixels: torch.Tensor) -> torch.Tensor:
+    """Latents (N, C, h, w) of pictures (N, 3, H, W), as the family's pipelines encode them."""
+    pipeline, random = session.pipeline, torch.Generator()
+    if session.preset.family == "z_image":
+        _, latents = diffusers.ZImageInpaintPipeline.prepare_mask_latents(
+            pipeline,
+            torch.zeros_like(pixels[:, :1]),
+            pixels,
+            *(len(pixels), *pixels.shape[2:], pixels.dtype, pixels.device, random),
+        )
+        return latents
+    name = {
+        "sd": "StableDiffusionInpaintPipeline",
+        "sdxl": "StableDiffusionXLInpaintPipeline",
+        "flux": "FluxImg2ImgPipeline",
+        "flux2": "Flux2KleinPipeline",
+        "qwen_image": "QwenImageImg2ImgPipeline",
+    }[session.preset.family]
+    frames = pixels[:, :, None] if session.preset.family == "qwen_image" else pixels
+    latents = getattr(diffusers, name)._encode_vae_image(pipeline, frames, random)
+    return latents[:, :, 0] if latents.ndim == 5 else latents
 
 
 @pytest.fixture
@@ -57,24 +77,6 @@ def lower(each_session: PipelineSession) -> Iterator[PipelineSession]:
     each_session.loaded.__dict__["device"] = replace(device, autocast=torch.bfloat16)
     yield each_session
     each_session.loaded.__dict__["device"] = device
-
-
-@contextmanager
-def questions(session: PipelineSession) -> Iterator[list[dict[str, Any]]]:
-    """What the denoiser is asked while the block runs, by the names of its arguments."""
-    found: list[dict[str, Any]] = []
-
-    def note(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        asked = (
-            dict(zip(("sample", "timestep", "encoder_hidden_states"), given, strict=False)) | named
-        )
-        found.append(asked | (asked.pop("added_cond_kwargs", None) or {}))
-
-    hook = session.denoiser.register_forward_pre_hook(note, with_kwargs=True)
-    try:
-        yield found
-    finally:
-        hook.remove()
 
 
 @contextmanager
@@ -111,6 +113,10 @@ def flat(tensors: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([tensor.double().reshape(-1) for tensor in tensors])
 
 
+def same_words(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> bool:
+    return len(found) == len(wanted) == 1 and torch.equal(found[0], wanted[0])
+
+
 def test_a_caption_is_trained_on_as_a_prompt_is_drawn(lower: PipelineSession) -> None:
     caption = f"{DESCRIPTION}, {DETAILS[0]}"
     wanted = word_arguments(lower, caption, "", 7.0)
@@ -120,7 +126,7 @@ def test_a_caption_is_trained_on_as_a_prompt_is_drawn(lower: PipelineSession) ->
             settings(lower, max_train_steps=1, batch_size=1, caption_dropout=0.0),
             one_picture(lower, caption),
         )
-    assert torch.equal(asked[0]["encoder_hidden_states"].float(), wanted["prompt_embeds"].float())
+    assert same_words(words(asked[0]), embedded(wanted))
     if "pooled_prompt_embeds" in wanted:
         pooled = (
             asked[0]["text_embeds"] if "text_embeds" in asked[0] else asked[0]["pooled_projections"]
@@ -142,9 +148,7 @@ def test_a_dropped_caption_is_what_drawing_is_guided_from(lower: PipelineSession
             settings(lower, max_train_steps=1, batch_size=1, caption_dropout=1.0),
             one_picture(lower, caption),
         )
-    assert torch.equal(
-        asked[0]["encoder_hidden_states"].float(), guided["negative_prompt_embeds"].float()
-    )
+    assert same_words(words(asked[0]), embedded(guided, "negative_prompt_embeds"))
     if lower.preset.family == "sdxl":  # as its model_index.json says: force_zeros_for_empty_prompt
         assert not asked[0]["encoder_hidden_states"].any()
         assert not asked[0]["text_embeds"].any()
@@ -229,7 +233,7 @@ def test_a_picture_of_the_drawn_size_is_asked_about_as_a_drawing_is(
     """
     size, kept = (256, 320), each_session.preset
     with questions(each_session) as drawn:
-        text_to_image(each_session, "a", 1, size, Sampling(1, 1.0))
+        text_to_image(each_session, "a", 1, size, Sampling(2, 1.0))
     resized = replace(each_session, preset=replace(kept, sizes={"headshot": size}))
     with questions(resized) as trained:
         train(
@@ -237,41 +241,42 @@ def test_a_picture_of_the_drawn_size_is_asked_about_as_a_drawing_is(
             settings(resized, max_train_steps=1, batch_size=1, caption_dropout=0.0),
             one_picture(resized, "a", size),
         )
-    for name in (
-        "encoder_hidden_states",
-        "img_ids",
-        "txt_ids",
-        "time_ids",
-        "text_embeds",
-        "pooled_projections",
-    ):
-        assert (name in drawn[0]) == (name in trained[0])
-        assert name not in drawn[0] or torch.allclose(
-            drawn[0][name].float(), trained[0][name].float(), atol=1e-6
-        ), name
-    states = "hidden_states" if kept.family == "flux" else "sample"
-    assert drawn[0][states].shape == trained[0][states].shape
-    unit = 1 if kept.family == "flux" else 1000
+    once, again = beside(drawn[0]), beside(trained[0])
+    assert once.keys() == again.keys()
+    for name in once:
+        assert alike(once[name], again[name]), name
+    assert states(drawn[0]).shape == states(trained[0]).shape
     # a drawing starts at the most noise
-    assert unit / 2 < float(drawn[0]["timestep"].max()) <= unit
-    assert 0 <= float(trained[0]["timestep"].max()) <= unit
+    assert 0.5 < float(noise_levels(each_session, drawn[0]).max()) <= 1
+    assert 0 <= float(noise_levels(each_session, trained[0]).max()) <= 1
 
 
-def test_flux_hands_back_latents_as_it_took_them(tiny_folder: Callable[[str], Path]) -> None:
+FLOW = ("flux", "flux2", "z_image", "qwen_image")
+
+
+@pytest.mark.parametrize("family", FLOW)
+def test_transformers_hand_back_latents_as_they_took_them(
+    tiny_folder: Callable[[str], Path], family: str
+) -> None:
     """A transformer that says what it was given: tokens are packed and unpacked the same way."""
-    session = tiny_session("flux", tiny_folder("flux"))
-    noisy = torch.randn(2, 4, 6, 10, generator=torch.Generator().manual_seed(0))
-    session.denoiser.register_forward_hook(
-        lambda module, given, named, out: (named["hidden_states"],), with_kwargs=True
-    )
-    words = {
-        name: value.expand(2, *value.shape[1:])
-        for name, value in word_arguments(session, "a", "", 1.0).items()
-    }
-    predicted = session.family.predict(
-        session.denoiser, noisy, torch.tensor([10.0, 500.0]), words, torch.zeros(2, 4)
-    )
-    assert torch.equal(predicted, noisy)
+    session = tiny_session(family, tiny_folder(family))
+    channels = 16 if family == "flux2" else 4
+    noisy = torch.randn(2, channels, 6, 10, generator=torch.Generator().manual_seed(0))
+    with questions(session) as asked:
+        session.denoiser.register_forward_hook(
+            lambda module, given, named, out: (given[0] if given else named["hidden_states"],),
+            with_kwargs=True,
+        )
+        one = {
+            name: value.expand(2, *value.shape[1:])
+            for name, value in word_arguments(session, "a", "", 1.0).items()
+        }
+        predicted = session.family.predict(
+            session.denoiser, noisy, torch.tensor([10.0, 500.0]), one, torch.zeros(2, 4)
+        )
+    # Z-Image counts from noise to picture, and says where to go from there
+    assert torch.equal(predicted, -noisy if family == "z_image" else noisy)
+    assert noise_levels(session, asked[0]).tolist() == pytest.approx([0.01, 0.5])
     session.close()
 
 
@@ -298,15 +303,14 @@ def test_latents_are_those_of_diffusers_own_pipelines(
     )
     family, pipeline = each_session.family, each_session.pipeline
     pixels = pipeline.image_processor.preprocess(pictures([(SIZE, SIZE)]))
-    theirs = getattr(diffusers, ENCODERS[each_session.preset.family])
     with torch.no_grad():
         ours = family.encode_pixels(pipeline, pixels)
-        assert torch.allclose(
-            ours, theirs._encode_vae_image(pipeline, pixels, torch.Generator()), atol=1e-6
-        )
-        plain = pipeline.vae.encode(pixels).latent_dist.mode()
+        assert torch.allclose(ours, encoded_by_diffusers(each_session, pixels), atol=1e-6)
+        is_film = each_session.preset.family == "qwen_image"
+        plain = pipeline.vae.encode(pixels[:, :, None] if is_film else pixels).latent_dist.mode()
+        shown = pipeline.vae.decode(plain).sample
         back = pipeline.image_processor.postprocess(
-            pipeline.vae.decode(plain).sample, output_type="pil"
+            shown[:, :, 0] if is_film else shown, output_type="pil"
         )[0]
     assert (
         np.abs(np.asarray(decode(each_session, ours), float) - np.asarray(back, float)).max() <= 1
@@ -321,17 +325,17 @@ def test_a_picture_is_decoded_as_the_pipeline_decodes_it(
     )
     ours = text_to_image(each_session, "a man", 3, (256, 256), Sampling(2, 3.0))
     theirs = each_session.pipeline(
-        "a man",
+        prompt="a man",
         width=256,
         height=256,
         num_inference_steps=2,
-        guidance_scale=3.0,
+        **as_documented(each_session.pipeline, 3.0),
         generator=torch.Generator("cpu").manual_seed(3),
     ).images[0]
     assert np.abs(np.asarray(ours, float) - np.asarray(theirs, float)).max() <= 1
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "flux", "flux2", "z_image", "qwen_image"])
 def test_latents_do_not_depend_on_the_memory_plan(
     tiny_folder: Callable[[str], Path], family: str
 ) -> None:
@@ -381,11 +385,15 @@ def test_noise_levels_are_shifted_as_the_sampler_shifts_them(
         assert below == pytest.approx(np.linspace(1.0, 1 / count, count), abs=0.03)
 
 
-def test_training_takes_the_presets_own_shift(tiny_folder: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("family", FLOW)
+def test_training_takes_the_presets_own_shift(
+    tiny_folder: Callable[[str], Path], family: str
+) -> None:
     medians = []
     for shift in (3.0, -3.0):
-        session = tiny_session("flux", tiny_folder("flux"))
-        session = open_session(replace(session.preset, flow_shift=shift), "cpu")
+        session = tiny_session(family, tiny_folder(family))
+        shifted = replace(session.preset, scheduler="euler_simple", flow_shift=shift)
+        session = open_session(shifted, "cpu")
         with questions(session) as asked:
             train(
                 session,
@@ -393,7 +401,9 @@ def test_training_takes_the_presets_own_shift(tiny_folder: Callable[[str], Path]
                 one_picture(session, "a"),
             )
         medians.append(
-            median(level for question in asked for level in question["timestep"].tolist())
+            median(
+                level for question in asked for level in noise_levels(session, question).tolist()
+            )
         )
         session.close()
     assert medians == pytest.approx([0.95, 0.05], abs=0.05)  # e^3 / (1 + e^3)
@@ -574,6 +584,10 @@ def test_the_face_counts_more_in_the_embedded_model_and_elsewhere_when_asked() -
         "sdxl": 1.0,
         "flux-dev": 1.0,
         "flux-schnell": 1.0,
+        "flux2-klein": 1.0,
+        "flux2-klein-9b": 1.0,
+        "z-image": 1.0,
+        "qwen-image": 1.0,
     }
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,17 @@ from avatar_pipeline.diffusion.training.files import adapter_config, annotate, r
 from avatar_pipeline.diffusion.training.kohya import kohya_file
 from avatar_pipeline.diffusion.training.notes import LoraFacts, training_notes
 from avatar_pipeline.diffusion.training.types import Evaluation
-from tests.support.training_sets import SIZE, settings, train
+from tests.support.documented import as_documented
+from tests.support.training_sets import SIZE, settings, tiny_session, train
 
+# what the file for other programs calls the first attention that it trains
+KOHYA_NAMES = {
+    "sd": "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.lora_down",
+    "sdxl": "lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_q.lora_down",
+    "flux2": "lora_unet_double_blocks_0_img_attn_qkv.lora_down",
+    "z_image": "diffusion_model.layers.0.attention.to_q.lora_A",
+    "qwen_image": "diffusion_model.transformer_blocks.0.attn.to_q.lora_A",
+}
 OPTIONS: list[dict[str, Any]] = [{}, {"use_rslora": True}, {"use_dora": True}]
 
 
@@ -32,13 +42,13 @@ def draw(pipeline: Any) -> np.ndarray:
     """Two steps from a fixed seed: numbers, not pixels."""
     random = torch.Generator().manual_seed(3)
     found = pipeline(
-        "a",
+        prompt="a",
         num_inference_steps=2,
-        guidance_scale=2.0,
         generator=random,
         height=SIZE,
         width=SIZE,
         output_type="latent",
+        **as_documented(pipeline, 2.0),
     )
     return np.asarray(found.images.float())
 
@@ -104,11 +114,7 @@ def test_diffusers_reads_the_kohya_file_and_draws_the_same(
     ).weights
     other = kohya_file(weights, each_session.preset, 1, {})
     assert other is not None
-    names = {key.split(".")[0] for key in load(other)}
-    block = (
-        "input_blocks_3_1" if each_session.preset.family == "sdxl" else "down_blocks_1_attentions_0"
-    )
-    assert f"lora_unet_{block}_transformer_blocks_0_attn1_to_q" in names
+    assert f"{KOHYA_NAMES[each_session.preset.family]}.weight" in load(other)
     pictures = []
     for data in (weights, other):
         pipeline = plain(each_session)
@@ -182,25 +188,34 @@ def test_alpha_and_rslora_are_one_scale_in_kohyas_format(sd_session: PipelineSes
         assert alpha / 4 == pytest.approx(scale)
 
 
-def test_dora_is_trained_in_convolutions_and_drawn_by_both_files(
-    sd_session: PipelineSession,
+@pytest.mark.parametrize(
+    ("family", "targets"),
+    [
+        ("sd", ("to_q", "conv1", "conv_shortcut")),
+        ("z_image", ("to_q", "to_out.0")),
+        ("qwen_image", ("to_q", "add_k_proj", "to_add_out")),
+    ],
+)
+def test_dora_is_drawn_by_both_files(
+    tiny_folder: Callable[[str], Path], family: str, targets: tuple[str, ...]
 ) -> None:
+    """In convolutions too."""
+    session = tiny_session(family, tiny_folder(family))
     trained: list[np.ndarray] = []
 
     def evaluate(step: int) -> Evaluation:
-        trained.append(draw(sd_session.pipeline))
+        trained.append(draw(session.pipeline))
         return Evaluation(-step)
 
-    asked = settings(
-        sd_session, rank=4, alpha=6, use_dora=True, targets=("to_q", "conv1", "conv_shortcut")
-    )
-    weights = train(sd_session, asked, evaluate=evaluate).weights
-    other = kohya_file(weights, sd_session.preset, 1, {})
+    asked = settings(session, rank=4, alpha=6, use_dora=True, targets=targets)
+    weights = train(session, asked, evaluate=evaluate).weights
+    other = kohya_file(weights, session.preset, 1, {})
     assert other is not None
     for file in (weights, other):
-        with applied(sd_session, file):
-            assert draw(sd_session.pipeline) == pytest.approx(trained[-1], abs=1e-5)
-    assert not np.array_equal(draw(sd_session.pipeline), trained[-1])
+        with applied(session, file):
+            assert draw(session.pipeline) == pytest.approx(trained[-1], abs=1e-5)
+    assert not np.array_equal(draw(session.pipeline), trained[-1])
+    session.close()
 
 
 def test_dora_magnitudes_are_kept_where_the_format_can_hold_them(
@@ -208,14 +223,15 @@ def test_dora_magnitudes_are_kept_where_the_format_can_hold_them(
 ) -> None:
     weights = train(each_session, settings(each_session, use_dora=True)).weights
     other = kohya_file(weights, each_session.preset, 1, {})
-    if each_session.preset.family == "flux":
+    if each_session.preset.family in ("flux", "flux2"):
         assert other is None
         return
     assert other is not None
     found = load(other)
     scales = [key for key in found if key.endswith(".dora_scale")]
     assert len(scales) * 4 == len(found)
-    up = found[scales[0].replace("dora_scale", "lora_up.weight")]
+    is_dotted = each_session.preset.family in ("z_image", "qwen_image")
+    up = found[scales[0].replace("dora_scale", f"{'lora_B' if is_dotted else 'lora_up'}.weight")]
     assert found[scales[0]].shape == (len(up), 1)
 
 

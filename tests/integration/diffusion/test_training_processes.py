@@ -47,7 +47,7 @@ def distance(first: TrainingResult, second: TrainingResult) -> float:
     return (apart / sum(float(value.pow(2).sum()) for value in one.values())) ** 0.5
 
 
-@pytest.mark.parametrize("family", ["sd", "flux"])
+@pytest.mark.parametrize("family", ["sd", "flux", "z_image"])
 def test_two_processes_train_as_one_does(tiny_folder: Callable[[str], Path], family: str) -> None:
     session = tiny_session(family, tiny_folder(family))
     dataset, prior = square_set(session), square_set(session, 2, seed=3)

@@ -31,22 +31,37 @@ from tests.support.training_sets import settings, square_set, train
 from tests.support.warm import WarmProcess
 
 
-def start(model: Path, checkpoint: Path, out: Path) -> WarmProcess:
+def start(family: str, model: Path, checkpoint: Path, out: Path, steps: int) -> WarmProcess:
     """The training in a process of its own."""
     out.mkdir(exist_ok=True)
-    return WarmProcess(
-        ["-m", "tests.support.killed_training", str(model), str(checkpoint), str(out)]
-    )
+    paths = map(str, (model, checkpoint, out))
+    return WarmProcess(["-m", "tests.support.killed_training", family, *paths, str(steps)])
 
 
 def lines(process: WarmProcess) -> list[str]:
     return [line.strip() for line in process.stdout]
 
 
-def test_five_kills_change_nothing(tiny_folder: Callable[[str], Path], tmp_path: Path) -> None:
-    model = tiny_folder("sd")
+# What is under way when a kill comes; "save" is just when a checkpoint is being written.
+@pytest.mark.parametrize(
+    ("family", "steps", "phases"),
+    [
+        ("sd", 24, ("step", "evaluate", "step", "save", "save")),
+        ("flux2", 12, ("evaluate", "save")),
+        ("z_image", 12, ("evaluate", "save")),
+        ("qwen_image", 12, ("evaluate", "save")),
+    ],
+)
+def test_kills_change_nothing(
+    tiny_folder: Callable[[str], Path],
+    tmp_path: Path,
+    family: str,
+    steps: int,
+    phases: tuple[str, ...],
+) -> None:
+    model = tiny_folder(family)
     (tmp_path / "whole").mkdir()
-    whole = start(model, tmp_path / "a.safetensors", tmp_path / "whole")
+    whole = start(family, model, tmp_path / "a.safetensors", tmp_path / "whole", steps)
     said = lines(whole)
     assert whole.wait() == 0
     assert said[-1] == "done 0"
@@ -54,10 +69,8 @@ def test_five_kills_change_nothing(tiny_folder: Callable[[str], Path], tmp_path:
     pick = random.Random(5)
     checkpoint = tmp_path / "b.safetensors"
     met = []
-    # What is under way when the kill comes; the last two of them just when a checkpoint is being
-    # written.
-    for phase in ("step", "evaluate", "step", "save", "save"):
-        process = start(model, checkpoint, tmp_path / "killed")
+    for phase in phases:
+        process = start(family, model, checkpoint, tmp_path / "killed", steps)
         wanted = pick.randint(1, 2)
         for line in process.stdout:
             wanted -= line.startswith(phase)
@@ -69,7 +82,7 @@ def test_five_kills_change_nothing(tiny_folder: Callable[[str], Path], tmp_path:
         assert process.wait() == -signal.SIGKILL
         process.end()
         met.append(unpacked_step(checkpoint))
-    last = start(model, checkpoint, tmp_path / "killed")
+    last = start(family, model, checkpoint, tmp_path / "killed", steps)
     said = lines(last)
     assert last.wait() == 0
     assert met == sorted(met)
