@@ -14,6 +14,7 @@ from PIL import Image
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.seeds import derive_seed
+from avatar_pipeline.core.words import count
 from avatar_pipeline.diffusion import prompts
 from avatar_pipeline.diffusion.identity import identity_at
 from avatar_pipeline.diffusion.sampling import Sampling, Source, image_to_images
@@ -54,9 +55,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     chosen = read_intake(inputs.upstream["photo_intake"], analyzer)
     photos = chosen.photographs
     if photos and len(photos) < FEWEST_PHOTOGRAPHS:
-        return no_training_set(
-            no_lora(len(photos), len(photos) + chosen.rejected, FEWEST_PHOTOGRAPHS)
-        )
+        return no_training_set(len(photos), chosen.rejected)
     scale, warnings = _identity_scale(settings, session, analyzer)
     seeds: dict[str, int] = {}
     renewed: float | None = None
@@ -159,8 +158,9 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     )
 
 
-def no_training_set(statement: str) -> StageResult:
+def no_training_set(usable: int, rejected: int) -> StageResult:
     """The version of an actor with too few photographs: empty tables, and why."""
+    statement = no_lora(usable, usable + rejected, FEWEST_PHOTOGRAPHS)
     return StageResult(
         files={**write_members([], []), "rejected.csv": write_rejected([])},
         metrics={
@@ -171,6 +171,7 @@ def no_training_set(statement: str) -> StageResult:
             "rejected": 0,
         },
         warnings=[statement],
+        skipped=f"{count(usable, 'photograph')}, too few for a LoRA",
     )
 
 
