@@ -18,8 +18,8 @@ from avatar_pipeline.portrait.comparison import frame_liveportrait
 from avatar_pipeline.portrait.drawn_border import inside
 
 Border = Literal["drawn", "continued"]
-# Measured on 20 pictures (benchmarks/portrait_seams.py): at 0.5 stripes shine through, at 0.8
-# collars end in the middle of a chest.
+# On 20 pictures (benchmarks/portrait_seams.py): at 0.5 more of geometry's stripes is left, at 0.8
+# skin spreads sideways below some necks.
 STRENGTH = 0.65
 
 
