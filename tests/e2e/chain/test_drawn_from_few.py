@@ -69,7 +69,7 @@ def test_a_lora_is_trained_on_what_is_drawn_from_one_photograph(tmp_path: Path) 
 def test_pictures_that_are_not_the_person_train_nothing(tmp_path: Path) -> None:
     products = run(tmp_path, "0.01")
     made = products["training_variations"].result
-    assert "only 0 of 12 pictures drawn from 1 photographs keep" in str(made.metrics["statement"])
+    assert "only 0 of 12 pictures drawn from 1 photograph keep" in str(made.metrics["statement"])
     assert not any(name.endswith(".safetensors") for name in products["lora"].result.files)
 
 

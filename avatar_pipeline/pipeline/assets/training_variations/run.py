@@ -10,6 +10,7 @@ import numpy as np
 
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.seeds import derive_seed
+from avatar_pipeline.core.words import count
 from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.imaging.compose import contact_sheet
@@ -48,7 +49,8 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     few = 0 < len(photos) < FEWEST_PHOTOGRAPHS
     if few and not _draws_from_few(settings, session):
         return no_training_set(
-            no_lora(len(photos), len(photos) + chosen.rejected, FEWEST_PHOTOGRAPHS)
+            no_lora(len(photos), len(photos) + chosen.rejected, FEWEST_PHOTOGRAPHS),
+            f"{count(len(photos), 'photograph')}, too few for a LoRA",
         )
     scale, warnings = _identity_scale(settings, session, analyzer)
     seeds: dict[str, int] = {}
@@ -125,10 +127,11 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     seeds |= drawn
     candidates = photographs if photos and not few else generated
     if few and len(candidates) < FEWEST_PHOTOGRAPHS:
+        of = f"{len(candidates)} of {wanted} pictures drawn from {count(len(photos), 'photograph')}"
         return no_training_set(
-            f"only {len(candidates)} of {wanted} pictures drawn from {len(photos)} photographs "
-            f"keep the person, and a LoRA takes {FEWEST_PHOTOGRAPHS}: the portrait is made from "
-            "the best photograph. More variations, or more photographs, would help."
+            f"only {of} keep the person, and a LoRA takes {FEWEST_PHOTOGRAPHS}: the portrait is "
+            "made from the best photograph. More variations, or more photographs, would help.",
+            f"{of} keep the person, too few for a LoRA",
         )
     if len(candidates) < FEWEST_PHOTOGRAPHS:
         raise GenerationError(
@@ -192,8 +195,10 @@ def _from_few(photographs: int, drawn: int) -> str:
     return f"the training set is {drawn} pictures drawn from {photographs} {are} held out"
 
 
-def no_training_set(statement: str) -> StageResult:
-    """The version of an actor with too few photographs: empty tables, and why."""
+def no_training_set(statement: str, skipped: str) -> StageResult:
+    """The version of an actor with too few photographs: empty tables, and why, in full and in a few
+    words.
+    """
     return StageResult(
         files={**write_members([], []), "rejected.csv": write_rejected([])},
         metrics={
@@ -204,6 +209,7 @@ def no_training_set(statement: str) -> StageResult:
             "rejected": 0,
         },
         warnings=[statement],
+        skipped=skipped,
     )
 
 
