@@ -21,7 +21,8 @@ STORAGE = torch.float8_e4m3fn
 # Only what lies in the repeated blocks: embeddings and the last layer are small, and they are the
 # ones whose rounding one sees (as diffusers leaves them out of layerwise casting).
 BLOCKS = re.compile(
-    r"(^|\.)(down_blocks|mid_block|up_blocks|transformer_blocks|single_transformer_blocks)\."
+    r"(^|\.)(down_blocks|mid_block|up_blocks|transformer_blocks|single_transformer_blocks"
+    r"|layers|noise_refiner|context_refiner)\."  # of Z-Image
 )
 
 

@@ -23,7 +23,7 @@ from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.scratch import scratch_folder
 from avatar_pipeline.diffusion.device import Device
 from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
-from avatar_pipeline.diffusion.preset_types import Preset
+from avatar_pipeline.diffusion.preset_types import Preset, TrainingBase
 from avatar_pipeline.diffusion.session import open_session
 from avatar_pipeline.diffusion.training.dataset import from_tensors
 from avatar_pipeline.diffusion.training.files import to_bytes
@@ -243,8 +243,10 @@ def read_job(folder: Path) -> tuple[TrainingJob, bytes | None, str]:
     kind of its device.
     """
     about: dict[str, Any] = json.loads((folder / "job.json").read_text())
-    lora = LoraHyperparameters(**about["preset"].pop("lora"))
-    preset = Preset(**_tuples(about["preset"]), lora=lora)
+    values = _tuples(about["preset"])
+    lora, base = LoraHyperparameters(**about["preset"]["lora"]), values["base"]
+    parts = {"lora": lora, "base": TrainingBase(**base) if base else None}
+    preset = Preset(**{**values, **parts})
     prior, checkpoint = folder / "prior.safetensors", folder / "checkpoint.safetensors"
     job = TrainingJob(
         open_session(preset, about["device"], about["model"]),

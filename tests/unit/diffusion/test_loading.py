@@ -21,8 +21,9 @@ from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.weights import check_model_folder, count_parameters, locate_model
 from avatar_pipeline.diffusion.weights_digest import file_sha256, model_sha256
+from tests.support.documented import as_documented
 
-LARGE = ("sd15", "sdxl", "flux-dev")
+LARGE = ("sd15", "sdxl", "flux-dev", "flux2-klein", "z-image", "qwen-image")
 
 
 def tiny_session(models: dict[str, Path], name: str) -> PipelineSession:
@@ -34,13 +35,13 @@ def draw(session: PipelineSession, size: int = 64, steps: int = 2) -> np.ndarray
 
     random = torch.Generator().manual_seed(1)
     drawn = session.pipeline(
-        "a man",
+        prompt="a man",
         width=size,
         height=size,
         num_inference_steps=steps,
-        guidance_scale=3.0,
         generator=random,
         output_type="np",
+        **as_documented(session.pipeline, 3.0),
     )
     return np.asarray(drawn.images[0])
 
