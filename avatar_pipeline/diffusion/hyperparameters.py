@@ -106,6 +106,11 @@ class LoraHyperparameters(BaseModel):
     processes: int = Field(
         1, ge=1, le=16, description="processes that share each batch, each with a GPU of its own"
     )
+    training_adapter: str = Field(
+        "",
+        description="file of a LoRA that undoes a distilled model's distillation while it is "
+        "trained: the LoRA is then trained on the distilled model, and not on its base",
+    )
     targets: tuple[str, ...] = Field(min_length=1, description="names of the layers that learn")
     timestep_mean: float = Field(
         0.0, ge=-5, le=5, description="mean of the logit-normal of training noise levels"
@@ -117,9 +122,11 @@ class LoraHyperparameters(BaseModel):
 
     def recorded(self) -> dict[str, Any]:
         """Return what the fingerprint of a checkpoint says of them: the names of the first release,
-        without what acts on the data set alone, which is a part of its own.
+        without what acts on the data set alone, which is a part of its own, and without an adapter
+        where there is none.
         """
-        return with_former_names(self.model_dump(exclude={"num_class_images"}), LORA_SETTINGS)
+        left_out = {"num_class_images"} | (set() if self.training_adapter else {"training_adapter"})
+        return with_former_names(self.model_dump(exclude=left_out), LORA_SETTINGS)
 
     def with_values(self, values: Mapping[str, Any]) -> LoraHyperparameters:
         """Return a copy with `values`, which are checked already; None leaves a field as it is.

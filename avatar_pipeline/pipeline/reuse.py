@@ -12,6 +12,8 @@ new code version, and so made again; the job `revalidate` judges what is stored.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel
 
 from avatar_pipeline.actors.consent.standing import require_scopes
@@ -85,7 +87,7 @@ def _differences(
     was_read = {name: digest for name, digest in current.inputs.items() if name != SPEC}
     same = {
         "the code": current.code_version == stage.code_version,
-        "the settings": current.settings == settings.model_dump(mode="json"),
+        "the settings": _recorded(current, type(settings)) == settings.model_dump(mode="json"),
         "what actor.yaml says of the person": current.person == person_version(spec),
         "the seed": seed in (-1, current.root_seed),
         "the preset": (current.preset, current.preset_values)
@@ -98,3 +100,13 @@ def _differences(
         },
     }
     return [name for name, holds in same.items() if not holds]
+
+
+def _recorded(current: Manifest, kind: type[BaseModel]) -> dict[str, Any]:
+    """Return a version's settings; one that did not exist yet had its default's effect."""
+    defaults = {
+        name: field.default
+        for name, field in kind.model_fields.items()
+        if name not in current.settings and not field.is_required()
+    }
+    return {**defaults, **current.settings}

@@ -17,6 +17,10 @@ from avatar_pipeline.diffusion.session import PipelineSession
 from avatar_pipeline.diffusion.training.attention import TrainedAttention
 from avatar_pipeline.diffusion.training.effective_weights import use_effective_weights
 from avatar_pipeline.diffusion.training.optimizer import optional_package
+from avatar_pipeline.diffusion.training.training_adapter import (
+    TrainingAdapter,
+    training_adapter,
+)
 
 
 class Trainable:
@@ -24,11 +28,19 @@ class Trainable:
 
     masters: the LoRA's weights in float32, which the optimizer changes. Where the model computes in
     another precision, its own copies are rounded from them after each step (`sync_from_master`):
-    updates smaller than the rounding still add up.
+    updates smaller than the rounding still add up. adapter: what is in the weights while steps are
+    taken.
     """
 
-    def __init__(self, denoiser: Any, parameters: list[torch.nn.Parameter], where: str) -> None:
+    def __init__(
+        self,
+        denoiser: Any,
+        parameters: list[torch.nn.Parameter],
+        where: str,
+        adapter: TrainingAdapter,
+    ) -> None:
         self.denoiser = denoiser
+        self.adapter = adapter
         self.parameters = parameters
         self.apart = parameters[0].dtype != torch.float32
         self.masters: list[torch.Tensor] = (
@@ -84,7 +96,13 @@ def trainable(
     and loads it again when it is used. Raises ModelError for a distilled model, GenerationError for
     hyperparameters that exclude each other.
     """
-    _refuse_distilled(session)
+    if not hyperparameters.training_adapter:
+        _refuse_distilled(session)
+    elif hyperparameters.quantization != "none":
+        raise GenerationError(
+            "training_adapter and quantization do not go together: the adapter is in the base "
+            "weights while steps are taken. Use quantization: none."
+        )
     if hyperparameters.use_dora and hyperparameters.quantization == "fp8":
         raise GenerationError(
             "use_dora and quantization: fp8 do not go together: DoRA needs the base weights in "
@@ -93,13 +111,24 @@ def trainable(
         )
     if hyperparameters.quantization == "nf4":
         _load_in_nf4(session)
-    denoiser = session.denoiser
     if session.plan and session.plan.offload == "group":
         raise ModelError(
             f"{session.preset.name} is too large to be trained on {session.device_name}: it only "
             "draws there layer by layer. Install "
             "bitsandbytes, which allows nf4, or choose a smaller preset or a larger card."
         )
+    with training_adapter(session, hyperparameters.training_adapter) as adapter:
+        yield from _with_lora(session, hyperparameters, seed, adapter)
+
+
+def _with_lora(
+    session: PipelineSession,
+    hyperparameters: LoraHyperparameters,
+    seed: int,
+    adapter: TrainingAdapter,
+) -> Iterator[Trainable]:
+    """Yield the denoiser with a fresh LoRA in it; take that out at the end."""
+    denoiser = session.denoiser
     compiled: list[Any] = []
     processors: dict[str, Any] = {}
     try:
@@ -117,7 +146,7 @@ def trainable(
                 for module in denoiser.modules()
                 if getattr(module, "_compiled_call_impl", None) is not None
             ]
-        yield Trainable(denoiser, parameters, session.device.where)
+        yield Trainable(denoiser, parameters, session.device.where, adapter)
     finally:
         for module in compiled:
             module._compiled_call_impl = None
@@ -212,7 +241,8 @@ def _refuse_distilled(session: PipelineSession) -> None:
     if preset.draw_with == "distilled" or session.family.is_distilled(session.pipeline):
         raise ModelError(
             f"no LoRA can be trained on {preset.model_id}: it is distilled. Train on its base, "
-            f"{base}: give that model's folder, or OWNER/NAME@REVISION, as training_model."
+            f"{base}: give that model's folder, or OWNER/NAME@REVISION, as training_model; or give "
+            "a training_adapter."
         )
 
 

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
+from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.diffusion.preset_records import recorded_preset
 from avatar_pipeline.diffusion.training.checkpoint import (
     CHECKPOINT_INTERVAL_S,
@@ -76,7 +78,8 @@ def train_lora(
                     on_step(training.advance())
                     if time.monotonic() - saved >= checkpoint_seconds:
                         save()
-            training.evaluate(evaluate)
+            with model.adapter.left_out():
+                training.evaluate(evaluate)
             save()
     return TrainingResult(
         training.best, training.steps, training.evaluations, training.best_step, resumed_at
@@ -122,6 +125,8 @@ def _key(job: TrainingJob, evaluation_fingerprint: str) -> str:
         "seed": job.seed,
         "binding": evaluation_fingerprint,
     }
+    if job.hyperparameters.training_adapter:  # which one, wherever it lies
+        about["adapter"] = sha256_file(Path(job.hyperparameters.training_adapter).expanduser())
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for part in (job.dataset, job.prior):
         tensors: Mapping[str, torch.Tensor] = part.tensors() if part else {}

@@ -55,7 +55,8 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
 
     spec, root_seed, log = inputs.spec, inputs.root_seed, context.log
     session, analyzer = context.session(spec), context.analyzer
-    trainee = context.training_session(spec)
+    # a training adapter lets the model be trained that draws
+    trainee = session if settings.training_adapter else context.training_session(spec)
     apart = trainee.loaded is not session.loaded  # a base is trained, and another model draws
     variations = inputs.upstream["training_variations"]
     data = read_training_set(variations)

@@ -177,11 +177,14 @@ def evaluation_fingerprint(
     former names: a checkpoint from before is still gone on from.
     """
     held_out = [sha256_bytes(encode_png(image)) for image in data.held_out]
+    said = settings.model_dump(mode="json")
+    if not settings.training_adapter:  # checkpoints of before do not know it
+        del said["training_adapter"]
     about = [
         spec.first_name,
         spec.description,
         analyzer.name,
-        with_former_names(settings.model_dump(mode="json"), LORA_SETTINGS),
+        with_former_names(said, LORA_SETTINGS),
         dict(seeds),
         held_out,
     ]
