@@ -14,11 +14,15 @@ from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from PIL import Image
 from transformers import (
@@ -31,7 +35,7 @@ from transformers import (
 
 from avatar_pipeline.bundled_model.unet import make_unet
 from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL
-from tests.support import tiny_models
+from tests.support import tiny_flow_models, tiny_models
 
 PICTURES = 16
 # The published configurations of stabilityai/stable-diffusion-xl-base-1.0 and
@@ -61,12 +65,15 @@ LARGE_VAE: dict[str, Any] = {
 
 
 def build(name: str, folder: Path, device: str) -> Path:
-    """Save the pipeline called "embedded", "tiny-sd", "tiny-sdxl", "tiny-flux", "sdxl" or
-    "flux-dev".
+    """Save the pipeline called "embedded", "sdxl", "flux-dev", "tiny-" and a family, or one of
+    MIDDLE.
     """
     torch.manual_seed(0)
     if name.startswith("tiny-"):
         return tiny_models.build(name.removeprefix("tiny-"), folder)
+    if name in MIDDLE:
+        MIDDLE[name]().save_pretrained(folder)
+        return folder
     with torch.device(device):
         pipeline = {"embedded": _embedded, "sdxl": _sdxl, "flux-dev": _flux}[name]()
     pipeline.save_pretrained(folder)
@@ -147,6 +154,47 @@ def _embedded() -> StableDiffusionPipeline:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def _middle_klein() -> Flux2KleinPipeline:
+    """FLUX.2 klein's blocks, 33 million weights of them, on a small autoencoder and text
+    encoder.
+    """
+    pipeline = tiny_flow_models.flux2(distilled=False)
+    pipeline.register_modules(
+        transformer=Flux2Transformer2DModel(
+            in_channels=pipeline.transformer.config.in_channels,
+            num_layers=2,
+            num_single_layers=6,
+            attention_head_dim=64,
+            num_attention_heads=8,
+            joint_attention_dim=pipeline.transformer.config.joint_attention_dim,
+            axes_dims_rope=(16, 16, 16, 16),
+            guidance_embeds=False,
+        )
+    )
+    return pipeline
+
+
+def _middle_z_image() -> ZImagePipeline:
+    """Z-Image's blocks, as many weights, on a small autoencoder and text encoder."""
+    pipeline = tiny_flow_models.z_image()
+    transformer = ZImageTransformer2DModel(
+        in_channels=pipeline.transformer.config.in_channels,
+        dim=512,
+        n_layers=8,
+        n_refiner_layers=1,
+        n_heads=8,
+        n_kv_heads=8,
+        cap_feat_dim=pipeline.transformer.config.cap_feat_dim,
+        axes_dims=[16, 24, 24],
+        axes_lens=[1024, 64, 64],
+    )
+    with torch.no_grad():
+        transformer.x_pad_token.normal_()
+        transformer.cap_pad_token.normal_()
+    pipeline.register_modules(transformer=transformer)
+    return pipeline
 
 
 def _sdxl() -> StableDiffusionXLPipeline:
@@ -233,3 +281,6 @@ def _tokenizer() -> Any:
 def remove(folder: Path) -> None:
     """Give the disk back: a FLUX pipeline has 24 GB."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+MIDDLE = {"middle-klein": _middle_klein, "middle-z-image": _middle_z_image}

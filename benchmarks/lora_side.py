@@ -25,6 +25,7 @@ def ours(job: dict[str, Any]) -> None:
     """Our trainer on the job's pictures. Nothing is evaluated: their script does not either."""
     from PIL import Image
 
+    from avatar_pipeline.diffusion.model_choice import training_preset
     from avatar_pipeline.diffusion.presets import get_preset
     from avatar_pipeline.diffusion.training.dataset import encode_dataset
     from avatar_pipeline.diffusion.training.loop import train_lora
@@ -32,7 +33,8 @@ def ours(job: dict[str, Any]) -> None:
 
     side = job["side"]
     sizes = dict.fromkeys(("headshot", "half_body", "full_body"), (side, side))
-    preset = replace(get_preset(job["preset"]), model=job["model"], sizes=sizes, size_multiple=16)
+    preset = training_preset(get_preset(job["preset"]))
+    preset = replace(preset, model=job["model"], sizes=sizes, size_multiple=16)
     session = open_session(preset, job["device"], job["model"])
     if job["precision"] == "float32":
         session.loaded.__dict__["device"] = replace(session.device, autocast=None)

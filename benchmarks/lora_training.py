@@ -11,6 +11,8 @@ The same model, data, rank, batch, number of steps and device for both.
     FLUX.1-dev
     python -m benchmarks.lora_training diffusers/examples/dreambooth --tiny      the same paths at
     toy size, on a CPU
+    python -m benchmarks.lora_training diffusers/examples/dreambooth --middle    FLUX.2 klein and
+    Z-Image with a fiftieth of their weights, 2 cores
 
 Each side runs in a process of its own, in turns, several times. A step's time is the median after
 the first five; of the rounds, the
@@ -57,6 +59,9 @@ SD_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")  # those of their SD and SDXL 
 FLUX_TARGETS = tuple(
     f"attn.{name}" for name in (*SD_TARGETS, "add_k_proj", "add_q_proj", "add_v_proj", "to_add_out")
 )
+# their klein script's, without the second output layer, which it names block by block
+KLEIN_TARGETS = (*SD_TARGETS, "to_qkv_mlp_proj")
+PADDED = {"flux2-klein", "z-image"}  # prompts are read to 512 tokens
 
 
 @dataclass(frozen=True)
@@ -93,11 +98,19 @@ class Side:
 def cases(arguments: argparse.Namespace) -> list[Case]:
     """What is asked for on the command line."""
     sdxl, flux = "train_dreambooth_lora_sdxl.py", "train_dreambooth_lora_flux.py"
+    klein, z_image = (f"train_dreambooth_lora_{name}.py" for name in ("flux2_klein", "z_image"))
+    if arguments.middle:
+        return [
+            Case("middle-klein", "flux2-klein", klein, 256, 16, 4, KLEIN_TARGETS),
+            Case("middle-z-image", "z-image", z_image, 256, 16, 4, SD_TARGETS),
+        ]
     if arguments.tiny:
         return [
             Case("tiny-sd", "sd15", "train_dreambooth_lora.py", 64, 4, 2, SD_TARGETS),
             Case("tiny-sdxl", "sdxl", sdxl, 64, 4, 2, SD_TARGETS),
             Case("tiny-flux", "flux-dev", flux, 64, 4, 2, FLUX_TARGETS, checkpointing=True),
+            Case("tiny-flux2", "flux2-klein", klein, 64, 4, 2, KLEIN_TARGETS),
+            Case("tiny-z_image", "z-image", z_image, 64, 4, 2, SD_TARGETS),
         ]
     if not arguments.gpu:
         return [Case("embedded", "sd15", "train_dreambooth_lora.py", 512, 16, 4, SD_TARGETS)]
@@ -141,6 +154,7 @@ def main() -> None:
     )
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--middle", action="store_true", help="FLUX.2 klein and Z-Image, smaller")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", nargs="+", default=["sdxl", "flux-dev"])
@@ -273,6 +287,13 @@ def their_arguments(case: Case, job: dict[str, Any]) -> list[str]:
         found["guidance_scale"], found["max_sequence_length"] = 1, 512
         found["lora_layers"] = ",".join(case.targets)
         switches.append("--cache_latents")
+    if case.preset in PADDED:
+        found["max_sequence_length"] = 512
+        found["lora_layers"] = ",".join(case.targets)
+        switches += ["--cache_latents", "--skip_final_inference"]
+    if case.preset == "flux2-klein":
+        # of the tiny text encoder's four layers, as 9, 18 and 27 of 36
+        switches += ["--text_encoder_out_layers", "1", "2", "3"]
     if case.checkpointing:
         switches.append("--gradient_checkpointing")
     return [part for name, value in found.items() for part in (f"--{name}", str(value))] + switches

@@ -1,4 +1,4 @@
-"""Write the tables of docs/models.md: presets, memory by mode, plans for three cards. A test
+"""Write the tables of docs/models.md: presets, memory by mode, plans for four cards. A test
 compares them with the file.
 
 python -m scripts.memory_table
@@ -10,14 +10,14 @@ import re
 from pathlib import Path
 
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.diffusion.memory import Plan, inference_plan, inference_plans
+from avatar_pipeline.diffusion.memory import inference_plan, inference_plans
 from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.presets import PRESETS
-from avatar_pipeline.diffusion.training_memory import TrainingPlan, training_plan, training_plans
+from avatar_pipeline.diffusion.training_memory import TrainingPlan, training_plans
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"
 # GiB free on an idle card: its size less the driver's share and the CUDA context
-CARDS = {"RTX A6000, 48 GB": 47.0, "24 GB": 23.2, "12 GB": 11.4}
+CARDS = {"RTX A6000, 48 GB": 47.0, "24 GB": 23.2, "16 GB": 15.3, "12 GB": 11.4}
 
 
 def tables() -> dict[str, str]:
@@ -46,6 +46,8 @@ def _presets() -> str:
             if preset.name == "embedded"
             else f"{preset.model_id} @ {preset.revision[:8]}"
         )
+        if preset.base:
+            model += f"; LoRAs on {preset.base.model_id} @ {preset.base.revision[:8]}"
         rows.append(
             f"| `{preset.name}` | {model} | {size:.2f} | "
             f"{preset.licence}{' (**to be accepted**)' if preset.accept else ''} | "
@@ -102,26 +104,27 @@ def _cards() -> str:
     for preset in PRESETS.values():
         cells = []
         for free in CARDS.values():
-            cells.append(
-                f"{_short(inference_plan(preset, free))}; training: {_trained(preset, free)}"
-            )
+            cells.append(f"{_drawn(preset, free)}; training: {_trained(preset, free)}")
         rows.append(f"| `{preset.name}` | " + " | ".join(cells) + " |")
     return _markdown("| preset | " + " | ".join(CARDS) + " |", rows)
 
 
-def _short(plan: Plan) -> str:
+def _drawn(preset: Preset, free: float) -> str:
+    try:
+        plan = inference_plan(preset, free)
+    except ModelError:
+        least = min(inference_plans(preset, free, nf4=True), key=lambda plan: plan.needs_gib)
+        return f"does not fit ({least.needs_gib:.1f} GiB)"
     return f"{plan.mode} ({plan.needs_gib:.1f} GiB)"
 
 
 def _trained(preset: Preset, free: float) -> str:
-    rank, batch = preset.lora.rank, preset.lora.batch_size
-    try:
-        plan, extra = training_plan(preset, free, rank=rank, batch_size=batch), ""
-    except ModelError:
-        plan, extra = (
-            training_plan(preset, free, rank=rank, batch_size=batch, nf4=True),
-            ", needs bitsandbytes",
-        )
+    plans = _all_training(preset)
+    plan = next((plan for plan in plans if plan.needs_gib <= free), None)
+    if plan is None:
+        least = min(plan.needs_gib for plan in plans)
+        return f"does not fit ({least:.1f} GiB)"
+    extra = ", needs bitsandbytes" if plan.quantization == "nf4" else ""
     return f"{plan.describe().partition(':')[0]} ({plan.needs_gib:.1f} GiB{extra})"
 
 

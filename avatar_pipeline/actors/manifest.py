@@ -96,6 +96,11 @@ class Manifest(BaseModel):
     )
     analyzer: str = Field("", description="the face analyzer")
     checks: list[dict[str, Any]] = Field([], description="the verdicts, as faces/check.py's Check")
+    skipped: str = Field(
+        "",
+        description="why the stage did nothing of what it is for, as train with too few "
+        "photographs; empty when it did",
+    )
     named: dict[str, str] = Field(
         {},
         description="of an actor that was renamed: file -> its name when the digest was taken",

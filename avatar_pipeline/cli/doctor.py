@@ -16,7 +16,7 @@ from avatar_pipeline.core.locks import state_of
 from avatar_pipeline.diffusion.device import choose_device, free_memory_gib, lock_path
 from avatar_pipeline.diffusion.licences import licence_accepted
 from avatar_pipeline.diffusion.memory import inference_plan
-from avatar_pipeline.diffusion.model_choice import hub_id
+from avatar_pipeline.diffusion.model_choice import hub_id, training_preset
 from avatar_pipeline.diffusion.offload import has_nf4
 from avatar_pipeline.diffusion.overrides import preset_by_name
 from avatar_pipeline.diffusion.preset_types import Preset
@@ -126,6 +126,7 @@ def _model(name: str) -> list[Finding]:
         weights = Finding(weights.what, state, weights.licence, f"{fetch} --accept-licence", needed)
     return [
         weights,
+        *_training_base(preset),
         _attempt(f"memory {name}", lambda: f"drawing: {_plan(preset)}", fix=LARGER, needed=needed),
         _attempt(
             f"memory {name}",
@@ -134,6 +135,26 @@ def _model(name: str) -> list[Finding]:
             needed=needed,
         ),
     ]
+
+
+def _training_base(preset: Preset) -> list[Finding]:
+    """Check the weights that LoRAs are trained on, where they are not those that draw."""
+    trained = training_preset(preset)
+    if trained == preset:
+        return []
+    fix = (
+        f"put the model into {trained.model}"
+        if hub_id(trained.model) is None
+        else f"avatar-pipeline fetch {preset.name}"
+    )
+    base = _attempt(
+        f"model {preset.name}, base to train on",
+        lambda: _weights(trained),
+        licence=trained.licence,
+        fix=fix,
+        needed=False,
+    )
+    return [base]
 
 
 def _credentials() -> str:

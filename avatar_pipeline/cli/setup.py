@@ -24,22 +24,49 @@ def fetch(
             "--accept-licence", help="I have read the licence of the weights, and accept it."
         ),
     ] = False,
+    without_training_base: Annotated[
+        bool,
+        typer.Option(
+            "--without-training-base",
+            help="Leave out the model that LoRAs are trained on, where it is not the one that "
+            "draws.",
+        ),
+    ] = False,
+    update_revision: Annotated[
+        bool,
+        typer.Option(
+            "--update-revision",
+            help="Take the present commit of the models' branch main, and record it.",
+        ),
+    ] = False,
 ) -> None:
-    """Fetch a preset's weights from the Hugging Face hub into its cache. Runs never download
-    anything.
+    """Fetch a preset's weights from the Hugging Face hub into its cache: the model that draws, and
+    the one that LoRAs are trained on. Runs never download anything.
     """
     from avatar_pipeline.diffusion.hub import fetch as fetch_weights
+    from avatar_pipeline.diffusion.hub import record_unpinned, update_revisions
     from avatar_pipeline.diffusion.licences import accept_licence as accept
     from avatar_pipeline.diffusion.licences import require_licence
-    from avatar_pipeline.diffusion.overrides import preset_by_name
+    from avatar_pipeline.diffusion.overrides import preset_by_name, unpinned_models
+    from avatar_pipeline.diffusion.presets import get_preset
 
+    def say(line: str) -> None:
+        out.print(line, markup=False, highlight=False)
+
+    table = get_preset(preset)
+    unpinned = unpinned_models(preset)
+    if accept_licence and table.accept:
+        say(f"Accepted: {table.licence}. On record in {accept(table)}")
+    require_licence(table)
+    say(f"licence: {table.licence}")
+    for model in unpinned:
+        record_unpinned(table, model, say)
     chosen = preset_by_name(preset)
-    if accept_licence and chosen.accept:
-        out.print(f"Accepted: {chosen.licence}. On record in {accept(chosen)}", highlight=False)
-    require_licence(chosen)
-    out.print(f"licence: {chosen.licence}", markup=False, highlight=False)
-    folder = fetch_weights(chosen, lambda line: out.print(line, markup=False, highlight=False))
-    out.print(f"The weights: {folder}", highlight=False)
+    if update_revision:
+        update_revisions(chosen, say)
+        chosen = preset_by_name(preset)
+    for folder in fetch_weights(chosen, say, training_base=not without_training_base):
+        say(f"The weights: {folder}")
 
 
 def ui(port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000) -> None:

@@ -4,24 +4,26 @@ downloads; runs never do.
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.diffusion.model_choice import hub_id
+from avatar_pipeline.diffusion.hub_errors import explained
+from avatar_pipeline.diffusion.model_choice import hub_id, training_preset
 from avatar_pipeline.diffusion.preset_types import Preset
+from avatar_pipeline.diffusion.presets import is_pinned
+from avatar_pipeline.diffusion.revisions import record_revision, recorded_revision
 from avatar_pipeline.diffusion.weights import (
-    CLASSES,
-    FAMILY_NAMES,
     PARTS,
     PICKLES,
+    READ_BY_TOKENIZERS,
     SMALL_PARTS,
+    check_index,
     check_model_folder,
     choose_weights,
 )
@@ -29,29 +31,150 @@ from avatar_pipeline.diffusion.weights import (
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
 
+Log = Callable[[str], None]
 SPARE = 2**30  # bytes that must stay free on the disk
+BRANCH = "main"
 
 
-def fetch(preset: Preset, log: Callable[[str], None]) -> Path:
-    """Download what the preset's pipeline needs, at its revision; what is there already is not
-    downloaded again. Returns its folder.
+@dataclass(frozen=True)
+class Download:
+    """What a model's pipeline needs of its repository. listed: files by path, as the hub lists
+    them; files: those to have; missing: those of them to fetch.
+    """
+
+    preset: Preset
+    listed: Mapping[str, RepoFile]
+    files: list[str]
+    missing: list[str]
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch."""
+        return sum(self.listed[file].size for file in self.missing)
+
+
+def fetch(preset: Preset, log: Log, *, training_base: bool = True) -> list[Path]:
+    """Download what the preset's pipeline needs, at its revision, and the base that its LoRAs are
+    trained on, unless `training_base` is off; what is there already is not downloaded again.
+    Returns their folders.
 
     Taken are the configuration and tokenizer files and one set of safetensors a part: the
     half-precision copy where the repository has one, which is half the download and loses nothing
     that bfloat16 would keep; else the original. Never pickles. Every large file is checked against
-    the sha256 that the hub states. Progress bars go to stderr. Raises ModelError when the hub
-    cannot be reached, refuses, has no such repository or revision, or the disk is too small.
+    the sha256 that the hub states. Sizes are logged before anything large comes; progress bars go
+    to stderr. Raises ModelError when the hub cannot be reached, refuses, has no such repository or
+    revision, or the disk is too small.
     """
-    if hub_id(preset.model) is None:
+    models = _on_the_hub(preset, training_base=training_base)
+    if not models:
         raise ModelError(
             f"preset {preset.name} uses the folder {preset.model}: there is nothing to fetch."
         )
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download, try_to_load_from_cache
-    from huggingface_hub.constants import HF_HUB_CACHE
+    downloads = []
+    for model in models:
+        download = _look_up(model)
+        downloads.append(download)
+        count = f"{len(download.missing)} of {len(download.files)} files to fetch"
+        log(f"{model.model}: {count}, {download.size / 2**30:.2f} GiB")
+        _say_when_moved(model, log)
+    if len(downloads) > 1:
+        _say_sum(downloads, log)
+    elif preset.base and not training_base and preset.draw_with != "base":
+        log(f"left out: {preset.base.model}, which LoRAs of the preset are trained on")
+    _check_disk(sum(download.size for download in downloads), preset)
+    folders = []
+    for number, download in enumerate(downloads, 1):
+        if len(downloads) > 1 and download.missing:
+            log(f"fetching {number} of {len(downloads)}: {download.preset.model}")
+        folders.append(_download(download))
+    return folders
+
+
+def update_revisions(preset: Preset, log: Log) -> None:
+    """Record the commits at which the branch main of the preset's models is now: they are used from
+    now on. Raises ModelError as fetch does.
+    """
+    for model in _on_the_hub(preset, training_base=True):
+        if not _may_move(model):
+            log(f"{model.model}: revision {model.revision} is given with the model, and stays")
+            continue
+        commit = _commit_of_main(model)
+        record_revision(model.model, commit)
+        before = "as before" if commit == model.revision else f"and was {model.revision}"
+        log(f"{model.model}: revision {commit} is on record, {before}")
+
+
+def record_unpinned(preset: Preset, model: str, log: Log) -> None:
+    """Record the commit of the branch main of a hub id that came without one, for a preset's use.
+    Raises ModelError as fetch does.
+    """
+    commit = _commit_of_main(replace(preset, model=model, revision=BRANCH))
+    record_revision(model, commit)
+    log(f"{model}: its branch {BRANCH} is at {commit}, which is on record and used from now on")
+
+
+def _on_the_hub(preset: Preset, *, training_base: bool) -> list[Preset]:
+    """Return the preset for each of its models that is one of the hub's."""
+    trained = training_preset(preset)
+    models = [preset, trained] if training_base and trained != preset else [preset]
+    return [model for model in models if hub_id(model.model)]
+
+
+def _commit_of_main(preset: Preset) -> str:
+    from huggingface_hub import HfApi
+
+    with explained(replace(preset, revision=BRANCH)):
+        return str(HfApi().model_info(preset.model, revision=BRANCH).sha)
+
+
+def _say_when_moved(preset: Preset, log: Log) -> None:
+    """Log that the branch main has moved on from the commit in use, where it was not the user who
+    gave that commit.
+    """
+    if not _may_move(preset):
+        return
+    commit = _commit_of_main(preset)
+    if commit != preset.revision:
+        why = "the preset's" if is_pinned(preset) else "on record"
+        log(
+            f"{preset.model}: its branch {BRANCH} has moved on to {commit}. {preset.revision} is "
+            f"{why}, and stays in use. To take the new one: avatar-pipeline fetch {preset.name} "
+            "--update-revision"
+        )
+
+
+def _may_move(preset: Preset) -> bool:
+    """Return whether the commit is the table's or one on record, and not given by the user."""
+    return is_pinned(preset) or preset.revision == recorded_revision(preset.model)
+
+
+def _say_sum(downloads: Sequence[Download], log: Log) -> None:
+    """Log what all models take together, and how much of it comes twice."""
+    seen: set[str] = set()
+    twice: dict[str, int] = {}
+    for download in downloads:
+        large = {file: download.listed[file].lfs for file in download.missing}
+        for file, stated in large.items():
+            if stated and stated.sha256 in seen:
+                part = file.partition("/")[0]
+                twice[part] = twice.get(part, 0) + stated.size
+        seen |= {stated.sha256 for stated in large.values() if stated}
+    total = sum(download.size for download in downloads)
+    log(f"together {total / 2**30:.2f} GiB: the first draws, LoRAs are trained on the second")
+    if twice:
+        log(
+            f"{', '.join(twice)} are the same in both, and come twice "
+            f"({sum(twice.values()) / 2**30:.2f} GiB): the cache keeps each repository by itself"
+        )
+
+
+def _look_up(preset: Preset) -> Download:
+    """Ask the hub what the preset's model needs, and compare it with what is there."""
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.hf_api import RepoFile
 
     model, revision = preset.model, preset.revision
-    with _explained(preset):
+    with explained(preset):
         entries = HfApi().list_repo_tree(model, revision=revision, recursive=True)
         listed = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
         if "model_index.json" not in listed:
@@ -72,14 +195,22 @@ def fetch(preset: Preset, log: Callable[[str], None]) -> Path:
             for file in files
             if not isinstance(try_to_load_from_cache(model, file, revision=revision), str)
         ]
-        size = sum(listed[file].size for file in missing)
-        _check_disk(Path(HF_HUB_CACHE), size, preset)
-        log(f"{model}: {len(missing)} of {len(files)} files to fetch, {size / 2**30:.2f} GiB")
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=files))
-    for file in missing:
-        if _drop_damaged(str(folder / file), listed[file]):
+    return Download(preset, listed, files, missing)
+
+
+def _download(download: Download) -> Path:
+    """Fetch what is missing, check it, and return the model's folder."""
+    from huggingface_hub import snapshot_download
+
+    preset = download.preset
+    with explained(preset):
+        folder = Path(
+            snapshot_download(preset.model, revision=preset.revision, allow_patterns=download.files)
+        )
+    for file in download.missing:
+        if _drop_damaged(str(folder / file), download.listed[file]):
             raise ModelError(
-                f"{file} of {model} came damaged and was deleted. Fetch again: "
+                f"{file} of {preset.model} came damaged and was deleted. Fetch again: "
                 f"avatar-pipeline fetch {preset.name}"
             )
     check_model_folder(folder, preset)
@@ -103,17 +234,11 @@ def _drop_damaged(cached: object, listed: RepoFile) -> bool:
     return True
 
 
-def _choose(preset: Preset, index: Mapping[str, Any], listed: list[str]) -> list[str]:
+def _choose(preset: Preset, index: dict[str, Any], listed: list[str]) -> list[str]:
     """The files that the pipeline needs. Raises ModelError when the repository has another family,
     or pickles only.
     """
-    family = CLASSES.get(str(index.get("_class_name")))
-    if family != preset.family:
-        found = FAMILY_NAMES.get(str(family), index.get("_class_name"))
-        raise ModelError(
-            f"{preset.model} is a {found} model, and preset {preset.name} wants "
-            f"{FAMILY_NAMES[preset.family]}."
-        )
+    family = check_index(index, preset.model, "model", preset)
     chosen = ["model_index.json"]
     for part in (*PARTS[family], *SMALL_PARTS[family]):
         names = [
@@ -124,7 +249,7 @@ def _choose(preset: Preset, index: Mapping[str, Any], listed: list[str]) -> list
         chosen += [
             f"{part}/{name}"
             for name in names
-            if name.endswith((".json", ".txt", ".model")) and ".index." not in name
+            if name.endswith(READ_BY_TOKENIZERS) and ".index." not in name
         ]
         if part not in PARTS[family]:
             continue
@@ -156,7 +281,10 @@ def _choose(preset: Preset, index: Mapping[str, Any], listed: list[str]) -> list
     return chosen
 
 
-def _check_disk(cache: Path, size: int, preset: Preset) -> None:
+def _check_disk(size: int, preset: Preset) -> None:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(HF_HUB_CACHE)
     existing = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     free = shutil.disk_usage(existing).free
     if size + SPARE > free:
@@ -165,70 +293,3 @@ def _check_disk(cache: Path, size: int, preset: Preset) -> None:
             f"GiB are free in {existing}. "
             "Free some, or set HF_HOME to a folder on a larger disk."
         )
-
-
-@contextmanager
-def _explained(preset: Preset) -> Iterator[None]:
-    """What the hub's client raises, as one ModelError that says what to do."""
-    from httpx2 import HTTPError
-    from huggingface_hub import errors
-
-    again = f"avatar-pipeline fetch {preset.name}"
-    try:
-        yield
-    except errors.OfflineModeIsEnabled:
-        raise ModelError(
-            f"the hub is switched off by HF_HUB_OFFLINE. Unset it, and then: {again}"
-        ) from None
-    except errors.GatedRepoError:
-        raise ModelError(
-            f"the hub gives {preset.model} only to accounts that have accepted its terms. Accept "
-            "them on the model's page, put a read "
-            f"token in HF_TOKEN (or run hf auth login), and then: {again}"
-        ) from None
-    except errors.RevisionNotFoundError:
-        raise ModelError(
-            f"{preset.model} has no revision {preset.revision}. Give a commit that exists, or "
-            "leave `revision` out."
-        ) from None
-    except errors.RepositoryNotFoundError:
-        raise ModelError(
-            f"the hub has no model {preset.model}, or it is private. Correct the id, or put a "
-            "token that may read it in HF_TOKEN."
-        ) from None
-    except errors.LocalEntryNotFoundError as error:
-        raise ModelError(
-            f"{preset.model} could not be fetched: {_first_line(error)}. What came is kept; go on "
-            f"with: {again}"
-        ) from None
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code
-        remedy = (
-            "Put a valid token in HF_TOKEN"
-            if status in (401, 403)
-            else "Wait some minutes"
-            if status in (429, 500, 502, 503)
-            else "Look"
-        )
-        raise ModelError(
-            f"the hub answered {status} for {preset.model}: {_first_line(error)}. {remedy}, and "
-            f"then: {again}"
-        ) from None
-    except HTTPError as error:
-        raise ModelError(
-            f"the connection to the hub failed: {_first_line(error) or type(error).__name__}. "
-            f"What came is kept; go on with: {again}"
-        ) from None
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise ModelError(
-                f"the disk is full. What came is kept: free some space, and then: {again}"
-            ) from None
-        raise ModelError(
-            f"{preset.model} could not be fetched: {_first_line(error)}. What came is kept; go on "
-            f"with: {again}"
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(".")

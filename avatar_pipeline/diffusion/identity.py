@@ -51,9 +51,15 @@ class Identity:
 
 
 def identity_at(
-    scale: float, embedding: np.ndarray, face: Image.Image, preset: Preset
+    scale: float,
+    embedding: np.ndarray,
+    face: Image.Image,
+    preset: Preset,
+    references: tuple[Image.Image, ...] = (),
 ) -> Identity | None:
     """The identity that a preset's adapter is given at `scale`, its own measure and no `id_weight`;
     None for a scale of 0.
     """
-    return Identity(embedding, scale / preset.identity_unit, face=face) if scale else None
+    if not scale:
+        return None
+    return Identity(embedding, scale / preset.identity_unit, face=face, references=references)

@@ -4,16 +4,14 @@ was done.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.core.home import home_folder
+from avatar_pipeline.core.home import home_folder, read_record, write_json
 from avatar_pipeline.diffusion.preset_types import Preset
-from avatar_pipeline.diffusion.weights_digest import write_json
 
 VARIABLE = "AVATAR_ACCEPT_LICENCES"
 
@@ -61,12 +59,4 @@ def record() -> Path:
 
 
 def _read() -> dict[str, dict[str, str]]:
-    try:
-        content = json.loads(record().read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{record()} cannot be read: {error}. Delete it, and accept the licences again."
-        ) from None
-    return content if isinstance(content, dict) else {}
+    return read_record(record(), "Delete it, and accept the licences again.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.preset_types import DrawWith, Preset
+from avatar_pipeline.diffusion.revisions import recorded_revision
 
 HUB_ID = re.compile(r"(?P<id>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")
 
@@ -24,8 +25,9 @@ def with_model(preset: Preset, model: str, revision: str | None = None) -> Prese
     """Return the preset with other weights: a folder, or OWNER/NAME@REVISION of the hub.
 
     A manifest must not claim that a folder holds the preset's own weights, so its id becomes
-    "local:" and the folder's name. Raises ModelError for a hub id without a revision: what it means
-    could change between two runs.
+    "local:" and the folder's name. A hub id without a revision is taken at the commit that `fetch`
+    recorded for it. Raises ModelError when there is none: what it means could change between two
+    runs.
     """
     name = hub_id(model)
     if name is None:
@@ -43,11 +45,14 @@ def with_model(preset: Preset, model: str, revision: str | None = None) -> Prese
         revision
         or (found["revision"] if found else None)
         or (preset.revision if name == preset.model_id else None)
+        or recorded_revision(name)
     )
     if not revision:
+        variable = f"AVATAR_MODEL_{preset.name.upper().replace('-', '_')}"
         raise ModelError(
             f"the model {model!r} has no revision. Give a folder that exists, or "
-            "OWNER/NAME@REVISION with a commit."
+            "OWNER/NAME@REVISION with a commit. Or have the commit of its branch main looked up "
+            f"and recorded: {variable}={name} avatar-pipeline fetch {preset.name}"
         )
     return replace(preset, model=name, model_id=name, revision=revision)
 

@@ -14,11 +14,12 @@ from pydantic import ValidationError
 
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.core.renamed import PRESET_FIELDS, with_present_names
-from avatar_pipeline.diffusion.model_choice import drawn_with, trained_on, with_model
+from avatar_pipeline.diffusion.model_choice import drawn_with, hub_id, trained_on, with_model
 from avatar_pipeline.diffusion.override_fields import LORA_FIELDS, Overrides
 from avatar_pipeline.diffusion.preset_records import field_value
 from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.presets import PRESETS, get_preset
+from avatar_pipeline.diffusion.revisions import at_recorded_revisions, recorded_revision
 
 PRESET_VARIABLE = "AVATAR_PRESET"
 MODEL_PREFIX = "AVATAR_MODEL_"
@@ -52,7 +53,7 @@ def resolve_preset(
             f"preset {name!r} does not exist. Choose one of: {', '.join(PRESETS)}. "
             f"It comes from {origin}."
         )
-    resolved = get_preset(name)
+    resolved = at_recorded_revisions(get_preset(name))
     if name == preset:
         values = with_present_names(values, PRESET_FIELDS, "actor.yaml", where)
         resolved = _override(
@@ -128,7 +129,26 @@ def preset_by_name(name: str, environ: Mapping[str, str] = os.environ) -> Preset
     resolve_preset does.
     """
     values, origins = environment_values(get_preset(name).name, environ)
-    return _override(get_preset(name), values, origins)
+    return _override(at_recorded_revisions(get_preset(name)), values, origins)
+
+
+def unpinned_models(name: str, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the hub ids that the environment gives a preset without a commit, where none is on
+    record either.
+    """
+    preset = get_preset(name)
+    values, _ = environment_values(name, environ)
+    given = [values.get("training_model")]
+    given += [] if values.get("revision") else [values.get("model")]
+    own = {preset.model, preset.base.model if preset.base else ""}
+    return [
+        model
+        for model in given
+        if isinstance(model, str)
+        and hub_id(model) == model
+        and model not in own
+        and not recorded_revision(model)
+    ]
 
 
 def _override(preset: Preset, values: Mapping[str, Any], origins: Mapping[str, str]) -> Preset:

@@ -63,7 +63,7 @@ FLUX_DEV = Preset(
 KLEIN_BASE_4B = TrainingBase(
     model="black-forest-labs/FLUX.2-klein-base-4B",
     model_id="black-forest-labs/FLUX.2-klein-base-4B",
-    revision="",
+    revision="a3b4f4849157f664bdbc776fd7453c2783562f4d",
     steps=50,
     guidance_scale=4.0,
 )
@@ -73,7 +73,7 @@ KLEIN_4B = Preset(
     model="black-forest-labs/FLUX.2-klein-4B",
     model_id="black-forest-labs/FLUX.2-klein-4B",
     revision="e7b7dc27f91deacad38e78976d1f2b499d76a294",
-    licence="Apache-2.0",
+    licence="Apache-2.0 (text encoder Qwen3-4B: Apache-2.0)",
     parameters={"transformer": 3_876.0, "text_encoder": 4_022.0, "vae": 84.0},
     sizes=FLUX_SIZES,
     size_multiple=16,
@@ -223,8 +223,8 @@ PRESETS: dict[str, Preset] = {
             name="flux2-klein-9b",
             model="black-forest-labs/FLUX.2-klein-9B",
             model_id="black-forest-labs/FLUX.2-klein-9B",
-            revision="",
-            licence="FLUX Non-Commercial License",
+            revision="92196c8e11f7b6cf2b7493e037d8c5345c559216",
+            licence="FLUX Non-Commercial License (text encoder Qwen3-8B: Apache-2.0)",
             accept="non-commercial use only: "
             "https://huggingface.co/black-forest-labs/FLUX.2-klein-9B/blob/main/LICENSE.md",
             parameters={"transformer": 9_079.0, "text_encoder": 8_191.0, "vae": 84.0},
@@ -232,6 +232,7 @@ PRESETS: dict[str, Preset] = {
                 KLEIN_BASE_4B,
                 model="black-forest-labs/FLUX.2-klein-base-9B",
                 model_id="black-forest-labs/FLUX.2-klein-base-9B",
+                revision="32773329fbe7e81a90ef971740e8ba4b0364ecf3",
             ),
         ),
         Preset(
@@ -239,8 +240,8 @@ PRESETS: dict[str, Preset] = {
             family="z_image",
             model="Tongyi-MAI/Z-Image-Turbo",
             model_id="Tongyi-MAI/Z-Image-Turbo",
-            revision="",
-            licence="Apache-2.0",
+            revision="f332072aa78be7aecdf3ee76d5c247082da564a6",
+            licence="Apache-2.0 (text encoder Qwen3-4B: Apache-2.0)",
             parameters={"transformer": 6_155.0, "text_encoder": 4_022.0, "vae": 84.0},
             sizes=FLUX_SIZES,
             size_multiple=16,
@@ -260,7 +261,7 @@ PRESETS: dict[str, Preset] = {
             base=TrainingBase(
                 model="Tongyi-MAI/Z-Image",
                 model_id="Tongyi-MAI/Z-Image",
-                revision="",
+                revision="04cc4abb7c5069926f75c9bfde9ef43d49423021",
                 steps=50,
                 guidance_scale=5.0,  # what diffusers' pipeline of the family calls 4
             ),
@@ -271,8 +272,8 @@ PRESETS: dict[str, Preset] = {
             family="qwen_image",
             model="Qwen/Qwen-Image-2512",
             model_id="Qwen/Qwen-Image-2512",
-            revision="",
-            licence="Apache-2.0",
+            revision="25468b98e3276ca6700de15c6628e51b7de54a26",
+            licence="Apache-2.0 (text encoder Qwen2.5-VL-7B: Apache-2.0)",
             parameters={"transformer": 20_430.0, "text_encoder": 8_292.0, "vae": 127.0},
             sizes={
                 "headshot": (1328, 1328),
@@ -296,6 +297,16 @@ PRESETS: dict[str, Preset] = {
         ),
     )
 }
+
+
+def is_pinned(preset: Preset) -> bool:
+    """Return whether the preset's model and commit are one of the table's."""
+    table = PRESETS.get(preset.name)
+    if table is None:
+        return False
+    pinned = [(table.model, table.revision)]
+    pinned += [(table.base.model, table.base.revision)] if table.base else []
+    return (preset.model, preset.revision) in pinned
 
 
 def get_preset(name: str) -> Preset:

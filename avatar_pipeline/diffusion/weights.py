@@ -11,6 +11,12 @@ from typing import Any
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.families import FamilyName
 from avatar_pipeline.diffusion.model_choice import hub_id
+from avatar_pipeline.diffusion.model_fit import (
+    SAYS_DISTILLED,
+    check_chat_template,
+    check_distilled,
+    check_size,
+)
 from avatar_pipeline.diffusion.preset_types import Preset
 
 # The parts that each family's pipeline needs, and the names under which diffusers saves such
@@ -50,8 +56,19 @@ FAMILY_NAMES = {
     "z_image": "Z-Image",
     "qwen_image": "Qwen-Image",
 }
+# what diffusers calls pipelines that a folder may be taken for one of ours by
+OTHER_MODELS = {
+    "Flux2Pipeline": "FLUX.2 dev",
+    "Flux2KleinKVPipeline": "FLUX.2 klein KV",
+    "Flux2KleinInpaintPipeline": "a FLUX.2 klein for inpainting",
+    "ZImageOmniPipeline": "Z-Image-Omni",
+    "QwenImageEditPipeline": "Qwen-Image-Edit",
+    "QwenImageEditPlusPipeline": "Qwen-Image-Edit",
+    "QwenImageLayeredPipeline": "Qwen-Image-Layered",
+}
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-VARIANTS = ("", ".fp16")  # the second: half-precision copies beside the originals
+# configuration files, and what tokenizers are made of, the template of a chat included
+READ_BY_TOKENIZERS = (".json", ".txt", ".model", ".jinja")
 
 
 def locate_model(preset: Preset) -> Path:
@@ -66,8 +83,9 @@ def locate_model(preset: Preset) -> Path:
 
     found = try_to_load_from_cache(preset.model, "model_index.json", revision=preset.revision)
     if not isinstance(found, str):
+        base = " (the base, which its LoRAs are trained on)" if preset.draw_with == "base" else ""
         raise ModelError(
-            f"the weights of preset {preset.name} are missing: {preset.model} at revision "
+            f"the weights of preset {preset.name}{base} are missing: {preset.model} at revision "
             f"{preset.revision} is neither a folder nor in "
             f"the Hugging Face cache. Fetch them: avatar-pipeline fetch {preset.name}"
         )
@@ -81,27 +99,49 @@ def check_model_folder(folder: Path, preset: Preset | None = None) -> FamilyName
     Reads the headers of the weights, not the weights. Returns the family.
     """
     index = read_index(folder)
-    family = CLASSES.get(str(index.get("_class_name")))
-    if family is None:
-        raise ModelError(
-            f"{folder} holds a {index.get('_class_name', 'pipeline of no class')}. Give the "
-            f"folder of one of: {', '.join(CLASSES)}."
-        )
-    if preset is not None and preset.family != family:
-        raise ModelError(
-            f"{folder} is a {FAMILY_NAMES[family]} folder, and preset {preset.name} wants "
-            f"{FAMILY_NAMES[preset.family]}. "
-            "Choose the preset of that family, or another folder."
-        )
+    family = check_index(index, str(folder), "folder", preset)
     for part in (*PARTS[family], *SMALL_PARTS[family]):
         if not is_used(index, part) or not (folder / part).is_dir():
+            what = f"the weights of its {part}" if part in PARTS[family] else f"its {part}"
             raise ModelError(
-                f"{folder} lacks the weights of its {part}: there is no folder {folder / part}. "
+                f"{folder} lacks {what}: there is no folder {folder / part}. "
                 f"{_remedy(folder, preset)}"
             )
     for files in weight_files(folder, family, preset).values():
         for file in files:
             check_safetensors(file, _remedy(folder, preset))
+    check_chat_template(folder / "tokenizer", family, _remedy(folder, preset))
+    if preset is not None and preset.base:
+        check_size(count_parameters(folder, family), preset, folder)
+    return family
+
+
+def check_index(
+    index: dict[str, Any], where: str, kind: str, preset: Preset | None = None
+) -> FamilyName:
+    """Return the family that model_index.json says. Raises ModelError for a pipeline that is none
+    of ours, or not the preset's: of another family, or distilled where the base is wanted, or the
+    other way round.
+
+    where: the folder or hub id, which is a `kind`.
+    """
+    name = str(index.get("_class_name", "pipeline of no class"))
+    family = CLASSES.get(name)
+    if family is None:
+        known = f", which is {OTHER_MODELS[name]}: another model" if name in OTHER_MODELS else ""
+        raise ModelError(
+            f"{where} holds a {name}{known}. Give the {kind} of one of: {', '.join(CLASSES)}."
+        )
+    if preset is None:
+        return family
+    if preset.family != family:
+        raise ModelError(
+            f"{where} is a {FAMILY_NAMES[family]} {kind}, and preset {preset.name} wants "
+            f"{FAMILY_NAMES[preset.family]}. "
+            f"Choose the preset of that family, or another {kind}."
+        )
+    if preset.base and family in SAYS_DISTILLED:
+        check_distilled(index.get("is_distilled") is True, where, preset)
     return family
 
 

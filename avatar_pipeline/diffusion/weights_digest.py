@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from avatar_pipeline.core.digests import digest_files, sha256_file
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.core.home import home_folder
+from avatar_pipeline.core.home import home_folder, write_json
 from avatar_pipeline.diffusion.model_choice import training_preset
 from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.weights import (
+    READ_BY_TOKENIZERS,
     check_model_folder,
     is_used,
     locate_model,
@@ -42,7 +42,7 @@ def model_sha256(folder: Path, preset: Preset | None = None) -> str:
             files += [
                 f
                 for f in (folder / part).rglob("*")
-                if f.suffix in (".json", ".txt", ".model", ".jinja") and f.is_file()
+                if f.suffix in READ_BY_TOKENIZERS and f.is_file()
             ]
     adapters = (
         [folder / preset.identity_adapter]
@@ -121,16 +121,6 @@ def _remembered_sha256(target: Path) -> str:
     digest = sha256_file(target)
     write_json(store, {**_read_json(store), str(target): [*entry, digest]})
     return digest
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file of the home folder, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, delete=False, suffix=".tmp", encoding="utf-8"
-    ) as file:
-        json.dump(content, file, indent=1)
-    Path(file.name).replace(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

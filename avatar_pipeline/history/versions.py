@@ -32,7 +32,7 @@ class Version:
 
     @property
     def verdict(self) -> str:
-        """ "pass", "error", "2 warnings" and the like; empty when the version holds none."""
+        """ "pass", "error", "2 warnings", "skipped: why"; empty when the version holds none."""
         return verdict_of(self.manifest)
 
     def as_json(self) -> dict[str, Any]:
@@ -158,8 +158,10 @@ def find_version(store: ActorStore, name: str, asset: str, digest: str) -> Manif
 
 def verdict_of(manifest: Manifest) -> str:
     """Return "pass", "error" or "2 warnings": of a version's checks, or from the counts that older
-    manifests hold; empty without any.
+    manifests hold; "skipped: " and why for one whose stage did nothing; empty without any.
     """
+    if manifest.skipped:
+        return f"skipped: {manifest.skipped}"
     verdicts = list(manifest.verdicts.values())
     errors, warnings = verdicts.count("error"), verdicts.count("warn")
     if not verdicts:

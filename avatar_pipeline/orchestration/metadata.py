@@ -38,6 +38,7 @@ def stage_metadata(
     metadata |= {name: _value(value) for name, value in manifest.metrics.items()}
     metadata |= {
         **{name: dg.MetadataValue.float(float(value)) for name, value in figures(manifest).items()},
+        **({"skipped": dg.MetadataValue.text(manifest.skipped)} if manifest.skipped else {}),
         "root_seed": dg.MetadataValue.int(manifest.root_seed),
         "digest": dg.MetadataValue.text(manifest.digest),
         "files": dg.MetadataValue.path(folder),

@@ -15,6 +15,7 @@ import dagster as dg
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.words import count
+from avatar_pipeline.history.versions import verdict_of
 from avatar_pipeline.orchestration.failures import step_error
 from avatar_pipeline.orchestration.pools import process_tag
 from avatar_pipeline.pipeline.models import Models
@@ -189,16 +190,14 @@ def _outcome(
     made = {event.asset_key for event in result.get_asset_materialization_events()}
     rows = []
     for asset in wanted:
-        is_made = dg.AssetKey(asset) in made
-        manifest = store.current(actor, asset) if is_made else None
+        manifest = store.current(actor, asset) if dg.AssetKey(asset) in made else None
         warnings = list(manifest.verdicts.values()).count("warn") if manifest else 0
-        verdict = (
-            _verdict(checks[asset], warnings)
-            if is_made
-            else "failed"
-            if asset in failed
-            else "not run"
-        )
+        if manifest:
+            verdict = (
+                verdict_of(manifest) if manifest.skipped else _verdict(checks[asset], warnings)
+            )
+        else:
+            verdict = "failed" if asset in failed else "not run"
         rows.append(Row(asset, manifest, verdict, warnings))
     cancelled = result.dagster_run.status == dg.DagsterRunStatus.CANCELED
     if cancelled:

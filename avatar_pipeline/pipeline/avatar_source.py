@@ -10,6 +10,8 @@ from avatar_pipeline.content_credentials.xmp import Source
 
 # validated_avatar's file that says which it is; versions from before there was a choice have none.
 CHOICE = "chosen.json"
+# LivePortrait's frame of the avatar with its border drawn, where a model drew it
+BORDER = "border.png"
 AvatarSource = Literal["lora", "photograph"]
 
 

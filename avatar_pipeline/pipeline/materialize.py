@@ -137,6 +137,7 @@ def materialize(
         person=person_version(spec),
         analyzer=context.models.analyzer_name,
         checks=[dataclasses.asdict(check) for check in result.checks],
+        skipped=result.skipped,
         provenance=provenance.answered,
         **used,
     )

@@ -60,7 +60,11 @@ def recorded_preset(recorded: Manifest, models: Models) -> Preset:
     Only where the weights lie is a matter of the machine: the command line and
     AVATAR_MODEL_<PRESET> may tell another place.
     """
-    values = {**recorded.preset_values, **({"model": recorded.model} if recorded.model else {})}
+    values = {**recorded.preset_values}
+    if recorded.model:
+        values["model"] = recorded.model
+    elif recorded.model_revision:  # the table's own model, at the commit that it had then
+        values["revision"] = recorded.model_revision
     return resolve_preset(
         recorded.preset,
         values,

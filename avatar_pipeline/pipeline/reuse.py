@@ -64,6 +64,7 @@ def reuse_current(
         files=files,
         metrics=current.metrics,
         checks=[from_record(check) for check in current.checks],
+        skipped=current.skipped,
     )
     return Product(current.model_copy(update={"inputs": inputs}), result)
 

@@ -60,6 +60,8 @@ class StageResult:
     what lies downstream.
     machine: of a stage that ran elsewhere, what the manifest says in place of this machine's:
     device, model_id, model_revision.
+    skipped: why the stage did nothing of what it is for, in a few words; empty when it did. The
+    checks of such a version say nothing, and its verdict is none.
     """
 
     files: dict[str, bytes]
@@ -70,6 +72,7 @@ class StageResult:
     checks: list[Check] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     machine: dict[str, str] = field(default_factory=dict)
+    skipped: str = ""
 
     def __post_init__(self) -> None:
         """The UI has one list of names for both, where one would hide the other."""

@@ -11,23 +11,23 @@ way is what the check `invented_head` says.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
 from avatar_pipeline.cutout.person_mask import person_mask
+from avatar_pipeline.portrait.grain import grain_beside, unit_noise
 
 SMALL = 192  # pixels a side at which wall, person and outline are continued
 OUTLINE_REACH = 8  # small pixels over which the outline's direction is taken
 HAIR_ARC = 0.45  # height of the arc that closes hair, in half its width at the picture's edge
 HAIR_BAND = 8.0  # small pixels above the chin over which clothes turn into hair
 OUTLINE_SMOOTH = 5.0  # small pixels: an arc has no corner
-BODY_FADE, BODY_BLUR = 0.12, 0.03  # shares of the side: from where on clothes are blurred, and how
+BODY_FADE, BODY_BLUR = 0.12, 0.03  # shares of the side: from where on hair is blurred, and how
+CLOTHES_BLUR = 0.8  # deviation of the blur of clothes, in distances from the picture
+BLURS = (0.02, 0.05, 0.12)  # shares of the side: what lies between is mixed of two
 SOFT_EDGE = 3.0  # small pixels over which the continued person's edge is soft
 # shares of the frame's side: over these distances the edge's pixels are lost, and blurred
 FADE, BLUR_BEGINS, BLUR_ENDS = 0.035, 0.006, 0.05
-GRAIN_SIGMA = 2.0  # pixels: what is finer is grain
-EDGE = np.ones((61, 61), np.uint8)  # how far inside of the picture its grain is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +130,29 @@ def _small_field(
     # clothes and hair go on in the colours that they have at the edge, the softer the farther
     edge = _sampled(body, near)
     soft = np.clip(place.distance / (SMALL * BODY_FADE), 0, 1)[..., None]
-    body = edge * (1 - soft) + cv2.GaussianBlur(edge, (0, 0), SMALL * BODY_BLUR) * soft
+    hair = edge * (1 - soft) + cv2.GaussianBlur(edge, (0, 0), SMALL * BODY_BLUR) * soft
+    share = _above_chin(place, moved)[..., None]
+    body = share * hair + (1 - share) * _blurred_with_distance(edge, place.distance)
     return alpha[..., None] * body + (1 - alpha[..., None]) * wall, alpha
+
+
+def _above_chin(place: Place, landmarks: np.ndarray) -> np.ndarray:
+    """Return (S, S) float32, 0 to 1: how far above the chin the picture's nearest pixel lies."""
+    down = landmarks[8] - landmarks[27]
+    down = down / max(float(np.linalg.norm(down)), 1e-6)
+    above: np.ndarray = np.clip(((landmarks[8] - place.nearest) @ down) / HAIR_BAND, 0, 1)
+    return above
+
+
+def _blurred_with_distance(edge: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return the colours of the edge, blurred the more the farther away: stripes dissolve."""
+    wanted = distance[..., None] * (CLOTHES_BLUR / SMALL)
+    result, before = edge, 0.0
+    for blur in BLURS:
+        blurred = _blurred(edge, blur * SMALL, 2)
+        share = np.clip((wanted - before) / (blur - before), 0, 1)
+        result, before = result * (1 - share) + blurred * share, blur
+    return result
 
 
 def _sampled(picture: np.ndarray, where: np.ndarray) -> np.ndarray:
@@ -190,10 +211,8 @@ def _continued_outline(outline: np.ndarray, place: Place, landmarks: np.ndarray)
     before = _sampled(outline, place.nearest - direction * OUTLINE_REACH)
     slope = np.clip((at_edge - before) / OUTLINE_REACH, -1, 1)
     distance = length[..., 0]
-    down = landmarks[8] - landmarks[27]
-    down = down / max(float(np.linalg.norm(down)), 1e-6)
     # Shoulders and clothes go on straight. Hair does not: it ends in an arc, above all and beside.
-    hair = np.clip(((landmarks[8] - place.nearest) @ down) / HAIR_BAND, 0, 1)
+    hair = _above_chin(place, landmarks)
     reach = float(at_edge[(hair > 0) & (distance > 0.5)].max(initial=0.0))
     if reach > 0:
         slope = slope + hair * (np.minimum(slope, 0) - slope)
@@ -278,33 +297,8 @@ def _blend(framed: np.ndarray, field: np.ndarray, place: Place, matrix: np.ndarr
     to_far = np.clip((share - BLUR_BEGINS) / (BLUR_ENDS - BLUR_BEGINS), 0, 1)
     kept = excess[outside] * (1 - to_middle) + middle * to_middle
     kept = (kept * (1 - to_far) + far * to_far) * np.exp(-share / FADE)
-    grain = _unit_noise(side)[outside] * _grain(framed, place)
+    grain = unit_noise(side)[outside] * grain_beside(framed, outside)
     return field[outside] + kept + grain * to_middle
-
-
-def _grain(framed: np.ndarray, place: Place) -> float:
-    """Return how strong the picture's grain is near its edge, in grey levels."""
-    import cv2
-
-    grey = cv2.cvtColor(framed, cv2.COLOR_RGB2GRAY)
-    fine = grey - cv2.GaussianBlur(grey, (0, 0), GRAIN_SIGMA)
-    edge = (place.distance <= 0.5) & (cv2.dilate(place.outside.astype(np.uint8), EDGE) > 0)
-    return 1.48 * float(np.median(np.abs(fine[edge]))) if edge.any() else 0.0
-
-
-@cache
-def _unit_noise(side: int) -> np.ndarray:
-    """Return (side, side, 3) float32 noise of deviation 1, mostly grey, as coarse as a camera's;
-    always the same.
-    """
-    import cv2
-
-    random = np.random.default_rng(0)
-    grey = random.standard_normal((side, side, 1), np.float32)
-    noise = cv2.GaussianBlur(
-        grey + np.float32(0.4) * random.standard_normal((side, side, 3), np.float32), (0, 0), 0.7
-    )
-    return noise / float(noise.std())
 
 
 def _blurred(picture: np.ndarray, sigma: float, reduction: int) -> np.ndarray:

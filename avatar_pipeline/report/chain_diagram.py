@@ -63,7 +63,9 @@ def box(store: ActorStore, asset: AssetFacts) -> dict[str, Any]:
     place = names.index(asset.name)
     waits = place > 0 and names[place - 1] not in asset.stage.upstream
     word = (
-        asset.verdict if asset.verdict and asset.state in ("pass", "warn") else WORDS[asset.state]
+        asset.verdict
+        if asset.verdict and asset.state in ("pass", "warn", "skipped")
+        else WORDS[asset.state]
     )
     return {
         "facts": asset,

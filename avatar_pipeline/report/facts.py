@@ -32,6 +32,7 @@ STATES = {
     "missing": "not made yet",
     "warn": "",
     "pass": "",
+    "skipped": "",
 }
 SEVERITY = ("error", "warn", "not_assessed", "pass")
 
@@ -194,6 +195,8 @@ def _asset(store: ActorStore, name: str, stage: Stage, present: dict[str, str]) 
         if verdict == "error"
         else "stale"
         if reasons
+        else "skipped"
+        if manifest.skipped
         else "warn"
         if "warning" in verdict
         else "pass"

@@ -72,7 +72,7 @@ def sections(store: ActorStore, made: dict[str, Manifest]) -> dict[str, list[tup
         asset: str, names: Sequence[str], caption: str = "", longest: int = SHEET
     ) -> list[tuple[Inline, str]]:
         found = loaders(store, made[asset]) if asset in made else {}
-        captions = {name: CAPTIONS.get(name, caption) for name in names}
+        captions = {name: caption or CAPTIONS[name] for name in names}
         return [
             (inline(found[name], captions[name], longest), captions[name])
             for name in names
@@ -86,11 +86,24 @@ def sections(store: ActorStore, made: dict[str, Manifest]) -> dict[str, list[tup
         ),
         "training_variations": shown("training_variations", ("training_set", "held_out_set")),
         "validated_avatar": shown(
-            "validated_avatar", ("contact_sheet",), "All candidates, the best first"
-        ),
+            "validated_avatar", ("comparison",), _choice(made.get("validated_avatar"))
+        )
+        + shown("validated_avatar", ("contact_sheet",), "All candidates, the best first"),
         "face": shown(
             "face_validation", ("annotated",), "Base image, with what was found in it", FACE
         )
         + shown("validated_avatar", ("avatar",), "The validated avatar", FACE)
         + shown("liveportrait_export", ("portrait",), "The portrait for LivePortrait", FACE),
     }
+
+
+def _choice(avatar: Manifest | None) -> str:
+    """Which of the two pictures of comparison.jpg was kept, and why, as the manifest says."""
+    if avatar is None:
+        return ""
+    kept = {"lora": "the drawn picture", "photograph": "the photograph"}
+    return (
+        "comparison.jpg: the best picture drawn with the LoRA, and the best photograph, framed as "
+        f"they would leave. Kept: {kept.get(str(avatar.metrics.get('source')), '')}, because "
+        f"{avatar.metrics.get('reason')}."
+    )

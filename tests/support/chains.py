@@ -155,6 +155,7 @@ def contents(
         "validated_avatar": (
             {
                 f"{name}_avatar.png": png,
+                "comparison.jpg": encode_jpeg(picture(seed, "both", 128)),
                 "contact_sheet.jpg": jpg,
                 "candidates.csv": table(
                     [
@@ -168,7 +169,14 @@ def contents(
                     ]
                 ),
             },
-            {"distance": 0.4, "passed": 1, "candidates": 3, "max_distance": 0.5},
+            {
+                "source": "photograph",
+                "reason": "the photograph is sharper (0.9 < 1)",
+                "distance": 0.4,
+                "passed": 1,
+                "candidates": 3,
+                "max_distance": 0.5,
+            },
         ),
         "liveportrait_export": (
             {

@@ -1,8 +1,8 @@
 """A hub on 127.0.0.1: the part of the Hugging Face hub's API that a download uses, with faults on
 demand.
 
-Serves one repository from a folder. Files of some size are "LFS" files, as on the hub: their ETag
-is the sha256.
+Serves one repository from a folder, and others beside it. Files of some size are "LFS" files, as on
+the hub: their ETag is the sha256.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ LFS = 10_000  # bytes from which on a file is stored as a large one
 
 @dataclass
 class Hub:
-    """What the server holds and how it behaves. fault: by file or "api", one of the names in
-    `_fail`; requests: what was asked.
+    """What the server holds and how it behaves. main: the commit of the branch, `revision` when
+    empty; others: folder and commit by id of further repositories; fault: by file or "api", one of
+    the names in `_fail`; requests: what was asked.
     """
 
     folder: Path
@@ -32,6 +33,15 @@ class Hub:
     fault: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     url: str = ""
+    main: str = ""
+    others: dict[str, tuple[Path, str]] = field(default_factory=dict)
+
+    def repository(self, path: str) -> tuple[str, Path, str, str]:
+        """Id, folder, commit and branch main of the repository that a path is about."""
+        for repo, (folder, revision) in self.others.items():
+            if path.removeprefix("/api/models").startswith(f"/{repo}/"):
+                return repo, folder, revision, revision
+        return self.repo, self.folder, self.revision, self.main or self.revision
 
 
 @contextmanager
@@ -65,32 +75,32 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def _answer(self, body: bool) -> None:
             path = self.path.partition("?")[0]
             hub.requests.append(f"{self.command} {path}")
-            api, files = f"/api/models/{hub.repo}", f"/{hub.repo}/resolve/{hub.revision}/"
+            repo, folder, revision, main = hub.repository(path)
+            api, files = f"/api/models/{repo}", f"/{repo}/resolve/{revision}/"
             if path.startswith("/api/"):
                 if not path.startswith(f"{api}/"):
                     self._refuse(404, "RepoNotFound", "Repository not found")
                 elif hub.fault.get("api"):
                     self._fail(hub.fault["api"])
-                elif path.rstrip("/") == f"{api}/tree/{hub.revision}":
-                    self._send(
-                        200,
-                        json.dumps(self._tree()).encode(),
-                        {"Content-Type": "application/json"},
-                        body,
-                    )
+                elif path.rstrip("/") == f"{api}/tree/{revision}":
+                    self._json(_tree(folder), body)
+                elif path == f"{api}/revision/main":
+                    self._json({"id": repo, "sha": main}, body)
                 else:
                     self._refuse(404, "RevisionNotFound", "Invalid rev id")
-            elif (
-                not path.startswith(files) or not (hub.folder / path.removeprefix(files)).is_file()
-            ):
+            elif not path.startswith(files) or not (folder / path.removeprefix(files)).is_file():
                 self._refuse(404, "EntryNotFound", "Entry not found")
             else:
-                self._file(path.removeprefix(files), body)
+                self._file(folder, revision, path.removeprefix(files), body)
 
-        def _file(self, name: str, body: bool) -> None:
-            data = (hub.folder / name).read_bytes()
+        def _json(self, content: Any, body: bool) -> None:
+            data = json.dumps(content).encode()
+            self._send(200, data, {"Content-Type": "application/json"}, body)
+
+        def _file(self, folder: Path, revision: str, name: str, body: bool) -> None:
+            data = (folder / name).read_bytes()
             headers = {
-                "X-Repo-Commit": hub.revision,
+                "X-Repo-Commit": revision,
                 "ETag": f'"{_etag(data)}"',
                 "Accept-Ranges": "bytes",
             }
@@ -116,22 +126,6 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 return
             self._send(206 if start else 200, data[start:], headers, body)
 
-        def _tree(self) -> list[dict[str, Any]]:
-            entries = []
-            for file in sorted(hub.folder.rglob("*")):
-                if file.is_file():
-                    data = file.read_bytes()
-                    entry: dict[str, Any] = {
-                        "type": "file",
-                        "path": file.relative_to(hub.folder).as_posix(),
-                        "size": len(data),
-                        "oid": hashlib.sha1(data).hexdigest(),
-                    }
-                    if len(data) >= LFS:
-                        entry["lfs"] = {"oid": _etag(data), "size": len(data), "pointerSize": 130}
-                    entries.append(entry)
-            return entries
-
         def _fail(self, fault: str) -> None:
             if fault == "gated":
                 self._refuse(403, "GatedRepo", "Access to this model is restricted")
@@ -155,6 +149,23 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(data)
 
     return Handler
+
+
+def _tree(folder: Path) -> list[dict[str, Any]]:
+    entries = []
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            data = file.read_bytes()
+            entry: dict[str, Any] = {
+                "type": "file",
+                "path": file.relative_to(folder).as_posix(),
+                "size": len(data),
+                "oid": hashlib.sha1(data).hexdigest(),
+            }
+            if len(data) >= LFS:
+                entry["lfs"] = {"oid": _etag(data), "size": len(data), "pointerSize": 130}
+            entries.append(entry)
+    return entries
 
 
 def _etag(data: bytes) -> str:

@@ -79,5 +79,5 @@ def main(family: str, model: Path, checkpoint: Path, out: Path, steps: int) -> N
 
 
 if __name__ == "__main__":
-    name, *paths, count = sys.argv[1:]
-    main(name, *(Path(path) for path in paths), int(count))
+    name, model, checkpoint, out, count = sys.argv[1:]
+    main(name, Path(model), Path(checkpoint), Path(out), int(count))

@@ -24,12 +24,18 @@ from avatar_pipeline.faces.check_records import to_record
 from avatar_pipeline.faces.crop import source_crop
 from avatar_pipeline.faces.readiness import reload_check
 from avatar_pipeline.imaging.images import encode_jpeg, open_image, resize_to_fit
-from avatar_pipeline.pipeline.avatar_source import AvatarSource, avatar_source, source_type
+from avatar_pipeline.pipeline.avatar_source import (
+    BORDER,
+    AvatarSource,
+    avatar_source,
+    source_type,
+)
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import assess_person, other_pictures, references
 from avatar_pipeline.pipeline.intake_files import read_thresholds
 from avatar_pipeline.pipeline.stage import READINESS, Inputs, Stage, StageResult
 from avatar_pipeline.portrait.beside_photograph import RULES, beside_photograph
+from avatar_pipeline.portrait.drawn_border import with_drawn_border
 from avatar_pipeline.portrait.frame import around_head, frame_for
 from avatar_pipeline.portrait.make import warnings_of
 
@@ -88,6 +94,11 @@ def run(inputs: Inputs, settings: Writing, context: RunContext) -> StageResult:
         analyzer,
     )
     framed = around_head(ANIMATORS["liveportrait"], np.asarray(avatar), faces[0])
+    border = "continued" if framed.invented else "none"
+    if BORDER in inputs.upstream["validated_avatar"]:
+        drawn = open_image(inputs.file("validated_avatar", BORDER), name=BORDER)
+        framed = with_drawn_border(framed, np.asarray(drawn), np.asarray(avatar), faces[0])
+        border = "drawn"
     pixels = framed.pixels
     if settings.watermark:
         pixels = np.asarray(embed(Image.fromarray(pixels)))
@@ -117,6 +128,7 @@ def run(inputs: Inputs, settings: Writing, context: RunContext) -> StageResult:
         "width": exported.width,
         "height": exported.height,
         "enlarged": round(framed.enlarged, 3),
+        "border": border,
         "invented_border": round(framed.invented, 4),
         "invented_head": round(framed.invented_head, 4),
         "analyzer": analyzer.name,
@@ -191,7 +203,7 @@ def _describe(face: Face) -> dict[str, Any]:
 
 STAGE = Stage(
     name="liveportrait_export",
-    code_version="5",
+    code_version="6",
     settings=Settings,
     run=run,
     scopes=("embed", "generate", "publish"),  # its portrait leaves: pipeline/exports.py

@@ -22,14 +22,21 @@ from PIL import Image
 from avatar_pipeline.actors.manifest import Manifest
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.cli.main import main
+from avatar_pipeline.core.digests import sha256_bytes
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
+from avatar_pipeline.faces.animators.profiles import ANIMATORS
 from avatar_pipeline.faces.readiness import assess
 from avatar_pipeline.faces.rules import RULES
 from avatar_pipeline.orchestration.definitions import defs
 from avatar_pipeline.pipeline.context import RunContext
+from avatar_pipeline.pipeline.materialize import materialize
 from avatar_pipeline.pipeline.models import Models
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.pipeline.replay import replay
+from avatar_pipeline.pipeline.settings import resolve_settings
+from avatar_pipeline.portrait.border import Place
+from avatar_pipeline.portrait.frame import SIZE, around_head
+from tests.support.borders import below_of, stripes
 from tests.support.real_chain import ACTOR
 
 # the environment names the chain's folders
@@ -146,6 +153,38 @@ def test_the_export_is_ready_for_liveportrait(
     pixels = np.asarray(image)
     checks = assess(pixels, analyzer.analyze(pixels), data=data)
     assert [check for check in checks if check.verdict == "error"] == []
+
+
+def test_below_the_chin_the_portraits_border_is_drawn_by_the_model(
+    store: ActorStore, manifests: dict[str, Manifest], analyzer: FaceAnalyzer, tools: RunContext
+) -> None:
+    """Where the avatar ends, clothes go on as drawn, and not as the stripes of geometry."""
+    avatar, export = manifests["validated_avatar"], manifests["liveportrait_export"]
+    assert avatar.metrics["border"] == "drawn"
+    assert avatar.metrics["border_strength"] == 0.65
+    assert isinstance(avatar.seeds["border"], int)
+    assert json.loads(store.read(export, f"{ACTOR}.json"))["border"] == "drawn"
+
+    picture = np.asarray(Image.open(io.BytesIO(store.read(avatar, f"{ACTOR}_avatar.png"))))
+    framed = around_head(ANIMATORS["liveportrait"], picture, analyzer.analyze(picture)[0])
+    exported = np.asarray(Image.open(io.BytesIO(store.read(export, f"{ACTOR}.jpg"))))
+    place = Place.of(framed.matrix, SIZE, picture.shape[1], picture.shape[0])
+    below = below_of(place, picture.shape[0])
+    assert below.mean() > 0.02
+    difference = np.abs(exported.astype(float) - framed.pixels)
+    assert difference[~place.outside].mean() < 4, "JPEG alone"
+    assert difference[below].mean() > 8
+    assert stripes(exported, below) < 0.75 * stripes(framed.pixels, below)
+
+    stage, spec = STAGES["validated_avatar"], store.spec(ACTOR)
+    settings = resolve_settings(stage, spec, {"border": "continued"})
+    product = materialize(store, stage, spec, settings, tools)
+    assert product.manifest.metrics["border"] == "continued"
+    assert "border" not in product.manifest.seeds
+    same = {name: entry.sha256 for name, entry in avatar.files.items()}
+    now = {name: sha256_bytes(content) for name, content in product.result.files.items()}
+    assert same.keys() - now.keys() == {"border.png"}
+    assert now == {name: same[name] for name in now}
 
 
 def test_the_export_is_signed_with_its_lineage(

@@ -67,6 +67,29 @@ def test_a_licence_to_accept_is_named_until_it_is_accepted(tmp_path: Path) -> No
     assert model.fix == "avatar-pipeline fetch flux-dev"
 
 
+def test_a_preset_with_two_models_shows_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = findings(tmp_path)
+    (base,) = found["model flux2-klein, base to train on"]
+    assert "FLUX.2-klein-base-4B" in base.state
+    assert (base.licence, base.fix, base.needed) == (
+        get_preset("flux2-klein").licence,
+        "avatar-pipeline fetch flux2-klein",
+        False,
+    )
+    assert "model qwen-image, base to train on" not in found
+    folder = tiny_models.build("flux2", tmp_path / "own", distilled=False)
+    monkeypatch.setenv("AVATAR_PRESET_FLUX2_KLEIN_TRAINING_MODEL", str(folder))
+    (base,) = findings(tmp_path)["model flux2-klein, base to train on"]
+    assert (base.state, base.fix) == ("local:own", "")
+    monkeypatch.setenv("AVATAR_PRESET_FLUX2_KLEIN_DRAW_WITH", "base")
+    found = findings(tmp_path)
+    (model,) = found["model flux2-klein"]
+    assert (model.state, model.fix) == ("local:own", "")
+    assert "model flux2-klein, base to train on" not in found
+
+
 def test_a_folder_from_the_environment_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,17 +15,11 @@ import pytest
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.weights_digest import file_sha256
 from tests.support import tiny_models
+from tests.support.fetching import assert_one_error, files_of, run_fetch, run_offline
+from tests.support.fetching import snapshot as snapshot_of
 from tests.support.hub_server import Hub, serving
 
 REPO, REVISION = "someone/tiny-flux", "0123456789abcdef0123456789abcdef01234567"
-# The command, but for the 23 seconds that the hub's library waits between its five retries.
-AT_ONCE = """
-from huggingface_hub.utils import _http
-from types import SimpleNamespace
-_http.time = SimpleNamespace(**(vars(_http.time) | {"sleep": lambda seconds: None}))
-from avatar_pipeline.cli.main import main
-main()
-"""
 Fetch = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -62,38 +55,16 @@ def fetch(hub: Hub, tmp_path: Path) -> Fetch:
         *arguments: str, preset: str = "flux-schnell", **environ: str
     ) -> subprocess.CompletedProcess[str]:
         own = {
-            "HF_HOME": str(tmp_path / "cache"),
-            "HF_ENDPOINT": hub.url,
-            "DAGSTER_HOME": str(tmp_path / "home"),
             "AVATAR_MODEL_FLUX_SCHNELL": f"{REPO}@{REVISION}",
             "AVATAR_MODEL_FLUX_DEV": f"{REPO}@{REVISION}",
-            "AVATAR_ACCEPT_LICENCES": "",
-            "HF_HUB_DISABLE_TELEMETRY": "1",
         }
-        return subprocess.run(
-            [sys.executable, "-c", AT_ONCE, "fetch", preset, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env={**os.environ, **own, **environ},
-        )
+        return run_fetch(hub, tmp_path, preset, *arguments, **own | environ)
 
     return run
 
 
-def assert_one_error(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    message = done.stderr.partition("Error: ")[2]
-    for word in words:
-        assert word in message, done.stderr
-
-
 def snapshot(tmp_path: Path) -> Path:
-    return (
-        tmp_path / "cache" / "hub" / f"models--{REPO.replace('/', '--')}" / "snapshots" / REVISION
-    )
+    return snapshot_of(tmp_path, REPO, REVISION)
 
 
 def test_what_the_pipeline_needs_is_fetched_once_and_runs_from_the_cache(
@@ -102,11 +73,7 @@ def test_what_the_pipeline_needs_is_fetched_once_and_runs_from_the_cache(
     done = fetch()
     assert done.returncode == 0, done.stderr
     assert "Apache-2.0" in done.stdout
-    got = {
-        path.relative_to(snapshot(tmp_path)).as_posix()
-        for path in snapshot(tmp_path).rglob("*")
-        if path.is_file()
-    }
+    got = files_of(snapshot(tmp_path))
     assert "transformer/diffusion_pytorch_model.safetensors" in got
     assert {name for name in got if name.startswith("vae/")} == {
         "vae/config.json",
@@ -137,20 +104,7 @@ weights = session.model / "transformer" / "diffusion_pytorch_model.safetensors"
 assert weights.is_symlink() and file_sha256(weights) == sha256_file(weights) == weights.resolve().name
 print(type(session.pipeline).__name__, session.preset.model_id, session.preset.revision, len(session.model_sha256))
 """  # noqa: E501
-    environ = {
-        "HF_HOME": str(tmp_path / "cache"),
-        "HF_ENDPOINT": "http://127.0.0.1:9",
-        "HF_HUB_OFFLINE": "1",
-        "AVATAR_MODEL_FLUX_SCHNELL": f"{REPO}@{REVISION}",
-    }
-    ran = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, **environ},
-    )
+    ran = run_offline(tmp_path, script, AVATAR_MODEL_FLUX_SCHNELL=f"{REPO}@{REVISION}")
     assert ran.stdout.split() == ["FluxPipeline", REPO, REVISION, "64"], ran.stderr
 
 

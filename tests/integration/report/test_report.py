@@ -4,17 +4,22 @@ themselves.
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import sha256_bytes
+from avatar_pipeline.history.images import read_picture
 from avatar_pipeline.history.restore import restore
 from avatar_pipeline.pipeline.registry import STAGES
 from avatar_pipeline.report.write import write_all
@@ -91,6 +96,28 @@ def test_the_page_of_a_whole_chain(call: Call, world: Path, store: ActorStore) -
     assert "6.00" in page.text
     assert "12.00" in page.text
     assert len([image for image in page.of("img") if image["src"]]) >= 14
+
+
+def test_both_candidates_are_shown_beside_each_other_with_the_reason_for_the_choice(
+    call: Call, world: Path, store: ActorStore
+) -> None:
+    add_actor(store, "anna")
+    avatar = make_chain(store, "anna", 1)["validated_avatar"]
+    call("report", "anna", "--output", "pages")
+    page = read(world / "pages" / "anna.html")
+    (shown,) = [
+        image for image in page.of("img") if str(image["alt"]).startswith("comparison.jpg: ")
+    ]
+    sent = base64.b64decode(str(shown["src"]).removeprefix("data:image/jpeg;base64,"))
+    with (
+        Image.open(io.BytesIO(sent)) as image,
+        read_picture(store, avatar, "comparison.jpg") as stored,
+    ):
+        assert image.size == stored.size == (128, 128)
+        assert np.abs(np.asarray(image, float) - np.asarray(stored, float)).mean() < 3
+    reason = "Kept: the photograph, because the photograph is sharper (0.9 < 1)."
+    assert reason in str(shown["alt"])
+    assert page.text.count(reason) == 1, "it stands below the picture, too"
 
 
 def test_nothing_is_fetched_and_nothing_is_executed(

@@ -103,7 +103,7 @@ def choose(person: Found, analyzer: FaceAnalyzer, monkeypatch: pytest.MonkeyPatc
             validated_avatar, "text_to_images", lambda *given: [next(turn) for _ in given[1]]
         )
         monkeypatch.setattr(validated_avatar, "applied", lambda session, weights: nullcontext())
-        chosen = validated_avatar.Settings(candidates=len(pictures), **settings)
+        chosen = validated_avatar.Settings(candidates=len(pictures), border="continued", **settings)
         variations = write_members(members[:3], members[3:])
         upstream = {
             "lora": {f"{SPEC.name}.safetensors": b""},

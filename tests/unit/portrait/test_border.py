@@ -12,6 +12,7 @@ from avatar_pipeline.faces.analyzers.types import Face
 from avatar_pipeline.faces.animators.profiles import ANIMATORS
 from avatar_pipeline.portrait.border import Place
 from avatar_pipeline.portrait.frame import SIZE, around_head
+from tests.support.borders import below_of, stripes
 
 PEOPLE = ("P001", "P003", "P005", "P007")
 
@@ -45,6 +46,16 @@ def test_what_the_picture_shows_stays_as_it_is(analyzer, person):
     again = cv2.remap(image, place.picture, None, cv2.INTER_CUBIC)
     difference = np.abs(framed.pixels.astype(int) - again.astype(int))[inner]
     assert np.percentile(difference, 99) <= 12  # two ways of enlarging
+
+
+@pytest.mark.parametrize("person", ["P005", "P006", "P010"])
+def test_clothes_go_on_softer_with_the_distance_and_not_as_stripes(analyzer, person):
+    image, face = cut_close(analyzer, person, 0.85)
+    framed = around_head(ANIMATORS["liveportrait"], image, face)
+    place = Place.of(framed.matrix, SIZE, image.shape[1], image.shape[0])
+    below = below_of(place, image.shape[0])
+    assert below.mean() > 0.03
+    assert stripes(framed.pixels, below) < 2.3
 
 
 def test_a_picture_with_room_gets_nothing_added(analyzer):

@@ -191,6 +191,7 @@ def not_trained() -> StageResult:
         files={NOT_TRAINED: json.dumps({"trained": False, "reason": WHY}, indent=1).encode()},
         metrics={"statement": WHY, "training_images": 0, "held_out_images": 0},
         warnings=[WHY],
+        skipped="no LoRA was trained",
     )
 
 

@@ -5,41 +5,34 @@ generated variations of them.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
-from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.core.seeds import derive_seed
-from avatar_pipeline.diffusion import prompts
-from avatar_pipeline.diffusion.identity import identity_at
-from avatar_pipeline.diffusion.sampling import Sampling, Source, image_to_images
+from avatar_pipeline.core.words import count
 from avatar_pipeline.diffusion.session import PipelineSession, identity_fault
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
-from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import open_image
 from avatar_pipeline.pipeline.assets.training_variations.settings import Settings
+from avatar_pipeline.pipeline.assets.training_variations.variations import (
+    Head,
+    Wanted,
+    drawing,
+    vary,
+)
 from avatar_pipeline.pipeline.captions import caption_details, photograph_caption
 from avatar_pipeline.pipeline.context import RunContext
-from avatar_pipeline.pipeline.face_selection import Rejected, face_fault
 from avatar_pipeline.pipeline.head_crops import BLURRED, RENEWAL, frame, renew
 from avatar_pipeline.pipeline.hold_out import FEWEST_PHOTOGRAPHS, held_out_count
 from avatar_pipeline.pipeline.intake_files import no_lora, read_intake
 from avatar_pipeline.pipeline.stage import Inputs, Stage, StageResult
 from avatar_pipeline.pipeline.training_set import HELD_OUT, Member, write_members, write_rejected
 
-
-@dataclass(frozen=True, eq=False)
-class _Source:
-    """A framed head to draw variations from, and the identity vector of its face."""
-
-    name: str
-    image: Image.Image
-    embedding: np.ndarray
+# Of one photograph: measured on the embedded model, whose adapter alone does not hold a stranger's
+# face, more leaves the person (benchmarks/few_photographs.py).
+FEW_STRENGTH = 0.4
 
 
 def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
@@ -53,15 +46,17 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     session, analyzer = context.session(spec), context.analyzer
     chosen = read_intake(inputs.upstream["photo_intake"], analyzer)
     photos = chosen.photographs
-    if photos and len(photos) < FEWEST_PHOTOGRAPHS:
+    few = 0 < len(photos) < FEWEST_PHOTOGRAPHS
+    if few and not _draws_from_few(settings, session):
         return no_training_set(
-            no_lora(len(photos), len(photos) + chosen.rejected, FEWEST_PHOTOGRAPHS)
+            no_lora(len(photos), len(photos) + chosen.rejected, FEWEST_PHOTOGRAPHS),
+            f"{count(len(photos), 'photograph')}, too few for a LoRA",
         )
     scale, warnings = _identity_scale(settings, session, analyzer)
     seeds: dict[str, int] = {}
     renewed: float | None = None
     if photos:
-        sources = [_Source(photo.name, photo.image, photo.embedding) for photo in photos]
+        sources = [Head(photo.name, photo.image, photo.embedding) for photo in photos]
         photographs = [
             Member(
                 photo.name,
@@ -80,7 +75,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         face = analyzer.analyze(np.asarray(base))[0]
         head = frame("base_image", base, face, session.preset)
         if head.magnified > BLURRED:
-            sampling = Sampling(*_drawing(settings, session))
+            sampling = drawing(settings, session)
             head, renewed, seeds = renew(
                 head, spec.description, root_seed, sampling, scale, session, analyzer
             )
@@ -91,7 +86,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
                     f"most {analyzer.same_person:.2f} away: compare the two, or materialize "
                     "base_image with another seed."
                 )
-        sources = [_Source(head.name, head.image, head.face.embedding)]
+        sources = [Head(head.name, head.image, head.face.embedding)]
         photographs = [
             Member(
                 head.name,
@@ -103,22 +98,41 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         ]
 
     wanted = settings.variations
-    if photos:  # generated pictures must not drown the photographs
+    if photos and not few:  # generated pictures must not drown the photographs
         wanted = min(
             wanted,
             int(len(sources) * settings.generated_share / max(1 - settings.generated_share, 1e-6)),
         )
     # Nothing is drawn from a held-out photograph: a variation of it would be training on it.
+    # Few photographs are drawn from, and none of them is trained on.
     hidden = {photo.name for photo in photos if photo.held_out}
-    held_out = [member for member in photographs if member.name in hidden]
+    held_out = photographs if few else [one for one in photographs if one.name in hidden]
     shown = [source for source in sources if source.name not in hidden]
-    references = [source.embedding for source in shown]
     limit = settings.max_distance or chosen.thresholds.limit
-    generated, rejected, drawn = _vary(
-        spec, shown, references, limit, wanted, root_seed, settings, scale, session, analyzer
+    generated, rejected, drawn = vary(
+        spec,
+        shown,
+        Wanted(
+            wanted,
+            settings.strength or _strength(len(shown), few, session),
+            scale,
+            limit,
+            tuple(source.image for source in shown) if few else (),
+        ),
+        drawing(settings, session),
+        root_seed,
+        session,
+        analyzer,
     )
     seeds |= drawn
-    candidates = photographs if photos else generated
+    candidates = photographs if photos and not few else generated
+    if few and len(candidates) < FEWEST_PHOTOGRAPHS:
+        of = f"{len(candidates)} of {wanted} pictures drawn from {count(len(photos), 'photograph')}"
+        return no_training_set(
+            f"only {of} keep the person, and a LoRA takes {FEWEST_PHOTOGRAPHS}: the portrait is "
+            "made from the best photograph. More variations, or more photographs, would help.",
+            f"{of} keep the person, too few for a LoRA",
+        )
     if len(candidates) < FEWEST_PHOTOGRAPHS:
         raise GenerationError(
             f"{spec.name}: only {len(candidates)} of {wanted} generated variations keep the "
@@ -142,6 +156,7 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
             "rejected": len(rejected),
             "identity_scale": scale,
             "max_distance": limit,
+            **({"statement": _from_few(len(photos), len(train))} if few else {}),
             **({} if renewed is None else {"renewed_head_distance": renewed}),
         },
         seeds=seeds,
@@ -159,8 +174,31 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     )
 
 
-def no_training_set(statement: str) -> StageResult:
-    """The version of an actor with too few photographs: empty tables, and why."""
+def _draws_from_few(settings: Settings, session: PipelineSession) -> bool:
+    """Whether a training set is drawn from photographs that are too few for one."""
+    if settings.few_photographs == "auto":
+        return session.preset.takes_references
+    return settings.few_photographs == "draw"
+
+
+def _strength(sources: int, few: bool, session: PipelineSession) -> float:
+    """How far variations may leave their source, where the settings do not say it."""
+    if few and session.preset.takes_references:
+        return 1.0  # drawn from noise: the model reads who it is from the photographs
+    if few:
+        return FEW_STRENGTH
+    return RENEWAL if sources == 1 else 0.2
+
+
+def _from_few(photographs: int, drawn: int) -> str:
+    are = "photograph, which is" if photographs == 1 else "photographs, which are all"
+    return f"the training set is {drawn} pictures drawn from {photographs} {are} held out"
+
+
+def no_training_set(statement: str, skipped: str) -> StageResult:
+    """The version of an actor with too few photographs: empty tables, and why, in full and in a few
+    words.
+    """
     return StageResult(
         files={**write_members([], []), "rejected.csv": write_rejected([])},
         metrics={
@@ -171,6 +209,7 @@ def no_training_set(statement: str) -> StageResult:
             "rejected": 0,
         },
         warnings=[statement],
+        skipped=skipped,
     )
 
 
@@ -191,87 +230,6 @@ def _identity_scale(
         f"variations are drawn without the face of their source: {fault}. "
         "identity_scale: 0 asks for that."
     ]
-
-
-def _drawing(settings: Settings, session: PipelineSession) -> tuple[int, float]:
-    """Denoising steps and guidance scale."""
-    return (
-        settings.steps or session.preset.steps,
-        settings.guidance_scale or session.preset.guidance_scale,
-    )
-
-
-def _vary(
-    spec: ActorSpec,
-    sources: Sequence[_Source],
-    references: Sequence[np.ndarray],
-    limit: float,
-    wanted: int,
-    root_seed: int,
-    settings: Settings,
-    identity_scale: float,
-    session: PipelineSession,
-    analyzer: FaceAnalyzer,
-) -> tuple[list[Member], list[Rejected], dict[str, int]]:
-    """Variations that keep the person, those that do not and why, and the seeds of all."""
-    strength = settings.strength or (RENEWAL if len(sources) == 1 else 0.2)
-    steps, guidance = _drawing(settings, session)
-    kept: list[Member] = []
-    rejected: list[Rejected] = []
-    seeds = {
-        f"variation_{index:03d}": derive_seed(root_seed, "training_variations", index)
-        for index in range(wanted)
-    }
-    varied = [
-        (name, seed, sources[index % len(sources)], _details(index, seed))
-        for index, (name, seed) in enumerate(seeds.items())
-    ]
-    images = image_to_images(
-        session,
-        [
-            Source(
-                source.image,
-                prompts.portrait_prompt(spec.description, *details),
-                seed,
-                identity_at(identity_scale, source.embedding, source.image, session.preset),
-            )
-            for _, seed, source, details in varied
-        ],
-        strength,
-        Sampling(steps, guidance),
-    )
-    for (name, seed, source, details), image in zip(varied, images, strict=True):
-        faces = analyzer.analyze(np.asarray(image))
-        fault = face_fault(faces)
-        distance = compare(analyzer, faces[0].embedding, references).median if not fault else None
-        if distance is not None and distance > limit:
-            fault = f"lost the person: distance {distance:.2f}, at most {limit:.2f}"
-        if fault:
-            rejected.append(
-                Rejected(f"{name} of {source.name} ({', '.join(details)})", fault, distance)
-            )
-        else:
-            caption = prompts.portrait_prompt(spec.description, *details, trigger=True)
-            kept.append(
-                Member(f"{name} of {source.name}", "generated", image, caption, distance, seed)
-            )
-    return kept, rejected, seeds
-
-
-def _details(index: int, seed: int) -> tuple[str, ...]:
-    """What a variation varies: expressions, views, lights and backgrounds in turn, so that each is
-    asked for equally often.
-    """
-    pick = random.Random(seed)
-    kinds = (
-        prompts.EXPRESSIONS,
-        prompts.LIGHTS,
-        prompts.BACKGROUNDS,
-        prompts.EXPRESSIONS,
-        prompts.VIEWS,
-    )
-    varied = pick.choice(kinds[index % len(kinds)])
-    return (varied,) if varied in prompts.EXPRESSIONS else (prompts.NEUTRAL, varied)
 
 
 def _label(member: Member) -> str:

@@ -4,6 +4,8 @@ photographs they may be.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 LARGEST_SCALE = 1.5  # of a variation: beyond it the identity drowns the prompt
@@ -20,12 +22,19 @@ class Settings(BaseModel):
         le=400,
         description="variations to generate; those that lose the person are rejected",
     )
+    few_photographs: Literal["auto", "portrait", "draw"] = Field(
+        "auto",
+        description="of 1 to 4 photographs: portrait: no LoRA is trained; draw: a training set is "
+        "drawn from them, and all of them are held out; auto: draw where the model reads reference "
+        "photographs",
+    )
     strength: float | None = Field(
         None,
         gt=0,
         lt=1,
         description="how far a variation may leave its source; None: 0.2 from photographs, 0.7 "
-        "from a generated base",
+        "from a generated base, 0.4 from few photographs, 1 where the model reads them as "
+        "references",
     )
     identity_scale: float = Field(
         0.8,

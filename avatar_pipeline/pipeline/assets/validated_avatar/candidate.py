@@ -12,6 +12,9 @@ from avatar_pipeline.faces.analyzers.types import Face, FaceAnalyzer
 from avatar_pipeline.faces.check import Check
 from avatar_pipeline.faces.identity import Thresholds, compare
 from avatar_pipeline.pipeline.identity_score import assess_person
+from avatar_pipeline.portrait.comparison import frame_liveportrait
+from avatar_pipeline.portrait.drawn_border import with_drawn_border
+from avatar_pipeline.portrait.frame import Framed
 
 # The export frames and enlarges the avatar, so what depends on frame and size is judged there, on
 # the exported bytes.
@@ -23,7 +26,8 @@ JUDGED_ON_EXPORT = frozenset(
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A picture and what was found in it. seed: None for a photograph. faults: why it does not
-    pass. faces: largest first.
+    pass. faces: largest first. border: the frame of its portrait, its border drawn; None where that
+    is continued.
     """
 
     name: str
@@ -34,6 +38,15 @@ class Candidate:
     checks: list[Check]
     faults: list[str]
     faces: Sequence[Face] = ()
+    border: Image.Image | None = None
+
+    def framed(self) -> Framed:
+        """The picture, framed as it would leave. It must have a face."""
+        pixels = np.asarray(self.image)
+        framed = frame_liveportrait(pixels, self.faces[0])
+        if self.border is None:
+            return framed
+        return with_drawn_border(framed, np.asarray(self.border), pixels, self.faces[0])
 
     @property
     def rank(self) -> tuple[int, int, float]:

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
 from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.pipeline.assets.validated_avatar.candidate import Candidate
-from avatar_pipeline.portrait.comparison import better, frame_liveportrait, worth
+from avatar_pipeline.portrait.comparison import better, worth
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def choose(
         )
     if shot is None or drawn is None:
         return _only(drawn, shot, candidates, photograph)
-    framed = [frame_liveportrait(np.asarray(one.image), one.faces[0]) for one in (drawn, shot)]
+    framed = [one.framed() for one in (drawn, shot)]
     for_drawn, for_shot = (worth(one, analyzer) for one in framed)
     source, reason = better(for_drawn, for_shot)
     both = [

@@ -20,6 +20,12 @@ from avatar_pipeline.diffusion.sampling import Sampling, text_to_images
 from avatar_pipeline.faces.identity import compare
 from avatar_pipeline.imaging.compose import contact_sheet
 from avatar_pipeline.imaging.images import encode_jpeg, encode_png, open_image, resize_to_fit
+from avatar_pipeline.pipeline.assets.validated_avatar.border import (
+    STRENGTH,
+    Border,
+    draw_border,
+    wanted,
+)
 from avatar_pipeline.pipeline.assets.validated_avatar.candidate import (
     JUDGED_ON_EXPORT,
     Candidate,
@@ -27,7 +33,7 @@ from avatar_pipeline.pipeline.assets.validated_avatar.candidate import (
     label,
 )
 from avatar_pipeline.pipeline.assets.validated_avatar.choice import choose
-from avatar_pipeline.pipeline.avatar_source import CHOICE
+from avatar_pipeline.pipeline.avatar_source import BORDER, CHOICE
 from avatar_pipeline.pipeline.context import RunContext
 from avatar_pipeline.pipeline.identity_score import embeddings, other_pictures, references
 from avatar_pipeline.pipeline.intake_files import read_thresholds
@@ -61,6 +67,11 @@ class Settings(BaseModel):
         description="largest identity distance to the held-out pictures that passes; None: the "
         "person's own limit",
     )
+    border: Border | None = Field(
+        None,
+        description="what lies below a drawn avatar in its portrait: drawn by the model, or "
+        "continued by geometry; None: drawn by the embedded model, where that was measured",
+    )
 
 
 def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
@@ -90,7 +101,6 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         data = read_training_set(variations)
         found = references(intake, variations, analyzer)
         candidates = _drawn(inputs, settings, context, prompt, person, data, found)
-        candidates.sort(key=lambda candidate: candidate.rank)
     photograph = None
     if spec.has_photographs and (settings.source != "lora"):
         photograph = _photograph(inputs, person)
@@ -109,6 +119,8 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
         "candidates.csv": write_csv(rows),
         "contact_sheet.jpg": encode_jpeg(sheet, quality=90),
     }
+    if best.border:
+        files[BORDER] = encode_png(best.border)
     if choice.both:
         previews["comparison"] = beside = contact_sheet(choice.both, 2, (512, 512))
         files["comparison.jpg"] = encode_jpeg(beside, quality=90)
@@ -124,8 +136,13 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
             "passed": sum(not candidate.faults for candidate in candidates),
             "candidates": len(candidates),
             "prompt": prompt if choice.source == "lora" else "",
+            "border": "drawn" if best.border else "continued",
+            "border_strength": STRENGTH if best.border else None,
         },
-        seeds={one.name: one.seed for one in candidates if one.seed is not None},
+        seeds={
+            **{one.name: one.seed for one in candidates if one.seed is not None},
+            **({"border": _border_seed(inputs)} if best.border else {}),
+        },
         previews=previews,
         tables={"candidates": rows, "checks": [dataclasses.asdict(check) for check in best.checks]},
         checks=best.checks,
@@ -141,9 +158,10 @@ def _drawn(
     data: TrainingSet,
     known: Sequence[np.ndarray],
 ) -> list[Candidate]:
-    """The candidates drawn with the LoRA."""
+    """The candidates drawn with the LoRA, the best first; if it passes, with its border."""
     session, analyzer = context.session(inputs.spec), context.analyzer
     preset = session.preset
+    drawn_border = wanted(settings.border, session)
     training = embeddings(data.images, analyzer)
     seeds = [
         derive_seed(inputs.root_seed, "validated_avatar", index)
@@ -156,16 +174,28 @@ def _drawn(
         images = text_to_images(
             session, [prompt] * settings.candidates, seeds, (preset.width, preset.height), sampling
         )
-    candidates = []
-    for index, (seed, image) in enumerate(zip(seeds, images, strict=True)):
-        pixels = np.asarray(image)
-        faces = analyzer.analyze(pixels)
-        checks, distance, faults = person.judge(pixels, faces, known)
-        nearest = compare(analyzer, faces[0].embedding, training).nearest if faces else None
-        candidates.append(
-            Candidate(f"candidate_{index}", seed, image, distance, nearest, checks, faults, faces)
-        )
+        candidates = []
+        for index, (seed, image) in enumerate(zip(seeds, images, strict=True)):
+            pixels = np.asarray(image)
+            faces = analyzer.analyze(pixels)
+            checks, distance, faults = person.judge(pixels, faces, known)
+            nearest = compare(analyzer, faces[0].embedding, training).nearest if faces else None
+            name = f"candidate_{index}"
+            candidates.append(
+                Candidate(name, seed, image, distance, nearest, checks, faults, faces)
+            )
+        candidates.sort(key=lambda candidate: candidate.rank)
+        best = candidates[0]
+        if drawn_border and not best.faults:
+            border = draw_border(
+                session, best.image, best.faces[0], prompt, _border_seed(inputs), sampling
+            )
+            candidates[0] = dataclasses.replace(best, border=border)
     return candidates
+
+
+def _border_seed(inputs: Inputs) -> int:
+    return derive_seed(inputs.root_seed, "validated_avatar.border")
 
 
 def _photograph(inputs: Inputs, person: Person) -> Candidate:
@@ -185,7 +215,7 @@ def _photograph(inputs: Inputs, person: Person) -> Candidate:
 
 STAGE = Stage(
     name="validated_avatar",
-    code_version="6",
+    code_version="7",
     settings=Settings,
     run=run,
     scopes=("embed", "generate"),
