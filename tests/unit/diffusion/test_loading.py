@@ -17,6 +17,7 @@ import pytest
 from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.memory import TILE, Plan
+from avatar_pipeline.diffusion.model_choice import training_preset
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.weights import check_model_folder, count_parameters, locate_model
@@ -27,7 +28,8 @@ LARGE = ("sd15", "sdxl", "flux-dev", "flux2-klein", "z-image", "qwen-image")
 
 
 def tiny_session(models: dict[str, Path], name: str) -> PipelineSession:
-    return open_session(get_preset(name), "cpu", str(models[name]))
+    # the tiny FLUX.2 klein is a base
+    return open_session(training_preset(get_preset(name)), "cpu", str(models[name]))
 
 
 def draw(session: PipelineSession, size: int = 64, steps: int = 2) -> np.ndarray:
