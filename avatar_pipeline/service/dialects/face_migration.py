@@ -159,7 +159,7 @@ async def prepare(
         width=width,
         height=height,
         steps=steps,
-        guidance_scale=input.guidance_scale,
+        guidance_scale=drawn_guidance(preset, input.guidance_scale),
         seed=draw_seed() if input.seed == -1 else input.seed,
         count=input.n,
         id_weight=input.id_weight,
@@ -187,6 +187,13 @@ def drawn_steps(preset: Preset, steps: int, start: int) -> tuple[int, int]:
     """
     drawn = min(steps * max(1, round(preset.steps / CONTRACTED_STEPS)), MAX_STEPS)
     return drawn, min(round(start * drawn / steps), drawn - 1)
+
+
+def drawn_guidance(preset: Preset, guidance_scale: float) -> float:
+    """Return the guidance scale to draw with: a distilled model's own, as the contracted model too
+    takes the field and does not read it.
+    """
+    return preset.guidance_scale if preset.draw_with == "distilled" else guidance_scale
 
 
 def render(service: Service, request: Request, job: Job, result: dict[str, Any]) -> dict[str, Any]:

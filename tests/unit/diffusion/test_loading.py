@@ -16,7 +16,7 @@ import pytest
 
 from avatar_pipeline.core.digests import sha256_file
 from avatar_pipeline.core.errors import ModelError
-from avatar_pipeline.diffusion.memory import Plan
+from avatar_pipeline.diffusion.memory import TILE, Plan
 from avatar_pipeline.diffusion.model_choice import training_preset
 from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
@@ -28,6 +28,7 @@ LARGE = ("sd15", "sdxl", "flux-dev", "flux2-klein", "z-image", "qwen-image")
 
 
 def tiny_session(models: dict[str, Path], name: str) -> PipelineSession:
+    # the tiny FLUX.2 klein is a base
     return open_session(training_preset(get_preset(name)), "cpu", str(models[name]))
 
 
@@ -130,6 +131,33 @@ def test_offloading_changes_no_picture(
     assert draw(session) == pytest.approx(plain, abs=1e-5)
     assert session.pipeline.vae.use_tiling
     assert session.plan_history[-1].startswith(f"{offload} offload, VAE in tiles")
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_picture_is_decoded_in_tiles(tiny_models: dict[str, Path], name: str) -> None:
+    import torch
+
+    session = tiny_session(tiny_models, name)
+    family, pipeline, side = session.family, session.pipeline, 1024
+    cell, channels = (16, 16) if name == "flux2-klein" else (8, 4)
+    cells = torch.randn(
+        (1, channels, side // cell, side // cell), generator=torch.Generator().manual_seed(2)
+    )
+    widest: list[int] = []
+    pipeline.vae.decoder.register_forward_hook(
+        lambda module, given, made: widest.append(max(made.shape[-2:]))
+    )
+    pipeline.vae.disable_tiling()  # the plan's, where this machine has little memory
+    with torch.no_grad():
+        whole = family.decode_latents(pipeline, cells)
+        assert max(widest) == side
+        widest.clear()
+        session.loaded.hold(Plan("none", "none", True, 1.0, 1.0), session.log)
+        tiled = family.decode_latents(pipeline, cells)
+    assert max(widest) == TILE
+    assert tiled.shape == whole.shape == (1, 3, side, side)
+    # the autoencoder sees no farther than its tile
+    assert float((tiled - whole).abs().mean()) < 0.2 * float(whole.std())
 
 
 @pytest.mark.parametrize("name", LARGE)

@@ -184,6 +184,17 @@ def test_whatever_decides_a_result_makes_it_again(
     assert said == ["made again, as what actor.yaml says of the person changed"]
 
 
+def test_a_setting_that_did_not_exist_yet_makes_nothing_again(store: ActorStore) -> None:
+    class Wider(Width):
+        margin: int = 0
+
+    put(store, make(store, FIRST, 77))
+    using = RunContext(models=Models("cpu", "dlib"), log=lambda line: None)
+    for settings, kept in ((Wider(width=64), True), (Wider(width=64, margin=1), False)):
+        found = reuse_current(store, FIRST, store.spec(NAME), settings, using, seed=77)
+        assert (found is not None) == kept
+
+
 def test_the_version_of_photographs_is_of_their_names_and_contents() -> None:
     def version(**photos: bytes) -> str:
         return photos_version(

@@ -41,6 +41,25 @@ def post(url: str, path: str = MIGRATION, **more: Any) -> requests.Response:
     return requests.post(url + path, headers={"Prefer": "respond-async"}, timeout=30, **more)
 
 
+@pytest.mark.parametrize(
+    ("preset", "steps", "guidance"),
+    [("embedded", 12, 4.0), ("flux2-klein", 4, 1.0), ("z-image", 8, 1.0), ("qwen-image", 48, 4.0)],
+)
+def test_a_distilled_model_keeps_its_own_guidance(
+    tmp_path: Path, preset: str, steps: int, guidance: float
+) -> None:
+    """The contracted model is distilled too, and its clients send a number that it does not
+    read.
+    """
+    with application(tmp_path, preset=preset) as (url, jobs):
+        sent = {"prompt": "a portrait", "guidance_scale": "4", "num_inference_steps": "4"}
+        found = post(url, data=sent, files={"image": PORTRAIT})
+        assert found.status_code == 202, found.text
+        (job,) = jobs.iterdir()
+    params = json.loads((job / "job.json").read_text())["params"]
+    assert (params["steps"], params["guidance_scale"]) == (steps, guidance)
+
+
 def form(url: str, *parts: tuple[str, Any], path: str = MIGRATION) -> requests.Response:
     """A multipart form of these parts, in this order."""
     return post(url, path, files=[(name, value) for name, value in parts])
