@@ -246,10 +246,13 @@ def _device(
         used.update(device="cpu", seconds=time.perf_counter() - start, peak_memory_mb=peak)
         return
     session = context.session(spec)
+    trainee = context.training_session(spec)
     with session.device_lock(work) as usage:
-        held = len(session.plan_history)
+        held, trained = len(session.plan_history), len(trainee.plan_history)
         begun = session.plan.describe() if session.plan else ""
         yield used
+    # of a base that was trained on beside what draws
+    apart = [] if trainee.loaded is session.loaded else trainee.plan_history[trained:]
     used.update(
         device=session.device_name,
         seconds=usage.seconds,
@@ -261,5 +264,7 @@ def _device(
         model_revision=session.preset.revision,
         model_sha256=session.model_sha256,
         # the plan in use at the start of the stage, and what was done in it
-        memory_plans=([begun] if begun else []) + session.plan_history[held:],
+        memory_plans=([begun] if begun else [])
+        + session.plan_history[held:]
+        + [f"{trainee.preset.model_id}: {line}" for line in apart],
     )

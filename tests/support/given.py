@@ -36,6 +36,9 @@ class GivenContext(RunContext):
     def session(self, spec: ActorSpec) -> Any:
         return self.given
 
+    def training_session(self, spec: ActorSpec) -> Any:
+        return self.given if self.given.preset.base is None else super().training_session(spec)
+
 
 def context_of(
     analyzer: FaceAnalyzer,

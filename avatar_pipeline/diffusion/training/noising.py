@@ -113,8 +113,8 @@ def prediction(scheduler: Any) -> Prediction:
 
 
 def _time_shift(config: Any) -> Callable[[int, torch.Tensor], torch.Tensor]:
-    """FLUX's shift of noise levels by the number of tokens: more pixels need more noise to hide the
-    same. As its sampler does it.
+    """The flow models' shift of noise levels: by the number of tokens, as more pixels need more
+    noise to hide the same, or by a constant. As FlowMatchEulerDiscreteScheduler does it.
     """
 
     def shifted(tokens: int, t: torch.Tensor) -> torch.Tensor:

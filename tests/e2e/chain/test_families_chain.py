@@ -108,6 +108,9 @@ def test_the_chain_passes_on_every_family(
         assert manifests["lora"].metrics["trained_on"] == "local:base"
         assert read(lora)[1]["avatar_pipeline.base_model"] == "local:base"
         assert read(lora)[1]["avatar_pipeline.drawn_with"] == "local:model"
+        plans = manifests["lora"].memory_plans  # of both, the base's by its name
+        assert any(plan.startswith("local:base: ") for plan in plans)
+        assert not all(plan.startswith("local:base: ") for plan in plans)
     metadata = read(store.read(manifests["lora"], f"{actor}_kohya.safetensors"))[1]
     assert metadata.get("modelspec.prediction_type") == {"sd15": "v", "sdxl": "epsilon"}.get(preset)
     # One token a letter: the description alone is longer than a window of CLIP.

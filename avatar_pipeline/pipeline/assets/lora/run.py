@@ -150,8 +150,8 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     )
     if not other:
         warnings.append(
-            "there is no file in kohya's format: it cannot hold DoRA on FLUX, nor layers beyond "
-            "attention and feed-forward ones. "
+            "there is no file in kohya's format: it cannot hold DoRA on FLUX.1 and FLUX.2, nor "
+            "layers of theirs that not all programs have a name for. "
             "use_dora: false and the preset's lora_targets give one."
         )
     losses = [step.loss for step in trained.steps]
