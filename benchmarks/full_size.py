@@ -91,6 +91,23 @@ def training(preset: Preset, width: int, height: int, checkpointing: bool) -> in
     return _peak(lambda: denoiser(**inputs)[0].float().pow(2).mean().backward())
 
 
+def attention_maps(preset: Preset, width: int, height: int) -> tuple[int, int]:
+    """Bytes of the weights of the largest attention in bfloat16, which fused kernels never have as
+    a whole, for one picture; how many attentions there are.
+    """
+    sizes = []
+
+    def recorded(query: torch.Tensor, key: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        sizes.append(query[..., 0].numel() * key.shape[-2] * torch.bfloat16.itemsize)
+        return torch.empty_like(query)
+
+    denoiser, inputs = denoiser_and_inputs(preset, width, height, 1)
+    kernel = patch.object(torch.nn.functional, "scaled_dot_product_attention", recorded)
+    with torch.no_grad(), kernel:
+        denoiser(**inputs)
+    return max(sizes), len(sizes)
+
+
 def denoiser_and_inputs(
     preset: Preset, width: int, height: int, batch: int
 ) -> tuple[Any, dict[str, Any]]:
@@ -341,7 +358,8 @@ def main() -> None:
         )
         print(
             f"{training(preset, *head, False) / MIB:.0f} MiB, checkpointed "
-            f"{training(preset, *head, True) / MIB:.0f} MiB"
+            f"{training(preset, *head, True) / MIB:.0f} MiB; "
+            f"largest attention {attention_maps(preset, *head)[0] / MIB:.0f} MiB"
         )
 
 

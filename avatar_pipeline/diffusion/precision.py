@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from avatar_pipeline.diffusion.device import release_heap
 from avatar_pipeline.diffusion.session import PipelineSession
+
+# Copies of weights up to so many bytes may stay with the process for the next picture; those of
+# SDXL, 5 GB, would lie beside all that decoding takes.
+KEPT_BYTES = 2**28
 
 
 def autocast(session: PipelineSession) -> Any:
@@ -19,19 +24,23 @@ def autocast(session: PipelineSession) -> Any:
 
 @contextmanager
 def cast_once(session: PipelineSession) -> Iterator[None]:
-    """Have autocast, which must be on, cast the denoiser's weights to the lower precision once for
-    the block, and not at each step: it keeps those that require gradients, also where none are
-    computed.
+    """Compute in the lower precision while the block runs, the denoiser's weights cast to it once
+    and not at each step: autocast keeps the copies of those that require gradients, also where
+    none are computed.
     """
     if not session.device.autocast:
         yield
         return
-    frozen = [one for one in session.denoiser.parameters() if not one.requires_grad]
-    frozen = [one for one in frozen if one.is_floating_point()]
+    weights = [one for one in session.denoiser.parameters() if one.is_floating_point()]
+    frozen = [one for one in weights if not one.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(True)
     try:
-        yield
+        with autocast(session):
+            yield
     finally:
         for parameter in frozen:
             parameter.requires_grad_(False)
+        copies = sum(one.numel() for one in weights) * session.device.autocast.itemsize
+        if session.device.kind == "cpu" and copies > KEPT_BYTES:
+            release_heap()
