@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load
 from tokenizers.pre_tokenizers import ByteLevel
 
 from avatar_pipeline.diffusion.loading import quiet_libraries
@@ -143,7 +144,8 @@ def write(name: str, folder: Path) -> None:
     quiet_libraries()
     model, preset = MODELS[name], get_preset(name)
     parts: dict[str, Any] = {part: full_size.build(preset, part) for part in preset.parameters}
-    small = {part: make() for part, make in (model.tokenizers | _scheduler(model)).items()}
+    small = {part: make() for part, make in model.tokenizers.items()}
+    small["scheduler"] = model.scheduler()
     unused = {"safety_checker": None, "feature_extractor": None} if preset.family == "sd" else {}
     kind: Any = getattr(diffusers, model.pipeline)
     kind(**parts, **small, **unused).save_config(folder)
@@ -157,12 +159,8 @@ def write(name: str, folder: Path) -> None:
         module.save_pretrained(folder / part, variant=model.variant)
 
 
-def _scheduler(model: Model) -> dict[str, Callable[[], Any]]:
-    return {"scheduler": model.scheduler}
-
-
 def _fill(weight: torch.Tensor) -> None:
-    """Matrices that keep the size of what goes through, biases of 0; norms are biases here, too."""
+    """Draw a matrix that keeps the size of what goes through it; what has one dimension is small."""
     if weight.ndim > 1:
         bound = math.sqrt(3 / (weight.numel() / len(weight)))
         weight.uniform_(-bound, bound)
@@ -174,10 +172,10 @@ def measured(
     name: str, work: str, folder: Path, float32: bool, loras: Path | None
 ) -> dict[str, Any]:
     """Peaks in GiB of loading and of the work, less the libraries', and the plan's estimate."""
+    import diffusers
     import peft  # noqa: F401
-    import transformers  # noqa: F401
-    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # noqa: F401
 
+    getattr(diffusers, MODELS[name].pipeline)  # is imported by it
     session = open_session(replace(get_preset(name), accept=""), "cpu", str(folder))
     if float32:
         session.loaded.device = replace(session.device, autocast=None)
@@ -227,13 +225,15 @@ def train(session: PipelineSession, batch: int, loras: Path | None) -> dict[str,
     began = time.monotonic()
     trained = train_lora(job, lambda _: None, lambda _: Evaluation(0.0))
     seconds = time.monotonic() - began
+    layers_per_block = session.denoiser.config.get("layers_per_block", 0)  # U-Nets have some
+    made = kohya_file(trained.weights, preset, layers_per_block, {})
+    assert made is not None
     if loras:
-        layers = session.denoiser.config.layers_per_block
         loras.mkdir(parents=True, exist_ok=True)
-        made = kohya_file(trained.weights, preset, layers, {})
-        (loras / f"{preset.name}_kohya.safetensors").write_bytes(made or b"")
+        (loras / f"{preset.name}_kohya.safetensors").write_bytes(made)
+    layers = sum(key.endswith(".lora_down.weight") for key in load(made))
     size = f"{preset.width}x{preset.height}, rank {preset.lora.rank}, batch {batch}"
-    words = f"{size}, {plan.describe().partition(':')[0]}"
+    words = f"{size}, {plan.describe().partition(':')[0]}, {layers} layers"
     return {"estimate": plan.needs_gib, "words": words, "seconds": seconds}
 
 
