@@ -160,7 +160,7 @@ def write(name: str, folder: Path) -> None:
 
 
 def _fill(weight: torch.Tensor) -> None:
-    """Draw a matrix that keeps the size of what goes through it; what has one dimension is small."""
+    """Draw matrices that keep the size of what goes through them; the others are small."""
     if weight.ndim > 1:
         bound = math.sqrt(3 / (weight.numel() / len(weight)))
         weight.uniform_(-bound, bound)
