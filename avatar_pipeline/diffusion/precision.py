@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -23,24 +23,34 @@ def autocast(session: PipelineSession) -> Any:
 
 
 @contextmanager
+def copies_released(session: PipelineSession, parts: Sequence[Any]) -> Iterator[None]:
+    """Compute in the lower precision while the block runs; what autocast has copied of the parts'
+    weights goes back to the system afterwards, where it is much and a CPU's.
+    """
+    with autocast(session):
+        yield
+    device = session.device
+    if device.kind == "cpu" and device.autocast:
+        weights = sum(one.numel() for part in parts for one in part.parameters())
+        if weights * device.autocast.itemsize > KEPT_BYTES:
+            release_heap()
+
+
+@contextmanager
 def cast_once(session: PipelineSession) -> Iterator[None]:
-    """Compute in the lower precision while the block runs, the denoiser's weights cast to it once
-    and not at each step: autocast keeps the copies of those that require gradients, also where
-    none are computed.
+    """Do so for the denoiser, whose weights are cast once for the block and not at each step:
+    autocast keeps the copies of those that require gradients, also where none are computed.
     """
     if not session.device.autocast:
         yield
         return
-    weights = [one for one in session.denoiser.parameters() if one.is_floating_point()]
-    frozen = [one for one in weights if not one.requires_grad]
+    frozen = [one for one in session.denoiser.parameters() if not one.requires_grad]
+    frozen = [one for one in frozen if one.is_floating_point()]
     for parameter in frozen:
         parameter.requires_grad_(True)
     try:
-        with autocast(session):
+        with copies_released(session, [session.denoiser]):
             yield
     finally:
         for parameter in frozen:
             parameter.requires_grad_(False)
-        copies = sum(one.numel() for one in weights) * session.device.autocast.itemsize
-        if session.device.kind == "cpu" and copies > KEPT_BYTES:
-            release_heap()
