@@ -7,7 +7,8 @@ in the files' published precision, and taken through the usual doors in a proces
 and drawn in two steps at its largest native size; trained in three at that of a head shot, as the
 plan for this machine's memory says. The peak is the kernel's count of resident memory (VmHWM) in
 the work, less what the libraries held before; the plan's estimate should be within a tenth of it.
-The peak before is that of loading, which counts pages of the files too, and of encoding pictures.
+Before: the peak of loading, which counts pages of the files too, and of encoding pictures. After:
+what is held after a drawing, and in a training's evaluation, for which the LoRA is folded in.
 --float32: as a processor without bfloat16 arithmetic computes. --loras: keeps each trained LoRA
 there under kohya's names. Disk: 2.2 GiB (SD 1.5), 6.6 GiB (SDXL).
 """
@@ -38,7 +39,7 @@ from benchmarks import full_size
 from benchmarks._common import command_line, head, machine
 
 PROMPT = "a portrait of a person"
-DRAWN, TRAINED, PICTURES = 2, 3, 4  # steps of a drawing and of a training, pictures trained on
+DRAWN, TRAINED = 2, 3  # steps of a drawing and of a training
 CLIP_TOKENS = 49408
 
 
@@ -47,7 +48,7 @@ class Model:
     """What is written beside the parts that benchmarks/full_size.py builds.
 
     pipeline: diffusers' class. tokenizers, scheduler: by the names of the folder; made when it is
-    written. dtype, variant: of the published weights. batch: pictures of a training step.
+    written. dtype, variant: of the published weights. batch: pictures trained on, all in each step.
     """
 
     pipeline: str
@@ -110,8 +111,8 @@ def main() -> None:
         print(json.dumps(found))
         return
     print(machine())
-    columns = "model | work | estimate, GiB | peak, GiB | estimate / peak | peak before, GiB"
-    print(head(f"{columns} | libraries, GiB | seconds | how"))
+    columns = "model | work | estimate, GiB | peak, GiB | estimate / peak | before, GiB"
+    print(head(f"{columns} | after, GiB | libraries, GiB | seconds | how"))
     for name in asked.models or MODELS:
         with tempfile.TemporaryDirectory(prefix="full-size-") as folder:
             write(name, Path(folder))
@@ -133,7 +134,8 @@ def row(name: str, work: str, found: dict[str, Any]) -> str:
     """A line of the table."""
     cells = [name, work, f"{found['estimate']:.1f}", f"{found['work']:.1f}"]
     cells += [f"{found['estimate'] / found['work']:.2f}", f"{found['before']:.1f}"]
-    cells += [f"{found['libraries']:.1f}", f"{found['seconds']:.0f}", found["words"]]
+    cells += [f"{found['after']:.1f}", f"{found['libraries']:.1f}"]
+    cells += [f"{found['seconds']:.0f}", found["words"]]
     return f"| {' | '.join(cells)} |"
 
 
@@ -186,7 +188,8 @@ def measured(
     forget_peak()
     found = draw(session) if work == "draw" else train(session, MODELS[name].batch, loras)
     found["libraries"] = libraries
-    found["work"] = resident("VmHWM") - libraries
+    found["work"] = found.get("work", resident("VmHWM")) - libraries
+    found["after"] = found.pop("evaluating", resident("VmRSS")) - libraries
     return found | {"before": max(loading, found.pop("encoding", 0.0)) - libraries}
 
 
@@ -214,8 +217,8 @@ def train(session: PipelineSession, batch: int, loras: Path | None) -> dict[str,
     plan = session.training_plan(preset.lora.rank, batch)
     random = np.random.default_rng(0)
     shape = (preset.height, preset.width, 3)
-    pictures = [Image.fromarray(random.integers(0, 255, shape, np.uint8)) for _ in range(PICTURES)]
-    dataset = encode_dataset(session, pictures, [PROMPT] * PICTURES)
+    pictures = [Image.fromarray(random.integers(0, 255, shape, np.uint8)) for _ in range(batch)]
+    dataset = encode_dataset(session, pictures, [PROMPT] * batch)
     encoding = resident("VmHWM")
     forget_peak()
     asked = {
@@ -227,7 +230,10 @@ def train(session: PipelineSession, batch: int, loras: Path | None) -> dict[str,
     }
     job = TrainingJob(session, dataset, preset.lora.with_values(asked), seed=0)
     began = time.monotonic()
-    trained = train_lora(job, lambda _: None, lambda _: Evaluation(0.0))
+    peaks: list[float] = []
+    trained = train_lora(
+        job, lambda _: peaks.append(resident("VmHWM")), lambda _: Evaluation(resident("VmRSS"))
+    )
     seconds = time.monotonic() - began
     layers_per_block = session.denoiser.config.get("layers_per_block", 0)  # U-Nets have some
     made = kohya_file(trained.weights, preset, layers_per_block, {})
@@ -239,7 +245,11 @@ def train(session: PipelineSession, batch: int, loras: Path | None) -> dict[str,
     size = f"{preset.width}x{preset.height}, rank {preset.lora.rank}, batch {batch}"
     words = f"{size}, {plan.describe().partition(':')[0]}, {layers} layers"
     found = {"estimate": plan.needs_gib, "words": words, "seconds": seconds}
-    return found | {"encoding": encoding}
+    return found | {
+        "encoding": encoding,
+        "work": peaks[-1],
+        "evaluating": trained.evaluations[TRAINED].score,
+    }
 
 
 def resident(field: str) -> float:
