@@ -14,6 +14,7 @@ from avatar_pipeline.diffusion.memory import (
     inference_gib,
     inference_plan,
     next_plan,
+    part_gib,
 )
 from avatar_pipeline.diffusion.presets import PRESETS, get_preset
 from avatar_pipeline.diffusion.training_memory import training_gib, training_plan
@@ -51,7 +52,7 @@ def test_training_estimates_against_published_figures(
 
 # preset -> peak GiB of a drawing at the largest native size, in bfloat16; batch, checkpointing and
 # peak GiB of a training (benchmarks/README.md, full_size_on_cpu.py)
-MEASURED_ON_A_CPU = {"sd15": (6.1, 4, False, 11.5), "sdxl": (18.4, 1, True, 16.0)}
+MEASURED_ON_A_CPU = {"sd15": (6.2, 4, False, 11.5), "sdxl": (18.9, 1, True, 16.5)}
 
 
 @pytest.mark.parametrize("name", MEASURED_ON_A_CPU)
@@ -69,6 +70,14 @@ def test_estimates_on_a_cpu_against_what_was_measured(name: str) -> None:
         cpu="bfloat16",
     )
     assert needs == pytest.approx(trained, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_weights_in_eight_bits_are_loaded_in_full_on_a_cpu(name: str) -> None:
+    preset = get_preset(name)
+    in_full = sum(part_gib(preset, cpu="bfloat16").values())
+    needs = inference_gib(preset, "none", "fp8", True, cpu="bfloat16")
+    assert in_full < needs < inference_gib(preset, "none", "none", True, cpu="bfloat16")
 
 
 DRAWING = {
