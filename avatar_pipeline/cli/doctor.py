@@ -177,7 +177,7 @@ def _plan(preset: Preset) -> str:
     """
     device = choose_device("auto")
     return inference_plan(
-        preset, free_memory_gib(device), on_cpu=device.kind == "cpu", nf4=has_nf4(device.kind)
+        preset, free_memory_gib(device), cpu=device.cpu_precision, nf4=has_nf4(device.kind)
     ).describe()
 
 
@@ -189,7 +189,7 @@ def _training_plan(preset: Preset) -> str:
         free_memory_gib(device),
         rank=rank,
         batch_size=batch,
-        on_cpu=device.kind == "cpu",
+        cpu=device.cpu_precision,
         nf4=has_nf4(device.kind),
     )
     return f"{plan.describe()} (rank {rank}, batch {batch})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import resource
 import sys
@@ -16,6 +17,7 @@ from avatar_pipeline.core.clock import utc_now
 from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.core.importing import importing
 from avatar_pipeline.core.locks import hold, locks_folder, this_machine
+from avatar_pipeline.diffusion.memory import CpuPrecision
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +37,13 @@ class Device:
     dtype: torch.dtype
     autocast: torch.dtype | None
     index: int = 0
+
+    @property
+    def cpu_precision(self) -> CpuPrecision | None:
+        """What the heavy layers of a CPU compute in; None for any other device."""
+        if self.kind != "cpu":
+            return None
+        return "bfloat16" if self.autocast else "float32"
 
     @property
     def where(self) -> str:
@@ -136,6 +145,15 @@ def free_memory_gib(device: Device) -> float:
     except (OSError, ValueError):
         pass
     return free / 2**30
+
+
+def release_heap() -> None:
+    """Give memory that was freed back to the system. Of pieces below 32 MiB glibc gives back only
+    what lies at the end of the heap.
+    """
+    release = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if release is not None:
+        release(0)
 
 
 def lock_path(device: Device) -> Path:

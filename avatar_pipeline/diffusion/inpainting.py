@@ -13,7 +13,7 @@ from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.callbacks import StepCallback, shrunk
 from avatar_pipeline.diffusion.fallback import run_with_fallback
 from avatar_pipeline.diffusion.families import Start
-from avatar_pipeline.diffusion.precision import autocast, cast_once
+from avatar_pipeline.diffusion.precision import cast_once
 from avatar_pipeline.diffusion.preset_types import Preset
 from avatar_pipeline.diffusion.sampling import Sampling, Source, decode
 from avatar_pipeline.diffusion.session import PipelineSession
@@ -72,7 +72,7 @@ def _inpaint(
         word_arguments(session, source.prompt, sampling.negative_prompt, sampling.guidance_scale)
     )
     arguments |= family.guidance(sampling.guidance_scale, guided)
-    with autocast(session), cast_once(session):
+    with cast_once(session):
         with torch.no_grad():
             arguments |= start_images(
                 family,

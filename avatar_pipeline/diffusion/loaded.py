@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from avatar_pipeline.diffusion.device import Device, choose_device, free_memory_gib
+from avatar_pipeline.diffusion.device import Device, choose_device, free_memory_gib, release_heap
 from avatar_pipeline.diffusion.families import Family, get_family
 from avatar_pipeline.diffusion.identity_adapter import IdentityAdapter, load_adapter
 from avatar_pipeline.diffusion.licences import require_licence
@@ -81,7 +81,7 @@ class LoadedPipeline:
             plan = inference_plan(
                 self._counted,
                 free_memory_gib(self.device),
-                on_cpu=self.device.kind == "cpu",
+                cpu=self.device.cpu_precision,
                 nf4=has_nf4(self.device.kind),
             )
             pipeline = load_pipeline(self._counted, self.folder, self.device, plan)
@@ -139,7 +139,7 @@ class LoadedPipeline:
             free_memory_gib(self.device) + held / 2**30,
             rank=rank,
             batch_size=batch_size,
-            on_cpu=self.device.kind == "cpu",
+            cpu=self.device.cpu_precision,
             nf4=has_nf4(self.device.kind),
         )
 
@@ -168,7 +168,7 @@ class LoadedPipeline:
     def step_down(self, log: Log) -> Plan | None:
         """Hold what is loaded by the next plan that needs less memory; None when there is none."""
         plan = (
-            next_plan(self._counted, self.plan, on_cpu=self.device.kind == "cpu")
+            next_plan(self._counted, self.plan, cpu=self.device.cpu_precision)
             if self.plan
             else None
         )
@@ -207,6 +207,8 @@ class LoadedPipeline:
         gc.collect()
         if self.device.kind == "cuda":
             torch.cuda.empty_cache()
+        elif self.device.kind == "cpu":
+            release_heap()
 
     def close(self) -> None:
         """Drop the loaded models and give their memory back."""

@@ -20,6 +20,8 @@ from avatar_pipeline.diffusion.preset_types import Preset
 
 GIB = 2**30
 Offload = Literal["none", "model", "group"]
+# what the heavy layers of a CPU compute in, whose weights are stored in float32
+CpuPrecision = Literal["float32", "bfloat16"]
 
 BYTES = {
     "float32": 4.0,
@@ -34,6 +36,8 @@ VAE_BYTES = 4.0  # the VAE stays in float32: in bfloat16 flat walls show steps
 # compares with every published figure we have).
 RESERVE_GIB = 0.75
 RESERVE_SHARE = 0.05
+# There are no such buffers on a CPU (benchmarks/README.md, full_size_on_cpu.py, has what is taken).
+CPU_RESERVE_GIB = 0.25
 # group offload holds the layer that computes and the next one: T5's embedding is the largest, 0.25
 # GiB
 GROUP_GIB = 0.6
@@ -47,7 +51,9 @@ class Activations:
 
     denoising: a step in bfloat16 (two pictures at once for the guidance of a U-Net and of Z-Image).
     vae_decode: in float32. training: forward and backward of one picture; checkpointed: the same
-    with gradient checkpointing. lora: parameters a rank, on the targets.
+    with gradient checkpointing. lora: parameters a rank, on the targets. attention_map: the weights
+    of the largest attention of one picture trained on, in bfloat16, which only a CPU's backward
+    pass has as a whole. kept_maps: how many of them it keeps from the forward pass.
     """
 
     pixels: int
@@ -57,19 +63,27 @@ class Activations:
     training: float
     checkpointed: float
     lora: int
+    attention_map: float
+    kept_maps: int = 0
 
 
-FLUX = Activations(1024 * 1536, 670, 4608, 1024 * 1024, 31215, 2435, 1_634_304)
+FLUX = Activations(1024 * 1536, 670, 4608, 1024 * 1024, 31215, 2435, 1_634_304, 972, 57)
 ACTIVATIONS: dict[str, Activations] = {
-    "embedded": Activations(512 * 768, 8, 45, 512 * 512, 33, 11, 61_184),
-    "sd15": Activations(512 * 768, 195, 1152, 512 * 512, 1014, 246, 199_296),
-    "sdxl": Activations(1024 * 1024, 315, 3072, 1024 * 1024, 7473, 554, 1_451_520),
+    "embedded": Activations(512 * 768, 8, 45, 512 * 512, 33, 11, 61_184, 1),
+    "sd15": Activations(512 * 768, 195, 1152, 512 * 512, 1014, 246, 199_296, 256),
+    "sdxl": Activations(1024 * 1024, 315, 3072, 1024 * 1024, 7473, 554, 1_451_520, 320),
     "flux-dev": FLUX,
     "flux-schnell": FLUX,
-    "flux2-klein": Activations(1024 * 1536, 835, 4611, 1024 * 1024, 20376, 2003, 1_167_360),
-    "flux2-klein-9b": Activations(1024 * 1536, 1109, 4611, 1024 * 1024, 34413, 2921, 1_998_848),
-    "z-image": Activations(1024 * 1536, 1541, 4608, 1024 * 1024, 41304, 2640, 1_044_480),
-    "qwen-image": Activations(1328 * 1328, 627, 11634, 1328 * 1328, 62951, 4049, 2_949_120),
+    "flux2-klein": Activations(
+        1024 * 1536, 835, 4611, 1024 * 1024, 20376, 2003, 1_167_360, 972, 25
+    ),
+    "flux2-klein-9b": Activations(
+        1024 * 1536, 1109, 4611, 1024 * 1024, 34413, 2921, 1_998_848, 1296, 32
+    ),
+    "z-image": Activations(1024 * 1536, 1541, 4608, 1024 * 1024, 41304, 2640, 1_044_480, 1215, 34),
+    "qwen-image": Activations(
+        1328 * 1328, 627, 11634, 1328 * 1328, 62951, 4049, 2_949_120, 2507, 60
+    ),
 }
 
 
@@ -118,18 +132,13 @@ AnyPlan = TypeVar("AnyPlan", bound=Estimate)
 
 
 def part_gib(
-    preset: Preset, quantization: Quantization = "none", dtype: str | None = None
+    preset: Preset, quantization: Quantization = "none", cpu: CpuPrecision | None = None
 ) -> dict[str, float]:
-    """GiB of weights by part of the pipeline. dtype: precision on the device, the preset's when
-    None.
-    """
+    """GiB of weights by part of the pipeline, on a GPU when `cpu` is None."""
+    dtype = "float32" if cpu else preset.dtype
     sizes = {}
     for part, millions in preset.parameters.items():
-        kind = (
-            quantization
-            if quantization != "none" and part in ("unet", "transformer")
-            else dtype or preset.dtype
-        )
+        kind = quantization if quantization != "none" and part in ("unet", "transformer") else dtype
         sizes[part] = millions * 1e6 * (VAE_BYTES if part == "vae" else BYTES[kind]) / GIB
     return sizes
 
@@ -140,28 +149,43 @@ def inference_gib(
     quantization: Quantization,
     tiling: bool,
     pixels: int | None = None,
-    dtype: str | None = None,
+    cpu: CpuPrecision | None = None,
 ) -> float:
     """Estimated peak in GiB of drawing one picture; pixels: its size, the preset's largest native
-    one when None.
+    one when None. cpu: on a CPU, what it computes in.
     """
     cost = ACTIVATIONS[preset.name]
     pixels = pixels or max(width * height for width, height in preset.sizes.values())
-    parts = part_gib(preset, quantization, dtype)
+    parts = part_gib(preset, quantization, cpu)
     vae = parts.pop("vae")
-    wide = BYTES[dtype or preset.dtype] / 2  # activations are counted in bfloat16
+    wide = BYTES[cpu or preset.dtype] / 2  # activations are counted in bfloat16
     denoising = cost.denoising / 1024 * wide * pixels / cost.pixels
     vae_decode = (
         cost.vae_decode / 1024 * (min(pixels, TILE * TILE) if tiling else pixels) / cost.pixels
     )
     denoiser = parts[denoiser_of(preset)]
     if offload == "none":
-        peak = sum(parts.values()) + max(denoising, vae_decode)
+        copies = copies_gib(preset, quantization, cpu)
+        peak = sum(parts.values()) + max(copies + denoising, vae_decode)
+        if cpu:  # what is stored in 8 bits has been loaded in full
+            peak = max(peak, sum(part_gib(preset, cpu=cpu).values()) - vae)
     elif offload == "model":  # the denoiser has gone again when the VAE decodes
         peak = max(denoiser + denoising, vae_decode, *parts.values())
     else:
         peak = max(min(GROUP_GIB, sum(parts.values())) + denoising, vae_decode)
-    return (peak + vae) * (1 + RESERVE_SHARE) + RESERVE_GIB
+    return with_reserve(peak + vae, cpu)
+
+
+def copies_gib(preset: Preset, quantization: Quantization, cpu: CpuPrecision | None) -> float:
+    """GiB of the copies in bfloat16 of a denoiser's weights that autocast keeps on a CPU."""
+    if cpu != "bfloat16" or quantization != "none":
+        return 0.0
+    return preset.parameters[denoiser_of(preset)] * 1e6 * BYTES[cpu] / GIB
+
+
+def with_reserve(peak: float, cpu: CpuPrecision | None) -> float:
+    """Return what is counted, and what is taken beyond that."""
+    return peak * (1 + RESERVE_SHARE) + (CPU_RESERVE_GIB if cpu else RESERVE_GIB)
 
 
 def more_pictures(preset: Preset, plan: Plan, pixels: int) -> int:
@@ -179,7 +203,7 @@ def inference_plans(
     free_gib: float,
     *,
     pixels: int | None = None,
-    on_cpu: bool = False,
+    cpu: CpuPrecision | None = None,
     nf4: bool = False,
 ) -> Iterator[Plan]:
     """Return all plans for drawing, cheapest in time first, whether they fit or not. nf4:
@@ -187,16 +211,15 @@ def inference_plans(
 
     On a CPU parts cannot go anywhere else; storing the weights in 8 bits is what is left.
     """
-    dtype = "float32" if on_cpu else None
     ways: list[tuple[Offload, Quantization]] = [("none", "none")]
-    ways += [("none", "fp8")] if on_cpu else [("model", "none"), ("model", "fp8")]
-    ways += [("model", "nf4")] if nf4 and not on_cpu else []
-    ways += [] if on_cpu else [("group", "none")]
+    ways += [("none", "fp8")] if cpu else [("model", "none"), ("model", "fp8")]
+    ways += [("model", "nf4")] if nf4 and not cpu else []
+    ways += [] if cpu else [("group", "none")]
     for offload, quantization in ways:
         for tiling in (False, True):
             if tiling and not can_tile(preset):
                 continue
-            needs = inference_gib(preset, offload, quantization, tiling, pixels, dtype)
+            needs = inference_gib(preset, offload, quantization, tiling, pixels, cpu)
             yield Plan(offload, quantization, tiling, needs, free_gib)
 
 
@@ -205,13 +228,13 @@ def inference_plan(
     free_gib: float,
     *,
     pixels: int | None = None,
-    on_cpu: bool = False,
+    cpu: CpuPrecision | None = None,
     nf4: bool = False,
 ) -> Plan:
     """Return the plan that costs the least time among those that fit. Raises ModelError with the
     numbers when none does.
     """
-    plans = list(inference_plans(preset, free_gib, pixels=pixels, on_cpu=on_cpu, nf4=nf4))
+    plans = list(inference_plans(preset, free_gib, pixels=pixels, cpu=cpu, nf4=nf4))
 
     def refusal(least: Plan) -> str:
         return (
@@ -224,7 +247,7 @@ def inference_plan(
     return cheapest_fitting(plans, refusal)
 
 
-def next_plan(preset: Preset, plan: Plan, *, on_cpu: bool = False) -> Plan | None:
+def next_plan(preset: Preset, plan: Plan, *, cpu: CpuPrecision | None = None) -> Plan | None:
     """Return what to step down to after an out-of-memory in `plan`; None when there is nothing
     left.
 
@@ -233,7 +256,7 @@ def next_plan(preset: Preset, plan: Plan, *, on_cpu: bool = False) -> Plan | Non
     """
     tiling = can_tile(preset)
     steps: list[tuple[Offload, Quantization]]
-    if on_cpu:
+    if cpu:
         steps = [("none", "none"), ("none", "fp8")]
     elif plan.quantization != "none":
         steps = [("model", plan.quantization), ("group", plan.quantization)]
@@ -244,9 +267,7 @@ def next_plan(preset: Preset, plan: Plan, *, on_cpu: bool = False) -> Plan | Non
     for offload, quantization in steps[
         steps.index((plan.offload, plan.quantization)) + (plan.tiling or not tiling) :
     ]:
-        needs = inference_gib(
-            preset, offload, quantization, tiling, None, "float32" if on_cpu else None
-        )
+        needs = inference_gib(preset, offload, quantization, tiling, None, cpu)
         if needs < plan.needs_gib:
             return Plan(offload, quantization, tiling, needs, plan.free_gib)
     return None

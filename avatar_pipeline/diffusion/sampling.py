@@ -290,7 +290,7 @@ def _denoise(
             lambda: adapter.set_scale(pipeline, scale),
         )
     watched = callback.on_step is not None or callback.start > 0
-    with installed, autocast(session), cast_once(session):
+    with installed, cast_once(session):
         if task.strength is not None:
             with torch.no_grad():
                 images = [one.image for one in pictures if one.image is not None]

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.families import PromptEmbeds
-from avatar_pipeline.diffusion.precision import autocast
+from avatar_pipeline.diffusion.precision import copies_released
 from avatar_pipeline.diffusion.session import PipelineSession
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _encode(
     if plain and (kind, prompt) in kept:
         kept.move_to_end((kind, prompt))
         return kept[kind, prompt]
-    with torch.no_grad(), autocast(session):
+    with torch.no_grad(), copies_released(session, encoders):
         prompt_embeds = encode(pipeline, prompt)
     if plain:
         kept[kind, prompt] = prompt_embeds

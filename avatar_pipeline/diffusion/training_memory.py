@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from avatar_pipeline.diffusion.hyperparameters import Quantization
 from avatar_pipeline.diffusion.memory import (
     ACTIVATIONS,
+    BYTES,
     GIB,
-    RESERVE_GIB,
-    RESERVE_SHARE,
+    Activations,
+    CpuPrecision,
     cheapest_fitting,
+    copies_gib,
     denoiser_of,
     part_gib,
+    with_reserve,
 )
 from avatar_pipeline.diffusion.preset_types import Preset
 
@@ -56,13 +59,13 @@ def training_gib(
     gradient_checkpointing: bool,
     quantization: Quantization,
     offload_text: bool,
-    on_cpu: bool = False,
+    cpu: CpuPrecision | None = None,
 ) -> float:
-    """Return the estimated peak in GiB of LoRA training steps on head shots. On a CPU all is
-    float32.
+    """Return the estimated peak in GiB of LoRA training steps on head shots. cpu: on a CPU, what
+    it computes in.
     """
     cost = ACTIVATIONS[preset.name]
-    parts = part_gib(preset, quantization, "float32" if on_cpu else None)
+    parts = part_gib(preset, quantization, cpu)
     weights = parts[denoiser_of(preset)] if offload_text else sum(parts.values())
     activations = (
         (cost.checkpointed if gradient_checkpointing else cost.training)
@@ -70,12 +73,25 @@ def training_gib(
         * (preset.width * preset.height)
         / cost.training_pixels
     )
-    peak = (
-        weights
-        + cost.lora * rank * TRAINED_BYTES / GIB
-        + activations * batch_size * (2 if on_cpu else 1)
-    )
-    return peak * (1 + RESERVE_SHARE) + RESERVE_GIB
+    peak = weights + cost.lora * rank * TRAINED_BYTES / GIB
+    if cpu is None:
+        return with_reserve(peak + activations * batch_size, cpu)
+    if not gradient_checkpointing:
+        # the backward pass needs each layer's weights as it computed with them
+        peak += copies_gib(preset, quantization, cpu)
+    wide = BYTES[cpu] / 2  # activations are counted in bfloat16
+    maps = _attention_maps_gib(cost, cpu, gradient_checkpointing)
+    return with_reserve(peak + (activations * wide + maps) * batch_size, cpu)
+
+
+def _attention_maps_gib(cost: Activations, cpu: CpuPrecision, checkpointing: bool) -> float:
+    """GiB of attention's weights and their gradients in a CPU's backward pass of one picture: a
+    U-Net's own (training/attention.py) makes both, one attention at a time; the plain one of a
+    transformer has kept the weights, and has all in float32.
+    """
+    kept = min(cost.kept_maps, 1) if checkpointing else cost.kept_maps
+    wide = BYTES["float32" if cost.kept_maps else cpu] / 2
+    return (kept + 2) * cost.attention_map / 1024 * wide
 
 
 def training_plans(
@@ -84,7 +100,7 @@ def training_plans(
     *,
     rank: int,
     batch_size: int,
-    on_cpu: bool = False,
+    cpu: CpuPrecision | None = None,
     nf4: bool = False,
 ) -> Iterator[TrainingPlan]:
     """Return all plans for training, cheapest in time first, whether they fit or not.
@@ -99,7 +115,7 @@ def training_plans(
     ]
     ways += [(True, "fp8", True)]
     ways += [(True, "nf4", True)] if nf4 else []
-    if on_cpu:  # parts cannot go anywhere else
+    if cpu:  # parts cannot go anywhere else
         ways = [(False, "none", False), (True, "none", False), (True, "fp8", False)]
     for checkpointing, quantization, offload_text in ways:
         needs = training_gib(
@@ -109,7 +125,7 @@ def training_plans(
             gradient_checkpointing=checkpointing,
             quantization=quantization,
             offload_text=offload_text,
-            on_cpu=on_cpu,
+            cpu=cpu,
         )
         yield TrainingPlan(checkpointing, quantization, offload_text, needs, free_gib)
 
@@ -120,7 +136,7 @@ def training_plan(
     *,
     rank: int,
     batch_size: int,
-    on_cpu: bool = False,
+    cpu: CpuPrecision | None = None,
     nf4: bool = False,
 ) -> TrainingPlan:
     """Return the plan that costs the least time among those that fit. nf4: bitsandbytes is
@@ -128,14 +144,12 @@ def training_plan(
 
     Raises ModelError with the numbers when none does.
     """
-    plans = training_plans(
-        preset, free_gib, rank=rank, batch_size=batch_size, on_cpu=on_cpu, nf4=nf4
-    )
+    plans = training_plans(preset, free_gib, rank=rank, batch_size=batch_size, cpu=cpu, nf4=nf4)
 
     def refusal(least: TrainingPlan) -> str:
         hint = (
             ""
-            if nf4 or on_cpu
+            if nf4 or cpu
             else " Installing bitsandbytes allows nf4, which needs about half of fp8."
         )
         return (

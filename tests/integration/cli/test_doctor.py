@@ -52,7 +52,7 @@ def test_every_preset_has_its_weights_licence_and_plans(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_has_its_numbers(tmp_path: Path) -> None:
     drawing, training = findings(tmp_path)["memory flux-dev"]
-    assert "it needs about 33.2 GiB, and 20.0 GiB are free" in drawing.state
+    assert "it needs about 66.2 GiB, and 20.0 GiB are free" in drawing.state
     assert "does not fit" in training.state
     assert drawing.fix and not drawing.needed
 

@@ -49,6 +49,14 @@ def test_activations_are_those_counted_on_the_architectures(name: str) -> None:
         )
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_attention_maps_are_those_of_the_architectures(name: str) -> None:
+    preset, table = get_preset(name), ACTIVATIONS[name]
+    largest, count = full_size.attention_maps(preset, preset.width, preset.height)
+    assert table.attention_map == pytest.approx(largest / 2**20, abs=0.5)
+    assert table.kept_maps == (0 if "unet" in preset.parameters else count)
+
+
 def test_activations_grow_with_the_pixels() -> None:
     preset = get_preset("sdxl")
     half = full_size.drawing(preset, 1024, 512) / full_size.drawing(preset, 1024, 1024)

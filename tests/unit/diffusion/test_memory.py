@@ -10,9 +10,11 @@ from avatar_pipeline.core.errors import ModelError
 from avatar_pipeline.diffusion.hyperparameters import Quantization
 from avatar_pipeline.diffusion.memory import (
     BYTES,
+    CpuPrecision,
     inference_gib,
     inference_plan,
     next_plan,
+    part_gib,
 )
 from avatar_pipeline.diffusion.presets import PRESETS, get_preset
 from avatar_pipeline.diffusion.training_memory import training_gib, training_plan
@@ -46,6 +48,36 @@ def test_training_estimates_against_published_figures(
         offload_text=True,
     )
     assert least <= needs / GB <= most
+
+
+# preset -> peak GiB of a drawing at the largest native size, in bfloat16; batch, checkpointing and
+# peak GiB of a training (benchmarks/README.md, full_size_on_cpu.py)
+MEASURED_ON_A_CPU = {"sd15": (6.2, 4, False, 11.5), "sdxl": (18.9, 1, True, 16.5)}
+
+
+@pytest.mark.parametrize("name", MEASURED_ON_A_CPU)
+def test_estimates_on_a_cpu_against_what_was_measured(name: str) -> None:
+    preset = get_preset(name)
+    drawn, batch, checkpointing, trained = MEASURED_ON_A_CPU[name]
+    assert inference_plan(preset, 100.0, cpu="bfloat16").needs_gib == pytest.approx(drawn, rel=0.1)
+    needs = training_gib(
+        preset,
+        rank=preset.lora.rank,
+        batch_size=batch,
+        gradient_checkpointing=checkpointing,
+        quantization="none",
+        offload_text=False,
+        cpu="bfloat16",
+    )
+    assert needs == pytest.approx(trained, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_weights_in_eight_bits_are_loaded_in_full_on_a_cpu(name: str) -> None:
+    preset = get_preset(name)
+    in_full = sum(part_gib(preset, cpu="bfloat16").values())
+    needs = inference_gib(preset, "none", "fp8", True, cpu="bfloat16")
+    assert in_full < needs < inference_gib(preset, "none", "none", True, cpu="bfloat16")
 
 
 DRAWING = {
@@ -139,18 +171,18 @@ def test_tiles_come_before_offload_when_only_decoding_is_too_large() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("on_cpu", [False, True])
-def test_stepping_down_always_needs_less_and_ends(name: str, on_cpu: bool) -> None:
+@pytest.mark.parametrize("cpu", [None, "float32", "bfloat16"])
+def test_stepping_down_always_needs_less_and_ends(name: str, cpu: CpuPrecision | None) -> None:
     preset = get_preset(name)
-    plan = inference_plan(preset, 500.0, on_cpu=on_cpu)
+    plan = inference_plan(preset, 500.0, cpu=cpu)
     steps = [plan]
-    while (following := next_plan(preset, steps[-1], on_cpu=on_cpu)) is not None:
+    while (following := next_plan(preset, steps[-1], cpu=cpu)) is not None:
         steps.append(following)
         assert len(steps) < 9
     needs = [step.needs_gib for step in steps]
     assert needs == sorted(needs, reverse=True)
     assert len(steps) >= 2
-    assert not on_cpu or all(step.offload == "none" for step in steps)
+    assert cpu is None or all(step.offload == "none" for step in steps)
 
 
 def test_bytes_a_parameter() -> None:
