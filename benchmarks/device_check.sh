@@ -1,11 +1,25 @@
 #!/usr/bin/env bash
-# SDXL and FLUX.1-dev at full size on one NVIDIA card of 80 GiB or more, in at most nine minutes, with random weights and
-# no network: seconds of a step and of a picture, alone and in batches, with a LoRA, of a training step, by our code and
-# by diffusers' own, and peak memory against the memory plan's estimate. benchmarks/device has a module for each part.
+# FLUX.2 klein 4B, Z-Image, SDXL and FLUX.1-dev at full size on one NVIDIA card of 80 GiB or more, in at most nine
+# minutes, with random weights and no network: seconds of a step and of a picture (klein's distilled model in 4 steps,
+# Z-Image-Turbo in 8), alone and in batches, with a LoRA, of a training step, by our code and by diffusers' own, and peak
+# memory against the memory plan's estimate; of the first two also in fp8 and, with bitsandbytes, nf4.
 #
 #   bash benchmarks/device_check.sh --collect FOLDER     before: downloads the wheels that such a machine may lack (no torch)
-#   bash benchmarks/device_check.sh [--wheels FOLDER] [--minutes 9]
-#   bash benchmarks/device_check.sh --tiny               the same code with tiny models on a CPU, a minute
+#   bash benchmarks/device_check.sh [--wheels FOLDER] [--minutes 9] [--models flux2-klein,z-image,sdxl,flux-dev]
+#       [--scripts FOLDER] [--their-packages FOLDER]
+#   bash benchmarks/device_check.sh --tiny               the same code with tiny models on a CPU, two minutes
+#
+# --scripts: examples/dreambooth of a diffusers checkout, for the training step of klein and Z-Image by
+# train_dreambooth_lora_flux2_klein.py and _z_image.py; without it that is skipped. They need torchvision: the machine's,
+# or one in --their-packages.
+#
+# Seconds at most (benchmarks/device/__main__.py), in order of worth; what is left at the end is dropped, and named:
+#
+#   | model | ours | diffusers' | in all |
+#   | flux2-klein | 120 | 95 | 215 |
+#   | z-image | 150 | 115 | 480 |
+#   | sdxl | 140 | 100 | what is left of 530 |
+#   | flux-dev | 220 | 150 | none is left, unless the others are quick: --models flux-dev in a run of its own |
 #
 # It takes the machine's own Python with a CUDA build of torch: $PYTHON, .venv's, or one from the usual places. Results go
 # to $OUT, or build/device_check: device_check.json, device_check.txt, the figures of each part. Exits with 1 when a part failed,
@@ -52,14 +66,16 @@ python_with() {
     return 1
 }
 
-tiny="" wheels="" minutes=9
+tiny="" wheels="" minutes=9 more=()
 while (($#)); do
     case $1 in
     --collect) collect "$2"; exit ;;
     --wheels) wheels=$2; shift 2 ;;
     --minutes) minutes=$2; shift 2 ;;
+    --models) more+=("$1" "$2"); shift 2 ;;
+    --scripts | --their-packages) more+=("$1" "$(realpath "$2")"); shift 2 ;;
     --tiny) tiny=--tiny; shift ;;
-    *) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) sed -n '2,26s/^# \{0,1\}//p' "$0"; exit 2 ;;
     esac
 done
 
@@ -84,4 +100,4 @@ export PYTHONPATH="$site:$PWD" PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 AVATAR_LOCKS=
 if [ -n "$tiny" ]; then export OMP_NUM_THREADS=1; fi # threads would wait for each other on a busy machine
 mkdir -p "$AVATAR_LOCKS"
 left=$("$python" -c "print($minutes - ($SECONDS - $began) / 60)")
-"$python" -m benchmarks.device --out "${OUT:-build/device_check}" --minutes "$left" $tiny
+"$python" -m benchmarks.device --out "${OUT:-build/device_check}" --minutes "$left" $tiny ${more[@]+"${more[@]}"}

@@ -14,15 +14,11 @@ from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
     FlowMatchEulerDiscreteScheduler,
-    Flux2KleinPipeline,
-    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
-    ZImagePipeline,
-    ZImageTransformer2DModel,
 )
 from PIL import Image
 from transformers import (
@@ -35,7 +31,8 @@ from transformers import (
 
 from avatar_pipeline.bundled_model.unet import make_unet
 from avatar_pipeline.diffusion.presets import EMBEDDED_MODEL
-from tests.support import tiny_flow_models, tiny_models
+from benchmarks import lora_flow_models
+from tests.support import tiny_models
 
 PICTURES = 16
 # The published configurations of stabilityai/stable-diffusion-xl-base-1.0 and
@@ -65,17 +62,16 @@ LARGE_VAE: dict[str, Any] = {
 
 
 def build(name: str, folder: Path, device: str) -> Path:
-    """Save the pipeline called "embedded", "sdxl", "flux-dev", "tiny-" and a family, or one of
-    MIDDLE.
+    """Save the pipeline called "tiny-" and a family, or one of BUILDERS or
+    lora_flow_models.BUILDERS. LoRAs can be trained on all: none is distilled.
     """
     torch.manual_seed(0)
     if name.startswith("tiny-"):
-        return tiny_models.build(name.removeprefix("tiny-"), folder)
-    if name in MIDDLE:
-        MIDDLE[name]().save_pretrained(folder)
-        return folder
+        family = name.removeprefix("tiny-")
+        changes = {"distilled": False} if family == "flux2" else {}
+        return tiny_models.build(family, folder, **changes)
     with torch.device(device):
-        pipeline = {"embedded": _embedded, "sdxl": _sdxl, "flux-dev": _flux}[name]()
+        pipeline = (BUILDERS | lora_flow_models.BUILDERS)[name]()
     pipeline.save_pretrained(folder)
     return folder
 
@@ -90,44 +86,6 @@ def save_pictures(folder: Path, side: int) -> Path:
             folder / f"{index:02d}.png"
         )
     return folder
-
-
-def denoiser_flops(name: str, batch: int, side: int, rank: int, targets: tuple[str, ...]) -> float:
-    """Floating-point operations of the denoiser in one step, forward and backward, counted on its
-    architecture without weights.
-    """
-    from peft import LoraConfig
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.device("meta"):
-        if name == "flux-dev":
-            model: Any = FluxTransformer2DModel(**FLUX_TRANSFORMER)
-            tokens = (side // 16) ** 2
-            given = {
-                "hidden_states": torch.empty(batch, tokens, 64),
-                "encoder_hidden_states": torch.empty(batch, 512, 4096),
-                "pooled_projections": torch.empty(batch, 768),
-                "timestep": torch.empty(batch),
-                "guidance": torch.empty(batch),
-                "img_ids": torch.empty(tokens, 3),
-                "txt_ids": torch.empty(512, 3),
-            }
-        else:
-            model = UNet2DConditionModel(**SDXL_UNET)
-            given = {
-                "sample": torch.empty(batch, 4, side // 8, side // 8),
-                "timestep": torch.empty(batch),
-                "encoder_hidden_states": torch.empty(batch, 77, 2048),
-                "added_cond_kwargs": {
-                    "text_embeds": torch.empty(batch, 1280),
-                    "time_ids": torch.empty(batch, 6),
-                },
-            }
-        model.requires_grad_(False)
-        model.add_adapter(LoraConfig(r=rank, target_modules=list(targets)))
-        with FlopCounterMode(display=False) as counter:
-            model(**given, return_dict=False)[0].sum().backward()
-    return float(counter.get_total_flops())
 
 
 def _embedded() -> StableDiffusionPipeline:
@@ -154,47 +112,6 @@ def _embedded() -> StableDiffusionPipeline:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-
-
-def _middle_klein() -> Flux2KleinPipeline:
-    """FLUX.2 klein's blocks, 33 million weights of them, on a small autoencoder and text
-    encoder.
-    """
-    pipeline = tiny_flow_models.flux2(distilled=False)
-    pipeline.register_modules(
-        transformer=Flux2Transformer2DModel(
-            in_channels=pipeline.transformer.config.in_channels,
-            num_layers=2,
-            num_single_layers=6,
-            attention_head_dim=64,
-            num_attention_heads=8,
-            joint_attention_dim=pipeline.transformer.config.joint_attention_dim,
-            axes_dims_rope=(16, 16, 16, 16),
-            guidance_embeds=False,
-        )
-    )
-    return pipeline
-
-
-def _middle_z_image() -> ZImagePipeline:
-    """Z-Image's blocks, as many weights, on a small autoencoder and text encoder."""
-    pipeline = tiny_flow_models.z_image()
-    transformer = ZImageTransformer2DModel(
-        in_channels=pipeline.transformer.config.in_channels,
-        dim=512,
-        n_layers=8,
-        n_refiner_layers=1,
-        n_heads=8,
-        n_kv_heads=8,
-        cap_feat_dim=pipeline.transformer.config.cap_feat_dim,
-        axes_dims=[16, 24, 24],
-        axes_lens=[1024, 64, 64],
-    )
-    with torch.no_grad():
-        transformer.x_pad_token.normal_()
-        transformer.cap_pad_token.normal_()
-    pipeline.register_modules(transformer=transformer)
-    return pipeline
 
 
 def _sdxl() -> StableDiffusionXLPipeline:
@@ -283,4 +200,4 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-MIDDLE = {"middle-klein": _middle_klein, "middle-z-image": _middle_z_image}
+BUILDERS = {"embedded": _embedded, "sdxl": _sdxl, "flux-dev": _flux}

@@ -88,8 +88,8 @@ def theirs(job: dict[str, Any]) -> None:
 
 
 def define_torchvision_operators() -> None:
-    """PyPI's torchvision is built for CUDA; beside a CPU build of torch its operators fail to load,
-    and importing it fails for that.
+    """torchvision's operators load beside the build of torch that they were made for only, and
+    importing it fails without them.
 
     Their script uses its transforms only, which are Python. So the operators' names are declared,
     without code.
@@ -97,9 +97,15 @@ def define_torchvision_operators() -> None:
     import torch
 
     found = find_spec("torchvision")
-    if torch.cuda.is_available() or found is None or found.origin is None:
+    if found is None or found.origin is None:
         return
-    text = (Path(found.origin).parent / "_meta_registrations.py").read_text()
+    folder = Path(found.origin).parent
+    try:
+        torch.ops.load_library(str(next(folder.glob("_C*.so"))))
+        return
+    except (OSError, StopIteration):
+        pass
+    text = (folder / "_meta_registrations.py").read_text()
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name in sorted(set(re.findall(r"torchvision::(\w+)", text))):
         library.define(f"{name}(Tensor x) -> Tensor")

@@ -7,8 +7,8 @@ The same model, data, rank, batch, number of steps and device for both.
     --their-packages theirs
     python -m benchmarks.lora_training diffusers/examples/dreambooth             2 cores, the
     embedded architecture
-    python -m benchmarks.lora_training diffusers/examples/dreambooth --gpu       full-size SDXL and
-    FLUX.1-dev
+    python -m benchmarks.lora_training diffusers/examples/dreambooth --gpu       SDXL,
+    FLUX.2 klein 4B, Z-Image and FLUX.1-dev at full size
     python -m benchmarks.lora_training diffusers/examples/dreambooth --tiny      the same paths at
     toy size, on a CPU
     python -m benchmarks.lora_training diffusers/examples/dreambooth --middle    FLUX.2 klein and
@@ -43,44 +43,14 @@ import psutil
 import torch
 
 from benchmarks._common import command_line, head
-from benchmarks.lora_models import PICTURES, build, denoiser_flops, remove, save_pictures
+from benchmarks.lora_cases import FULL_SIZE, PROMPT, Case, cases, their_arguments
+from benchmarks.lora_flops import denoiser_flops
+from benchmarks.lora_models import PICTURES, build, remove, save_pictures
 
 ROOT = Path(__file__).parents[1]
-PROMPT = "a photo of sks person"
-COLUMNS = (
-    "| side | s a step, best (median) | processor s a step | samples/s | start to end, s | peak "
-    "GiB | MFU |"
-)
 FIRST = 5  # steps left out of a step's time: kernels are chosen, memory is taken
 # Dense bfloat16 of NVIDIA's data sheets, in FLOP a second, by a part of the card's name.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "A6000": 155e12, "4090": 165e12}
-SD_TARGETS = ("to_k", "to_q", "to_v", "to_out.0")  # those of their SD and SDXL scripts
-# Of their FLUX script's default only the attention, on both sides (theirs: --lora_layers).
-FLUX_TARGETS = tuple(
-    f"attn.{name}" for name in (*SD_TARGETS, "add_k_proj", "add_q_proj", "add_v_proj", "to_add_out")
-)
-# their klein script's, without the second output layer, which it names block by block
-KLEIN_TARGETS = (*SD_TARGETS, "to_qkv_mlp_proj")
-PADDED = {"flux2-klein", "z-image"}  # prompts are read to 512 tokens
-
-
-@dataclass(frozen=True)
-class Case:
-    """What both sides train. model: a name that lora_models.build knows. script: theirs. theirs:
-    whether they can do it at all.
-    """
-
-    model: str
-    preset: str
-    script: str
-    side: int
-    rank: int
-    batch: int
-    targets: tuple[str, ...]
-    checkpointing: bool = False
-    quantization: str = "none"
-    compile: bool = False
-    theirs: bool = True
 
 
 @dataclass
@@ -95,56 +65,6 @@ class Side:
     peak: list[int] = field(default_factory=list)
 
 
-def cases(arguments: argparse.Namespace) -> list[Case]:
-    """What is asked for on the command line."""
-    sdxl, flux = "train_dreambooth_lora_sdxl.py", "train_dreambooth_lora_flux.py"
-    klein, z_image = (f"train_dreambooth_lora_{name}.py" for name in ("flux2_klein", "z_image"))
-    if arguments.middle:
-        return [
-            Case("middle-klein", "flux2-klein", klein, 256, 16, 4, KLEIN_TARGETS),
-            Case("middle-z-image", "z-image", z_image, 256, 16, 4, SD_TARGETS),
-        ]
-    if arguments.tiny:
-        return [
-            Case("tiny-sd", "sd15", "train_dreambooth_lora.py", 64, 4, 2, SD_TARGETS),
-            Case("tiny-sdxl", "sdxl", sdxl, 64, 4, 2, SD_TARGETS),
-            Case("tiny-flux", "flux-dev", flux, 64, 4, 2, FLUX_TARGETS, checkpointing=True),
-            Case("tiny-flux2", "flux2-klein", klein, 64, 4, 2, KLEIN_TARGETS),
-            Case("tiny-z_image", "z-image", z_image, 64, 4, 2, SD_TARGETS),
-        ]
-    if not arguments.gpu:
-        return [Case("embedded", "sd15", "train_dreambooth_lora.py", 512, 16, 4, SD_TARGETS)]
-    found = []
-    for batch in arguments.batch:
-        for rank in arguments.rank:
-            found += [Case("sdxl", "sdxl", sdxl, 1024, rank, batch, SD_TARGETS)]
-            found += [
-                Case(
-                    "flux-dev",
-                    "flux-dev",
-                    flux,
-                    1024,
-                    rank,
-                    batch,
-                    FLUX_TARGETS,
-                    checkpointing=batch > 1,
-                )
-            ]
-    # What else the trainer can do, at one size: by its own memory and time.
-    for model, preset, script, targets in (
-        ("sdxl", "sdxl", sdxl, SD_TARGETS),
-        ("flux-dev", "flux-dev", flux, FLUX_TARGETS),
-    ):
-        for more in (
-            {"checkpointing": True},
-            {"checkpointing": True, "quantization": "fp8"},
-            {"compile": True},
-        ):
-            found.append(Case(model, preset, script, 1024, 16, 1, targets, theirs=False, **more))  # type: ignore[arg-type]
-    wanted = [case for case in found if case.model in arguments.model]
-    return sorted(wanted, key=lambda case: case.model)  # each model is built once
-
-
 def main() -> None:
     """Command line."""
     parser = command_line(__doc__)
@@ -157,7 +77,7 @@ def main() -> None:
     parser.add_argument("--middle", action="store_true", help="FLUX.2 klein and Z-Image, smaller")
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--model", nargs="+", default=["sdxl", "flux-dev"])
+    parser.add_argument("--model", nargs="+", choices=[*FULL_SIZE], default=FULL_SIZE)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--rank", type=int, nargs="+", default=[16, 32])
     parser.add_argument("--who", nargs="+", choices=["theirs", "ours"], default=["theirs", "ours"])
@@ -260,45 +180,6 @@ def measure(
     side.peak.append(report["peak"] or peak)
 
 
-def their_arguments(case: Case, job: dict[str, Any]) -> list[str]:
-    """Their script's options: all that makes it faster or smaller is on, text embeddings computed
-    once among it.
-    """
-    found = {
-        "pretrained_model_name_or_path": job["model"],
-        "instance_data_dir": job["pictures"],
-        "instance_prompt": PROMPT,
-        "output_dir": job["output"],
-        "resolution": case.side,
-        "train_batch_size": case.batch,
-        "max_train_steps": job["steps"],
-        "rank": case.rank,
-        "learning_rate": 1e-4,
-        "lr_scheduler": "cosine",
-        "lr_warmup_steps": 10,
-        "checkpointing_steps": 1_000_000,
-        "seed": 0,
-        "mixed_precision": "bf16" if job["precision"] == "bfloat16" else "no",
-    }
-    switches = []
-    if case.preset == "sd15":  # the other scripts compute text embeddings once by themselves
-        switches.append("--pre_compute_text_embeddings")
-    if case.preset == "flux-dev":
-        found["guidance_scale"], found["max_sequence_length"] = 1, 512
-        found["lora_layers"] = ",".join(case.targets)
-        switches.append("--cache_latents")
-    if case.preset in PADDED:
-        found["max_sequence_length"] = 512
-        found["lora_layers"] = ",".join(case.targets)
-        switches += ["--cache_latents", "--skip_final_inference"]
-    if case.preset == "flux2-klein":
-        # of the tiny text encoder's four layers, as 9, 18 and 27 of 36
-        switches += ["--text_encoder_out_layers", "1", "2", "3"]
-    if case.checkpointing:
-        switches.append("--gradient_checkpointing")
-    return [part for name, value in found.items() for part in (f"--{name}", str(value))] + switches
-
-
 def watch(process: subprocess.Popen[bytes]) -> int:
     """Wait for a process; returns the largest resident set of it and its children together, in
     bytes, looked at 20 times a second.
@@ -344,7 +225,7 @@ def table(case: Case, sides: dict[str, Side], device: str) -> str:
         None,
     )
     flops = (
-        denoiser_flops(case.model, case.batch, case.side, case.rank, case.targets)
+        denoiser_flops(case.preset, case.batch, case.side, case.rank, case.targets)
         if peak_flops
         else 0.0
     )

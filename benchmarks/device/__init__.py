@@ -1,1 +1,1 @@
-"""Parts of device_check.sh: SDXL and FLUX.1-dev on one card, by our code and by diffusers' own."""
+"""Parts of device_check.sh: four models on one card, by our code and by diffusers' own."""

@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
+from avatar_pipeline.diffusion.presets import get_preset
+from benchmarks.lora_cases import TARGETS, TINY
+
 LORA_FILE = "lora.safetensors"
-PRESETS = {"sdxl": "sdxl", "flux-dev": "flux-dev", "tiny-sdxl": "sdxl", "tiny-flux": "flux-dev"}
 RANK, LEFT_OUT = 16, 3  # steps of a training that do not count: kernels are chosen
 
 
@@ -22,7 +24,8 @@ RANK, LEFT_OUT = 16, 3  # steps of a training that do not count: kernels are cho
 class Case:
     """A model and the sizes at which it is measured. side: pixels. few, many: denoising steps, the
     difference of whose times is that of a step. batches: pictures at once. trained: batches of a
-    training. picture_steps: of a whole picture, None for the preset's own.
+    training. picture_steps: of a whole picture, None for the preset's own. scripts: a folder with
+    diffusers' scripts; their_packages: one with torchvision.
     """
 
     model: str
@@ -34,10 +37,32 @@ class Case:
     trained: tuple[int, ...]
     training_steps: int
     picture_steps: int | None = None
+    scripts: Path | None = None
+    their_packages: Path | None = None
 
     @property
-    def flux(self) -> bool:
-        return "flux" in self.model
+    def preset(self) -> str:
+        return TINY.get(self.model, self.model)
+
+    @property
+    def tiny(self) -> bool:
+        return self.model in TINY
+
+    @property
+    def scripted(self) -> bool:
+        """Whether the other side's training step is that of diffusers' script itself, which shares
+        its base with a distilled model.
+        """
+        return self.preset in ("flux2-klein", "z-image")
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The layers that both sides train."""
+        return TARGETS[self.preset] if self.scripted else get_preset(self.preset).lora.targets
+
+    def batch_seconds(self, batch: int) -> float:
+        """Seconds without which so large a batch is not begun."""
+        return 0 if self.tiny else batch * {"sdxl": 2.0, "flux-dev": 5.0}.get(self.preset, 3.0)
 
     @property
     def prompts(self) -> list[str]:
@@ -46,11 +71,17 @@ class Case:
         return [f"a {letters[index % len(letters)]}" for index in range(max(self.batches))]
 
 
-def case_of(model: str, device: str) -> Case:
-    """The sizes for a model. Without checkpointing FLUX.1 takes 55 GiB a picture trained on."""
-    if model.startswith("tiny-"):
-        return Case(model, device, 256, 1, 3, (1, 2), (1,), 5, 4)
-    return Case(model, device, 1024, 2, 6, (1, 4, 8), (1,) if "flux" in model else (1, 4), 10)
+def case_of(
+    model: str, device: str, scripts: Path | None = None, their_packages: Path | None = None
+) -> Case:
+    """The sizes for a model. Without checkpointing a picture trained on takes 20 GiB of klein, 31
+    of FLUX.1, 41 of Z-Image.
+    """
+    more = {"scripts": scripts, "their_packages": their_packages}
+    if model in TINY:
+        return Case(model, device, 256, 2, 4, (1, 2), (1,), 5, 4, **more)
+    batches, trained = ((1, 4, 8), (1, 4)) if model == "sdxl" else ((1, 4), (1,))
+    return Case(model, device, 1024, 2, 6, batches, trained, 10, **more)
 
 
 @dataclass

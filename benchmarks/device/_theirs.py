@@ -1,5 +1,5 @@
 """diffusers' side: its plain pipelines as its documentation calls them, and a training step as its
-examples/dreambooth scripts take it.
+examples/dreambooth scripts take it; of FLUX.2 klein and Z-Image, the scripts themselves.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
+from avatar_pipeline.diffusion.families.flux2 import text_layers
 from avatar_pipeline.diffusion.presets import get_preset
 from benchmarks.device._case import (
     LORA_FILE,
-    PRESETS,
     RANK,
     Case,
     Record,
@@ -26,15 +26,22 @@ from benchmarks.device._case import (
     timed,
     training_step,
 )
+from benchmarks.device._scripts import scripted
 
 
 def measure(case: Case, folder: Path, record: Record) -> None:
     """All of their side, on the model and with the LoRA that ours left in `folder`."""
     from diffusers import DiffusionPipeline
 
-    preset = get_preset(PRESETS[case.model])
+    preset = get_preset(case.preset)
     dtype = torch.bfloat16 if case.device == "cuda" else torch.float32
     kept: dict[str, Any] = {}
+    if case.scripted:  # first: the card is its own
+        for batch in case.trained:
+            record.take(
+                f"training step, batch {batch}",
+                lambda batch=batch: scripted(case, folder, batch, record.until),  # type: ignore[misc]
+            )
 
     def loaded() -> dict[str, Any]:
         def load() -> None:
@@ -50,25 +57,26 @@ def measure(case: Case, folder: Path, record: Record) -> None:
     if pipeline is None:
         return
 
+    asked = own_arguments(case, pipeline)
+
     def drawing(batch: int) -> Callable[[int], object]:
         def draw(steps: int) -> object:
             return pipeline(
-                case.prompts[:batch],
+                prompt=case.prompts[:batch],
                 width=case.side,
                 height=case.side,
                 num_inference_steps=steps,
-                guidance_scale=preset.guidance_scale,
                 generator=[torch.Generator("cpu").manual_seed(seed) for seed in range(batch)],
+                **asked,
             )
 
         return draw
 
     for batch in case.batches:
-        needs = 5.0 * batch if case.flux else 2.0 * batch
         record.take(
             f"step, batch {batch}",
             lambda batch=batch: step_seconds(case, drawing(batch)),  # type: ignore[misc]
-            0 if case.side < 512 else needs,
+            case.batch_seconds(batch),
         )
     steps = case.picture_steps or preset.steps
 
@@ -91,11 +99,25 @@ def measure(case: Case, folder: Path, record: Record) -> None:
 
     record.take("step with a LoRA, batch 1", adapters)
     record.take("step with a folded LoRA, batch 1", folded)
+    if case.scripted:
+        return
     for batch in case.trained:
         record.take(
             f"training step, batch {batch}",
-            lambda batch=batch: trained(case, pipeline, batch, preset.lora.targets),  # type: ignore[misc]
+            lambda batch=batch: trained(case, pipeline, batch, case.targets),  # type: ignore[misc]
         )
+
+
+def own_arguments(case: Case, pipeline: Any) -> dict[str, Any]:
+    """What a family's pipeline is called with beside prompt, size and steps. Z-Image's numbers of
+    guidance are one less than ours.
+    """
+    scale = get_preset(case.preset).guidance_scale
+    if case.preset == "z-image":
+        return {"guidance_scale": scale - 1}
+    if case.preset == "flux2-klein":
+        return {"guidance_scale": scale, "text_encoder_out_layers": text_layers(pipeline)}
+    return {"guidance_scale": scale}
 
 
 def trained(case: Case, pipeline: Any, batch: int, targets: tuple[str, ...]) -> dict[str, Any]:
@@ -105,7 +127,8 @@ def trained(case: Case, pipeline: Any, batch: int, targets: tuple[str, ...]) -> 
     from diffusers.training_utils import cast_training_params
     from peft import LoraConfig
 
-    denoiser = pipeline.transformer if case.flux else pipeline.unet
+    flux = case.preset == "flux-dev"
+    denoiser = pipeline.transformer if flux else pipeline.unet
     pipeline.vae.to(torch.float32)
     denoiser.requires_grad_(False)
     if not getattr(denoiser, "peft_config", None):
@@ -124,14 +147,14 @@ def trained(case: Case, pipeline: Any, batch: int, targets: tuple[str, ...]) -> 
     with torch.no_grad():
         words = pipeline.encode_prompt(["a"] * batch, device=case.device)
         cached = encoded(pipeline, pixels)
-    predict = flux_loss if case.flux else sdxl_loss
+    predict = flux_loss if flux else sdxl_loss
     denoiser.train()
     free()
     reset_peak(case.device)
     times = []
     for _ in range(case.training_steps):
         with torch.no_grad():
-            clean = cached if case.flux else encoded(pipeline, pixels)
+            clean = cached if flux else encoded(pipeline, pixels)
         with torch.autocast(case.device, torch.bfloat16, enabled=case.device == "cuda"):
             loss = predict(pipeline, denoiser, clean, words)
         loss.backward()
