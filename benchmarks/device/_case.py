@@ -80,7 +80,8 @@ def case_of(
     more = {"scripts": scripts, "their_packages": their_packages}
     if model in TINY:
         return Case(model, device, 256, 2, 4, (1, 2), (1,), 5, 4, **more)
-    batches, trained = ((1, 4, 8), (1, 4)) if model == "sdxl" else ((1, 4), (1,))
+    batches = (1, 4) if model in ("flux2-klein", "z-image") else (1, 4, 8)
+    trained = (1, 4) if model == "sdxl" else (1,)
     return Case(model, device, 1024, 2, 6, batches, trained, 10, **more)
 
 
