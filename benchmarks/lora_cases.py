@@ -85,7 +85,7 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
             {"checkpointing": True, "quantization": "fp8"},
             {"compile": True},
         ):
-            found.append(Case(*of, 16, 1, TARGETS[name], theirs=False, **more))  # type: ignore[arg-type]
+            found.append(Case(*of, 16, 1, TARGETS[name], theirs=False, **more))
     return found
 
 
