@@ -68,6 +68,7 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
         return [
             Case(name, preset, SCRIPTS[preset], 64, 4, 2, TARGETS[preset], preset == "flux-dev")
             for name, preset in {"tiny-sd": "sd15", **TINY}.items()
+            if preset in ("sd15", *arguments.model)
         ]
     if not arguments.gpu:
         return [Case("embedded", "sd15", SCRIPTS["sd15"], 512, 16, 4, SD_TARGETS)]
@@ -84,7 +85,7 @@ def cases(arguments: argparse.Namespace) -> list[Case]:
             {"checkpointing": True, "quantization": "fp8"},
             {"compile": True},
         ):
-            found.append(Case(*of, 16, 1, TARGETS[name], theirs=False, **more))  # type: ignore[arg-type]
+            found.append(Case(*of, 16, 1, TARGETS[name], theirs=False, **more))
     return found
 
 
@@ -120,7 +121,7 @@ def their_arguments(case: Case, job: dict[str, Any]) -> list[str]:
         found["lora_layers"] = ",".join(case.targets)
         switches += ["--cache_latents", "--skip_final_inference"]
     if case.preset == "flux2-klein":
-        # of the tiny text encoder's four layers, as 9, 18 and 27 of 36
+        # of the text encoder's four layers, as 9, 18 and 27 of 36
         switches += ["--text_encoder_out_layers", "1", "2", "3"]
     if case.checkpointing:
         switches.append("--gradient_checkpointing")

@@ -77,11 +77,12 @@ def case_of(
     """The sizes for a model. Without checkpointing a picture trained on takes 20 GiB of klein, 31
     of FLUX.1, 41 of Z-Image.
     """
-    more = {"scripts": scripts, "their_packages": their_packages}
+    more = (scripts, their_packages)
     if model in TINY:
-        return Case(model, device, 256, 2, 4, (1, 2), (1,), 5, 4, **more)
-    batches, trained = ((1, 4, 8), (1, 4)) if model == "sdxl" else ((1, 4), (1,))
-    return Case(model, device, 1024, 2, 6, batches, trained, 10, **more)
+        return Case(model, device, 256, 2, 4, (1, 2), (1,), 5, 4, *more)
+    batches = (1, 4) if model in ("flux2-klein", "z-image") else (1, 4, 8)
+    trained = (1, 4) if model == "sdxl" else (1,)
+    return Case(model, device, 1024, 2, 6, batches, trained, 10, None, *more)
 
 
 @dataclass
