@@ -120,7 +120,7 @@ def in_fp8(case: Case, session: PipelineSession, draw: Callable[[int], object]) 
         session.preset, parameters=count_parameters(session.model, session.preset.family)
     )
     _ = session.pipeline
-    plans = inference_plans(counted, 0.0, on_cpu=case.device == "cpu")
+    plans = inference_plans(counted, 0.0, cpu=session.device.cpu_precision)
     plan = next(plan for plan in plans if plan.quantization == "fp8" and not plan.tiling)
     session.loaded.hold(plan, session.log)
     draw(case.few)
@@ -197,7 +197,7 @@ def training_plan_of(
         free_memory_gib(session.device),
         rank=RANK,
         batch_size=batch,
-        on_cpu=on_cpu,
+        cpu=session.device.cpu_precision,
         nf4=True,
     )
     way = (quantization != "none", quantization, not on_cpu)
