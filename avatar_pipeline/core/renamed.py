@@ -26,6 +26,11 @@ LORA_SETTINGS = {
 }
 # by asset; the others have no renamed settings
 SETTINGS: Mapping[str, Mapping[str, str]] = {"lora": LORA_SETTINGS}
+# by asset, settings that came later, with the value that means what was there before them
+ADDED: Mapping[str, Mapping[str, Any]] = {
+    "lora": {"training_adapter": ""},
+    "training_variations": {"few_photographs": "auto"},
+}
 # what may be overridden in a preset
 PRESET_FIELDS: Mapping[str, str] = {
     "lora_steps": "lora_max_train_steps",
@@ -69,3 +74,11 @@ def with_former_names(values: Mapping[str, Any], renamed: Mapping[str, str]) -> 
 def forget_warnings() -> None:
     """Let every former name be warned of again: for tests, which share a process."""
     _warned.clear()
+
+
+def without_added(values: Mapping[str, Any], asset: str) -> dict[str, Any]:
+    """Return an asset's settings without those that came later and change nothing."""
+    added = ADDED.get(asset, {})
+    return {
+        name: value for name, value in values.items() if name not in added or value != added[name]
+    }

@@ -80,7 +80,9 @@ def training_gib(
         # the backward pass needs each layer's weights as it computed with them
         peak += copies_gib(preset, quantization, cpu)
     wide = BYTES[cpu] / 2  # activations are counted in bfloat16
-    maps = _attention_maps_gib(cost, cpu, gradient_checkpointing)
+    # as many numbers as the square of the tokens
+    size = preset.width * preset.height / cost.training_pixels
+    maps = _attention_maps_gib(cost, cpu, gradient_checkpointing) * size**2
     return with_reserve(peak + (activations * wide + maps) * batch_size, cpu)
 
 

@@ -19,7 +19,7 @@ from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.actors.store import ActorStore
 from avatar_pipeline.core.digests import digest_files
 from avatar_pipeline.core.errors import StoreError
-from avatar_pipeline.core.renamed import PRESET_FIELDS, SETTINGS, with_former_names
+from avatar_pipeline.core.renamed import PRESET_FIELDS, SETTINGS, with_former_names, without_added
 from avatar_pipeline.core.seeds import draw_seed
 from avatar_pipeline.diffusion.device import process_peak_mb
 from avatar_pipeline.diffusion.preset_records import model_location, preset_values
@@ -220,7 +220,8 @@ def _provenance(store: ActorStore, upstream: Mapping[str, Manifest]) -> dict[str
             },
         )
         # the form in which the exported file has always said it: its digest must not change
-        said["settings"] = with_former_names(said["settings"], SETTINGS.get(manifest.asset, {}))
+        settings = without_added(said["settings"], manifest.asset)
+        said["settings"] = with_former_names(settings, SETTINGS.get(manifest.asset, {}))
         said["preset_values"] = with_former_names(said["preset_values"], PRESET_FIELDS)
         found[manifest.asset] = said
         queue += [

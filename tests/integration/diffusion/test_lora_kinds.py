@@ -274,6 +274,8 @@ def test_what_text_encoders_said_before_a_lora_is_not_kept_under_it(
 
 
 def test_a_bundles_word_is_read_by_its_vectors_and_forgotten(each_session: PipelineSession) -> None:
+    if each_session.preset.family in ("flux2", "z_image", "qwen_image"):
+        pytest.skip("bundles have vectors for CLIP and T5, which these do not read")
     pipeline = each_session.pipeline
     file = with_words(kohya(pipeline, lora(4, 2.0)), pipeline)
     tokenizer, encoder = pipeline.tokenizer, pipeline.text_encoder

@@ -22,8 +22,13 @@ from tests.unit.diffusion.test_loading import LARGE, draw, tiny_session
 
 @pytest.fixture(scope="module")
 def loras(tiny_models: dict[str, Path]) -> dict[str, bytes]:
-    """A LoRA by preset."""
-    return {name: make_lora(folder) for name, folder in tiny_models.items()}
+    """A LoRA by preset. FLUX.2's first blocks have FLUX.1's names: its others tell them apart."""
+    attention = ("to_q", "to_k", "to_v", "to_out.0")
+    more = {"flux2-klein": ("to_qkv_mlp_proj",)}
+    return {
+        name: make_lora(folder, (*attention, *more.get(name, ())))
+        for name, folder in tiny_models.items()
+    }
 
 
 @pytest.mark.parametrize("name", LARGE)

@@ -32,6 +32,7 @@ from avatar_pipeline.pipeline.assets import face_validation
 from avatar_pipeline.pipeline.assets.base_image import run as base_image
 from avatar_pipeline.pipeline.assets.photo_intake import run as photo_intake
 from avatar_pipeline.pipeline.assets.training_variations import run as training_variations
+from avatar_pipeline.pipeline.assets.training_variations import variations
 from avatar_pipeline.pipeline.assets.training_variations.settings import Settings
 from avatar_pipeline.pipeline.intake_files import read_intake
 from avatar_pipeline.pipeline.stage import StageResult
@@ -122,7 +123,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, analyzer: FaceAnalyzer) -> list[dict[
         ]
 
     monkeypatch.setattr(head_crops, "image_to_image", draw)
-    monkeypatch.setattr(training_variations, "image_to_images", draw_all)
+    monkeypatch.setattr(variations, "image_to_images", draw_all)
     return calls
 
 

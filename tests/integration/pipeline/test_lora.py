@@ -28,6 +28,7 @@ from avatar_pipeline.diffusion.presets import get_preset
 from avatar_pipeline.diffusion.prompts import TRIGGER
 from avatar_pipeline.diffusion.session import PipelineSession, open_session
 from avatar_pipeline.diffusion.training.files import read
+from avatar_pipeline.diffusion.training_memory import training_plans
 from avatar_pipeline.faces.analyzers.types import FaceAnalyzer
 from avatar_pipeline.faces.framing import frame_head
 from avatar_pipeline.imaging.images import open_image
@@ -267,21 +268,31 @@ def test_a_shortage_of_memory_in_training_steps_down_once(
 
 
 @pytest.mark.parametrize(
-    ("free", "asked", "planned"),
+    ("fits", "asked", "planned"),
     [
-        (8.0, {}, (False, "none")),
-        (0.98, {}, (True, "none")),
-        (0.88, {}, (True, "fp8")),
-        (0.98, {"quantization": "fp8", "gradient_checkpointing": False}, (False, "fp8")),
+        (0, {}, (False, "none")),
+        (1, {}, (True, "none")),
+        (2, {}, (True, "fp8")),
+        (1, {"quantization": "fp8", "gradient_checkpointing": False}, (False, "fp8")),
     ],
 )
 def test_what_settings_leave_open_is_as_the_memory_allows(
-    free: float,
+    fits: int,
     asked: dict[str, Any],
     planned: tuple[bool, str],
     session: PipelineSession,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """`fits`: the first plan that fits the memory, by its number."""
+    lora = session.preset.lora
+    plans = training_plans(
+        session.preset,
+        0.0,
+        rank=lora.rank,
+        batch_size=lora.batch_size,
+        cpu=session.device.cpu_precision,
+    )
+    free = [plan.needs_gib for plan in plans][fits] + 0.01
     parts = [part for part in session.pipeline.components.values() if hasattr(part, "parameters")]
     held = (
         sum(

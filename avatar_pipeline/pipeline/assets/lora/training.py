@@ -14,7 +14,7 @@ import numpy as np
 
 from avatar_pipeline.actors.spec import ActorSpec
 from avatar_pipeline.core.digests import sha256_bytes
-from avatar_pipeline.core.renamed import LORA_SETTINGS, with_former_names
+from avatar_pipeline.core.renamed import LORA_SETTINGS, with_former_names, without_added
 from avatar_pipeline.diffusion.fallback import run_with_fallback
 from avatar_pipeline.diffusion.hyperparameters import LoraHyperparameters
 from avatar_pipeline.diffusion.session import PipelineSession
@@ -177,9 +177,7 @@ def evaluation_fingerprint(
     former names: a checkpoint from before is still gone on from.
     """
     held_out = [sha256_bytes(encode_png(image)) for image in data.held_out]
-    said = settings.model_dump(mode="json")
-    if not settings.training_adapter:  # checkpoints of before do not know it
-        del said["training_adapter"]
+    said = without_added(settings.model_dump(mode="json"), "lora")
     about = [
         spec.first_name,
         spec.description,
