@@ -42,17 +42,17 @@ def as_distilled(folder: Path) -> Path:
 
 
 def _middle_klein() -> Flux2KleinPipeline:
-    """FLUX.2 klein's blocks, 33 million weights of them, on a small autoencoder and text
+    """FLUX.2 klein's blocks, four million weights of them, on a small autoencoder and text
     encoder.
     """
     pipeline = tiny_flow_models.flux2(distilled=False)
     pipeline.register_modules(
         transformer=Flux2Transformer2DModel(
             in_channels=pipeline.transformer.config.in_channels,
-            num_layers=2,
-            num_single_layers=6,
+            num_layers=1,
+            num_single_layers=3,
             attention_head_dim=64,
-            num_attention_heads=8,
+            num_attention_heads=4,
             joint_attention_dim=pipeline.transformer.config.joint_attention_dim,
             axes_dims_rope=(16, 16, 16, 16),
             guidance_embeds=False,
@@ -66,11 +66,11 @@ def _middle_z_image() -> ZImagePipeline:
     pipeline = tiny_flow_models.z_image()
     transformer = ZImageTransformer2DModel(
         in_channels=pipeline.transformer.config.in_channels,
-        dim=512,
-        n_layers=8,
+        dim=256,
+        n_layers=4,
         n_refiner_layers=1,
-        n_heads=8,
-        n_kv_heads=8,
+        n_heads=4,
+        n_kv_heads=4,
         cap_feat_dim=pipeline.transformer.config.cap_feat_dim,
         axes_dims=[16, 24, 24],
         axes_lens=[1024, 64, 64],

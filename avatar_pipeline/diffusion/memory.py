@@ -52,8 +52,8 @@ class Activations:
     denoising: a step in bfloat16 (two pictures at once for the guidance of a U-Net and of Z-Image).
     vae_decode: in float32. training: forward and backward of one picture; checkpointed: the same
     with gradient checkpointing. lora: parameters a rank, on the targets. attention_map: the weights
-    of the largest attention of one picture trained on, in bfloat16, which only a CPU's backward
-    pass has as a whole. kept_maps: how many of them it keeps from the forward pass.
+    of a U-Net's largest attention of one picture trained on, in bfloat16, which only a CPU's
+    backward pass has as a whole (training/attention.py); 0 for transformers.
     """
 
     pixels: int
@@ -63,27 +63,20 @@ class Activations:
     training: float
     checkpointed: float
     lora: int
-    attention_map: float
-    kept_maps: int = 0
+    attention_map: float = 0
 
 
-FLUX = Activations(1024 * 1536, 670, 4608, 1024 * 1024, 31215, 2435, 1_634_304, 972, 57)
+FLUX = Activations(1024 * 1536, 670, 4608, 1024 * 1024, 31215, 2435, 1_634_304)
 ACTIVATIONS: dict[str, Activations] = {
     "embedded": Activations(512 * 768, 8, 45, 512 * 512, 33, 11, 61_184, 1),
     "sd15": Activations(512 * 768, 195, 1152, 512 * 512, 1014, 246, 199_296, 256),
     "sdxl": Activations(1024 * 1024, 315, 3072, 1024 * 1024, 7473, 554, 1_451_520, 320),
     "flux-dev": FLUX,
     "flux-schnell": FLUX,
-    "flux2-klein": Activations(
-        1024 * 1536, 835, 4611, 1024 * 1024, 20376, 2003, 1_167_360, 972, 25
-    ),
-    "flux2-klein-9b": Activations(
-        1024 * 1536, 1109, 4611, 1024 * 1024, 34413, 2921, 1_998_848, 1296, 32
-    ),
-    "z-image": Activations(1024 * 1536, 1541, 4608, 1024 * 1024, 41304, 2640, 1_044_480, 1215, 34),
-    "qwen-image": Activations(
-        1328 * 1328, 627, 11634, 1328 * 1328, 62951, 4049, 2_949_120, 2507, 60
-    ),
+    "flux2-klein": Activations(1024 * 1536, 835, 4611, 1024 * 1024, 20376, 2003, 1_167_360),
+    "flux2-klein-9b": Activations(1024 * 1536, 1109, 4611, 1024 * 1024, 34413, 2921, 1_998_848),
+    "z-image": Activations(1024 * 1536, 1541, 4608, 1024 * 1024, 41304, 2640, 1_044_480),
+    "qwen-image": Activations(1328 * 1328, 627, 11634, 1328 * 1328, 62951, 4049, 2_949_120),
 }
 
 

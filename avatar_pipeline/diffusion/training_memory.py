@@ -82,18 +82,15 @@ def training_gib(
     wide = BYTES[cpu] / 2  # activations are counted in bfloat16
     # as many numbers as the square of the tokens
     size = preset.width * preset.height / cost.training_pixels
-    maps = _attention_maps_gib(cost, cpu, gradient_checkpointing) * size**2
+    maps = _attention_maps_gib(cost, cpu) * size**2
     return with_reserve(peak + (activations * wide + maps) * batch_size, cpu)
 
 
-def _attention_maps_gib(cost: Activations, cpu: CpuPrecision, checkpointing: bool) -> float:
+def _attention_maps_gib(cost: Activations, cpu: CpuPrecision) -> float:
     """GiB of attention's weights and their gradients in a CPU's backward pass of one picture: a
-    U-Net's own (training/attention.py) makes both, one attention at a time; the plain one of a
-    transformer has kept the weights, and has all in float32.
+    U-Net's own (training/attention.py) makes both, one attention at a time.
     """
-    kept = min(cost.kept_maps, 1) if checkpointing else cost.kept_maps
-    wide = BYTES["float32" if cost.kept_maps else cpu] / 2
-    return (kept + 2) * cost.attention_map / 1024 * wide
+    return 2 * cost.attention_map / 1024 * BYTES[cpu] / 2
 
 
 def training_plans(

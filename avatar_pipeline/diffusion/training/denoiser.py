@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -182,17 +182,6 @@ def encoders_offloaded(session: PipelineSession) -> Iterator[None]:
         finally:
             for part in moved:
                 part.to(session.device.where)
-
-
-def kernels(session: PipelineSession) -> AbstractContextManager[Any]:
-    """Return the kernels of both passes: the backward one computes the forward one again where
-    gradient checkpointing is on.
-    """
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    # On a CPU the fused attention's gradient works through many tiny products: the plain one is a
-    # third faster, in training only. U-Nets have their own (attention.py).
-    return sdpa_kernel(SDPBackend.MATH) if session.device.kind == "cpu" else nullcontext()
 
 
 def _add_adapter(

@@ -15,7 +15,7 @@ from avatar_pipeline.diffusion.folding import folded
 from avatar_pipeline.diffusion.precision import autocast
 from avatar_pipeline.diffusion.training.checkpoint import below, pack, unpack
 from avatar_pipeline.diffusion.training.dataset import LoraDataset, face_weights
-from avatar_pipeline.diffusion.training.denoiser import Trainable, kernels
+from avatar_pipeline.diffusion.training.denoiser import Trainable
 from avatar_pipeline.diffusion.training.distributed import SingleProcess
 from avatar_pipeline.diffusion.training.files import lora_file
 from avatar_pipeline.diffusion.training.noising import Objective
@@ -224,22 +224,21 @@ class Training:
         noisy = target.noisy[mine]
         if type(model.denoiser).__name__.startswith("UNet"):
             noisy = noisy.contiguous(memory_format=torch.channels_last)
-        with kernels(self._session):
-            with autocast(self._session):
-                predicted = self._session.family.predict(
-                    model.denoiser,
-                    noisy,
-                    target.timesteps[mine],
-                    {name: value[mine] for name, value in prompt_embeds.items()},
-                    bucket.frames[places][mine],
-                )
-            error = (predicted.float() - target.target[mine]).pow(2)
-            if weights is not None:
-                error = error * weights[batch[0]][places][mine]
-            if target.weight is not None:
-                error = error * target.weight[mine]
-            loss = error.mean() / asked.gradient_accumulation_steps
-            self._scaler.scale(loss * factor if factor != 1.0 else loss).backward()
+        with autocast(self._session):
+            predicted = self._session.family.predict(
+                model.denoiser,
+                noisy,
+                target.timesteps[mine],
+                {name: value[mine] for name, value in prompt_embeds.items()},
+                bucket.frames[places][mine],
+            )
+        error = (predicted.float() - target.target[mine]).pow(2)
+        if weights is not None:
+            error = error * weights[batch[0]][places][mine]
+        if target.weight is not None:
+            error = error * target.weight[mine]
+        loss = error.mean() / asked.gradient_accumulation_steps
+        self._scaler.scale(loss * factor if factor != 1.0 else loss).backward()
         model.gather_gradients()
         return loss.detach()
 

@@ -49,12 +49,11 @@ def test_activations_are_those_counted_on_the_architectures(name: str) -> None:
         )
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for name in PRESETS if "unet" in PRESETS[name].parameters])
 def test_attention_maps_are_those_of_the_architectures(name: str) -> None:
     preset, table = get_preset(name), ACTIVATIONS[name]
-    largest, count = full_size.attention_maps(preset, preset.width, preset.height)
+    largest, _ = full_size.attention_maps(preset, preset.width, preset.height)
     assert table.attention_map == pytest.approx(largest / 2**20, abs=0.5)
-    assert table.kept_maps == (0 if "unet" in preset.parameters else count)
 
 
 def test_activations_grow_with_the_pixels() -> None:
