@@ -58,8 +58,6 @@ FLUX_DEV = Preset(
     identity_adapter="ip_adapter/ip_adapter.safetensors",
 )
 
-# The autoencoder has its normalisation's statistics beside these weights. Embeddings are of 512
-# tokens, three layers of Qwen3 wide.
 KLEIN_BASE_4B = TrainingBase(
     model="black-forest-labs/FLUX.2-klein-base-4B",
     model_id="black-forest-labs/FLUX.2-klein-base-4B",

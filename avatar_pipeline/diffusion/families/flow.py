@@ -13,11 +13,29 @@ from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.families import Start
 
 
-def skipped_steps(steps: int, strength: float) -> int:
-    """Return how many of `steps` a drawing from a picture leaves out, as diffusers' image-to-image
-    pipelines count them.
+def drawn_steps(steps: int, strength: float) -> int:
+    """Return how many of `steps` are drawn from a picture, as diffusers' image-to-image pipelines
+    of flow models count them.
     """
-    return int(max(steps - min(steps * strength, steps), 0))
+    return steps - int(max(steps - min(steps * strength, steps), 0))
+
+
+def linear_shift(pipeline: Any, tokens: int) -> float:
+    """Return the mu of the time shift for so many tokens, between the two ends that the scheduler's
+    configuration has.
+    """
+    from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
+
+    config = pipeline.scheduler.config
+    return float(
+        calculate_shift(
+            tokens,
+            config.base_image_seq_len,
+            config.max_image_seq_len,
+            config.base_shift,
+            config.max_shift,
+        )
+    )
 
 
 def noisy_latents(
@@ -28,9 +46,8 @@ def noisy_latents(
 
     mu: of the time shift, as the pipeline computes it for the picture's size.
     """
-    levels = np.linspace(1.0, 1 / start.steps, start.steps)[
-        skipped_steps(start.steps, start.strength) :
-    ]
+    skipped = start.steps - drawn_steps(start.steps, start.strength)
+    levels = np.linspace(1.0, 1 / start.steps, start.steps)[skipped:]
     scheduler = pipeline.scheduler
     scheduler.set_timesteps(sigmas=levels, mu=mu)
     noise = torch.randn(clean.shape, generator=torch.Generator("cpu").manual_seed(start.seed))

@@ -11,7 +11,11 @@ from PIL import Image
 
 from avatar_pipeline.core.errors import GenerationError
 from avatar_pipeline.diffusion.families import PromptEmbeds, Start
+from avatar_pipeline.diffusion.families.flow import drawn_steps
+from avatar_pipeline.diffusion.families.sd import image_tokens, is_distilled, prompt_arguments
 from avatar_pipeline.diffusion.prompt_chunks import count_tokens, split_prompt
+
+__all__ = ["drawn_steps", "image_tokens", "is_distilled", "prompt_arguments"]
 
 PIPELINE = "FluxPipeline"
 DENOISER = "transformer"
@@ -58,14 +62,6 @@ def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> boo
     return bool(negative_prompt)
 
 
-def is_distilled(pipeline: Any) -> bool:
-    return False
-
-
-def prompt_arguments(prompt_embeds: PromptEmbeds) -> dict[str, Any]:
-    return dict(prompt_embeds)
-
-
 def guidance(guidance_scale: float, guided: bool) -> dict[str, Any]:
     return {"guidance_scale": guidance_scale, "true_cfg_scale": TRUE_CFG_SCALE if guided else 1.0}
 
@@ -75,10 +71,6 @@ def start_image(pipeline: Any, image: Image.Image, start: Start) -> dict[str, An
     # Without them the pipeline draws 1024x1024, whatever the picture's size.
     size = {"width": image.width, "height": image.height}
     return {"image": latents, "strength": start.strength, **size}
-
-
-def drawn_steps(steps: int, strength: float) -> int:
-    return steps - int(max(steps - min(steps * strength, steps), 0))
 
 
 def max_t5_tokens(pipeline: Any) -> int:
@@ -100,10 +92,6 @@ def decode_latents(pipeline: Any, latents: torch.Tensor) -> torch.Tensor:
 
 def unpack(pipeline: Any, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)
-
-
-def image_tokens(latents: torch.Tensor) -> int:
-    return latents.shape[2] * latents.shape[3] // 4
 
 
 def predict(

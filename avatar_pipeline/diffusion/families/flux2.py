@@ -15,9 +15,12 @@ from avatar_pipeline.diffusion.families import PromptEmbeds, Start
 from avatar_pipeline.diffusion.families.flow import (
     chat,
     check_length,
+    drawn_steps,
     noisy_latents,
-    skipped_steps,
 )
+from avatar_pipeline.diffusion.families.sd import pooled_part, prompt_arguments
+
+__all__ = ["drawn_steps", "pooled_part", "prompt_arguments"]
 
 PIPELINE = "Flux2KleinPipeline"
 DENOISER = "transformer"
@@ -38,20 +41,12 @@ def encode_negative(pipeline: Any, prompt: str) -> PromptEmbeds:
     return encode_prompt(pipeline, prompt)
 
 
-def pooled_part(pipeline: Any, prompt: str) -> str:
-    return prompt
-
-
 def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> bool:
     return guidance_scale > 1 and not is_distilled(pipeline)
 
 
 def is_distilled(pipeline: Any) -> bool:
     return bool(pipeline.config.is_distilled)
-
-
-def prompt_arguments(prompt_embeds: PromptEmbeds) -> dict[str, Any]:
-    return dict(prompt_embeds)
 
 
 def guidance(guidance_scale: float, guided: bool) -> dict[str, Any]:
@@ -65,10 +60,6 @@ def start_image(pipeline: Any, image: Image.Image, start: Start) -> dict[str, An
     mu = compute_empirical_mu(image_tokens(clean), start.steps)
     latents, sigmas = noisy_latents(pipeline, clean, start, mu)
     return {"latents": latents, "sigmas": sigmas, "width": image.width, "height": image.height}
-
-
-def drawn_steps(steps: int, strength: float) -> int:
-    return steps - skipped_steps(steps, strength)
 
 
 def text_layers(pipeline: Any) -> tuple[int, ...]:

@@ -10,7 +10,20 @@ import torch
 from PIL import Image
 
 from avatar_pipeline.diffusion.families import PromptEmbeds, Start
-from avatar_pipeline.diffusion.families.flow import check_length, noisy_latents, skipped_steps
+from avatar_pipeline.diffusion.families.flow import (
+    check_length,
+    drawn_steps,
+    linear_shift,
+    noisy_latents,
+)
+from avatar_pipeline.diffusion.families.sd import (
+    image_tokens,
+    is_distilled,
+    is_guided,
+    pooled_part,
+)
+
+__all__ = ["drawn_steps", "image_tokens", "is_distilled", "is_guided", "pooled_part"]
 
 PIPELINE = "QwenImagePipeline"
 DENOISER = "transformer"
@@ -32,18 +45,6 @@ def encode_negative(pipeline: Any, prompt: str) -> PromptEmbeds:
     return encode_prompt(pipeline, prompt or NOTHING)
 
 
-def pooled_part(pipeline: Any, prompt: str) -> str:
-    return prompt
-
-
-def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> bool:
-    return guidance_scale > 1
-
-
-def is_distilled(pipeline: Any) -> bool:
-    return False
-
-
 def prompt_arguments(prompt_embeds: PromptEmbeds) -> dict[str, Any]:
     return {**prompt_embeds, "max_sequence_length": MAX_TOKENS}
 
@@ -54,24 +55,11 @@ def guidance(guidance_scale: float, guided: bool) -> dict[str, Any]:
 
 
 def start_image(pipeline: Any, image: Image.Image, start: Start) -> dict[str, Any]:
-    from diffusers.pipelines.qwenimage.pipeline_qwenimage import calculate_shift
-
     clean = encode_pixels(pipeline, pipeline.image_processor.preprocess([image]))
-    config = pipeline.scheduler.config
-    mu = calculate_shift(
-        image_tokens(clean),
-        config.base_image_seq_len,
-        config.max_image_seq_len,
-        config.base_shift,
-        config.max_shift,
-    )
+    mu = linear_shift(pipeline, image_tokens(clean))
     latents, sigmas = noisy_latents(pipeline, clean, start, mu)
     packed = pipeline._pack_latents(latents, *latents.shape)
     return {"latents": packed, "sigmas": sigmas, "width": image.width, "height": image.height}
-
-
-def drawn_steps(steps: int, strength: float) -> int:
-    return steps - skipped_steps(steps, strength)
 
 
 def encode_pixels(pipeline: Any, pixels: torch.Tensor) -> torch.Tensor:
@@ -91,10 +79,6 @@ def decode_latents(pipeline: Any, latents: torch.Tensor) -> torch.Tensor:
 
 def unpack(pipeline: Any, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return pipeline._unpack_latents(latents, height, width, pipeline.vae_scale_factor)[:, :, 0]
-
-
-def image_tokens(latents: torch.Tensor) -> int:
-    return latents.shape[2] * latents.shape[3] // 4
 
 
 def predict(

@@ -13,12 +13,29 @@ from avatar_pipeline.diffusion.families import PromptEmbeds, Start
 from avatar_pipeline.diffusion.families.flow import (
     chat,
     check_length,
+    drawn_steps,
+    linear_shift,
     noisy_latents,
-    skipped_steps,
 )
 from avatar_pipeline.diffusion.families.flux import decode_latents, encode_pixels
+from avatar_pipeline.diffusion.families.sd import (
+    image_tokens,
+    is_distilled,
+    is_guided,
+    pooled_part,
+    unpack,
+)
 
-__all__ = ["decode_latents", "encode_pixels"]
+__all__ = [
+    "decode_latents",
+    "drawn_steps",
+    "encode_pixels",
+    "image_tokens",
+    "is_distilled",
+    "is_guided",
+    "pooled_part",
+    "unpack",
+]
 
 PIPELINE = "ZImagePipeline"
 DENOISER = "transformer"
@@ -41,18 +58,6 @@ def encode_negative(pipeline: Any, prompt: str) -> PromptEmbeds:
     return encode_prompt(pipeline, prompt)
 
 
-def pooled_part(pipeline: Any, prompt: str) -> str:
-    return prompt
-
-
-def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> bool:
-    return guidance_scale > 1
-
-
-def is_distilled(pipeline: Any) -> bool:
-    return False
-
-
 def prompt_arguments(prompt_embeds: PromptEmbeds) -> dict[str, Any]:
     return {
         name: list(value.unbind())
@@ -67,31 +72,10 @@ def guidance(guidance_scale: float, guided: bool) -> dict[str, Any]:
 
 
 def start_image(pipeline: Any, image: Image.Image, start: Start) -> dict[str, Any]:
-    from diffusers.pipelines.z_image.pipeline_z_image import calculate_shift
-
     clean = encode_pixels(pipeline, pipeline.image_processor.preprocess([image]))
-    config = pipeline.scheduler.config
-    mu = calculate_shift(
-        image_tokens(clean),
-        config.base_image_seq_len,
-        config.max_image_seq_len,
-        config.base_shift,
-        config.max_shift,
-    )
+    mu = linear_shift(pipeline, image_tokens(clean))
     latents, sigmas = noisy_latents(pipeline, clean, start, mu)
     return {"latents": latents, "sigmas": sigmas, "width": image.width, "height": image.height}
-
-
-def drawn_steps(steps: int, strength: float) -> int:
-    return steps - skipped_steps(steps, strength)
-
-
-def unpack(pipeline: Any, latents: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    return latents
-
-
-def image_tokens(latents: torch.Tensor) -> int:
-    return latents.shape[2] * latents.shape[3] // 4
 
 
 def predict(

@@ -259,26 +259,26 @@ def test_the_kohya_file_tells_what_others_ask_for(sd_session: PipelineSession) -
     first, second = (kohya_file(trained.weights, preset, 1, notes) for _ in range(2))
     assert first is not None
     assert first == second
-    told = read(first)[1]
-    assert (told["ss_network_module"], told["ss_network_dim"], told["ss_network_alpha"]) == (
+    said = read(first)[1]
+    assert (said["ss_network_module"], said["ss_network_dim"], said["ss_network_alpha"]) == (
         "networks.lora",
         "2",
         "3.0",
     )
-    assert (told["ss_base_model_version"], told["modelspec.architecture"]) == (
+    assert (said["ss_base_model_version"], said["modelspec.architecture"]) == (
         "sd_v1",
         "stable-diffusion-v1/lora",
     )
-    assert json.loads(told["ss_tag_frequency"]) == {
+    assert json.loads(said["ss_tag_frequency"]) == {
         "1_somebody": {"gray background": 1, "photo of sks": 2, "smiling": 1}
     }
-    assert (told["modelspec.trigger_phrase"], told["ss_seed"], told["ss_num_train_images"]) == (
+    assert (said["modelspec.trigger_phrase"], said["ss_seed"], said["ss_num_train_images"]) == (
         "sks",
         "7",
         "2",
     )
-    assert told["modelspec.hash_sha256"] == f"0x{told['sshs_model_hash']}"
-    assert all(isinstance(value, str) for value in told.values())
+    assert said["modelspec.hash_sha256"] == f"0x{said['sshs_model_hash']}"
+    assert all(isinstance(value, str) for value in said.values())
     for prediction, word in (("epsilon", "epsilon"), ("v_prediction", "v"), ("flow", None)):
         notes = training_notes(preset, prediction, asked, replace(facts, step=1))  # type: ignore[arg-type]
         assert notes.get("modelspec.prediction_type") == word

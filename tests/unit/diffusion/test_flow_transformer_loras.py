@@ -296,7 +296,7 @@ def test_the_written_file_tells_its_model_as_musubi_tuner_does(name: str) -> Non
     notes = training_notes(preset, "flow", preset.lora.with_values({}), facts)
     other = kohya_file(trained(family, flow.MODULES[family], 4, 4, False), preset, 2, notes)
     assert other is not None
-    told = read(other)[1]
+    said = read(other)[1]
     fields = ("ss_base_model_version", "modelspec.architecture", "ss_network_module")
-    assert tuple(told[field] for field in fields) == IDENTITIES[name]
+    assert tuple(said[field] for field in fields) == IDENTITIES[name]
     assert family in flow.base_of(other).families

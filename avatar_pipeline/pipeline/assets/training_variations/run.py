@@ -39,8 +39,9 @@ def run(inputs: Inputs, settings: Settings, context: RunContext) -> StageResult:
     """Vary and caption what photo_intake has chosen; or the base image, where there are no
     photographs.
 
-    Of fewer photographs than a LoRA takes, there is no training set: the version says so. Raises
-    GenerationError when too few variations of a described person keep the person.
+    Of fewer photographs than a LoRA takes, the set is drawn from them and they are all held out, or
+    there is none: the version says which. Raises GenerationError when too few variations of a
+    described person keep the person.
     """
     spec, root_seed = inputs.spec, inputs.root_seed
     session, analyzer = context.session(spec), context.analyzer
